@@ -1,0 +1,252 @@
+//! Adaptation from a stream of labelled samples.
+//!
+//! Every sample brings [`Recipe::steps`] steps of [`Recipe::batch`] samples: the new one, then others drawn from the
+//! last [`Recipe::replay`] samples (the new one among them) with replacement. The draws come from one [`Generator`] with
+//! indices over 32 bits, counted from the oldest, so that every machine draws the same. From the image and the stream
+//! alone another machine computes the same state, and the digest after each step says where two of them part.
+
+use crate::error::{Field, Refusal};
+use crate::matrix::RowMajor;
+use crate::network::{Layer, Outcome, Prediction, Step, check_input, check_label, predict};
+use crate::random::Generator;
+use crate::scion::{Rule, Scion, workspace};
+use heapless::Deque;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh64::Xxh64;
+
+/// How a device adapts; part of its image.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The constants of the update.
+    pub rule: Rule,
+    /// Samples a step: the new one and `batch` − 1 from the replay buffer.
+    pub batch: u32,
+    /// Steps a sample.
+    pub steps: u32,
+    /// Samples that the replay buffer keeps.
+    pub replay: u32,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+impl Default for Recipe {
+    /// Two steps of eight samples from the last 128.
+    fn default() -> Self {
+        Self { rule: Rule::default(), batch: 8, steps: 2, replay: 32, seed: 0 }
+    }
+}
+
+impl Recipe {
+    /// Says which number is outside its range, for a replay buffer that holds up to `capacity` samples.
+    pub fn check(&self, capacity: usize) -> Result<(), Refusal> {
+        self.rule.check()?;
+        if self.batch == 0 || self.batch > 65536 {
+            return Err(Refusal::Recipe(Field::Batch));
+        }
+        if self.replay == 0 || self.replay as usize > capacity {
+            return Err(Refusal::Recipe(Field::Replay));
+        }
+        Ok(())
+    }
+}
+
+/// The last labelled samples, oldest first.
+pub trait Replay {
+    /// Samples that it can hold.
+    fn capacity(&self) -> usize;
+    /// Samples that it holds.
+    fn len(&self) -> usize;
+    /// Whether it holds none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Takes a sample; drops the oldest so that at most `keep` remain.
+    fn push(&mut self, keep: usize, input: &[f32], label: u32);
+    /// The sample at an index, 0 the oldest.
+    fn get(&self, index: usize) -> Option<(&[f32], u32)>;
+}
+
+/// A replay buffer of up to N samples of I numbers, in static memory.
+#[derive(Debug)]
+pub struct Ring<const I: usize, const N: usize>(Deque<([f32; I], u32), N>);
+
+impl<const I: usize, const N: usize> Ring<I, N> {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self(Deque::new())
+    }
+}
+
+impl<const I: usize, const N: usize> Default for Ring<I, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const I: usize, const N: usize> Replay for Ring<I, N> {
+    fn capacity(&self) -> usize {
+        N
+    }
+    fn len(&self) -> usize {
+        self.0.iter().len()
+    }
+    fn push(&mut self, keep: usize, input: &[f32], label: u32) {
+        while self.len() >= keep && self.0.pop_front().is_some() {}
+        let mut sample = ([0.0; I], label);
+        for (s, e) in sample.0.iter_mut().zip(input) {
+            *s = *e;
+        }
+        // There is room, as `keep` is at most the capacity.
+        let _ = self.0.push_back(sample);
+    }
+    fn get(&self, index: usize) -> Option<(&[f32], u32)> {
+        self.0.get(index).map(|(input, label)| (input.as_slice(), *label))
+    }
+}
+
+/// A network that goes on learning: its weights, its optimizer's state, its replay buffer and its generator.
+#[derive(Debug)]
+pub struct Adaptation<N, R, S> {
+    network: N,
+    replay: R,
+    scratch: S,
+    recipe: Recipe,
+    generator: Generator,
+    step: u64,
+    seen: u64,
+    correct: u64,
+    digest: u64,
+}
+
+/// What one step of an adaptation did.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Steps taken so far, this one included.
+    pub step: u64,
+    /// Samples that it is made of, and their mean loss at the query point.
+    pub outcome: Outcome,
+    /// [`Adaptation::digest`] after it.
+    pub digest: u64,
+}
+
+impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
+    /// Starts from a network's weights. `scratch` holds [`Fixed::SCRATCH`](crate::network::Fixed::SCRATCH) numbers.
+    ///
+    /// # Errors
+    /// Where the recipe is outside its ranges, or the scratch memory too short.
+    pub fn new(mut network: N, replay: R, mut scratch: S, recipe: Recipe) -> Result<Self, Refusal> {
+        recipe.check(replay.capacity())?;
+        let mut expected = 2 * network.trace();
+        network.parameters(&mut |_, state| {
+            let (m, n) = state.x.shape();
+            if workspace(m, n) > expected {
+                expected = workspace(m, n);
+            }
+        });
+        let found = scratch.as_mut().len();
+        if found < expected {
+            return Err(Refusal::Scratch { expected: expected as u32, found: found as u32 });
+        }
+        let generator = Generator::new(recipe.seed, 0);
+        let mut new = Self { network, replay, scratch, recipe, generator, step: 0, seen: 0, correct: 0, digest: 0 };
+        new.network.parameters(&mut |_, mut state| state.start());
+        new.digest = digest(&mut new.network, new.step, &new.generator);
+        Ok(new)
+    }
+
+    /// Learns from one labelled sample; `observe` is told of every step.
+    ///
+    /// Returns what the network predicted for it before it learnt.
+    ///
+    /// # Errors
+    /// Where the sample is refused: wrong length, a non-finite number, no such class, or an overflow in its first
+    /// gradient. Then no bit of weights, momentum, generator or replay buffer has changed.
+    pub fn learn(&mut self, input: &[f32], label: u32, mut observe: impl FnMut(Report)) -> Result<Prediction, Refusal> {
+        let rule = &self.recipe.rule;
+        check_label(&self.network, label)?;
+        let prediction = predict(&self.network, input, self.scratch.as_mut())?;
+        for round in 0..self.recipe.steps {
+            let mut step = Step::begin(rule, self.step.wrapping_add(1), self.recipe.batch);
+            let admitted = step.add(&mut self.network, input, label, self.scratch.as_mut());
+            if round == 0 {
+                admitted?;
+                self.replay.push(self.recipe.replay as usize, input, label);
+            }
+            for _ in 1..self.recipe.batch {
+                let index = self.generator.below(self.replay.len() as u32);
+                if let Some((input, label)) = self.replay.get(index as usize) {
+                    // A sample that overflows by now is left out; the outcome counts those that were admitted.
+                    let _ = step.add(&mut self.network, input, label, self.scratch.as_mut());
+                }
+            }
+            if let Some(outcome) = step.finish(&mut self.network, rule, self.scratch.as_mut()) {
+                self.step = self.step.wrapping_add(1);
+                self.digest = digest(&mut self.network, self.step, &self.generator);
+                observe(Report { step: self.step, outcome, digest: self.digest });
+            }
+        }
+        self.seen = self.seen.wrapping_add(1);
+        self.correct = self.correct.wrapping_add(u64::from(prediction.class == label));
+        Ok(prediction)
+    }
+
+    /// The class of a sample, with the weights X.
+    ///
+    /// # Errors
+    /// Where the sample is refused.
+    pub fn predict(&mut self, input: &[f32]) -> Result<Prediction, Refusal> {
+        check_input(&self.network, input)?;
+        predict(&self.network, input, self.scratch.as_mut())
+    }
+
+    /// xxHash64 over X, Y and M of every parameter, the step and the generator's state, as little-endian bytes.
+    ///
+    /// It finds accidents, not forgery.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// (Samples learnt, those of them that were predicted rightly before they were learnt).
+    pub fn score(&self) -> (u64, u64) {
+        (self.seen, self.correct)
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The network, to be read.
+    pub fn network(&self) -> &N {
+        &self.network
+    }
+}
+
+/// See [`Adaptation::digest`].
+fn digest<N: Layer + ?Sized>(network: &mut N, step: u64, generator: &Generator) -> u64 {
+    let mut hash = Xxh64::new(0);
+    network.parameters(&mut |_, state| hash_state(&mut hash, &state));
+    let (seed, stream, position) = generator.state();
+    for word in [step, seed, stream, position] {
+        hash.update(&word.to_le_bytes());
+    }
+    hash.digest()
+}
+
+/// X, then Y, then M, row by row, as little-endian bytes.
+fn hash_state<M: RowMajor>(hash: &mut Xxh64, state: &Scion<M>) {
+    for matrix in [&state.x, &state.y, &state.m] {
+        for chunk in matrix.elements().chunks(8) {
+            let mut bytes = [0; 32];
+            for (place, e) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(chunk) {
+                *place = e.to_le_bytes();
+            }
+            hash.update(bytes.get(..4 * chunk.len()).unwrap_or(&bytes));
+        }
+    }
+}

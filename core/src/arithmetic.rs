@@ -1,0 +1,75 @@
+//! The exact operations from which all else is made: binary32, round to nearest even, subnormals kept.
+//!
+//! IEEE 754-2019 defines + − × ÷ √ and comparisons to the bit, so they agree on every conforming machine as long as
+//! nobody fuses, reorders or replaces them. What std or a platform's C library computes in its own way (`exp`, `ln`,
+//! `max`, `min`, `powi`) is absent; see `docs/arithmetic.md`.
+
+/// |x|, by its sign bit; a NaN stays a NaN.
+pub fn magnitude(x: f32) -> f32 {
+    f32::from_bits(x.to_bits() & 0x7fff_ffff)
+}
+
+/// The largest |element|: +0 of an empty slice; infinite or NaN if any element is.
+///
+/// The magnitudes of floats are ordered as their bits are, with infinity and the NaNs on top: no comparison of floats
+/// can drop a NaN here.
+pub fn largest<'a>(elements: impl IntoIterator<Item = &'a f32>) -> f32 {
+    let mut bits = 0;
+    for e in elements {
+        let b = e.to_bits() & 0x7fff_ffff;
+        if b > bits {
+            bits = b;
+        }
+    }
+    f32::from_bits(bits)
+}
+
+/// √x, correctly rounded (IEEE 754-2019 §5.4.1).
+pub fn sqrt(x: f32) -> f32 {
+    libm::sqrtf(x)
+}
+
+/// eˣ by the pinned software implementation, never the platform's.
+pub fn exp(x: f32) -> f32 {
+    libm::expf(x)
+}
+
+/// ln x by the pinned software implementation, never the platform's.
+pub fn ln(x: f32) -> f32 {
+    libm::logf(x)
+}
+
+/// Sums in eight lanes: element i goes to lane i mod 8, each lane ascending from +0, then the fixed tree
+/// ((0+4)+(2+6))+((1+5)+(3+7)).
+pub fn sum(elements: impl IntoIterator<Item = f32>) -> f32 {
+    let mut l = [0.0f32; 8];
+    let mut elements = elements.into_iter();
+    'all: loop {
+        for lane in &mut l {
+            match elements.next() {
+                Some(e) => *lane += e,
+                None => break 'all,
+            }
+        }
+    }
+    ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+}
+
+/// The two powers of two whose product is 2^−⌊log₂ x⌋, for a positive finite x.
+///
+/// Multiplying by both in turn brings x into [1, 2) exactly; one factor would not do, as 2^149 is no binary32.
+pub fn into_unit_binade(x: f32) -> (f32, f32) {
+    let bits = x.to_bits();
+    let exponent = match bits >> 23 {
+        // A subnormal: its highest set bit, counted from 2^−149.
+        0 => -118 - bits.leading_zeros() as i32,
+        biased => biased as i32 - 127,
+    };
+    let half = -exponent >> 1;
+    (power_of_two(half), power_of_two(-exponent - half))
+}
+
+/// 2^e for −126 ≤ e ≤ 127.
+fn power_of_two(e: i32) -> f32 {
+    f32::from_bits(((127 + e) as u32) << 23)
+}

@@ -1,0 +1,134 @@
+//! Why something is refused. What is refused has changed nothing.
+
+use core::fmt;
+
+/// Why a sample, a step or a recipe was refused; nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum Refusal {
+    /// The sample does not have as many numbers as the network has inputs.
+    Length {
+        /// Numbers that the network takes.
+        expected: u32,
+        /// Numbers that came.
+        found: u32,
+    },
+    /// A number of the sample is NaN or infinite.
+    NotFinite {
+        /// Its index in the sample.
+        index: u32,
+    },
+    /// The label is not a class of the network.
+    Label {
+        /// The label that came.
+        label: u32,
+        /// Classes of the network: labels run from 0 to `classes` − 1.
+        classes: u32,
+    },
+    /// Forward or backward overflows on this sample: the loss is not finite, or max|δ|·max|a| > 2^120 in a layer.
+    Overflow,
+    /// A number of the recipe is outside its range.
+    Recipe(Field),
+    /// The scratch memory is shorter than the network needs.
+    Scratch {
+        /// Numbers needed.
+        expected: u32,
+        /// Numbers given.
+        found: u32,
+    },
+}
+
+/// A number of a recipe; its range is part of its message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum Field {
+    /// The step size η.
+    Step,
+    /// The momentum β.
+    Momentum,
+    /// The share θ of the transport.
+    Theta,
+    /// Samples a step.
+    Batch,
+    /// Samples that the replay buffer keeps.
+    Replay,
+    /// A radius ρ of a parameter.
+    Radius,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Field::Step => "step size must be finite and > 0, and at most 1 when constrained",
+            Field::Momentum => "momentum must be in [0, 1)",
+            Field::Theta => "theta must be in [0, 1]",
+            Field::Batch => "batch must be from 1 to 65536",
+            Field::Replay => "replay must be at least 1 and no more than the buffer holds",
+            Field::Radius => "every radius must be finite and > 0",
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Refusal::Length { expected, found } => {
+                write!(f, "the sample has {found} numbers, the network takes {expected}")
+            }
+            Refusal::NotFinite { index } => write!(f, "number {index} of the sample is not finite"),
+            Refusal::Label { label, classes } => write!(f, "label {label} is not one of the {classes} classes"),
+            Refusal::Overflow => f.write_str("the network overflows on this sample"),
+            Refusal::Recipe(field) => write!(f, "{field}"),
+            Refusal::Scratch { expected, found } => {
+                write!(f, "scratch memory of {found} numbers, {expected} are needed")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+/// Why the bytes of an image are refused; the network that was to take it is unchanged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum ImageError {
+    /// The first bytes are not those of an image.
+    Magic,
+    /// The image has another version than this software reads.
+    Version(u16),
+    /// The image is longer than the memory that holds it, or shorter than its own parts.
+    Truncated,
+    /// The checksum does not agree with the bytes.
+    Checksum,
+    /// The header cannot be decoded, or the parts do not fit together.
+    Malformed,
+    /// The image is for another network.
+    Schema {
+        /// Schema hash of the network that was to take it.
+        expected: u64,
+        /// Schema hash of the image.
+        found: u64,
+    },
+    /// A weight is NaN or infinite.
+    NotFinite,
+    /// The recipe in the image is refused.
+    Recipe(Refusal),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            ImageError::Magic => f.write_str("this is no weights image (wrong first bytes)"),
+            ImageError::Version(found) => {
+                write!(f, "image version {found}, this software reads {}", crate::image::VERSION)
+            }
+            ImageError::Truncated => f.write_str("the image is cut short"),
+            ImageError::Checksum => f.write_str("the image is damaged (wrong checksum)"),
+            ImageError::Malformed => f.write_str("the image is malformed"),
+            ImageError::Schema { expected, found } => {
+                write!(f, "the image is for another network (schema {found:016x}, built for {expected:016x})")
+            }
+            ImageError::NotFinite => f.write_str("a weight of the image is not finite"),
+            ImageError::Recipe(refusal) => write!(f, "the recipe of the image is refused: {refusal}"),
+        }
+    }
+}
+
+impl core::error::Error for ImageError {}

@@ -1,0 +1,150 @@
+//! A network's weights with its architecture, geometry and recipe, as checksummed bytes.
+//!
+//! ```text
+//! offset  bytes
+//! 0       "GRFT"
+//! 4       version, u16                  little-endian, like all that follows
+//! 6       length of the whole image in bytes, u32
+//! 10      header                        postcard: schema hash, layers, a geometry for each parameter, recipe
+//!         weights X, f32                parameter by parameter, row by row
+//! end−4   CRC-32/ISO-HDLC of all bytes before it
+//! ```
+//!
+//! Nothing of an image is used before its checksum and its schema hash agree, and a network is changed only when all of
+//! the image is right.
+
+use crate::adapt::Recipe;
+use crate::error::ImageError;
+use crate::matrix::RowMajor;
+use crate::network::{Kind, Layer};
+use crate::scion::Geometry;
+use crc::{CRC_32_ISO_HDLC, Crc};
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+/// The version that this software writes and reads.
+pub const VERSION: u16 = 1;
+
+/// The most layers an image can name.
+pub const LAYERS: usize = 16;
+
+const MAGIC: [u8; 4] = *b"GRFT";
+const PREFIX: usize = 10;
+const CHECKSUM: usize = 4;
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+/// What an image says besides the weights.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Header {
+    /// [`Kind::schema`] of the layers.
+    pub schema: u64,
+    /// The architecture.
+    pub layers: Vec<Kind, LAYERS>,
+    /// Of every parameter, in the network's order.
+    pub geometries: Vec<Geometry, { 2 * LAYERS }>,
+    /// How the device adapts.
+    pub recipe: Recipe,
+}
+
+/// An image whose checksum, header and lengths are right.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Image<'a> {
+    /// What it says besides the weights.
+    pub header: Header,
+    weights: &'a [[u8; 4]],
+    length: usize,
+}
+
+impl<'a> Image<'a> {
+    /// Reads an image at the start of `bytes`, which may be longer than it.
+    ///
+    /// # Errors
+    /// Where a byte is wrong or missing; see [`ImageError`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        let (prefix, _) = bytes.split_first_chunk::<PREFIX>().ok_or(ImageError::Truncated)?;
+        let [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3] = *prefix;
+        if [m0, m1, m2, m3] != MAGIC {
+            return Err(ImageError::Magic);
+        }
+        let version = u16::from_le_bytes([v0, v1]);
+        if version != VERSION {
+            return Err(ImageError::Version(version));
+        }
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let image = bytes.get(..length).ok_or(ImageError::Truncated)?;
+        let (content, checksum) = image.split_last_chunk::<CHECKSUM>().ok_or(ImageError::Truncated)?;
+        if CRC.checksum(content) != u32::from_le_bytes(*checksum) {
+            return Err(ImageError::Checksum);
+        }
+        let body = content.get(PREFIX..).ok_or(ImageError::Truncated)?;
+        let (header, weights) = postcard::take_from_bytes::<Header>(body).map_err(|_| ImageError::Malformed)?;
+        let (weights, rest) = weights.as_chunks::<4>();
+        let fits = rest.is_empty() && header.schema == Kind::schema(&header.layers);
+        if !fits {
+            return Err(ImageError::Malformed);
+        }
+        header.recipe.rule.check().map_err(ImageError::Recipe)?;
+        for geometry in &header.geometries {
+            geometry.check().map_err(ImageError::Recipe)?;
+        }
+        if weights.iter().any(|w| !f32::from_le_bytes(*w).is_finite()) {
+            return Err(ImageError::NotFinite);
+        }
+        Ok(Self { header, weights, length })
+    }
+
+    /// Bytes of the image.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Puts weights and geometries into a network whose schema hash is `schema`; Y starts at X, M at 0.
+    ///
+    /// # Errors
+    /// [`ImageError::Schema`] where the image is for another network; then the network is unchanged.
+    pub fn load<N: Layer + ?Sized>(&self, schema: u64, network: &mut N) -> Result<(), ImageError> {
+        if self.header.schema != schema {
+            return Err(ImageError::Schema { expected: schema, found: self.header.schema });
+        }
+        let (mut parameters, mut weights) = (0, 0);
+        network.parameters(&mut |_, state| {
+            parameters += 1;
+            weights += state.x.elements().len();
+        });
+        if self.header.geometries.len() != parameters || self.weights.len() != weights {
+            return Err(ImageError::Malformed);
+        }
+        let mut geometries = self.header.geometries.iter();
+        let mut weights = self.weights.iter();
+        network.parameters(&mut |geometry, mut state| {
+            if let Some(found) = geometries.next() {
+                *geometry = *found;
+            }
+            for (x, w) in state.x.elements_mut().iter_mut().zip(&mut weights) {
+                *x = f32::from_le_bytes(*w);
+            }
+            state.start();
+        });
+        Ok(())
+    }
+}
+
+/// Writes an image and returns its bytes at the start of `memory`; `None` where it is too short.
+///
+/// The weights must be as many as the layers have.
+pub fn write<'a>(header: &Header, weights: impl IntoIterator<Item = f32>, memory: &'a mut [u8]) -> Option<&'a [u8]> {
+    let used = postcard::to_slice(header, memory.get_mut(PREFIX..)?).ok()?.len();
+    let mut end = PREFIX + used;
+    for weight in weights {
+        *memory.get_mut(end..)?.first_chunk_mut()? = weight.to_le_bytes();
+        end += 4;
+    }
+    let length = (end + CHECKSUM) as u32;
+    let prefix: &mut [u8; PREFIX] = memory.first_chunk_mut()?;
+    prefix[..4].copy_from_slice(&MAGIC);
+    prefix[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    prefix[6..].copy_from_slice(&length.to_le_bytes());
+    let checksum = CRC.checksum(memory.get(..end)?);
+    *memory.get_mut(end..)?.first_chunk_mut()? = checksum.to_le_bytes();
+    memory.get(..end + CHECKSUM)
+}

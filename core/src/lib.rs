@@ -1,0 +1,68 @@
+//! Transported Scion (Zhang and Lin 2026, arXiv 2605.18528) for every machine: `no_std`, no heap, no `unsafe`,
+//! the same bits everywhere.
+//!
+//! The modules tell the method in the order in which data flows; each imports only what stands before it:
+//!
+//! | module | what it says |
+//! |---|---|
+//! | [`error`] | why a sample, a recipe or an image is refused |
+//! | [`arithmetic`] | the few exact operations from which all else is made |
+//! | [`random`] | the one named generator |
+//! | [`matrix`] | the operations of the update rule on a matrix, a run-time slab, a libtorch tensor |
+//! | [`polar`] | the polar factor of a matrix by quintic iteration |
+//! | [`norm`] | norms, their linear minimization oracles and dual norms |
+//! | [`scion`] | the transported step of one parameter |
+//! | [`network`] | layers, forward and backward, one step over a batch |
+//! | [`adapt`] | learning from a stream of labelled samples with a replay buffer |
+//! | [`image`] | weights and recipe as checksummed bytes |
+//!
+//! What makes the bits equal is the arithmetic contract, `docs/arithmetic.md` in the repository: every operation is one
+//! that IEEE 754 defines exactly, in an order that this crate fixes.
+//!
+//! # Example: a network that adapts, in static memory
+//!
+//! ```
+//! use graftage_core::adapt::{Adaptation, Recipe, Ring};
+//! use graftage_core::network::{Dense, Fixed, Relu};
+//! use graftage_core::{chain, random::Generator};
+//!
+//! type Network = chain![Dense<4, 8>, Relu<8>, Dense<8, 3>];
+//! type Device = Adaptation<Network, Ring<4, 32>, [f32; Network::SCRATCH]>;
+//!
+//! let mut network = Network::ZERO;
+//! graftage_core::network::initialise(&mut network, &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
+//! let mut device: Device = Adaptation::new(network, Ring::new(), [0.0; Network::SCRATCH], Recipe::default())?;
+//! for i in 0..60u8 {
+//!     let label = u32::from(i % 3);
+//!     let sample = [label as f32, 1.0 - label as f32, 0.5, f32::from(i) * 0.01];
+//!     device.learn(&sample, label, |_| ())?;
+//! }
+//! assert_eq!(device.predict(&[2.0, -1.0, 0.5, 0.3])?.class, 2);
+//! // A bad sample is refused and leaves every bit as it was.
+//! let before = device.digest();
+//! assert!(device.learn(&[f32::NAN, 0.0, 0.0, 0.0], 1, |_| ()).is_err());
+//! assert_eq!(device.digest(), before);
+//! # Ok::<(), graftage_core::error::Refusal>(())
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod error;
+
+pub mod arithmetic;
+
+pub mod random;
+
+pub mod matrix;
+
+pub mod polar;
+
+pub mod norm;
+
+pub mod scion;
+
+pub mod network;
+
+pub mod adapt;
+
+pub mod image;
