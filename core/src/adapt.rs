@@ -7,12 +7,15 @@
 
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
-use crate::network::{Layer, Outcome, Prediction, Step, check_input, check_label, predict};
+use crate::network::{Layer, Outcome, Prediction, Step, check_label, predict, scratch_length};
 use crate::random::Generator;
-use crate::scion::{Rule, Scion, workspace};
+use crate::scion::{Rule, Scion};
 use heapless::Deque;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::Xxh64;
+
+/// The most steps that one sample can bring.
+pub const STEPS: usize = 16;
 
 /// How a device adapts; part of its image.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -21,7 +24,7 @@ pub struct Recipe {
     pub rule: Rule,
     /// Samples a step: the new one and `batch` − 1 from the replay buffer.
     pub batch: u32,
-    /// Steps a sample.
+    /// Steps a sample, from 1 to [`STEPS`].
     pub steps: u32,
     /// Samples that the replay buffer keeps.
     pub replay: u32,
@@ -30,18 +33,32 @@ pub struct Recipe {
 }
 
 impl Default for Recipe {
-    /// Two steps of eight samples from the last 128.
     fn default() -> Self {
-        Self { rule: Rule::default(), batch: 8, steps: 2, replay: 32, seed: 0 }
+        Self::DEFAULT
     }
 }
 
 impl Recipe {
+    /// All zeros, as static memory starts; never used by an adaptation that was started.
+    const ZERO: Self = Self {
+        rule: Rule { step: 0.0, momentum: 0.0, theta: 0.0, constrained: false },
+        batch: 0,
+        steps: 0,
+        replay: 0,
+        seed: 0,
+    };
+
+    /// Two steps of eight samples from the last 32, with the default rule.
+    pub const DEFAULT: Self = Self { rule: Rule::DEFAULT, batch: 8, steps: 2, replay: 32, seed: 0 };
+
     /// Says which number is outside its range, for a replay buffer that holds up to `capacity` samples.
     pub fn check(&self, capacity: usize) -> Result<(), Refusal> {
         self.rule.check()?;
         if self.batch == 0 || self.batch > 65536 {
             return Err(Refusal::Recipe(Field::Batch));
+        }
+        if self.steps == 0 || self.steps as usize > STEPS {
+            return Err(Refusal::Recipe(Field::Steps));
         }
         if self.replay == 0 || self.replay as usize > capacity {
             return Err(Refusal::Recipe(Field::Replay));
@@ -60,6 +77,8 @@ pub trait Replay {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Drops all samples.
+    fn clear(&mut self);
     /// Takes a sample; drops the oldest so that at most `keep` remain.
     fn push(&mut self, keep: usize, input: &[f32], label: u32);
     /// The sample at an index, 0 the oldest.
@@ -90,6 +109,9 @@ impl<const I: usize, const N: usize> Replay for Ring<I, N> {
     fn len(&self) -> usize {
         self.0.iter().len()
     }
+    fn clear(&mut self) {
+        self.0.clear();
+    }
     fn push(&mut self, keep: usize, input: &[f32], label: u32) {
         while self.len() >= keep && self.0.pop_front().is_some() {}
         let mut sample = ([0.0; I], label);
@@ -111,7 +133,8 @@ pub struct Adaptation<N, R, S> {
     replay: R,
     scratch: S,
     recipe: Recipe,
-    generator: Generator,
+    /// `None` until started.
+    generator: Option<Generator>,
     step: u64,
     seen: u64,
     correct: u64,
@@ -129,29 +152,36 @@ pub struct Report {
     pub digest: u64,
 }
 
+impl<N, R, S> Adaptation<N, R, S> {
+    /// A network with memory to learn in, to be [started](Self::start). `scratch` holds
+    /// [`Fixed::SCRATCH`](crate::network::Fixed::SCRATCH) numbers. Constant and, with
+    /// a network of zeros, all zeros: static memory that costs no flash.
+    pub const fn new(network: N, replay: R, scratch: S) -> Self {
+        let recipe = Recipe::ZERO;
+        let generator = None;
+        Self { network, replay, scratch, recipe, generator, step: 0, seen: 0, correct: 0, digest: 0 }
+    }
+}
+
 impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
-    /// Starts from a network's weights. `scratch` holds [`Fixed::SCRATCH`](crate::network::Fixed::SCRATCH) numbers.
+    /// Starts from the network's weights: Y = X, M = 0, an empty replay buffer, the generator at its seed.
     ///
     /// # Errors
-    /// Where the recipe is outside its ranges, or the scratch memory too short.
-    pub fn new(mut network: N, replay: R, mut scratch: S, recipe: Recipe) -> Result<Self, Refusal> {
-        recipe.check(replay.capacity())?;
-        let mut expected = 2 * network.trace();
-        network.parameters(&mut |_, state| {
-            let (m, n) = state.x.shape();
-            if workspace(m, n) > expected {
-                expected = workspace(m, n);
-            }
-        });
-        let found = scratch.as_mut().len();
+    /// Where the recipe is outside its ranges, or the scratch memory too short; then nothing has changed.
+    pub fn start(&mut self, recipe: Recipe) -> Result<(), Refusal> {
+        recipe.check(self.replay.capacity())?;
+        let expected = scratch_length(&mut self.network);
+        let found = self.scratch.as_mut().len();
         if found < expected {
             return Err(Refusal::Scratch { expected: expected as u32, found: found as u32 });
         }
-        let generator = Generator::new(recipe.seed, 0);
-        let mut new = Self { network, replay, scratch, recipe, generator, step: 0, seen: 0, correct: 0, digest: 0 };
-        new.network.parameters(&mut |_, mut state| state.start());
-        new.digest = digest(&mut new.network, new.step, &new.generator);
-        Ok(new)
+        self.recipe = recipe;
+        let generator = self.generator.insert(Generator::new(recipe.seed, 0));
+        (self.step, self.seen, self.correct) = (0, 0, 0);
+        self.replay.clear();
+        self.network.parameters(&mut |_, mut state| state.start());
+        self.digest = digest(&mut self.network, self.step, generator);
+        Ok(())
     }
 
     /// Learns from one labelled sample; `observe` is told of every step.
@@ -159,10 +189,11 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     /// Returns what the network predicted for it before it learnt.
     ///
     /// # Errors
-    /// Where the sample is refused: wrong length, a non-finite number, no such class, or an overflow in its first
+    /// Where it was not [started](Self::start) or the sample is refused: wrong length, a non-finite number, no such class, or an overflow in its first
     /// gradient. Then no bit of weights, momentum, generator or replay buffer has changed.
     pub fn learn(&mut self, input: &[f32], label: u32, mut observe: impl FnMut(Report)) -> Result<Prediction, Refusal> {
         let rule = &self.recipe.rule;
+        let generator = self.generator.as_mut().ok_or(Refusal::NotStarted)?;
         check_label(&self.network, label)?;
         let prediction = predict(&self.network, input, self.scratch.as_mut())?;
         for round in 0..self.recipe.steps {
@@ -173,7 +204,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
                 self.replay.push(self.recipe.replay as usize, input, label);
             }
             for _ in 1..self.recipe.batch {
-                let index = self.generator.below(self.replay.len() as u32);
+                let index = generator.below(self.replay.len() as u32);
                 if let Some((input, label)) = self.replay.get(index as usize) {
                     // A sample that overflows by now is left out; the outcome counts those that were admitted.
                     let _ = step.add(&mut self.network, input, label, self.scratch.as_mut());
@@ -181,7 +212,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
             }
             if let Some(outcome) = step.finish(&mut self.network, rule, self.scratch.as_mut()) {
                 self.step = self.step.wrapping_add(1);
-                self.digest = digest(&mut self.network, self.step, &self.generator);
+                self.digest = digest(&mut self.network, self.step, generator);
                 observe(Report { step: self.step, outcome, digest: self.digest });
             }
         }
@@ -195,7 +226,6 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     /// # Errors
     /// Where the sample is refused.
     pub fn predict(&mut self, input: &[f32]) -> Result<Prediction, Refusal> {
-        check_input(&self.network, input)?;
         predict(&self.network, input, self.scratch.as_mut())
     }
 
@@ -221,9 +251,14 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
         &self.recipe
     }
 
-    /// The network, to be read.
+    /// The network.
     pub fn network(&self) -> &N {
         &self.network
+    }
+
+    /// The network, to be given other weights; [start](Self::start) again after that.
+    pub fn network_mut(&mut self) -> &mut N {
+        &mut self.network
     }
 }
 
@@ -238,15 +273,27 @@ fn digest<N: Layer + ?Sized>(network: &mut N, step: u64, generator: &Generator) 
     hash.digest()
 }
 
-/// X, then Y, then M, row by row, as little-endian bytes.
+/// X, then Y, then M, row by row.
 fn hash_state<M: RowMajor>(hash: &mut Xxh64, state: &Scion<M>) {
     for matrix in [&state.x, &state.y, &state.m] {
-        for chunk in matrix.elements().chunks(8) {
-            let mut bytes = [0; 32];
-            for (place, e) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(chunk) {
-                *place = e.to_le_bytes();
-            }
-            hash.update(bytes.get(..4 * chunk.len()).unwrap_or(&bytes));
-        }
+        hash_elements(hash, matrix.elements());
     }
+}
+
+/// The numbers as little-endian bytes.
+fn hash_elements(hash: &mut Xxh64, elements: &[f32]) {
+    for chunk in elements.chunks(8) {
+        let mut bytes = [0; 32];
+        for (place, e) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(chunk) {
+            *place = e.to_le_bytes();
+        }
+        hash.update(bytes.get(..4 * chunk.len()).unwrap_or(&bytes));
+    }
+}
+
+/// xxHash64 of some numbers as little-endian bytes: equal where all bits are.
+pub fn fingerprint(elements: &[f32]) -> u64 {
+    let mut hash = Xxh64::new(0);
+    hash_elements(&mut hash, elements);
+    hash.digest()
 }

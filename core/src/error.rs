@@ -28,6 +28,8 @@ pub enum Refusal {
     Overflow,
     /// A number of the recipe is outside its range.
     Recipe(Field),
+    /// The adaptation was not started.
+    NotStarted,
     /// The scratch memory is shorter than the network needs.
     Scratch {
         /// Numbers needed.
@@ -48,6 +50,8 @@ pub enum Field {
     Theta,
     /// Samples a step.
     Batch,
+    /// Steps a sample.
+    Steps,
     /// Samples that the replay buffer keeps.
     Replay,
     /// A radius ρ of a parameter.
@@ -61,6 +65,7 @@ impl fmt::Display for Field {
             Field::Momentum => "momentum must be in [0, 1)",
             Field::Theta => "theta must be in [0, 1]",
             Field::Batch => "batch must be from 1 to 65536",
+            Field::Steps => "steps a sample must be from 1 to 16",
             Field::Replay => "replay must be at least 1 and no more than the buffer holds",
             Field::Radius => "every radius must be finite and > 0",
         })
@@ -77,6 +82,7 @@ impl fmt::Display for Refusal {
             Refusal::Label { label, classes } => write!(f, "label {label} is not one of the {classes} classes"),
             Refusal::Overflow => f.write_str("the network overflows on this sample"),
             Refusal::Recipe(field) => write!(f, "{field}"),
+            Refusal::NotStarted => f.write_str("the adaptation was not started"),
             Refusal::Scratch { expected, found } => {
                 write!(f, "scratch memory of {found} numbers, {expected} are needed")
             }
@@ -106,7 +112,7 @@ pub enum ImageError {
         /// Schema hash of the image.
         found: u64,
     },
-    /// A weight is NaN or infinite.
+    /// A weight or the scale is NaN or infinite, or the scale is not positive.
     NotFinite,
     /// The recipe in the image is refused.
     Recipe(Refusal),
@@ -125,7 +131,7 @@ impl fmt::Display for ImageError {
             ImageError::Schema { expected, found } => {
                 write!(f, "the image is for another network (schema {found:016x}, built for {expected:016x})")
             }
-            ImageError::NotFinite => f.write_str("a weight of the image is not finite"),
+            ImageError::NotFinite => f.write_str("a weight or the scale of the image is not finite"),
             ImageError::Recipe(refusal) => write!(f, "the recipe of the image is refused: {refusal}"),
         }
     }

@@ -5,7 +5,7 @@
 //! 0       "GRFT"
 //! 4       version, u16                  little-endian, like all that follows
 //! 6       length of the whole image in bytes, u32
-//! 10      header                        postcard: schema hash, layers, a geometry for each parameter, recipe
+//! 10      header                        postcard: schema hash, layers, a geometry for each parameter, recipe, scale
 //!         weights X, f32                parameter by parameter, row by row
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
@@ -33,6 +33,11 @@ const PREFIX: usize = 10;
 const CHECKSUM: usize = 4;
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
+/// CRC-32/ISO-HDLC of some bytes.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    CRC.checksum(bytes)
+}
+
 /// What an image says besides the weights.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Header {
@@ -44,6 +49,8 @@ pub struct Header {
     pub geometries: Vec<Geometry, { 2 * LAYERS }>,
     /// How the device adapts.
     pub recipe: Recipe,
+    /// What raw features were divided by in training; whoever feeds the device divides by it, too.
+    pub scale: f32,
 }
 
 /// An image whose checksum, header and lengths are right.
@@ -72,14 +79,14 @@ impl<'a> Image<'a> {
         }
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         let image = bytes.get(..length).ok_or(ImageError::Truncated)?;
-        let (content, checksum) = image.split_last_chunk::<CHECKSUM>().ok_or(ImageError::Truncated)?;
-        if CRC.checksum(content) != u32::from_le_bytes(*checksum) {
+        let (content, sum) = image.split_last_chunk::<CHECKSUM>().ok_or(ImageError::Truncated)?;
+        if checksum(content) != u32::from_le_bytes(*sum) {
             return Err(ImageError::Checksum);
         }
         let body = content.get(PREFIX..).ok_or(ImageError::Truncated)?;
         let (header, weights) = postcard::take_from_bytes::<Header>(body).map_err(|_| ImageError::Malformed)?;
         let (weights, rest) = weights.as_chunks::<4>();
-        let fits = rest.is_empty() && header.schema == Kind::schema(&header.layers);
+        let fits = rest.is_empty() && !header.layers.is_empty() && header.schema == Kind::schema(&header.layers);
         if !fits {
             return Err(ImageError::Malformed);
         }
@@ -87,7 +94,8 @@ impl<'a> Image<'a> {
         for geometry in &header.geometries {
             geometry.check().map_err(ImageError::Recipe)?;
         }
-        if weights.iter().any(|w| !f32::from_le_bytes(*w).is_finite()) {
+        let scalable = header.scale > 0.0 && header.scale.is_finite();
+        if !scalable || weights.iter().any(|w| !f32::from_le_bytes(*w).is_finite()) {
             return Err(ImageError::NotFinite);
         }
         Ok(Self { header, weights, length })
@@ -144,7 +152,7 @@ pub fn write<'a>(header: &Header, weights: impl IntoIterator<Item = f32>, memory
     prefix[..4].copy_from_slice(&MAGIC);
     prefix[4..6].copy_from_slice(&VERSION.to_le_bytes());
     prefix[6..].copy_from_slice(&length.to_le_bytes());
-    let checksum = CRC.checksum(memory.get(..end)?);
-    *memory.get_mut(end..)?.first_chunk_mut()? = checksum.to_le_bytes();
+    let sum = checksum(memory.get(..end)?);
+    *memory.get_mut(end..)?.first_chunk_mut()? = sum.to_le_bytes();
     memory.get(..end + CHECKSUM)
 }

@@ -74,7 +74,7 @@ pub trait Layer {
 
 /// What the type of a network says at compile time.
 pub trait Fixed: Layer + Sized {
-    /// All weights, momenta and query points 0.
+    /// All weights, momenta and query points 0, all geometries [unset](Geometry::UNSET).
     const ZERO: Self;
     /// [`Layer::inputs`].
     const INPUTS: usize;
@@ -95,6 +95,16 @@ pub trait Fixed: Layer + Sized {
 /// Numbers of scratch memory for a network with such a trace and such a workspace.
 pub const fn scratch(trace: usize, workspace: usize) -> usize {
     larger(2 * trace, workspace)
+}
+
+/// Numbers of scratch memory that a network needs to learn: [`Fixed::SCRATCH`], of any network.
+pub fn scratch_length<N: Layer + ?Sized>(network: &mut N) -> usize {
+    let mut largest = 0;
+    network.parameters(&mut |_, state| {
+        let (m, n) = state.x.shape();
+        largest = larger(largest, workspace(m, n));
+    });
+    scratch(network.trace(), largest)
 }
 
 const fn larger(a: usize, b: usize) -> usize {
@@ -179,7 +189,7 @@ impl<W: RowMajor, B: RowMajor> Affine<W, B> {
         let fits = [weights.y.shape(), weights.m.shape()] == [shape; 2]
             && [bias.x.shape(), bias.y.shape(), bias.m.shape()] == [(1, shape.0); 3]
             && shape.1 > 0;
-        fits.then_some(Self { weights, weights_geometry: Geometry::HIDDEN, bias, bias_geometry: Geometry::BIAS })
+        fits.then_some(Self { weights, weights_geometry: Geometry::UNSET, bias, bias_geometry: Geometry::UNSET })
     }
 }
 
@@ -237,9 +247,9 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
 impl<const I: usize, const O: usize> Fixed for Dense<I, O> {
     const ZERO: Self = Self {
         weights: Scion { x: [[0.0; I]; O], y: [[0.0; I]; O], m: [[0.0; I]; O] },
-        weights_geometry: Geometry::HIDDEN,
+        weights_geometry: Geometry::UNSET,
         bias: Scion { x: [[0.0; O]], y: [[0.0; O]], m: [[0.0; O]] },
-        bias_geometry: Geometry::BIAS,
+        bias_geometry: Geometry::UNSET,
     };
     const INPUTS: usize = I;
     const OUTPUTS: usize = O;
@@ -402,9 +412,17 @@ impl<A: Fixed, B: Fixed> Fixed for Chain<A, B> {
     const SCHEMA: u64 = fnv(A::SCHEMA, B::SCHEMA);
 }
 
-/// Draws the weights of every parameter inside its ball, see [`Scion::initialise`]; `scratch` is overwritten.
+/// Gives every parameter its [usual geometry](Geometry::usual) and draws its weights inside the ball, see
+/// [`Scion::initialise`]; `scratch` is overwritten.
 pub fn initialise<N: Layer + ?Sized>(network: &mut N, generator: &mut Generator, scratch: &mut [f32]) {
-    network.parameters(&mut |geometry, mut state| state.initialise(*geometry, generator, scratch));
+    let mut left = 0;
+    network.parameters(&mut |_, _| left += 1);
+    network.parameters(&mut |geometry, mut state| {
+        // The last layer's weights and bias are the last two.
+        *geometry = Geometry::usual(state.x.shape(), left <= 2);
+        state.initialise(*geometry, generator, scratch);
+        left -= 1;
+    });
 }
 
 /// What a network says of a sample.

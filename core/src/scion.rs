@@ -37,13 +37,15 @@ pub struct Rule {
 }
 
 impl Default for Rule {
-    /// θ = ½, β = 0.9, unconstrained, η = 0.01: what served small networks best in the repository's evidence.
     fn default() -> Self {
-        Self { step: 0.01, momentum: 0.9, theta: 0.5, constrained: false }
+        Self::DEFAULT
     }
 }
 
 impl Rule {
+    /// θ = ½, β = 0.9, unconstrained, η = 0.01.
+    pub const DEFAULT: Self = Self { step: 0.01, momentum: 0.9, theta: 0.5, constrained: false };
+
     /// Says which constant is outside its range.
     pub fn check(&self) -> Result<(), Refusal> {
         let Self { step, momentum, theta, constrained } = *self;
@@ -75,7 +77,7 @@ impl Rule {
     }
 }
 
-/// How one parameter's steps are measured.
+/// How one parameter's steps are measured. [`Geometry::UNSET`] is all zeros, so that static memory starts as zeros.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Geometry {
     /// The norm.
@@ -85,12 +87,23 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Not chosen yet: a radius of 0, with which nothing moves.
+    pub const UNSET: Self = Self { norm: Norm::Spectral, radius: 0.0 };
     /// For the weights of a layer that is not the last: spectral, radius 3.
     pub const HIDDEN: Self = Self { norm: Norm::Spectral, radius: 3.0 };
     /// For the weights of the last layer: sign, radius 10.
     pub const HEAD: Self = Self { norm: Norm::Sign, radius: 10.0 };
     /// For biases: RMS, radius 1.
     pub const BIAS: Self = Self { norm: Norm::Rms, radius: 1.0 };
+
+    /// The usual geometry of a parameter by its shape: a single row is a bias; `last` says that no weights follow.
+    pub fn usual((rows, _): (usize, usize), last: bool) -> Self {
+        match (rows, last) {
+            (1, _) => Self::BIAS,
+            (_, true) => Self::HEAD,
+            (_, false) => Self::HIDDEN,
+        }
+    }
 
     /// Says when the radius is outside its range.
     pub fn check(&self) -> Result<(), Refusal> {

@@ -1,0 +1,232 @@
+//! What board and workstation say to each other over a serial line.
+//!
+//! The workstation asks, the board answers; nobody speaks unasked. A message travels in a frame:
+//!
+//! ```text
+//! 0x00                                    ends whatever garbage came before
+//! COBS( version u8 · postcard message · CRC-32/ISO-HDLC of both, little-endian )
+//! 0x00
+//! ```
+//!
+//! A frame that is cut, damaged or too long is dropped and counted; the next one is taken. A request that brought no
+//! answer may be sent again: [`Request::Learn`] carries the number of the sample, so a board that has learnt it already
+//! answers as before and learns nothing twice.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+use cobs::{CobsEncoder, decode_in_place};
+use core::fmt;
+use crc::{CRC_32_ISO_HDLC, Crc};
+use graftage_core::adapt::{Report, STEPS};
+use graftage_core::error::{ImageError, Refusal};
+use graftage_core::network::Prediction;
+pub use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+/// The version of frames and messages.
+pub const VERSION: u8 = 1;
+
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+const CHECKSUM: usize = 4;
+
+/// Bytes of the largest answer on the wire, and of any request without a sample.
+pub const ANSWER: usize = 512;
+
+/// Bytes of the largest request on the wire, for samples of that many numbers.
+pub const fn request(inputs: usize) -> usize {
+    let plain = 4 * inputs + 32;
+    plain + plain / 254 + 3
+}
+
+/// What the workstation asks. `S` holds a sample: `&[f32]` to send, `heapless::Vec<f32, N>` to receive.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Request<S> {
+    /// Who are you, and where do you stand?
+    Hello,
+    /// Which class is this?
+    Predict {
+        /// One number for each input of the network.
+        sample: S,
+    },
+    /// Learn that this is of that class.
+    Learn {
+        /// How many samples were learnt before this one.
+        number: u64,
+        /// The class.
+        label: u32,
+        /// One number for each input of the network.
+        sample: S,
+    },
+}
+
+/// What the board answers.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// To [`Request::Hello`].
+    Hello(Hello),
+    /// To [`Request::Predict`].
+    Predicted(Prediction),
+    /// To [`Request::Learn`].
+    Learnt(Learnt),
+    /// The sample was refused; nothing has changed.
+    Refused(Refusal),
+    /// The board has no image that it can use.
+    NoNetwork(ImageError),
+    /// [`Request::Learn`] came out of order; nothing has changed.
+    OutOfOrder {
+        /// The number of the sample that the board waits for.
+        expected: u64,
+    },
+    /// The request has another version than the board speaks ([`VERSION`] of its frame).
+    OtherVersion,
+}
+
+/// Who a board is and where it stands.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its name.
+    pub board: String<32>,
+    /// Schema hash of the network that its firmware is built for.
+    pub schema: u64,
+    /// Numbers of a sample.
+    pub inputs: u32,
+    /// Classes.
+    pub classes: u32,
+    /// Frames dropped since it started.
+    pub dropped: u32,
+    /// Where it stands, or why it cannot use its image.
+    pub status: Result<Status, ImageError>,
+}
+
+/// Where an adaptation stands.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// What raw features are divided by before they are sent.
+    pub scale: f32,
+    /// Steps a sample, as the image says.
+    pub steps: u32,
+    /// Samples learnt.
+    pub learnt: u64,
+    /// Of these, how many were predicted rightly before they were learnt.
+    pub correct: u64,
+    /// Steps taken.
+    pub step: u64,
+    /// Digest of the state.
+    pub digest: u64,
+}
+
+/// What a sample brought.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Learnt {
+    /// What the network predicted for it before it learnt.
+    pub prediction: Prediction,
+    /// Samples learnt, this one included.
+    pub learnt: u64,
+    /// Of these, how many were predicted rightly before they were learnt.
+    pub correct: u64,
+    /// Its steps.
+    pub reports: Vec<Report, STEPS>,
+}
+
+/// Why a frame is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameError {
+    /// Longer than the receiver's memory.
+    TooLong,
+    /// The byte stuffing or the checksum is wrong: cut or damaged on the way.
+    Damaged,
+    /// Whole, but of another version.
+    Version(u8),
+    /// Whole and of this version, but no message that is known.
+    Unknown,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            FrameError::TooLong => f.write_str("frame too long"),
+            FrameError::Damaged => f.write_str("frame damaged"),
+            FrameError::Version(found) => write!(f, "the other side speaks link version {found}, this one {VERSION}"),
+            FrameError::Unknown => f.write_str("unknown message"),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+/// Writes a message as a frame, its zeros included, and returns how many bytes of `wire` it takes.
+///
+/// # Errors
+/// [`FrameError::TooLong`] where one of the two buffers is too short; [`request`] and [`ANSWER`] say what suffices.
+pub fn encode<T: Serialize>(message: &T, plain: &mut [u8], wire: &mut [u8]) -> Result<usize, FrameError> {
+    let (version, rest) = plain.split_first_mut().ok_or(FrameError::TooLong)?;
+    *version = VERSION;
+    let used = 1 + postcard::to_slice(message, rest).map_err(|_| FrameError::TooLong)?.len();
+    let content = plain.get(..used).ok_or(FrameError::TooLong)?;
+    let checksum = CRC.checksum(content).to_le_bytes();
+    let (first, rest) = wire.split_first_mut().ok_or(FrameError::TooLong)?;
+    *first = 0;
+    let mut encoder = CobsEncoder::new(rest);
+    encoder.push(content).map_err(|_| FrameError::TooLong)?;
+    encoder.push(&checksum).map_err(|_| FrameError::TooLong)?;
+    let used = encoder.finalize();
+    *rest.get_mut(used).ok_or(FrameError::TooLong)? = 0;
+    Ok(used + 2)
+}
+
+/// Reads the message of a frame without its zeros; the frame is overwritten.
+///
+/// # Errors
+/// See [`FrameError`].
+pub fn decode<'a, T: Deserialize<'a>>(frame: &'a mut [u8]) -> Result<T, FrameError> {
+    let used = decode_in_place(frame).map_err(|_| FrameError::Damaged)?;
+    let plain = frame.get(..used).ok_or(FrameError::Damaged)?;
+    let (content, checksum) = plain.split_last_chunk::<CHECKSUM>().ok_or(FrameError::Damaged)?;
+    if CRC.checksum(content) != u32::from_le_bytes(*checksum) {
+        return Err(FrameError::Damaged);
+    }
+    match content.split_first() {
+        Some((&VERSION, message)) => match postcard::take_from_bytes(message) {
+            Ok((message, [])) => Ok(message),
+            _ => Err(FrameError::Unknown),
+        },
+        Some((&version, _)) => Err(FrameError::Version(version)),
+        None => Err(FrameError::Damaged),
+    }
+}
+
+/// Collects bytes of the line into frames of up to N bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Receiver<const N: usize> {
+    frame: Vec<u8, N>,
+    complete: bool,
+    overlong: bool,
+}
+
+impl<const N: usize> Receiver<N> {
+    /// With nothing received.
+    pub const fn new() -> Self {
+        Self { frame: Vec::new(), complete: false, overlong: false }
+    }
+
+    /// Takes a byte. When it ends a frame, the frame (to be [`decode`]d) or [`FrameError::TooLong`]; empty frames count
+    /// as nothing.
+    pub fn push(&mut self, byte: u8) -> Option<Result<&mut [u8], FrameError>> {
+        if self.complete {
+            self.frame.clear();
+            self.complete = false;
+            self.overlong = false;
+        }
+        if byte != 0 {
+            self.overlong |= self.frame.push(byte).is_err();
+            return None;
+        }
+        self.complete = true;
+        match (self.overlong, self.frame.is_empty()) {
+            (true, _) => Some(Err(FrameError::TooLong)),
+            (false, true) => None,
+            (false, false) => Some(Ok(&mut self.frame)),
+        }
+    }
+}

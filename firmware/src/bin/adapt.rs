@@ -1,0 +1,55 @@
+//! The firmware that goes on learning: boots with the grafted image, answers on its link, logs by defmt.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("this is firmware: build it for a board with `cargo xtask firmware build`");
+    std::process::exit(1);
+}
+
+#[cfg(target_os = "none")]
+mod board {
+    use graftage_core::adapt::Ring;
+    use graftage_core::network::{Dense, Fixed, Relu};
+    use graftage_firmware::board::mps2_an386 as board;
+    use graftage_firmware::device::{Device, Event};
+
+    include!(env!("GRAFTAGE_NETWORK"));
+
+    /// The most samples that the replay buffer can keep.
+    const REPLAY: usize = 128;
+
+    type Board = Device<
+        Network,
+        Ring<{ Network::INPUTS }, REPLAY>,
+        [f32; Network::SCRATCH],
+        { Network::INPUTS },
+        { graftage_link::request(Network::INPUTS) },
+    >;
+
+    #[cortex_m_rt::entry]
+    fn main() -> ! {
+        static mut DEVICE: Board = Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH]);
+        match DEVICE.start(board::NAME, board::image()) {
+            Ok(()) => defmt::info!("ready: {} weights, digest {:016x}", Network::WEIGHTS, DEVICE.adaptation().digest()),
+            Err(error) => defmt::error!("image refused: {}", defmt::Display2Format(&error)),
+        }
+        let end = DEVICE.serve(&mut board::Uart::link(), |event| match event {
+            Event::Learnt(learnt) => {
+                for report in &learnt.reports {
+                    defmt::info!(
+                        "step {} loss {} accuracy {}/{} digest {:016x}",
+                        report.step,
+                        report.outcome.loss,
+                        learnt.correct,
+                        learnt.learnt,
+                        report.digest
+                    );
+                }
+            }
+            Event::Refused(refusal) => defmt::warn!("sample refused: {}", defmt::Display2Format(&refusal)),
+            Event::Dropped(error) => defmt::warn!("frame dropped: {}", defmt::Display2Format(&error)),
+        });
+        board::exit(end.is_ok())
+    }
+}

@@ -1,0 +1,28 @@
+//! Prints what every target must reproduce, as the board computes it, on its link.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("this is firmware: run it with `cargo xtask verify`");
+    std::process::exit(1);
+}
+
+#[cfg(target_os = "none")]
+mod board {
+    use embedded_io::Write;
+    use graftage_core::network::Fixed;
+    use graftage_firmware::board::mps2_an386 as board;
+    use graftage_tests::conformance::{Core, END, Network, run};
+
+    #[cortex_m_rt::entry]
+    fn main() -> ! {
+        static mut CORE: Core = Core::new();
+        static mut NETWORK: Network = Network::ZERO;
+        let mut link = board::Uart::link();
+        let mut written = true;
+        let right = run(CORE, NETWORK, &mut |line| written &= write!(link, "{line}\n").is_ok());
+        written &= write!(link, "{END}: {right} of 100\n").is_ok();
+        written &= link.flush().is_ok();
+        board::exit(written)
+    }
+}
