@@ -1,0 +1,149 @@
+//! Running other programs; the error of one that fails says which it was and how it ended.
+
+use std::env;
+use std::io::{self, ErrorKind, Read};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Error, Result, anyhow, bail};
+
+use crate::console::Ticker;
+
+/// How many of a failed command's last lines its error shows.
+const LAST_LINES: usize = 15;
+
+/// The cargo that runs this program.
+#[allow(dead_code, reason = "for the tasks that build and run")]
+pub fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs a command whose output goes straight to the user.
+#[allow(dead_code, reason = "for the tasks that build and run")]
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().map_err(|error| cannot_start(command, error))?;
+    judge(command, status, String::new(), "").map(drop)
+}
+
+/// Runs a short command and returns its standard output.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(command, error))?;
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    judge(command, output.status, stdout, &stderr)
+}
+
+/// Runs a command that takes long: `line` and the seconds gone by are shown, the output is kept for the error.
+pub fn long(line: &str, command: &mut Command, limit: Option<Duration>) -> Result<String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let started = Instant::now();
+    let mut ticker = Ticker::start(line);
+    let mut child = command.spawn().map_err(|error| cannot_start(command, error))?;
+    let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return judge(command, status, collect(&stdout), &collect(&stderr));
+        }
+        if let Some(limit) = limit.filter(|limit| started.elapsed() > *limit) {
+            child.kill()?;
+            child.wait()?;
+            bail!("`{}` was stopped: no end after {} s", shown(command), limit.as_secs());
+        }
+        ticker.tick(started.elapsed());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The command as one would type it.
+pub fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted = words.map(|word| match word.to_string_lossy() {
+        word if word.contains([' ', '$', '\'', '*']) => format!("'{}'", word.replace('\'', r"'\''")),
+        word => word.into_owned(),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// Reads a pipe to its end beside the running command, which would wait once the pipe is full.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What was read before an error is kept.
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    receiver
+}
+
+/// What a pipe held. A process that the command left behind may keep the pipe open: it is not waited for.
+fn collect(pipe: &Receiver<String>) -> String {
+    pipe.recv_timeout(Duration::from_secs(2)).unwrap_or_default()
+}
+
+fn cannot_start(command: &Command, error: io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => anyhow!("`{}` is not installed", command.get_program().display()),
+        _ => Error::new(error).context(format!("cannot start `{}`", shown(command))),
+    }
+}
+
+fn judge(command: &Command, status: ExitStatus, stdout: String, stderr: &str) -> Result<String> {
+    if status.success() {
+        return Ok(stdout);
+    }
+    let last = last_lines(&format!("{stdout}\n{stderr}"));
+    bail!("`{}` failed ({status}){last}", shown(command))
+}
+
+/// The last lines that say something, each on a line of its own.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let first = lines.len().saturating_sub(LAST_LINES);
+    lines[first..].iter().map(|line| format!("\n    {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_failure_names_the_command_and_shows_its_last_lines_only() {
+        for result in [
+            output(&mut shell("seq 1 20; echo why >&2; exit 3")),
+            long("", &mut shell("seq 1 20; echo why >&2; exit 3"), None),
+        ] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.starts_with("`sh -c 'seq 1 20; echo why >&2; exit 3'` failed (exit status: 3)"), "{error}");
+            assert!(error.ends_with("\n    20\n    why"), "{error}");
+            assert_eq!(error.lines().count(), 1 + LAST_LINES);
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let error = output(Command::new("graftage-none").arg("x")).unwrap_err();
+        assert_eq!(error.to_string(), "`graftage-none` is not installed");
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_stopped() {
+        let error = long("", &mut shell("exec sleep 100"), Some(Duration::from_millis(100))).unwrap_err();
+        assert!(error.to_string().contains("was stopped"), "{error}");
+    }
+
+    #[test]
+    fn more_output_than_a_pipe_holds_is_returned_whole() {
+        let numbers = long("", &mut shell("seq 1 100000"), Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(numbers.lines().count(), 100_000);
+    }
+}

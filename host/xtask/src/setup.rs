@@ -1,0 +1,70 @@
+//! `cargo xtask setup`: gets whatever is missing of the parts that cargo itself does not bring.
+//!
+//! Everything it fetches lies in the project's folder `.graftage`; the two things that cannot (a target of
+//! the toolchain, a package of the system) are announced before they are touched.
+
+mod apt;
+mod digits;
+mod libtorch;
+mod pip;
+mod qemu;
+pub mod target;
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::{console, project};
+
+/// One of the things that must be there.
+trait Part {
+    /// What the user knows it by.
+    fn name(&self) -> String;
+    /// Finds it, or gets it.
+    fn obtain(&self) -> Result<Outcome>;
+    /// What to do by hand where `obtain` fails.
+    fn by_hand(&self) -> String;
+}
+
+/// How a part came to be there, and a few words about it.
+enum Outcome {
+    Found(String),
+    Done(String),
+}
+
+/// Gets every part that is missing; a part that fails does not stop the others.
+pub fn run() -> Result<()> {
+    let targets = target::TARGETS.iter().map(|target| Box::new(target::Target(target)) as Box<dyn Part>);
+    let others: [Box<dyn Part>; 3] = [Box::new(qemu::Qemu), Box::new(libtorch::Libtorch), Box::new(digits::Digits)];
+    let mut failed = Vec::new();
+    for part in targets.chain(others) {
+        let name = part.name();
+        let started = Instant::now();
+        match part.obtain() {
+            Ok(Outcome::Found(words)) => console::say(&line(&name, &format!("found: {words}"))),
+            Ok(Outcome::Done(words)) => {
+                let seconds = started.elapsed().as_secs_f32();
+                console::say(&line(&name, &format!("done in {seconds:.1} s: {words}")));
+            }
+            Err(error) => {
+                console::say(&line(&name, &format!("FAILED: {error:#}\n  By hand: {}", part.by_hand())));
+                failed.push(name);
+            }
+        }
+    }
+    project::remove(&project::fetched("partial"))?;
+    if !failed.is_empty() {
+        bail!("setup is incomplete: {}; what is done is kept, run it again at any time", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// A line about a part.
+fn line(name: &str, words: &str) -> String {
+    format!("{name:<31} {words}")
+}
+
+/// Says what is about to change outside the project folder.
+fn announce(what: &str) {
+    console::say(&format!("Outside the project folder: {what}"));
+}

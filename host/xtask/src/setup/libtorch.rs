@@ -1,0 +1,129 @@
+//! libtorch: the one that LIBTORCH names, or PyTorch's wheel in the project's folder.
+//!
+//! The wheel needs no LD_LIBRARY_PATH: its libraries find each other, and those of the wheels beside it, by
+//! their own rpath, so a program needs an rpath to `torch/lib` and nothing more.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use anyhow::{Result, ensure};
+
+use super::{Outcome, Part, line, pip};
+use crate::{process, project};
+
+/// The version that the Rust binding is written for, by its first two numbers.
+const VERSION: &str = "2.11";
+const TORCH: &str = "torch==2.11.0";
+/// What the CUDA build of libtorch_cpu.so loads, also on a machine without a GPU.
+const CUDA: [&str; 2] = ["nvidia-cuda-cupti==13.0.85", "nvidia-cuda-runtime==13.0.96"];
+
+/// The part.
+pub struct Libtorch;
+
+impl Part for Libtorch {
+    fn name(&self) -> String {
+        format!("libtorch {VERSION}")
+    }
+
+    fn obtain(&self) -> Result<Outcome> {
+        if let Some(folder) = users_own() {
+            let (folder, shown) = (folder.as_path(), folder.display());
+            ensure!(is_libtorch(folder), "LIBTORCH={shown} does not hold the folders lib and include of a libtorch");
+            return Ok(Outcome::Found(match version(folder) {
+                Some(version) if is_expected(&version) => format!("LIBTORCH={shown}"),
+                Some(other) => format!("LIBTORCH={shown}; WARNING: it is {other}, the binding expects {VERSION}"),
+                None => format!("LIBTORCH={shown}; WARNING: its version is unknown, the binding expects {VERSION}"),
+            }));
+        }
+        let place = project::fetched("python");
+        let torch = place.join("torch");
+        if is_libtorch(&torch) && version(&torch).is_some_and(|version| is_expected(&version)) {
+            return Ok(Outcome::Found(torch.display().to_string()));
+        }
+        let folder = project::partial("libtorch")?;
+        let complete = folder.join("python");
+        let wheels = wheels(env::consts::OS, env::consts::ARCH);
+        let mut install = pip::pip("install", &folder)?;
+        install.arg("--target").arg(&complete).args(&wheels);
+        process::long(&line(&self.name(), "pip install (550 MB, 1.3 GB unpacked)"), &mut install, None)?;
+        project::put(&complete, &place)?;
+        Ok(Outcome::Done(format!("{} in {}", wheels.join(" "), place.display())))
+    }
+
+    fn by_hand(&self) -> String {
+        format!("unpack a libtorch {VERSION} anywhere and set LIBTORCH to its folder")
+    }
+}
+
+/// The libtorch folder: the user's, or the project's.
+#[allow(dead_code, reason = "for the tasks that build and run")]
+pub fn folder() -> PathBuf {
+    users_own().unwrap_or_else(|| project::fetched("python/torch"))
+}
+
+/// The folder in LIBTORCH, unless it is the project's own, which cargo's configuration names by default.
+fn users_own() -> Option<PathBuf> {
+    let named = PathBuf::from(env::var_os("LIBTORCH").filter(|value| !value.is_empty())?);
+    let own = project::fetched("python/torch");
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    (real(&named) != real(&own)).then_some(named)
+}
+
+fn is_libtorch(folder: &Path) -> bool {
+    let library = format!("{}torch_cpu{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+    folder.join("lib").join(library).exists() && folder.join("include/torch").exists()
+}
+
+/// The version as the folder states it: in a file of its own, or in a header.
+fn version(folder: &Path) -> Option<String> {
+    if let Ok(version) = fs::read_to_string(folder.join("build-version")) {
+        return Some(version.trim().to_owned());
+    }
+    ["include/torch/headeronly/version.h", "include/torch/csrc/api/include/torch/version.h"]
+        .iter()
+        .find_map(|header| version_in(&fs::read_to_string(folder.join(header)).ok()?))
+}
+
+fn version_in(header: &str) -> Option<String> {
+    let number = |name: &str| {
+        let mut words = header.lines().map(str::split_whitespace);
+        words.find_map(|mut words| (words.next()? == "#define" && words.next()? == name).then(|| words.next())?)
+    };
+    let [major, minor, patch] = ["MAJOR", "MINOR", "PATCH"].map(|name| number(&format!("TORCH_VERSION_{name}")));
+    Some(format!("{}.{}.{}", major?, minor?, patch?))
+}
+
+fn is_expected(version: &str) -> bool {
+    version.strip_prefix(VERSION).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The wheels that make a libtorch which loads: only x86-64 Linux has a CUDA build by default.
+fn wheels(os: &str, arch: &str) -> Vec<&'static str> {
+    let cuda = if (os, arch) == ("linux", "x86_64") { &CUDA[..] } else { &[] };
+    [&[TORCH], cuda].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_from_a_header() {
+        let header = "/// x\n#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 11\n#define TORCH_VERSION_PATCH 0\n#define TORCH_VERSION \\\n";
+        assert_eq!(version_in(header).unwrap(), "2.11.0");
+        assert_eq!(version_in("#define TORCH_VERSION_MAJOR 2\n"), None);
+    }
+
+    #[test]
+    fn a_version_is_compared_by_whole_numbers() {
+        assert!(is_expected("2.11.0+cpu") && is_expected("2.11"));
+        assert!(!is_expected("2.110.0") && !is_expected("2.1.1"));
+    }
+
+    #[test]
+    fn the_cuda_wheels_go_with_the_cuda_build_only() {
+        assert_eq!(wheels("linux", "x86_64").len(), 3);
+        assert_eq!(wheels("linux", "aarch64"), [TORCH]);
+        assert_eq!(wheels("macos", "aarch64"), [TORCH]);
+    }
+}

@@ -1,0 +1,235 @@
+//! The standard library for the targets of the firmware.
+//!
+//! A toolchain that rustup serves gets it ready-made. Elsewhere its source does as well: cargo builds `core`
+//! and `alloc` along with the firmware, on the same stable compiler and with the firmware's own profile.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use std::{env, fs};
+
+use anyhow::{Context, Result};
+
+use super::apt::Suite;
+use super::{Outcome, Part, announce, apt, line};
+use crate::{process, project};
+
+/// The targets that firmware is built for.
+pub const TARGETS: &[&str] = &["thumbv7em-none-eabihf"];
+
+/// Names an archive that holds the folder `library` of the compiler's source.
+const ARCHIVE: &str = "GRAFTAGE_RUST_SRC";
+/// Debian's newest stable compilers are packaged here.
+const SUITE: &str = "trixie-backports";
+/// A server that cannot be reached does not hold up the ways that need none.
+const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Makes a cargo command build for `target`, with what it takes on this machine.
+#[allow(dead_code, reason = "for the tasks that build and run")]
+pub fn select(cargo: &mut Command, target: &str) -> Result<()> {
+    let library = library(target)?
+        .with_context(|| format!("there is no standard library for {target}: run `cargo xtask setup`"))?;
+    let (arguments, environment) = selection(target, &library);
+    cargo.args(arguments).envs(environment);
+    Ok(())
+}
+
+/// Where the standard library comes from.
+#[derive(Debug, PartialEq)]
+enum Library {
+    Installed,
+    /// As source in the toolchain, where cargo looks for it.
+    Source,
+    /// As source in this folder.
+    SourceIn(PathBuf),
+}
+
+#[allow(dead_code, reason = "for the tasks that build and run")]
+fn selection(target: &str, library: &Library) -> (Vec<String>, Vec<(&'static str, OsString)>) {
+    let mut arguments = vec![format!("--target={target}")];
+    let mut environment = Vec::new();
+    if *library != Library::Installed {
+        // The crates that an installed library for a target without an operating system consists of.
+        arguments.push("-Zbuild-std=core,alloc".to_owned());
+        // `-Z` on a stable compiler.
+        environment.push(("RUSTC_BOOTSTRAP", "1".into()));
+    }
+    if let Library::SourceIn(folder) = library {
+        // Cargo's only way to take the source from outside the toolchain. It is no promise of cargo's, but
+        // the toolchain's version is pinned, and the toolchain stays as it is.
+        environment.push(("__CARGO_TESTS_ONLY_SRC_ROOT", folder.into()));
+    }
+    (arguments, environment)
+}
+
+/// What is there for a target, if anything.
+fn library(target: &str) -> Result<Option<Library>> {
+    let folder = rustc(&["--print", "target-libdir", "--target", target])?;
+    if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Ok(Some(Library::Installed));
+    }
+    if holds_library(&Path::new(&rustc(&["--print", "sysroot"])?).join("lib/rustlib/src/rust/library")) {
+        return Ok(Some(Library::Source));
+    }
+    let own = own_source(&release()?);
+    Ok(holds_library(&own).then_some(Library::SourceIn(own)))
+}
+
+/// One of the targets.
+pub struct Target(pub &'static str);
+
+impl Part for Target {
+    fn name(&self) -> String {
+        format!("target {}", self.0)
+    }
+
+    fn obtain(&self) -> Result<Outcome> {
+        if let Some(library) = library(self.0)? {
+            return Ok(Outcome::Found(words(&library)));
+        }
+        // An archive that the user has named is the one thing to try: a mistake in its name is worth an error.
+        if let Some(archive) = env::var_os(ARCHIVE) {
+            self.unpack(&archive)?;
+        } else if let Err(error) = self.ask_rustup() {
+            self.fetch_from_debian().with_context(|| format!("{error:#}\n  and then"))?;
+        }
+        let library = library(self.0)?.context("the toolchain still does not see the library")?;
+        Ok(Outcome::Done(words(&library)))
+    }
+
+    fn by_hand(&self) -> String {
+        format!(
+            "install rustup and run `rustup target add {}`, or set {ARCHIVE} to an archive that holds the folder \
+             library of this compiler's source and run this again",
+            self.0
+        )
+    }
+}
+
+impl Target {
+    /// The source in an archive.
+    fn unpack(&self, archive: &OsStr) -> Result<()> {
+        let folder = project::partial("rust-src")?;
+        let mut tar = Command::new("tar");
+        tar.arg("-xf").arg(archive).arg("-C").arg(&folder);
+        process::long(&line(&self.name(), &format!("unpacking {ARCHIVE}")), &mut tar, None)?;
+        keep_source(&folder)
+    }
+
+    /// The ready-made library, for a toolchain that rustup looks after.
+    fn ask_rustup(&self) -> Result<()> {
+        let mut rustup = Command::new("rustup");
+        process::output(rustup.arg("--version"))?;
+        announce(&format!("rustup target add {}", self.0));
+        let mut rustup = Command::new("rustup");
+        rustup.args(["target", "add", self.0]);
+        process::long(&line(&self.name(), "rustup target add"), &mut rustup, Some(RUSTUP_LIMIT))?;
+        library(self.0)?.map(drop).context("rustup has added it to another toolchain than this one")
+    }
+
+    /// Debian's package of the same compiler's source, unpacked without being installed.
+    fn fetch_from_debian(&self) -> Result<()> {
+        let release = release()?;
+        apt::debian().context("this is not a Debian, whose package rust-src would do")?;
+        let apt = Suite::fetch(&line(&self.name(), &format!("apt-get update for {SUITE}")), SUITE, false)?;
+        let folder = project::partial("rust-src")?;
+        let mut download = apt.apt_get();
+        download.args(["download", &format!("rust-src={release}*")]).current_dir(&folder);
+        process::long(&line(&self.name(), "apt-get download rust-src (45 MB)"), &mut download, None)?;
+        let package = fs::read_dir(&folder)?.next().context("apt-get downloaded nothing")??.path();
+        process::output(Command::new("dpkg").arg("-x").arg(&package).arg(&folder))?;
+        keep_source(&folder)
+    }
+}
+
+/// Keeps the library's source that lies somewhere in `folder`.
+fn keep_source(folder: &Path) -> Result<()> {
+    let found = find_library(folder, 8).context("it does not hold the source of the standard library")?;
+    project::put(&found, &own_source(&release()?))
+}
+
+/// The folder of the library's source, at most `depth` folders down.
+fn find_library(folder: &Path, depth: usize) -> Option<PathBuf> {
+    if holds_library(folder) {
+        return Some(folder.to_owned());
+    }
+    let entries = fs::read_dir(folder).ok().filter(|_| depth > 0)?;
+    let folders =
+        entries.filter_map(|entry| entry.ok().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())));
+    folders.into_iter().find_map(|entry| find_library(&entry.path(), depth - 1))
+}
+
+fn holds_library(folder: &Path) -> bool {
+    ["Cargo.lock", "core/Cargo.toml", "alloc/Cargo.toml"].iter().all(|file| folder.join(file).is_file())
+}
+
+/// The project's own copy, of one version of the compiler.
+fn own_source(release: &str) -> PathBuf {
+    project::fetched(&format!("rust-src-{release}/library"))
+}
+
+fn words(library: &Library) -> String {
+    match library {
+        Library::Installed => "installed in the toolchain".to_owned(),
+        Library::Source => "built from the source in the toolchain".to_owned(),
+        Library::SourceIn(folder) => format!("built from the source in {}", folder.display()),
+    }
+}
+
+fn rustc(arguments: &[&str]) -> Result<String> {
+    process::output(Command::new("rustc").args(arguments)).map(|output| output.trim().to_owned())
+}
+
+/// The compiler's version, such as `1.95.0`.
+fn release() -> Result<String> {
+    let version = rustc(&["--version", "--verbose"])?;
+    release_in(&version).context("rustc does not state its version")
+}
+
+fn release_in(version: &str) -> Option<String> {
+    version.lines().find_map(|line| line.strip_prefix("release: ")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installed_library_takes_nothing_but_the_target() {
+        assert_eq!(selection("t", &Library::Installed), (vec!["--target=t".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn a_library_from_source_is_built_on_the_stable_compiler() {
+        let (arguments, environment) = selection("t", &Library::Source);
+        assert_eq!(arguments, ["--target=t", "-Zbuild-std=core,alloc"]);
+        assert_eq!(environment, [("RUSTC_BOOTSTRAP", "1".into())]);
+        let (same, environment) = selection("t", &Library::SourceIn("/s".into()));
+        assert_eq!(same, arguments);
+        assert_eq!(environment, [("RUSTC_BOOTSTRAP", "1".into()), ("__CARGO_TESTS_ONLY_SRC_ROOT", "/s".into())]);
+    }
+
+    #[test]
+    fn the_release_is_read_from_rustc() {
+        assert_eq!(
+            release_in("rustc 1.95.0 (x)\nbinary: rustc\nrelease: 1.95.0\nLLVM version: 21\n").unwrap(),
+            "1.95.0"
+        );
+    }
+
+    #[test]
+    fn the_source_is_found_below_other_folders_and_only_whole() {
+        let folder = env::temp_dir().join(format!("graftage-source-{}", std::process::id()));
+        let library = folder.join("usr/src/rust/library");
+        for file in ["Cargo.lock", "core/Cargo.toml", "alloc/Cargo.toml"] {
+            assert_eq!(find_library(&folder, 8), None);
+            let file = library.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        assert_eq!(find_library(&folder, 8), Some(library));
+        assert_eq!(find_library(&folder, 2), None);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
