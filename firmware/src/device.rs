@@ -5,7 +5,7 @@ use graftage_core::adapt::{Adaptation, Replay};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::Image;
 use graftage_core::network::Fixed;
-use graftage_link::{ANSWER, Answer, FrameError, Hello, Learnt, Receiver, Request, Status, decode, encode};
+use graftage_link::{ANSWER, Answer, FrameError, Hello, Learnt, Memory, Receiver, Request, Status, decode, encode};
 use heapless::{String, Vec};
 
 /// What happened, for the board's log.
@@ -56,6 +56,14 @@ impl<N, R, S, const I: usize, const F: usize> Device<N, R, S, I, F> {
 }
 
 impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Device<N, R, S, I, F> {
+    /// What its RAM holds.
+    pub const MEMORY: Memory = {
+        let array = (4 * N::WEIGHTS) as u32;
+        let (replay, scratch) = (size_of::<R>() as u32, size_of::<S>() as u32);
+        let link = size_of::<Self>() as u32 - 3 * array - replay - scratch;
+        Memory { weights: array, query_points: array, momenta: array, replay, scratch, link }
+    };
+
     /// Starts from the image at the start of `bytes`, as a board of that name.
     ///
     /// # Errors
@@ -99,6 +107,7 @@ impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Devic
             inputs: N::INPUTS as u32,
             classes: N::OUTPUTS as u32,
             dropped: self.dropped,
+            memory: Self::MEMORY,
             status: self.status().map(|()| {
                 let scale = self.scale;
                 let (learnt, correct) = self.adaptation.score();

@@ -95,8 +95,27 @@ pub struct Hello {
     pub classes: u32,
     /// Frames dropped since it started.
     pub dropped: u32,
+    /// What its RAM holds.
+    pub memory: Memory,
     /// Where it stands, or why it cannot use its image.
     pub status: Result<Status, ImageError>,
+}
+
+/// RAM of a device by part, in bytes, known when it is built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Memory {
+    /// The weights X.
+    pub weights: u32,
+    /// The query points Y.
+    pub query_points: u32,
+    /// The momenta M.
+    pub momenta: u32,
+    /// The replay buffer.
+    pub replay: u32,
+    /// Activations and errors of a sample, or the workspace of a step.
+    pub scratch: u32,
+    /// Frames, the last answer, and all that is small.
+    pub link: u32,
 }
 
 /// Where an adaptation stands.

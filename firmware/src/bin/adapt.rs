@@ -10,11 +10,15 @@ fn main() {
 #[cfg(target_os = "none")]
 mod board {
     use graftage_core::adapt::Ring;
-    use graftage_core::network::{Dense, Fixed, Relu};
+    use graftage_core::network::Fixed;
     use graftage_firmware::board::mps2_an386 as board;
     use graftage_firmware::device::{Device, Event};
 
-    include!(env!("GRAFTAGE_NETWORK"));
+    /// The network, as `graftage graft` writes it.
+    mod network {
+        include!(env!("GRAFTAGE_NETWORK"));
+    }
+    use network::Network;
 
     /// The most samples that the replay buffer can keep.
     const REPLAY: usize = 128;
@@ -30,6 +34,16 @@ mod board {
     #[cortex_m_rt::entry]
     fn main() -> ! {
         static mut DEVICE: Board = Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH]);
+        let ram = Board::MEMORY;
+        defmt::info!(
+            "RAM in bytes: weights {}, query points {}, momenta {}, replay {}, scratch {}, link {}",
+            ram.weights,
+            ram.query_points,
+            ram.momenta,
+            ram.replay,
+            ram.scratch,
+            ram.link
+        );
         match DEVICE.start(board::NAME, board::image()) {
             Ok(()) => defmt::info!("ready: {} weights, digest {:016x}", Network::WEIGHTS, DEVICE.adaptation().digest()),
             Err(error) => defmt::error!("image refused: {}", defmt::Display2Format(&error)),

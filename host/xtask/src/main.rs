@@ -1,9 +1,13 @@
 //! `cargo xtask`: what the project does to itself, with the same words on every machine.
 
 mod console;
+mod demo;
+mod firmware;
 mod process;
 mod project;
 mod setup;
+mod test;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -21,11 +25,28 @@ struct Arguments {
 enum Task {
     /// Get whatever is missing: the firmware target's library, QEMU, libtorch, the digits data
     Setup,
+    /// Set up, then show the whole idea on real data: train, graft, adapt on the board, verify
+    Demo,
+    /// Set up, then run every test of every package and target
+    Test,
+    /// Compute the same updates on every target and compare them bit by bit
+    Verify {
+        /// Only these targets
+        #[arg(long = "target", value_enum)]
+        targets: Vec<verify::Target>,
+    },
+    /// Build, measure or run the firmware
+    #[command(subcommand)]
+    Firmware(firmware::Task),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup => setup::run(),
+        Task::Demo => demo::run(),
+        Task::Test => test::run(),
+        Task::Verify { targets } => verify::run(&targets),
+        Task::Firmware(task) => firmware::run(task),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

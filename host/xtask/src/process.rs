@@ -15,13 +15,11 @@ use crate::console::Ticker;
 const LAST_LINES: usize = 15;
 
 /// The cargo that runs this program.
-#[allow(dead_code, reason = "for the tasks that build and run")]
 pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 /// Runs a command whose output goes straight to the user.
-#[allow(dead_code, reason = "for the tasks that build and run")]
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|error| cannot_start(command, error))?;
     judge(command, status, String::new(), "").map(drop)

@@ -55,12 +55,6 @@ impl Part for Libtorch {
     }
 }
 
-/// The libtorch folder: the user's, or the project's.
-#[allow(dead_code, reason = "for the tasks that build and run")]
-pub fn folder() -> PathBuf {
-    users_own().unwrap_or_else(|| project::fetched("python/torch"))
-}
-
 /// The folder in LIBTORCH, unless it is the project's own, which cargo's configuration names by default.
 fn users_own() -> Option<PathBuf> {
     let named = PathBuf::from(env::var_os("LIBTORCH").filter(|value| !value.is_empty())?);

@@ -26,7 +26,6 @@ const SUITE: &str = "trixie-backports";
 const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Makes a cargo command build for `target`, with what it takes on this machine.
-#[allow(dead_code, reason = "for the tasks that build and run")]
 pub fn select(cargo: &mut Command, target: &str) -> Result<()> {
     let library = library(target)?
         .with_context(|| format!("there is no standard library for {target}: run `cargo xtask setup`"))?;
@@ -45,7 +44,6 @@ enum Library {
     SourceIn(PathBuf),
 }
 
-#[allow(dead_code, reason = "for the tasks that build and run")]
 fn selection(target: &str, library: &Library) -> (Vec<String>, Vec<(&'static str, OsString)>) {
     let mut arguments = vec![format!("--target={target}")];
     let mut environment = Vec::new();

@@ -1,0 +1,411 @@
+//! A device without a board: bytes in, bytes out, and exactly core's adaptation behind them.
+
+use embedded_io::{ErrorKind, ErrorType, Read, Write};
+use graftage_core::adapt::{Adaptation, Recipe, Ring};
+use graftage_core::chain;
+use graftage_core::error::{Field, ImageError, Refusal};
+use graftage_core::image::{self, Header};
+use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
+use graftage_core::random::Generator;
+use graftage_core::scion::Geometry;
+use graftage_firmware::device::{Device, Event};
+use graftage_link::{ANSWER, Answer, FrameError, Hello, Learnt, Receiver, Request, Status, decode, encode, request};
+use std::collections::VecDeque;
+
+const INPUTS: usize = 4;
+const CLASSES: u32 = 3;
+/// Samples that the device's replay buffer can keep.
+const REPLAY: usize = 16;
+
+type Network = chain![Dense<INPUTS, 6>, Relu<6>, Dense<6, 3>];
+type Scratch = [f32; Network::SCRATCH];
+type Core = Adaptation<Network, Ring<INPUTS, REPLAY>, Scratch>;
+type Board = Device<Network, Ring<INPUTS, REPLAY>, Scratch, INPUTS, { request(INPUTS) }>;
+
+const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 5, ..Recipe::DEFAULT };
+const SCALE: f32 = 16.0;
+const NAME: &str = "a test";
+
+/// The network that the image holds, at the start of its adaptation.
+fn core() -> Core {
+    let mut network = Network::ZERO;
+    initialise(&mut network, &mut Generator::new(7, 0), &mut [0.0; Network::SCRATCH]);
+    let mut core = Core::new(network, Ring::new(), [0.0; Network::SCRATCH]);
+    core.start(RECIPE).unwrap();
+    core
+}
+
+/// The image of that network, as changed.
+fn image_with(change: impl FnOnce(&mut Header)) -> Vec<u8> {
+    let layers = [
+        Kind::Dense { inputs: INPUTS as u32, outputs: 6 },
+        Kind::Relu { width: 6 },
+        Kind::Dense { inputs: 6, outputs: CLASSES },
+    ];
+    let (mut geometries, mut weights) = (graftage_link::Vec::new(), Vec::new());
+    core().network_mut().parameters(&mut |geometry, state| {
+        geometries.push(*geometry).unwrap();
+        weights.extend_from_slice(graftage_core::matrix::RowMajor::elements(&state.x));
+    });
+    let schema = Kind::schema(&layers);
+    let layers = graftage_link::Vec::from_slice(&layers).unwrap();
+    let mut header = Header { schema, layers, geometries, recipe: RECIPE, scale: SCALE };
+    change(&mut header);
+    image::write(&header, weights, &mut [0; 4096]).unwrap().to_vec()
+}
+
+fn image() -> Vec<u8> {
+    image_with(|_| ())
+}
+
+/// A device that was started from these bytes of flash.
+fn started(flash: &[u8]) -> Board {
+    let mut device = unstarted();
+    device.start(NAME, flash).unwrap();
+    device
+}
+
+fn unstarted() -> Board {
+    Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH])
+}
+
+/// The n-th sample of a stream that can be learnt, and its class.
+fn sample(n: u64) -> ([f32; INPUTS], u32) {
+    let mut generator = Generator::new(100 + n, 0);
+    let class = (n % u64::from(CLASSES)) as u32;
+    (core::array::from_fn(|i| generator.uniform() + if i as u32 == class { 1.0 } else { 0.0 }), class)
+}
+
+/// A line whose other end has sent some bytes and hung up.
+struct Line {
+    incoming: VecDeque<u8>,
+    outgoing: Vec<u8>,
+    /// Bytes that it takes at a time, again and again.
+    takes: Vec<usize>,
+    writes: usize,
+    /// How it ends: by itself, or with an error.
+    broken: bool,
+}
+
+impl Line {
+    fn with(bytes: &[u8]) -> Self {
+        let incoming = bytes.iter().copied().collect();
+        Self { incoming, outgoing: Vec::new(), takes: vec![usize::MAX], writes: 0, broken: false }
+    }
+}
+
+impl ErrorType for Line {
+    type Error = ErrorKind;
+}
+
+impl Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        if self.incoming.is_empty() && self.broken {
+            return Err(ErrorKind::BrokenPipe);
+        }
+        let count = buffer.len().min(self.incoming.len());
+        buffer.iter_mut().zip(self.incoming.drain(..count)).for_each(|(place, byte)| *place = byte);
+        Ok(count)
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, buffer: &[u8]) -> Result<usize, ErrorKind> {
+        let count = buffer.len().min(self.takes[self.writes % self.takes.len()]);
+        self.writes += 1;
+        self.outgoing.extend(&buffer[..count]);
+        Ok(count)
+    }
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+}
+
+/// A request on the wire.
+fn wire(request: &Request<&[f32]>) -> Vec<u8> {
+    let (mut plain, mut wire) = ([0; ANSWER], [0; ANSWER]);
+    let used = encode(request, &mut plain, &mut wire).unwrap();
+    wire[..used].to_vec()
+}
+
+fn learn(number: u64) -> Vec<u8> {
+    let (sample, label) = sample(number);
+    wire(&Request::Learn { number, label, sample: &sample })
+}
+
+/// The answers among the bytes that a device sent, all of them whole.
+fn answers(bytes: &[u8]) -> Vec<Answer> {
+    let mut receiver = Receiver::<ANSWER>::new();
+    let answer = |byte: &u8| receiver.push(*byte).map(|frame| decode(frame.unwrap()).unwrap());
+    bytes.iter().filter_map(answer).collect()
+}
+
+/// What a device answers to some bytes, and what it tells its log.
+fn observe(device: &mut Board, bytes: &[u8]) -> (Vec<Answer>, Vec<String>) {
+    let (mut line, mut events) = (Line::with(bytes), Vec::new());
+    device.serve(&mut line, |event| events.push(format!("{event:?}"))).unwrap();
+    (answers(&line.outgoing), events)
+}
+
+fn ask(device: &mut Board, bytes: &[u8]) -> Vec<Answer> {
+    observe(device, bytes).0
+}
+
+fn hello(device: &mut Board) -> Hello {
+    match &ask(device, &wire(&Request::Hello))[..] {
+        [Answer::Hello(hello)] => hello.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What core answers to the n-th sample.
+fn expected(core: &mut Core, n: u64) -> Answer {
+    let (sample, label) = sample(n);
+    let mut reports = graftage_link::Vec::new();
+    let prediction = core.learn(&sample, label, |report| reports.push(report).unwrap()).unwrap();
+    let (learnt, correct) = core.score();
+    Answer::Learnt(Learnt { prediction, learnt, correct, reports })
+}
+
+#[test]
+fn a_device_says_who_it_is_and_where_it_stands() {
+    let core = core();
+    let (digest, steps) = (core.digest(), RECIPE.steps);
+    let status = Ok(Status { scale: SCALE, steps, learnt: 0, correct: 0, step: 0, digest });
+    let expected = Hello {
+        board: NAME.try_into().unwrap(),
+        schema: Network::SCHEMA,
+        inputs: INPUTS as u32,
+        classes: CLASSES,
+        dropped: 0,
+        memory: Board::MEMORY,
+        status,
+    };
+    assert_eq!(hello(&mut started(&image())), expected);
+    // The image may lie in a larger flash.
+    assert_eq!(hello(&mut started(&[&image()[..], &[0xff; 500]].concat())), expected);
+}
+
+#[test]
+fn a_name_that_is_too_long_is_cut() {
+    let mut device = unstarted();
+    device.start("0123456789012345678901234567890123456789", &image()).unwrap();
+    assert_eq!(hello(&mut device).board, "01234567890123456789012345678901");
+}
+
+#[test]
+fn what_a_device_learns_and_predicts_is_what_core_does() {
+    let (mut device, mut core) = (started(&image()), core());
+    for n in 0..60 {
+        let (input, _) = sample(1000 + n);
+        let predicted = Answer::Predicted(core.predict(&input).unwrap());
+        assert_eq!(ask(&mut device, &wire(&Request::Predict { sample: &input })), [predicted]);
+        let expected = expected(&mut core, n);
+        let Answer::Learnt(learnt) = &expected else { unreachable!() };
+        assert_eq!(learnt.reports.len(), 3, "a digest for every step");
+        let (found, events) = observe(&mut device, &learn(n));
+        assert_eq!(events, [format!("{:?}", Event::Learnt(learnt))]);
+        assert_eq!(found, [expected], "sample {n}");
+    }
+    let status = hello(&mut device).status.unwrap();
+    let (learnt, correct) = core.score();
+    assert_eq!((status.learnt, status.correct, status.step), (learnt, correct, core.step()));
+    assert_eq!(status.digest, core.digest());
+    assert!(correct > 40, "it learns: {correct} of 60 right before they were learnt");
+}
+
+#[test]
+fn a_bad_sample_is_refused_and_changes_nothing() {
+    let (mut device, mut core) = (started(&image()), core());
+    let nan = [0.5, 0.5, f32::NAN, 0.5];
+    let infinite = [f32::NEG_INFINITY, 0.0, 0.0, 0.0];
+    let good = [0.5; INPUTS];
+    let bad: [(&[f32], u32, Refusal); 5] = [
+        (&nan, 1, Refusal::NotFinite { index: 2 }),
+        (&infinite, 1, Refusal::NotFinite { index: 0 }),
+        (&good, CLASSES, Refusal::Label { label: CLASSES, classes: CLASSES }),
+        (&good[..3], 1, Refusal::Length { expected: 4, found: 3 }),
+        (&[3e38; INPUTS], 1, Refusal::Overflow),
+    ];
+    for n in 0..10 {
+        for (sample, label, refusal) in &bad {
+            let before = hello(&mut device);
+            let found = observe(&mut device, &wire(&Request::Learn { number: n, label: *label, sample }));
+            assert_eq!(found, (vec![Answer::Refused(*refusal)], vec![format!("{:?}", Event::Refused(*refusal))]));
+            assert_eq!(hello(&mut device), before);
+        }
+        for (sample, refusal) in [(&nan[..], bad[0].2), (&good[..3], bad[3].2)] {
+            assert_eq!(ask(&mut device, &wire(&Request::Predict { sample })), [Answer::Refused(refusal)]);
+        }
+        assert_eq!(ask(&mut device, &learn(n)), [expected(&mut core, n)], "sample {n}");
+    }
+}
+
+#[test]
+fn a_sample_longer_than_the_network_takes_is_dropped_and_counted() {
+    let (mut device, mut core) = (started(&image()), core());
+    for (length, error) in [(INPUTS + 1, FrameError::Unknown), (100, FrameError::TooLong)] {
+        let long = wire(&Request::Learn { number: 0, label: 1, sample: &vec![0.5; length] });
+        assert_eq!(observe(&mut device, &long), (vec![], vec![format!("{:?}", Event::Dropped(error))]));
+    }
+    assert_eq!(hello(&mut device).dropped, 2);
+    assert_eq!(ask(&mut device, &learn(0)), [expected(&mut core, 0)]);
+}
+
+#[test]
+fn garbage_between_frames_is_dropped_and_counted_and_the_next_frame_taken() {
+    let (mut device, mut core) = (started(&image()), core());
+    let garbage: [&[u8]; 5] = [&[0xaa], b"\r\n", &[7; 1000], &learn(3)[..9], &[2, 0xfe, 0, 9]];
+    let mut dropped = 0;
+    for n in 0..20 {
+        let garbage = garbage[n as usize % garbage.len()];
+        // As many frames as there are runs without a zero.
+        dropped += garbage.split(|byte| *byte == 0).filter(|run| !run.is_empty()).count() as u32;
+        assert_eq!(ask(&mut device, &[garbage, &learn(n)].concat()), [expected(&mut core, n)], "sample {n}");
+    }
+    assert_eq!(hello(&mut device).dropped, dropped);
+}
+
+#[test]
+fn a_request_that_is_repeated_is_answered_as_before_and_learns_nothing_twice() {
+    let (mut device, mut core) = (started(&image()), core());
+    for n in 0..10 {
+        let expected = expected(&mut core, n);
+        assert_eq!(ask(&mut device, &learn(n)), [expected.clone()]);
+        let before = hello(&mut device);
+        // Refusals and predictions between them do not matter.
+        ask(&mut device, &wire(&Request::Learn { number: n + 1, label: 99, sample: &[0.0; INPUTS] }));
+        ask(&mut device, &wire(&Request::Predict { sample: &[1.0; INPUTS] }));
+        let (answers, events) = observe(&mut device, &[learn(n), learn(n)].concat());
+        assert_eq!(answers, [expected.clone(), expected]);
+        assert_eq!(events, [""; 0], "nothing was learnt");
+        assert_eq!(hello(&mut device), before);
+    }
+}
+
+#[test]
+fn a_sample_out_of_order_is_told_which_is_expected_and_changes_nothing() {
+    let (mut device, mut core) = (started(&image()), core());
+    for n in 0..5 {
+        let before = hello(&mut device);
+        for number in [n + 1, n + 1000, u64::MAX, n.wrapping_sub(2)] {
+            let wrong = wire(&Request::Learn { number, label: 0, sample: &[0.5; INPUTS] });
+            assert_eq!(ask(&mut device, &wrong), [Answer::OutOfOrder { expected: n }], "{number} instead of {n}");
+        }
+        assert_eq!(hello(&mut device), before);
+        assert_eq!(ask(&mut device, &learn(n)), [expected(&mut core, n)]);
+    }
+}
+
+/// All that a device without a usable image answers.
+fn has_no_network(device: &mut Board, why: ImageError) {
+    let requests = [wire(&Request::Predict { sample: &[0.5; INPUTS] }), learn(0), learn(7)];
+    for request in requests {
+        assert_eq!(ask(device, &request), [Answer::NoNetwork(why)]);
+    }
+    let hello = hello(device);
+    assert_eq!((hello.schema, hello.status), (Network::SCHEMA, Err(why)));
+}
+
+#[test]
+fn a_device_without_a_usable_image_says_why() {
+    let version = [&b"GRFT\x02\x00"[..], &image()[6..]].concat();
+    let elsewhere = [Kind::Dense { inputs: 4, outputs: 3 }];
+    let schema = Kind::schema(&elsewhere);
+    let other = image_with(|header| {
+        (header.schema, header.layers) = (schema, graftage_link::Vec::from_slice(&elsewhere).unwrap());
+    });
+    let other_schema = ImageError::Schema { expected: Network::SCHEMA, found: schema };
+    let large = image_with(|header| header.recipe.replay = REPLAY as u32 + 1);
+    let flat = image_with(|header| header.geometries[2] = Geometry { radius: 0.0, ..Geometry::HEAD });
+    let still = image_with(|header| header.recipe.rule.step = 0.0);
+    let unscaled = image_with(|header| header.scale = 0.0);
+    let layerless = image_with(|header| header.geometries.truncate(1));
+    let flashes: [(&[u8], ImageError); 12] = [
+        (&[0xff; 1000], ImageError::Magic),
+        (&[0; 1000], ImageError::Magic),
+        (&[], ImageError::Truncated),
+        (&image()[..9], ImageError::Truncated),
+        (&version, ImageError::Version(2)),
+        (&other, other_schema),
+        (&large, ImageError::Recipe(Refusal::Recipe(Field::Replay))),
+        (&flat, ImageError::Recipe(Refusal::Recipe(Field::Radius))),
+        (&still, ImageError::Recipe(Refusal::Recipe(Field::Step))),
+        (&unscaled, ImageError::NotFinite),
+        (&layerless, ImageError::Malformed),
+        (&image()[..100], ImageError::Truncated),
+    ];
+    for (flash, why) in flashes {
+        let mut device = unstarted();
+        assert_eq!(device.start(NAME, flash), Err(why));
+        has_no_network(&mut device, why);
+        // Nor does it go on with the image that it had before.
+        let mut device = started(&image());
+        ask(&mut device, &learn(0));
+        assert_eq!(device.start(NAME, flash), Err(why));
+        has_no_network(&mut device, why);
+        // A good image helps, from its first sample.
+        device.start(NAME, &image()).unwrap();
+        assert_eq!(ask(&mut device, &learn(0)), [expected(&mut core(), 0)]);
+    }
+    has_no_network(&mut unstarted(), ImageError::Magic);
+}
+
+#[test]
+fn no_image_with_a_flipped_bit_or_a_missing_byte_is_used() {
+    let image = image();
+    for bit in 0..8 * image.len() {
+        let mut damaged = image.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let mut device = unstarted();
+        let why = device.start(NAME, &damaged).expect_err("a damaged image");
+        assert_eq!(hello(&mut device).status, Err(why), "bit {bit}");
+    }
+    for length in 0..image.len() {
+        assert_eq!(unstarted().start(NAME, &image[..length]), Err(ImageError::Truncated), "{length} bytes");
+    }
+}
+
+#[test]
+fn a_request_of_another_version_is_answered_and_counted() {
+    let mut device = started(&image());
+    // Version 2, the message of one byte 0, CRC-32/ISO-HDLC, stuffed by hand.
+    let checksum = image::checksum(&[2, 0]).to_le_bytes();
+    assert!(!checksum.contains(&0));
+    let bytes = [&[0, 2, 2, 5][..], &checksum, &[0]].concat();
+    let dropped = format!("{:?}", Event::Dropped(FrameError::Version(2)));
+    assert_eq!(observe(&mut device, &bytes), (vec![Answer::OtherVersion], vec![dropped]));
+    assert_eq!(hello(&mut device).dropped, 1);
+}
+
+#[test]
+fn answers_are_whole_on_a_line_that_takes_few_bytes_at_a_time() {
+    let requests: Vec<u8> = [wire(&Request::Hello), learn(0), learn(1), learn(5)].concat();
+    let mut whole = Line::with(&requests);
+    started(&image()).serve(&mut whole, |_| ()).unwrap();
+    assert_eq!(answers(&whole.outgoing).len(), 4);
+    for takes in [vec![1], vec![3, 1, 2]] {
+        let mut line = Line { takes, ..Line::with(&requests) };
+        started(&image()).serve(&mut line, |_| ()).unwrap();
+        assert_eq!(line.outgoing, whole.outgoing);
+    }
+}
+
+#[test]
+fn serving_ends_with_the_line() {
+    assert_eq!(started(&image()).serve(&mut Line::with(&[]), |_| ()), Ok(()));
+    let mut broken = Line { broken: true, ..Line::with(&wire(&Request::Hello)) };
+    assert_eq!(started(&image()).serve(&mut broken, |_| ()), Err(ErrorKind::BrokenPipe));
+    assert_eq!(answers(&broken.outgoing).len(), 1, "what came before is answered");
+}
+
+#[test]
+fn the_parts_of_its_memory_add_up() {
+    let memory = Board::MEMORY;
+    let parts = [memory.weights, memory.query_points, memory.momenta, memory.replay, memory.scratch, memory.link];
+    assert_eq!(parts.iter().sum::<u32>() as usize, size_of::<Board>());
+    // 4·6 + 6 + 6·3 + 3 numbers of four bytes; sixteen samples of four numbers and a label.
+    assert_eq!((memory.weights, memory.query_points, memory.momenta), (204, 204, 204));
+    assert!(memory.replay >= 16 * 20 && memory.scratch as usize == size_of::<Scratch>());
+    assert!(memory.link as usize >= 2 * ANSWER + request(INPUTS));
+}

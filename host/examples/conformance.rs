@@ -1,0 +1,75 @@
+//! Prints the conformance program's lines as core's rule computes them on libtorch tensors in exact order.
+
+#[cfg(not(feature = "torch"))]
+fn main() {
+    eprintln!("this needs the feature `torch`");
+    std::process::exit(1);
+}
+
+#[cfg(feature = "torch")]
+fn main() -> std::io::Result<()> {
+    use graftage::network::Layers;
+    use graftage::replay::exact::over;
+    use graftage_core::network::Kind;
+    use graftage_tests::conformance::{END, training, updates};
+    use std::io::Write;
+
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let mut written = Ok(());
+    let mut emit = |line: graftage_tests::conformance::Line| {
+        if written.is_ok() {
+            written = writeln!(out, "{line}");
+        }
+    };
+    updates(&mut tensors::OnTensors::default(), &mut emit);
+    // The architecture of `graftage_tests::conformance::Network`.
+    let kinds =
+        [Kind::Dense { inputs: 16, outputs: 12 }, Kind::Relu { width: 12 }, Kind::Dense { inputs: 12, outputs: 5 }];
+    let right = Layers::new(&kinds).map_or(0, |network| training(&mut over(network), &mut emit));
+    written?;
+    writeln!(out, "{END}: {right} of 100")
+}
+
+#[cfg(feature = "torch")]
+mod tensors {
+    use graftage::replay::exact::{download, upload, workspace};
+    use graftage::tensor::Exact;
+    use graftage_core::adapt::fingerprint;
+    use graftage_core::matrix::Slab;
+    use graftage_core::scion::{Geometry, Rule, Scion};
+    use graftage_tests::conformance::Machine;
+
+    /// One parameter as tensors.
+    #[derive(Default)]
+    pub struct OnTensors(Option<Scion<Exact>>, (usize, usize));
+
+    fn tensor((rows, columns): (usize, usize), elements: &[f32]) -> Exact {
+        upload(&Slab::new(rows, columns, elements.to_vec()).expect("as many elements as the shape has"))
+    }
+
+    impl Machine for OnTensors {
+        fn start(&mut self, shape: (usize, usize), x: &[f32]) {
+            let m = tensor(shape, &vec![0.0; x.len()]);
+            *self = Self(Some(Scion { x: tensor(shape, x), y: tensor(shape, x), m }), shape);
+        }
+        fn accumulate(&mut self, keep: f32, weight: f32, gradient: &[f32]) {
+            if let Some(state) = &mut self.0 {
+                state.accumulate(keep, weight, &tensor(self.1, gradient));
+            }
+        }
+        fn advance(&mut self, geometry: Geometry, rule: &Rule) {
+            if let Some(state) = &mut self.0 {
+                workspace(self.1, |work| state.advance(geometry, rule, work));
+            }
+        }
+        fn fingerprints(&mut self) -> [u64; 3] {
+            let Some(state) = &self.0 else { return [0; 3] };
+            [&state.x, &state.y, &state.m].map(|tensor| {
+                let mut elements = [vec![0.0; self.1.0 * self.1.1]];
+                let mut slab = Slab::new(self.1.0, self.1.1, &mut elements[0][..]).expect("as many elements");
+                download(tensor, &mut slab);
+                fingerprint(&elements[0])
+            })
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Core's adaptation over a network and a replay buffer that are put together at run time.
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::network::Layers;
+use graftage_core::adapt::{Adaptation, Recipe, Replay};
+use graftage_core::image::Image;
+use graftage_core::network::{Layer, scratch_length};
+use graftage_core::scion::Geometry;
+use std::collections::VecDeque;
+
+/// The last labelled samples, as many as the recipe asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Memory(VecDeque<(Vec<f32>, u32)>);
+
+impl Replay for Memory {
+    fn capacity(&self) -> usize {
+        usize::MAX
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+    fn push(&mut self, keep: usize, input: &[f32], label: u32) {
+        while self.0.len() >= keep && self.0.pop_front().is_some() {}
+        self.0.push_back((input.to_vec(), label));
+    }
+    fn get(&self, index: usize) -> Option<(&[f32], u32)> {
+        self.0.get(index).map(|(input, label)| (input.as_slice(), *label))
+    }
+}
+
+/// An adaptation on the workstation.
+pub type Workstation<N> = Adaptation<N, Memory, Vec<f32>>;
+
+/// Starts an adaptation of a network on the workstation.
+///
+/// # Errors
+/// Where the recipe is refused.
+pub fn start<N: Layer>(mut network: N, recipe: Recipe) -> Result<Workstation<N>> {
+    let memory = vec![0.0; scratch_length(&mut network)];
+    let mut adaptation = Adaptation::new(network, Memory::default(), memory);
+    adaptation.start(recipe)?;
+    Ok(adaptation)
+}
+
+/// The network of an image, as a device starts with it.
+///
+/// # Errors
+/// Where the layers do not fit together, or the weights do not fit them.
+pub fn network(image: &Image) -> Result<Layers> {
+    let unfit = || Error::Usage("the layers of the image do not fit together".into());
+    let mut network = Layers::new(&image.header.layers).ok_or_else(unfit)?;
+    image.load(image.header.schema, &mut network).map_err(|_| unfit())?;
+    Ok(network)
+}
+
+/// The network of a checkpoint with the usual geometries.
+///
+/// # Errors
+/// Where the layers do not fit together.
+pub fn trained(checkpoint: &Checkpoint) -> Result<Layers> {
+    let mut network = checkpoint.network()?;
+    let mut geometries = usual(&mut network).into_iter();
+    network.parameters(&mut |geometry, _| *geometry = geometries.next().unwrap_or(*geometry));
+    Ok(network)
+}
+
+/// The usual geometry of every parameter.
+pub fn usual(network: &mut Layers) -> Vec<Geometry> {
+    let mut shapes = Vec::new();
+    network.parameters(&mut |_, state| shapes.push(crate::network::shape(&state)));
+    let left = (1..=shapes.len()).rev();
+    shapes.into_iter().zip(left).map(|(shape, left)| Geometry::usual(shape, left <= 2)).collect()
+}

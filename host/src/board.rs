@@ -1,0 +1,306 @@
+//! A board on its link: a serial port, a TCP address, or an emulator that this process starts.
+
+use crate::error::{Error, Result};
+use graftage_core::network::Prediction;
+use graftage_link::{ANSWER, Answer, Hello, Learnt, Receiver, Request, decode, encode, request};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long an answer may take; a step of a small network takes milliseconds, of a large one on a slow core a second.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a request is sent before the board is given up.
+const TRIES: u32 = 3;
+/// The rate of a serial port; the emulated one does not care.
+const BAUD: u32 = 115_200;
+
+/// Where a board is.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Port {
+    /// A serial port, e.g. `/dev/ttyACM0`.
+    Serial(String),
+    /// `tcp:HOST:PORT`, e.g. a serial server.
+    Tcp(String),
+    /// `qemu:FIRMWARE`: the board mps2-an386 emulated, with this firmware.
+    Emulator(PathBuf),
+}
+
+impl std::str::FromStr for Port {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once(':') {
+            Some(("tcp", address)) if address.contains(':') => Ok(Self::Tcp(address.into())),
+            Some(("tcp", _)) => Err("tcp:HOST:PORT names no port".into()),
+            Some(("qemu", firmware)) => Ok(Self::Emulator(firmware.into())),
+            _ if text.is_empty() => Err("no port".into()),
+            _ => Ok(Self::Serial(text.into())),
+        }
+    }
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Serial(path) => write!(f, "{path} at {BAUD} baud"),
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
+            Self::Emulator(firmware) => write!(f, "qemu-system-arm -machine mps2-an386 with {}", firmware.display()),
+        }
+    }
+}
+
+/// A board that answers. Dropping it closes the line and ends an emulator.
+pub struct Board {
+    port: Port,
+    writer: Box<dyn Write + Send>,
+    incoming: mpsc::Receiver<Vec<u8>>,
+    receiver: Receiver<ANSWER>,
+    emulator: Option<Emulator>,
+    /// Frames from the board that were dropped here.
+    pub damaged: u32,
+}
+
+/// A child process that ends with its owner.
+struct Emulator(Child);
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Board {
+    /// Opens the line. An emulator is started with `image` in its flash and writes its raw log to `log`.
+    ///
+    /// # Errors
+    /// Where the port cannot be opened, or the emulator not be started.
+    pub fn open(port: Port, image: Option<&Path>, log: Option<&Path>) -> Result<Self> {
+        let failed = |what: String| Error::Board(format!("{port}: {what}"));
+        let (reader, writer, emulator): (Box<dyn Read + Send>, Box<dyn Write + Send>, _) = match &port {
+            Port::Serial(path) => {
+                // The reading thread waits this long at a time; a longer silence is no error.
+                let serial = serialport::new(path, BAUD).timeout(Duration::from_millis(100)).open();
+                let serial = serial.map_err(|e| failed(format!("{e}; is the board plugged in?")))?;
+                (Box::new(serial.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(serial), None)
+            }
+            Port::Tcp(address) => {
+                let stream = TcpStream::connect(address).map_err(|e| failed(e.to_string()))?;
+                (Box::new(stream.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(stream), None)
+            }
+            Port::Emulator(firmware) => {
+                let mut emulator = emulate(firmware, image, log)?;
+                let pipes = emulator.0.stdout.take().zip(emulator.0.stdin.take());
+                let (output, input) = pipes.ok_or_else(|| failed("no pipe to the emulator".into()))?;
+                (Box::new(output), Box::new(input), Some(emulator))
+            }
+        };
+        let (sender, incoming) = mpsc::channel();
+        std::thread::spawn(move || listen(reader, &sender));
+        Ok(Self { port, writer, incoming, receiver: Receiver::new(), emulator, damaged: 0 })
+    }
+
+    /// Who it is and where it stands.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub fn hello(&mut self) -> Result<Hello> {
+        match self.ask(&Request::Hello)? {
+            Answer::Hello(hello) => Ok(hello),
+            answer => Err(self.unexpected(&answer)),
+        }
+    }
+
+    /// Which class a sample is; `Err` inside where the board refuses it.
+    ///
+    /// # Errors
+    /// Where it does not answer, or has no network.
+    pub fn predict(
+        &mut self,
+        sample: &[f32],
+    ) -> Result<std::result::Result<Prediction, graftage_core::error::Refusal>> {
+        match self.ask(&Request::Predict { sample })? {
+            Answer::Predicted(prediction) => Ok(Ok(prediction)),
+            Answer::Refused(refusal) => Ok(Err(refusal)),
+            answer => Err(self.unexpected(&answer)),
+        }
+    }
+
+    /// Lets it learn a sample, its `number`-th from 0; `Err` inside where the board refuses it.
+    ///
+    /// # Errors
+    /// Where it does not answer, has no network, or waits for another number.
+    pub fn learn(
+        &mut self,
+        number: u64,
+        sample: &[f32],
+        label: u32,
+    ) -> Result<std::result::Result<Learnt, graftage_core::error::Refusal>> {
+        match self.ask(&Request::Learn { number, label, sample })? {
+            Answer::Learnt(learnt) => Ok(Ok(learnt)),
+            Answer::Refused(refusal) => Ok(Err(refusal)),
+            answer => Err(self.unexpected(&answer)),
+        }
+    }
+
+    fn unexpected(&self, answer: &Answer) -> Error {
+        let what = match answer {
+            Answer::NoNetwork(error) => format!("the board has no network: {error}"),
+            Answer::OtherVersion => {
+                format!("the board refuses link version {}: flash a firmware of this version", graftage_link::VERSION)
+            }
+            Answer::OutOfOrder { expected } => {
+                format!("the board waits for sample {expected}: it was reset or learns from somebody else, too")
+            }
+            _ => "the board's answer does not fit the question".into(),
+        };
+        Error::Board(format!("{}: {what}", self.port))
+    }
+
+    /// Sends a request, again where nothing comes back, and returns the answer.
+    fn ask(&mut self, question: &Request<&[f32]>) -> Result<Answer> {
+        let length = match question {
+            Request::Hello => 0,
+            Request::Predict { sample } | Request::Learn { sample, .. } => sample.len(),
+        };
+        let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);
+        let used = encode(question, &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
+        let started = Instant::now();
+        for _ in 0..TRIES {
+            let sent = self.writer.write_all(&wire[..used]).and_then(|()| self.writer.flush());
+            sent.map_err(|e| self.gone(&e.to_string()))?;
+            let deadline = Instant::now() + TIMEOUT;
+            while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+                match self.incoming.recv_timeout(left) {
+                    Ok(bytes) => {
+                        if let Some(answer) = self.take(&bytes)? {
+                            return Ok(answer);
+                        }
+                    }
+                    Err(mpsc::RecvTimeoutError::Timeout) => break,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return Err(self.gone("the line was closed")),
+                }
+            }
+        }
+        let seconds = started.elapsed().as_secs();
+        Err(self.gone(&format!("no answer to {TRIES} requests in {seconds} s; does it run this project's firmware?")))
+    }
+
+    /// The board does not go on; an emulator that has ended says why.
+    fn gone(&mut self, what: &str) -> Error {
+        let mut what = what.to_owned();
+        if let Some(Emulator(child)) = &mut self.emulator
+            && let Ok(Some(status)) = child.try_wait()
+        {
+            let mut said = String::new();
+            if let Some(stderr) = &mut child.stderr {
+                let _ = stderr.read_to_string(&mut said);
+            }
+            what = format!("the emulator ended with {status}: {}", said.trim().replace('\n', "; "));
+        }
+        Error::Board(format!("{}: {what}", self.port))
+    }
+
+    /// The answer that ends in these bytes; damaged ones are counted and dropped.
+    fn take(&mut self, bytes: &[u8]) -> Result<Option<Answer>> {
+        for byte in bytes {
+            match self.receiver.push(*byte) {
+                Some(Ok(frame)) => match decode(frame) {
+                    Ok(answer) => return Ok(Some(answer)),
+                    Err(error @ graftage_link::FrameError::Version(_)) => {
+                        return Err(Error::Board(format!("{}: {error}", self.port)));
+                    }
+                    Err(_) => self.damaged += 1,
+                },
+                Some(Err(_)) => self.damaged += 1,
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Hands on what comes in, until the line or its owner is gone.
+fn listen(mut reader: Box<dyn Read + Send>, sender: &mpsc::Sender<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(read) => {
+                if sender.send(buffer[..read].to_vec()).is_err() {
+                    return;
+                }
+            }
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::Interrupted) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Starts the emulated board: UART 0 on the pipes, the log by semihosting.
+fn emulate(firmware: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<Emulator> {
+    for file in [Some(firmware), image].into_iter().flatten() {
+        std::fs::metadata(file).map_err(Error::file(file))?;
+    }
+    // A comma in a path would end an option of QEMU; doubled, it stands for itself.
+    let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
+    let mut command = Command::new("qemu-system-arm");
+    command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel"]);
+    command.arg(firmware);
+    let sink = log.map_or_else(|| "null,id=log".into(), |log| format!("file,id=log,path={}", escaped(log)));
+    command.args(["-chardev", &sink, "-semihosting-config", "enable=on,target=native,chardev=log"]);
+    if let Some(image) = image {
+        // The address is the one of the firmware's board file.
+        command.args(["-device", &format!("loader,file={},addr=0x00200000,force-raw=on", escaped(image))]);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().map_err(|e| {
+        Error::Board(format!("qemu-system-arm cannot be started ({e}): run `cargo xtask setup` or install QEMU"))
+    })?;
+    Ok(Emulator(child))
+}
+
+/// Decodes a board's raw log with its firmware.
+///
+/// # Errors
+/// Where a file cannot be read, or the firmware is none that logs.
+pub fn read_log(firmware: &Path, log: &Path) -> Result<Vec<String>> {
+    let elf = crate::files::read(firmware)?;
+    let table = defmt_decoder::Table::parse(&elf).map_err(|e| Error::content(firmware, format!("{e:#}")))?;
+    let table = table.ok_or_else(|| Error::content(firmware, "a firmware without a log"))?;
+    let mut decoder = table.new_stream_decoder();
+    decoder.received(&crate::files::read(log)?);
+    let mut lines = Vec::new();
+    // An incomplete frame at the end is what the board was writing when it was stopped.
+    while let Ok(frame) = decoder.decode() {
+        lines.push(frame.display(false).to_string());
+    }
+    Ok(lines)
+}
+
+/// Flash and RAM that a firmware takes, by its ELF file: code, constants and initial values; variables, without the stack.
+///
+/// # Errors
+/// Where the file is no ELF file.
+pub fn size(firmware: &Path) -> Result<(u64, u64)> {
+    use object::{Object, ObjectSection, SectionFlags, elf};
+    let bytes = crate::files::read(firmware)?;
+    let file = object::File::parse(&bytes[..]).map_err(|e| Error::content(firmware, e))?;
+    let (mut flash, mut ram) = (0, 0);
+    for section in file.sections() {
+        let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+        if sh_flags & u64::from(elf::SHF_ALLOC) == 0 || section.name().is_ok_and(|name| name.starts_with(".defmt")) {
+            continue;
+        }
+        if section.file_range().is_some() {
+            flash += section.size();
+        }
+        if sh_flags & u64::from(elf::SHF_WRITE) != 0 {
+            ram += section.size();
+        }
+    }
+    Ok((flash, ram))
+}

@@ -1,0 +1,62 @@
+//! One error, one clear line: what is wrong, where, and what to do.
+
+use graftage_core::error::{ImageError, Refusal};
+use std::path::{Path, PathBuf};
+
+/// What went wrong; its message is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The content of a file is wrong.
+    #[error("{}: {what}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, where in it, and what to do.
+        what: String,
+    },
+    /// An image is refused.
+    #[error("{}: {error}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: ImageError,
+    },
+    /// Core refuses a sample or a recipe.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// A board, an emulator or the line to it.
+    #[error("{0}")]
+    Board(String),
+    /// libtorch fails.
+    #[cfg(feature = "torch")]
+    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
+    Torch(#[from] tch::TchError),
+    /// Arguments that do not go together.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// What this library returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// For `map_err` on what the system says of a file.
+    pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, source }
+    }
+
+    /// The content of a file is wrong.
+    pub fn content(path: &Path, what: impl ToString) -> Self {
+        Self::Content { path: path.to_owned(), what: what.to_string() }
+    }
+}

@@ -1,0 +1,72 @@
+//! A checkpoint becomes a weights image and the Rust type of its network, with one schema hash in both.
+
+use crate::adaptation::{trained, usual};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::files;
+use graftage_core::adapt::Recipe;
+use graftage_core::image::{Header, write};
+use graftage_core::network::Kind;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Name of the image in the folder that [`graft`] writes.
+pub const IMAGE: &str = "image.grft";
+/// Name of the type.
+pub const NETWORK: &str = "network.rs";
+
+/// Writes `image.grft` and `network.rs` into a folder, which is made where it is missing.
+///
+/// # Errors
+/// Where the recipe is refused, the network has too many layers for an image, or a file cannot be written.
+pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, folder: &Path) -> Result<Header> {
+    recipe.check(usize::MAX)?;
+    let about = &checkpoint.about;
+    let too_many = |_| Error::Usage(format!("an image holds at most {} layers", graftage_core::image::LAYERS));
+    let header = Header {
+        schema: Kind::schema(&about.layers),
+        layers: heapless_from(&about.layers).map_err(too_many)?,
+        geometries: heapless_from(&usual(&mut trained(checkpoint)?)).map_err(too_many)?,
+        recipe,
+        scale: about.scale,
+    };
+    let weights = checkpoint.weights.iter().flatten().copied();
+    let mut memory = vec![0; 4096 + 4 * weights.clone().count()];
+    let image = write(&header, weights, &mut memory).ok_or_else(|| Error::Usage("the header is too long".into()))?;
+    std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
+    files::write(&folder.join(NETWORK), network(&about.layers).as_bytes())?;
+    files::write(&folder.join(IMAGE), image)?;
+    Ok(header)
+}
+
+fn heapless_from<T: Clone, const N: usize>(items: &[T]) -> std::result::Result<graftage_link::Vec<T, N>, ()> {
+    graftage_link::Vec::from_slice(items).map_err(|_| ())
+}
+
+/// The Rust type of a network, to be included by a firmware.
+pub fn network(layers: &[Kind]) -> String {
+    let mut names = String::new();
+    for kind in layers {
+        let separator = if names.is_empty() { "" } else { ", " };
+        // Writing to a string does not fail.
+        let _ = match kind {
+            Kind::Dense { inputs, outputs } => write!(names, "{separator}Dense<{inputs}, {outputs}>"),
+            Kind::Relu { width } => write!(names, "{separator}Relu<{width}>"),
+        };
+    }
+    format!(
+        "// Written by `graftage graft`; the image beside it has the same schema.
+#[allow(unused_imports)]
+use graftage_core::network::{{Dense, Fixed, Relu}};
+
+/// The network, as its layers stand one after another.
+pub type Network = graftage_core::chain![{names}];
+
+/// Hash of its schema.
+pub const SCHEMA: u64 = 0x{:016x};
+
+const _: () = assert!(<Network as Fixed>::SCHEMA == SCHEMA, \"the type was changed by hand: graft it again\");
+",
+        Kind::schema(layers)
+    )
+}

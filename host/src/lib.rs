@@ -1,0 +1,44 @@
+//! Graftage on the workstation: trains networks with Transported Scion, grafts them onto microcontrollers, lets them adapt
+//! there, and proves that a board's updates are those that this machine computes itself, bit for bit.
+//!
+//! | module | what it says |
+//! |---|---|
+//! | [`error`] | one error, one clear line |
+//! | [`files`] | files are whole or not there |
+//! | [`data`] | samples from CSV, splits, and how a sensor ages |
+//! | [`network`] | core's layers, put together at run time |
+//! | [`checkpoint`] | weights as safetensors |
+//! | [`adaptation`] | core's adaptation, put together at run time |
+//! | [`graft`] | a checkpoint becomes an image and a Rust type |
+//! | [`rehearse`] | adaptation on the workstation, beside its controls |
+//! | [`board`] | a board on its link |
+//! | [`record`] | what a board consumed and answered |
+//! | [`replay`] | a record, computed again |
+//! | [`report`] | all of it as one HTML page |
+//!
+//! With the feature `torch`:
+//!
+//! | module | what it says |
+//! |---|---|
+//! | [`tensor`] | core's `Matrix` over libtorch tensors: `Exact` and `Fast` |
+//! | [`optim`] | Transported Scion for one's own tch model |
+//! | [`train`] | the trainer |
+
+pub mod adaptation;
+pub mod board;
+pub mod checkpoint;
+pub mod data;
+pub mod error;
+pub mod files;
+pub mod graft;
+pub mod network;
+#[cfg(feature = "torch")]
+pub mod optim;
+pub mod record;
+pub mod rehearse;
+pub mod replay;
+pub mod report;
+#[cfg(feature = "torch")]
+pub mod tensor;
+#[cfg(feature = "torch")]
+pub mod train;

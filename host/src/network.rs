@@ -1,0 +1,166 @@
+//! Core's layers, put together at run time: the same kernels, the same bits as a network whose shape is a type.
+
+use graftage_core::matrix::Slab;
+use graftage_core::network::{Affine, Kind, Layer, Point, Rectifier, View};
+use graftage_core::scion::{Geometry, Rule, Scion};
+use std::fmt;
+
+/// A network whose architecture is known at run time.
+pub struct Layers {
+    kinds: Vec<Kind>,
+    layers: Vec<Box<dyn Layer + Send>>,
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.kinds.fmt(f)
+    }
+}
+
+impl Layers {
+    /// All weights 0; `None` where a layer has other outputs than the next has inputs, or there is none.
+    pub fn new(kinds: &[Kind]) -> Option<Self> {
+        let fits = kinds.windows(2).all(|pair| pair[0].shape().1 == pair[1].shape().0);
+        if !fits || kinds.is_empty() {
+            return None;
+        }
+        let layers = kinds.iter().map(|kind| build(*kind)).collect::<Option<_>>()?;
+        Some(Self { kinds: kinds.to_vec(), layers })
+    }
+
+    /// Its architecture.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+}
+
+/// The shape of a parameter.
+pub fn shape(state: &View) -> (usize, usize) {
+    graftage_core::matrix::RowMajor::shape(&state.x)
+}
+
+fn build(kind: Kind) -> Option<Box<dyn Layer + Send>> {
+    Some(match kind {
+        Kind::Dense { inputs, outputs } => {
+            Box::new(Affine::new(zeros(outputs as usize, inputs as usize)?, zeros(1, outputs as usize)?)?)
+        }
+        Kind::Relu { width } => Box::new(Rectifier(width as usize)),
+    })
+}
+
+fn zeros(rows: usize, columns: usize) -> Option<Scion<Slab<Vec<f32>>>> {
+    let zeros = || Slab::new(rows, columns, vec![0.0; rows.checked_mul(columns)?]);
+    Some(Scion { x: zeros()?, y: zeros()?, m: zeros()? })
+}
+
+impl Layer for Layers {
+    fn inputs(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.inputs())
+    }
+    fn outputs(&self) -> usize {
+        self.layers.last().map_or(0, |layer| layer.outputs())
+    }
+    fn trace(&self) -> usize {
+        self.layers.iter().map(|layer| layer.trace()).sum()
+    }
+    fn forward(&self, at: Point, input: &[f32], trace: &mut [f32]) {
+        let (mut input, mut trace) = (input, trace);
+        for layer in &self.layers {
+            let (mine, rest) = trace.split_at_mut(layer.trace());
+            layer.forward(at, input, mine);
+            (input, trace) = (&mine[layer.trace() - layer.outputs()..], rest);
+        }
+    }
+    fn backward(&self, trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
+        let (mut trace, mut errors) = (trace, errors);
+        for (index, layer) in self.layers.iter().enumerate().rev() {
+            let start = trace.len() - layer.trace();
+            let (rest, mine) = trace.split_at(start);
+            let (rest_errors, my_errors) = errors.split_at_mut(start);
+            let before = match index.checked_sub(1) {
+                Some(before) => &mut rest_errors[start - self.layers[before].outputs()..],
+                None => &mut *input_errors,
+            };
+            layer.backward(mine, my_errors, before);
+            (trace, errors) = (rest, rest_errors);
+        }
+    }
+    fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
+        let (mut input, mut trace, mut errors) = (input, trace, errors);
+        self.layers.iter().all(|layer| {
+            let (mine, rest) = trace.split_at(layer.trace());
+            let (my_errors, rest_errors) = errors.split_at(layer.trace());
+            let admits = layer.admits(input, mine, my_errors);
+            (input, trace, errors) = (&mine[layer.trace() - layer.outputs()..], rest, rest_errors);
+            admits
+        })
+    }
+    fn accumulate(&mut self, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
+        let (mut input, mut trace, mut errors) = (input, trace, errors);
+        for layer in &mut self.layers {
+            let (mine, rest) = trace.split_at(layer.trace());
+            let (my_errors, rest_errors) = errors.split_at(layer.trace());
+            layer.accumulate(keep, input, mine, my_errors);
+            (input, trace, errors) = (&mine[layer.trace() - layer.outputs()..], rest, rest_errors);
+        }
+    }
+    fn parameters(&mut self, visit: &mut dyn FnMut(&mut Geometry, View)) {
+        for layer in &mut self.layers {
+            layer.parameters(visit);
+        }
+    }
+}
+
+/// Something else that moves a network's parameters than core's rule over slabs: a control, or the rule on tensors.
+pub trait Update {
+    /// M ← keep·M + δ aᵀ.
+    fn accumulate(&mut self, network: &mut Layers, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
+        network.accumulate(keep, input, trace, errors);
+    }
+    /// One step from what M holds.
+    fn advance(&mut self, network: &mut Layers, rule: &Rule);
+}
+
+/// A network that another [`Update`] moves; all else is the network's own.
+#[derive(Debug)]
+pub struct MovedBy<U> {
+    network: Layers,
+    update: U,
+}
+
+impl<U: Update> MovedBy<U> {
+    /// The network, from where it stands.
+    pub fn new(network: Layers, update: U) -> Self {
+        Self { network, update }
+    }
+}
+
+impl<U: Update> Layer for MovedBy<U> {
+    fn inputs(&self) -> usize {
+        self.network.inputs()
+    }
+    fn outputs(&self) -> usize {
+        self.network.outputs()
+    }
+    fn trace(&self) -> usize {
+        self.network.trace()
+    }
+    fn forward(&self, at: Point, input: &[f32], trace: &mut [f32]) {
+        self.network.forward(at, input, trace);
+    }
+    fn backward(&self, trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
+        self.network.backward(trace, errors, input_errors);
+    }
+    fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
+        self.network.admits(input, trace, errors)
+    }
+    fn accumulate(&mut self, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
+        self.update.accumulate(&mut self.network, keep, input, trace, errors);
+    }
+    fn parameters(&mut self, visit: &mut dyn FnMut(&mut Geometry, View)) {
+        self.network.parameters(visit);
+    }
+    fn advance(&mut self, rule: &Rule, _scratch: &mut [f32]) {
+        self.update.advance(&mut self.network, rule);
+    }
+}

@@ -1,0 +1,62 @@
+//! What a board consumed and answered: enough to compute its adaptation again.
+
+use crate::error::{Error, Result};
+use crate::files;
+use graftage_core::adapt::Report;
+use graftage_core::image::checksum;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The samples that a board learnt, in order, and the digest of its state after each step.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Name of the board.
+    pub board: String,
+    /// Checksum of the image that it started from.
+    pub image: u32,
+    /// Digest of its state before the first sample.
+    pub start: u64,
+    /// What it learnt.
+    pub learnt: Vec<Lesson>,
+}
+
+/// A sample that a board learnt.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Lesson {
+    /// Its numbers, scaled as they were sent.
+    pub input: Vec<f32>,
+    /// Its class.
+    pub label: u32,
+    /// The steps that it brought.
+    pub reports: Vec<Report>,
+}
+
+/// First bytes of a record: a name and the version of the format.
+const MAGIC: [u8; 6] = *b"GRFR\x01\x00";
+
+impl Record {
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(postcard::to_allocvec(self).map_err(|e| Error::content(path, e))?);
+        bytes.extend(checksum(&bytes).to_le_bytes());
+        files::write(path, &bytes)
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// Where the file is none, or a byte is wrong or missing.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = files::read(path)?;
+        let (content, sum) = bytes.split_last_chunk().ok_or_else(|| Error::content(path, "no record: too short"))?;
+        let body = content.strip_prefix(&MAGIC).ok_or_else(|| Error::content(path, "no record of this version"))?;
+        if checksum(content) != u32::from_le_bytes(*sum) {
+            return Err(Error::content(path, "the record is damaged (wrong checksum)"));
+        }
+        postcard::from_bytes(body).map_err(|e| Error::content(path, e))
+    }
+}

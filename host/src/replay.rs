@@ -1,0 +1,147 @@
+//! A record, computed again: by core on this machine, and by core's rule on libtorch tensors in exact order.
+
+use crate::adaptation::{network, start};
+use crate::error::{Error, Result};
+use crate::network::Layers;
+use crate::record::Record;
+use crate::report::Target;
+use graftage_core::adapt::Report;
+use graftage_core::image::Image;
+use graftage_core::network::Layer;
+
+/// Computes the adaptation of a record again with core on this machine.
+///
+/// # Errors
+/// Where the image is not the record's, or a sample of the record is refused.
+pub fn with_core(record: &Record, image: &Image) -> Result<Target> {
+    replay(record, image, std::env::consts::ARCH, |network| network)
+}
+
+/// The same with X, Y and M as libtorch tensors and every operation in core's order; gradients come from core's network.
+///
+/// # Errors
+/// As [`with_core`].
+#[cfg(feature = "torch")]
+pub fn with_libtorch(record: &Record, image: &Image) -> Result<Target> {
+    replay(record, image, "libtorch-exact", |network| exact::over(network))
+}
+
+/// The recorded board itself.
+pub fn recorded(record: &Record) -> Target {
+    let reports = record.learnt.iter().flat_map(|lesson| &lesson.reports);
+    let digest = reports.clone().last().map_or(record.start, |report| report.digest);
+    Target {
+        target: record.board.clone(),
+        steps: reports.count() as u64,
+        differing: 0,
+        first_difference: None,
+        digest: format!("{digest:016x}"),
+    }
+}
+
+fn replay<N: Layer>(record: &Record, image: &Image, target: &str, over: impl FnOnce(Layers) -> N) -> Result<Target> {
+    let mut adaptation = start(over(network(image)?), image.header.recipe)?;
+    let mut differing = 0;
+    let mut first_difference = None;
+    let mut differs = |what: String| {
+        differing += 1;
+        first_difference.get_or_insert(what);
+    };
+    if adaptation.digest() != record.start {
+        differs("before the first step".into());
+    }
+    for (index, lesson) in record.learnt.iter().enumerate() {
+        let mut reports: Vec<Report> = Vec::new();
+        adaptation
+            .learn(&lesson.input, lesson.label, |report| reports.push(report))
+            .map_err(|e| Error::Usage(format!("sample {} of the record: {e}", index + 1)))?;
+        for (at, recorded) in lesson.reports.iter().enumerate() {
+            match reports.get(at) {
+                // The loss is part of what is compared, to its bits.
+                Some(found) if bits(found) == bits(recorded) => {}
+                Some(found) if found.digest == recorded.digest => differs(format!("step {}: loss", recorded.step)),
+                Some(_) => differs(format!("step {}: state", recorded.step)),
+                None => differs(format!("step {}: not taken", recorded.step)),
+            }
+        }
+        if reports.len() > lesson.reports.len() {
+            differs(format!("sample {}: more steps than recorded", index + 1));
+        }
+    }
+    let (steps, digest) = (adaptation.step(), format!("{:016x}", adaptation.digest()));
+    Ok(Target { target: target.into(), steps, differing, first_difference, digest })
+}
+
+fn bits(report: &Report) -> (u64, u32, u32, u64) {
+    (report.step, report.outcome.admitted, report.outcome.loss.to_bits(), report.digest)
+}
+
+/// X, Y and M in libtorch, in exact order.
+#[cfg(feature = "torch")]
+pub mod exact {
+    use crate::network::{Layers, MovedBy, Update};
+    use crate::tensor::Exact;
+    use graftage_core::matrix::RowMajor;
+    use graftage_core::network::{Layer, View};
+    use graftage_core::scion::{Rule, Scion, Workspace};
+    use tch::{Kind, Tensor};
+
+    /// The rule on tensors; the network holds a copy of them, with which it computes gradients and digests.
+    #[derive(Debug)]
+    pub struct OnTensors(Vec<Scion<Exact>>);
+
+    /// A network whose state lives in libtorch.
+    pub fn over(mut network: Layers) -> MovedBy<OnTensors> {
+        let mut tensors = Vec::new();
+        network.parameters(&mut |_, state| {
+            tensors.push(Scion { x: upload(&state.x), y: upload(&state.y), m: upload(&state.m) });
+        });
+        MovedBy::new(network, OnTensors(tensors))
+    }
+
+    /// A matrix as a tensor.
+    pub fn upload(matrix: &impl RowMajor) -> Exact {
+        let (rows, columns) = matrix.shape();
+        Exact(Tensor::from_slice(matrix.elements()).view([rows as i64, columns as i64]))
+    }
+
+    /// A tensor's elements into a matrix of its shape.
+    pub fn download(tensor: &Exact, matrix: &mut impl RowMajor) {
+        let elements = matrix.elements_mut();
+        let count = elements.len();
+        tensor.0.contiguous().view([-1]).copy_data(elements, count);
+    }
+
+    /// Memory for one step of a parameter of m rows and n columns.
+    pub fn workspace((m, n): (usize, usize), f: impl FnOnce(&mut Workspace<Exact>)) {
+        let zeros = |m: usize, n: usize| Exact(Tensor::zeros([m as i64, n as i64], (Kind::Float, tch::Device::Cpu)));
+        let k = m.min(n);
+        let (mut direction, mut gram, mut poly) = (zeros(m, n), zeros(k, k), zeros(k, k));
+        f(&mut Workspace { direction: &mut direction, gram: &mut gram, poly: &mut poly });
+    }
+
+    impl Update for OnTensors {
+        fn accumulate(&mut self, network: &mut Layers, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
+            // With −0 in M and a factor of 0, the network leaves δ aᵀ itself there: −0 + g is g, signs of zeros included.
+            network.parameters(&mut |_, mut state| state.m.elements_mut().fill(-0.0));
+            network.accumulate(0.0, input, trace, errors);
+            let mut tensors = self.0.iter_mut();
+            network.parameters(&mut |_, state| {
+                if let Some(tensors) = tensors.next() {
+                    tensors.accumulate(keep, 1.0, &upload(&state.m));
+                }
+            });
+        }
+
+        fn advance(&mut self, network: &mut Layers, rule: &Rule) {
+            let mut tensors = self.0.iter_mut();
+            network.parameters(&mut |geometry, mut state: View| {
+                let Some(tensors) = tensors.next() else { return };
+                workspace(state.x.shape(), |work| tensors.advance(*geometry, rule, work));
+                download(&tensors.x, &mut state.x);
+                download(&tensors.y, &mut state.y);
+                download(&tensors.m, &mut state.m);
+            });
+        }
+    }
+}

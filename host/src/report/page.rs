@@ -1,0 +1,408 @@
+//! The page: for who has to judge the board, and for who never heard of the method.
+
+use super::chart::{Chart, Line, short, swatch};
+use super::style::STYLE;
+use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Training};
+use super::{Verification, kilobytes, percent, same_bits, sentence, summary};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+/// Points of a curve at most; more are averaged.
+const POINTS: usize = 250;
+
+/// The story as one HTML file that needs nothing else.
+pub fn page(story: &Story) -> String {
+    let Story { training, rehearsal, session, verification, memory } = story;
+    let summary = summary(story);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Graftage: what the board learnt" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "Graftage: what the board learnt" }
+                    p class="lead" { (sentence(&summary)) }
+                }
+                main {
+                    section { h2 { "What happened" } (steps(story, &summary)) }
+                    section { h2 { "Training on the workstation" } (training_section(training)) }
+                    section {
+                        h2 { "The board's rule beside its controls" }
+                        (rehearsal_section(rehearsal, &summary))
+                    }
+                    section {
+                        h2 { "The same bits everywhere?" }
+                        (verification_section(verification, &session.digest, &summary))
+                    }
+                    section { h2 { "Memory of the firmware" } (memory_section(memory)) }
+                    section { h2 { "How to reproduce it" } (reproduction(rehearsal)) }
+                }
+            }
+        }
+    };
+    page.into_string().replace(" %", "\u{a0}%").replace(" KB", "\u{a0}KB")
+}
+
+/// The key numbers, in four steps.
+fn steps(story: &Story, summary: &Summary) -> Markup {
+    let Story { training, session, .. } = story;
+    let (train, test) = training.samples;
+    let recovered = match summary.recovered {
+        Some(share) if share < 0.0 => "It knows less than before it learnt.".to_owned(),
+        Some(share) => format!("Of what ageing had cost, {} came back.", percent(share)),
+        None => "Ageing had cost nothing that could come back.".to_owned(),
+    };
+    let differing = if summary.targets.len() < 2 { "n/a".to_owned() } else { summary.differing_updates.to_string() };
+    let step = |title: &str, key: &str, what: Markup| {
+        html! { li { h3 { (title) } p class="key" { (key) } p { (what) } } }
+    };
+    let learnt = session.curve.iter().map(|(samples, share)| (*samples as f64, f64::from(*share) * 100.0));
+    html! {
+        ol class="steps" {
+            (step("1. Trained", &percent(summary.accuracy_clean), html! {
+                "right, of " (test) " test samples. On the workstation a network of " (training.network) " ("
+                (training.parameters) " parameters) learnt from " (train) " other samples."
+            }))
+            (step("2. The sensor aged", &percent(summary.accuracy_aged), html! {
+                "right, of the same test samples seen through the aged sensor. The network runs on the board, "
+                (session.board) ", and is what it was."
+            }))
+            (step("3. The board learnt", &percent(summary.accuracy_adapted), html! {
+                "right, after " (session.samples) " labelled samples from the aged sensor: " (session.updates)
+                " updates of the weights, all on the board, in " (short(session.seconds.into())) " s. " (recovered)
+                @if session.refused > 0 { " It refused " (session.refused) " samples." }
+                @if session.dropped > 0 { " It dropped " (session.dropped) " frames on the link." }
+            }))
+            (step("4. Checked", &differing, html! {
+                "differences in " (summary.compared_updates) " updates, on " (summary.targets.len()) " targets. From "
+                "the record of what the board consumed, its updates are computed again elsewhere and compared bit by "
+                "bit."
+            }))
+        }
+        (figure(Chart {
+            title: "Share of samples that the board predicted rightly before it learnt them, over samples learnt",
+            size: (560, 240),
+            x: "samples learnt",
+            y: "predicted rightly, in %",
+            percent: true,
+            lines: vec![Line { name: String::new(), points: thin(learnt).0 }],
+            references: vec![],
+        }, "While it learns: of all samples so far, the share predicted rightly before the board was told the label."))
+    }
+}
+
+fn training_section(training: &Training) -> Markup {
+    let curve = || training.curve.iter();
+    let (loss, mean_of) = thin(curve().map(|point| (point.step as f64, f64::from(point.loss))));
+    let share = |share: f32| f64::from(share) * 100.0;
+    let accuracy = curve().filter_map(|point| Some((point.step as f64, share(point.accuracy?))));
+    let chart = |title, y, percent, points| Chart {
+        title,
+        size: (420, 280),
+        x: "step",
+        y,
+        percent,
+        lines: vec![Line { name: String::new(), points }],
+        references: vec![],
+    };
+    html! {
+        p {
+            (training.steps) " steps of " @if training.theta != 0.0 { "Transported " } "Scion, " (training.batch)
+            " samples each, in " (training.arithmetic) " arithmetic; step size from " (short(training.step_size.into()))
+            " falling linearly to 0, momentum β = " (short(training.momentum.into())) ", transport θ = "
+            (short(training.theta.into())) ", seed " (training.seed) "."
+        }
+        div class="pair" {
+            (figure(chart("Training loss over steps", "loss in nats", false, loss), &match mean_of {
+                0 | 1 => "Loss of each step's samples; 0 would be certainty of every right answer.".to_owned(),
+                n => format!("Loss, mean of {n} steps at a time; 0 would be certainty of every right answer."),
+            }))
+            (figure(
+                chart("Accuracy on the test samples over steps", "accuracy in %", true, thin(accuracy).0),
+                "Accuracy on the test samples, which never train.",
+            ))
+        }
+    }
+}
+
+fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
+    let Rehearsal { samples, tuned_on, reported_on, clean, aged, methods } = rehearsal;
+    let points = |curve: &[(usize, f32)]| thin(curve.iter().map(|(x, y)| (*x as f64, f64::from(*y) * 100.0))).0;
+    let board = methods.first();
+    let row = |mark: Markup, method: Option<&Method>, accuracy: &Spread| {
+        html! {
+            th scope="row" { (mark) }
+            td { @if let Some(method) = method { (short(method.step.into())) } @else { "–" } }
+            td { (with_deviation(accuracy)) }
+            @match board {
+                Some(board) if !std::ptr::eq(&board.accuracy, accuracy) => {
+                    td { (points_above(accuracy.mean - board.accuracy.mean)) }
+                    td { (seeds_won(accuracy, &board.accuracy)) }
+                }
+                _ => { td { "–" } td { "–" } }
+            }
+        }
+    };
+    html! {
+        p {
+            "A rehearsal on the workstation: " (reported_on.len()) " sensors age, each in its own way. On each of them "
+            "every method learns the same " (samples) " labelled samples, one by one. It starts from the trained "
+            "weights, unless its name says otherwise. Each method's step size was chosen "
+            @if tuned_on.iter().any(|seed| reported_on.contains(seed)) { "partly on the same sensors." }
+            @else { "on other sensors." }
+        }
+        p { strong { (verdict(summary)) } }
+        (figure(Chart {
+            title: "Accuracy on aged test samples over samples learnt, for each method",
+            size: (860, 420),
+            x: "labelled samples learnt",
+            y: "accuracy in %, mean over the reported drift seeds",
+            percent: true,
+            lines: methods.iter().map(|m| Line { name: m.name.clone(), points: points(&m.curve) }).collect(),
+            references: [("as new", *clean), ("aged, not adapted", aged.mean)]
+                .map(|(name, share)| (name.to_owned(), f64::from(share) * 100.0)).into(),
+        }, "Accuracy on the aged test samples. The board's rule is thick; what is below the frame is left out."))
+        div class="scroll" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "Method" }
+                        th scope="col" { "Step size" }
+                        th scope="col" { "Accuracy, mean ± deviation" }
+                        th scope="col" { "Difference in points" }
+                        th scope="col" { "Seeds on which it is better" }
+                    }
+                }
+                tbody {
+                    @for (index, method) in methods.iter().enumerate() {
+                        tr class=[(index == 0).then_some("own")] {
+                            (row(html! {
+                                (swatch(index)) (method.name) @if index == 0 { " (the board's rule)" }
+                            }, Some(method), &method.accuracy))
+                        }
+                    }
+                    tr { (row(html! { "Aged, not adapted" }, None, aged)) }
+                }
+            }
+        }
+        details {
+            summary { "How the step sizes were chosen" }
+            p {
+                "Mean accuracy at the end, on drift seeds " (seeds(tuned_on)) "; the chosen step size is bold. "
+                @for method in methods.iter().filter(|method| at_edge(method)) {
+                    "For " (method.name) " it is the smallest or largest that was tried: a better one may lie beyond. "
+                }
+            }
+            div class="scroll" {
+                table {
+                    @for method in methods {
+                        tr {
+                            th scope="row" { (method.name) }
+                            @for (step, accuracy) in &method.grid {
+                                td class=[(*step == method.step).then_some("chosen")] {
+                                    (short((*step).into())) br; (percent(*accuracy))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How the controls compare with the board's rule, in words.
+fn verdict(summary: &Summary) -> String {
+    let by = |control: &Control| match points_above(control.lead(summary)).trim_start_matches(['+', '−']) {
+        "0.0" => format!("less than 0.1 points{}", control.caution(summary)),
+        points => format!("{points} points{}", control.caution(summary)),
+    };
+    let ranked = summary.ranked();
+    let better = ranked.iter().take_while(|control| control.lead(summary) > 0.0);
+    let better =
+        better.map(|control| format!("{} does better than the board's rule by {}.", control.name, by(control)));
+    match ranked.first().map(|best| (best, best.lead(summary))) {
+        Some((_, lead)) if lead > 0.0 => better.collect::<Vec<_>>().join(" "),
+        Some((best, 0.0)) => format!("No control does better than the board's rule; {} is level with it.", best.name),
+        Some((best, lead)) if lead < 0.0 => {
+            format!("No control does better than the board's rule. The best, {}, is behind by {}.", best.name, by(best))
+        }
+        _ => "There is nothing to compare the board's rule with.".to_owned(),
+    }
+}
+
+fn verification_section(verification: &Verification, board: &str, summary: &Summary) -> Markup {
+    let agree = verification.targets.iter().all(|target| target.digest.eq_ignore_ascii_case(board));
+    html! {
+        p {
+            "The record holds every sample that the board took and its state after each update, as a digest: a number "
+            "that changes with any bit of the weights. The first target below was recorded; each other one computed "
+            "the updates from that record by itself."
+        }
+        p {
+            strong { (same_bits(summary)) }
+            @if !agree { " The digests after the last update are not all equal to the board's, " code { (board) } "." }
+        }
+        div class="scroll" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "Target" }
+                        th scope="col" { "Updates" }
+                        th scope="col" { "Differing" }
+                        th scope="col" class="words" { "First difference" }
+                        th scope="col" class="words" { "Last digest" }
+                    }
+                }
+                tbody {
+                    @for (index, target) in verification.targets.iter().enumerate() {
+                        tr {
+                            th scope="row" { (target.target) @if index == 0 { " (the record)" } }
+                            td { (target.steps) }
+                            td class=[(target.differing > 0).then_some("bad")] { (target.differing) }
+                            td class="words" { (target.first_difference.as_deref().unwrap_or("none")) }
+                            td class="words" { code { (target.digest) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn memory_section(memory: &Memory) -> Markup {
+    let parts: u64 = memory.parts.iter().fold(0, |sum, part| sum.saturating_add(part.1));
+    let rest = memory.ram.saturating_sub(parts);
+    let largest = memory.parts.iter().map(|part| part.1).chain([memory.flash, memory.image, rest]).max().unwrap_or(0);
+    let row = |name: &str, bytes: u64| {
+        let width = bytes as f64 * 100.0 / largest.max(1) as f64;
+        html! {
+            tr {
+                th scope="row" { (name) }
+                td { (bytes) }
+                td { (kilobytes(bytes)) }
+                td class="bars" { span class="bar" style={ "width:" (format!("{width:.1}")) "%" } {} }
+            }
+        }
+    };
+    let head = |title: &str, total: Option<u64>| {
+        let sum = total.map_or_else(String::new, |bytes| format!(", {} in all", kilobytes(bytes)));
+        html! { tr { th scope="rowgroup" colspan="4" class="group" { (title) (sum) } } }
+    };
+    html! {
+        p { "Known before the firmware starts: it has no heap. 1 KB is 1024 bytes." }
+        div class="scroll" {
+            table class="memory" {
+                thead {
+                    tr {
+                        th scope="col" { "Part" } th scope="col" { "Bytes" } th scope="col" { "KB" }
+                        th scope="col" class="words" { "To scale" }
+                    }
+                }
+                tbody {
+                    (head("Flash", None))
+                    (row("code and constants", memory.flash))
+                    (row("weights image", memory.image))
+                }
+                tbody {
+                    (head("RAM without the stack", Some(memory.ram)))
+                    @for (part, bytes) in &memory.parts { (row(part, *bytes)) }
+                    @if rest > 0 { (row("everything else", rest)) }
+                }
+            }
+        }
+    }
+}
+
+fn reproduction(rehearsal: &Rehearsal) -> Markup {
+    html! {
+        p { "In a checkout of Graftage, this trains, rehearses, adapts, verifies and writes this page:" }
+        pre { code { "cargo xtask demo" } }
+        dl {
+            dt { "Aged" }
+            dd {
+                "Each element of the sensor has drifted by itself: where it read x it now reads gain · x + offset. A "
+                "drift seed draws the gain and the offset of every element, and so stands for one aged sensor."
+            }
+            dt { "Mean ± deviation" }
+            dd {
+                "Mean and sample standard deviation of the accuracy over the reported drift seeds, here "
+                (seeds(&rehearsal.reported_on)) ". Deviation says how much sensors differ, not how sure the mean is. A "
+                "difference is “within one deviation” where the larger of the two methods' deviations covers it."
+            }
+            dt { "Points" }
+            dd { "Percentage points: from 90.0 % to 95.0 % are 5 points." }
+            dt { "Transported Scion" }
+            dd {
+                "The rule that trains the network, and that updates it on the board. It keeps a running mean of "
+                "gradients, taken a little ahead of the weights, where their last step leads. Each update then moves "
+                "every layer by a fixed length, set by the step size and measured in a norm that suits the layer, "
+                "straight against that mean: how far a session can carry the weights is known before it begins. (Zhang "
+                "and Lin 2026, arXiv 2605.18528.)"
+            }
+        }
+    }
+}
+
+/// A chart with its caption.
+fn figure(chart: Chart, caption: &str) -> Markup {
+    html! { figure { div class="scroll" { (chart.draw()) } figcaption { (caption) } } }
+}
+
+/// A curve of at most [`POINTS`] means, each at the last x that it covers, and how many points each is the mean of.
+fn thin(points: impl Iterator<Item = (f64, f64)>) -> (Vec<(f64, f64)>, usize) {
+    let points: Vec<_> = points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+    let count = points.len().div_ceil(POINTS).max(1);
+    let mean = |chunk: &[(f64, f64)]| {
+        let end = chunk.last().map_or(0.0, |last| last.0);
+        (end, chunk.iter().map(|point| point.1).sum::<f64>() / chunk.len() as f64)
+    };
+    (points.chunks(count).map(mean).collect(), count)
+}
+
+/// `95.2 ± 1.1 %`; one seed alone has no deviation.
+fn with_deviation(Spread { mean, deviation, by_seed }: &Spread) -> String {
+    if mean.is_finite() && deviation.is_finite() && by_seed.len() > 1 {
+        format!("{:.1} ± {}", mean * 100.0, percent(*deviation))
+    } else {
+        percent(*mean)
+    }
+}
+
+/// `+0.4`, in percentage points.
+fn points_above(difference: f32) -> String {
+    if !difference.is_finite() {
+        return "n/a".to_owned();
+    }
+    let tenths = (difference * 1000.0).round() + 0.0;
+    format!("{:+.1}", tenths / 10.0).replace('-', "−")
+}
+
+/// `7 of 10 seeds`, where one spread is above another.
+fn seeds_won(one: &Spread, other: &Spread) -> String {
+    let (seeds, others) = (&one.by_seed, &other.by_seed);
+    if seeds.is_empty() || seeds.len() != others.len() {
+        return "n/a".to_owned();
+    }
+    format!("{} of {} seeds", seeds.iter().zip(others).filter(|(one, other)| one > other).count(), seeds.len())
+}
+
+/// Whether the chosen step size is the smallest or largest of several.
+fn at_edge(method: &Method) -> bool {
+    let steps = || method.grid.iter().map(|(step, _)| *step);
+    method.grid.len() > 1 && (steps().all(|step| step >= method.step) || steps().all(|step| step <= method.step))
+}
+
+/// `1 to 10`, or one by one.
+fn seeds(seeds: &[u64]) -> String {
+    match seeds {
+        [first, .., last] if seeds.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1])) => {
+            format!("{first} to {last}")
+        }
+        _ => seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
+    }
+}

@@ -1,0 +1,295 @@
+//! Core's [`Matrix`] over libtorch tensors, on the CPU or a GPU.
+//!
+//! | type | arithmetic | for |
+//! |---|---|---|
+//! | [`Exact`] | core's order of evaluation, one kernel for each rounding: the bits of core's own matrices | proofs, small networks |
+//! | [`Fast`] | matrix products and sums as libtorch likes them; directions in bfloat16 where that is their kind | training |
+//!
+//! Both are a stack of equal matrices: a tensor [.., m, n] of kind Float. The norms, the polar iteration and the step are
+//! core's, run on these types; nothing here waits for a GPU. Gradients are not tracked.
+//!
+//! `copy`, `combine`, `map` and `sign` write in place, so whoever holds the same tensor sees what they wrote; all other
+//! operations put a new tensor in the place of the old one. So a [`Matrix::Square`] needs no memory before its first
+//! use: any tensor will do.
+//!
+//! An operation panics where libtorch fails: on tensors whose shapes or devices do not go together, or without memory.
+
+use graftage_core::matrix::{Element, Group, Matrix};
+use std::fmt;
+use std::ops::{Add, Mul, Sub};
+use tch::{Kind, Tensor, no_grad_guard};
+
+/// How the update rule is computed on tensors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum Arithmetic {
+    /// As libtorch likes it: see [`Fast`].
+    #[default]
+    Fast,
+    /// In core's order of evaluation, many times slower: see [`Exact`].
+    Exact,
+}
+
+impl fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fast => "fast",
+            Self::Exact => "exact",
+        })
+    }
+}
+
+/// A stack [.., m, n], every operation in core's order of evaluation.
+#[derive(Debug)]
+pub struct Exact(pub Tensor);
+
+/// A stack [.., m, n], every operation as libtorch likes it.
+#[derive(Debug)]
+pub struct Fast(pub Tensor);
+
+impl From<Tensor> for Exact {
+    fn from(tensor: Tensor) -> Self {
+        Self(tensor)
+    }
+}
+
+impl From<Tensor> for Fast {
+    fn from(tensor: Tensor) -> Self {
+        Self(tensor)
+    }
+}
+
+/// A tensor as an operand of an elementwise formula: one kernel for each operation, so that each rounds once.
+#[derive(Debug)]
+pub struct Operand(Tensor);
+
+impl Clone for Operand {
+    fn clone(&self) -> Self {
+        Self(self.0.shallow_clone())
+    }
+}
+
+impl Add for Operand {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl Sub for Operand {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 - other.0)
+    }
+}
+
+impl Mul<f32> for Operand {
+    type Output = Self;
+    fn mul(self, factor: f32) -> Self {
+        Self(self.0 * f64::from(factor))
+    }
+}
+
+impl Element for Operand {}
+
+/// What both arithmetics do alike: elementwise operations, each rounded once.
+///
+/// A factor goes to libtorch as f64 and is turned back, exactly, into the f32 that it was.
+macro_rules! elementwise {
+    () => {
+        type Square = Self;
+        type Element = Operand;
+        type Scalar = Tensor;
+
+        fn shape(&self) -> (usize, usize) {
+            let (m, n) = shape(&self.0);
+            (m as usize, n as usize)
+        }
+        fn copy(&mut self, other: &Self) {
+            let _guard = no_grad_guard();
+            self.0.copy_(&other.0);
+        }
+        fn combine(&mut self, a: f32, b: f32, other: &Self) {
+            let _guard = no_grad_guard();
+            self.0 *= f64::from(a);
+            self.0 += &other.0 * f64::from(b);
+        }
+        fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(Operand, Operand) -> (Operand, Operand)) {
+            let _guard = no_grad_guard();
+            let (next, query) = f(Operand(x.0.shallow_clone()), Operand(d.0.to_kind(x.0.kind())));
+            x.0.copy_(&next.0);
+            y.0.copy_(&query.0);
+        }
+        fn sign(&mut self) {
+            let _guard = no_grad_guard();
+            let _ = self.0.sign_();
+        }
+    };
+}
+
+impl Matrix for Exact {
+    elementwise!();
+
+    fn normalise(&mut self, group: Group) {
+        if self.0.numel() == 0 {
+            return;
+        }
+        let _guard = no_grad_guard();
+        let (p, q) = into_unit_binade(&or_one(self.0.abs().amax(axes(group), true)));
+        let scaled = &self.0 * p * q;
+        let squares = &scaled * &scaled;
+        let sums = match group {
+            Group::Whole => ordered_sum(&squares.flatten(-2, -1)).unsqueeze(-1).unsqueeze(-1),
+            Group::Row => ordered_sum(&squares).unsqueeze(-1),
+            Group::Column => ordered_sum(&squares.mt()).unsqueeze(-2),
+        };
+        self.0 = scaled / or_one(sqrt(&sums));
+    }
+    fn inner(&self, other: &Self) -> Tensor {
+        let _guard = no_grad_guard();
+        ordered_sum(&(&self.0 * &other.0).flatten(-2, -1))
+    }
+    fn gram(&self, gram: &mut Self, _scratch: &mut Self) {
+        let _guard = no_grad_guard();
+        let (s, t) = (&self.0, self.0.mt());
+        gram.0 = if is_wide(s) { ordered_product(s, &t) } else { ordered_product(&t, s) };
+    }
+    fn quadratic(&self, b: f32, c: f32, gram: &Self, out: &mut Self) {
+        out.0 = ordered_product(&gram.0, &gram.0);
+        out.combine(c, b, gram);
+    }
+    fn transform(&mut self, a: f32, p: &Self, _scratch: &mut Self) {
+        let _guard = no_grad_guard();
+        let s = &self.0;
+        let product = if is_wide(s) { ordered_product(&p.0, s) } else { ordered_product(s, &p.0) };
+        self.0 = s * f64::from(a) + product;
+    }
+}
+
+impl Matrix for Fast {
+    elementwise!();
+
+    fn normalise(&mut self, group: Group) {
+        if self.0.numel() == 0 {
+            return;
+        }
+        let _guard = no_grad_guard();
+        let s = self.0.to_kind(Kind::Float);
+        let scaled = &s / or_one(s.abs().amax(axes(group), true));
+        let norm = scaled.square().sum_dim_intlist(axes(group), true, Kind::Float).sqrt();
+        self.0 = (scaled / or_one(norm)).to_kind(self.0.kind());
+    }
+    fn inner(&self, other: &Self) -> Tensor {
+        let _guard = no_grad_guard();
+        (&self.0 * &other.0).sum_dim_intlist([-2, -1].as_slice(), false, Kind::Float)
+    }
+    fn gram(&self, gram: &mut Self, _scratch: &mut Self) {
+        let _guard = no_grad_guard();
+        let (s, t) = (&self.0, self.0.mt());
+        gram.0 = if is_wide(s) { s.matmul(&t) } else { t.matmul(s) };
+    }
+    fn quadratic(&self, b: f32, c: f32, gram: &Self, out: &mut Self) {
+        let _guard = no_grad_guard();
+        out.0 = add_product(b, &gram.0, c, &gram.0, &gram.0);
+    }
+    fn transform(&mut self, a: f32, p: &Self, _scratch: &mut Self) {
+        let _guard = no_grad_guard();
+        let s = &self.0;
+        self.0 = if is_wide(s) { add_product(a, s, 1.0, &p.0, s) } else { add_product(a, s, 1.0, s, &p.0) };
+    }
+}
+
+/// (m, n) of a stack [.., m, n].
+fn shape(stack: &Tensor) -> (i64, i64) {
+    match stack.size()[..] {
+        [.., m, n] => (m, n),
+        // What is no matrix is one row.
+        [n] => (1, n),
+        [] => (1, 1),
+    }
+}
+
+/// Whether the small side is the rows.
+fn is_wide(stack: &Tensor) -> bool {
+    let (m, n) = shape(stack);
+    m <= n
+}
+
+/// The axes that a group runs along.
+fn axes(group: Group) -> &'static [i64] {
+    match group {
+        Group::Whole => &[-2, -1],
+        Group::Row => &[-1],
+        Group::Column => &[-2],
+    }
+}
+
+/// What is above 0 as it is, and 1 in place of all else: divisors of groups of zeros, which stay zeros.
+fn or_one(tensor: Tensor) -> Tensor {
+    tensor.where_scalarother(&tensor.gt(0.0), 1.0)
+}
+
+/// √x, correctly rounded: libtorch's own of f32 is not, but the rounded root of f64 is exact enough to be rounded again
+/// (53 ≥ 2·24 + 2 digits).
+fn sqrt(tensor: &Tensor) -> Tensor {
+    tensor.to_kind(Kind::Double).sqrt().to_kind(Kind::Float)
+}
+
+/// Core's `into_unit_binade`: the two powers of two whose product is 2^−⌊log₂ x⌋, for positive x.
+fn into_unit_binade(tensor: &Tensor) -> (Tensor, Tensor) {
+    // In f64 even a subnormal of f32 has its exponent in these bits.
+    let bits = tensor.to_kind(Kind::Double).view_dtype(Kind::Int64);
+    let exponent: Tensor = 1023 - bits.bitwise_right_shift_tensor_scalar(52);
+    let half = exponent.bitwise_right_shift_tensor_scalar(1);
+    let rest = exponent - &half;
+    let power = |e: Tensor| (e + 127).bitwise_left_shift_tensor_scalar(23).to_kind(Kind::Int).view_dtype(Kind::Float);
+    (power(half), power(rest))
+}
+
+/// Core's `sum` over the last axis: eight lanes from +0, each ascending, then the fixed tree.
+///
+/// What fills the last group up is +0, which changes no lane: a lane is never −0.
+fn ordered_sum(tensor: &Tensor) -> Tensor {
+    let padding = -shape(tensor).1 & 7;
+    let groups = tensor.constant_pad_nd([0, padding]).unflatten(-1, [-1, 8]).unbind(-2);
+    let mut lanes = groups[0].zeros_like();
+    for group in &groups {
+        lanes += group;
+    }
+    let lane = |i| lanes.select(-1, i);
+    ((lane(0) + lane(4)) + (lane(2) + lane(6))) + ((lane(1) + lane(5)) + (lane(3) + lane(7)))
+}
+
+/// A B of [.., m, k] and [.., k, n], each element from +0 over k ascending.
+///
+/// The products of many k are one kernel, as they do not depend on each other; each sum is its own.
+fn ordered_product(a: &Tensor, b: &Tensor) -> Tensor {
+    /// Numbers in a kernel's result that stay in a processor's cache.
+    const AT_ONCE: i64 = 1 << 17;
+    let (k, n) = shape(b);
+    let mut size = a.size();
+    if let Some(last) = size.last_mut() {
+        *last = n;
+    }
+    let mut sum = Tensor::zeros(&size, (Kind::Float, a.device()));
+    let length = (AT_ONCE / (sum.numel() as i64).max(1)).max(1);
+    for start in (0..k).step_by(length as usize) {
+        let length = length.min(k - start);
+        // [.., length, m, 1] and [.., length, 1, n].
+        let columns = a.narrow(-1, start, length).mt().unsqueeze(-1);
+        let rows = b.narrow(-2, start, length).unsqueeze(-2);
+        for term in (columns * rows).unbind(-3) {
+            sum += term;
+        }
+    }
+    sum
+}
+
+/// a·S + b·L R of stacks, in libtorch's order.
+fn add_product(a: f32, s: &Tensor, b: f32, left: &Tensor, right: &Tensor) -> Tensor {
+    let one_axis = |t: &Tensor| match t.dim() {
+        2 => t.unsqueeze(0),
+        3 => t.shallow_clone(),
+        axes => t.flatten(0, axes as i64 - 3),
+    };
+    one_axis(s).baddbmm(&one_axis(left), &one_axis(right), f64::from(a), f64::from(b)).view_as(s)
+}

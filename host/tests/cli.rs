@@ -1,0 +1,438 @@
+//! The command line: bad input gives one clear line and no file; good input does what was asked.
+
+mod common;
+
+use common::{Folder, Run, bits, checkpoint, samples};
+use flate2::{Compression, write::GzEncoder};
+use graftage::checkpoint::{About, Checkpoint};
+use graftage::data::{AgedSensor, Samples};
+use graftage::record::{Lesson, Record};
+use graftage::report::{Rehearsal, Verification};
+use graftage::{adaptation, files, graft};
+use graftage_core::adapt::Recipe;
+use graftage_core::image::checksum;
+use graftage_core::network::Kind;
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use std::collections::HashMap;
+use std::io::Write;
+use std::process::Command;
+
+const GRAFTAGE: &str = env!("CARGO_BIN_EXE_graftage");
+
+/// A checkpoint for four features and three classes, its data, its model and a record of a session.
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let checkpoint = checkpoint(&[4, 6, 3], 40);
+    checkpoint.write(&folder.path("good.safetensors")).unwrap();
+    samples(60, 4, 3).write(&folder.path("good.csv"), common::SCALE).unwrap();
+    let recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 1, ..Recipe::DEFAULT };
+    graft::graft(&checkpoint, recipe, &folder.path("model")).unwrap();
+    let bytes = std::fs::read(folder.path("model/image.grft")).unwrap();
+    let image = common::parse(&bytes);
+    let mut board = adaptation::start(adaptation::network(&image).unwrap(), recipe).unwrap();
+    let (start, mut learnt) = (board.digest(), Vec::new());
+    for (input, label) in samples(20, 4, 3).iter() {
+        let mut reports = Vec::new();
+        board.learn(input, label, |report| reports.push(report)).unwrap();
+        learnt.push(Lesson { input: input.to_vec(), label, reports });
+    }
+    let record = Record { board: "mps2-an386".into(), image: checksum(&bytes), start, learnt };
+    record.write(&folder.path("good.record")).unwrap();
+    folder
+}
+
+/// Each command line fails with a line that holds every one of these words, and leaves no file behind.
+fn all_fail(folder: &Folder, cases: &[(&str, &[&str])]) {
+    let before = folder.files();
+    for (arguments, words) in cases {
+        let run = folder.graftage(arguments);
+        assert_eq!(run.errors.lines().count(), 1, "{arguments}: {}", run.errors);
+        assert_eq!(run.output, "", "{arguments}");
+        let message = run.failed();
+        assert!(words.iter().all(|word| message.contains(word)), "{arguments}: {message}\nwithout one of {words:?}");
+        assert_eq!(folder.files(), before, "{arguments}");
+    }
+}
+
+#[test]
+fn a_wrong_data_file_is_named_with_line_and_column() {
+    let folder = folder();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(&b"1,2,3,4,0\n".repeat(100)).unwrap();
+    let packed = encoder.finish().unwrap();
+    folder.file("cut.csv.gz", &packed[..packed.len() - 9]);
+    folder.file("plain.csv.gz", "1,2,3,4,0\n");
+    let wrong: [(&str, &[u8], &[&str]); 16] = [
+        ("ragged", b"1,2,3,4,0\n1,2,3,0\n", &["line: 2", "4 fields", "5 fields"]),
+        ("nan", b"1,2,3,4,0\n1,2,NaN,4,0\n", &["line 2, column 3", "finite number", "\"NaN\""]),
+        ("inf", b"1,2,3,4,0\n-inf,2,3,4,0\n", &["line 2, column 1", "finite number", "\"-inf\""]),
+        ("huge", b"1,1e39,3,4,0\n", &["line 1, column 2", "finite number", "\"1e39\""]),
+        ("text", b"a,b,c,d,class\n1,2,3,four,0\n", &["line 2, column 4", "finite number", "\"four\""]),
+        ("gap", b"1,2,3,4,0\n\n\n1,,3,4,0\n", &["line 4, column 2", "finite number", "\"\""]),
+        ("fraction", b"1,2,3,4,0\n1,2,3,4,1.5\n", &["line 2, column 5", "whole number", "\"1.5\""]),
+        ("negative", b"1,2,3,4,-1\n", &["line 1, column 5", "whole number", "\"-1\""]),
+        ("many", b"1,2,3,4,4294967296\n", &["line 1, column 5", "whole number", "\"4294967296\""]),
+        ("label", b"1,2,3,4,0\n1,2,3,4,3\n", &["sample 2", "label 3", "3 classes"]),
+        ("short", b"1,2,3,0\n1,2,3,1\n", &["3 features", "takes 4"]),
+        ("one", b"1\n2\n", &["line 1", "features and, last, a label"]),
+        ("empty", b"", &["no samples"]),
+        ("names", b"a,b,c,d,class\n", &["no samples"]),
+        ("latin", b"1,2,3,4,0\n1,\xe9,3,4,0\n", &["line: 2", "UTF-8"]),
+        ("binary", &[0; 300], &["line 1, column 1"]),
+    ];
+    for (name, text, words) in wrong {
+        let file = format!("{name}.csv");
+        folder.file(&file, text);
+        let words = [&[file.as_str()], words].concat();
+        all_fail(&folder, &[(&format!("eval good.safetensors --part all --data {file}"), &words)]);
+    }
+    all_fail(
+        &folder,
+        &[
+            ("eval good.safetensors --data nowhere.csv", &["nowhere.csv", "No such file"]),
+            ("eval good.safetensors --data cut.csv.gz", &["cut.csv.gz", "cut gzip file", "fetch it again"]),
+            ("eval good.safetensors --data plain.csv.gz", &["plain.csv.gz", "gzip file"]),
+            ("eval good.safetensors --data model", &["model", "directory"]),
+            ("eval good.safetensors --data ragged.csv", &["ragged.csv"]),
+            ("age good.safetensors --data nan.csv --stream a.csv --test b.csv", &["nan.csv", "line 2, column 3"]),
+            ("rehearse good.safetensors --data label.csv -o a.json", &["label.csv", "label 3"]),
+        ],
+    );
+}
+
+/// A safetensors file with these tensors and metadata.
+fn tensors(folder: &Folder, name: &str, tensors: &[(&str, Dtype, &[usize], &[u8])], about: Option<&str>) {
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (name.to_string(), TensorView::new(*dtype, shape.to_vec(), bytes).unwrap()));
+    let metadata = about.map(|about| HashMap::from([("graftage".to_string(), about.to_string())]));
+    folder.file(name, serialize(views, metadata).unwrap());
+}
+
+#[test]
+fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
+    let folder = folder();
+    let whole = std::fs::read(folder.path("good.safetensors")).unwrap();
+    folder.file("cut.safetensors", &whole[..whole.len() - 1]);
+    folder.file("head.safetensors", &whole[..20]);
+    folder.file("empty.safetensors", "");
+    folder.file("text.safetensors", "These are no weights.\n");
+    let about = r#"{"layers":[{"Dense":{"inputs":2,"outputs":1}}],"scale":16.0,"train":40,"split_seed":0}"#;
+    let (weight, bias, half) = ([0; 8], [0; 4], [0; 4]);
+    let bias: (&str, _, &[usize], &[u8]) = ("layers.0.bias", Dtype::F32, &[1], &bias);
+    tensors(&folder, "other.safetensors", &[("x", Dtype::F32, &[2], &weight)], None);
+    tensors(&folder, "lacks.safetensors", &[bias], Some(about));
+    tensors(&folder, "shape.safetensors", &[("layers.0.weight", Dtype::F32, &[2, 1], &weight), bias], Some(about));
+    tensors(&folder, "half.safetensors", &[("layers.0.weight", Dtype::F16, &[1, 2], &half), bias], Some(about));
+    let nan = [&1f32.to_le_bytes()[..], &f32::NAN.to_le_bytes()].concat();
+    tensors(&folder, "nan.safetensors", &[("layers.0.weight", Dtype::F32, &[1, 2], &nan), bias], Some(about));
+    tensors(&folder, "meta.safetensors", &[bias], Some("{"));
+    let good: &[_] = &[("layers.0.weight", Dtype::F32, &[1usize, 2][..], &weight[..]), bias];
+    for (name, scale) in [("zero", "0.0"), ("minus", "-1.0"), ("infinite", "1e39")] {
+        tensors(&folder, &format!("{name}.safetensors"), good, Some(&about.replace("16.0", scale)));
+    }
+    let layers = vec![Kind::Relu { width: 3 }, Kind::Relu { width: 4 }];
+    let about = About { layers, scale: 1.0, train: 1, split_seed: 0 };
+    Checkpoint { about, weights: vec![] }.write(&folder.path("unfit.safetensors")).unwrap();
+    let cases: [(&str, &[&str]); 14] = [
+        ("nowhere", &["No such file"]),
+        ("cut", &["no safetensors file"]),
+        ("head", &["no safetensors file"]),
+        ("empty", &["no safetensors file"]),
+        ("text", &["no safetensors file"]),
+        ("other", &["no checkpoint of graftage"]),
+        ("lacks", &["layers.0.weight is missing"]),
+        ("shape", &["layers.0.weight is F32 [2, 1]", "F32 [1, 2]"]),
+        ("half", &["layers.0.weight is F16 [1, 2]", "F32 [1, 2]"]),
+        ("nan", &["layers.0.weight", "not finite, at 1"]),
+        ("meta", &["damaged metadata"]),
+        ("zero", &["scale"]),
+        ("minus", &["scale"]),
+        ("infinite", &["metadata"]),
+    ];
+    for (name, words) in cases {
+        let file = format!("{name}.safetensors");
+        let words = [&[file.as_str()], words].concat();
+        all_fail(
+            &folder,
+            &[
+                (&format!("eval {file} --data good.csv"), &words),
+                (&format!("graft {file} -o other"), &words),
+                (&format!("age {file} --data good.csv --stream a.csv --test b.csv"), &words),
+                (&format!("rehearse {file} --data good.csv -o a.json"), &words),
+            ],
+        );
+    }
+    all_fail(&folder, &[("graft unfit.safetensors -o other", &["unfit.safetensors", "do not fit together"])]);
+}
+
+#[test]
+fn a_number_out_of_its_range_is_named_with_its_range() {
+    let folder = folder();
+    let bounds: [(&str, &[&str]); 15] = [
+        ("--step-size 0", &["step size must be finite and > 0"]),
+        ("--step-size=-1", &["step size"]),
+        ("--step-size NaN", &["step size"]),
+        ("--step-size inf", &["step size"]),
+        ("--step-size 1.5 --constrained", &["at most 1 when constrained"]),
+        ("--theta 2", &["theta must be in [0, 1]"]),
+        ("--theta=-0.1", &["theta"]),
+        ("--theta NaN", &["theta"]),
+        ("--momentum 1", &["momentum must be in [0, 1)"]),
+        ("--momentum NaN", &["momentum"]),
+        ("--batch 0", &["batch must be from 1 to 65536"]),
+        ("--batch 65537", &["batch"]),
+        ("--steps 0", &["steps a sample must be from 1 to 16"]),
+        ("--steps 17", &["steps"]),
+        ("--replay 0", &["replay must be at least 1"]),
+    ];
+    for (option, words) in bounds {
+        all_fail(
+            &folder,
+            &[
+                (&format!("graft good.safetensors -o other {option}"), words),
+                (&format!("rehearse good.safetensors --data good.csv -o a.json {option}"), words),
+            ],
+        );
+    }
+    all_fail(
+        &folder,
+        &[
+            (
+                "age good.safetensors --data good.csv --samples 41 --stream a.csv --test b.csv",
+                &["--samples 41", "the training part has 40"],
+            ),
+            ("age good.safetensors --data good.csv --samples 0 --stream a.csv --test b.csv", &["--samples 0"]),
+            ("rehearse good.safetensors --data good.csv -o a.json --samples 41", &["--samples 41", "has 40"]),
+            ("rehearse good.safetensors --data good.csv -o a.json --samples 0", &["--samples 0"]),
+        ],
+    );
+    // Whose split asks for more samples than there are.
+    checkpoint(&[4, 6, 3], 60).write(&folder.path("larger.safetensors")).unwrap();
+    all_fail(&folder, &[("eval larger.safetensors --data good.csv", &["60 samples", "split into 60"])]);
+}
+
+#[test]
+fn where_nothing_can_be_written_it_says_so_and_leaves_no_part() {
+    let folder = folder();
+    let rehearse = "rehearse good.safetensors --data good.csv --samples 2 --tune 1 --report 2 --batch 1 --steps 1";
+    all_fail(
+        &folder,
+        &[
+            (
+                "age good.safetensors --data good.csv --samples 5 --stream no/a.csv --test b.csv",
+                &["no/a.csv", "No such file"],
+            ),
+            (
+                "age good.safetensors --data good.csv --samples 5 --stream a.csv --test no/b.csv",
+                &["no/b.csv", "No such file"],
+            ),
+            ("graft good.safetensors -o good.csv", &["good.csv"]),
+            ("graft good.safetensors -o good.csv/model", &["good.csv"]),
+            ("graft good.safetensors -o other --rehearsal no.json", &["no.json", "No such file"]),
+            ("graft good.safetensors -o other --rehearsal good.csv", &["good.csv"]),
+            ("report model", &["model/training.json", "No such file"]),
+            ("size nowhere", &["nowhere", "No such file"]),
+            ("size good.csv", &["good.csv"]),
+        ],
+    );
+    let before = folder.files();
+    let message = folder.graftage(&format!("{rehearse} -o no/a.json")).failed();
+    assert!(message.contains("no/a.json") && message.contains("No such file"), "{message}");
+    // A verification that cannot be written is still told.
+    let run = folder.graftage("verify good.record --image model/image.grft -o no/a.json");
+    assert!(run.failed().contains("no/a.json"));
+    assert_eq!(folder.files(), before);
+}
+
+#[test]
+fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
+    let folder = folder();
+    let image = std::fs::read(folder.path("model/image.grft")).unwrap();
+    let record = std::fs::read(folder.path("good.record")).unwrap();
+    let flipped = |bytes: &[u8], at: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1;
+        bytes
+    };
+    folder.file("cut.grft", &image[..image.len() - 1]);
+    folder.file("flipped.grft", flipped(&image, image.len() / 2));
+    folder.file("long.grft", [&image[..], &[0]].concat());
+    folder.file("next.grft", flipped(&image, 4));
+    let other = Recipe { seed: 2, replay: 16, ..Recipe::DEFAULT };
+    graft::graft(&checkpoint(&[4, 6, 3], 40), other, &folder.path("other")).unwrap();
+    folder.file("cut.record", &record[..record.len() - 1]);
+    folder.file("flipped.record", flipped(&record, record.len() / 2));
+    folder.file("empty.record", "");
+    all_fail(
+        &folder,
+        &[
+            ("verify good.record --image cut.grft", &["cut.grft", "cut short"]),
+            ("verify good.record --image flipped.grft", &["flipped.grft", "damaged (wrong checksum)"]),
+            ("verify good.record --image long.grft", &["long.grft", "bytes follow the image"]),
+            ("verify good.record --image next.grft", &["next.grft", "version 0"]),
+            ("verify good.record --image good.csv", &["good.csv", "no weights image"]),
+            ("verify good.record --image nowhere.grft", &["nowhere.grft", "No such file"]),
+            ("verify good.record --image other/image.grft", &["other/image.grft", "not the image", "good.record"]),
+            ("verify cut.record --image model/image.grft", &["cut.record", "damaged"]),
+            ("verify flipped.record --image model/image.grft", &["flipped.record", "damaged"]),
+            ("verify empty.record --image model/image.grft", &["empty.record", "too short"]),
+            ("verify good.csv --image model/image.grft", &["good.csv", "no record"]),
+            ("verify nowhere --image model/image.grft -o a.json", &["nowhere", "No such file"]),
+        ],
+    );
+}
+
+#[test]
+fn a_board_that_cannot_be_reached_is_named_with_what_to_do() {
+    let folder = folder();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    folder.file("firmware", "no ELF file");
+    all_fail(
+        &folder,
+        &[
+            (&format!("adapt --port tcp:{closed} --stream good.csv -o a.json"), &[&closed.to_string(), "refused"]),
+            ("adapt --port tcp:no.invalid:1 --stream good.csv", &["tcp:no.invalid:1"]),
+            ("adapt --port /dev/nowhere --stream good.csv", &["/dev/nowhere", "plugged in"]),
+            ("adapt --port qemu:nowhere --stream good.csv", &["nowhere", "No such file"]),
+            ("adapt --port qemu:firmware --stream good.csv --image nowhere.grft", &["nowhere.grft", "No such file"]),
+            ("adapt --port qemu:firmware --stream good.csv --image good.csv", &["good.csv", "no weights image"]),
+        ],
+    );
+    let before = folder.files();
+    let arguments = "adapt --port qemu:firmware --stream good.csv --image model/image.grft --record a --log b";
+    let run = folder.run(Command::new(GRAFTAGE).args(arguments.split(' ')).env("PATH", ""));
+    assert_eq!(run.errors.lines().count(), 1, "{}", run.errors);
+    let message = run.failed();
+    assert!(message.contains("qemu-system-arm") && message.contains("`cargo xtask setup`"), "{message}");
+    assert_eq!(folder.files(), before);
+}
+
+/// The command-line parser's own messages: status 2, and the option's name.
+#[test]
+fn an_argument_that_is_none_is_named() {
+    let folder = folder();
+    let before = folder.files();
+    for (arguments, words) in [
+        ("eval good.safetensors --data good.csv --no-such", &["--no-such"][..]),
+        ("eval good.safetensors", &["--data"]),
+        ("eval good.safetensors --data good.csv --part none", &["none", "test"]),
+        ("dance", &["dance"]),
+        ("", &["Usage"]),
+        ("adapt --port tcp:nowhere --stream good.csv", &["tcp:nowhere", "names no port"]),
+        ("adapt --port tcp:localhost:1 --stream good.csv --record a", &["--image"]),
+        ("graft good.safetensors -o other --step-size wide", &["--step-size", "wide"]),
+        ("graft good.safetensors -o other --step-size 1 --rehearsal a.json", &["--rehearsal", "--step-size"]),
+        ("graft good.safetensors -o other --batch=-1", &["--batch", "-1"]),
+        ("rehearse good.safetensors --data good.csv -o a.json --tune 5..4", &["--tune", "empty"]),
+        ("rehearse good.safetensors --data good.csv -o a.json --tune a..b", &["--tune", "whole number"]),
+        ("rehearse good.safetensors --data good.csv -o a.json --report 1..", &["--report", "whole number"]),
+    ] {
+        let run = folder.graftage(arguments);
+        assert_eq!((run.status, run.output.as_str()), (Some(2), ""), "{arguments}");
+        assert!(words.iter().all(|word| run.errors.contains(word)), "{arguments}: {}", run.errors);
+        assert_eq!(folder.files(), before, "{arguments}");
+    }
+    let run = folder.command(["adapt", "--port", "", "--stream", "good.csv"]);
+    assert_eq!(run.status, Some(2), "{}", run.errors);
+}
+
+#[test]
+fn eval_counts_what_is_predicted_rightly_of_each_class() {
+    let folder = Folder::new();
+    let layers = vec![Kind::Dense { inputs: 3, outputs: 3 }];
+    // The class of a sample is where its largest number stands.
+    let identity = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+    let about = About { layers, scale: 10.0, train: 1, split_seed: 0 };
+    let checkpoint = Checkpoint { about, weights: vec![identity, vec![0.0; 3]] };
+    checkpoint.write(&folder.path("a.safetensors")).unwrap();
+    folder.file("a.csv", "9,0,0,0\n8,1,2,0\n0,7,0,0\n0,5,4,1\n9,0,0,1\n9,0,0,1\n3,0,4,1\n0,9,0,1\n");
+    let lines: Vec<String> =
+        folder.graftage("eval a.safetensors --data a.csv --part all").succeeded().lines().map(squeezed).collect();
+    assert_eq!(lines, ["class samples right", "0 3 66.7 %", "1 5 40.0 %", "all 8 50.0 %"]);
+    // The training part is the first sample of the split's order; the others test.
+    let count = |part: &str| {
+        let output = folder.graftage(&format!("eval a.safetensors --data a.csv --part {part}")).succeeded();
+        squeezed(output.lines().last().unwrap()).split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!((count("train"), count("test")), ("1".into(), "7".into()));
+}
+
+/// With single spaces.
+fn squeezed(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn graft_writes_what_the_library_writes() {
+    let folder = folder();
+    let arguments = "--step-size 0.5 --momentum 0.25 --theta 1 --constrained --batch 3 --steps 4 --replay 5 --seed 6";
+    let output = folder.graftage(&format!("graft good.safetensors -o deep/model {arguments}")).succeeded();
+    assert!(output.contains("deep/model/image.grft and deep/model/network.rs"), "{output}");
+    let rule = graftage_core::scion::Rule { step: 0.5, momentum: 0.25, theta: 1.0, constrained: true };
+    let recipe = Recipe { rule, batch: 3, steps: 4, replay: 5, seed: 6 };
+    graft::graft(&Checkpoint::read(&folder.path("good.safetensors")).unwrap(), recipe, &folder.path("library"))
+        .unwrap();
+    for name in ["image.grft", "network.rs"] {
+        let read = |model: &str| std::fs::read(folder.path(model).join(name)).unwrap();
+        assert_eq!(read("deep/model"), read("library"), "{name}");
+    }
+}
+
+#[test]
+fn age_writes_a_stream_and_a_test_part_that_are_read_again_bit_for_bit() {
+    let folder = folder();
+    let age = "age good.safetensors --data good.csv --seed 9 --samples 25 --stream a.csv --test b.csv.gz";
+    assert!(folder.graftage(&age.replace(".gz", "")).succeeded().contains("25 samples"));
+    let (train, test) = samples(60, 4, 3).split(40, 3).unwrap();
+    let sensor = AgedSensor::draw(4, 9);
+    for (file, expected) in [("a.csv", train.arrive(25, 9).aged(&sensor)), ("b.csv", test.aged(&sensor))] {
+        let read = Samples::read(&folder.path(file), common::SCALE).unwrap();
+        assert_eq!((bits(read.features()), read.labels()), (bits(expected.features()), expected.labels()), "{file}");
+    }
+}
+
+#[test]
+fn rehearse_writes_measurements_from_which_graft_takes_the_step_size() {
+    let folder = folder();
+    let options = "--samples 6 --tune 1..2 --report 3 --batch 2 --steps 1 --replay 8";
+    let run = folder.graftage(&format!("rehearse good.safetensors --data good.csv {options} -o a.json"));
+    let output = run.succeeded();
+    let rehearsal: Rehearsal = files::read_json(&folder.path("a.json")).unwrap();
+    assert_eq!((rehearsal.tuned_on, rehearsal.reported_on, rehearsal.samples), (vec![1, 2], vec![3], 6));
+    assert_eq!(rehearsal.methods.len(), 5);
+    for method in &rehearsal.methods {
+        assert!(output.contains(&method.name), "{output}");
+    }
+    folder.graftage("graft good.safetensors --rehearsal a.json -o other").succeeded();
+    let bytes = std::fs::read(folder.path("other/image.grft")).unwrap();
+    assert_eq!(common::parse(&bytes).header.recipe.rule.step, rehearsal.methods[0].step);
+}
+
+#[test]
+fn verify_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
+    let folder = folder();
+    let verify = |record: &str| -> (Run, Verification) {
+        let run = folder.graftage(&format!("verify {record} --image model/image.grft -o a.json"));
+        (run, files::read_json(&folder.path("a.json")).unwrap())
+    };
+    let (run, found) = verify("good.record");
+    let output = run.succeeded();
+    let mut record = Record::read(&folder.path("good.record")).unwrap();
+    let last = format!("{:016x}", record.learnt[19].reports[1].digest);
+    for target in &found.targets {
+        assert_eq!((target.steps, target.differing, &target.first_difference), (40, 0, &None), "{}", target.target);
+        let line = output.lines().find(|line| line.starts_with(&target.target)).unwrap();
+        assert_eq!(squeezed(line), format!("{} 40 0 {last} none", target.target));
+    }
+    let targets: Vec<_> = found.targets.iter().map(|target| target.target.as_str()).collect();
+    assert_eq!(targets[..2], ["mps2-an386", std::env::consts::ARCH]);
+
+    record.learnt[6].reports[1].digest ^= 1;
+    record.write(&folder.path("other.record")).unwrap();
+    let (run, found) = verify("other.record");
+    assert!(run.output.lines().any(|line| line.ends_with("step 14: state")), "{}", run.output);
+    assert_eq!(found.targets[1].differing, 1);
+    let message = run.failed();
+    assert!(message.contains("other.record") && message.contains("differ"), "{message}");
+}

@@ -1,0 +1,138 @@
+//! What several test files use: small networks and samples, a folder, and the command line in it.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use graftage::checkpoint::{About, Checkpoint};
+use graftage::data::Samples;
+use graftage::network::Layers;
+use graftage_core::image::Image;
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Kind, Layer, initialise, scratch_length};
+use graftage_core::random::Generator;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What features are divided by: a power of two, so that multiplying again gives the same bits.
+pub const SCALE: f32 = 16.0;
+
+/// Dense layers of these widths with ReLU between them.
+pub fn layers(widths: &[u32]) -> Vec<Kind> {
+    let mut layers = Vec::new();
+    for pair in widths.windows(2) {
+        if !layers.is_empty() {
+            layers.push(Kind::Relu { width: pair[0] });
+        }
+        layers.push(Kind::Dense { inputs: pair[0], outputs: pair[1] });
+    }
+    layers
+}
+
+/// A network of these widths with random weights, whose training part is the first `train` samples of its split.
+pub fn checkpoint(widths: &[u32], train: usize) -> Checkpoint {
+    let layers = layers(widths);
+    let mut network = Layers::new(&layers).unwrap();
+    let mut scratch = vec![0.0; scratch_length(&mut network)];
+    initialise(&mut network, &mut Generator::new(1, 0), &mut scratch);
+    let mut weights = Vec::new();
+    network.parameters(&mut |_, state| weights.push(state.x.elements().to_vec()));
+    Checkpoint { about: About { layers, scale: SCALE, train, split_seed: 3 }, weights }
+}
+
+/// Samples around one centre a class, as they are after scaling.
+pub fn samples(count: usize, inputs: usize, classes: u32) -> Samples {
+    let mut generator = Generator::new(2, 0);
+    let centres: Vec<Vec<f32>> = (0..classes).map(|_| (0..inputs).map(|_| generator.uniform()).collect()).collect();
+    let mut samples = Samples::new(inputs);
+    for index in 0..count {
+        let class = index as u32 % classes;
+        let input: Vec<f32> = centres[class as usize].iter().map(|c| c + 0.2 * generator.uniform()).collect();
+        samples.push(&input, class);
+    }
+    samples
+}
+
+/// The image in some bytes.
+pub fn parse(bytes: &[u8]) -> Image<'_> {
+    Image::parse(bytes).unwrap()
+}
+
+/// The bits of some numbers.
+pub fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|e| e.to_bits()).collect()
+}
+
+/// A folder that goes away with its owner.
+pub struct Folder(tempfile::TempDir);
+
+/// What a command said, and its status.
+pub struct Run {
+    pub status: Option<i32>,
+    pub output: String,
+    pub errors: String,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file and returns its path.
+    pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Every file in it and in its folders, with its length.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        fn walk(folder: &Path, files: &mut Vec<(PathBuf, u64)>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let (path, data) = entry.map(|entry| (entry.path(), entry.metadata().unwrap())).unwrap();
+                files.push((path.clone(), data.len()));
+                if data.is_dir() {
+                    walk(&path, files);
+                }
+            }
+        }
+        let mut files = Vec::new();
+        walk(self.0.path(), &mut files);
+        files.sort();
+        files
+    }
+
+    /// `graftage` with arguments that are separated by spaces, in this folder; temporary files would lie here, too.
+    pub fn graftage(&self, arguments: &str) -> Run {
+        self.command(arguments.split_whitespace())
+    }
+
+    /// The same with arguments one by one.
+    pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+        self.run(Command::new(env!("CARGO_BIN_EXE_graftage")).args(arguments))
+    }
+
+    /// Runs a command in this folder.
+    pub fn run(&self, command: &mut Command) -> Run {
+        let done = command.current_dir(self.0.path()).env("TMPDIR", self.0.path()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Run { status: done.status.code(), output: text(done.stdout), errors: text(done.stderr) }
+    }
+}
+
+impl Run {
+    /// What a command that succeeds has printed.
+    pub fn succeeded(self) -> String {
+        assert_eq!(self.status, Some(0), "{}", self.errors);
+        self.output
+    }
+
+    /// The message of a command that fails: one line, beginning with the program's name.
+    pub fn failed(self) -> String {
+        assert_eq!(self.status, Some(1), "{}{}", self.output, self.errors);
+        let line = self.errors.trim_end().lines().last().unwrap_or_default();
+        assert!(line.starts_with("graftage: "), "{}", self.errors);
+        line.into()
+    }
+}

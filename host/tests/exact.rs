@@ -1,0 +1,296 @@
+#![cfg(feature = "torch")]
+//! `Exact` is core's matrix in every bit, alone and in a stack; `Fast` is close to it.
+
+use graftage::tensor::{Exact, Fast};
+use graftage_core::matrix::{Group, Matrix, RowMajor, Slab};
+use graftage_core::norm::Norm;
+use graftage_core::random::Generator;
+use graftage_core::scion::{Geometry, Rule, Scion, Workspace, with_workspace, workspace};
+use tch::{Kind, Tensor};
+
+/// (rows, columns, magnitude).
+const SHAPES: [(usize, usize, f32); 8] =
+    [(32, 64, 1.0), (64, 16, 1.0), (1, 37, 1.0), (37, 1, 1.0), (5, 3, 1e-42), (3, 7, 1e37), (4, 4, 1.0), (33, 17, 1.0)];
+/// Matrices of a stack.
+const STACK: usize = 3;
+const NORMS: [Norm; 3] = [Norm::Spectral, Norm::Sign, Norm::Rms];
+const GROUPS: [Group; 3] = [Group::Whole, Group::Row, Group::Column];
+const STEPS: u64 = 8;
+
+type Memory = Slab<Vec<f32>>;
+
+/// A matrix in core, with zeros of both signs and one row of zeros where there are several.
+fn matrix((m, n, magnitude): (usize, usize, f32), generator: &mut Generator) -> Memory {
+    let elements = (0..m * n).map(|i| match (generator.below(16), m > 1 && i / n == m / 2) {
+        (0, _) | (_, true) => 0.0,
+        (1, _) => -0.0,
+        _ => (2.0 * generator.uniform() - 1.0) * magnitude,
+    });
+    Slab::new(m, n, elements.collect()).unwrap()
+}
+
+fn bits(elements: &[f32]) -> Vec<u32> {
+    elements.iter().map(|e| e.to_bits()).collect()
+}
+
+/// Core's matrices as a stack [s, m, n]; a single one as [m, n].
+fn tensor(matrices: &[Memory]) -> Tensor {
+    let (m, n) = RowMajor::shape(&matrices[0]);
+    let elements: Vec<f32> = matrices.iter().flat_map(|matrix| matrix.elements().iter().copied()).collect();
+    let stack = Tensor::from_slice(&elements).view([matrices.len() as i64, m as i64, n as i64]);
+    if matrices.len() == 1 { stack.squeeze_dim(0) } else { stack }
+}
+
+fn elements(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.flatten(0, -1)).unwrap()
+}
+
+fn assert_same(what: &str, shape: (usize, usize, f32), matrices: &[Memory], found: &Tensor) {
+    let expected: Vec<f32> = matrices.iter().flat_map(|matrix| matrix.elements().iter().copied()).collect();
+    let found = elements(found);
+    assert_eq!(found.len(), expected.len(), "{what} of {shape:?}: size");
+    if let Some(at) = (0..found.len()).find(|i| found[*i].to_bits() != expected[*i].to_bits()) {
+        panic!(
+            "{what} of {shape:?}, stack of {}: element {at} is {:e}, core has {:e}",
+            matrices.len(),
+            found[at],
+            expected[at]
+        );
+    }
+}
+
+/// Core's Square, whose panels nobody else reads, row by row: the transform of the unit matrix with a = 0.
+fn square(k: usize, panels: &[f32]) -> Memory {
+    let unit = (0..k * k).map(|i| if i % (k + 1) == 0 { 1.0 } else { 0.0 });
+    let mut rows = Slab::new(k, k, unit.collect()).unwrap();
+    rows.transform(0.0, panels, &mut vec![0.0; k * k]);
+    rows
+}
+
+/// Calls `check` with every shape, alone and as a stack.
+fn for_all(check: impl Fn((usize, usize, f32), usize, &mut Generator)) {
+    let mut generator = Generator::new(11, 1);
+    for shape in SHAPES {
+        for count in [1, STACK] {
+            check(shape, count, &mut generator);
+        }
+    }
+}
+
+#[test]
+fn every_elementwise_operation_has_cores_bits() {
+    for_all(|shape, count, generator| {
+        let mut draw = || (0..count).map(|_| matrix(shape, generator)).collect::<Vec<_>>();
+        let (a, b, d) = (draw(), draw(), draw());
+        let exact = |matrices: &[Memory]| Exact(tensor(matrices));
+
+        assert_eq!(exact(&a).shape(), (shape.0, shape.1));
+        let mut copy = exact(&a);
+        copy.copy(&exact(&b));
+        assert_same("copy", shape, &b, &copy.0);
+
+        let (mut expected, mut found) = (a.clone(), exact(&a));
+        expected.iter_mut().zip(&b).for_each(|(a, b)| a.combine(0.9, 0.1, b));
+        found.combine(0.9, 0.1, &exact(&b));
+        assert_same("combine", shape, &expected, &found.0);
+
+        let (mut expected, mut found) = (a.clone(), exact(&a));
+        expected.iter_mut().for_each(Matrix::sign);
+        found.sign();
+        assert_same("sign", shape, &expected, &found.0);
+
+        let (mut x, mut y) = (a.clone(), b.clone());
+        for ((x, y), d) in x.iter_mut().zip(&mut y).zip(&d) {
+            Matrix::map(x, y, d, |x, d| (x * 0.7 + d * 0.3, (x - d) * 0.1));
+        }
+        let (mut tx, mut ty) = (exact(&a), exact(&b));
+        Matrix::map(&mut tx, &mut ty, &exact(&d), |x, d| (x.clone() * 0.7 + d.clone() * 0.3, (x - d) * 0.1));
+        assert_same("map, x", shape, &x, &tx.0);
+        assert_same("map, y", shape, &y, &ty.0);
+    });
+}
+
+#[test]
+fn every_reduction_has_cores_bits() {
+    for_all(|shape, count, generator| {
+        let mut draw = || (0..count).map(|_| matrix(shape, generator)).collect::<Vec<_>>();
+        let (a, b) = (draw(), draw());
+        for group in GROUPS {
+            let (mut expected, mut found) = (a.clone(), Exact(tensor(&a)));
+            expected.iter_mut().for_each(|a| a.normalise(group));
+            found.normalise(group);
+            assert_same(&format!("normalise {group:?}"), shape, &expected, &found.0);
+        }
+        let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a.inner(b)).collect();
+        let found = Exact(tensor(&a)).inner(&Exact(tensor(&b)));
+        assert_eq!(bits(&elements(&found)), bits(&expected), "inner of {shape:?}");
+    });
+}
+
+#[test]
+fn every_product_has_cores_bits() {
+    for_all(|shape, count, generator| {
+        let mut a: Vec<_> = (0..count).map(|_| matrix(shape, generator)).collect();
+        // Products of the raw elements would overflow or vanish.
+        a.iter_mut().for_each(|a| a.normalise(Group::Whole));
+        let k = shape.0.min(shape.1);
+        let zeros = || vec![0.0; k * k];
+        let (mut grams, mut polys, mut transforms) = (Vec::new(), Vec::new(), Vec::new());
+        for a in &a {
+            let (mut gram, mut poly, mut transformed) = (zeros(), zeros(), a.clone());
+            a.gram(&mut gram, &mut poly);
+            a.quadratic(-2.8612, 0.5184, &gram, &mut poly);
+            transformed.transform(4.0664, &poly, &mut zeros());
+            grams.push(square(k, &gram));
+            polys.push(square(k, &poly));
+            transforms.push(transformed);
+        }
+        let empty = || Exact(Tensor::new());
+        let (mut found, mut gram, mut poly) = (Exact(tensor(&a)), empty(), empty());
+        found.gram(&mut gram, &mut poly);
+        assert_same("gram", shape, &grams, &gram.0);
+        found.quadratic(-2.8612, 0.5184, &gram, &mut poly);
+        assert_same("quadratic", shape, &polys, &(&poly.0 + 0.0));
+        found.transform(4.0664, &poly, &mut gram);
+        assert_same("transform", shape, &transforms, &found.0);
+    });
+}
+
+#[test]
+fn a_product_larger_than_one_kernel_has_cores_bits() {
+    // More columns than one kernel multiplies at once.
+    let mut generator = Generator::new(3, 1);
+    let mut a = matrix((96, 200, 1.0), &mut generator);
+    let mut found = Exact(tensor(std::slice::from_ref(&a)));
+    let mut memory = vec![0.0; workspace(96, 200)];
+    with_workspace((96, 200), &mut memory, |work| Norm::Spectral.direction(&mut a.slab(), work.gram, work.poly));
+    Norm::Spectral.direction(&mut found, &mut Exact(Tensor::new()), &mut Exact(Tensor::new()));
+    assert_same("direction", (96, 200, 1.0), &[a], &found.0);
+}
+
+/// The state after each of the steps, in core.
+fn core_steps(start: &Memory, gradients: &[Memory], geometry: Geometry, rule: &Rule) -> Vec<Scion<Memory>> {
+    let (m, n) = RowMajor::shape(start);
+    let zeros = Slab::new(m, n, vec![0.0; m * n]).unwrap();
+    let mut state = Scion { x: start.clone(), y: start.clone(), m: zeros };
+    let mut memory = vec![0.0; workspace(m, n)];
+    let steps = gradients.iter().zip(1..).map(|(gradient, t)| {
+        state.accumulate(rule.keep(t), rule.weight(t, 1), gradient);
+        with_workspace((m, n), &mut memory, |work| state.slabs().advance(geometry, rule, work)).unwrap();
+        state.clone()
+    });
+    steps.collect()
+}
+
+/// The same on tensors, whose directions are of kind `direction`; `see` is called after each step.
+fn tensor_steps<M: Matrix<Square = M> + From<Tensor>>(
+    start: &Tensor,
+    gradients: &[Tensor],
+    geometry: Geometry,
+    rule: &Rule,
+    direction: Kind,
+    mut see: impl FnMut(usize, &Tensor, &Tensor, &Tensor),
+) {
+    let (x, y, m) = (start.copy(), start.copy(), start.zeros_like());
+    let of = |tensor: &Tensor| M::from(tensor.shallow_clone());
+    let mut state = Scion { x: of(&x), y: of(&y), m: of(&m) };
+    for (step, gradient) in gradients.iter().enumerate() {
+        let t = step as u64 + 1;
+        state.accumulate(rule.keep(t), rule.weight(t, 1), &of(gradient));
+        let mut direction = M::from(start.zeros_like().to_kind(direction));
+        let (mut gram, mut poly) = (M::from(Tensor::new()), M::from(Tensor::new()));
+        let mut work = Workspace { direction: &mut direction, gram: &mut gram, poly: &mut poly };
+        state.advance(geometry, rule, &mut work);
+        see(step, &x, &y, &m);
+    }
+}
+
+/// A start and gradients for each member of a stack, and how core steps them.
+struct Case {
+    geometry: Geometry,
+    start: Vec<Memory>,
+    gradients: Vec<Vec<Memory>>,
+    expected: Vec<Vec<Scion<Memory>>>,
+}
+
+impl Case {
+    fn new(shape: (usize, usize, f32), count: usize, norm: Norm, rule: &Rule, generator: &mut Generator) -> Self {
+        let geometry = Geometry { norm, radius: 3.0 };
+        let start: Vec<_> = (0..count).map(|_| matrix((shape.0, shape.1, 0.3), generator)).collect();
+        let mut draw = || (0..STEPS).map(|_| matrix(shape, generator)).collect::<Vec<_>>();
+        let gradients: Vec<_> = (0..count).map(|_| draw()).collect();
+        let run = start.iter().zip(&gradients);
+        let expected = run.map(|(start, gradients)| core_steps(start, gradients, geometry, rule)).collect();
+        Self { geometry, start, gradients, expected }
+    }
+
+    /// What the whole stack gets in each step.
+    fn gradients(&self) -> Vec<Tensor> {
+        let step = |t: usize| tensor(&self.gradients.iter().map(|member| member[t].clone()).collect::<Vec<_>>());
+        (0..STEPS as usize).map(step).collect()
+    }
+
+    /// One array of all members after a step.
+    fn expected(&self, step: usize, array: impl Fn(&Scion<Memory>) -> &Memory) -> Vec<Memory> {
+        self.expected.iter().map(|member| array(&member[step]).clone()).collect()
+    }
+}
+
+const RULES: [Rule; 2] = [
+    Rule { step: 0.05, momentum: 0.9, theta: 0.5, constrained: false },
+    Rule { step: 0.03, momentum: 0.8, theta: 1.0, constrained: true },
+];
+
+#[test]
+fn transported_steps_have_cores_bits() {
+    for_all(|shape, count, generator| {
+        for (norm, rule) in NORMS.iter().flat_map(|norm| RULES.iter().map(move |rule| (*norm, rule))) {
+            let case = Case::new(shape, count, norm, rule, generator);
+            let see = |step: usize, x: &Tensor, y: &Tensor, m: &Tensor| {
+                let what = |array| format!("{array} after step {} in {norm:?}", step + 1);
+                assert_same(&what("X"), shape, &case.expected(step, |state| &state.x), x);
+                assert_same(&what("Y"), shape, &case.expected(step, |state| &state.y), y);
+                assert_same(&what("M"), shape, &case.expected(step, |state| &state.m), m);
+            };
+            tensor_steps::<Exact>(&tensor(&case.start), &case.gradients(), case.geometry, rule, Kind::Float, see);
+        }
+    });
+}
+
+/// The largest |difference| from core of X and Y over all steps and shapes, in units of the largest |X|.
+fn worst(direction: Kind) -> f32 {
+    let worst = std::cell::Cell::new(0.0f32);
+    for_all(|shape, count, generator| {
+        // Gradients that bfloat16 cannot hold.
+        if direction == Kind::BFloat16 && shape.2 < 1e-38 {
+            return;
+        }
+        for (norm, rule) in NORMS.iter().flat_map(|norm| RULES.iter().map(move |rule| (*norm, rule))) {
+            let case = Case::new(shape, count, norm, rule, generator);
+            let see = |step: usize, x: &Tensor, y: &Tensor, _: &Tensor| {
+                let expected = |array: fn(&Scion<Memory>) -> &Memory| tensor(&case.expected(step, array));
+                let (ex, ey) = (expected(|state| &state.x), expected(|state| &state.y));
+                let largest = |t: &Tensor| f32::try_from(t.abs().max()).unwrap();
+                let difference = largest(&(x - &ex)).max(largest(&(y - &ey))) / largest(&ex);
+                // A NaN counts as infinitely far.
+                worst.set(if difference >= 0.0 { worst.get().max(difference) } else { f32::INFINITY });
+            };
+            tensor_steps::<Fast>(&tensor(&case.start), &case.gradients(), case.geometry, rule, direction, see);
+        }
+    });
+    worst.get()
+}
+
+#[test]
+fn fast_is_close() {
+    // Measured: 5.9e-6.
+    let worst = worst(Kind::Float);
+    assert!(worst < 3e-5, "{worst:e}");
+}
+
+#[test]
+fn fast_with_directions_in_bfloat16_is_near() {
+    // Measured: 2.5e-2.
+    let worst = worst(Kind::BFloat16);
+    assert!(worst < 8e-2, "{worst:e}");
+}

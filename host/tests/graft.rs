@@ -1,0 +1,133 @@
+//! Checkpoints, and what is grafted of them.
+
+mod common;
+
+use common::{Folder, SCALE, bits, checkpoint, layers, parse};
+use graftage::checkpoint::Checkpoint;
+use graftage::graft::{IMAGE, NETWORK, graft, network};
+use graftage_core::adapt::Recipe;
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Dense, Fixed, Kind, Layer};
+use graftage_core::scion::{Geometry, Rule};
+use safetensors::{Dtype, SafeTensors};
+
+/// The network of the demo, compiled as the firmware compiles it.
+mod demo {
+    include!("../../firmware/network.rs");
+}
+
+const RECIPE: Recipe =
+    Recipe { rule: Rule { step: 0.04, ..Rule::DEFAULT }, batch: 5, steps: 3, replay: 77, seed: u64::MAX };
+
+#[test]
+fn the_type_in_the_firmware_is_the_one_that_graft_writes() {
+    assert_eq!(network(&layers(&[64, 32, 10])), include_str!("../../firmware/network.rs"));
+    assert_eq!(demo::SCHEMA, Kind::schema(&layers(&[64, 32, 10])));
+    assert_eq!((demo::Network::INPUTS, demo::Network::OUTPUTS), (64, 10));
+}
+
+#[test]
+fn image_and_type_are_written_side_by_side_with_one_schema() {
+    let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    let header = graft(&checkpoint, RECIPE, &folder.path("a/model")).unwrap();
+    let text = std::fs::read_to_string(folder.path("a/model").join(NETWORK)).unwrap();
+    assert_eq!(text, network(&checkpoint.about.layers));
+    assert!(text.contains("chain![Dense<4, 6>, Relu<6>, Dense<6, 3>]"), "{text}");
+    assert!(text.contains(&format!("{:#018x}", Kind::schema(&checkpoint.about.layers))), "{text}");
+    let bytes = std::fs::read(folder.path("a/model").join(IMAGE)).unwrap();
+    let image = parse(&bytes);
+    assert_eq!((&image.header, image.length()), (&header, bytes.len()));
+    assert_eq!(header.layers.as_slice(), checkpoint.about.layers);
+    assert_eq!((header.schema, header.recipe, header.scale), (Kind::schema(&header.layers), RECIPE, SCALE));
+}
+
+#[test]
+fn a_network_in_static_memory_takes_the_weights_of_the_checkpoint_bit_for_bit() {
+    let (folder, checkpoint) = (Folder::new(), checkpoint(&[64, 32, 10], 5));
+    graft(&checkpoint, RECIPE, &folder.path("model")).unwrap();
+    let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
+    let mut network = demo::Network::ZERO;
+    parse(&bytes).load(demo::Network::SCHEMA, &mut network).unwrap();
+    let (mut weights, mut geometries) = (checkpoint.weights.iter(), Vec::new());
+    network.parameters(&mut |geometry, state| {
+        assert_eq!(bits(state.x.elements()), bits(weights.next().unwrap()));
+        assert_eq!(bits(state.y.elements()), bits(state.x.elements()));
+        geometries.push(*geometry);
+    });
+    assert_eq!(geometries, [Geometry::HIDDEN, Geometry::BIAS, Geometry::HEAD, Geometry::BIAS]);
+    let mut other = <Dense<64, 10>>::ZERO;
+    assert!(parse(&bytes).load(<Dense<64, 10>>::SCHEMA, &mut other).is_err());
+}
+
+#[test]
+fn a_network_of_more_layers_than_an_image_names_is_refused() {
+    let folder = Folder::new();
+    let most = checkpoint(&[2; 9], 5);
+    assert_eq!(most.about.layers.len(), 15);
+    graft(&most, RECIPE, &folder.path("most")).unwrap();
+    let error = graft(&checkpoint(&[2; 10], 5), RECIPE, &folder.path("more")).unwrap_err();
+    assert!(error.to_string().contains("at most 16 layers"), "{error}");
+    assert!(!folder.path("more").exists());
+}
+
+#[test]
+fn a_checkpoint_is_read_as_it_was_written() {
+    let folder = Folder::new();
+    let mut checkpoint = checkpoint(&[5, 7, 4], 123);
+    checkpoint.weights[0][..3].copy_from_slice(&[-0.0, f32::from_bits(1), f32::MAX]);
+    let path = folder.path("a.safetensors");
+    checkpoint.write(&path).unwrap();
+    let read = Checkpoint::read(&path).unwrap();
+    assert_eq!(read.about, checkpoint.about);
+    let all = |checkpoint: &Checkpoint| checkpoint.weights.iter().map(|w| bits(w)).collect::<Vec<_>>();
+    assert_eq!(all(&read), all(&checkpoint));
+    // Its network has these weights, in this order.
+    let mut weights = checkpoint.weights.iter();
+    read.network().unwrap().parameters(&mut |_, state| {
+        assert_eq!(bits(state.x.elements()), bits(weights.next().unwrap()));
+    });
+}
+
+/// Whoever reads the file without this software finds it by the usual names, row by row.
+#[test]
+fn a_checkpoint_has_the_names_and_shapes_of_a_sequence_of_linear_layers() {
+    let (folder, checkpoint) = (Folder::new(), checkpoint(&[5, 7, 4], 123));
+    let path = folder.path("a.safetensors");
+    checkpoint.write(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let expected = [
+        ("layers.0.weight", vec![7, 5]),
+        ("layers.0.bias", vec![7]),
+        ("layers.2.weight", vec![4, 7]),
+        ("layers.2.bias", vec![4]),
+    ];
+    assert_eq!(file.len(), expected.len());
+    for ((name, shape), weights) in expected.iter().zip(&checkpoint.weights) {
+        let tensor = file.tensor(name).unwrap();
+        assert_eq!((tensor.dtype(), tensor.shape()), (Dtype::F32, &shape[..]));
+        let bytes: Vec<u8> = weights.iter().flat_map(|e| e.to_le_bytes()).collect();
+        assert_eq!(tensor.data(), bytes);
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused_or_read_but_never_breaks_the_reader() {
+    let (folder, checkpoint) = (Folder::new(), checkpoint(&[2, 3, 2], 5));
+    let path = folder.path("a.safetensors");
+    checkpoint.write(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for length in 0..bytes.len() {
+        assert!(Checkpoint::read(&folder.file("cut", &bytes[..length])).is_err(), "{length} bytes");
+    }
+    for bit in 0..8 * bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        // A flipped bit of a weight is another weight: safetensors has no checksum.
+        if let Ok(read) = Checkpoint::read(&folder.file("flipped", &damaged)) {
+            assert!(read.about.scale > 0.0, "bit {bit}");
+            assert!(read.weights.iter().flatten().all(|w| w.is_finite()), "bit {bit}");
+            let _ = read.network();
+        }
+    }
+}

@@ -1,0 +1,442 @@
+#![cfg(feature = "torch")]
+//! The optimizer on a tch model is core's recurrence; the trainer's checkpoint is what libtorch measured.
+
+use graftage::data::{Samples, Stream};
+use graftage::network::Layers;
+use graftage::optim::{Error, TransportedScion};
+use graftage::tensor::Arithmetic;
+use graftage::train::{Options, train};
+use graftage_core::error::{Field, Refusal};
+use graftage_core::matrix::{RowMajor, Slab};
+use graftage_core::network::{self, Layer};
+use graftage_core::norm::Norm;
+use graftage_core::random::Generator;
+use graftage_core::scion::{Geometry, Rule, Scion, with_workspace, workspace};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use tch::{Device, Kind, Tensor, nn};
+
+const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Fast, Arithmetic::Exact];
+
+/// Name, size, and the matrix as which a parameter is stepped: two of one stack, one of four dimensions, vectors, a head.
+const PARAMETERS: [(&str, &[i64], (usize, usize)); 7] = [
+    ("scalar", &[], (1, 1)),
+    ("first", &[6, 4], (6, 4)),
+    ("bias", &[6], (1, 6)),
+    ("second", &[6, 4], (6, 4)),
+    ("filter", &[3, 2, 5, 1], (3, 10)),
+    ("head", &[3, 6], (3, 6)),
+    ("offset", &[3], (1, 3)),
+];
+
+/// The usual geometries of [`PARAMETERS`].
+const GEOMETRIES: [Geometry; 7] = [
+    Geometry { norm: Norm::Rms, radius: 1.0 },
+    Geometry { norm: Norm::Spectral, radius: 3.0 },
+    Geometry { norm: Norm::Rms, radius: 1.0 },
+    Geometry { norm: Norm::Spectral, radius: 3.0 },
+    Geometry { norm: Norm::Spectral, radius: 3.0 },
+    Geometry { norm: Norm::Sign, radius: 10.0 },
+    Geometry { norm: Norm::Rms, radius: 1.0 },
+];
+
+fn random(size: &[i64], generator: &mut Generator) -> Tensor {
+    let elements: Vec<f32> = (0..size.iter().product()).map(|_| 2.0 * generator.uniform() - 1.0).collect();
+    Tensor::from_slice(&elements).view(size)
+}
+
+/// A model of [`PARAMETERS`] with random weights.
+fn model(seed: u64) -> (nn::VarStore, Vec<Tensor>) {
+    let store = nn::VarStore::new(Device::Cpu);
+    let mut generator = Generator::new(seed, 1);
+    let make =
+        |(name, size, _): &(&str, &[i64], (usize, usize))| store.root().var_copy(name, &random(size, &mut generator));
+    let tensors = PARAMETERS.iter().map(make).collect();
+    (store, tensors)
+}
+
+fn elements(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.detach().flatten(0, -1)).unwrap()
+}
+
+fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
+    tensors.iter().map(|tensor| elements(tensor).iter().map(|e| e.to_bits()).collect()).collect()
+}
+
+fn x(optimizer: &TransportedScion) -> Vec<Tensor> {
+    optimizer.x().unwrap().into_iter().map(|(_, tensor)| tensor).collect()
+}
+
+/// A loss whose gradients are these constants.
+fn linear_loss(parameters: &[Tensor], gradients: &[Tensor]) -> Tensor {
+    parameters.iter().zip(gradients).map(|(p, g)| (p * g).sum(Kind::Float)).sum()
+}
+
+fn gradients(generator: &mut Generator) -> Vec<Tensor> {
+    PARAMETERS.iter().map(|(_, size, _)| random(size, generator)).collect()
+}
+
+type State = Scion<Slab<Vec<f32>>>;
+
+fn core_state(tensor: &Tensor, (m, n): (usize, usize)) -> State {
+    let start = Slab::new(m, n, elements(tensor)).unwrap();
+    Scion { x: start.clone(), y: start, m: Slab::new(m, n, vec![0.0; m * n]).unwrap() }
+}
+
+fn core_step(state: &mut State, geometry: Geometry, rule: &Rule, t: u64, gradient: &Tensor) {
+    let (m, n) = state.x.shape();
+    let gradient = Slab::new(m, n, elements(gradient)).unwrap();
+    state.accumulate(rule.keep(t), rule.weight(t, 1), &gradient);
+    let mut memory = vec![0.0; workspace(m, n)];
+    with_workspace((m, n), &mut memory, |work| state.slabs().advance(geometry, rule, work)).unwrap();
+}
+
+/// Bits where exact, closeness where fast.
+fn assert_agrees(arithmetic: Arithmetic, what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected) {
+        match arithmetic {
+            Arithmetic::Exact => assert_eq!(found.to_bits(), expected.to_bits(), "{what}: {found:e}, {expected:e}"),
+            // Of weights up to 10.
+            Arithmetic::Fast => assert!((found - expected).abs() < 1e-4, "{what}: {found:e}, {expected:e}"),
+        }
+    }
+}
+
+#[test]
+fn steps_are_cores_recurrence() {
+    for arithmetic in ARITHMETICS {
+        for rule in
+            [Rule { step: 0.05, ..Rule::DEFAULT }, Rule { step: 0.1, momentum: 0.8, theta: 1.0, constrained: true }]
+        {
+            let (store, parameters) = model(1);
+            let mut generator = Generator::new(2, 1);
+            let mut optimizer = TransportedScion::new(&store, rule, arithmetic).unwrap();
+            assert_eq!(optimizer.names().collect::<Vec<_>>(), PARAMETERS.map(|(name, ..)| name));
+            let mut expected: Vec<_> =
+                parameters.iter().zip(PARAMETERS).map(|(p, (_, _, shape))| core_state(p, shape)).collect();
+            for t in 1..=8 {
+                // A schedule.
+                let rule = Rule { step: rule.step / t as f32, ..rule };
+                let gradients = gradients(&mut generator);
+                optimizer.rule = rule;
+                optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
+                assert_eq!(optimizer.steps(), t);
+                let state = optimizer.state().unwrap();
+                for (i, (name, size, _)) in PARAMETERS.iter().enumerate() {
+                    core_step(&mut expected[i], GEOMETRIES[i], &rule, t, &gradients[i]);
+                    let array = |array: &str| {
+                        let tensor = &state.iter().find(|(found, _)| *found == format!("{name}.{array}")).unwrap().1;
+                        assert_eq!(tensor.size(), *size);
+                        elements(tensor)
+                    };
+                    let what = |array: &str| format!("{array} of {name} after step {t}, {arithmetic}");
+                    assert_agrees(arithmetic, &what("X"), &array("x"), expected[i].x.elements());
+                    assert_agrees(arithmetic, &what("Y"), &array("y"), expected[i].y.elements());
+                    assert_agrees(arithmetic, &what("M"), &array("m"), expected[i].m.elements());
+                    assert_agrees(arithmetic, &what("x()"), &elements(&x(&optimizer)[i]), expected[i].x.elements());
+                    assert_agrees(arithmetic, &what("the model"), &elements(&parameters[i]), expected[i].y.elements());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_are_taken_at_y() {
+    let rule = Rule { step: 0.05, theta: 1.0, ..Rule::DEFAULT };
+    let (store, parameters) = model(3);
+    let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Exact).unwrap();
+    let mut expected: Vec<_> =
+        parameters.iter().zip(PARAMETERS).map(|(p, (_, _, shape))| core_state(p, shape)).collect();
+    for t in 1..=6 {
+        // ½ Σ w², whose gradient is the weights at which it is taken.
+        let loss: Tensor = parameters.iter().map(|p| p.square().sum(Kind::Float) * 0.5).sum();
+        optimizer.backward_step(&loss).unwrap();
+        for (state, geometry) in expected.iter_mut().zip(GEOMETRIES) {
+            let y = Tensor::from_slice(state.y.elements());
+            core_step(state, geometry, &rule, t, &y);
+        }
+    }
+    for ((found, model), expected) in x(&optimizer).iter().zip(&parameters).zip(&expected) {
+        assert_agrees(Arithmetic::Exact, "X", &elements(found), expected.x.elements());
+        assert_agrees(Arithmetic::Exact, "Y", &elements(model), expected.y.elements());
+        assert_ne!(expected.x, expected.y);
+    }
+}
+
+#[test]
+fn evaluation_sees_x_and_puts_y_back() {
+    let (store, parameters) = model(4);
+    let mut generator = Generator::new(5, 1);
+    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    for _ in 0..3 {
+        optimizer.backward_step(&linear_loss(&parameters, &gradients(&mut generator))).unwrap();
+    }
+    let (x, y) = (bits(&x(&optimizer)), bits(&parameters));
+    assert_ne!(x, y);
+    let seen = optimizer.evaluate(|| {
+        assert!(!parameters[1].square().requires_grad(), "gradients are tracked");
+        bits(&parameters)
+    });
+    assert_eq!(seen.unwrap(), x);
+    assert_eq!(bits(&parameters), y);
+    // An early end of the closure, and one that changes the model.
+    assert_eq!(optimizer.evaluate(|| None::<()>).unwrap(), None);
+    assert_eq!(bits(&parameters), y);
+    optimizer.evaluate(|| parameters.iter().for_each(|p| _ = p.shallow_clone().zero_())).unwrap();
+    assert_eq!(bits(&parameters), y);
+    let panicked = catch_unwind(AssertUnwindSafe(|| optimizer.evaluate(|| panic!("of the closure"))));
+    assert!(panicked.is_err());
+    assert_eq!(bits(&parameters), y);
+    assert!(parameters[1].square().requires_grad(), "gradients are no longer tracked");
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_changes_nothing() {
+    for arithmetic in ARITHMETICS {
+        for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let (store, parameters) = model(6);
+            let (twin_store, twin) = model(6);
+            let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, arithmetic).unwrap();
+            let mut twin_optimizer = TransportedScion::new(&twin_store, Rule::DEFAULT, arithmetic).unwrap();
+            let mut generator = Generator::new(7, 1);
+            for t in 0..4 {
+                // `second` is in a stack with `first`, and not its first.
+                let poisoned = gradients(&mut Generator::new(8, 1));
+                let _ = poisoned[3].get(5).get(3).fill_(poison);
+                let refused = optimizer.backward_step(&linear_loss(&parameters, &poisoned));
+                assert!(matches!(&refused, Err(Error::NotFinite { name }) if name == "second"), "{refused:?}");
+                assert_eq!(optimizer.steps(), t);
+                assert_eq!(bits(&parameters), bits(&twin));
+                assert_eq!(bits(&x(&optimizer)), bits(&x(&twin_optimizer)));
+                let gradients = gradients(&mut generator);
+                optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
+                twin_optimizer.backward_step(&linear_loss(&twin, &gradients)).unwrap();
+            }
+            assert_eq!(bits(&parameters), bits(&twin));
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_goes_out_of_range_changes_nothing() {
+    let (store, parameters) = model(6);
+    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let before = bits(&parameters);
+    optimizer.rule.step = 0.0;
+    let refused = optimizer.backward_step(&linear_loss(&parameters, &parameters));
+    assert!(matches!(refused, Err(Error::Rule(Refusal::Recipe(Field::Step)))), "{refused:?}");
+    // A loss of many numbers has no gradient.
+    optimizer.rule.step = 0.1;
+    assert!(matches!(optimizer.backward_step(&parameters[1].square()), Err(Error::Torch(_))));
+    assert_eq!((bits(&parameters), optimizer.steps()), (before, 0));
+}
+
+#[test]
+fn a_parameter_without_gradient_has_one_of_zero() {
+    let (store, parameters) = model(9);
+    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Exact).unwrap();
+    let before = bits(&parameters);
+    optimizer.backward_step(&parameters[1].sum(Kind::Float)).unwrap();
+    let after = bits(&parameters);
+    let changed: Vec<_> = (0..before.len()).filter(|i| before[*i] != after[*i]).collect();
+    assert_eq!(changed, [1]);
+}
+
+#[test]
+fn a_restored_optimizer_goes_on_as_if_nothing_had_been() {
+    let run = |optimizer: &mut TransportedScion, parameters: &[Tensor], generator: &mut Generator| {
+        for _ in 0..3 {
+            optimizer.backward_step(&linear_loss(parameters, &gradients(generator))).unwrap();
+        }
+    };
+    let (store, parameters) = model(10);
+    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let mut generator = Generator::new(11, 1);
+    run(&mut optimizer, &parameters, &mut generator);
+    let state = optimizer.state().unwrap();
+    let (again_store, again) = model(12);
+    let mut restored = TransportedScion::new(&again_store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    // What is incomplete or of another model is refused, and changes nothing.
+    let before = bits(&again);
+    let refused = restored.restore(&state[..state.len() - 1]);
+    assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "offset.m"), "{refused:?}");
+    let resized = state.iter().map(|(name, t)| (name.clone(), if name == "head.y" { t.tr() } else { t.copy() }));
+    let refused = restored.restore(&resized.collect::<Vec<_>>());
+    assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "head.y"), "{refused:?}");
+    assert_eq!((bits(&again), restored.steps()), (before, 0));
+
+    restored.restore(&state).unwrap();
+    let mut continued = generator.clone();
+    run(&mut optimizer, &parameters, &mut generator);
+    run(&mut restored, &again, &mut continued);
+    assert_eq!(restored.steps(), 6);
+    assert_eq!(bits(&again), bits(&parameters));
+    assert_eq!(bits(&x(&restored)), bits(&x(&optimizer)));
+}
+
+#[test]
+fn what_cannot_be_stepped_is_named() {
+    let make = |tensor: Tensor, geometry: Geometry| {
+        let parameters = [("good".to_owned(), Tensor::zeros([2, 2], tch::kind::FLOAT_CPU)), ("bad".to_owned(), tensor)];
+        TransportedScion::with_geometry(parameters, Rule::DEFAULT, Arithmetic::Fast, |_| geometry)
+    };
+    let float = |size: &[i64]| Tensor::zeros(size, tch::kind::FLOAT_CPU);
+    assert!(make(float(&[2, 3]), Geometry::HIDDEN).is_ok());
+    for tensor in [float(&[2, 0]), float(&[2, 3]).to_kind(Kind::Double), float(&[2, 3]).to_kind(Kind::Half)] {
+        let refused = make(tensor, Geometry::HIDDEN).map(|_| ());
+        assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "bad"), "{refused:?}");
+    }
+    let refused = make(float(&[2, 3]), Geometry::UNSET).map(|_| ());
+    assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "good"), "{refused:?}");
+    let (store, _) = model(1);
+    let refused = TransportedScion::new(&store, Rule { momentum: 1.0, ..Rule::DEFAULT }, Arithmetic::Fast).map(|_| ());
+    assert!(matches!(refused, Err(Error::Rule(Refusal::Recipe(Field::Momentum)))), "{refused:?}");
+}
+
+#[test]
+fn a_frozen_parameter_stays() {
+    let (store, parameters) = model(1);
+    let _ = parameters[3].shallow_clone().set_requires_grad(false);
+    let optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    assert_eq!(optimizer.names().collect::<Vec<_>>(), ["scalar", "first", "bias", "filter", "head", "offset"]);
+}
+
+#[test]
+fn a_quadratic_converges() {
+    let target = random(&[8, 5], &mut Generator::new(13, 1));
+    for arithmetic in ARITHMETICS {
+        for norm in [Norm::Spectral, Norm::Sign, Norm::Rms] {
+            let store = nn::VarStore::new(Device::Cpu);
+            let w = store.root().zeros("w", &[8, 5]);
+            let geometry = Geometry { norm, radius: 1.0 };
+            let parameters = graftage::optim::named(&store);
+            let mut optimizer =
+                TransportedScion::with_geometry(parameters, Rule::DEFAULT, arithmetic, |_| geometry).unwrap();
+            let loss = || (&w - &target).square().sum(Kind::Float);
+            let start = f64::try_from(loss()).unwrap();
+            for t in 0..300 {
+                // A step of this size would cross the whole distance in ten.
+                optimizer.rule.step =
+                    0.1 * (1.0 - t as f32 / 300.0) / norm.factor((8, 5)) * if norm == Norm::Rms { 2.5 } else { 1.0 };
+                optimizer.backward_step(&loss()).unwrap();
+            }
+            let end = f64::try_from(optimizer.evaluate(loss).unwrap()).unwrap();
+            assert!(end < 1e-4 * start, "{arithmetic}, {norm:?}: {start} to {end}");
+        }
+    }
+}
+
+/// Three classes of points around three centres.
+fn blobs(count: usize) -> Samples {
+    let mut generator = Generator::new(21, 1);
+    let mut samples = Samples::new(6);
+    for i in 0..count {
+        let label = i % 3;
+        let point: Vec<f32> = (0..6).map(|j| generator.uniform() + if j % 3 == label { 0.2 } else { -0.7 }).collect();
+        samples.push(&point, label as u32);
+    }
+    samples
+}
+
+fn small() -> Options {
+    let rule = Rule { step: 0.05, ..Rule::DEFAULT };
+    Options { hidden: vec![16, 12], steps: 60, batch: 16, train: 200, rule, ..Options::default() }
+}
+
+/// The share of the test part that core's network, with the weights X, classifies rightly.
+fn accuracy_in_core(network: &Layers, samples: &Samples, options: &Options) -> f32 {
+    let (_, testing) = samples.split(options.train, options.split_seed).unwrap();
+    let mut scratch = vec![0.0; 4096];
+    let right =
+        testing.iter().filter(|(input, label)| network::predict(network, input, &mut scratch).unwrap().class == *label);
+    right.count() as f32 / testing.len() as f32
+}
+
+#[test]
+fn a_checkpoint_holds_x_and_starts_where_core_starts() {
+    let (samples, options) = (blobs(300), Options { steps: 1, ..small() });
+    for arithmetic in ARITHMETICS {
+        let (checkpoint, report) = train(&samples, &Options { arithmetic, ..options.clone() }, |_| ()).unwrap();
+        assert_eq!(
+            (report.network.as_str(), report.parameters),
+            ("6-16-12-3", 6 * 16 + 16 + 16 * 12 + 12 + 12 * 3 + 3)
+        );
+        let mut start = Layers::new(&checkpoint.about.layers).unwrap();
+        network::initialise(&mut start, &mut Stream::Weights.generator(options.seed), &mut vec![0.0; 4096]);
+        let mut before = Vec::new();
+        start.parameters(&mut |geometry, state| {
+            before.push((*geometry, state.x.elements().to_vec(), RowMajor::shape(&state.x)))
+        });
+        for ((geometry, before, shape), after) in before.iter().zip(&checkpoint.weights) {
+            // From X to X it is one step, at most ηρ·factor in Frobenius norm per direction; Y lies further away.
+            let step = options.rule.step * geometry.radius * geometry.norm.factor(*shape);
+            let moved = before.iter().zip(after).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt() as f32;
+            let (m, n) = *shape;
+            let length = match geometry.norm {
+                Norm::Spectral => (m.min(n) as f32).sqrt(),
+                Norm::Sign => ((m * n) as f32).sqrt(),
+                Norm::Rms => 1.0,
+            };
+            let share = moved / (step * length);
+            assert!((0.5..1.01).contains(&share), "{arithmetic}, {geometry:?}: {share} of a step");
+        }
+    }
+}
+
+#[test]
+fn training_is_deterministic_and_learns() {
+    let (samples, options) = (blobs(300), small());
+    for arithmetic in ARITHMETICS {
+        let options = Options { arithmetic, ..options.clone() };
+        let threads = tch::get_num_threads();
+        let mut seen = Vec::new();
+        let (checkpoint, report) = train(&samples, &options, |point| seen.push(*point)).unwrap();
+        assert_eq!(tch::get_num_threads(), threads);
+        let again = train(&samples, &options, |_| ()).unwrap();
+        assert_eq!((&checkpoint, &report), (&again.0, &again.1));
+        assert_eq!(seen, report.curve);
+        let measured: Vec<_> = seen.iter().filter(|point| point.accuracy.is_some()).map(|point| point.step).collect();
+        assert_eq!((seen.len(), measured), (60, vec![25, 50, 60]));
+        assert_eq!(report.curve[59].accuracy, Some(report.accuracy));
+        assert!(report.accuracy > 0.9, "{}", report.accuracy);
+        assert_eq!(report.accuracy, accuracy_in_core(&checkpoint.network().unwrap(), &samples, &options));
+        let other = train(&samples, &Options { seed: 2, ..options.clone() }, |_| ()).unwrap();
+        assert_ne!(checkpoint.weights, other.0.weights);
+    }
+}
+
+#[test]
+fn a_training_that_cannot_be_says_why() {
+    let samples = blobs(300);
+    let refused = |options: Options| train(&samples, &options, |_| ()).unwrap_err().to_string();
+    assert!(refused(Options { batch: 0, ..small() }).contains("at least one sample"));
+    assert!(refused(Options { steps: 0, ..small() }).contains("at least one step"));
+    assert!(refused(Options { hidden: vec![0], ..small() }).contains("at least one input"));
+    assert!(refused(Options { scale: 0.0, ..small() }).contains("scale"));
+    assert!(refused(Options { train: 300, ..small() }).contains("split"));
+    assert!(refused(Options { rule: Rule { theta: 2.0, ..Rule::DEFAULT }, ..small() }).contains("theta"));
+    let mut samples = Samples::new(2);
+    (0..40).for_each(|i| samples.push(&[f32::MAX, f32::MAX], i % 2));
+    let options = Options { train: 20, ..small() };
+    let refused = train(&samples, &options, |_| ()).unwrap_err().to_string();
+    assert!(refused.starts_with("step 1: the loss is not finite"), "{refused}");
+}
+
+#[test]
+fn the_digits_are_learnt() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.graftage/data/digits.csv.gz");
+    if !path.exists() {
+        println!("skipped: {} is absent", path.display());
+        return;
+    }
+    let samples = Samples::read(&path, 16.0).unwrap();
+    for seed in 1..=5 {
+        let options = Options { seed, ..Options::default() };
+        let (checkpoint, report) = train(&samples, &options, |_| ()).unwrap();
+        println!("seed {seed}: {}", report.accuracy);
+        assert!(report.accuracy >= 0.97, "seed {seed}: {}", report.accuracy);
+        assert_eq!(report.accuracy, accuracy_in_core(&checkpoint.network().unwrap(), &samples, &options));
+    }
+}

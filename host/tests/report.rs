@@ -1,0 +1,370 @@
+//! What `graftage report` says of a story.
+
+use graftage::report::{
+    Memory, Method, Rehearsal, Session, Spread, Story, Summary, Target, Training, TrainingPoint, Verification,
+};
+use graftage::report::{page, sentence, summary};
+use std::collections::BTreeMap;
+
+fn method(key: &str, name: &str, mean: f32) -> Method {
+    Method {
+        key: key.into(),
+        name: name.into(),
+        step: 0.01,
+        grid: vec![(0.001, 0.9), (0.01, mean), (0.1, 0.5)],
+        accuracy: Spread { mean, deviation: 0.011, by_seed: vec![mean - 0.01, mean + 0.01] },
+        curve: (0..=20).map(|k| (k * 10, mean - 0.2 * (1.0 - k as f32 / 20.0))).collect(),
+    }
+}
+
+fn target(name: &str) -> Target {
+    let digest = "93a1c07be25f4d18".into();
+    Target { target: name.into(), steps: 400, differing: 0, first_difference: None, digest }
+}
+
+/// Nothing goes wrong in it, and no control wins.
+fn story() -> Story {
+    let point = |step| TrainingPoint { step, loss: 2.3 / step as f32, accuracy: (step % 100 == 0).then_some(0.9) };
+    Story {
+        training: Training {
+            network: "64-32-10".into(),
+            parameters: 2410,
+            arithmetic: "fast".into(),
+            steps: 3000,
+            batch: 32,
+            step_size: 0.02,
+            momentum: 0.95,
+            theta: 0.5,
+            seed: 1,
+            samples: (1000, 797),
+            curve: (1..=3000).map(point).collect(),
+            accuracy: 0.987,
+        },
+        rehearsal: Rehearsal {
+            samples: 200,
+            tuned_on: vec![101, 102],
+            reported_on: vec![1, 2],
+            clean: 0.987,
+            aged: Spread { mean: 0.7, deviation: 0.05, by_seed: vec![0.65, 0.75] },
+            methods: vec![
+                method("transported_scion", "Transported Scion", 0.95),
+                method("scion", "Scion, no transport", 0.945),
+                method("sgd", "SGD with momentum", 0.92),
+            ],
+        },
+        session: Session {
+            board: "mps2-an386".into(),
+            samples: 200,
+            refused: 0,
+            updates: 400,
+            before: 0.701,
+            after: 0.952,
+            curve: vec![(1, 1.0), (2, 0.5), (200, 0.9)],
+            digest: "93a1c07be25f4d18".into(),
+            dropped: 0,
+            seconds: 12.34567,
+        },
+        verification: Verification { targets: ["mps2-an386", "x86_64", "libtorch-exact"].map(target).into() },
+        memory: Memory {
+            flash: 31950,
+            image: 9760,
+            ram: 82944,
+            parts: vec![("weights".into(), 9640), ("momentum".into(), 9000)],
+        },
+    }
+}
+
+/// The page without no-break spaces.
+fn words(story: &Story) -> String {
+    page(story).replace('\u{a0}', " ")
+}
+
+#[test]
+fn the_summary_is_flat_and_true() {
+    let story = story();
+    let summary = summary(&story);
+    let json = serde_json::to_value(&summary).unwrap();
+    let mut keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    let expected = [
+        "accuracy_adapted",
+        "accuracy_aged",
+        "accuracy_clean",
+        "adapted_deviation",
+        "adapted_mean",
+        "compared_updates",
+        "controls",
+        "differing_updates",
+        "flash_bytes",
+        "image_bytes",
+        "network",
+        "ram_bytes",
+        "ram_parts",
+        "recovered",
+        "samples",
+        "targets",
+        "updates",
+    ];
+    assert_eq!(keys, expected);
+    let keys: Vec<_> = json["controls"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["scion", "sgd"]);
+    let sgd = &summary.controls["sgd"];
+    assert_eq!((sgd.name.as_str(), sgd.step_size, sgd.mean, sgd.deviation), ("SGD with momentum", 0.01, 0.92, 0.011));
+    assert_eq!(json["controls"]["sgd"].as_object().unwrap().len(), 4);
+    assert_eq!((summary.accuracy_clean, summary.accuracy_aged, summary.accuracy_adapted), (0.987, 0.701, 0.952));
+    assert!((summary.recovered.unwrap() - 0.251 / 0.286).abs() < 1e-5);
+    assert_eq!((summary.adapted_mean, summary.adapted_deviation), (0.95, 0.011));
+    assert_eq!((summary.updates, summary.compared_updates, summary.differing_updates), (400, 400, 0));
+    assert_eq!(summary.targets, ["mps2-an386", "x86_64", "libtorch-exact"]);
+    assert_eq!((summary.flash_bytes, summary.image_bytes, summary.ram_bytes), (31950, 9760, 82944));
+    assert_eq!(summary.ram_parts, BTreeMap::from([("weights".into(), 9640), ("momentum".into(), 9000)]));
+    let back: Summary = serde_json::from_value(json).unwrap();
+    assert_eq!(back, summary);
+}
+
+#[test]
+fn the_sentence_says_it_in_words() {
+    let expected = "A network of 64-32-10 that knew 98.7 % of the test samples fell to 70.1 % when its sensor aged; \
+                    after 200 labelled samples on the board it knows 95.2 %. All 400 updates are the same bits on \
+                    mps2-an386, x86_64 and libtorch-exact. Firmware: 31.2 KB flash, 9.5 KB weights image, 81.0 KB RAM.";
+    assert_eq!(sentence(&summary(&story())), expected);
+    assert!(words(&story()).contains(expected));
+}
+
+#[test]
+fn the_sentence_admits_what_is_not_the_same() {
+    let mut differing = story();
+    differing.verification.targets[1].differing = 3;
+    differing.verification.targets[2].differing = 4;
+    differing.verification.targets[2].first_difference = Some("update 12".into());
+    let said = sentence(&summary(&differing));
+    assert!(
+        said.contains("NOT the same") && said.contains(" 7 of the updates") && !said.contains("same bits"),
+        "{said}"
+    );
+    assert!(words(&differing).contains("NOT the same") && words(&differing).contains("update 12"));
+
+    let mut unfinished = story();
+    unfinished.verification.targets[2].steps = 300;
+    let said = sentence(&summary(&unfinished));
+    assert!(said.contains("Of 400 updates only 300 were computed") && !said.contains("All 400"), "{said}");
+
+    let mut alone = story();
+    alone.verification.targets.truncate(1);
+    let said = sentence(&summary(&alone));
+    assert!(said.contains("not computed anywhere else") && !said.contains("same bits"), "{said}");
+
+    let mut useless = story();
+    (useless.session.before, useless.session.updates) = (0.99, 0);
+    let said = sentence(&summary(&useless));
+    assert!(said.contains("stood at 99.0 %") && said.contains("no update"), "{said}");
+    assert_eq!(summary(&useless).recovered, None);
+}
+
+#[test]
+fn a_digest_that_differs_is_pointed_out() {
+    assert!(!page(&story()).contains("not all equal"));
+    let mut story = story();
+    story.verification.targets[1].digest = "0".into();
+    assert!(page(&story).contains("not all equal"));
+}
+
+#[test]
+fn the_page_needs_nothing_else() {
+    let page = page(&story());
+    for resource in ["http", "<script", "<link", "@import", "url(", "src="] {
+        assert!(!page.contains(resource), "{resource}");
+    }
+    // No placeholder colour is left.
+    assert!(page.contains("stroke=\"var(--series-2)\"") && page.contains("fill=\"var(--muted)\""));
+    assert!(!page.contains("=\"#"));
+    for part in
+        ["<html lang=\"en\">", "<figcaption>", "<svg role=\"img\"", "<title>Training loss", "prefers-color-scheme"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+}
+
+#[test]
+fn every_method_is_named_in_chart_and_table() {
+    let story = story();
+    let page = page(&story);
+    for method in &story.rehearsal.methods {
+        let name = format!("{}\n</text>", method.name);
+        assert!(page.contains(&name), "{} at its line", method.name);
+        assert!(page.matches(&method.name).count() >= 3, "{} in both tables", method.name);
+    }
+    let mut single = story.clone();
+    single.rehearsal.methods[1].accuracy.by_seed.truncate(1);
+    assert!(words(&single).contains("<td>94.5 %</td>"));
+    assert!(words(&story).contains("<td>94.5 ± 1.1 %</td><td>−0.5</td><td>0 of 2 seeds</td>"));
+}
+
+#[test]
+fn lines_differ_by_more_than_colour() {
+    let page = page(&story());
+    let dashed = |line: &str| line.contains("stroke=\"var(--series-1)\" stroke-dasharray=\"8 4\"");
+    assert!(page.lines().any(|line| line.starts_with("<polyline") && dashed(line)));
+}
+
+#[test]
+fn a_line_that_starts_far_below_does_not_flatten_the_others() {
+    let mut story = story();
+    story.rehearsal.methods[2].curve[0].1 = 0.1;
+    let page = page(&story);
+    let chart = page.split("<title>Accuracy on aged").nth(1).and_then(|rest| rest.split("</svg>").next()).unwrap();
+    assert!(chart.lines().any(|line| line == "70") && !chart.lines().any(|line| line == "20"));
+    let drawn = |series: &str| {
+        let line = chart.lines().find(|line| line.starts_with("<polyline") && line.contains(series)).unwrap();
+        line.split(' ').filter(|word| word.contains(',')).count()
+    };
+    assert_eq!((drawn("--series-1"), drawn("--series-2")), (21, 20));
+}
+
+#[test]
+fn labels_do_not_overlap() {
+    let mut story = story();
+    for end in [0.99, 0.001] {
+        (story.rehearsal.clean, story.rehearsal.aged.mean) = (1.0, 0.0);
+        story.rehearsal.methods = (1..=8).map(|k| method(&k.to_string(), &format!("Method {k}"), end)).collect();
+        let page = page(&story);
+        let lines: Vec<_> = page.lines().collect();
+        let names = story.rehearsal.methods.iter().map(|method| method.name.as_str());
+        let height = |name: &str| {
+            let at = lines.iter().position(|line| *line == name)?;
+            lines[at - 1].split_once(" y=\"")?.1.split_once('"')?.0.parse::<i32>().ok()
+        };
+        let mut heights: Vec<_> =
+            names.chain(["as new", "aged, not adapted"]).map(|name| height(name).unwrap()).collect();
+        heights.sort_unstable();
+        assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= 17), "{heights:?}");
+        assert!((25..60).contains(&heights[0]) && heights[9] <= 380, "{heights:?}");
+        assert!(if end > 0.5 { heights[8] < 200 } else { heights[1] > 200 }, "near their lines: {heights:?}");
+    }
+}
+
+#[test]
+fn the_page_escapes() {
+    let mut story = story();
+    let sly = "<b>&\"";
+    story.rehearsal.methods[1].name = sly.into();
+    story.training.network = sly.into();
+    story.verification.targets[1].target = sly.into();
+    story.verification.targets[1].first_difference = Some(sly.into());
+    story.memory.parts[0].0 = sly.into();
+    let page = page(&story);
+    assert!(!page.contains("<b>"));
+    assert!(page.matches("&lt;b&gt;&amp;").count() >= 8);
+}
+
+#[test]
+fn a_control_that_wins_is_named() {
+    let verdict = "No control does better than the board's rule. The best, Scion, no transport, is behind by 0.5 \
+                   points (within one deviation).";
+    assert!(words(&story()).contains(verdict));
+    assert!(!sentence(&summary(&story())).contains("did better"));
+
+    let mut close = story();
+    close.rehearsal.methods[1].accuracy.mean = 0.955;
+    close.rehearsal.methods[2].accuracy.mean = 0.98;
+    let verdict = "SGD with momentum does better than the board's rule by 3.0 points. Scion, no transport does better \
+                   than the board's rule by 0.5 points (within one deviation).";
+    assert!(words(&close).contains(verdict));
+    let said = " In rehearsal SGD with momentum did better than the board's rule: 98.0 % against 95.0 %. All 400";
+    assert!(sentence(&summary(&close)).contains(said));
+
+    let mut level = story();
+    level.rehearsal.methods[1].accuracy.mean = 0.95;
+    assert!(words(&level).contains("Scion, no transport is level with it."));
+    level.rehearsal.methods[1].accuracy.mean = 0.9501;
+    assert!(words(&level).contains("by less than 0.1 points (within one deviation)"));
+    level.rehearsal.methods.truncate(1);
+    assert!(words(&level).contains("nothing to compare the board's rule with"));
+}
+
+#[test]
+fn a_step_size_at_the_edge_of_its_grid_is_pointed_out() {
+    assert!(!page(&story()).contains("may lie beyond"));
+    let mut story = story();
+    story.rehearsal.methods[2].step = 0.1;
+    assert!(page(&story).contains("For SGD with momentum it is the smallest or largest"));
+}
+
+/// All there is, or one kind of number in every place.
+fn strange(x: f32, count: usize) -> Story {
+    let mut story = story();
+    let spread = Spread { mean: x, deviation: x, by_seed: vec![x; count] };
+    story.training.accuracy = x;
+    story.training.step_size = x;
+    let point = TrainingPoint { step: u64::MAX, loss: x, accuracy: Some(x) };
+    story.training.curve = vec![point; count];
+    story.session.curve = vec![(usize::MAX, x); count];
+    (story.session.before, story.session.after, story.session.seconds) = (x, x, x);
+    for method in &mut story.rehearsal.methods {
+        method.accuracy = spread.clone();
+        method.step = x;
+        method.grid = vec![(x, x); count];
+        method.curve = vec![(count, x); count];
+    }
+    story.rehearsal.clean = x;
+    story.rehearsal.aged = spread;
+    story.rehearsal.reported_on = vec![u64::MAX; count];
+    story.verification.targets.iter_mut().for_each(|target| target.differing = u64::MAX);
+    story.memory.parts = vec![(String::new(), u64::MAX); count];
+    story
+}
+
+#[test]
+fn nothing_panics() {
+    for count in [0, 1, 2, 300] {
+        for x in
+            [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45, -1.0, 0.0, 1.0]
+        {
+            let story = strange(x, count);
+            assert!(page(&story).ends_with("</html>"));
+            assert!(!page(&story).contains("NaN"), "{x} {count}");
+            assert!(!sentence(&summary(&story)).contains('\n'));
+        }
+    }
+    assert!(page(&strange(f32::NAN, 3)).matches("Nothing was measured.").count() == 4);
+    let mut empty = strange(0.0, 0);
+    empty.rehearsal.methods.clear();
+    empty.verification.targets.clear();
+    assert!(page(&empty).contains("Nothing was measured."));
+    let mut many = story();
+    many.rehearsal.methods =
+        (0..40).map(|k| method(&k.to_string(), "A method with a very long name indeed", 0.9)).collect();
+    assert!(page(&many).contains("A method with a very long nam…"));
+}
+
+#[test]
+fn a_story_is_read_from_its_five_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut told = story();
+    // JSON has no NaN: one drift seed has no deviation, and a training that fails has no loss.
+    told.training.curve[7].loss = f32::INFINITY;
+    told.rehearsal.aged.deviation = f32::NAN;
+    told.session.before = f32::NAN;
+    let write = |name: &str, value: serde_json::Value| {
+        graftage::files::write_json(&folder.path().join(name), &value).unwrap();
+    };
+    write("training.json", serde_json::to_value(&told.training).unwrap());
+    write("rehearsal.json", serde_json::to_value(&told.rehearsal).unwrap());
+    write("session.json", serde_json::to_value(&told.session).unwrap());
+    write("verification.json", serde_json::to_value(&told.verification).unwrap());
+    let missing = Story::read(folder.path()).unwrap_err().to_string();
+    assert!(missing.contains("memory.json"), "{missing}");
+    write("memory.json", serde_json::to_value(&told.memory).unwrap());
+    let mut read = Story::read(folder.path()).unwrap();
+    assert!(
+        read.training.curve[7].loss.is_nan() && read.session.before.is_nan() && read.rehearsal.aged.deviation.is_nan()
+    );
+    assert!(page(&read).contains("<td>70.0\u{a0}%</td>"));
+    read.training.curve[7].loss = told.training.curve[7].loss;
+    assert!(sentence(&summary(&read)).contains("stood at n/a"));
+    read.rehearsal.aged.deviation = 0.05;
+    (read.session.before, told.session.before) = (0.7, 0.7);
+    told.rehearsal.aged.deviation = 0.05;
+    assert_eq!(read, told);
+}

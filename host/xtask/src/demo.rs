@@ -1,0 +1,125 @@
+//! `cargo xtask demo`: the whole idea on real data, with the commands that anybody would type.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{console, firmware, process, project, setup};
+
+/// Runs it; the results lie in `target/demo`.
+pub fn run() -> Result<()> {
+    let started = Instant::now();
+    setup::run()?;
+    step("Building graftage and the firmware (the bindings of libtorch take minutes, once)");
+    process::run(process::cargo().args(["build", "--release", "--package=graftage"]).current_dir(project::root()))?;
+    let folder = project::root().join("target/demo");
+    std::fs::create_dir_all(&folder)?;
+    let graftage = Graftage { folder: &folder };
+    let data = project::fetched("data/digits.csv.gz").display().to_string();
+
+    step("A network learns upright digits in libtorch, with core's rule on tensors");
+    graftage.run(&[
+        "train",
+        "--data",
+        &data,
+        "--scale",
+        "16",
+        "--train",
+        "1400",
+        "--output",
+        "digits.safetensors",
+        "--metrics",
+        "training.json",
+    ])?;
+    step("The sensor ages: which rule and which step size serve? Tuned on drifts 11 to 15, reported on 1 to 10");
+    graftage.run(&["rehearse", "digits.safetensors", "--data", &data, "--output", "rehearsal.json"])?;
+    step("The network is grafted: a weights image and the type of the network for the firmware");
+    graftage.run(&["graft", "digits.safetensors", "--rehearsal", "rehearsal.json", "--output", "model"])?;
+    let elf = firmware::build(Some(&folder.join("model/network.rs")))?.join("adapt").display().to_string();
+    step("The board meets the aged sensor of drift 1 and learns from 200 labelled samples");
+    graftage.run(&[
+        "age",
+        "digits.safetensors",
+        "--data",
+        &data,
+        "--seed",
+        "1",
+        "--stream",
+        "stream.csv",
+        "--test",
+        "test.csv",
+    ])?;
+    graftage.run(&[
+        "adapt",
+        "--port",
+        &format!("qemu:{elf}"),
+        "--image",
+        "model/image.grft",
+        "--stream",
+        "stream.csv",
+        "--test",
+        "test.csv",
+        "--record",
+        "session.record",
+        "--log",
+        "board.log",
+        "--output",
+        "session.json",
+        "--memory",
+        "memory.json",
+    ])?;
+    step("The workstation computes every update of the board again");
+    graftage.run(&["verify", "session.record", "--image", "model/image.grft", "--output", "verification.json"])?;
+    let seconds = started.elapsed().as_secs();
+    step(&format!(
+        "Done in {seconds} s: target/demo/report.html tells the story, target/demo/summary.json holds the numbers"
+    ));
+    graftage.run(&["report", "."])
+}
+
+/// Fails where the demo's numbers are not those that the project promises.
+pub fn accept() -> Result<()> {
+    let path = project::root().join("target/demo/summary.json");
+    let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    let number = |key: &str| summary[key].as_f64().with_context(|| format!("{}: no number {key}", path.display()));
+    let targets = summary["targets"].to_string();
+    let promises = [
+        ("accuracy_clean ≥ 0.96", number("accuracy_clean")? >= 0.96),
+        ("recovered ≥ 0.70", number("recovered")? >= 0.70),
+        ("adapted_mean ≥ 0.93", number("adapted_mean")? >= 0.93),
+        ("updates = 400", number("updates")? == 400.0),
+        ("differing_updates = 0", number("differing_updates")? == 0.0),
+        ("x86_64 among the targets", targets.contains(std::env::consts::ARCH)),
+        ("mps2-an386 among the targets", targets.contains("mps2-an386")),
+        ("libtorch-exact among the targets", targets.contains("libtorch-exact")),
+    ];
+    match promises.iter().find(|(_, kept)| !kept) {
+        Some((promise, _)) => bail!("{}: not {promise}", path.display()),
+        None => Ok(()),
+    }
+}
+
+fn step(line: &str) {
+    console::say(&format!("\n== {line}"));
+}
+
+/// The command line, run in the demo's folder, each command shown first.
+struct Graftage<'a> {
+    folder: &'a Path,
+}
+
+impl Graftage<'_> {
+    fn run(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(project::root().join("target/release/graftage"));
+        command.args(arguments).current_dir(self.folder);
+        if arguments[0] != "report" {
+            console::say(&format!(
+                "$ graftage {}",
+                process::shown(&command).split_once(' ').map_or("", |(_, rest)| rest)
+            ));
+        }
+        process::run(&mut command)
+    }
+}

@@ -1,0 +1,100 @@
+//! `cargo xtask firmware`: builds it, shows what it takes, runs it on the emulated board.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+
+use crate::setup::target;
+use crate::{console, process, project};
+
+/// The target of the board mps2-an386.
+const TARGET: &str = "thumbv7em-none-eabihf";
+
+/// What to do with the firmware.
+#[derive(Subcommand)]
+pub enum Task {
+    /// Build it
+    Build {
+        /// The type of the network, as `graftage graft` writes it; the demo's unless given
+        #[arg(long)]
+        network: Option<PathBuf>,
+    },
+    /// Build it, and show what it takes of flash and RAM
+    Size {
+        /// As for build
+        #[arg(long)]
+        network: Option<PathBuf>,
+    },
+    /// Build it, and run it on the emulated board with its link on a TCP port of this machine
+    Run {
+        /// As for build
+        #[arg(long)]
+        network: Option<PathBuf>,
+        /// The weights image, as `graftage graft` writes it
+        #[arg(long)]
+        image: PathBuf,
+        /// The port
+        #[arg(long, default_value_t = 7310)]
+        port: u16,
+    },
+}
+
+/// Does it.
+pub fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Build { network } => {
+            let elf = build(network.as_deref())?.join("adapt");
+            console::say(&format!("built {}", elf.display()));
+            Ok(())
+        }
+        Task::Size { network } => {
+            let elf = build(network.as_deref())?.join("adapt");
+            process::run(graftage(&["--no-default-features"]).arg("size").arg(elf))
+        }
+        Task::Run { network, image, port } => emulate(&build(network.as_deref())?.join("adapt"), &image, port),
+    }
+}
+
+/// Builds all binaries of the firmware for a network; returns the folder that holds them.
+pub fn build(network: Option<&Path>) -> Result<PathBuf> {
+    let folder = project::root().join("firmware");
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--release", "--bins"]).current_dir(&folder);
+    target::select(&mut cargo, TARGET)?;
+    if let Some(network) = network {
+        let network = std::path::absolute(network)?;
+        if !network.is_file() {
+            bail!("{} is no file: `graftage graft` writes one", network.display());
+        }
+        cargo.env("GRAFTAGE_NETWORK", network);
+    }
+    process::run(&mut cargo)?;
+    Ok(folder.join("target").join(TARGET).join("release"))
+}
+
+/// `cargo run` of the command line `graftage`, up to its own arguments.
+pub fn graftage(features: &[&str]) -> Command {
+    let mut cargo = process::cargo();
+    cargo
+        .args(["run", "--quiet", "--release", "--package=graftage"])
+        .args(features)
+        .arg("--")
+        .current_dir(project::root());
+    cargo
+}
+
+fn emulate(elf: &Path, image: &Path, port: u16) -> Result<()> {
+    if !image.is_file() {
+        bail!("{} is no file: `graftage graft` writes one", image.display());
+    }
+    let image = image.to_str().context("the path of the image is not Unicode")?.replace(',', ",,");
+    console::say(&format!("`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"));
+    let mut qemu = Command::new("qemu-system-arm");
+    qemu.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"]);
+    qemu.args(["-chardev", "null,id=log", "-semihosting-config", "enable=on,target=native,chardev=log"]);
+    qemu.args(["-serial", &format!("tcp:127.0.0.1:{port},server=on,wait=off")]);
+    qemu.args(["-device", &format!("loader,file={image},addr=0x00200000,force-raw=on")]);
+    process::run(qemu.arg("-kernel").arg(elf))
+}

@@ -1,0 +1,150 @@
+//! The structure of the repository: which way data flows, what core does without, and that the algorithm is written once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All Rust files below a folder of the repository, without build outputs and tests; none where it is missing.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                walk(&path, found);
+            } else if name.ends_with(".rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&repository().join(folder), &mut found);
+    found.sort();
+    found
+}
+
+/// The code without comments.
+fn code(text: &str) -> String {
+    text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+}
+
+/// The code without comments, blanks, digit separators and `self.`, so that layout and place are no matter.
+fn squeezed(text: &str) -> String {
+    let code: String = code(text).chars().filter(|c| !c.is_whitespace() && *c != '_').collect();
+    code.replace("self.", "")
+}
+
+/// Core's modules in the order of lib.rs.
+fn modules() -> Vec<String> {
+    let lib = read(repository().join("core/src/lib.rs"));
+    let name = |line: &str| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned());
+    lib.lines().filter_map(name).collect()
+}
+
+/// The modules that a file names after `crate::`, but not after `$crate::`, which is a user's way to it.
+fn named(text: &str) -> Vec<String> {
+    let code = code(text);
+    let paths = code.split("crate::").collect::<Vec<_>>();
+    let named = paths.windows(2).filter(|pair| !pair[0].ends_with('$')).map(|pair| {
+        assert!(!pair[1].starts_with('{'), "one module a line, so that this test can read it");
+        pair[1].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    });
+    named.collect()
+}
+
+#[test]
+fn each_module_of_core_names_only_what_stands_before_it() {
+    let modules = modules();
+    let expected = ["error", "arithmetic", "random", "matrix", "polar", "norm", "scion", "network", "adapt", "image"];
+    assert_eq!(modules, expected);
+    assert_eq!(sources("core/src").len(), modules.len() + 1, "a file that is no module of lib.rs");
+    let mut edges = 0;
+    for (i, module) in modules.iter().enumerate() {
+        let text = read(repository().join(format!("core/src/{module}.rs")));
+        assert!(!code(&text).contains("super::super"), "{module}");
+        for other in named(&text) {
+            assert!(modules[..i].contains(&other), "{module} names {other}");
+            edges += 1;
+        }
+    }
+    assert!(edges > 20, "only {edges} imports found");
+}
+
+#[test]
+fn the_reader_of_imports_sees_them() {
+    let text = "use crate::a::{B, C}; // use crate::comment::X\nfn f() { crate::b_2::g() }\n$crate::c::d!()";
+    assert_eq!(named(text), ["a", "b_2"]);
+    assert_eq!(squeezed("a * self.b // c\n + 16_4"), "a*b+164");
+}
+
+#[test]
+fn the_algorithm_is_written_once() {
+    // What no other implementation could do without: not names, but constants and formulas, blanks taken out.
+    const ONCE: [(&str, &str); 12] = [
+        ("first coefficient of Polar Express", "8.2051"),
+        ("second coefficient of Polar Express", "22.9019"),
+        ("last quintic of Polar Express", "1.875,-1.25,0.375"),
+        ("the polar iteration", ".quadratic(b,c,gram,poly)"),
+        ("the polar iteration", "fnpolar<"),
+        ("the direction of a norm", "Norm::Sign=>s.sign()"),
+        ("the direction of a norm", "fndirection<"),
+        ("the factor of the spectral norm", "sqrt(m/n)"),
+        ("the factor of the RMS norm", "sqrt(m*n)"),
+        ("the transport c = β/(1 − β)", "momentum/(1.0-momentum)"),
+        ("the transported step", "rule.step*geometry.radius*geometry.norm.factor("),
+        ("the query point", "(next.clone()-x)*transport"),
+    ];
+    // Constants of other polar iterations.
+    const NEVER: [&str; 4] = ["3.4445", "4.7750", "newtonschulz", ".svd("];
+    let files: Vec<_> = ["core/src", "host", "firmware", "tests/src"].into_iter().flat_map(sources).collect();
+    let texts: Vec<_> = files.iter().map(|file| (file, squeezed(&read(file)))).collect();
+    for (what, needle) in ONCE {
+        let found: Vec<_> = texts.iter().flat_map(|(file, text)| vec![file; text.matches(needle).count()]).collect();
+        assert_eq!(found.len(), 1, "{what} ({needle}): {found:?}");
+        assert!(found[0].starts_with(repository().join("core/src")), "{what}: {found:?}");
+    }
+    for (file, text) in texts {
+        for needle in NEVER {
+            assert!(!text.to_lowercase().contains(needle), "{needle} in {}", file.display());
+        }
+    }
+}
+
+#[test]
+fn core_does_without_std_unsafe_heap_and_panics() {
+    let lib = read(repository().join("core/src/lib.rs"));
+    assert!(lib.contains("\n#![no_std]\n#![forbid(unsafe_code)]\n"));
+    for file in sources("core/src") {
+        let text = code(&read(&file)).replace("unsafe_code", "");
+        for needle in ["unsafe", "std::", "alloc::", "extern crate", "panic!", ".unwrap()", ".expect(", "mul_add"] {
+            assert!(!text.contains(needle), "{needle} in {}", file.display());
+        }
+    }
+}
+
+#[test]
+fn what_core_depends_on_needs_neither_std_nor_a_heap() {
+    // Those whose default features hold neither; all others must have theirs off.
+    const SMALL: [&str; 4] = ["crc", "heapless", "libm", "xxhash-rust"];
+    let manifest = read(repository().join("core/Cargo.toml"));
+    let table = manifest.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    for line in table.lines().filter(|line| line.contains('=')) {
+        let (name, rest) = line.split_once('=').unwrap();
+        assert!(SMALL.contains(&name.trim()) || rest.contains("default-features = false"), "{line}");
+        assert!(!["std", "alloc"].iter().any(|feature| rest.contains(feature)), "{line}");
+    }
+}
+
+#[test]
+fn the_oracle_shares_no_code_with_core() {
+    let oracle = read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/mod.rs"));
+    assert!(!squeezed(&oracle).contains("graftagecore"));
+}

@@ -1,0 +1,235 @@
+//! Images: what is written is read back, and nothing else is ever taken for an image.
+
+mod oracle;
+
+use graftage_core::adapt::Recipe;
+use graftage_core::error::{Field, ImageError, Refusal};
+use graftage_core::image::{Header, Image, VERSION, write};
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu};
+use graftage_core::scion::{Geometry, Rule};
+use graftage_core::{chain, norm::Norm};
+use proptest::prelude::*;
+
+type Network = chain![Dense<2, 3>, Relu<3>, Dense<3, 2>];
+
+const LAYERS: [Kind; 3] =
+    [Kind::Dense { inputs: 2, outputs: 3 }, Kind::Relu { width: 3 }, Kind::Dense { inputs: 3, outputs: 2 }];
+
+fn header() -> Header {
+    let rule = Rule { step: 0.25, momentum: 0.875, theta: 0.5, constrained: true };
+    Header {
+        schema: Network::SCHEMA,
+        layers: LAYERS.into_iter().collect(),
+        geometries: [Geometry::HIDDEN, Geometry::BIAS, Geometry::HEAD, Geometry::BIAS].into_iter().collect(),
+        recipe: Recipe { rule, batch: 8, steps: 2, replay: 300, seed: 1 << 40 },
+        scale: 16.0,
+    }
+}
+
+fn weights() -> impl Iterator<Item = f32> {
+    (0..Network::WEIGHTS).map(|i| i as f32 / 8.0 - 1.0)
+}
+
+fn image(header: &Header, weights: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    write(header, weights, &mut [0xee; 512]).unwrap().to_vec()
+}
+
+/// Puts the right length and checksum on what was changed.
+fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    let length = bytes.len() as u32;
+    bytes[6..10].copy_from_slice(&length.to_le_bytes());
+    let content = bytes.len() - 4;
+    let checksum = oracle::crc32(&bytes[..content]);
+    bytes[content..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// Geometries, X, Y and M of every parameter.
+fn state(network: &mut Network) -> Vec<(Geometry, [Vec<u32>; 3])> {
+    let mut all = Vec::new();
+    network.parameters(&mut |geometry, state| {
+        all.push((*geometry, [&state.x, &state.y, &state.m].map(|part| oracle::bits(part.elements()))));
+    });
+    all
+}
+
+#[test]
+fn what_is_written_is_read_back_to_the_bit() {
+    let (bytes, header) = (image(&header(), weights()), header());
+    for more in [0, 1, 100] {
+        let longer = [bytes.as_slice(), &vec![0xff; more]].concat();
+        let read = Image::parse(&longer).unwrap();
+        assert_eq!((&read.header, read.length()), (&header, bytes.len()));
+        let mut network = Network::ZERO;
+        network.parameters(&mut |_, mut state| state.m.elements_mut().fill(1.0));
+        read.load(Network::SCHEMA, &mut network).unwrap();
+        let mut weights = weights();
+        for ((geometry, [x, y, m]), expected) in state(&mut network).into_iter().zip(&header.geometries) {
+            assert_eq!(geometry, *expected);
+            assert!(x.iter().zip(&mut weights).all(|(x, w)| *x == w.to_bits()));
+            assert_eq!(y, x);
+            assert!(m.iter().all(|m| *m == 0));
+        }
+        assert!(weights.next().is_none());
+    }
+}
+
+#[test]
+fn the_bytes_of_the_format_never_change() {
+    // First bytes, version, length; schema, layers, geometries, rule, rest of the recipe, scale; weights; checksum.
+    const GOLDEN: &str = "
+        47524654 0100 95000000
+        e4f7c88edd9cf4f7ef01 03 000203 0103 000302
+        04 0000004040 020000803f 0100002041 020000803f
+        0000803e 0000603f 0000003f 01
+        08 02 ac02 808080808020
+        00008041
+        000080bf 000060bf 000040bf 000020bf 000000bf 0000c0be 000080be 000000be 00000000
+        0000003e 0000803e 0000c03e 0000003f 0000203f 0000403f 0000603f 0000803f
+        f6d95199";
+    let found: String = image(&header(), weights()).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(found, GOLDEN.split_whitespace().collect::<String>());
+}
+
+#[test]
+fn the_checksum_is_the_one_of_the_standard() {
+    assert_eq!(oracle::crc32(b"123456789"), 0xcbf4_3926);
+    let bytes = image(&header(), weights());
+    assert_eq!(seal(bytes.clone()), bytes);
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let bytes = image(&header(), weights());
+    for bit in 0..8 * bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(Image::parse(&flipped).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = image(&header(), weights());
+    for length in 0..bytes.len() {
+        assert_eq!(Image::parse(&bytes[..length]), Err(ImageError::Truncated), "{length} bytes");
+        // Cut and sealed again, it is refused for what is missing.
+        if length >= 14 {
+            let mut network = Network::ZERO;
+            let sealed = seal(bytes[..length].to_vec());
+            let loaded = Image::parse(&sealed).and_then(|image| image.load(Network::SCHEMA, &mut network));
+            assert_eq!(loaded, Err(ImageError::Malformed), "{length} bytes");
+            assert_eq!(state(&mut network), state(&mut { Network::ZERO }));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
+    let good = header();
+    let with = |change: fn(&mut Header)| {
+        let mut header = good.clone();
+        change(&mut header);
+        image(&header, weights())
+    };
+    let weight =
+        |place: usize, value: f32| image(&good, weights().enumerate().map(|(i, w)| if i == place { value } else { w }));
+    let changed = |place: usize, byte: u8| {
+        let mut bytes = image(&good, weights());
+        bytes[place] = byte;
+        seal(bytes)
+    };
+    let recipe = |field| ImageError::Recipe(Refusal::Recipe(field));
+    let found = Kind::schema(&LAYERS[..1]);
+    let cases = [
+        (changed(0, b'g'), ImageError::Magic),
+        (changed(4, 2), ImageError::Version(2)),
+        (changed(5, 1), ImageError::Version(VERSION + 256)),
+        (with(|header| header.schema ^= 1), ImageError::Malformed),
+        (with(|header| header.layers.clear()), ImageError::Malformed),
+        (
+            with(|header| {
+                header.layers.truncate(1);
+                header.schema = Kind::schema(&header.layers);
+            }),
+            ImageError::Schema { expected: Network::SCHEMA, found },
+        ),
+        (with(|header| header.geometries.truncate(3)), ImageError::Malformed),
+        (with(|header| header.geometries.push(Geometry::BIAS).unwrap()), ImageError::Malformed),
+        (with(|header| header.geometries.clear()), ImageError::Malformed),
+        (image(&good, weights().skip(1)), ImageError::Malformed),
+        (image(&good, weights().chain([0.0])), ImageError::Malformed),
+        (weight(0, f32::NAN), ImageError::NotFinite),
+        (weight(16, f32::INFINITY), ImageError::NotFinite),
+        (with(|header| header.scale = 0.0), ImageError::NotFinite),
+        (with(|header| header.scale = -1.0), ImageError::NotFinite),
+        (with(|header| header.scale = f32::NAN), ImageError::NotFinite),
+        (with(|header| header.recipe.rule.momentum = 1.0), recipe(Field::Momentum)),
+        (with(|header| header.recipe.rule.theta = f32::NAN), recipe(Field::Theta)),
+        (with(|header| header.recipe.rule.step = 1.5), recipe(Field::Step)),
+        (with(|header| header.geometries[2].radius = f32::NAN), recipe(Field::Radius)),
+    ];
+    let mut network = Network::ZERO;
+    Image::parse(&image(&good, weights().map(|w| 2.0 * w))).unwrap().load(Network::SCHEMA, &mut network).unwrap();
+    let before = state(&mut network);
+    for (i, (bytes, why)) in cases.into_iter().enumerate() {
+        let loaded = Image::parse(&bytes).and_then(|image| image.load(Network::SCHEMA, &mut network));
+        assert_eq!(loaded, Err(why), "case {i}");
+        assert_eq!(state(&mut network), before, "case {i}");
+    }
+}
+
+#[test]
+fn an_image_is_written_whole_or_not_at_all() {
+    let needed = image(&header(), weights()).len();
+    for length in 0..needed {
+        assert_eq!(write(&header(), weights(), &mut vec![0; length]), None, "{length} bytes");
+    }
+    assert!(write(&header(), weights(), &mut vec![0; needed]).is_some());
+}
+
+proptest! {
+    #![proptest_config(oracle::cases(2000))]
+
+    #[test]
+    fn any_bytes_are_read_without_panic(
+        body in proptest::collection::vec(any::<u8>(), 0..300),
+        common in 0usize..200,
+    ) {
+        prop_assert!(Image::parse(&body).is_err());
+        // With the right first bytes, length and checksum, and the first part of a good image.
+        let good = image(&header(), weights());
+        let common = 10 + common % (good.len() - 10);
+        let bytes = seal([&good[..common], &body, &[0; 4]].concat());
+        let mut network = Network::ZERO;
+        if let Ok(image) = Image::parse(&bytes)
+            && image.load(Network::SCHEMA, &mut network).is_ok()
+        {
+            network.parameters(&mut |_, state| assert!(state.x.elements().iter().all(|x| x.is_finite())));
+        }
+    }
+
+    #[test]
+    fn any_good_image_comes_back(
+        bits in proptest::collection::vec(any::<u32>(), Network::WEIGHTS),
+        (step, momentum, theta) in (1e-6f32..=1.0, 0.0f32..1.0, 0.0f32..=1.0),
+        (batch, steps, replay, seed) in any::<(u32, u32, u32, u64)>(),
+        norm in proptest::sample::select(vec![Norm::Spectral, Norm::Sign, Norm::Rms]),
+        constrained in any::<bool>(),
+        (radius, scale) in (f32::MIN_POSITIVE..f32::MAX, f32::MIN_POSITIVE..f32::MAX),
+    ) {
+        let mut header = header();
+        header.recipe = Recipe { rule: Rule { step, momentum, theta, constrained }, batch, steps, replay, seed };
+        header.geometries[1] = Geometry { norm, radius };
+        header.scale = scale;
+        let weights: Vec<f32> = bits.into_iter().map(|b| f32::from_bits(b & !(1 << 23))).collect();
+        let bytes = image(&header, weights.iter().copied());
+        let read = Image::parse(&bytes).unwrap();
+        prop_assert_eq!(&read.header, &header);
+        let mut network = Network::ZERO;
+        read.load(Network::SCHEMA, &mut network).unwrap();
+        let found: Vec<u32> = state(&mut network).into_iter().flat_map(|(_, [x, ..])| x).collect();
+        prop_assert_eq!(found, oracle::bits(&weights));
+    }
+}

@@ -1,0 +1,333 @@
+//! The float64 oracle: the method written from its mathematics, and what the tests share.
+//!
+//! It uses no code of `graftage-core`: what it and the core say alike, two independent sources say.
+#![allow(dead_code, reason = "every test file uses its own part")]
+
+use nalgebra::{DMatrix, DVector};
+use proptest::test_runner::{Config, RngSeed};
+
+/// How far from the oracle a result may be: about twice the largest error measured over all cases of the tests that use
+/// it, which `cargo test -p graftage-tests -- --nocapture` prints.
+pub mod tolerance {
+    /// Eight-lane sum of up to 5000 numbers, by Σ|e|. Measured 3.4e-8.
+    pub const SUM: f64 = 7e-8;
+    /// exp and ln, in units in the last place, as promised. Measured 0.86 and 0.81.
+    pub const ULPS: f64 = 1.0;
+    /// Products of up to 64 terms, by the product of the absolute values. Measured 2.8e-7.
+    pub const PRODUCT: f64 = 6e-7;
+    /// Distance of a group's norm from 1 once normalised. Measured 7.4e-8.
+    pub const NORMALISED: f64 = 1.5e-7;
+    /// |σ − 1| of the polynomial chain in exact arithmetic on [1e-3, 1]. Measured 1.0e-15: that of float64.
+    pub const POLYNOMIAL: f64 = 3e-15;
+    /// Polar factor where σ_min ≥ σ_max/20, in the spectral norm: 2.4e-6. Initial weights: 1.7e-6. lmo: 2.1e-6.
+    pub const POLAR: f64 = 5e-6;
+    /// Spectral distance of polar(Sᵀ) from polar(S)ᵀ. Measured 2.8e-6.
+    pub const TRANSPOSED: f64 = 6e-6;
+    /// Singular values of a polar factor that should be 0. Measured 2.5e-4: the rounding of 1 times Π a = 6400.
+    pub const RANK: f64 = 5e-4;
+    /// ‖lmo(G)‖ − 1: measured 2.1e-7. ‖X‖/ρ − 1 when constrained: 4.5e-8.
+    pub const OVERSHOOT: f64 = 5e-7;
+    /// ⟨G, lmo(G)⟩ + ‖G‖_*, by ‖G‖_*, for well-conditioned G. Measured 1.4e-7.
+    pub const DUAL: f64 = 3e-7;
+    /// X and Y over 50 steps, by radius and norm factor, and M. Measured 1.2e-6.
+    pub const TRAJECTORY: f64 = 2.5e-6;
+    /// A step by its bound, − 1. Measured 6.4e-6: the rounding of an X that has grown to 25 radii.
+    pub const DRIFT: f64 = 1.3e-5;
+    /// A gradient against central differences, by its largest element: measured 1.6e-7. A momentum: 1.2e-7.
+    pub const GRADIENT: f64 = 3.5e-7;
+    /// A loss, by 1 + loss: measured 5.6e-8. A probability: 7.8e-8.
+    pub const LOSS: f64 = 1.6e-7;
+}
+
+/// The largest error that a test saw, against a tolerance.
+#[derive(Default)]
+pub struct Worst(f64);
+
+impl Worst {
+    /// Takes note of an error; NaN counts as infinite.
+    pub fn see(&mut self, error: f64) {
+        self.0 = if error.is_nan() { f64::INFINITY } else { self.0.max(error) };
+    }
+
+    /// Fails where an error above the tolerance was seen.
+    #[track_caller]
+    pub fn at_most(self, what: &str, tolerance: f64) {
+        println!("{what}: measured {:.3e}, tolerated {tolerance:.1e}", self.0);
+        assert!(self.0 <= tolerance, "{what}: {} > {tolerance}", self.0);
+    }
+}
+
+/// Proptest under a fixed seed.
+pub fn cases(cases: u32) -> Config {
+    Config { cases, rng_seed: RngSeed::Fixed(26), failure_persistence: None, ..Config::default() }
+}
+
+/// Random numbers for tests: SplitMix64 (Steele, Lea and Flood 2014). Prints its seed where the test fails.
+pub struct Random {
+    seed: u64,
+    state: u64,
+}
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self { seed, state: seed }
+    }
+    pub fn bits(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    /// In [−1, 1).
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+    /// In [0, n).
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n as u64) as usize
+    }
+    pub fn vector(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.uniform() as f32).collect()
+    }
+    /// Numbers of all magnitudes from 2^−20 to 2^20, so that another order of a sum gives other bits.
+    pub fn wide(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| (self.uniform() * (20.0 * self.uniform()).exp2()) as f32).collect()
+    }
+    pub fn matrix(&mut self, m: usize, n: usize) -> DMatrix<f64> {
+        DMatrix::from_fn(m, n, |_, _| self.uniform())
+    }
+    /// A matrix with singular values from `low` to 1, rounded to binary32.
+    pub fn conditioned(&mut self, (m, n): (usize, usize), low: f64) -> Vec<f32> {
+        let mut svd = self.matrix(m, n).svd(true, true);
+        let count = svd.singular_values.len().max(2) - 1;
+        for (i, s) in svd.singular_values.iter_mut().enumerate() {
+            *s = low.powf(i as f64 / count as f64);
+        }
+        rounded(&svd.recompose().unwrap())
+    }
+}
+
+impl Drop for Random {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}", self.seed);
+        }
+    }
+}
+
+/// A matrix given row by row, exactly.
+pub fn real((m, n): (usize, usize), rows: &[f32]) -> DMatrix<f64> {
+    DMatrix::from_row_iterator(m, n, rows.iter().map(|e| f64::from(*e)))
+}
+
+/// A matrix row by row, rounded to binary32.
+pub fn rounded(a: &DMatrix<f64>) -> Vec<f32> {
+    a.transpose().iter().map(|e| *e as f32).collect()
+}
+
+pub fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|e| e.to_bits()).collect()
+}
+
+/// The eight-lane sum, lane by lane.
+pub fn lanes(elements: &[f32]) -> f32 {
+    let lane = |first: usize| {
+        let mut sum = 0.0;
+        for i in (first..elements.len()).step_by(8) {
+            sum += elements[i];
+        }
+        sum
+    };
+    let pair = |first| lane(first) + lane(first + 4);
+    (pair(0) + pair(2)) + (pair(1) + pair(3))
+}
+
+/// Distance in units in the last place of the nearest binary32.
+pub fn ulps(found: f32, exact: f64) -> f64 {
+    let magnitude = (exact.abs() as f32).max(f32::MIN_POSITIVE);
+    let ulp = f64::from(f32::from_bits(magnitude.to_bits() + 1)) - f64::from(magnitude);
+    (f64::from(found) - exact).abs() / ulp
+}
+
+/// Of a finite matrix; the decomposition of another would never end.
+#[track_caller]
+pub fn singular_values(a: &DMatrix<f64>) -> Vec<f64> {
+    assert!(a.iter().all(|e| e.is_finite()), "not finite: {a}");
+    a.clone().svd(false, false).singular_values.iter().copied().collect()
+}
+
+/// σ_max.
+pub fn spectral(a: &DMatrix<f64>) -> f64 {
+    singular_values(a).into_iter().fold(0.0, f64::max)
+}
+
+/// U Vᵀ of a matrix of full rank; 0 of 0.
+pub fn polar(a: &DMatrix<f64>) -> DMatrix<f64> {
+    if a.amax() == 0.0 {
+        return a.clone();
+    }
+    let svd = a.clone().svd(true, true);
+    svd.u.unwrap() * svd.v_t.unwrap()
+}
+
+/// A norm of m×n matrices.
+#[derive(Clone, Copy, Debug)]
+pub enum Norm {
+    Spectral,
+    Sign,
+    Rms,
+}
+
+impl Norm {
+    /// ‖Z‖.
+    pub fn of(self, z: &DMatrix<f64>) -> f64 {
+        let (m, n) = (z.nrows() as f64, z.ncols() as f64);
+        match self {
+            Self::Spectral => (n / m).sqrt() * spectral(z),
+            Self::Sign => n * z.amax(),
+            Self::Rms => z.norm() / (m * n).sqrt(),
+        }
+    }
+    /// max over ‖Z‖ ≤ 1 of ⟨S, Z⟩.
+    pub fn dual(self, s: &DMatrix<f64>) -> f64 {
+        let (m, n) = (s.nrows() as f64, s.ncols() as f64);
+        match self {
+            Self::Spectral => (m / n).sqrt() * singular_values(s).iter().sum::<f64>(),
+            Self::Sign => s.iter().map(|e| e.abs()).sum::<f64>() / n,
+            Self::Rms => (m * n).sqrt() * s.norm(),
+        }
+    }
+    /// argmin over ‖Z‖ ≤ 1 of ⟨S, Z⟩; 0 of 0.
+    pub fn lmo(self, s: &DMatrix<f64>) -> DMatrix<f64> {
+        let (m, n) = (s.nrows() as f64, s.ncols() as f64);
+        match self {
+            Self::Spectral => -(m / n).sqrt() * polar(s),
+            Self::Sign => s.map(|e| if e == 0.0 { 0.0 } else { -e.signum() / n }),
+            Self::Rms if s.amax() == 0.0 => s.clone(),
+            Self::Rms => -(m * n).sqrt() * s / s.norm(),
+        }
+    }
+}
+
+/// Transported Scion, with every quantity of its equations kept.
+pub struct Scion {
+    pub norm: Norm,
+    pub radius: f64,
+    pub step: f64,
+    pub momentum: f64,
+    pub theta: f64,
+    pub constrained: bool,
+    pub t: u32,
+    pub x: DMatrix<f64>,
+    pub d: DMatrix<f64>,
+    pub m: DMatrix<f64>,
+}
+
+impl Scion {
+    /// β_t.
+    fn beta(&self) -> f64 {
+        if self.t == 1 { 0.0 } else { self.momentum }
+    }
+    /// Y_t = X_t + θ c_t D_t.
+    pub fn y(&self) -> DMatrix<f64> {
+        &self.x + self.theta * (self.beta() / (1.0 - self.beta())) * &self.d
+    }
+    /// From G_t to X_{t+1}, M_{t+1}, D_{t+1}.
+    pub fn advance(&mut self, gradient: &DMatrix<f64>) {
+        self.m = self.beta() * &self.m + (1.0 - self.beta()) * gradient;
+        let shrink = if self.constrained { 1.0 - self.step } else { 1.0 };
+        let next = shrink * &self.x + self.step * self.radius * self.norm.lmo(&self.m);
+        self.d = &next - &self.x;
+        self.x = next;
+        self.t += 1;
+    }
+}
+
+/// Softmax cross-entropy of dense layers (W, b) with ReLU between them.
+pub fn loss(layers: &[(DMatrix<f64>, DVector<f64>)], input: &[f32], label: usize) -> f64 {
+    let mut a = DVector::from_iterator(input.len(), input.iter().map(|e| f64::from(*e)));
+    for (i, (w, b)) in layers.iter().enumerate() {
+        a = w * if i == 0 { a } else { a.map(|e| e.max(0.0)) } + b;
+    }
+    a.map(f64::exp).sum().ln() - a[label]
+}
+
+/// PCG-XSH-RR 64/32, from its definition (O'Neill 2014).
+pub struct Pcg {
+    state: u64,
+    increment: u64,
+}
+
+impl Pcg {
+    pub fn new(seed: u64, stream: u64) -> Self {
+        let mut pcg = Self { state: 0, increment: stream << 1 | 1 };
+        pcg.bits();
+        pcg.state = pcg.state.wrapping_add(seed);
+        pcg.bits();
+        pcg
+    }
+    pub fn bits(&mut self) -> u32 {
+        let old = self.state;
+        self.state = old.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(self.increment);
+        ((((old >> 18) ^ old) >> 27) as u32).rotate_right((old >> 59) as u32)
+    }
+    pub fn below(&mut self, n: usize) -> usize {
+        (u128::from(self.bits()) * n as u128 / (1 << 32)) as usize
+    }
+}
+
+/// CRC-32/ISO-HDLC, bit by bit.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
+
+/// xxHash64 with seed 0, from its specification.
+pub fn xxh64(bytes: &[u8]) -> u64 {
+    const P: [u64; 5] = [
+        0x9e37_79b1_85eb_ca87,
+        0xc2b2_ae3d_27d4_eb4f,
+        0x1656_67b1_9e37_79f9,
+        0x85eb_ca77_c2b2_ae63,
+        0x27d4_eb2f_1656_67c5,
+    ];
+    let round = |acc: u64, word: u64| acc.wrapping_add(word.wrapping_mul(P[1])).rotate_left(31).wrapping_mul(P[0]);
+    let (stripes, mut rest) = bytes.as_chunks::<32>();
+    let mut hash = P[4];
+    if !stripes.is_empty() {
+        let mut acc = [P[0].wrapping_add(P[1]), P[1], 0, P[0].wrapping_neg()];
+        for stripe in stripes {
+            for (acc, word) in acc.iter_mut().zip(stripe.as_chunks::<8>().0) {
+                *acc = round(*acc, u64::from_le_bytes(*word));
+            }
+        }
+        hash = (0..4).map(|i| acc[i].rotate_left([1, 7, 12, 18][i])).fold(0, u64::wrapping_add);
+        for acc in acc {
+            hash = (hash ^ round(0, acc)).wrapping_mul(P[0]).wrapping_add(P[3]);
+        }
+    }
+    hash = hash.wrapping_add(bytes.len() as u64);
+    while let Some((word, tail)) = rest.split_first_chunk::<8>() {
+        hash = (hash ^ round(0, u64::from_le_bytes(*word))).rotate_left(27).wrapping_mul(P[0]).wrapping_add(P[3]);
+        rest = tail;
+    }
+    if let Some((word, tail)) = rest.split_first_chunk::<4>() {
+        hash = (hash ^ u64::from(u32::from_le_bytes(*word)).wrapping_mul(P[0]))
+            .rotate_left(23)
+            .wrapping_mul(P[1])
+            .wrapping_add(P[2]);
+        rest = tail;
+    }
+    for byte in rest {
+        hash = (hash ^ u64::from(*byte).wrapping_mul(P[4])).rotate_left(11).wrapping_mul(P[0]);
+    }
+    hash = (hash ^ hash >> 33).wrapping_mul(P[1]);
+    hash = (hash ^ hash >> 29).wrapping_mul(P[2]);
+    hash ^ hash >> 32
+}
