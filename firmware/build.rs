@@ -10,6 +10,9 @@ fn main() {
     let network = env::var_os("GRAFTAGE_NETWORK").map_or_else(|| here.join("network.rs"), PathBuf::from);
     println!("cargo::rerun-if-changed={}", network.display());
     println!("cargo::rustc-env=GRAFTAGE_NETWORK={}", network.display());
+    // What is logged; the compiler reads it, so that it need not be set by hand.
+    println!("cargo::rerun-if-env-changed=DEFMT_LOG");
+    println!("cargo::rustc-env=DEFMT_LOG={}", env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into()));
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         println!("cargo::rustc-link-search={}", here.display());
         println!("cargo::rerun-if-changed=memory.x");

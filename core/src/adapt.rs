@@ -210,9 +210,10 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
                     let _ = step.add(&mut self.network, input, label, self.scratch.as_mut());
                 }
             }
-            if let Some(outcome) = step.finish(&mut self.network, rule, self.scratch.as_mut()) {
-                self.step = self.step.wrapping_add(1);
-                self.digest = digest(&mut self.network, self.step, generator);
+            let outcome = step.finish(&mut self.network, rule, self.scratch.as_mut());
+            self.step = self.step.wrapping_add(u64::from(outcome.is_some()));
+            self.digest = digest(&mut self.network, self.step, generator);
+            if let Some(outcome) = outcome {
                 observe(Report { step: self.step, outcome, digest: self.digest });
             }
         }

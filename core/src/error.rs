@@ -24,7 +24,8 @@ pub enum Refusal {
         /// Classes of the network: labels run from 0 to `classes` − 1.
         classes: u32,
     },
-    /// Forward or backward overflows on this sample: the loss is not finite, or max|δ|·max|a| > 2^120 in a layer.
+    /// Forward or backward overflows on this sample: the loss is not finite, or max|δ| or max|δ|·max|a| > 2^64 in a
+    /// layer.
     Overflow,
     /// A number of the recipe is outside its range.
     Recipe(Field),
@@ -122,9 +123,7 @@ impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             ImageError::Magic => f.write_str("this is no weights image (wrong first bytes)"),
-            ImageError::Version(found) => {
-                write!(f, "image version {found}, this software reads {}", crate::image::VERSION)
-            }
+            ImageError::Version(found) => write!(f, "this software does not read images of version {found}"),
             ImageError::Truncated => f.write_str("the image is cut short"),
             ImageError::Checksum => f.write_str("the image is damaged (wrong checksum)"),
             ImageError::Malformed => f.write_str("the image is malformed"),

@@ -17,8 +17,9 @@
 //! ```
 //!
 //! Sample by sample, M ← βM + Σᵢ δᵢ aᵢᵀ is one ordered product that continues from βM, so that a whole batch elsewhere
-//! gives the same bits. A sample is admitted only when its loss is finite and max|δ|·max|a'| ≤ 2^120 in every layer; β
-//! comes with the first admitted sample of a step, so a refused one leaves no trace.
+//! gives the same bits. A sample is admitted only when its loss is finite and max|δ| and max|δ|·max|a'| are at most 2^64
+//! in every layer, so that M stays finite whatever B and β are; β comes with the first admitted sample of a step, so a
+//! refused one leaves no trace.
 
 use crate::arithmetic::{exp, largest, ln, sum};
 use crate::error::Refusal;
@@ -224,8 +225,10 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
         }
     }
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
-        const BOUND: f32 = (1u128 << 120) as f32;
-        largest(trace).is_finite() && largest(errors) * largest(input) <= BOUND
+        // M is at most B/(1 − β) such products: 2^64 · 2^32 · 2^24 for any B and β.
+        const BOUND: f32 = (1u128 << 64) as f32;
+        let error = largest(errors);
+        largest(trace).is_finite() && error <= BOUND && error * largest(input) <= BOUND
     }
     fn accumulate(&mut self, keep: f32, input: &[f32], _trace: &[f32], errors: &[f32]) {
         let inputs = self.inputs();
@@ -510,9 +513,10 @@ impl Step {
         Ok(loss)
     }
 
-    /// Moves every parameter; `None`, and nothing is moved, where no sample was admitted. `scratch` is overwritten.
+    /// Moves every parameter; `None`, and nothing is moved, where no sample was admitted or `scratch`, which is
+    /// overwritten, is shorter than [`scratch_length`].
     pub fn finish<N: Layer + ?Sized>(self, network: &mut N, rule: &Rule, scratch: &mut [f32]) -> Option<Outcome> {
-        if self.admitted == 0 {
+        if self.admitted == 0 || scratch.len() < scratch_length(network) {
             return None;
         }
         network.advance(rule, scratch);

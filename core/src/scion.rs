@@ -183,7 +183,7 @@ impl<M: RowMajor> Scion<M> {
     /// Starts from random weights inside the ball: X ← −ρ lmo(R), R uniform in [−1, 1), row by row; a vector in the RMS
     /// norm starts at 0. `scratch` holds [`workspace`] numbers and is overwritten; with less, nothing is changed.
     pub fn initialise(&mut self, geometry: Geometry, generator: &mut Generator, scratch: &mut [f32]) {
-        with_workspace(self.x.shape(), scratch, |work| {
+        let drawn = with_workspace(self.x.shape(), scratch, |work| {
             let x = &mut self.x.slab();
             if geometry.norm == Norm::Rms {
                 x.elements_mut().fill(0.0);
@@ -194,7 +194,9 @@ impl<M: RowMajor> Scion<M> {
                 x.elements_mut().iter_mut().for_each(|e| *e *= gain);
             }
         });
-        self.start();
+        if drawn.is_some() {
+            self.start();
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use graftage_core::network::Prediction;
 use graftage_link::{ANSWER, Answer, Hello, Learnt, Receiver, Request, decode, encode, request};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -65,6 +65,19 @@ pub struct Board {
 /// A child process that ends with its owner.
 struct Emulator(Child);
 
+impl Emulator {
+    /// How it ended, if it has.
+    fn ended(&mut self) -> Option<String> {
+        let status = self.0.try_wait().ok()??;
+        let mut said = String::new();
+        if let Some(stderr) = &mut self.0.stderr {
+            // What can be read of it is enough.
+            let _ = stderr.read_to_string(&mut said);
+        }
+        Some(format!("the emulator ended with {status}: {}", said.trim().replace('\n', "; ")))
+    }
+}
+
 impl Drop for Emulator {
     fn drop(&mut self) {
         // It may have ended by itself.
@@ -92,10 +105,8 @@ impl Board {
                 (Box::new(stream.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(stream), None)
             }
             Port::Emulator(firmware) => {
-                let mut emulator = emulate(firmware, image, log)?;
-                let pipes = emulator.0.stdout.take().zip(emulator.0.stdin.take());
-                let (output, input) = pipes.ok_or_else(|| failed("no pipe to the emulator".into()))?;
-                (Box::new(output), Box::new(input), Some(emulator))
+                let (emulator, stream) = emulate(firmware, image, log)?;
+                (Box::new(stream.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(stream), Some(emulator))
             }
         };
         let (sender, incoming) = mpsc::channel();
@@ -191,16 +202,8 @@ impl Board {
 
     /// The board does not go on; an emulator that has ended says why.
     fn gone(&mut self, what: &str) -> Error {
-        let mut what = what.to_owned();
-        if let Some(Emulator(child)) = &mut self.emulator
-            && let Ok(Some(status)) = child.try_wait()
-        {
-            let mut said = String::new();
-            if let Some(stderr) = &mut child.stderr {
-                let _ = stderr.read_to_string(&mut said);
-            }
-            what = format!("the emulator ended with {status}: {}", said.trim().replace('\n', "; "));
-        }
+        let ended = self.emulator.as_mut().and_then(Emulator::ended);
+        let what = ended.as_deref().unwrap_or(what);
         Error::Board(format!("{}: {what}", self.port))
     }
 
@@ -240,27 +243,51 @@ fn listen(mut reader: Box<dyn Read + Send>, sender: &mpsc::Sender<Vec<u8>>) {
     }
 }
 
-/// Starts the emulated board: UART 0 on the pipes, the log by semihosting.
-fn emulate(firmware: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<Emulator> {
+/// Starts the emulated board: UART 0 on a connection to this process, the log by semihosting on its standard output.
+fn emulate(firmware: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<(Emulator, TcpStream)> {
     for file in [Some(firmware), image].into_iter().flatten() {
         std::fs::metadata(file).map_err(Error::file(file))?;
     }
-    // A comma in a path would end an option of QEMU; doubled, it stands for itself.
-    let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
+    let failed = |e: std::io::Error| Error::Board(format!("no connection to the emulator: {e}"));
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
     let mut command = Command::new("qemu-system-arm");
-    command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel"]);
-    command.arg(firmware);
-    let sink = log.map_or_else(|| "null,id=log".into(), |log| format!("file,id=log,path={}", escaped(log)));
-    command.args(["-chardev", &sink, "-semihosting-config", "enable=on,target=native,chardev=log"]);
+    command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"]);
+    command.args(["-serial", &format!("tcp:127.0.0.1:{port},nodelay=on")]);
+    command.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(firmware);
     if let Some(image) = image {
-        // The address is the one of the firmware's board file.
-        command.args(["-device", &format!("loader,file={},addr=0x00200000,force-raw=on", escaped(image))]);
+        // A comma in a path would end the option; doubled, it stands for itself. The address is the board file's.
+        let path = image.display().to_string().replace(',', ",,");
+        command.args(["-device", &format!("loader,file={path},addr=0x00200000,force-raw=on")]);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = match log {
+        Some(log) => Stdio::from(std::fs::File::create(log).map_err(Error::file(log))?),
+        None => Stdio::null(),
+    };
+    command.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
     let child = command.spawn().map_err(|e| {
         Error::Board(format!("qemu-system-arm cannot be started ({e}): run `cargo xtask setup` or install QEMU"))
     })?;
-    Ok(Emulator(child))
+    let mut emulator = Emulator(child);
+    listener.set_nonblocking(true).map_err(failed)?;
+    let deadline = Instant::now() + TRIES * TIMEOUT;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true)).map_err(failed)?;
+                return Ok((emulator, stream));
+            }
+            Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return Err(failed(e)),
+            Err(_) => {}
+        }
+        if let Some(ended) = emulator.ended() {
+            return Err(Error::Board(ended));
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Board("the emulator does not open its serial port".into()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Decodes a board's raw log with its firmware.

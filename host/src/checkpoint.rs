@@ -58,7 +58,8 @@ impl Checkpoint {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// Where the file is none, lacks a tensor, or a tensor has another shape or type, or a weight is not finite.
+    /// Where the file is none, lacks a tensor, or a tensor has another shape or type, the layers do not fit together, or
+    /// a weight or the scale is not finite.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = files::read(path)?;
         let wrong = |what: String| Error::content(path, what);
@@ -68,6 +69,9 @@ impl Checkpoint {
         let about = metadata.metadata().as_ref().and_then(|entries| entries.get(ABOUT));
         let about = about.ok_or_else(|| wrong("no checkpoint of graftage: its metadata is missing".into()))?;
         let about: About = serde_json::from_str(about).map_err(|e| wrong(format!("damaged metadata: {e}")))?;
+        if !(about.scale > 0.0 && about.scale.is_finite()) {
+            return Err(wrong(format!("the scale of its data is {}, not a positive number", about.scale)));
+        }
         let mut weights = Vec::new();
         for (name, shape) in Self::tensors(&about.layers) {
             let tensor = tensors.tensor(&name).map_err(|_| wrong(format!("tensor {name} is missing")))?;
@@ -84,7 +88,9 @@ impl Checkpoint {
             }
             weights.push(values);
         }
-        Ok(Self { about, weights })
+        let checkpoint = Self { about, weights };
+        checkpoint.network().map_err(|e| wrong(e.to_string()))?;
+        Ok(checkpoint)
     }
 
     /// Writes a checkpoint.

@@ -59,21 +59,31 @@ impl Samples {
         } else {
             text = bytes;
         }
-        let mut rows = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(&text[..]);
+        let mut reader = csv::ReaderBuilder::new();
+        let mut rows = reader.has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(&text[..]);
         let mut samples = Self::default();
         for (index, row) in rows.records().enumerate() {
             let row = row.map_err(|e| Error::content(path, e.to_string().replace('\n', " ")))?;
             if index == 0 && row.iter().all(|field| field.parse::<f32>().is_err()) {
                 continue;
             }
-            let line = row.position().map_or(0, csv::Position::line);
+            let line = || {
+                // A row's position is where the one before it ended: empty lines may stand between them.
+                let end = row.position().map_or(0, |position| position.byte() as usize);
+                let ends = text[end..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+                1 + text[..end + ends].iter().filter(|byte| **byte == b'\n').count()
+            };
             let wrong = |column: usize, what: &str| {
                 let field = row.get(column).unwrap_or_default();
-                Error::content(path, format!("line {line}, column {}: {what}, found {field:?}", column + 1))
+                Error::content(path, format!("line {}, column {}: {what}, found {field:?}", line(), column + 1))
             };
             let last = row.len() - 1;
             if last == 0 {
                 return Err(wrong(0, "a line holds features and, last, a label"));
+            }
+            if !samples.is_empty() && last != samples.inputs {
+                let (fields, before) = (row.len(), samples.inputs + 1);
+                return Err(Error::content(path, format!("line {}: {fields} fields, {before} before it", line())));
             }
             for (column, field) in row.iter().take(last).enumerate() {
                 let feature = field.parse::<f32>().ok().filter(|x| x.is_finite());

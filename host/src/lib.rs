@@ -42,3 +42,8 @@ pub mod report;
 pub mod tensor;
 #[cfg(feature = "torch")]
 pub mod train;
+
+/// The README's examples, compiled.
+#[cfg(all(doctest, feature = "torch"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

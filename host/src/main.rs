@@ -5,12 +5,12 @@ use graftage::board::{Board, Port, read_log, size};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{AgedSensor, Samples};
 use graftage::error::{Error, Result};
-use graftage::record::{Lesson, Record};
+use graftage::record::{Lesson, Record, identity};
 use graftage::rehearse::Rehearse;
 use graftage::report::{Memory, Session, Story, Verification};
 use graftage::{adaptation, files, graft, replay, report};
 use graftage_core::adapt::Recipe;
-use graftage_core::image::{Image, checksum};
+use graftage_core::image::Image;
 use graftage_core::scion::Rule;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -116,7 +116,7 @@ struct Train {
     #[arg(long, value_name = "SAMPLES")]
     train: usize,
     /// Seed of the split.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 1)]
     split_seed: u64,
     /// Widths of the hidden layers.
     #[arg(long, value_delimiter = ',')]
@@ -134,22 +134,13 @@ struct Train {
     seed: u64,
     /// How core's rule runs on tensors.
     #[arg(long, value_enum, default_value = "fast")]
-    arithmetic: ArithmeticArgument,
+    arithmetic: graftage::tensor::Arithmetic,
     /// The checkpoint to write.
     #[arg(long, short)]
     output: PathBuf,
     /// Also write the measurements as JSON.
     #[arg(long)]
     metrics: Option<PathBuf>,
-}
-
-#[cfg(feature = "torch")]
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum ArithmeticArgument {
-    /// As libtorch likes it.
-    Fast,
-    /// In core's order, the same bits as on a device.
-    Exact,
 }
 
 #[derive(Args)]
@@ -373,7 +364,6 @@ fn checkpoint_and_data(checkpoint: &Path, data: &Path) -> Result<(Checkpoint, Sa
 #[cfg(feature = "torch")]
 impl Train {
     fn run(self) -> Result<()> {
-        use graftage::tensor::Arithmetic;
         use graftage::train::{Options, train};
         let usual = Options::default();
         if !(self.scale > 0.0 && self.scale.is_finite()) {
@@ -386,10 +376,7 @@ impl Train {
             batch: self.batch.unwrap_or(usual.batch),
             rule: self.rule.rule(usual.rule.step)?,
             seed: self.seed,
-            arithmetic: match self.arithmetic {
-                ArithmeticArgument::Fast => Arithmetic::Fast,
-                ArithmeticArgument::Exact => Arithmetic::Exact,
-            },
+            arithmetic: self.arithmetic,
             train: self.train,
             split_seed: self.split_seed,
             scale: self.scale,
@@ -461,7 +448,7 @@ impl Age {
     fn run(self) -> Result<()> {
         let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, &self.data)?;
         let sensor = AgedSensor::draw(train.inputs(), self.seed);
-        if self.samples > train.len() {
+        if self.samples == 0 || self.samples > train.len() {
             return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
         }
         train.arrive(self.samples, self.seed).aged(&sensor).write(&self.stream, checkpoint.about.scale)?;
@@ -525,7 +512,7 @@ impl Adapt {
         let before = test.as_ref().map(|test| accuracy(&mut board, test, "before")).transpose()?;
         let mut record = Record {
             board: hello.board.to_string(),
-            image: image.as_deref().map_or(0, checksum),
+            image: image.as_deref().map_or(0, identity),
             start: status.digest,
             learnt: Vec::new(),
         };
@@ -637,7 +624,7 @@ impl Verify {
         let record = Record::read(&self.record)?;
         let bytes = read_image(&self.image)?;
         let image = Image::parse(&bytes).map_err(|error| Error::Image { path: self.image.clone(), error })?;
-        if record.image != checksum(&bytes) {
+        if record.image != identity(&bytes) {
             return Err(Error::content(
                 &self.image,
                 format!("not the image that {} began with", self.record.display()),

@@ -12,7 +12,7 @@ use std::path::Path;
 pub struct Record {
     /// Name of the board.
     pub board: String,
-    /// Checksum of the image that it started from.
+    /// The [`identity`] of the image that it started from.
     pub image: u32,
     /// Digest of its state before the first sample.
     pub start: u64,
@@ -29,6 +29,13 @@ pub struct Lesson {
     pub label: u32,
     /// The steps that it brought.
     pub reports: Vec<Report>,
+}
+
+/// What tells images apart: the checksum at the end of one.
+///
+/// Over a whole image, its own checksum included, the checksum is the same for all of them.
+pub fn identity(image: &[u8]) -> u32 {
+    image.last_chunk().map_or(0, |sum| u32::from_le_bytes(*sum))
 }
 
 /// First bytes of a record: a name and the version of the format.

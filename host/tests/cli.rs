@@ -6,11 +6,10 @@ use common::{Folder, Run, bits, checkpoint, samples};
 use flate2::{Compression, write::GzEncoder};
 use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::{AgedSensor, Samples};
-use graftage::record::{Lesson, Record};
+use graftage::record::{Lesson, Record, identity};
 use graftage::report::{Rehearsal, Verification};
 use graftage::{adaptation, files, graft};
 use graftage_core::adapt::Recipe;
-use graftage_core::image::checksum;
 use graftage_core::network::Kind;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use std::collections::HashMap;
@@ -36,7 +35,7 @@ fn folder() -> Folder {
         board.learn(input, label, |report| reports.push(report)).unwrap();
         learnt.push(Lesson { input: input.to_vec(), label, reports });
     }
-    let record = Record { board: "mps2-an386".into(), image: checksum(&bytes), start, learnt };
+    let record = Record { board: "mps2-an386".into(), image: identity(&bytes), start, learnt };
     record.write(&folder.path("good.record")).unwrap();
     folder
 }
@@ -62,13 +61,14 @@ fn a_wrong_data_file_is_named_with_line_and_column() {
     let packed = encoder.finish().unwrap();
     folder.file("cut.csv.gz", &packed[..packed.len() - 9]);
     folder.file("plain.csv.gz", "1,2,3,4,0\n");
-    let wrong: [(&str, &[u8], &[&str]); 16] = [
-        ("ragged", b"1,2,3,4,0\n1,2,3,0\n", &["line: 2", "4 fields", "5 fields"]),
+    let wrong: [(&str, &[u8], &[&str]); 17] = [
+        ("ragged", b"1,2,3,4,0\n1,2,3,0\n", &["line 2: 4 fields, 5 before it"]),
         ("nan", b"1,2,3,4,0\n1,2,NaN,4,0\n", &["line 2, column 3", "finite number", "\"NaN\""]),
         ("inf", b"1,2,3,4,0\n-inf,2,3,4,0\n", &["line 2, column 1", "finite number", "\"-inf\""]),
         ("huge", b"1,1e39,3,4,0\n", &["line 1, column 2", "finite number", "\"1e39\""]),
         ("text", b"a,b,c,d,class\n1,2,3,four,0\n", &["line 2, column 4", "finite number", "\"four\""]),
         ("gap", b"1,2,3,4,0\n\n\n1,,3,4,0\n", &["line 4, column 2", "finite number", "\"\""]),
+        ("windows", b"a,b,c,d,e\r\n1,2,3,4,0\r\n\r\n1,2,3,x,0\r\n", &["line 4, column 4", "\"x\""]),
         ("fraction", b"1,2,3,4,0\n1,2,3,4,1.5\n", &["line 2, column 5", "whole number", "\"1.5\""]),
         ("negative", b"1,2,3,4,-1\n", &["line 1, column 5", "whole number", "\"-1\""]),
         ("many", b"1,2,3,4,4294967296\n", &["line 1, column 5", "whole number", "\"4294967296\""]),
@@ -77,7 +77,7 @@ fn a_wrong_data_file_is_named_with_line_and_column() {
         ("one", b"1\n2\n", &["line 1", "features and, last, a label"]),
         ("empty", b"", &["no samples"]),
         ("names", b"a,b,c,d,class\n", &["no samples"]),
-        ("latin", b"1,2,3,4,0\n1,\xe9,3,4,0\n", &["line: 2", "UTF-8"]),
+        ("latin", b"1,2,3,4,0\n1,\xe9,3,4,0\n", &["line 2", "UTF-8"]),
         ("binary", &[0; 300], &["line 1, column 1"]),
     ];
     for (name, text, words) in wrong {
@@ -191,7 +191,7 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
             &folder,
             &[
                 (&format!("graft good.safetensors -o other {option}"), words),
-                (&format!("rehearse good.safetensors --data good.csv -o a.json {option}"), words),
+                (&format!("rehearse good.safetensors --data good.csv --samples 5 -o a.json {option}"), words),
             ],
         );
     }
@@ -222,10 +222,6 @@ fn where_nothing_can_be_written_it_says_so_and_leaves_no_part() {
             (
                 "age good.safetensors --data good.csv --samples 5 --stream no/a.csv --test b.csv",
                 &["no/a.csv", "No such file"],
-            ),
-            (
-                "age good.safetensors --data good.csv --samples 5 --stream a.csv --test no/b.csv",
-                &["no/b.csv", "No such file"],
             ),
             ("graft good.safetensors -o good.csv", &["good.csv"]),
             ("graft good.safetensors -o good.csv/model", &["good.csv"]),

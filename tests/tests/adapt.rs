@@ -5,6 +5,7 @@ mod oracle;
 use graftage_core::adapt::{Adaptation, Recipe, Replay, Report, Ring, STEPS};
 use graftage_core::chain;
 use graftage_core::error::{Field, Refusal};
+use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Layer, Prediction, Relu, Step, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::Rule;
@@ -42,7 +43,6 @@ fn learn(device: &mut Device, input: &[f32], label: u32) -> (Result<Prediction, 
 
 /// X, Y and M of every parameter as little-endian bytes: what a digest begins with.
 fn state(network: &mut dyn Layer) -> Vec<u8> {
-    use graftage_core::matrix::RowMajor;
     let mut bytes = Vec::new();
     network.parameters(&mut |_, state| {
         for part in [&state.x, &state.y, &state.m] {
@@ -69,14 +69,24 @@ fn two_runs_of_a_stream_agree_in_every_report() {
 
 #[test]
 fn starting_again_forgets_all_but_the_weights() {
-    let mut device = device(RECIPE);
-    let (first, _) = (device.digest(), stream(2, 9).iter().for_each(|(i, l)| drop(learn(&mut device, i, *l))));
-    assert_eq!((device.step(), device.score().0), (27, 9));
-    assert_ne!(device.digest(), first);
-    *device.network_mut() = network();
-    device.start(RECIPE).unwrap();
-    assert_eq!((device.digest(), device.step(), device.score()), (first, 0, (0, 0)));
-    assert_eq!(*device.recipe(), RECIPE);
+    let mut used = device(RECIPE);
+    stream(2, 9).iter().for_each(|(input, label)| drop(learn(&mut used, input, *label)));
+    assert_eq!((used.step(), used.score().0), (27, 9));
+    // The same weights in a device that has seen nothing, its Y and M as a start must leave them.
+    let mut fresh = Device::new(used.network().clone(), Ring::new(), [0.0; Network::SCRATCH]);
+    fresh.network_mut().parameters(&mut |_, mut state| {
+        let x = state.x.elements().to_vec();
+        state.y.elements_mut().copy_from_slice(&x);
+        state.m.elements_mut().fill(0.0);
+    });
+    let expected = digest(fresh.network_mut(), 0, 77, 0);
+    used.start(RECIPE).unwrap();
+    fresh.start(RECIPE).unwrap();
+    assert_eq!([used.digest(), fresh.digest()], [expected; 2]);
+    assert_eq!((used.step(), used.score(), *used.recipe()), (0, (0, 0), RECIPE));
+    for (input, label) in stream(7, 9) {
+        assert_eq!(learn(&mut used, &input, label), learn(&mut fresh, &input, label));
+    }
 }
 
 #[test]
@@ -139,7 +149,6 @@ fn every_bit_of_the_state_is_in_the_digest() {
             let mut left = index;
             *device.network_mut() = network();
             device.network_mut().parameters(&mut |_, mut state| {
-                use graftage_core::matrix::RowMajor;
                 let x = state.x.elements_mut();
                 if let Some(x) = x.get_mut(left) {
                     *x = f32::from_bits(x.to_bits() ^ 1 << bit);

@@ -18,7 +18,7 @@ fn sources(folder: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && !name.starts_with('.') && name != "target" {
+            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "tests" {
                 walk(&path, found);
             } else if name.ends_with(".rs") {
                 found.push(path);

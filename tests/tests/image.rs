@@ -4,7 +4,7 @@ mod oracle;
 
 use graftage_core::adapt::Recipe;
 use graftage_core::error::{Field, ImageError, Refusal};
-use graftage_core::image::{Header, Image, VERSION, write};
+use graftage_core::image::{Header, Image, VERSION, checksum, write};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu};
 use graftage_core::scion::{Geometry, Rule};
@@ -94,7 +94,7 @@ fn the_bytes_of_the_format_never_change() {
 
 #[test]
 fn the_checksum_is_the_one_of_the_standard() {
-    assert_eq!(oracle::crc32(b"123456789"), 0xcbf4_3926);
+    assert_eq!([oracle::crc32(b"123456789"), checksum(b"123456789")], [0xcbf4_3926; 2]);
     let bytes = image(&header(), weights());
     assert_eq!(seal(bytes.clone()), bytes);
 }
@@ -147,7 +147,13 @@ fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
         (changed(4, 2), ImageError::Version(2)),
         (changed(5, 1), ImageError::Version(VERSION + 256)),
         (with(|header| header.schema ^= 1), ImageError::Malformed),
-        (with(|header| header.layers.clear()), ImageError::Malformed),
+        (
+            with(|header| {
+                header.layers.clear();
+                header.schema = Kind::schema(&[]);
+            }),
+            ImageError::Malformed,
+        ),
         (
             with(|header| {
                 header.layers.truncate(1);
@@ -160,11 +166,13 @@ fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
         (with(|header| header.geometries.clear()), ImageError::Malformed),
         (image(&good, weights().skip(1)), ImageError::Malformed),
         (image(&good, weights().chain([0.0])), ImageError::Malformed),
+        (seal([&image(&good, weights())[..], &[0]].concat()), ImageError::Malformed),
         (weight(0, f32::NAN), ImageError::NotFinite),
         (weight(16, f32::INFINITY), ImageError::NotFinite),
         (with(|header| header.scale = 0.0), ImageError::NotFinite),
         (with(|header| header.scale = -1.0), ImageError::NotFinite),
         (with(|header| header.scale = f32::NAN), ImageError::NotFinite),
+        (with(|header| header.scale = f32::INFINITY), ImageError::NotFinite),
         (with(|header| header.recipe.rule.momentum = 1.0), recipe(Field::Momentum)),
         (with(|header| header.recipe.rule.theta = f32::NAN), recipe(Field::Theta)),
         (with(|header| header.recipe.rule.step = 1.5), recipe(Field::Step)),

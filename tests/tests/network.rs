@@ -6,7 +6,7 @@ use graftage_core::chain;
 use graftage_core::error::Refusal;
 use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::{
-    Affine, Chain, Dense, Fixed, Kind, Layer, Rectifier, Relu, Step, initialise, predict, scratch,
+    Affine, Chain, Dense, Fixed, Kind, Layer, Point, Rectifier, Relu, Step, initialise, predict, scratch,
 };
 use graftage_core::random::Generator;
 use graftage_core::scion::{Geometry, Rule, Scion, workspace};
@@ -117,6 +117,49 @@ fn the_momentum_of_a_first_step_is_the_mean_gradient_at_y() {
     }
     of_gradient.at_most("gradient", tolerance::GRADIENT);
     of_loss.at_most("loss", tolerance::LOSS);
+}
+
+#[test]
+fn a_dense_layer_has_the_bits_of_the_naive_loops() {
+    const I: usize = 9;
+    const O: usize = 11;
+    let mut random = Random::new(18);
+    let mut layer = Dense::<I, O>::ZERO;
+    let [w, b, a, errors, m] = [I * O, O, I, O, I * O + O].map(|n| random.vector(n));
+    layer.parameters(&mut |_, mut state| {
+        let (weights, first) = if state.x.elements().len() == I * O { (&w, 0) } else { (&b, I * O) };
+        state.x.elements_mut().copy_from_slice(weights);
+        state.y.elements_mut().iter_mut().zip(weights).for_each(|(y, w)| *y = -2.0 * w);
+        state.m.elements_mut().copy_from_slice(&m[first..first + weights.len()]);
+    });
+    for (point, scale) in [(Point::Iterate, 1.0), (Point::Query, -2.0)] {
+        let mut trace = [f32::NAN; O];
+        layer.forward(point, &a, &mut trace);
+        for o in 0..O {
+            let mut sum = scale * b[o];
+            for i in 0..I {
+                let product = scale * w[I * o + i] * a[i];
+                sum += product;
+            }
+            assert_eq!(trace[o].to_bits(), sum.to_bits(), "output {o}");
+        }
+    }
+    let mut back = [f32::NAN; I];
+    layer.backward(&[0.0; O], &mut errors.clone(), &mut back);
+    for i in 0..I {
+        let mut sum = 0.0;
+        for o in 0..O {
+            let product = -2.0 * w[I * o + i] * errors[o];
+            sum += product;
+        }
+        assert_eq!(back[i].to_bits(), sum.to_bits(), "input {i}");
+    }
+    layer.accumulate(0.9, &a, &[], &errors);
+    let gradient = |i: usize| if i < I * O { errors[i / I] * a[i % I] } else { errors[i - I * O] };
+    for (i, found) in state(&mut layer)[2].iter().enumerate() {
+        let kept = 0.9 * m[i];
+        assert_eq!(found.to_bits(), (kept + gradient(i)).to_bits(), "momentum {i}");
+    }
 }
 
 #[test]

@@ -1,0 +1,370 @@
+//! A board, emulated or absent: what it learns is what core computes, and what goes wrong on the line is said or mended.
+
+mod common;
+
+use common::{Folder, SCALE, checkpoint, parse, samples};
+use graftage::board::{Board, Port, read_log, size};
+use graftage::data::Samples;
+use graftage::files;
+use graftage::graft::{IMAGE, graft};
+use graftage::record::{Lesson, Record, identity};
+use graftage::replay::with_core;
+use graftage::report::Session;
+use graftage_core::adapt::Recipe;
+use graftage_core::error::{ImageError, Refusal};
+use graftage_core::network::Kind;
+use graftage_link::{Hello, Status};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The network that the firmware is built for.
+const WIDTHS: [u32; 3] = [64, 32, 10];
+const INPUTS: usize = 64;
+const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 3, ..Recipe::DEFAULT };
+/// Samples of a session.
+const SAMPLES: usize = 10;
+
+/// The firmware `adapt`, where it is built and can be emulated; else one line says what to do.
+///
+/// `GRAFTAGE_FIRMWARE` names its folder; with `GRAFTAGE_REQUIRE_BOARD=1`, nothing is skipped.
+fn firmware() -> Option<PathBuf> {
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/target/thumbv7em-none-eabihf/release");
+    let folder = std::env::var_os("GRAFTAGE_FIRMWARE").map_or_else(usual, PathBuf::from);
+    let firmware = folder.join("adapt");
+    let emulator = Command::new("qemu-system-arm").arg("--version").stdout(Stdio::null()).status();
+    let lack = match (firmware.is_file(), emulator) {
+        (true, Ok(_)) => return Some(firmware),
+        (false, _) => format!("{} is no file", firmware.display()),
+        (_, Err(error)) => format!("qemu-system-arm cannot be started ({error})"),
+    };
+    let line = format!("skipped, no emulated board: {lack}; run `cargo xtask test`");
+    assert!(std::env::var("GRAFTAGE_REQUIRE_BOARD").is_ok_and(|require| require != "1"), "{line}");
+    // Past the test harness, which would keep it to itself.
+    let _ = writeln!(std::io::stderr(), "{line}");
+    None
+}
+
+/// The image of a network of these widths.
+fn image(folder: &Folder, name: &str, widths: &[u32]) -> PathBuf {
+    graft(&checkpoint(widths, 100), RECIPE, &folder.path(name)).unwrap();
+    folder.path(name).join(IMAGE)
+}
+
+/// A folder with the right image, and the emulated board that runs it.
+fn board() -> Option<(Folder, PathBuf, Board)> {
+    let (firmware, folder) = (firmware()?, Folder::new());
+    let image = image(&folder, "model", &WIDTHS);
+    let board = Board::open(Port::Emulator(firmware), Some(&image), Some(&folder.path("log"))).unwrap();
+    Some((folder, image, board))
+}
+
+fn status(hello: &Hello) -> Status {
+    hello.status.unwrap()
+}
+
+fn stream() -> Samples {
+    samples(SAMPLES, INPUTS, 10)
+}
+
+/// Lets the board learn all of the stream that it has not learnt.
+fn learn(board: &mut Board, lessons: &mut Vec<Lesson>) {
+    for (number, (input, label)) in stream().iter().enumerate().skip(lessons.len()) {
+        let learnt = board.learn(number as u64, input, label).unwrap().unwrap();
+        assert_eq!((learnt.learnt, learnt.reports.len()), (number as u64 + 1, 2));
+        lessons.push(Lesson { input: input.to_vec(), label, reports: learnt.reports.to_vec() });
+    }
+}
+
+/// Holds a session against core on this machine; returns the last digest.
+fn core_agrees(image: &Path, start: u64, learnt: Vec<Lesson>) -> u64 {
+    let bytes = std::fs::read(image).unwrap();
+    let record = Record { board: String::new(), image: identity(&bytes), start, learnt };
+    let target = with_core(&record, &parse(&bytes)).unwrap();
+    assert_eq!((target.steps, target.differing, target.first_difference), (2 * SAMPLES as u64, 0, None));
+    let last = record.learnt.last().unwrap().reports.last().unwrap().digest;
+    assert_eq!(target.digest, format!("{last:016x}"));
+    last
+}
+
+#[test]
+fn a_board_learns_what_core_computes_on_this_machine() {
+    let Some((folder, image, mut board)) = board() else { return };
+    let hello = board.hello().unwrap();
+    assert_eq!((hello.board.as_str(), hello.inputs, hello.classes, hello.dropped), ("mps2-an386", 64, 10, 0));
+    assert_eq!(hello.schema, Kind::schema(&common::layers(&WIDTHS)));
+    assert_eq!((hello.memory.weights, hello.memory.momenta), (9640, 9640));
+    let before = status(&hello);
+    assert_eq!((before.scale, before.steps, before.learnt, before.step), (SCALE, 2, 0, 0));
+    let mut lessons = Vec::new();
+    learn(&mut board, &mut lessons);
+    let last = core_agrees(&image, before.digest, lessons);
+    let after = status(&board.hello().unwrap());
+    assert_eq!((after.learnt, after.step, after.digest), (10, 20, last));
+    drop(board);
+    let log = read_log(&firmware().unwrap(), &folder.path("log")).unwrap();
+    assert!(log.iter().any(|line| line.contains(&format!("{:016x}", before.digest))), "{log:#?}");
+    assert!(log.last().unwrap().contains(&format!("step 20 loss")), "{log:#?}");
+    assert!(log.last().unwrap().contains(&format!("digest {last:016x}")), "{log:#?}");
+}
+
+#[test]
+fn a_board_predicts_what_core_predicts() {
+    let Some((_folder, image, mut board)) = board() else { return };
+    let bytes = std::fs::read(image).unwrap();
+    let network = graftage::adaptation::network(&parse(&bytes)).unwrap();
+    let mut core = graftage::adaptation::start(network, RECIPE).unwrap();
+    for (input, _) in stream().iter() {
+        assert_eq!(board.predict(input).unwrap(), core.predict(input));
+    }
+}
+
+#[test]
+fn a_bad_sample_is_refused_by_the_board_and_the_next_one_learnt() {
+    let Some((_folder, image, mut board)) = board() else { return };
+    let start = board.hello().unwrap();
+    let mut lessons = Vec::new();
+    let mut nan = [0.5; INPUTS];
+    nan[17] = f32::NAN;
+    let bad: [(&[f32], u32, Refusal); 3] = [
+        (&nan, 1, Refusal::NotFinite { index: 17 }),
+        (&[0.5; INPUTS], 10, Refusal::Label { label: 10, classes: 10 }),
+        (&[0.5; 3], 1, Refusal::Length { expected: 64, found: 3 }),
+    ];
+    for (sample, label, refusal) in bad {
+        assert_eq!(board.learn(0, sample, label).unwrap(), Err(refusal));
+        assert_eq!(board.hello().unwrap(), start);
+    }
+    learn(&mut board, &mut lessons);
+    core_agrees(&image, status(&start).digest, lessons);
+    assert_eq!(board.predict(&nan).unwrap(), Err(bad[0].2));
+}
+
+#[test]
+fn a_sample_out_of_order_is_an_error_that_says_what_happened() {
+    let Some((_folder, _, mut board)) = board() else { return };
+    let message = board.learn(5, &[0.5; INPUTS], 1).unwrap_err().to_string();
+    assert!(message.contains("waits for sample 0") && message.contains("reset"), "{message}");
+}
+
+/// The emulated board on a TCP port, behind a line that is in our hands.
+struct Line {
+    address: String,
+    emulator: Child,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let _ = self.emulator.kill();
+        let _ = self.emulator.wait();
+    }
+}
+
+/// What the line makes of a byte of a frame, frames counted from 0.
+type Noise = fn(frame: usize, begins: bool, byte: u8) -> Vec<u8>;
+
+/// Hands on every byte as the noise has it.
+fn forward(mut from: impl Read, mut to: impl Write, noise: Noise) -> std::io::Result<()> {
+    let (mut byte, mut zeros) = ([0], 0);
+    while from.read(&mut byte)? > 0 {
+        // A frame is a zero, bytes that are none, and a zero.
+        let begins = byte[0] == 0 && zeros % 2 == 0;
+        to.write_all(&noise(zeros / 2, begins, byte[0]))?;
+        to.flush()?;
+        zeros += usize::from(byte[0] == 0);
+    }
+    Ok(())
+}
+
+impl Line {
+    fn to(firmware: &Path, image: &Path, to_board: Noise, from_board: Noise) -> Self {
+        let mut command = Command::new("qemu-system-arm");
+        command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "stdio"]);
+        command.args(["-chardev", "null,id=log", "-semihosting-config", "enable=on,target=native,chardev=log"]);
+        command.args(["-device", &format!("loader,file={},addr=0x00200000,force-raw=on", image.display())]);
+        command.arg("-kernel").arg(firmware).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut emulator = command.spawn().unwrap();
+        let (input, output) = (emulator.stdin.take().unwrap(), emulator.stdout.take().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            let (socket, _) = listener.accept().unwrap();
+            let answers = socket.try_clone().unwrap();
+            std::thread::spawn(move || forward(output, answers, from_board));
+            // The line ends with whoever closes it.
+            let _ = forward(socket, input, to_board);
+        });
+        Self { address, emulator }
+    }
+}
+
+fn clean(_: usize, _: bool, byte: u8) -> Vec<u8> {
+    vec![byte]
+}
+
+/// A byte of garbage before every fifth frame.
+fn garbage(frame: usize, begins: bool, byte: u8) -> Vec<u8> {
+    if begins && frame % 5 == 4 { vec![0xaa, byte] } else { vec![byte] }
+}
+
+#[test]
+fn garbage_on_the_line_costs_no_sample_and_is_counted() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::new();
+    let image = image(&folder, "model", &WIDTHS);
+    let line = Line::to(&firmware, &image, garbage, garbage);
+    let mut board = Board::open(Port::Tcp(line.address.clone()), None, None).unwrap();
+    let start = status(&board.hello().unwrap()).digest;
+    let mut lessons = Vec::new();
+    learn(&mut board, &mut lessons);
+    let last = core_agrees(&image, start, lessons);
+    let hello = board.hello().unwrap();
+    assert_eq!((status(&hello).learnt, status(&hello).digest), (SAMPLES as u64, last));
+    // Of twelve requests, the fifth and the tenth; their answers likewise.
+    assert_eq!((hello.dropped, board.damaged), (2, 2));
+}
+
+#[test]
+fn a_lost_answer_is_asked_for_again_and_nothing_is_learnt_twice() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::new();
+    let image = image(&folder, "model", &WIDTHS);
+    let lost = |frame, _, byte| if frame == 4 { vec![] } else { vec![byte] };
+    let line = Line::to(&firmware, &image, clean, lost);
+    let mut board = Board::open(Port::Tcp(line.address.clone()), None, None).unwrap();
+    let start = status(&board.hello().unwrap()).digest;
+    let mut lessons = Vec::new();
+    learn(&mut board, &mut lessons);
+    core_agrees(&image, start, lessons);
+    assert_eq!(status(&board.hello().unwrap()).learnt, SAMPLES as u64);
+}
+
+#[test]
+fn a_board_with_an_image_that_it_cannot_use_says_why() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::new();
+    stream().write(&folder.path("stream.csv"), SCALE).unwrap();
+    let mut damaged = std::fs::read(image(&folder, "model", &WIDTHS)).unwrap();
+    damaged[1000] ^= 4;
+    let schema = |widths: &[u32]| Kind::schema(&common::layers(widths));
+    let (expected, found) = (schema(&WIDTHS), schema(&[64, 16, 10]));
+    let other = image(&folder, "other", &[64, 16, 10]);
+    for (image, why) in [
+        (other, ImageError::Schema { expected, found }),
+        (folder.file("damaged.grft", damaged), ImageError::Checksum),
+        (folder.file("none.grft", "no image"), ImageError::Magic),
+    ] {
+        let mut board = Board::open(Port::Emulator(firmware.clone()), Some(&image), None).unwrap();
+        assert_eq!(board.hello().unwrap().status, Err(why));
+        for message in [
+            board.predict(&[0.5; INPUTS]).unwrap_err().to_string(),
+            board.learn(0, &[0.5; INPUTS], 1).unwrap_err().to_string(),
+        ] {
+            assert!(message.contains(&why.to_string()), "{message}");
+        }
+        let before = folder.files();
+        let port = format!("--port=qemu:{}", firmware.display());
+        let image = format!("--image={}", image.display());
+        let run = folder.command(["adapt", &port, &image, "--stream=stream.csv", "--record=a", "--output=b"]);
+        assert_eq!((run.errors.lines().count(), run.output.as_str()), (1, ""), "{}", run.errors);
+        let message = run.failed();
+        assert!(message.contains(&why.to_string()), "{message}");
+        assert_eq!(folder.files(), before);
+    }
+}
+
+#[test]
+fn adapt_writes_a_record_that_verify_agrees_with_and_a_readable_log() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::new();
+    image(&folder, "model", &WIDTHS);
+    stream().write(&folder.path("stream.csv"), SCALE).unwrap();
+    samples(20, INPUTS, 10).write(&folder.path("test.csv"), SCALE).unwrap();
+    let port = format!("--port=qemu:{}", firmware.display());
+    let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--test=test.csv"];
+    let writes = ["--record=a.record", "--log=a.log", "--output=a.json"];
+    folder.command([&adapt[..], &writes].concat()).succeeded();
+    let session: Session = files::read_json(&folder.path("a.json")).unwrap();
+    assert_eq!((session.board.as_str(), session.samples, session.refused), ("mps2-an386", SAMPLES, 0));
+    assert_eq!((session.updates, session.dropped, session.curve.len()), (20, 0, SAMPLES));
+    let log = std::fs::read_to_string(folder.path("a.log")).unwrap();
+    assert!(log.lines().last().unwrap().contains(&format!("digest {}", session.digest)), "{log}");
+    let verified = folder.graftage("verify a.record --image model/image.grft").succeeded();
+    let agrees = |line: &str| line.contains(&session.digest) && line.ends_with("none");
+    assert_eq!(verified.lines().filter(|line| agrees(line)).count(), verified.lines().count() - 1, "{verified}");
+}
+
+#[test]
+fn the_memory_of_a_firmware_is_that_of_its_board_and_little_more() {
+    let Some((_folder, _, mut board)) = board() else { return };
+    let memory = board.hello().unwrap().memory;
+    let parts = [memory.weights, memory.query_points, memory.momenta, memory.replay, memory.scratch, memory.link];
+    let (flash, ram) = size(&firmware().unwrap()).unwrap();
+    let device = u64::from(parts.iter().sum::<u32>());
+    assert!((device..device + 1024).contains(&ram), "{ram} bytes of RAM, {device} of the device");
+    // A device is all zeros before it starts: no initial values of it lie in flash.
+    assert!((10_000..100_000).contains(&flash), "{flash} bytes of flash");
+}
+
+/// Somebody on a TCP port who is no board.
+fn impostor(answer: impl FnOnce(TcpStream) + Send + 'static) -> Board {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || answer(listener.accept().unwrap().0));
+    Board::open(Port::Tcp(address), None, None).unwrap()
+}
+
+#[test]
+fn a_board_that_does_not_answer_is_given_up_with_what_was_tried() {
+    let (sender, heard) = std::sync::mpsc::channel();
+    let mut board = impostor(move |mut socket| {
+        let mut all = Vec::new();
+        let _ = socket.read_to_end(&mut all);
+        let _ = sender.send(all);
+    });
+    let started = Instant::now();
+    let message = board.hello().unwrap_err().to_string();
+    assert!(started.elapsed() < Duration::from_secs(11), "{:?}", started.elapsed());
+    for words in ["tcp:127.0.0.1:", "3 requests", " 9 s", "firmware"] {
+        assert!(message.contains(words), "{message}");
+    }
+    drop(board);
+    // The reading thread keeps the line open as long as the other end does.
+    let _ = heard.try_recv();
+}
+
+#[test]
+fn a_line_that_is_closed_is_said_at_once() {
+    let mut board = impostor(|mut socket| {
+        let _ = socket.read(&mut [0; 100]);
+    });
+    let message = board.hello().unwrap_err().to_string();
+    assert!(message.contains("tcp:127.0.0.1:") && message.contains("closed"), "{message}");
+}
+
+#[test]
+fn a_board_of_another_version_is_told_from_a_silent_one() {
+    let mut board = impostor(|mut socket| {
+        let _ = socket.read(&mut [0; 100]);
+        // A whole frame of version 2: CRC-32/ISO-HDLC of its two bytes behind them.
+        let checksum = graftage_core::image::checksum(&[2, 0]).to_le_bytes();
+        let _ = socket.write_all(&[&[0, 2, 2, 5][..], &checksum, &[0]].concat());
+        let _ = socket.read(&mut [0; 100]);
+    });
+    let message = board.hello().unwrap_err().to_string();
+    assert!(message.contains("link version 2"), "{message}");
+}
+
+#[test]
+fn an_emulator_that_ends_says_why() {
+    if firmware().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    let nothing = folder.file("firmware", "no ELF file, and no machine code that runs either");
+    let outcome = Board::open(Port::Emulator(nothing), None, None).and_then(|mut board| board.hello());
+    let message = outcome.unwrap_err().to_string();
+    assert!(message.contains("the emulator ended"), "{message}");
+}
