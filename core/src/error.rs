@@ -62,13 +62,13 @@ pub enum Field {
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            Field::Step => "step size must be finite and > 0, and at most 1 when constrained",
+            Field::Step => "step size must be > 0 and at most 2^32, at most 1 when constrained",
             Field::Momentum => "momentum must be in [0, 1)",
             Field::Theta => "theta must be in [0, 1]",
             Field::Batch => "batch must be from 1 to 65536",
             Field::Steps => "steps a sample must be from 1 to 16",
             Field::Replay => "replay must be at least 1 and no more than the buffer holds",
-            Field::Radius => "every radius must be finite and > 0",
+            Field::Radius => "every radius must be > 0 and at most 2^32",
         })
     }
 }

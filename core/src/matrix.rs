@@ -129,10 +129,14 @@ impl<S: AsRef<[f32]> + AsMut<[f32]>> RowMajor for Slab<S> {
         (self.rows, self.columns)
     }
     fn elements(&self) -> &[f32] {
-        &self.elements.as_ref()[..self.rows * self.columns]
+        let elements = self.elements.as_ref();
+        // `new` has seen that there are enough.
+        elements.get(..self.rows * self.columns).unwrap_or(elements)
     }
     fn elements_mut(&mut self) -> &mut [f32] {
-        &mut self.elements.as_mut()[..self.rows * self.columns]
+        let (elements, count) = (self.elements.as_mut(), self.rows * self.columns);
+        let end = if count < elements.len() { count } else { elements.len() };
+        elements.split_at_mut(end).0
     }
 }
 
@@ -179,7 +183,9 @@ impl<M: RowMajor> Matrix for M {
         match group {
             Group::Whole => normalise(elements, 1),
             Group::Row => elements.chunks_mut(n).for_each(|row| normalise(row, 1)),
-            Group::Column => (0..n).for_each(|j| normalise(&mut elements[j..=(m - 1) * n + j], n)),
+            Group::Column => {
+                (0..n).for_each(|j| normalise(elements.get_mut(j..=(m - 1) * n + j).unwrap_or(&mut []), n))
+            }
         }
     }
     fn inner(&self, other: &Self) -> f32 {
@@ -238,8 +244,31 @@ impl Sides {
 /// the innermost loop walks two panels with eight loads for sixteen multiply-accumulates.
 ///
 /// A `Square` is kept in panels, too: columns i to i + w of a k×k matrix lie at i·k to (i + w)·k; k² numbers in all.
+///
+/// Memory is reached by `panel`, `read` and `write`, which have no path that panics: what lies outside, where nothing of a
+/// caller with enough memory does, reads as nothing and is not written.
 mod kernel {
     use super::Sides;
+
+    /// `length` numbers from `start` on.
+    fn panel(memory: &[f32], start: usize, length: usize) -> &[f32] {
+        memory.get(start..start + length).unwrap_or(&[])
+    }
+
+    /// `length` numbers from `start` on, to be written.
+    fn panel_mut(memory: &mut [f32], start: usize, length: usize) -> &mut [f32] {
+        memory.get_mut(start..start + length).unwrap_or(&mut [])
+    }
+
+    fn read(memory: &[f32], index: usize) -> f32 {
+        memory.get(index).copied().unwrap_or(0.0)
+    }
+
+    fn write(memory: &mut [f32], index: usize, value: f32) {
+        if let Some(place) = memory.get_mut(index) {
+            *place = value;
+        }
+    }
 
     /// Widths of the blocks that cover 0..n: fours, then ones.
     fn blocks(n: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -299,9 +328,9 @@ mod kernel {
         while done < sides.large {
             let length = if sides.large - done < k { sides.large - done } else { k };
             for (i, w) in blocks(k) {
-                for (l, packed) in scratch[i * length..][..w * length].chunks_exact_mut(w).enumerate() {
+                for (l, packed) in panel_mut(scratch, i * length, w * length).chunks_exact_mut(w).enumerate() {
                     for (u, e) in packed.iter_mut().enumerate() {
-                        *e = s[sides.at(i + u, done + l)];
+                        *e = read(s, sides.at(i + u, done + l));
                     }
                 }
             }
@@ -324,14 +353,12 @@ mod kernel {
             if self.continues {
                 for (u, row) in acc.iter_mut().enumerate() {
                     for (v, e) in row.iter_mut().enumerate() {
-                        *e = self.gram[at(self.k, i + u, j + v)];
+                        *e = read(self.gram, at(self.k, i + u, j + v));
                     }
                 }
             }
-            let (a, b) = (
-                &self.panels[i * self.length..][..H * self.length],
-                &self.panels[j * self.length..][..W * self.length],
-            );
+            let l = self.length;
+            let (a, b) = (panel(self.panels, i * l, H * l), panel(self.panels, j * l, W * l));
             mirror(self.k, self.gram, i, j, block(acc, a, b));
         }
     }
@@ -340,8 +367,8 @@ mod kernel {
     fn mirror<const H: usize, const W: usize>(k: usize, square: &mut [f32], i: usize, j: usize, block: [[f32; W]; H]) {
         for (u, row) in block.into_iter().enumerate() {
             for (v, e) in row.into_iter().enumerate() {
-                square[at(k, i + u, j + v)] = e;
-                square[at(k, j + v, i + u)] = e;
+                write(square, at(k, i + u, j + v), e);
+                write(square, at(k, j + v, i + u), e);
             }
         }
     }
@@ -362,10 +389,10 @@ mod kernel {
     impl Tile for Quadratic<'_> {
         fn tile<const H: usize, const W: usize>(&mut self, i: usize, j: usize) {
             let (k, gram) = (self.k, self.gram);
-            let mut acc = block::<H, W>([[0.0; W]; H], &gram[i * k..][..H * k], &gram[j * k..][..W * k]);
+            let mut acc = block::<H, W>([[0.0; W]; H], panel(gram, i * k, H * k), panel(gram, j * k, W * k));
             for (u, row) in acc.iter_mut().enumerate() {
                 for (v, e) in row.iter_mut().enumerate() {
-                    *e = self.c * *e + self.b * gram[at(k, i + u, j + v)];
+                    *e = self.c * *e + self.b * read(gram, at(k, i + u, j + v));
                 }
             }
             mirror(k, self.out, i, j, acc);
@@ -380,12 +407,12 @@ mod kernel {
         let mut l = 0;
         while l < sides.large {
             let width = if l + wide <= sides.large { wide } else { 1 };
-            for (i, packed) in scratch[..k * width].chunks_exact_mut(width).enumerate() {
+            for (i, packed) in panel_mut(scratch, 0, k * width).chunks_exact_mut(width).enumerate() {
                 for (v, e) in packed.iter_mut().enumerate() {
-                    *e = s[sides.at(i, l + v)];
+                    *e = read(s, sides.at(i, l + v));
                 }
             }
-            Transform { sides, s, a, p, panel: &scratch[..k * width], l }.cover(k, width, |_, _| true);
+            Transform { sides, s, a, p, packed: panel(scratch, 0, k * width), l }.cover(k, width, |_, _| true);
             l += width;
         }
     }
@@ -395,18 +422,19 @@ mod kernel {
         s: &'a mut [f32],
         a: f32,
         p: &'a [f32],
-        panel: &'a [f32],
+        packed: &'a [f32],
         l: usize,
     }
 
     impl Tile for Transform<'_> {
         fn tile<const H: usize, const W: usize>(&mut self, i: usize, j: usize) {
             let k = self.sides.small;
-            let acc = block::<H, W>([[0.0; W]; H], &self.p[i * k..][..H * k], &self.panel[j * k..][..W * k]);
+            let acc = block::<H, W>([[0.0; W]; H], panel(self.p, i * k, H * k), panel(self.packed, j * k, W * k));
             for (u, row) in acc.into_iter().enumerate() {
                 for (v, product) in row.into_iter().enumerate() {
-                    let e = &mut self.s[self.sides.at(i + u, self.l + j + v)];
-                    *e = self.a * *e + product;
+                    if let Some(e) = self.s.get_mut(self.sides.at(i + u, self.l + j + v)) {
+                        *e = self.a * *e + product;
+                    }
                 }
             }
         }

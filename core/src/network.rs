@@ -343,11 +343,6 @@ impl<A: Layer, B: Layer> Chain<A, B> {
     pub fn new(first: A, rest: B) -> Option<Self> {
         (first.outputs() == rest.inputs()).then_some(Self { first, rest })
     }
-
-    /// Where the first layer's output lies in the trace.
-    fn middle(&self) -> core::ops::Range<usize> {
-        self.first.trace() - self.first.outputs()..self.first.trace()
-    }
 }
 
 /// The type of a network: `chain![Dense<64, 32>, Relu<32>, Dense<32, 10>]`.
@@ -375,26 +370,27 @@ impl<A: Layer, B: Layer> Layer for Chain<A, B> {
         self.first.trace() + self.rest.trace()
     }
     fn forward(&self, at: Point, input: &[f32], trace: &mut [f32]) {
-        let (first, rest) = trace.split_at_mut(self.first.trace());
+        let (first, rest) = split_mut(trace, self.first.trace());
         self.first.forward(at, input, first);
-        self.rest.forward(at, &first[self.middle()], rest);
+        self.rest.forward(at, end(first, self.first.outputs()), rest);
     }
     fn backward(&self, trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
-        let (first, rest) = trace.split_at(self.first.trace());
-        let (first_errors, rest_errors) = errors.split_at_mut(self.first.trace());
-        self.rest.backward(rest, rest_errors, &mut first_errors[self.middle()]);
+        let (first, rest) = split(trace, self.first.trace());
+        let (first_errors, rest_errors) = split_mut(errors, self.first.trace());
+        self.rest.backward(rest, rest_errors, end_mut(first_errors, self.first.outputs()));
         self.first.backward(first, first_errors, input_errors);
     }
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
-        let (first, rest) = trace.split_at(self.first.trace());
-        let (first_errors, rest_errors) = errors.split_at(self.first.trace());
-        self.first.admits(input, first, first_errors) && self.rest.admits(&first[self.middle()], rest, rest_errors)
+        let (first, rest) = split(trace, self.first.trace());
+        let (first_errors, rest_errors) = split(errors, self.first.trace());
+        self.first.admits(input, first, first_errors)
+            && self.rest.admits(end(first, self.first.outputs()), rest, rest_errors)
     }
     fn accumulate(&mut self, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
-        let (first, rest) = trace.split_at(self.first.trace());
-        let (first_errors, rest_errors) = errors.split_at(self.first.trace());
+        let (first, rest) = split(trace, self.first.trace());
+        let (first_errors, rest_errors) = split(errors, self.first.trace());
         self.first.accumulate(keep, input, first, first_errors);
-        self.rest.accumulate(keep, &first[self.middle()], rest, rest_errors);
+        self.rest.accumulate(keep, end(first, self.first.outputs()), rest, rest_errors);
     }
     fn parameters(&mut self, visit: &mut dyn FnMut(&mut Geometry, View)) {
         self.first.parameters(visit);
@@ -445,7 +441,7 @@ pub fn predict<N: Layer + ?Sized>(network: &N, input: &[f32], scratch: &mut [f32
     check_input(network, input)?;
     let trace = part(scratch, network.trace())?.0;
     network.forward(Point::Iterate, input, trace);
-    let logits = trace.last_chunk_of(network.outputs());
+    let logits = end(trace, network.outputs());
     if !largest(logits).is_finite() {
         return Err(Refusal::Overflow);
     }
@@ -500,8 +496,7 @@ impl Step {
         let errors = part(rest, network.trace())?.0;
         network.forward(Point::Query, input, trace);
         let outputs = network.outputs();
-        let loss =
-            softmax_cross_entropy(trace.last_chunk_of(outputs), label, self.weight, errors.last_chunk_of_mut(outputs));
+        let loss = softmax_cross_entropy(end(trace, outputs), label, self.weight, end_mut(errors, outputs));
         network.backward(trace, errors, &mut []);
         if !(loss.is_finite() && network.admits(input, trace, errors)) {
             return Err(Refusal::Overflow);
@@ -573,17 +568,23 @@ fn softmax_cross_entropy(logits: &[f32], label: u32, weight: f32, errors: &mut [
     ln(total) - target
 }
 
-/// The end of a slice, without a path that panics.
-trait End {
-    fn last_chunk_of(&self, length: usize) -> &[f32];
-    fn last_chunk_of_mut(&mut self, length: usize) -> &mut [f32];
+/// The last `length` numbers; where there are fewer, none.
+fn end(memory: &[f32], length: usize) -> &[f32] {
+    memory.get(memory.len().wrapping_sub(length)..).unwrap_or(&[])
 }
 
-impl End for [f32] {
-    fn last_chunk_of(&self, length: usize) -> &[f32] {
-        self.get(self.len().wrapping_sub(length)..).unwrap_or(&[])
-    }
-    fn last_chunk_of_mut(&mut self, length: usize) -> &mut [f32] {
-        self.get_mut(self.len().wrapping_sub(length)..).unwrap_or(&mut [])
-    }
+/// The last `length` numbers, to be written; where there are fewer, none.
+fn end_mut(memory: &mut [f32], length: usize) -> &mut [f32] {
+    memory.get_mut(memory.len().wrapping_sub(length)..).unwrap_or(&mut [])
+}
+
+/// The first `length` numbers and the rest; where there are fewer, all and none.
+fn split(memory: &[f32], length: usize) -> (&[f32], &[f32]) {
+    memory.split_at_checked(length).unwrap_or((memory, &[]))
+}
+
+/// The same, to be written.
+fn split_mut(memory: &mut [f32], length: usize) -> (&mut [f32], &mut [f32]) {
+    let length = if length < memory.len() { length } else { memory.len() };
+    memory.split_at_mut(length)
 }

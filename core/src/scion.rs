@@ -23,10 +23,13 @@ use crate::norm::Norm;
 use crate::random::Generator;
 use serde::{Deserialize, Serialize};
 
+/// The most that a step size or a radius can be: X stays finite for more steps than a device will ever take.
+pub const LARGEST: f32 = 4_294_967_296.0;
+
 /// The constants of the rule, one for a whole model.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Rule {
-    /// The step size η: finite, > 0; at most 1 when constrained.
+    /// The step size η: > 0, at most [`LARGEST`], at most 1 when constrained.
     pub step: f32,
     /// The momentum factor β, in [0, 1).
     pub momentum: f32,
@@ -49,7 +52,8 @@ impl Rule {
     /// Says which constant is outside its range.
     pub fn check(&self) -> Result<(), Refusal> {
         let Self { step, momentum, theta, constrained } = *self;
-        if !(step > 0.0 && step.is_finite() && (!constrained || step <= 1.0)) {
+        let largest = if constrained { 1.0 } else { LARGEST };
+        if !(step > 0.0 && step <= largest) {
             return Err(Refusal::Recipe(Field::Step));
         }
         if !(0.0..1.0).contains(&momentum) {
@@ -82,7 +86,7 @@ impl Rule {
 pub struct Geometry {
     /// The norm.
     pub norm: Norm,
-    /// The radius ρ of the ball: finite, > 0.
+    /// The radius ρ of the ball: > 0, at most [`LARGEST`].
     pub radius: f32,
 }
 
@@ -107,7 +111,7 @@ impl Geometry {
 
     /// Says when the radius is outside its range.
     pub fn check(&self) -> Result<(), Refusal> {
-        if self.radius > 0.0 && self.radius.is_finite() { Ok(()) } else { Err(Refusal::Recipe(Field::Radius)) }
+        if self.radius > 0.0 && self.radius <= LARGEST { Ok(()) } else { Err(Refusal::Recipe(Field::Radius)) }
     }
 }
 

@@ -174,7 +174,8 @@ impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Devic
     pub fn serve<P: Read + Write>(&mut self, port: &mut P, mut observe: impl FnMut(Event)) -> Result<(), P::Error> {
         let mut byte = [0];
         while port.read(&mut byte)? > 0 {
-            if let Some(mut answer) = self.receive(byte[0], &mut observe) {
+            let [received] = byte;
+            if let Some(mut answer) = self.receive(received, &mut observe) {
                 while !answer.is_empty() {
                     let sent = port.write(answer)?;
                     answer = answer.get(sent..).unwrap_or(&[]);

@@ -179,6 +179,10 @@ impl Board {
         };
         let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);
         let used = encode(question, &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
+        // What lies on the line by now answers an earlier question, which was asked twice.
+        while let Ok(bytes) = self.incoming.try_recv() {
+            self.take(&bytes, |_| false)?;
+        }
         let started = Instant::now();
         for _ in 0..TRIES {
             let sent = self.writer.write_all(&wire[..used]).and_then(|()| self.writer.flush());
@@ -187,7 +191,7 @@ impl Board {
             while let Some(left) = deadline.checked_duration_since(Instant::now()) {
                 match self.incoming.recv_timeout(left) {
                     Ok(bytes) => {
-                        if let Some(answer) = self.take(&bytes)? {
+                        if let Some(answer) = self.take(&bytes, |answer| fits(answer, question))? {
                             return Ok(answer);
                         }
                     }
@@ -202,17 +206,25 @@ impl Board {
 
     /// The board does not go on; an emulator that has ended says why.
     fn gone(&mut self, what: &str) -> Error {
-        let ended = self.emulator.as_mut().and_then(Emulator::ended);
+        let ended = self.emulator.as_mut().and_then(|emulator| {
+            // It closes the line a moment before it has ended.
+            (0..20).find_map(|_| {
+                std::thread::sleep(Duration::from_millis(50));
+                emulator.ended()
+            })
+        });
         let what = ended.as_deref().unwrap_or(what);
         Error::Board(format!("{}: {what}", self.port))
     }
 
-    /// The answer that ends in these bytes; damaged ones are counted and dropped.
-    fn take(&mut self, bytes: &[u8]) -> Result<Option<Answer>> {
+    /// The answer that ends in these bytes and fits; damaged ones are counted and dropped.
+    fn take(&mut self, bytes: &[u8], fits: impl Fn(&Answer) -> bool) -> Result<Option<Answer>> {
+        let mut taken = None;
         for byte in bytes {
             match self.receiver.push(*byte) {
                 Some(Ok(frame)) => match decode(frame) {
-                    Ok(answer) => return Ok(Some(answer)),
+                    Ok(answer) if fits(&answer) => taken = Some(answer),
+                    Ok(_) => {}
                     Err(error @ graftage_link::FrameError::Version(_)) => {
                         return Err(Error::Board(format!("{}: {error}", self.port)));
                     }
@@ -222,7 +234,18 @@ impl Board {
                 None => {}
             }
         }
-        Ok(None)
+        Ok(taken)
+    }
+}
+
+/// Whether an answer can be one to this question, and not to an earlier one that was asked twice.
+fn fits(answer: &Answer, question: &Request<&[f32]>) -> bool {
+    match (answer, question) {
+        (Answer::Hello(_), question) => matches!(question, Request::Hello),
+        (Answer::Predicted(_), question) => matches!(question, Request::Predict { .. }),
+        (Answer::Learnt(learnt), Request::Learn { number, .. }) => learnt.learnt.checked_sub(1) == Some(*number),
+        (Answer::Learnt(_), _) => false,
+        _ => true,
     }
 }
 

@@ -236,3 +236,17 @@ impl Drop for OneThread {
         tch::set_num_threads(self.before);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::OneThread;
+
+    #[test]
+    fn one_thread_until_it_is_dropped() {
+        tch::set_num_threads(3);
+        let one = OneThread::new();
+        assert_eq!(tch::get_num_threads(), 1);
+        drop(one);
+        assert_eq!(tch::get_num_threads(), 3);
+    }
+}

@@ -12,8 +12,8 @@ use graftage::replay::with_core;
 use graftage::report::Session;
 use graftage_core::adapt::Recipe;
 use graftage_core::error::{ImageError, Refusal};
-use graftage_core::network::Kind;
-use graftage_link::{Hello, Status};
+use graftage_core::network::{Kind, Prediction};
+use graftage_link::{ANSWER, Answer, Hello, Learnt, Status, encode};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -180,23 +180,24 @@ fn forward(mut from: impl Read, mut to: impl Write, noise: Noise) -> std::io::Re
 
 impl Line {
     fn to(firmware: &Path, image: &Path, to_board: Noise, from_board: Noise) -> Self {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let (board, workstation) = (listen(), listen());
         let mut command = Command::new("qemu-system-arm");
-        command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "stdio"]);
-        command.args(["-chardev", "null,id=log", "-semihosting-config", "enable=on,target=native,chardev=log"]);
+        command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"]);
+        command.args(["-serial", &format!("tcp:{},nodelay=on", address(&board))]);
+        command.args(["-semihosting-config", "enable=on,target=native"]);
         command.args(["-device", &format!("loader,file={},addr=0x00200000,force-raw=on", image.display())]);
-        command.arg("-kernel").arg(firmware).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut emulator = command.spawn().unwrap();
-        let (input, output) = (emulator.stdin.take().unwrap(), emulator.stdout.take().unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        command.arg("-kernel").arg(firmware).stdin(Stdio::null()).stdout(Stdio::null());
+        let line = Self { address: address(&workstation), emulator: command.spawn().unwrap() };
         std::thread::spawn(move || {
-            let (socket, _) = listener.accept().unwrap();
-            let answers = socket.try_clone().unwrap();
-            std::thread::spawn(move || forward(output, answers, from_board));
-            // The line ends with whoever closes it.
-            let _ = forward(socket, input, to_board);
+            let [board, workstation] = [board, workstation].map(|end| end.accept().unwrap().0);
+            let (answers, asked) = (board.try_clone().unwrap(), workstation.try_clone().unwrap());
+            // Both directions end with whoever hangs up.
+            std::thread::spawn(move || forward(answers, workstation, from_board));
+            let _ = forward(asked, board, to_board);
         });
-        Self { address, emulator }
+        line
     }
 }
 
@@ -254,7 +255,7 @@ fn a_board_with_an_image_that_it_cannot_use_says_why() {
     for (image, why) in [
         (other, ImageError::Schema { expected, found }),
         (folder.file("damaged.grft", damaged), ImageError::Checksum),
-        (folder.file("none.grft", "no image"), ImageError::Magic),
+        (folder.file("none.grft", "These are not the bytes of an image.\n"), ImageError::Magic),
     ] {
         let mut board = Board::open(Port::Emulator(firmware.clone()), Some(&image), None).unwrap();
         assert_eq!(board.hello().unwrap().status, Err(why));
@@ -333,6 +334,32 @@ fn a_board_that_does_not_answer_is_given_up_with_what_was_tried() {
     drop(board);
     // The reading thread keeps the line open as long as the other end does.
     let _ = heard.try_recv();
+}
+
+/// The answer to a sample, on the wire.
+fn learnt(learnt: u64) -> Vec<u8> {
+    let prediction = Prediction { class: 0, probability: 1.0 };
+    let answer = Answer::Learnt(Learnt { prediction, learnt, correct: 0, reports: graftage_link::Vec::new() });
+    let (mut plain, mut wire) = ([0; ANSWER], [0; ANSWER]);
+    let used = encode(&answer, &mut plain, &mut wire).unwrap();
+    wire[..used].to_vec()
+}
+
+#[test]
+fn an_answer_that_comes_late_is_not_taken_for_that_to_the_next_question() {
+    let mut board = impostor(|mut socket| {
+        let mut send = |answer: u64| {
+            let _ = socket.write_all(&learnt(answer));
+            std::thread::sleep(Duration::from_millis(300));
+        };
+        // As a slow board does that was asked twice; the last two while the next question is on its way.
+        [1, 1, 2, 2, 2, 3].into_iter().for_each(&mut send);
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    for (number, pause) in [(0, 400), (1, 0), (2, 0)] {
+        assert_eq!(board.learn(number, &[0.5], 0).unwrap().unwrap().learnt, number + 1);
+        std::thread::sleep(Duration::from_millis(pause));
+    }
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn operations(emit: &mut dyn FnMut(Line)) {
                 };
                 let (a, b) = (pattern(false), pattern(true));
                 // Every other pair meets a number of its own size, so that sums do not just return the larger one.
-                let b = if generator.bits() % 2 == 0 {
+                let b = if generator.bits().is_multiple_of(2) {
                     f32::from_bits(a.to_bits() ^ (b.to_bits() & 0x803f_ffff))
                 } else {
                     b

@@ -7,7 +7,7 @@ use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::image::{Header, Image, VERSION, checksum, write};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu};
-use graftage_core::scion::{Geometry, Rule};
+use graftage_core::scion::{Geometry, LARGEST, Rule};
 use graftage_core::{chain, norm::Norm};
 use proptest::prelude::*;
 
@@ -225,7 +225,7 @@ proptest! {
         (batch, steps, replay, seed) in any::<(u32, u32, u32, u64)>(),
         norm in proptest::sample::select(vec![Norm::Spectral, Norm::Sign, Norm::Rms]),
         constrained in any::<bool>(),
-        (radius, scale) in (f32::MIN_POSITIVE..f32::MAX, f32::MIN_POSITIVE..f32::MAX),
+        (radius, scale) in (f32::MIN_POSITIVE..LARGEST, f32::MIN_POSITIVE..f32::MAX),
     ) {
         let mut header = header();
         header.recipe = Recipe { rule: Rule { step, momentum, theta, constrained }, batch, steps, replay, seed };

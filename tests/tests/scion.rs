@@ -6,7 +6,7 @@ use graftage_core::error::{Field, Refusal};
 use graftage_core::matrix::{FixedMatrix, Matrix, RowMajor, Slab};
 use graftage_core::norm::Norm;
 use graftage_core::random::Generator;
-use graftage_core::scion::{Geometry, Rule, Scion, Workspace, with_workspace, workspace};
+use graftage_core::scion::{Geometry, LARGEST, Rule, Scion, Workspace, with_workspace, workspace};
 use nalgebra::DMatrix;
 use oracle::{Random, Worst, bits, real, tolerance};
 
@@ -264,7 +264,7 @@ fn views_move_the_state_that_they_show() {
 fn constants_outside_their_ranges_are_refused() {
     let default = Rule::default();
     let nan = f32::NAN;
-    for step in [0.0, -0.0, -0.01, nan, f32::INFINITY] {
+    for step in [0.0, -0.0, -0.01, nan, f32::INFINITY, LARGEST.next_up()] {
         assert_eq!(Rule { step, ..default }.check(), Err(Refusal::Recipe(Field::Step)), "{step}");
     }
     for momentum in [-0.1, 1.0, nan, f32::INFINITY] {
@@ -278,7 +278,7 @@ fn constants_outside_their_ranges_are_refused() {
     }
     let extreme = Rule { step: 1e-45, momentum: 1.0f32.next_down(), theta: 1.0, constrained: true };
     assert_eq!((extreme.check(), extreme.transport()), (Ok(()), 16_777_215.0));
-    for radius in [0.0, -1.0, nan, f32::INFINITY] {
+    for radius in [0.0, -1.0, nan, f32::INFINITY, LARGEST.next_up()] {
         let geometry = Geometry { radius, ..Geometry::HIDDEN };
         assert_eq!(geometry.check(), Err(Refusal::Recipe(Field::Radius)), "{radius}");
     }
