@@ -119,7 +119,7 @@ impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Devic
 
     /// Takes a byte of the line; returns what to send when it ended a request. `observe` is told what happened.
     pub fn receive(&mut self, byte: u8, observe: &mut impl FnMut(Event)) -> Option<&[u8]> {
-        let request = self.receiver.push(byte)?.and_then(|frame| decode::<Request<Vec<f32, I>>>(frame));
+        let request = self.receiver.push(byte)?.and_then(decode::<Request<Vec<f32, I>>>);
         let answer = match request {
             Ok(request) => self.answer(request, observe),
             Err(error) => {

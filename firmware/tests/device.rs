@@ -271,7 +271,7 @@ fn a_request_that_is_repeated_is_answered_as_before_and_learns_nothing_twice() {
     let (mut device, mut core) = (started(&image()), core());
     for n in 0..10 {
         let expected = expected(&mut core, n);
-        assert_eq!(ask(&mut device, &learn(n)), [expected.clone()]);
+        assert_eq!(ask(&mut device, &learn(n)), std::slice::from_ref(&expected));
         let before = hello(&mut device);
         // Refusals and predictions between them do not matter.
         ask(&mut device, &wire(&Request::Learn { number: n + 1, label: 99, sample: &[0.0; INPUTS] }));

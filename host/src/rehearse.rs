@@ -157,7 +157,7 @@ impl Rehearse<'_> {
     /// Where the checkpoint, the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Rehearsal> {
         let mut trained = start(trained(self.checkpoint)?, self.recipe)?;
-        let aged = |seed: &u64| Ok(self.accuracy(&mut trained, &self.test.aged(&self.sensor(*seed)))?);
+        let aged = |seed: &u64| self.accuracy(&mut trained, &self.test.aged(&self.sensor(*seed)));
         let aged = Spread::of(self.report.iter().map(aged).collect::<Result<_>>()?);
         let clean = self.accuracy(&mut trained, self.test)?;
 

@@ -23,7 +23,7 @@ pub fn with_core(record: &Record, image: &Image) -> Result<Target> {
 /// As [`with_core`].
 #[cfg(feature = "torch")]
 pub fn with_libtorch(record: &Record, image: &Image) -> Result<Target> {
-    replay(record, image, "libtorch-exact", |network| exact::over(network))
+    replay(record, image, "libtorch-exact", exact::over)
 }
 
 /// The recorded board itself.

@@ -170,7 +170,7 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
 fn a_number_out_of_its_range_is_named_with_its_range() {
     let folder = folder();
     let bounds: [(&str, &[&str]); 15] = [
-        ("--step-size 0", &["step size must be finite and > 0"]),
+        ("--step-size 0", &["step size must be > 0"]),
         ("--step-size=-1", &["step size"]),
         ("--step-size NaN", &["step size"]),
         ("--step-size inf", &["step size"]),

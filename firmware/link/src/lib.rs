@@ -61,6 +61,7 @@ pub enum Request<S> {
 }
 
 /// What the board answers.
+#[allow(clippy::large_enum_variant, reason = "there is no heap to put the largest on")]
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// To [`Request::Hello`].

@@ -20,8 +20,8 @@ mod board {
         static mut NETWORK: Network = Network::ZERO;
         let mut link = board::Uart::link();
         let mut written = true;
-        let right = run(CORE, NETWORK, &mut |line| written &= write!(link, "{line}\n").is_ok());
-        written &= write!(link, "{END}: {right} of 100\n").is_ok();
+        let right = run(CORE, NETWORK, &mut |line| written &= writeln!(link, "{line}").is_ok());
+        written &= writeln!(link, "{END}: {right} of 100").is_ok();
         written &= link.flush().is_ok();
         board::exit(written)
     }

@@ -21,6 +21,8 @@ pub enum Task {
         #[arg(long)]
         network: Option<PathBuf>,
     },
+    /// Run clippy on it for the board's target, warnings as errors
+    Lint,
     /// Build it, and show what it takes of flash and RAM
     Size {
         /// As for build
@@ -48,6 +50,12 @@ pub fn run(task: Task) -> Result<()> {
             let elf = build(network.as_deref())?.join("adapt");
             console::say(&format!("built {}", elf.display()));
             Ok(())
+        }
+        Task::Lint => {
+            let mut cargo = process::cargo();
+            cargo.args(["clippy", "--release", "--bins"]).current_dir(project::root().join("firmware"));
+            target::select(&mut cargo, TARGET)?;
+            process::run(cargo.args(["--", "-D", "warnings"]))
         }
         Task::Size { network } => {
             let elf = build(network.as_deref())?.join("adapt");
