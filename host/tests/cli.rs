@@ -282,12 +282,12 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
 #[test]
 fn a_board_that_cannot_be_reached_is_named_with_what_to_do() {
     let folder = folder();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     folder.file("firmware", "no ELF file");
     all_fail(
         &folder,
         &[
-            (&format!("adapt --port tcp:{closed} --stream good.csv -o a.json"), &[&closed.to_string(), "refused"]),
+            // Nobody listens on the port of tcpmux.
+            ("adapt --port tcp:127.0.0.1:1 --stream good.csv -o a.json", &["tcp:127.0.0.1:1", "refused"]),
             ("adapt --port tcp:no.invalid:1 --stream good.csv", &["tcp:no.invalid:1"]),
             ("adapt --port /dev/nowhere --stream good.csv", &["/dev/nowhere", "plugged in"]),
             ("adapt --port qemu:nowhere --stream good.csv", &["nowhere", "No such file"]),

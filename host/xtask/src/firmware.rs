@@ -99,11 +99,17 @@ fn emulate(elf: &Path, image: &Path, port: u16) -> Result<()> {
     }
     let image = image.to_str().context("the path of the image is not Unicode")?.replace(',', ",,");
     console::say(&format!("`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"));
-    let mut qemu = Command::new("qemu-system-arm");
-    qemu.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"]);
-    // The log, which only its decoder can read, is on standard output.
-    qemu.args(["-semihosting-config", "enable=on,target=native"]).stdout(Stdio::null());
+    let mut qemu = board(elf);
     qemu.args(["-serial", &format!("tcp:127.0.0.1:{port},server=on,wait=off")]);
     qemu.args(["-device", &format!("loader,file={image},addr=0x00200000,force-raw=on")]);
-    process::run(qemu.arg("-kernel").arg(elf))
+    // The log, which only its decoder can read, is on standard output.
+    process::run(qemu.stdout(Stdio::null()))
+}
+
+/// The emulated board with a firmware; its serial port is to be said.
+pub fn board(elf: &Path) -> Command {
+    let mut qemu = Command::new("qemu-system-arm");
+    qemu.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"]);
+    qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(elf);
+    qemu
 }

@@ -3,7 +3,7 @@
 //! Each target runs the conformance program of package graftage-tests, which prints a fingerprint of every array after
 //! every step. The first target is what the others are held against.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -56,10 +56,8 @@ impl Target {
             }
             Target::LibtorchExact => example("graftage"),
             Target::Mps2An386 => {
-                let elf = firmware::build(None)?.join("conformance");
-                let mut qemu = Command::new("qemu-system-arm");
-                qemu.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "stdio"]);
-                qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(elf);
+                let mut qemu = firmware::board(&firmware::build(None)?.join("conformance"));
+                qemu.args(["-serial", "stdio"]);
                 qemu
             }
         };
