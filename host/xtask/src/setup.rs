@@ -4,6 +4,7 @@
 //! the toolchain, a package of the system) are announced before they are touched.
 
 mod apt;
+mod compiler;
 mod digits;
 mod libtorch;
 mod pip;
@@ -35,7 +36,8 @@ enum Outcome {
 /// Gets every part that is missing; a part that fails does not stop the others.
 pub fn run() -> Result<()> {
     let targets = target::TARGETS.iter().map(|target| Box::new(target::Target(target)) as Box<dyn Part>);
-    let others: [Box<dyn Part>; 3] = [Box::new(qemu::Qemu), Box::new(libtorch::Libtorch), Box::new(digits::Digits)];
+    let others: [Box<dyn Part>; 4] =
+        [Box::new(qemu::Qemu), Box::new(compiler::Compiler), Box::new(libtorch::Libtorch), Box::new(digits::Digits)];
     let mut failed = Vec::new();
     for part in targets.chain(others) {
         let name = part.name();

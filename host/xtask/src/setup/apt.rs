@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::{announce, line};
 use crate::{process, project};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -23,6 +24,28 @@ pub fn exists() -> bool {
 /// Whether this is run by an administrator.
 pub fn is_root() -> bool {
     process::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+/// What `apt-get` is told to install a package.
+pub const INSTALL: [&str; 3] = ["install", "-y", "--no-install-recommends"];
+
+/// Installs a package of the system's own sources, for the part of that name.
+pub fn install(part: &str, package: &str) -> Result<()> {
+    announce(&format!("apt-get update && apt-get install {package}"));
+    process::long(&line(part, "apt-get update"), Command::new("apt-get").arg("update"), None)?;
+    install_with(part, package, &mut Command::new("apt-get"))
+}
+
+/// Installs a package with an `apt-get` that knows where it is.
+pub fn install_with(part: &str, package: &str, apt_get: &mut Command) -> Result<()> {
+    // Another apt at work is waited for.
+    apt_get.env("DEBIAN_FRONTEND", "noninteractive").args(INSTALL).args(["-o", "DPkg::Lock::Timeout=60", package]);
+    process::long(&line(part, "apt-get install"), apt_get, None).map(drop)
+}
+
+/// What an administrator types to install a package of the system's own sources.
+pub fn by_hand(package: &str) -> String {
+    format!("sudo sh -c 'apt-get update && apt-get {} {package}'", INSTALL.join(" "))
 }
 
 /// `apt-get` with a suite beside the system's own: its lists lie in the project, the system keeps its own.

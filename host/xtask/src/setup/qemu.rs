@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::apt::{self, Suite};
+use super::apt::{self, INSTALL, Suite};
 use super::{Outcome, Part, announce, line};
 use crate::process;
 
@@ -13,7 +13,6 @@ const PROGRAM: &str = "qemu-system-arm";
 /// The first major version that the board is known to work in.
 const OLDEST: u32 = 7;
 const MACHINE: &str = "mps2-an386";
-const INSTALL: [&str; 3] = ["install", "-y", "--no-install-recommends"];
 
 /// The part.
 pub struct Qemu;
@@ -44,7 +43,7 @@ impl Part for Qemu {
             );
         }
         let install = INSTALL.join(" ");
-        let plain = format!("sudo sh -c 'apt-get update && apt-get {install} {PROGRAM}'");
+        let plain = apt::by_hand(PROGRAM);
         // The system's own package will not do where an older one is there, or others stand in its way.
         let would_do = || process::output(Command::new("apt-get").args(["-s"]).args(INSTALL).arg(PROGRAM)).is_ok();
         if version().is_err() && would_do() {
@@ -63,22 +62,15 @@ impl Part for Qemu {
 
 impl Qemu {
     fn install_as_configured(&self) -> Result<()> {
-        announce(&format!("apt-get update && apt-get install {PROGRAM}"));
-        process::long(&line(&self.name(), "apt-get update"), Command::new("apt-get").arg("update"), None)?;
-        self.install(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive"))
+        apt::install(&self.name(), PROGRAM)?;
+        usable().map(drop)
     }
 
     /// Where a package installed from elsewhere stands in the way of the system's own QEMU.
     fn install_from(&self, suite: &str) -> Result<()> {
         announce(&format!("apt-get install -t {suite} {PROGRAM}"));
         let apt = Suite::fetch(&line(&self.name(), &format!("apt-get update for {suite}")), suite, true)?;
-        self.install(apt.apt_get().args(["-t", suite]))
-    }
-
-    fn install(&self, apt_get: &mut Command) -> Result<()> {
-        // Another apt at work is waited for.
-        let command = apt_get.args(INSTALL).args(["-o", "DPkg::Lock::Timeout=60", PROGRAM]);
-        process::long(&line(&self.name(), "apt-get install"), command, None)?;
+        apt::install_with(&self.name(), PROGRAM, apt.apt_get().args(["-t", suite]))?;
         usable().map(drop)
     }
 }

@@ -1,0 +1,46 @@
+//! A C++ compiler, which builds the bindings of libtorch.
+
+use std::env;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use super::{Outcome, Part, apt};
+use crate::{process, project};
+
+/// Debian's package.
+const PACKAGE: &str = "g++";
+
+/// The part.
+pub struct Compiler;
+
+impl Part for Compiler {
+    fn name(&self) -> String {
+        "C++ compiler".to_owned()
+    }
+
+    fn obtain(&self) -> Result<Outcome> {
+        let why = match usable() {
+            Ok(words) => return Ok(Outcome::Found(words)),
+            Err(why) => why,
+        };
+        ensure!(apt::is_root() && apt::exists(), "{why:#}; installing it needs an administrator");
+        apt::install(&self.name(), PACKAGE)?;
+        Ok(Outcome::Done(usable()?))
+    }
+
+    fn by_hand(&self) -> String {
+        if apt::exists() { apt::by_hand(PACKAGE) } else { "install a C++ compiler, or name yours in CXX".to_owned() }
+    }
+}
+
+/// The compiler that cargo's build scripts will use, if it compiles with its standard library.
+fn usable() -> Result<String> {
+    let program = env::var("CXX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "c++".to_owned());
+    let probe = project::partial("compiler")?.join("probe.cpp");
+    fs::write(&probe, "#include <string>\nint main() { return std::string().size(); }\n")?;
+    process::output(Command::new(&program).arg("-fsyntax-only").arg(&probe))?;
+    let version = process::output(Command::new(&program).arg("--version"))?;
+    Ok(version.lines().next().unwrap_or(&program).to_owned())
+}
