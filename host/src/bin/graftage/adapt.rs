@@ -1,0 +1,181 @@
+//! `graftage adapt`.
+
+use crate::console::{Progress, percent, say};
+use crate::inputs::read_image;
+use clap::Args;
+use graftage::board::{Board, Port, read_log, size};
+use graftage::data::Samples;
+use graftage::error::{Error, Result};
+use graftage::files;
+use graftage::record::{Lesson, Record, identity};
+use graftage::report::{Memory, Session};
+use graftage_core::error::Refusal;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+#[derive(Args)]
+pub struct Adapt {
+    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board.
+    #[arg(long)]
+    port: Port,
+    /// The weights image; the emulated board starts with it.
+    #[arg(long)]
+    image: Option<PathBuf>,
+    /// Labelled samples to learn, as CSV in the units that trained.
+    #[arg(long)]
+    stream: PathBuf,
+    /// Samples that measure accuracy before and after.
+    #[arg(long)]
+    test: Option<PathBuf>,
+    /// Record what the board consumed and answered.
+    #[arg(long, requires = "image")]
+    record: Option<PathBuf>,
+    /// Write the emulated board's own log as text.
+    #[arg(long)]
+    log: Option<PathBuf>,
+    /// Also write the measurements as JSON.
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+    /// Also write flash and RAM of the emulated board's firmware as JSON.
+    #[arg(long, requires = "image")]
+    memory: Option<PathBuf>,
+}
+
+impl Adapt {
+    pub fn run(self) -> Result<()> {
+        let started = Instant::now();
+        let image = self.image.as_deref().map(read_image).transpose()?;
+        // The raw log is for the decoder alone.
+        let raw = tempfile::NamedTempFile::new().map_err(|e| Error::Board(format!("no temporary file: {e}")))?;
+        let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(raw.path()))?;
+        let hello = board.hello()?;
+        let refused = |error| Error::Board(format!("{}: the board refuses its image: {error}", self.port));
+        let status = hello.status.map_err(refused)?;
+        let read = |path: &Path| -> Result<Samples> {
+            let samples = Samples::read(path, status.scale)?;
+            samples.check(path, hello.inputs as usize, hello.classes as usize)?;
+            Ok(samples)
+        };
+        let stream = read(&self.stream)?;
+        let test = self.test.as_deref().map(read).transpose()?;
+        if self.record.is_some() && status.learnt > 0 {
+            let learnt = status.learnt;
+            return Err(Error::Board(format!("the board has learnt {learnt} samples already: reset it to record it")));
+        }
+
+        let before = test.as_ref().map(|test| accuracy(&mut board, test, "asking, before")).transpose()?;
+        let mut record = Record {
+            board: hello.board.to_string(),
+            image: image.as_deref().map_or(0, identity),
+            start: status.digest,
+            learnt: Vec::new(),
+        };
+        let mut course = Course::default();
+        let learnt = course.learn(&mut board, status.learnt, &stream, &mut record);
+        // What the board has learnt is not lost with the line to it.
+        if let Some(path) = &self.record {
+            record.write(path)?;
+        }
+        learnt?;
+        let after = test.as_ref().map(|test| accuracy(&mut board, test, "asking, after")).transpose()?;
+        let hello = board.hello()?;
+        let end = hello.status.map_err(refused)?;
+        drop(board);
+        if let (Some(path), Port::Emulator(firmware)) = (&self.log, &self.port) {
+            let mut text = read_log(firmware, raw.path())?.join("\n");
+            text.push('\n');
+            files::write(path, text.as_bytes())?;
+        }
+        let session = Session {
+            board: record.board,
+            samples: record.learnt.len(),
+            refused: course.refusals.len(),
+            updates: end.step - status.step,
+            before: before.unwrap_or(f32::NAN),
+            after: after.unwrap_or(f32::NAN),
+            curve: course.curve,
+            digest: format!("{:016x}", end.digest),
+            dropped: hello.dropped,
+            seconds: started.elapsed().as_secs_f32(),
+        };
+        if let Some(path) = &self.output {
+            files::write_json(path, &session)?;
+        }
+        if let (Some(path), Port::Emulator(firmware)) = (&self.memory, &self.port) {
+            let image = image.as_deref().map_or(0, |bytes| bytes.len() as u64);
+            files::write_json(path, &memory(firmware, image, &hello.memory)?)?;
+        }
+        say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);
+        if let Some((before, after)) = before.zip(after) {
+            say!("accuracy on the board: {} before, {} after", percent(before), percent(after));
+        }
+        match course.refusals.first() {
+            None => Ok(()),
+            Some((sample, why)) => Err(Error::Board(format!(
+                "the board refused {} of {} samples; the first is sample {sample} of {}: {why}",
+                course.refusals.len(),
+                stream.len(),
+                self.stream.display()
+            ))),
+        }
+    }
+}
+
+/// How a stream went.
+#[derive(Default)]
+struct Course {
+    /// (samples learnt, share of them predicted rightly before).
+    curve: Vec<(usize, f32)>,
+    /// (sample from 1, why the board refused it).
+    refusals: Vec<(usize, Refusal)>,
+}
+
+impl Course {
+    /// Sends a stream to a board that has learnt `before` samples already, and records what it learns.
+    fn learn(&mut self, board: &mut Board, before: u64, stream: &Samples, record: &mut Record) -> Result<()> {
+        let progress = Progress::new("learning", stream.len() as u64);
+        for (index, (input, label)) in stream.iter().enumerate() {
+            match board.learn(before + record.learnt.len() as u64, input, label)? {
+                Ok(learnt) => {
+                    let share = learnt.correct as f32 / learnt.learnt as f32;
+                    self.curve.push((learnt.learnt as usize, share));
+                    let loss = learnt.reports.last().map_or(0.0, |report| report.outcome.loss);
+                    let note = || format!("loss {loss:.3}, {} right before learning", percent(share));
+                    progress.at(index as u64 + 1, note);
+                    record.learnt.push(Lesson { input: input.to_vec(), label, reports: learnt.reports.to_vec() });
+                }
+                Err(refusal) => self.refusals.push((index + 1, refusal)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a firmware and an image take; RAM by part as the board says.
+fn memory(firmware: &Path, image: u64, held: &graftage_link::Memory) -> Result<Memory> {
+    let (flash, ram) = size(firmware)?;
+    let mut parts: Vec<_> = [
+        ("weights", held.weights),
+        ("query points", held.query_points),
+        ("momenta", held.momenta),
+        ("replay buffer", held.replay),
+        ("scratch memory", held.scratch),
+        ("link", held.link),
+    ]
+    .map(|(part, bytes)| (part.to_owned(), u64::from(bytes)))
+    .into();
+    let rest = ram.saturating_sub(parts.iter().map(|(_, bytes)| bytes).sum());
+    parts.push(("other variables".into(), rest));
+    Ok(Memory { flash, image, ram, parts })
+}
+
+/// The share of samples that the board predicts rightly.
+fn accuracy(board: &mut Board, samples: &Samples, what: &'static str) -> Result<f32> {
+    let progress = Progress::new(what, samples.len() as u64);
+    let mut right = 0;
+    for (index, (input, label)) in samples.iter().enumerate() {
+        right += u32::from(board.predict(input)?.map_err(Error::Refused)?.class == label);
+        progress.at(index as u64 + 1, String::new);
+    }
+    Ok(right as f32 / samples.len() as f32)
+}

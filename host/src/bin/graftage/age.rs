@@ -1,0 +1,44 @@
+//! `graftage age`.
+
+use crate::console::say;
+use crate::inputs::checkpoint_and_data;
+use clap::Args;
+use graftage::data::AgedSensor;
+use graftage::error::{Error, Result};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Age {
+    /// The checkpoint whose split and scale are used.
+    checkpoint: PathBuf,
+    /// The samples that it was trained on.
+    #[arg(long)]
+    data: PathBuf,
+    /// Drift seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Samples of the stream, from the training part.
+    #[arg(long, default_value_t = 200)]
+    samples: usize,
+    /// The stream to write, as CSV.
+    #[arg(long)]
+    stream: PathBuf,
+    /// The aged test part to write, as CSV.
+    #[arg(long)]
+    test: PathBuf,
+}
+
+impl Age {
+    pub fn run(self) -> Result<()> {
+        let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, &self.data)?;
+        let sensor = AgedSensor::draw(train.inputs(), self.seed);
+        if self.samples == 0 || self.samples > train.len() {
+            return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
+        }
+        train.arrive(self.samples, self.seed).aged(&sensor).write(&self.stream, checkpoint.about.scale)?;
+        test.aged(&sensor).write(&self.test, checkpoint.about.scale)?;
+        let (stream, tests) = (self.stream.display(), self.test.display());
+        say!("{stream}: {} samples; {tests}: {} samples; drift seed {}", self.samples, test.len(), self.seed);
+        Ok(())
+    }
+}

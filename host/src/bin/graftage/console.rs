@@ -1,0 +1,58 @@
+//! What the commands say while they work and at their end. A reader that has gone away is no error.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+
+/// Prints a line on standard output.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+pub(crate) use say;
+
+/// A progress bar on a terminal; elsewhere a plain line every tenth of the way.
+pub struct Progress {
+    bar: ProgressBar,
+    what: &'static str,
+}
+
+impl Progress {
+    /// Starts with nothing done of `total`.
+    pub fn new(what: &'static str, total: u64) -> Self {
+        let bar = ProgressBar::new(total);
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} {eta}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(what);
+        Self { bar, what }
+    }
+
+    /// Says how much there is, where that was not known from the start.
+    pub fn total(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
+    /// Says how much is done; `note` adds a few words.
+    pub fn at(&self, done: u64, note: impl FnOnce() -> String) {
+        let total = self.bar.length().unwrap_or(0).max(1);
+        if std::io::stderr().is_terminal() {
+            self.bar.set_position(done);
+            self.bar.set_message(note());
+        } else if done * 10 / total != done.saturating_sub(1) * 10 / total {
+            eprintln!("{} {done}/{total} {}", self.what, note());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A share in words.
+pub fn percent(share: f32) -> String {
+    format!("{:.1} %", 100.0 * share)
+}

@@ -1,0 +1,40 @@
+//! `graftage graft`.
+
+use crate::arguments::RecipeArguments;
+use crate::console::say;
+use clap::Args;
+use graftage::checkpoint::Checkpoint;
+use graftage::error::{Error, Result};
+use graftage::report::Rehearsal;
+use graftage::{files, graft};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Graft {
+    /// The checkpoint.
+    checkpoint: PathBuf,
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    /// Take the step size that a rehearsal chose for the board's method.
+    #[arg(long, value_name = "FILE", conflicts_with = "step_size")]
+    rehearsal: Option<PathBuf>,
+    /// The folder to write image.grft and network.rs into.
+    #[arg(long, short)]
+    output: PathBuf,
+}
+
+impl Graft {
+    pub fn run(self) -> Result<()> {
+        let checkpoint = Checkpoint::read(&self.checkpoint)?;
+        let mut recipe = self.recipe.recipe()?;
+        if let Some(path) = &self.rehearsal {
+            let rehearsal: Rehearsal = files::read_json(path)?;
+            let first = rehearsal.methods.first().ok_or_else(|| Error::content(path, "a rehearsal without methods"))?;
+            recipe.rule.step = first.step;
+        }
+        let header = graft::graft(&checkpoint, recipe, &self.output)?;
+        let folder = self.output.display();
+        say!("{folder}/{} and {folder}/{}: schema {:016x}", graft::IMAGE, graft::NETWORK, header.schema);
+        Ok(())
+    }
+}

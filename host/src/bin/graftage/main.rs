@@ -1,0 +1,71 @@
+//! The command line `graftage`.
+
+mod adapt;
+mod age;
+mod arguments;
+mod console;
+mod eval;
+mod graft;
+mod inputs;
+mod rehearse;
+mod report;
+mod size;
+#[cfg(feature = "torch")]
+mod train;
+mod verify;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Trains networks with Transported Scion, grafts them onto microcontrollers, and proves what they learn there.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Train a network in libtorch and save it as safetensors.
+    #[cfg(feature = "torch")]
+    Train(train::Train),
+    /// Measure a network's accuracy.
+    Eval(eval::Eval),
+    /// Turn a checkpoint into a weights image and the Rust type of its network.
+    Graft(graft::Graft),
+    /// Write a stream of labelled samples, and test samples, as an aged sensor would see them.
+    Age(age::Age),
+    /// Adapt on this machine with each method and step size, over many drifts.
+    Rehearse(rehearse::Rehearse),
+    /// Let a board learn from a stream of labelled samples, and measure it.
+    Adapt(adapt::Adapt),
+    /// Show what a firmware takes of flash and RAM.
+    Size(size::Size),
+    /// Compute a board's recorded adaptation again and compare every update.
+    Verify(verify::Verify),
+    /// Write the HTML page and the summary of a folder of results.
+    Report(report::Report),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        #[cfg(feature = "torch")]
+        Task::Train(task) => task.run(),
+        Task::Eval(task) => task.run(),
+        Task::Graft(task) => task.run(),
+        Task::Age(task) => task.run(),
+        Task::Rehearse(task) => task.run(),
+        Task::Adapt(task) => task.run(),
+        Task::Size(task) => task.run(),
+        Task::Verify(task) => task.run(),
+        Task::Report(task) => task.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("graftage: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

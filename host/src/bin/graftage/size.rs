@@ -1,0 +1,24 @@
+//! `graftage size`.
+
+use crate::console::say;
+use clap::Args;
+use graftage::board;
+use graftage::error::Result;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Size {
+    /// The firmware's ELF file.
+    firmware: PathBuf,
+}
+
+impl Size {
+    pub fn run(self) -> Result<()> {
+        let (flash, ram) = board::size(&self.firmware)?;
+        say!(
+            "{}: {flash} bytes of flash without weights, {ram} bytes of RAM without the stack",
+            self.firmware.display()
+        );
+        Ok(())
+    }
+}
