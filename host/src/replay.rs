@@ -86,17 +86,21 @@ pub mod exact {
     use graftage_core::scion::{Rule, Scion, Workspace};
     use tch::{Kind, Tensor};
 
-    /// The rule on tensors; the network holds a copy of them, with which it computes gradients and digests.
-    #[derive(Debug)]
-    pub struct OnTensors(Vec<Scion<Exact>>);
+    /// The rule on tensors. Between steps the state is the network's; during one, from its first gradient on, it is here.
+    #[derive(Debug, Default)]
+    pub struct OnTensors(Option<Vec<Scion<Exact>>>);
 
-    /// A network whose state lives in libtorch.
-    pub fn over(mut network: Layers) -> MovedBy<OnTensors> {
+    /// A network whose every step is computed by libtorch.
+    pub fn over(network: Layers) -> MovedBy<OnTensors> {
+        MovedBy::new(network, OnTensors::default())
+    }
+
+    fn upload_all(network: &mut Layers) -> Vec<Scion<Exact>> {
         let mut tensors = Vec::new();
         network.parameters(&mut |_, state| {
             tensors.push(Scion { x: upload(&state.x), y: upload(&state.y), m: upload(&state.m) });
         });
-        MovedBy::new(network, OnTensors(tensors))
+        tensors
     }
 
     /// A matrix as a tensor.
@@ -122,10 +126,11 @@ pub mod exact {
 
     impl Update for OnTensors {
         fn accumulate(&mut self, network: &mut Layers, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
+            let tensors = self.0.get_or_insert_with(|| upload_all(network));
             // With −0 in M and a factor of 0, the network leaves δ aᵀ itself there: −0 + g is g, signs of zeros included.
             network.parameters(&mut |_, mut state| state.m.elements_mut().fill(-0.0));
             network.accumulate(0.0, input, trace, errors);
-            let mut tensors = self.0.iter_mut();
+            let mut tensors = tensors.iter_mut();
             network.parameters(&mut |_, state| {
                 if let Some(tensors) = tensors.next() {
                     tensors.accumulate(keep, 1.0, &upload(&state.m));
@@ -134,9 +139,9 @@ pub mod exact {
         }
 
         fn advance(&mut self, network: &mut Layers, rule: &Rule) {
-            let mut tensors = self.0.iter_mut();
+            let mut tensors = self.0.take().unwrap_or_else(|| upload_all(network)).into_iter();
             network.parameters(&mut |geometry, mut state: View| {
-                let Some(tensors) = tensors.next() else { return };
+                let Some(mut tensors) = tensors.next() else { return };
                 workspace(state.x.shape(), |work| tensors.advance(*geometry, rule, work));
                 download(&tensors.x, &mut state.x);
                 download(&tensors.y, &mut state.y);

@@ -1,5 +1,4 @@
 //! `Exact` is core's matrix in every bit, alone and in a stack; `Fast` is close to it.
-#![cfg(feature = "torch")]
 
 use graftage::tensor::{Exact, Fast};
 use graftage_core::matrix::{Group, Matrix, RowMajor, Slab};

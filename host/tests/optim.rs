@@ -1,5 +1,4 @@
 //! The optimizer on a tch model is core's recurrence; the trainer's checkpoint is what libtorch measured.
-#![cfg(feature = "torch")]
 
 use graftage::data::{Samples, Stream};
 use graftage::network::Layers;

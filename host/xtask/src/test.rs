@@ -19,7 +19,7 @@ pub fn run() -> Result<()> {
     heading("packages of the workspace");
     process::run(&mut workspace(&["test", "--release", "--workspace"]))?;
     heading("graftage without libtorch");
-    process::run(&mut workspace(&["test", "--release", "--package=graftage", "--no-default-features"]))?;
+    process::run(&mut workspace(&["test", "--release", "--package=graftage", "--no-default-features", "--tests"]))?;
     heading("firmware and link, on this machine");
     process::run(workspace(&["test", "--release", "--workspace"]).current_dir(project::root().join("firmware")))?;
     heading("the same update on every target");

@@ -41,20 +41,20 @@ impl Target {
 
     /// What the target prints.
     fn lines(self) -> Result<Vec<String>> {
-        let example = |package: &str| {
+        let example = |package: &str, name: &str| {
             let mut cargo = process::cargo();
-            cargo.args(["run", "--quiet", "--release", "--example=conformance"]).arg(format!("--package={package}"));
+            cargo.args(["run", "--quiet", "--release", "--package", package, "--example", name]);
             cargo.current_dir(project::root());
             cargo
         };
         let mut command = match self {
-            Target::Host => example("graftage-tests"),
+            Target::Host => example("graftage-tests", "conformance"),
             Target::Fused => {
-                let mut cargo = example("graftage-tests");
+                let mut cargo = example("graftage-tests", "conformance");
                 cargo.args(["--", "fused"]);
                 cargo
             }
-            Target::LibtorchExact => example("graftage"),
+            Target::LibtorchExact => example("graftage", "tensor_conformance"),
             Target::Mps2An386 => {
                 let mut qemu = firmware::board(&firmware::build(None)?.join("conformance"));
                 qemu.args(["-serial", "stdio"]);

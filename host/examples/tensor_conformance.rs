@@ -1,19 +1,12 @@
 //! Prints the conformance program's lines as core's rule computes them on libtorch tensors in exact order.
 
-#[cfg(not(feature = "torch"))]
-fn main() {
-    eprintln!("this needs the feature `torch`");
-    std::process::exit(1);
-}
+use graftage::network::Layers;
+use graftage::replay::exact::over;
+use graftage_core::network::Kind;
+use graftage_tests::conformance::{END, training, updates};
+use std::io::Write;
 
-#[cfg(feature = "torch")]
 fn main() -> std::io::Result<()> {
-    use graftage::network::Layers;
-    use graftage::replay::exact::over;
-    use graftage_core::network::Kind;
-    use graftage_tests::conformance::{END, training, updates};
-    use std::io::Write;
-
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let mut written = Ok(());
     let mut emit = |line: graftage_tests::conformance::Line| {
@@ -30,7 +23,6 @@ fn main() -> std::io::Result<()> {
     writeln!(out, "{END}: {right} of 100")
 }
 
-#[cfg(feature = "torch")]
 mod tensors {
     use graftage::replay::exact::{download, upload, workspace};
     use graftage::tensor::Exact;
