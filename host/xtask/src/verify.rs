@@ -86,13 +86,19 @@ pub fn run(targets: &[Target]) -> Result<()> {
         let verdict = difference.as_deref().unwrap_or("equal");
         console::say(&format!("{:<16} {:>5}  {}  {verdict}", target.name(), steps(&lines), digest(&lines)));
         if difference.is_some() {
-            differing.push(target.name());
+            differing.push(*target);
         }
     }
     if !differing.is_empty() {
-        bail!("not the same bits: {}", differing.join(", "));
+        bail!(self::differing(&differing));
     }
     Ok(())
+}
+
+/// What is said of targets that compute something else.
+pub fn differing(targets: &[Target]) -> String {
+    let names: Vec<_> = targets.iter().map(|target| target.name()).collect();
+    format!("not the same bits: {}", names.join(", "))
 }
 
 /// Where two runs part, in words. A line is `STEP FINGERPRINT ARRAY`.
