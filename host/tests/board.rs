@@ -298,6 +298,23 @@ fn adapt_writes_a_record_that_verify_agrees_with_and_a_readable_log() {
 }
 
 #[test]
+fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::new();
+    let image = image(&folder, "model", &WIDTHS);
+    stream().write(&folder.path("stream.csv"), SCALE).unwrap();
+    // After the answers to hello and to five samples nothing comes back.
+    let lost = |frame, _, byte| if frame < 6 { vec![byte] } else { vec![] };
+    let line = Line::to(&firmware, &image, clean, lost);
+    let port = format!("--port=tcp:{}", line.address);
+    let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--record=a.record"];
+    let message = folder.command(adapt).failed();
+    assert!(message.contains("no answer to 3 requests"), "{message}");
+    assert_eq!(Record::read(&folder.path("a.record")).unwrap().learnt.len(), 5);
+    folder.graftage("verify a.record --image model/image.grft").succeeded();
+}
+
+#[test]
 fn the_memory_of_a_firmware_is_that_of_its_board_and_little_more() {
     let Some((_folder, _, mut board)) = board() else { return };
     let memory = board.hello().unwrap().memory;
