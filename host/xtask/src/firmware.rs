@@ -59,7 +59,11 @@ pub fn run(task: Task) -> Result<()> {
         }
         Task::Size { network } => {
             let elf = build(network.as_deref())?.join("adapt");
-            process::run(graftage(&["--no-default-features"]).arg("size").arg(elf))
+            let mut graftage = process::cargo();
+            graftage.args(["run", "--quiet", "--release", "--package=graftage", "--no-default-features"]);
+            // Beside the one with libtorch, which stays as it is.
+            graftage.args(["--target-dir", "target/without-torch", "--", "size"]).arg(elf);
+            process::run(graftage.current_dir(project::root()))
         }
         Task::Run { network, image, port } => emulate(&build(network.as_deref())?.join("adapt"), &image, port),
     }
@@ -80,17 +84,6 @@ pub fn build(network: Option<&Path>) -> Result<PathBuf> {
     }
     process::run(&mut cargo)?;
     Ok(folder.join("target").join(TARGET).join("release"))
-}
-
-/// `cargo run` of the command line `graftage`, up to its own arguments.
-pub fn graftage(features: &[&str]) -> Command {
-    let mut cargo = process::cargo();
-    cargo
-        .args(["run", "--quiet", "--release", "--package=graftage"])
-        .args(features)
-        .arg("--")
-        .current_dir(project::root());
-    cargo
 }
 
 fn emulate(elf: &Path, image: &Path, port: u16) -> Result<()> {

@@ -30,6 +30,12 @@ enum Task {
     /// Train a network in libtorch and save it as safetensors.
     #[cfg(feature = "torch")]
     Train(train::Train),
+    /// Not in this build, which has no libtorch.
+    #[cfg(not(feature = "torch"))]
+    Train {
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        _arguments: Vec<String>,
+    },
     /// Measure a network's accuracy.
     Eval(eval::Eval),
     /// Turn a checkpoint into a weights image and the Rust type of its network.
@@ -52,6 +58,11 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         #[cfg(feature = "torch")]
         Task::Train(task) => task.run(),
+        #[cfg(not(feature = "torch"))]
+        Task::Train { .. } => Err(graftage::error::Error::Usage(
+            "this build has no libtorch and cannot train: `cargo build --release --package graftage` makes one that can"
+                .into(),
+        )),
         Task::Eval(task) => task.run(),
         Task::Graft(task) => task.run(),
         Task::Age(task) => task.run(),
