@@ -2,15 +2,32 @@
 
 use crate::error::{Error, Result};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The folder of a file.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Refuses files whose folder is missing, before the work begins whose results they are to hold.
+///
+/// # Errors
+/// Names the first such file and its folder.
+pub fn check_folders<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    match paths.into_iter().find(|path| !folder(path).is_dir()) {
+        Some(path) => {
+            Err(Error::content(path, format!("there is no folder {}: make it first", folder(path).display())))
+        }
+        None => Ok(()),
+    }
+}
 
 /// Writes a file; until all of it is written, an older one of that name stays as it is.
 ///
 /// # Errors
 /// Where the folder does not exist or cannot be written to.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::file(path))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder(path)).map_err(Error::file(path))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::file(path))?;
     // A temporary file is for its owner alone; this one is to be read like any other.
     #[cfg(unix)]

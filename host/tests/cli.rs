@@ -221,7 +221,16 @@ fn where_nothing_can_be_written_it_says_so_and_leaves_no_part() {
         &[
             (
                 "age good.safetensors --data good.csv --samples 5 --stream no/a.csv --test b.csv",
-                &["no/a.csv", "No such file"],
+                &["no/a.csv", "there is no folder no"],
+            ),
+            (
+                "age good.safetensors --data good.csv --samples 5 --stream a.csv --test no/b.csv",
+                &["no/b.csv", "there is no folder no"],
+            ),
+            (
+                // Before the board learns what could then not be recorded.
+                "adapt --port tcp:127.0.0.1:1 --stream good.csv --image model/image.grft --record no/a.record",
+                &["no/a.record", "there is no folder no"],
             ),
             ("graft good.safetensors -o good.csv", &["good.csv"]),
             ("graft good.safetensors -o good.csv/model", &["good.csv"]),
@@ -234,7 +243,7 @@ fn where_nothing_can_be_written_it_says_so_and_leaves_no_part() {
     );
     let before = folder.files();
     let message = folder.graftage(&format!("{rehearse} -o no/a.json")).failed();
-    assert!(message.contains("no/a.json") && message.contains("No such file"), "{message}");
+    assert!(message.contains("no/a.json") && message.contains("there is no folder no"), "{message}");
     // A verification that cannot be written is still told.
     let run = folder.graftage("verify good.record --image model/image.grft -o no/a.json");
     assert!(run.failed().contains("no/a.json"));

@@ -43,6 +43,7 @@ pub struct Adapt {
 
 impl Adapt {
     pub fn run(self) -> Result<()> {
+        files::check_folders([&self.record, &self.log, &self.output, &self.memory].into_iter().flatten())?;
         let started = Instant::now();
         let image = self.image.as_deref().map(read_image).transpose()?;
         // The raw log is for the decoder alone.

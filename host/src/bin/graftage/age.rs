@@ -5,6 +5,7 @@ use crate::inputs::checkpoint_and_data;
 use clap::Args;
 use graftage::data::AgedSensor;
 use graftage::error::{Error, Result};
+use graftage::files;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -30,6 +31,7 @@ pub struct Age {
 
 impl Age {
     pub fn run(self) -> Result<()> {
+        files::check_folders([&self.stream, &self.test])?;
         let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, &self.data)?;
         let sensor = AgedSensor::draw(train.inputs(), self.seed);
         if self.samples == 0 || self.samples > train.len() {

@@ -44,6 +44,7 @@ pub fn seeds(text: &str) -> std::result::Result<Seeds, String> {
 
 impl Rehearse {
     pub fn run(self) -> Result<()> {
+        files::check_folders([&self.output])?;
         let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, &self.data)?;
         if self.samples == 0 || self.samples > train.len() {
             return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));

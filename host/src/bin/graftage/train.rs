@@ -50,6 +50,7 @@ pub struct Train {
 impl Train {
     pub fn run(self) -> Result<()> {
         use graftage::train::{Options, train};
+        files::check_folders([Some(&self.output), self.metrics.as_ref()].into_iter().flatten())?;
         let usual = Options::default();
         if !(self.scale > 0.0 && self.scale.is_finite()) {
             return Err(Error::Usage("--scale must be finite and > 0".into()));
