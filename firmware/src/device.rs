@@ -5,7 +5,9 @@ use graftage_core::adapt::{Adaptation, Replay};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::Image;
 use graftage_core::network::Fixed;
-use graftage_link::{ANSWER, Answer, FrameError, Hello, Learnt, Memory, Receiver, Request, Status, decode, encode};
+use graftage_link::{
+    ANSWER, Answer, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, decode, encode,
+};
 use heapless::{String, Vec};
 
 /// What happened, for the board's log.
@@ -119,14 +121,14 @@ impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Devic
 
     /// Takes a byte of the line; returns what to send when it ended a request. `observe` is told what happened.
     pub fn receive(&mut self, byte: u8, observe: &mut impl FnMut(Event)) -> Option<&[u8]> {
-        let request = self.receiver.push(byte)?.and_then(decode::<Request<Vec<f32, I>>>);
-        let answer = match request {
-            Ok(request) => self.answer(request, observe),
+        let request = self.receiver.push(byte)?.and_then(decode::<Numbered<Request<Vec<f32, I>>>>);
+        let answer: Numbered<Answer> = match request {
+            Ok((number, request)) => (number, self.answer(request, observe)),
             Err(error) => {
                 self.dropped = self.dropped.wrapping_add(1);
                 observe(Event::Dropped(error));
                 match error {
-                    FrameError::Version(_) => Answer::OtherVersion,
+                    FrameError::Version(_) => (0, Answer::OtherVersion),
                     _ => return None,
                 }
             }

@@ -9,7 +9,9 @@ use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::Geometry;
 use graftage_firmware::device::{Device, Event};
-use graftage_link::{ANSWER, Answer, FrameError, Hello, Learnt, Receiver, Request, Status, decode, encode, request};
+use graftage_link::{
+    ANSWER, Answer, FrameError, Hello, Learnt, Numbered, Receiver, Request, Status, decode, encode, request,
+};
 use std::collections::VecDeque;
 
 const INPUTS: usize = 4;
@@ -121,10 +123,13 @@ impl Write for Line {
     }
 }
 
+/// The number of every request here.
+const NUMBER: u8 = 0xa5;
+
 /// A request on the wire.
 fn wire(request: &Request<&[f32]>) -> Vec<u8> {
     let (mut plain, mut wire) = ([0; ANSWER], [0; ANSWER]);
-    let used = encode(request, &mut plain, &mut wire).unwrap();
+    let used = encode(&(NUMBER, request), &mut plain, &mut wire).unwrap();
     wire[..used].to_vec()
 }
 
@@ -133,11 +138,13 @@ fn learn(number: u64) -> Vec<u8> {
     wire(&Request::Learn { number, label, sample: &sample })
 }
 
-/// The answers among the bytes that a device sent, all of them whole.
+/// The answers among the bytes that a device sent, all of them whole and with the number of their request.
 fn answers(bytes: &[u8]) -> Vec<Answer> {
     let mut receiver = Receiver::<ANSWER>::new();
-    let answer = |byte: &u8| receiver.push(*byte).map(|frame| decode(frame.unwrap()).unwrap());
-    bytes.iter().filter_map(answer).collect()
+    let answer = |byte: &u8| receiver.push(*byte).map(|frame| decode::<Numbered<Answer>>(frame.unwrap()).unwrap());
+    let numbered = bytes.iter().filter_map(answer);
+    let right = |answer: &Answer| if *answer == Answer::OtherVersion { 0 } else { NUMBER };
+    numbered.inspect(|(number, answer)| assert_eq!(*number, right(answer), "{answer:?}")).map(|(_, a)| a).collect()
 }
 
 /// What a device answers to some bytes, and what it tells its log.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use graftage_core::network::Prediction;
-use graftage_link::{ANSWER, Answer, Hello, Learnt, Receiver, Request, decode, encode, request};
+use graftage_link::{ANSWER, Answer, Hello, Learnt, Numbered, Receiver, Request, decode, encode, request};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,8 @@ pub struct Board {
     incoming: mpsc::Receiver<Vec<u8>>,
     receiver: Receiver<ANSWER>,
     emulator: Option<Emulator>,
+    /// Of the last request.
+    number: u8,
     /// Frames from the board that were dropped here.
     pub damaged: u32,
 }
@@ -111,7 +113,7 @@ impl Board {
         };
         let (sender, incoming) = mpsc::channel();
         std::thread::spawn(move || listen(reader, &sender));
-        Ok(Self { port, writer, incoming, receiver: Receiver::new(), emulator, damaged: 0 })
+        Ok(Self { port, writer, incoming, receiver: Receiver::new(), emulator, number: 0, damaged: 0 })
     }
 
     /// Who it is and where it stands.
@@ -178,11 +180,8 @@ impl Board {
             Request::Predict { sample } | Request::Learn { sample, .. } => sample.len(),
         };
         let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);
-        let used = encode(question, &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
-        // What lies on the line by now answers an earlier question, which was asked twice.
-        while let Ok(bytes) = self.incoming.try_recv() {
-            self.take(&bytes, |_| false)?;
-        }
+        self.number = self.number.wrapping_add(1);
+        let used = encode(&(self.number, question), &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
         let started = Instant::now();
         for _ in 0..TRIES {
             let sent = self.writer.write_all(&wire[..used]).and_then(|()| self.writer.flush());
@@ -191,7 +190,7 @@ impl Board {
             while let Some(left) = deadline.checked_duration_since(Instant::now()) {
                 match self.incoming.recv_timeout(left) {
                     Ok(bytes) => {
-                        if let Some(answer) = self.take(&bytes, |answer| fits(answer, question))? {
+                        if let Some(answer) = self.take(&bytes)? {
                             return Ok(answer);
                         }
                     }
@@ -217,13 +216,15 @@ impl Board {
         Error::Board(format!("{}: {what}", self.port))
     }
 
-    /// The answer that ends in these bytes and fits; damaged ones are counted and dropped.
-    fn take(&mut self, bytes: &[u8], fits: impl Fn(&Answer) -> bool) -> Result<Option<Answer>> {
+    /// The answer to the last question that ends in these bytes; damaged ones are counted, late ones to earlier questions
+    /// are dropped.
+    fn take(&mut self, bytes: &[u8]) -> Result<Option<Answer>> {
         let mut taken = None;
         for byte in bytes {
             match self.receiver.push(*byte) {
-                Some(Ok(frame)) => match decode(frame) {
-                    Ok(answer) if fits(&answer) => taken = Some(answer),
+                Some(Ok(frame)) => match decode::<Numbered<Answer>>(frame) {
+                    Ok((_, answer @ Answer::OtherVersion)) => taken = Some(answer),
+                    Ok((number, answer)) if number == self.number => taken = Some(answer),
                     Ok(_) => {}
                     Err(error @ graftage_link::FrameError::Version(_)) => {
                         return Err(Error::Board(format!("{}: {error}", self.port)));
@@ -235,17 +236,6 @@ impl Board {
             }
         }
         Ok(taken)
-    }
-}
-
-/// Whether an answer can be one to this question, and not to an earlier one that was asked twice.
-fn fits(answer: &Answer, question: &Request<&[f32]>) -> bool {
-    match (answer, question) {
-        (Answer::Hello(_), question) => matches!(question, Request::Hello),
-        (Answer::Predicted(_), question) => matches!(question, Request::Predict { .. }),
-        (Answer::Learnt(learnt), Request::Learn { number, .. }) => learnt.learnt.checked_sub(1) == Some(*number),
-        (Answer::Learnt(_), _) => false,
-        _ => true,
     }
 }
 

@@ -13,7 +13,7 @@ use graftage::report::Session;
 use graftage_core::adapt::Recipe;
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::network::{Kind, Prediction};
-use graftage_link::{ANSWER, Answer, Hello, Learnt, Status, encode};
+use graftage_link::{ANSWER, Answer, Hello, Numbered, Status, encode};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -353,10 +353,8 @@ fn a_board_that_does_not_answer_is_given_up_with_what_was_tried() {
     let _ = heard.try_recv();
 }
 
-/// The answer to a sample, on the wire.
-fn learnt(learnt: u64) -> Vec<u8> {
-    let prediction = Prediction { class: 0, probability: 1.0 };
-    let answer = Answer::Learnt(Learnt { prediction, learnt, correct: 0, reports: graftage_link::Vec::new() });
+/// An answer on the wire.
+fn wire(answer: Numbered<Answer>) -> Vec<u8> {
     let (mut plain, mut wire) = ([0; ANSWER], [0; ANSWER]);
     let used = encode(&answer, &mut plain, &mut wire).unwrap();
     wire[..used].to_vec()
@@ -365,16 +363,16 @@ fn learnt(learnt: u64) -> Vec<u8> {
 #[test]
 fn an_answer_that_comes_late_is_not_taken_for_that_to_the_next_question() {
     let mut board = impostor(|mut socket| {
-        let mut send = |answer: u64| {
-            let _ = socket.write_all(&learnt(answer));
+        // As a slow board does that was asked twice; some while the next question is on its way.
+        for request in [1, 1, 2, 2, 2, 3] {
+            let prediction = Prediction { class: u32::from(request), probability: 1.0 };
+            let _ = socket.write_all(&wire((request, Answer::Predicted(prediction))));
             std::thread::sleep(Duration::from_millis(300));
-        };
-        // As a slow board does that was asked twice; the last two while the next question is on its way.
-        [1, 1, 2, 2, 2, 3].into_iter().for_each(&mut send);
+        }
         let _ = socket.read_to_end(&mut Vec::new());
     });
-    for (number, pause) in [(0, 400), (1, 0), (2, 0)] {
-        assert_eq!(board.learn(number, &[0.5], 0).unwrap().unwrap().learnt, number + 1);
+    for (request, pause) in [(1, 400), (2, 0), (3, 0)] {
+        assert_eq!(board.predict(&[0.5]).unwrap().unwrap().class, request);
         std::thread::sleep(Duration::from_millis(pause));
     }
 }

@@ -8,9 +8,10 @@
 //! 0x00
 //! ```
 //!
-//! A frame that is cut, damaged or too long is dropped and counted; the next one is taken. A request that brought no
-//! answer may be sent again: [`Request::Learn`] carries the number of the sample, so a board that has learnt it already
-//! answers as before and learns nothing twice.
+//! The message is [`Numbered`]: an answer carries the number of its request, so that a late answer is not taken for one
+//! to the next question. A frame that is cut, damaged or too long is dropped and counted; the next one is taken. A
+//! request that brought no answer may be sent again, under its number: [`Request::Learn`] also carries the number of the
+//! sample, so a board that has learnt it already answers as before and learns nothing twice.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -29,6 +30,10 @@ pub const VERSION: u8 = 1;
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const CHECKSUM: usize = 4;
+
+/// What travels in a frame: the number of the request, and the request or its answer. [`Answer::OtherVersion`], whose
+/// request could not be read, has number 0.
+pub type Numbered<T> = (u8, T);
 
 /// Bytes of the largest answer on the wire, and of any request without a sample.
 pub const ANSWER: usize = 512;

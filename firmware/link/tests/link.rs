@@ -4,8 +4,8 @@ use graftage_core::adapt::{Report, STEPS};
 use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::network::{Outcome, Prediction};
 use graftage_link::{
-    ANSWER, Answer, FrameError, Hello, Learnt, Memory, Receiver, Request, Status, VERSION, Vec as Short, decode,
-    encode, request,
+    ANSWER, Answer, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION, Vec as Short,
+    decode, encode, request,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -316,7 +316,8 @@ fn a_whole_frame_with_no_known_message_is_told_from_damage() {
 
 #[test]
 fn the_promised_sizes_suffice() {
-    assert_eq!(messages::<Answer>(&wire(&largest_answer(), ANSWER)), [largest_answer()]);
+    let largest: Numbered<Answer> = (u8::MAX, largest_answer());
+    assert_eq!(messages::<Numbered<Answer>>(&wire(&largest, ANSWER)), [largest]);
     let longest = hello(Err(ImageError::Schema { expected: u64::MAX, found: u64::MAX }));
     let Answer::Hello(mut longest) = longest else { unreachable!() };
     longest.board = "01234567890123456789012345678901".try_into().unwrap();
@@ -326,7 +327,8 @@ fn the_promised_sizes_suffice() {
     for number in [f32::from_bits(u32::MAX), 0.0, 1.0] {
         for inputs in 0..700 {
             let sample = vec![number; inputs];
-            let learn: Sent = Request::Learn { number: u64::MAX, label: u32::MAX, sample: &sample };
+            let learn: Numbered<Sent> =
+                (u8::MAX, Request::Learn { number: u64::MAX, label: u32::MAX, sample: &sample });
             assert!(wire(&learn, request(inputs)).len() <= request(inputs));
         }
     }
