@@ -189,8 +189,8 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     /// Returns what the network predicted for it before it learnt.
     ///
     /// # Errors
-    /// Where it was not [started](Self::start) or the sample is refused: wrong length, a non-finite number, no such class, or an overflow in its first
-    /// gradient. Then no bit of weights, momentum, generator or replay buffer has changed.
+    /// Where it was not [started](Self::start) or the sample is refused: wrong length, a non-finite number, no such class,
+    /// or an overflow in its first gradient. Then no bit of weights, momentum, generator or replay buffer has changed.
     pub fn learn(&mut self, input: &[f32], label: u32, mut observe: impl FnMut(Report)) -> Result<Prediction, Refusal> {
         let rule = &self.recipe.rule;
         let generator = self.generator.as_mut().ok_or(Refusal::NotStarted)?;

@@ -411,17 +411,22 @@ impl<A: Fixed, B: Fixed> Fixed for Chain<A, B> {
     const SCHEMA: u64 = fnv(A::SCHEMA, B::SCHEMA);
 }
 
+/// Gives every parameter its [usual geometry](Geometry::usual).
+pub fn usual_geometries<N: Layer + ?Sized>(network: &mut N) {
+    let mut left = 0;
+    network.parameters(&mut |_, _| left += 1);
+    network.parameters(&mut |geometry, state| {
+        // The last layer's weights and bias are the last two.
+        *geometry = Geometry::usual(state.x.shape(), left <= 2);
+        left -= 1;
+    });
+}
+
 /// Gives every parameter its [usual geometry](Geometry::usual) and draws its weights inside the ball, see
 /// [`Scion::initialise`]; `scratch` is overwritten.
 pub fn initialise<N: Layer + ?Sized>(network: &mut N, generator: &mut Generator, scratch: &mut [f32]) {
-    let mut left = 0;
-    network.parameters(&mut |_, _| left += 1);
-    network.parameters(&mut |geometry, mut state| {
-        // The last layer's weights and bias are the last two.
-        *geometry = Geometry::usual(state.x.shape(), left <= 2);
-        state.initialise(*geometry, generator, scratch);
-        left -= 1;
-    });
+    usual_geometries(network);
+    network.parameters(&mut |geometry, mut state| state.initialise(*geometry, generator, scratch));
 }
 
 /// What a network says of a sample.

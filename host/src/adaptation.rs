@@ -5,8 +5,7 @@ use crate::error::{Error, Result};
 use crate::network::Layers;
 use graftage_core::adapt::{Adaptation, Recipe, Replay};
 use graftage_core::image::Image;
-use graftage_core::network::{Layer, scratch_length};
-use graftage_core::scion::Geometry;
+use graftage_core::network::{Layer, scratch_length, usual_geometries};
 use std::collections::VecDeque;
 
 /// The last labelled samples, as many as the recipe asks for.
@@ -63,15 +62,6 @@ pub fn network(image: &Image) -> Result<Layers> {
 /// Where the layers do not fit together.
 pub fn trained(checkpoint: &Checkpoint) -> Result<Layers> {
     let mut network = checkpoint.network()?;
-    let mut geometries = usual(&mut network).into_iter();
-    network.parameters(&mut |geometry, _| *geometry = geometries.next().unwrap_or(*geometry));
+    usual_geometries(&mut network);
     Ok(network)
-}
-
-/// The usual geometry of every parameter.
-pub fn usual(network: &mut Layers) -> Vec<Geometry> {
-    let mut shapes = Vec::new();
-    network.parameters(&mut |_, state| shapes.push(crate::network::shape(&state)));
-    let left = (1..=shapes.len()).rev();
-    shapes.into_iter().zip(left).map(|(shape, left)| Geometry::usual(shape, left <= 2)).collect()
 }

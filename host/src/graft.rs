@@ -1,12 +1,12 @@
 //! A checkpoint becomes a weights image and the Rust type of its network, with one schema hash in both.
 
-use crate::adaptation::{trained, usual};
+use crate::adaptation::trained;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::files;
 use graftage_core::adapt::Recipe;
 use graftage_core::image::{Header, write};
-use graftage_core::network::Kind;
+use graftage_core::network::{Kind, Layer};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -23,10 +23,12 @@ pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, folder: &Path) -> Result<H
     recipe.check(usize::MAX)?;
     let about = &checkpoint.about;
     let too_many = |_| Error::Usage(format!("an image holds at most {} layers", graftage_core::image::LAYERS));
+    let mut geometries = Vec::new();
+    trained(checkpoint)?.parameters(&mut |geometry, _| geometries.push(*geometry));
     let header = Header {
         schema: Kind::schema(&about.layers),
         layers: heapless_from(&about.layers).map_err(too_many)?,
-        geometries: heapless_from(&usual(&mut trained(checkpoint)?)).map_err(too_many)?,
+        geometries: heapless_from(&geometries).map_err(too_many)?,
         recipe,
         scale: about.scale,
     };

@@ -8,7 +8,7 @@
 
 use core::fmt;
 use graftage_core::adapt::fingerprint;
-use graftage_core::arithmetic::{exp, ln, sqrt, sum};
+use graftage_core::arithmetic::{exp, ln, magnitude, sqrt, sum};
 use graftage_core::matrix::Slab;
 use graftage_core::network::{Dense, Fixed, Layer, Relu, Step, initialise};
 use graftage_core::norm::Norm;
@@ -51,7 +51,7 @@ const SHAPES: [(usize, usize); 7] = [(16, 32), (32, 8), (1, 37), (37, 1), (5, 3)
 const LARGEST: usize = 512;
 const WORKSPACE: usize = workspace(16, 32);
 
-/// Core's kernels in static memory, with a rounded product where `accumulate` is not replaced.
+/// Core's kernels in static memory.
 pub struct Core {
     shape: (usize, usize),
     state: [[f32; LARGEST]; 3],
@@ -154,9 +154,9 @@ fn operations(emit: &mut dyn FnMut(Line)) {
         ("a − b", |a, b| a - b),
         ("a · b", |a, b| a * b),
         ("a ÷ b", |a, b| a / b),
-        ("√|a|", |a, _| sqrt(f32::from_bits(a.to_bits() & 0x7fff_ffff))),
+        ("√|a|", |a, _| sqrt(magnitude(a))),
         ("exp a", |a, _| exp(a)),
-        ("ln |a|", |a, _| ln(f32::from_bits(a.to_bits() & 0x7fff_ffff))),
+        ("ln |a|", |a, _| ln(magnitude(a))),
         ("sum of 37", |a, b| sum((0..37).map(|i| if i % 3 == 0 { a } else { b }))),
     ];
     for (name, operation) in OPERATIONS {
