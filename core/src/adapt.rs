@@ -5,11 +5,15 @@
 //! indices over 32 bits, counted from the oldest, so that every machine draws the same. From the image and the stream
 //! alone another machine computes the same state, and the digest after each step says where two of them part.
 
+use crate::arithmetic::{self, Functions};
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
-use crate::network::{Layer, Outcome, Prediction, Step, check_label, predict, scratch_length};
+use crate::network::{Layer, Outcome, Prediction, Step, Target, predict, scratch_length};
+use crate::polar::Chain;
 use crate::random::Generator;
+use crate::schedule::{Momentum, Schedule};
 use crate::scion::{Rule, Scion};
+use crate::transport::{Alignment, Transport};
 use heapless::Deque;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::Xxh64;
@@ -30,6 +34,10 @@ pub struct Recipe {
     pub replay: u32,
     /// Seed of the draws.
     pub seed: u64,
+    /// The most that the session may move each matrix, in radii ρ of its norm: the sum of [`Rule::drift`] over its steps.
+    pub budget: Option<f32>,
+    /// Whose exp and ln the loss uses.
+    pub functions: Functions,
 }
 
 impl Default for Recipe {
@@ -41,15 +49,25 @@ impl Default for Recipe {
 impl Recipe {
     /// All zeros, as static memory starts; never used by an adaptation that was started.
     const ZERO: Self = Self {
-        rule: Rule { step: 0.0, momentum: 0.0, theta: 0.0, constrained: false },
+        rule: Rule {
+            step: 0.0,
+            schedule: Schedule::Constant,
+            momentum: Momentum::Constant(0.0),
+            transport: Transport::Fixed { theta: 0.0 },
+            constrained: false,
+            chain: Chain::Jordan,
+        },
         batch: 0,
         steps: 0,
         replay: 0,
         seed: 0,
+        budget: None,
+        functions: Functions::Libm,
     };
 
     /// Two steps of eight samples from the last 32, with the default rule.
-    pub const DEFAULT: Self = Self { rule: Rule::DEFAULT, batch: 8, steps: 2, replay: 32, seed: 0 };
+    pub const DEFAULT: Self =
+        Self { rule: Rule::DEFAULT, batch: 8, steps: 2, replay: 32, seed: 0, budget: None, functions: Functions::Libm };
 
     /// Says which number is outside its range, for a replay buffer that holds up to `capacity` samples.
     pub fn check(&self, capacity: usize) -> Result<(), Refusal> {
@@ -62,6 +80,9 @@ impl Recipe {
         }
         if self.replay == 0 || self.replay as usize > capacity {
             return Err(Refusal::Recipe(Field::Replay));
+        }
+        if self.budget.is_some_and(|budget| budget <= 0.0 || budget.is_nan()) {
+            return Err(Refusal::Recipe(Field::Budget));
         }
         Ok(())
     }
@@ -136,6 +157,7 @@ pub struct Adaptation<N, R, S> {
     /// `None` until started.
     generator: Option<Generator>,
     step: u64,
+    drift: f32,
     seen: u64,
     correct: u64,
     digest: u64,
@@ -159,7 +181,7 @@ impl<N, R, S> Adaptation<N, R, S> {
     pub const fn new(network: N, replay: R, scratch: S) -> Self {
         let recipe = Recipe::ZERO;
         let generator = None;
-        Self { network, replay, scratch, recipe, generator, step: 0, seen: 0, correct: 0, digest: 0 }
+        Self { network, replay, scratch, recipe, generator, step: 0, drift: 0.0, seen: 0, correct: 0, digest: 0 }
     }
 }
 
@@ -167,8 +189,10 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     /// Starts from the network's weights: Y = X, M = 0, an empty replay buffer, the generator at its seed.
     ///
     /// # Errors
-    /// Where the recipe is outside its ranges, or the scratch memory too short; then nothing has changed.
+    /// Where this machine's arithmetic is not the promised one, the recipe is outside its ranges, or the scratch memory too
+    /// short; then nothing has changed.
     pub fn start(&mut self, recipe: Recipe) -> Result<(), Refusal> {
+        arithmetic::check()?;
         recipe.check(self.replay.capacity())?;
         let expected = scratch_length(&mut self.network);
         let found = self.scratch.as_mut().len();
@@ -177,9 +201,9 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
         }
         self.recipe = recipe;
         let generator = self.generator.insert(Generator::new(recipe.seed, 0));
-        (self.step, self.seen, self.correct) = (0, 0, 0);
+        (self.step, self.drift, self.seen, self.correct) = (0, 0.0, 0, 0);
         self.replay.clear();
-        self.network.parameters(&mut |_, mut state| state.start());
+        self.network.parameters(&mut |mut parameter| parameter.start());
         self.digest = digest(&mut self.network, self.step, generator);
         Ok(())
     }
@@ -190,31 +214,42 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     ///
     /// # Errors
     /// Where it was not [started](Self::start) or the sample is refused: wrong length, a non-finite number, no such class,
-    /// or an overflow in its first gradient. Then no bit of weights, momentum, generator or replay buffer has changed.
+    /// an overflow in its first gradient, or a first step beyond the drift budget. Then no bit of weights, momentum,
+    /// generator or replay buffer has changed. Where the budget ends between the steps of a sample, the later ones are not
+    /// taken.
     pub fn learn(&mut self, input: &[f32], label: u32, mut observe: impl FnMut(Report)) -> Result<Prediction, Refusal> {
-        let rule = &self.recipe.rule;
+        let Recipe { rule, batch, steps, replay, budget, functions, .. } = &self.recipe;
         let generator = self.generator.as_mut().ok_or(Refusal::NotStarted)?;
-        check_label(&self.network, label)?;
-        let prediction = predict(&self.network, input, self.scratch.as_mut())?;
-        for round in 0..self.recipe.steps {
-            let mut step = Step::begin(rule, self.step.wrapping_add(1), self.recipe.batch);
-            let admitted = step.add(&mut self.network, input, label, self.scratch.as_mut());
+        Target::Class(label).check(self.network.outputs())?;
+        let prediction = predict(&self.network, *functions, input, self.scratch.as_mut())?;
+        for round in 0..*steps {
+            let t = self.step.wrapping_add(1);
+            let drift = self.drift + rule.drift(t);
+            if budget.is_some_and(|budget| drift > budget) {
+                if round == 0 {
+                    return Err(Refusal::Budget);
+                }
+                break;
+            }
+            let mut step = Step::begin(rule, *functions, t, *batch);
+            let admitted = step.add(&mut self.network, input, Target::Class(label), self.scratch.as_mut());
             if round == 0 {
                 admitted?;
-                self.replay.push(self.recipe.replay as usize, input, label);
+                self.replay.push(*replay as usize, input, label);
             }
-            for _ in 1..self.recipe.batch {
+            for _ in 1..*batch {
                 let index = generator.below(self.replay.len() as u32);
                 if let Some((input, label)) = self.replay.get(index as usize) {
                     // A sample that overflows by now is left out; the outcome counts those that were admitted.
-                    let _ = step.add(&mut self.network, input, label, self.scratch.as_mut());
+                    let _ = step.add(&mut self.network, input, Target::Class(label), self.scratch.as_mut());
                 }
             }
-            let outcome = step.finish(&mut self.network, rule, self.scratch.as_mut());
-            self.step = self.step.wrapping_add(u64::from(outcome.is_some()));
-            self.digest = digest(&mut self.network, self.step, generator);
-            if let Some(outcome) = outcome {
+            if let Some(outcome) = step.finish(&mut self.network, rule, self.scratch.as_mut()) {
+                (self.step, self.drift) = (t, drift);
+                self.digest = digest(&mut self.network, self.step, generator);
                 observe(Report { step: self.step, outcome, digest: self.digest });
+            } else {
+                self.digest = digest(&mut self.network, self.step, generator);
             }
         }
         self.seen = self.seen.wrapping_add(1);
@@ -227,10 +262,10 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     /// # Errors
     /// Where the sample is refused.
     pub fn predict(&mut self, input: &[f32]) -> Result<Prediction, Refusal> {
-        predict(&self.network, input, self.scratch.as_mut())
+        predict(&self.network, self.recipe.functions, input, self.scratch.as_mut())
     }
 
-    /// xxHash64 over X, Y and M of every parameter, the step and the generator's state, as little-endian bytes.
+    /// xxHash64 over X, Y and M of every parameter, what its alignment law knows once it does, the step and the generator's state, as little-endian bytes.
     ///
     /// It finds accidents, not forgery.
     pub fn digest(&self) -> u64 {
@@ -240,6 +275,11 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     /// Steps taken.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// What of the drift budget is used: the most that a matrix can have moved, in radii of its norm.
+    pub fn drift(&self) -> f32 {
+        self.drift
     }
 
     /// (Samples learnt, those of them that were predicted rightly before they were learnt).
@@ -266,7 +306,10 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
 /// See [`Adaptation::digest`].
 fn digest<N: Layer + ?Sized>(network: &mut N, step: u64, generator: &Generator) -> u64 {
     let mut hash = Xxh64::new(0);
-    network.parameters(&mut |_, state| hash_state(&mut hash, &state));
+    network.parameters(&mut |parameter| {
+        hash_state(&mut hash, &parameter.state);
+        hash_alignment(&mut hash, parameter.alignment);
+    });
     let (seed, stream, position) = generator.state();
     for word in [step, seed, stream, position] {
         hash.update(&word.to_le_bytes());
@@ -278,6 +321,13 @@ fn digest<N: Layer + ?Sized>(network: &mut N, step: u64, generator: &Generator) 
 fn hash_state<M: RowMajor>(hash: &mut Xxh64, state: &Scion<M>) {
     for matrix in [&state.x, &state.y, &state.m] {
         hash_elements(hash, matrix.elements());
+    }
+}
+
+/// Its two numbers, once there are any.
+fn hash_alignment(hash: &mut Xxh64, alignment: &Alignment<f32>) {
+    if let Some(mean) = alignment.mean {
+        hash_elements(hash, &[mean, alignment.weight]);
     }
 }
 

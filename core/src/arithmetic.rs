@@ -4,6 +4,9 @@
 //! nobody fuses, reorders or replaces them. What std or a platform's C library computes in its own way (`exp`, `ln`,
 //! `max`, `min`, `powi`) is absent; see `docs/arithmetic.md`.
 
+use crate::error::Refusal;
+use serde::{Deserialize, Serialize};
+
 /// |x|, by its sign bit; a NaN stays a NaN.
 pub fn magnitude(x: f32) -> f32 {
     f32::from_bits(x.to_bits() & 0x7fff_ffff)
@@ -37,6 +40,74 @@ pub fn exp(x: f32) -> f32 {
 /// ln x by the pinned software implementation, never the platform's.
 pub fn ln(x: f32) -> f32 {
     libm::logf(x)
+}
+
+/// tanh x by the pinned software implementation, never the platform's.
+pub fn tanh(x: f32) -> f32 {
+    libm::tanhf(x)
+}
+
+/// Whose exp, ln and tanh a network uses; each is software and gives the same bits on every target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Functions {
+    /// The crate libm's: within one unit in the last place.
+    #[default]
+    Libm,
+    /// The crate micromath's: a few operations each. Its exp errs by up to 0.3 %, see `docs/arithmetic.md`.
+    #[cfg(feature = "micromath")]
+    Micromath,
+}
+
+impl Functions {
+    /// eˣ.
+    pub fn exp(self, x: f32) -> f32 {
+        match self {
+            Functions::Libm => exp(x),
+            #[cfg(feature = "micromath")]
+            Functions::Micromath => micromath::F32Ext::exp(x),
+        }
+    }
+
+    /// ln x.
+    pub fn ln(self, x: f32) -> f32 {
+        match self {
+            Functions::Libm => ln(x),
+            #[cfg(feature = "micromath")]
+            Functions::Micromath => micromath::F32Ext::ln(x),
+        }
+    }
+
+    /// tanh x; of micromath 1 − 2/(exp(2x) + 1), from −8 to 8.
+    pub fn tanh(self, x: f32) -> f32 {
+        match self {
+            Functions::Libm => tanh(x),
+            #[cfg(feature = "micromath")]
+            Functions::Micromath if x > 8.0 => 1.0,
+            #[cfg(feature = "micromath")]
+            Functions::Micromath if x < -8.0 => -1.0,
+            #[cfg(feature = "micromath")]
+            Functions::Micromath => 1.0 - 2.0 / (micromath::F32Ext::exp(2.0 * x) + 1.0),
+        }
+    }
+}
+
+/// Whether this machine rounds as IEEE 754 says: products before they are added, to nearest even, subnormals kept.
+///
+/// A debugger's setting, a start-up file or a compiler's flag can change that; training then would give other bits.
+///
+/// # Errors
+/// [`Refusal::Arithmetic`] where it does not.
+pub fn check() -> Result<(), Refusal> {
+    // What the compiler cannot compute in advance.
+    let hide = core::hint::black_box::<f32>;
+    let a = hide(1.0 + f32::EPSILON);
+    let unfused = (a * a - hide(1.0)).to_bits() == 0x3480_0000;
+    let smallest = hide(f32::from_bits(1));
+    let subnormal = hide(f32::MIN_POSITIVE) * hide(0.5);
+    let kept = (smallest + smallest).to_bits() == 2 && subnormal.to_bits() == 0x0040_0000 && hide(smallest) * 2.0 > 0.0;
+    // Halfway between two numbers: to the even one, up and down.
+    let even = hide(1.0) + hide(f32::EPSILON / 2.0) == 1.0 && a + hide(f32::EPSILON / 2.0) == 1.0 + 2.0 * f32::EPSILON;
+    if unfused && kept && even { Ok(()) } else { Err(Refusal::Arithmetic) }
 }
 
 /// Sums in eight lanes: element i goes to lane i mod 8, each lane ascending from +0, then the fixed tree

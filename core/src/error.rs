@@ -24,6 +24,18 @@ pub enum Refusal {
         /// Classes of the network: labels run from 0 to `classes` − 1.
         classes: u32,
     },
+    /// The target has another number of values than the network has outputs.
+    Target {
+        /// Outputs of the network.
+        expected: u32,
+        /// Values that came.
+        found: u32,
+    },
+    /// A value of the target is NaN or infinite.
+    TargetNotFinite {
+        /// Its index in the target.
+        index: u32,
+    },
     /// Forward or backward overflows on this sample: the loss is not finite, or max|δ| or max|δ|·max|a| > 2^64 in a
     /// layer.
     Overflow,
@@ -31,6 +43,11 @@ pub enum Refusal {
     Recipe(Field),
     /// The adaptation was not started.
     NotStarted,
+    /// The next step could move a matrix further than the drift budget allows.
+    Budget,
+    /// This machine fuses, flushes or rounds otherwise than IEEE 754 says: see
+    /// [`arithmetic::check`](crate::arithmetic::check).
+    Arithmetic,
     /// The scratch memory is shorter than the network needs.
     Scratch {
         /// Numbers needed.
@@ -49,6 +66,14 @@ pub enum Field {
     Momentum,
     /// The share θ of the transport.
     Theta,
+    /// The memory b′ of the lag feedback.
+    Memory,
+    /// The damping q by alignment.
+    Damping,
+    /// p, r or N of the theory's schedule.
+    Theory,
+    /// The drift budget.
+    Budget,
     /// Samples a step.
     Batch,
     /// Steps a sample.
@@ -63,12 +88,20 @@ impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Field::Step => "step size must be > 0 and at most 2^32, at most 1 when constrained",
-            Field::Momentum => "momentum must be in [0, 1)",
+            Field::Momentum => {
+                "momentum must be in [0, 1), the exponent of a power in (0, 1], a ramp at least one step"
+            }
             Field::Theta => "theta must be in [0, 1]",
+            Field::Memory => "the memory of the lag feedback must be at least 0 and below every momentum",
+            Field::Damping => "the damping by alignment must be at least 0 and finite",
+            Field::Theory => {
+                "the theory's schedule needs p in (1, 2], a rank of at least 1, and no fewer samples than that"
+            }
+            Field::Budget => "a drift budget must be > 0",
             Field::Batch => "batch must be from 1 to 65536",
             Field::Steps => "steps a sample must be from 1 to 16",
             Field::Replay => "replay must be at least 1 and no more than the buffer holds",
-            Field::Radius => "every radius must be > 0 and at most 2^32",
+            Field::Radius => "every radius must be at least 0, which freezes, and at most 2^32",
         })
     }
 }
@@ -81,9 +114,17 @@ impl fmt::Display for Refusal {
             }
             Refusal::NotFinite { index } => write!(f, "number {index} of the sample is not finite"),
             Refusal::Label { label, classes } => write!(f, "label {label} is not one of the {classes} classes"),
+            Refusal::Target { expected, found } => {
+                write!(f, "the target has {found} values, the network has {expected} outputs")
+            }
+            Refusal::TargetNotFinite { index } => write!(f, "value {index} of the target is not finite"),
             Refusal::Overflow => f.write_str("the network overflows on this sample"),
             Refusal::Recipe(field) => write!(f, "{field}"),
             Refusal::NotStarted => f.write_str("the adaptation was not started"),
+            Refusal::Budget => f.write_str("the drift budget of this session is spent"),
+            Refusal::Arithmetic => {
+                f.write_str("this machine's arithmetic is not the one that is promised: it fuses or flushes")
+            }
             Refusal::Scratch { expected, found } => {
                 write!(f, "scratch memory of {found} numbers, {expected} are needed")
             }

@@ -23,7 +23,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 /// The version that this software writes and reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The most layers an image can name.
 pub const LAYERS: usize = 16;
@@ -115,23 +115,23 @@ impl<'a> Image<'a> {
             return Err(ImageError::Schema { expected: schema, found: self.header.schema });
         }
         let (mut parameters, mut weights) = (0, 0);
-        network.parameters(&mut |_, state| {
+        network.parameters(&mut |parameter| {
             parameters += 1;
-            weights += state.x.elements().len();
+            weights += parameter.state.x.elements().len();
         });
         if self.header.geometries.len() != parameters || self.weights.len() != weights {
             return Err(ImageError::Malformed);
         }
         let mut geometries = self.header.geometries.iter();
         let mut weights = self.weights.iter();
-        network.parameters(&mut |geometry, mut state| {
+        network.parameters(&mut |mut parameter| {
             if let Some(found) = geometries.next() {
-                *geometry = *found;
+                *parameter.geometry = *found;
             }
-            for (x, w) in state.x.elements_mut().iter_mut().zip(&mut weights) {
+            for (x, w) in parameter.state.x.elements_mut().iter_mut().zip(&mut weights) {
                 *x = f32::from_le_bytes(*w);
             }
-            state.start();
+            parameter.start();
         });
         Ok(())
     }

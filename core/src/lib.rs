@@ -11,6 +11,8 @@
 //! | [`matrix`] | the operations of the update rule on a matrix, a run-time slab, a libtorch tensor |
 //! | [`polar`] | the polar factor of a matrix by quintic iteration |
 //! | [`norm`] | norms, their linear minimization oracles and dual norms |
+//! | [`schedule`] | how step size and momentum go with the steps |
+//! | [`transport`] | where gradients are taken: the laws of transport |
 //! | [`scion`] | the transported step of one parameter |
 //! | [`network`] | layers, forward and backward, one step over a batch |
 //! | [`adapt`] | learning from a stream of labelled samples with a replay buffer |
@@ -59,6 +61,10 @@ pub mod matrix;
 pub mod polar;
 
 pub mod norm;
+
+pub mod schedule;
+
+pub mod transport;
 
 pub mod scion;
 

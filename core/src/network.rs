@@ -1,44 +1,119 @@
-//! Networks of dense layers with ReLU and softmax cross-entropy: forward, backward, and one transported step over a batch.
+//! Networks for microcontrollers: forward, backward, and one transported step over a batch, in static memory.
 //!
 //! A [`Layer`] holds its parameters and works on the caller's memory. [`Chain`] puts one before another and is a layer
 //! itself, so a network is a type that reads like its architecture: `chain![Dense<64, 32>, Relu<32>, Dense<32, 10>]`.
 //! What is known at compile time of such a type is [`Fixed`].
 //!
-//! With activations a₀ (the sample), a₁, …, a_L (the logits) of a sample with label y, and w = (1 − β_t)/B:
+//! Between layers run L places of C channels, place by place, all channels of a place side by side; a vector is one place.
 //!
-//! ```text
-//! dense     a = b + W a'                              each element from b, inputs ascending
-//! ReLU      a = a' where a' > 0, else +0
-//! softmax   e_j = exp(a_j − max a), s = Σ e_j         the sum in eight lanes
-//! loss      ln s − (a_y − max a)
-//! error     δ_j = w·(e_j/s − [j = y])                 of the logits; scaled once, here
-//! backward  δ' = Wᵀ δ                                 outputs ascending from +0;  ReLU: δ' = δ where a > 0, else +0
-//! gradient  M_W ← keep·M_W + δ a'ᵀ,  M_b ← keep·M_b + δ
-//! ```
+//! | layer | module | equation |
+//! |---|---|---|
+//! | [`Dense`] | [`dense`] | a = b + W a' |
+//! | [`Relu`], [`Tanh`] | [`activation`] | element by element |
+//! | [`Convolution`], [`Depthwise`] | [`convolution`] | a filter at every place |
+//! | [`AveragePool`], [`MaxPool`] | [`pooling`] | of the places under a window |
+//! | [`RmsNorm`] | [`normalisation`] | each place by its RMS |
 //!
-//! Sample by sample, M ← βM + Σᵢ δᵢ aᵢᵀ is one ordered product that continues from βM, so that a whole batch elsewhere
-//! gives the same bits. A sample is admitted only when its loss is finite and max|δ| and max|δ|·max|a'| are at most 2^64
-//! in every layer, so that M stays finite whatever B and β are; β comes with the first admitted sample of a step, so a
-//! refused one leaves no trace.
+//! With activations a₀ (the sample), a₁, …, a_L (the outputs), w = (1 − β_t)/B, and δ the derivative of w times the loss by
+//! the outputs ([`loss`]), a backward pass takes δ through the layers, and M ← keep·M + δ a'ᵀ. Sample by sample,
+//! M ← βM + Σᵢ δᵢ aᵢᵀ is one ordered product that continues from βM, so that a whole batch elsewhere gives the same bits. A
+//! sample is admitted only when its loss is finite and max|δ| and max|δ|·max|a'| are at most 2^64 in every layer, so that
+//! M stays finite whatever B and β are; β comes with the first admitted sample of a step, so a refused one leaves no trace.
+//!
+//! A parameter with a radius of 0 is frozen. What stands before the first layer that trains is not passed backward, so
+//! that adapting the last layers alone costs no more than they do.
 
-use crate::arithmetic::{exp, largest, ln, sum};
+pub mod activation;
+
+pub mod dense;
+pub mod loss;
+
+pub use activation::{Rectifier, Relu};
+
+pub use dense::{Affine, Dense};
+pub use loss::Target;
+
+use crate::arithmetic::{Functions, largest};
 use crate::error::Refusal;
-use crate::matrix::{FixedMatrix, RowMajor, Slab};
+use crate::matrix::{RowMajor, Slab};
+use crate::norm::{with_workspace, workspace};
 use crate::random::Generator;
-use crate::scion::{Geometry, Rule, Scion, with_workspace, workspace};
+use crate::scion::{Geometry, Point, Role, Rule, Scion};
+use crate::transport::Alignment;
 use serde::{Deserialize, Serialize};
 
-/// Where a forward pass takes the weights.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Point {
-    /// At X: what predicts.
-    Iterate,
-    /// At Y: where gradients are taken.
-    Query,
+/// A parameter of a layer, as all that works on parameters sees it.
+#[derive(Debug)]
+pub struct Parameter<'a> {
+    /// X, Y and M.
+    pub state: Scion<Slab<&'a mut [f32]>>,
+    /// How its steps are measured.
+    pub geometry: &'a mut Geometry,
+    /// What the alignment law of transport knows.
+    pub alignment: &'a mut Alignment<f32>,
+    /// What it is for.
+    pub role: Role,
 }
 
-/// A parameter of a layer.
-pub type View<'a> = Scion<Slab<&'a mut [f32]>>;
+impl Parameter<'_> {
+    /// Starts from the weights X: Y ← X, M ← 0, nothing known of alignment.
+    pub fn start(&mut self) {
+        self.state.start();
+        *self.alignment = Alignment::START;
+    }
+
+    /// (m, n).
+    pub fn shape(&self) -> (usize, usize) {
+        self.state.x.shape()
+    }
+}
+
+/// A parameter as a layer holds it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Held<M> {
+    /// X, Y and M.
+    pub state: Scion<M>,
+    geometry: Geometry,
+    alignment: Alignment<f32>,
+}
+
+impl<M> Held<M> {
+    /// A frozen one.
+    pub const fn new(state: Scion<M>) -> Self {
+        Self { state, geometry: Geometry::FROZEN, alignment: Alignment::START }
+    }
+
+    /// Whether it moves.
+    pub fn trains(&self) -> bool {
+        !self.geometry.is_frozen()
+    }
+}
+
+impl<M: RowMajor> Held<M> {
+    /// The weights at a point, row by row.
+    pub fn weights(&self, at: Point) -> &[f32] {
+        match at {
+            Point::Iterate => self.state.x.elements(),
+            Point::Query => self.state.y.elements(),
+        }
+    }
+
+    /// The momentum, row by row.
+    pub fn momentum(&mut self) -> &mut [f32] {
+        self.state.m.elements_mut()
+    }
+
+    /// As all that works on parameters sees it.
+    pub fn parameter(&mut self, role: Role) -> Parameter<'_> {
+        let Self { state, geometry, alignment } = self;
+        Parameter { state: state.slabs(), geometry, alignment, role }
+    }
+
+    /// Whether X, Y and M have this shape.
+    pub fn has_shape(&self, shape: (usize, usize)) -> bool {
+        [self.state.x.shape(), self.state.y.shape(), self.state.m.shape()] == [shape; 3]
+    }
+}
 
 /// A layer, or several of them, with parameters and without memory for a pass.
 ///
@@ -53,29 +128,32 @@ pub trait Layer {
     fn trace(&self) -> usize;
     /// Forward: `input` to `trace`.
     fn forward(&self, at: Point, input: &[f32], trace: &mut [f32]);
-    /// Backward, at Y: the last [`Layer::outputs`] of `errors` are given; fills in the others and `input_errors`, which
-    /// may be empty where nobody asks for it.
-    fn backward(&self, trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]);
+    /// Backward, with the weights at the point of the forward pass that made `trace` of `input`: the last
+    /// [`Layer::outputs`] of `errors` are given; fills in the others and `input_errors`, which is empty where nobody asks
+    /// for it.
+    fn backward(&self, at: Point, input: &[f32], trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]);
+    /// Whether a parameter of it moves.
+    fn trains(&self) -> bool;
     /// Whether the gradient of this sample can be accumulated without overflow.
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool;
     /// M ← keep·M + δ aᵀ for every parameter.
     fn accumulate(&mut self, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]);
     /// Visits all parameters, in an order that never changes.
-    fn parameters(&mut self, visit: &mut dyn FnMut(&mut Geometry, View));
+    fn parameters(&mut self, visit: &mut dyn FnMut(Parameter));
 
-    /// One step of every parameter from what M holds. `scratch` holds [`Fixed::WORKSPACE`] numbers and is overwritten.
-    fn advance(&mut self, rule: &Rule, scratch: &mut [f32]) {
-        self.parameters(&mut |geometry, state| {
+    /// Step t of every parameter from what M holds. `scratch` holds [`Fixed::WORKSPACE`] numbers and is overwritten.
+    fn advance(&mut self, rule: &Rule, t: u64, scratch: &mut [f32]) {
+        self.parameters(&mut |parameter| {
             // A view that lives no longer than the scratch memory is lent.
-            let mut state: View = state;
-            with_workspace(state.x.shape(), scratch, |work| state.advance(*geometry, rule, work));
+            let Parameter { mut state, geometry, alignment, .. }: Parameter = parameter;
+            with_workspace(state.x.shape(), scratch, |work| state.advance(*geometry, rule, t, alignment, work));
         });
     }
 }
 
 /// What the type of a network says at compile time.
 pub trait Fixed: Layer + Sized {
-    /// All weights, momenta and query points 0, all geometries [unset](Geometry::UNSET).
+    /// All weights, momenta and query points 0, all parameters frozen.
     const ZERO: Self;
     /// [`Layer::inputs`].
     const INPUTS: usize;
@@ -101,8 +179,8 @@ pub const fn scratch(trace: usize, workspace: usize) -> usize {
 /// Numbers of scratch memory that a network needs to learn: [`Fixed::SCRATCH`], of any network.
 pub fn scratch_length<N: Layer + ?Sized>(network: &mut N) -> usize {
     let mut largest = 0;
-    network.parameters(&mut |_, state| {
-        let (m, n) = state.x.shape();
+    network.parameters(&mut |parameter| {
+        let (m, n) = parameter.shape();
         largest = larger(largest, workspace(m, n));
     });
     scratch(network.trace(), largest)
@@ -127,25 +205,103 @@ pub enum Kind {
         /// Numbers that come in and go out.
         width: u32,
     },
+    /// [`Tanh`].
+    Tanh {
+        /// Numbers that come in and go out.
+        width: u32,
+        /// Whose tanh.
+        functions: Functions,
+    },
+    /// [`Convolution`].
+    Convolution {
+        /// What it slides over.
+        window: Window,
+        /// Channels that go out.
+        filters: u32,
+    },
+    /// [`Depthwise`].
+    Depthwise(Window),
+    /// [`AveragePool`].
+    AveragePool(Window),
+    /// [`MaxPool`].
+    MaxPool(Window),
+    /// [`RmsNorm`].
+    RmsNorm {
+        /// Places that come in and go out.
+        places: u32,
+        /// Channels of each.
+        channels: u32,
+    },
+}
+
+/// A window that slides over places.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Window {
+    /// Places that come in.
+    pub places: u32,
+    /// Channels of each.
+    pub channels: u32,
+    /// Places under the window.
+    pub taps: u32,
+    /// Places from one window to the next.
+    pub stride: u32,
+}
+
+impl Window {
+    /// Places that go out: ⌊(places − taps)/stride⌋ + 1; 0 where the window does not fit, or a number is 0.
+    pub const fn outputs(self) -> u32 {
+        match (self.places.checked_sub(self.taps), self.taps, self.channels, self.stride) {
+            (None, ..) | (_, 0, ..) | (_, _, 0, _) | (.., 0) => 0,
+            (Some(left), _, _, stride) => left / stride + 1,
+        }
+    }
+}
+
+impl Window {
+    const fn numbers(self, filters: u32) -> [u32; 5] {
+        [self.places, self.channels, self.taps, self.stride, filters]
+    }
 }
 
 impl Kind {
-    /// (inputs, outputs).
+    /// (inputs, outputs); 0 outputs where the layer cannot be. Sizes are checked where a network is made of it.
     pub const fn shape(self) -> (u32, u32) {
+        const fn slides(window: Window, channels: u32) -> (u32, u32) {
+            (window.places.saturating_mul(window.channels), window.outputs().saturating_mul(channels))
+        }
         match self {
             Kind::Dense { inputs, outputs } => (inputs, outputs),
-            Kind::Relu { width } => (width, width),
+            Kind::Relu { width } | Kind::Tanh { width, .. } => (width, width),
+            Kind::Convolution { window, filters } => slides(window, filters),
+            Kind::Depthwise(window) | Kind::AveragePool(window) | Kind::MaxPool(window) => {
+                slides(window, window.channels)
+            }
+            Kind::RmsNorm { places, channels } => {
+                let width = places.saturating_mul(channels);
+                (width, width)
+            }
         }
     }
 
-    /// FNV-1a (64 bits) of the layer's tag and shape.
+    /// FNV-1a (64 bits) of the layer's tag and numbers.
     const fn hash(self) -> u64 {
-        let tag = match self {
-            Kind::Dense { .. } => 1,
-            Kind::Relu { .. } => 2,
+        let (tag, numbers) = match self {
+            Kind::Dense { inputs, outputs } => (1, [inputs, outputs, 0, 0, 0]),
+            Kind::Relu { width } => (2, [width, width, 0, 0, 0]),
+            Kind::Tanh { width, functions } => (3, [width, functions as u32, 0, 0, 0]),
+            Kind::Convolution { window, filters } => (4, window.numbers(filters)),
+            Kind::Depthwise(window) => (5, window.numbers(0)),
+            Kind::AveragePool(window) => (6, window.numbers(0)),
+            Kind::MaxPool(window) => (7, window.numbers(0)),
+            Kind::RmsNorm { places, channels } => (8, [places, channels, 0, 0, 0]),
         };
-        let (inputs, outputs) = self.shape();
-        fnv(fnv(fnv(0xcbf2_9ce4_8422_2325, tag), inputs as u64), outputs as u64)
+        let mut hash = fnv(0xcbf2_9ce4_8422_2325, tag);
+        let mut i = 0;
+        while i < numbers.len() {
+            hash = fnv(hash, numbers[i] as u64);
+            i += 1;
+        }
+        hash
     }
 
     /// Schema hash of an architecture: of its last layer, then of each before it with what follows.
@@ -169,166 +325,6 @@ const fn fnv(mut hash: u64, number: u64) -> u64 {
         byte += 1;
     }
     hash
-}
-
-/// A dense layer a = b + W a' over matrices of any storage: W of shape (outputs, inputs), b of shape (1, outputs).
-#[derive(Clone, PartialEq, Debug)]
-pub struct Affine<W, B> {
-    weights: Scion<W>,
-    weights_geometry: Geometry,
-    bias: Scion<B>,
-    bias_geometry: Geometry,
-}
-
-/// A dense layer from I to O numbers, in static memory.
-pub type Dense<const I: usize, const O: usize> = Affine<FixedMatrix<O, I>, FixedMatrix<1, O>>;
-
-impl<W: RowMajor, B: RowMajor> Affine<W, B> {
-    /// Around states of shapes (outputs, inputs) and (1, outputs); `None` where they do not fit together.
-    pub fn new(weights: Scion<W>, bias: Scion<B>) -> Option<Self> {
-        let shape = weights.x.shape();
-        let fits = [weights.y.shape(), weights.m.shape()] == [shape; 2]
-            && [bias.x.shape(), bias.y.shape(), bias.m.shape()] == [(1, shape.0); 3]
-            && shape.1 > 0;
-        fits.then_some(Self { weights, weights_geometry: Geometry::UNSET, bias, bias_geometry: Geometry::UNSET })
-    }
-}
-
-impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
-    fn inputs(&self) -> usize {
-        self.weights.x.shape().1
-    }
-    fn outputs(&self) -> usize {
-        self.weights.x.shape().0
-    }
-    fn trace(&self) -> usize {
-        self.outputs()
-    }
-    fn forward(&self, at: Point, input: &[f32], trace: &mut [f32]) {
-        let (weights, bias) = match at {
-            Point::Iterate => (self.weights.x.elements(), self.bias.x.elements()),
-            Point::Query => (self.weights.y.elements(), self.bias.y.elements()),
-        };
-        for ((out, row), b) in trace.iter_mut().zip(weights.chunks_exact(self.inputs())).zip(bias) {
-            *out = *b;
-            for (w, a) in row.iter().zip(input) {
-                *out += w * a;
-            }
-        }
-    }
-    fn backward(&self, _trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
-        input_errors.fill(0.0);
-        for (row, error) in self.weights.y.elements().chunks_exact(self.inputs()).zip(errors.iter()) {
-            for (e, w) in input_errors.iter_mut().zip(row) {
-                *e += w * error;
-            }
-        }
-    }
-    fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
-        // M is at most B/(1 − β) such products: 2^64 · 2^32 · 2^24 for any B and β.
-        const BOUND: f32 = (1u128 << 64) as f32;
-        let error = largest(errors);
-        largest(trace).is_finite() && error <= BOUND && error * largest(input) <= BOUND
-    }
-    fn accumulate(&mut self, keep: f32, input: &[f32], _trace: &[f32], errors: &[f32]) {
-        let inputs = self.inputs();
-        for (row, error) in self.weights.m.elements_mut().chunks_exact_mut(inputs).zip(errors) {
-            for (m, a) in row.iter_mut().zip(input) {
-                *m = keep * *m + error * a;
-            }
-        }
-        for (m, error) in self.bias.m.elements_mut().iter_mut().zip(errors) {
-            *m = keep * *m + error;
-        }
-    }
-    fn parameters(&mut self, visit: &mut dyn FnMut(&mut Geometry, View)) {
-        visit(&mut self.weights_geometry, self.weights.slabs());
-        visit(&mut self.bias_geometry, self.bias.slabs());
-    }
-}
-
-impl<const I: usize, const O: usize> Fixed for Dense<I, O> {
-    const ZERO: Self = Self {
-        weights: Scion { x: [[0.0; I]; O], y: [[0.0; I]; O], m: [[0.0; I]; O] },
-        weights_geometry: Geometry::UNSET,
-        bias: Scion { x: [[0.0; O]], y: [[0.0; O]], m: [[0.0; O]] },
-        bias_geometry: Geometry::UNSET,
-    };
-    const INPUTS: usize = I;
-    const OUTPUTS: usize = O;
-    const TRACE: usize = O;
-    const WEIGHTS: usize = O * I + O;
-    const WORKSPACE: usize = larger(workspace(O, I), workspace(1, O));
-    const SCHEMA: u64 = {
-        assert!(I > 0 && O > 0, "a dense layer has at least one input and one output");
-        Kind::Dense { inputs: I as u32, outputs: O as u32 }.hash()
-    };
-}
-
-/// How many numbers pass through an elementwise layer: a type, or a number at run time.
-pub trait Width {
-    /// That many.
-    fn width(&self) -> usize;
-}
-
-/// A width that is a type.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Constant<const N: usize>;
-
-impl<const N: usize> Width for Constant<N> {
-    fn width(&self) -> usize {
-        N
-    }
-}
-
-impl Width for usize {
-    fn width(&self) -> usize {
-        *self
-    }
-}
-
-/// a = a' where a' > 0, else +0.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rectifier<W>(pub W);
-
-/// ReLU over N numbers.
-pub type Relu<const N: usize> = Rectifier<Constant<N>>;
-
-impl<W: Width> Layer for Rectifier<W> {
-    fn inputs(&self) -> usize {
-        self.0.width()
-    }
-    fn outputs(&self) -> usize {
-        self.0.width()
-    }
-    fn trace(&self) -> usize {
-        self.0.width()
-    }
-    fn forward(&self, _at: Point, input: &[f32], trace: &mut [f32]) {
-        for (out, a) in trace.iter_mut().zip(input) {
-            *out = if *a > 0.0 { *a } else { 0.0 };
-        }
-    }
-    fn backward(&self, trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
-        for ((e, a), error) in input_errors.iter_mut().zip(trace).zip(errors) {
-            *e = if *a > 0.0 { *error } else { 0.0 };
-        }
-    }
-    fn admits(&self, _input: &[f32], _trace: &[f32], _errors: &[f32]) -> bool {
-        true
-    }
-    fn accumulate(&mut self, _keep: f32, _input: &[f32], _trace: &[f32], _errors: &[f32]) {}
-    fn parameters(&mut self, _visit: &mut dyn FnMut(&mut Geometry, View)) {}
-}
-
-impl<const N: usize> Fixed for Relu<N> {
-    const ZERO: Self = Rectifier(Constant);
-    const INPUTS: usize = N;
-    const OUTPUTS: usize = N;
-    const TRACE: usize = N;
-    const WEIGHTS: usize = 0;
-    const WORKSPACE: usize = 0;
-    const SCHEMA: u64 = Kind::Relu { width: N as u32 }.hash();
 }
 
 /// One layer before others; written with [`chain!`](crate::chain).
@@ -374,25 +370,36 @@ impl<A: Layer, B: Layer> Layer for Chain<A, B> {
         self.first.forward(at, input, first);
         self.rest.forward(at, end(first, self.first.outputs()), rest);
     }
-    fn backward(&self, trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
+    fn backward(&self, at: Point, input: &[f32], trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
         let (first, rest) = split(trace, self.first.trace());
         let (first_errors, rest_errors) = split_mut(errors, self.first.trace());
-        self.rest.backward(rest, rest_errors, end_mut(first_errors, self.first.outputs()));
-        self.first.backward(first, first_errors, input_errors);
+        let between = end(first, self.first.outputs());
+        if self.first.trains() || !input_errors.is_empty() {
+            self.rest.backward(at, between, rest, rest_errors, end_mut(first_errors, self.first.outputs()));
+            self.first.backward(at, input, first, first_errors, input_errors);
+        } else {
+            self.rest.backward(at, between, rest, rest_errors, &mut []);
+        }
+    }
+    fn trains(&self) -> bool {
+        self.first.trains() || self.rest.trains()
     }
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
         let (first, rest) = split(trace, self.first.trace());
         let (first_errors, rest_errors) = split(errors, self.first.trace());
-        self.first.admits(input, first, first_errors)
+        // Nobody asked for the errors of what does not train.
+        (!self.first.trains() || self.first.admits(input, first, first_errors))
             && self.rest.admits(end(first, self.first.outputs()), rest, rest_errors)
     }
     fn accumulate(&mut self, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
         let (first, rest) = split(trace, self.first.trace());
         let (first_errors, rest_errors) = split(errors, self.first.trace());
-        self.first.accumulate(keep, input, first, first_errors);
+        if self.first.trains() {
+            self.first.accumulate(keep, input, first, first_errors);
+        }
         self.rest.accumulate(keep, end(first, self.first.outputs()), rest, rest_errors);
     }
-    fn parameters(&mut self, visit: &mut dyn FnMut(&mut Geometry, View)) {
+    fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         self.first.parameters(visit);
         self.rest.parameters(visit);
     }
@@ -413,12 +420,20 @@ impl<A: Fixed, B: Fixed> Fixed for Chain<A, B> {
 
 /// Gives every parameter its [usual geometry](Geometry::usual).
 pub fn usual_geometries<N: Layer + ?Sized>(network: &mut N) {
-    let mut left = 0;
-    network.parameters(&mut |_, _| left += 1);
-    network.parameters(&mut |geometry, state| {
-        // The last layer's weights and bias are the last two.
-        *geometry = Geometry::usual(state.x.shape(), left <= 2);
-        left -= 1;
+    train_last(network, usize::MAX);
+}
+
+/// Gives the parameters of the last `layers` layers with weights their [usual geometry](Geometry::usual) and freezes those
+/// before them; 1 adapts the head alone. A gain or a bias goes with the weights before it; what stands before all weights,
+/// with the first.
+pub fn train_last<N: Layer + ?Sized>(network: &mut N, layers: usize) {
+    let mut all = 0;
+    network.parameters(&mut |parameter| all += usize::from(parameter.role.is_weights()));
+    let mut seen = 0;
+    network.parameters(&mut |parameter| {
+        seen += usize::from(parameter.role.is_weights());
+        let trains = all <= layers || seen > all - layers;
+        *parameter.geometry = if trains { Geometry::usual(parameter.role, seen == all) } else { Geometry::FROZEN };
     });
 }
 
@@ -426,7 +441,7 @@ pub fn usual_geometries<N: Layer + ?Sized>(network: &mut N) {
 /// [`Scion::initialise`]; `scratch` is overwritten.
 pub fn initialise<N: Layer + ?Sized>(network: &mut N, generator: &mut Generator, scratch: &mut [f32]) {
     usual_geometries(network);
-    network.parameters(&mut |geometry, mut state| state.initialise(*geometry, generator, scratch));
+    network.parameters(&mut |mut p| p.state.initialise(*p.geometry, p.role, generator, scratch));
 }
 
 /// What a network says of a sample.
@@ -438,18 +453,33 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// The class of a sample, with the weights X. `scratch` is overwritten.
+/// The outputs for a sample, with the weights X, in `scratch`, which is overwritten.
 ///
 /// # Errors
-/// Where the sample has the wrong length or a non-finite number, or the logits are not finite.
-pub fn predict<N: Layer + ?Sized>(network: &N, input: &[f32], scratch: &mut [f32]) -> Result<Prediction, Refusal> {
+/// Where the sample has the wrong length or a non-finite number, or the outputs are not finite.
+pub fn outputs<'a, N: Layer + ?Sized>(
+    network: &N,
+    input: &[f32],
+    scratch: &'a mut [f32],
+) -> Result<&'a [f32], Refusal> {
     check_input(network, input)?;
     let trace = part(scratch, network.trace())?.0;
     network.forward(Point::Iterate, input, trace);
-    let logits = end(trace, network.outputs());
-    if !largest(logits).is_finite() {
-        return Err(Refusal::Overflow);
-    }
+    let outputs = end(trace, network.outputs());
+    if largest(outputs).is_finite() { Ok(outputs) } else { Err(Refusal::Overflow) }
+}
+
+/// The class of a sample, with the weights X. `scratch` is overwritten.
+///
+/// # Errors
+/// As [`outputs`].
+pub fn predict<N: Layer + ?Sized>(
+    network: &N,
+    functions: Functions,
+    input: &[f32],
+    scratch: &mut [f32],
+) -> Result<Prediction, Refusal> {
+    let logits = outputs(network, input, scratch)?;
     let mut best = (0, f32::NEG_INFINITY);
     for (class, logit) in logits.iter().enumerate() {
         if *logit > best.1 {
@@ -457,12 +487,15 @@ pub fn predict<N: Layer + ?Sized>(network: &N, input: &[f32], scratch: &mut [f32
         }
     }
     // The exponent of the largest logit is exp(0) = 1.
-    Ok(Prediction { class: best.0, probability: 1.0 / exponentials(logits).1 })
+    Ok(Prediction { class: best.0, probability: 1.0 / loss::exponentials(functions, logits).1 })
 }
 
 /// One step over a batch: [`Step::begin`], [`Step::add`] for every sample, [`Step::finish`].
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
+    t: u64,
+    functions: Functions,
+    point: Point,
     keep: f32,
     weight: f32,
     admitted: u32,
@@ -480,11 +513,19 @@ pub struct Outcome {
 
 impl Step {
     /// Step t = 1, 2, … over a batch of B samples.
-    pub fn begin(rule: &Rule, t: u64, batch: u32) -> Self {
-        Self { keep: rule.keep(t), weight: rule.weight(t, batch), admitted: 0, loss: 0.0 }
+    pub fn begin(rule: &Rule, functions: Functions, t: u64, batch: u32) -> Self {
+        Self {
+            t,
+            functions,
+            point: rule.point(),
+            keep: rule.keep(t),
+            weight: rule.weight(t, batch),
+            admitted: 0,
+            loss: 0.0,
+        }
     }
 
-    /// Accumulates the gradient of a sample at Y and returns its loss. `scratch` is overwritten.
+    /// Accumulates the gradient of a sample at the query point and returns its loss. `scratch` is overwritten.
     ///
     /// # Errors
     /// Where the sample is refused; then nothing has changed, and the step goes on without it.
@@ -492,17 +533,17 @@ impl Step {
         &mut self,
         network: &mut N,
         input: &[f32],
-        label: u32,
+        target: Target,
         scratch: &mut [f32],
     ) -> Result<f32, Refusal> {
         check_input(network, input)?;
-        check_label(network, label)?;
+        target.check(network.outputs())?;
         let (trace, rest) = part(scratch, network.trace())?;
         let errors = part(rest, network.trace())?.0;
-        network.forward(Point::Query, input, trace);
+        network.forward(self.point, input, trace);
         let outputs = network.outputs();
-        let loss = softmax_cross_entropy(end(trace, outputs), label, self.weight, end_mut(errors, outputs));
-        network.backward(trace, errors, &mut []);
+        let loss = target.loss(self.functions, end(trace, outputs), self.weight, end_mut(errors, outputs));
+        network.backward(self.point, input, trace, errors, &mut []);
         if !(loss.is_finite() && network.admits(input, trace, errors)) {
             return Err(Refusal::Overflow);
         }
@@ -519,7 +560,7 @@ impl Step {
         if self.admitted == 0 || scratch.len() < scratch_length(network) {
             return None;
         }
-        network.advance(rule, scratch);
+        network.advance(rule, self.t, scratch);
         Some(Outcome { admitted: self.admitted, loss: self.loss / self.admitted as f32 })
     }
 }
@@ -535,42 +576,10 @@ pub fn check_input<N: Layer + ?Sized>(network: &N, input: &[f32]) -> Result<(), 
     }
 }
 
-/// Refuses a label that is no class.
-pub fn check_label<N: Layer + ?Sized>(network: &N, label: u32) -> Result<(), Refusal> {
-    let classes = network.outputs() as u32;
-    if label < classes { Ok(()) } else { Err(Refusal::Label { label, classes }) }
-}
-
 /// The first `length` numbers and the rest.
 fn part(memory: &mut [f32], length: usize) -> Result<(&mut [f32], &mut [f32]), Refusal> {
     let found = memory.len() as u32;
     memory.split_at_mut_checked(length).ok_or(Refusal::Scratch { expected: length as u32, found })
-}
-
-/// (max a, Σ exp(a_j − max a)).
-fn exponentials(logits: &[f32]) -> (f32, f32) {
-    let mut top = f32::NEG_INFINITY;
-    for a in logits {
-        if *a > top {
-            top = *a;
-        }
-    }
-    (top, sum(logits.iter().map(|a| exp(a - top))))
-}
-
-/// The loss, and the scaled errors of the logits.
-fn softmax_cross_entropy(logits: &[f32], label: u32, weight: f32, errors: &mut [f32]) -> f32 {
-    let (top, total) = exponentials(logits);
-    let mut target = 0.0;
-    for ((j, a), error) in logits.iter().enumerate().zip(errors) {
-        let probability = exp(a - top) / total;
-        let hit = j as u32 == label;
-        *error = weight * (probability - if hit { 1.0 } else { 0.0 });
-        if hit {
-            target = a - top;
-        }
-    }
-    ln(total) - target
 }
 
 /// The last `length` numbers; where there are fewer, none.
@@ -592,4 +601,12 @@ fn split(memory: &[f32], length: usize) -> (&[f32], &[f32]) {
 fn split_mut(memory: &mut [f32], length: usize) -> (&mut [f32], &mut [f32]) {
     let length = if length < memory.len() { length } else { memory.len() };
     memory.split_at_mut(length)
+}
+
+/// Whether a parameter's gradient δ a'ᵀ, and whatever sums of it M takes, stays finite: see [`Layer::admits`].
+fn admitted(input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
+    // M is at most B/(1 − β) such products: 2^64 · 2^32 · 2^24 for any B and β.
+    const BOUND: f32 = (1u128 << 64) as f32;
+    let error = largest(errors);
+    largest(trace).is_finite() && error <= BOUND && error * largest(input) <= BOUND
 }

@@ -1,49 +1,161 @@
 //! Norms of a matrix of shape (m, n) = (d_out, d_in), with their linear minimization oracles and dual norms.
 //!
 //! The oracle of a norm is lmo(S) = argmin over ‖Z‖ ≤ 1 of ⟨S, Z⟩ = −f·U(S), with a factor f that depends on the shape
-//! alone and a direction U; the dual norm is ‖S‖_* = −⟨S, lmo(S)⟩ = f·⟨S, U⟩ (Pethick et al. 2025, "Scion", Table 2):
+//! alone and a direction U; the dual norm is ‖S‖_* = −⟨S, lmo(S)⟩ = f·⟨S, U⟩ (Pethick et al. 2025, "Training deep learning
+//! models with norm-constrained LMOs", Scion, Table 2):
 //!
 //! | norm | ‖Z‖ | direction U | factor f | dual norm |
 //! |---|---|---|---|---|
-//! | spectral | √(n/m)·σ_max(Z) | polar(S) | √(m/n) | f·Σσ(S) |
-//! | sign | n·max\|z\| | sign(S) | 1/n | f·Σ\|s\| |
-//! | RMS | ‖Z‖_F/√(mn) | S/‖S‖_F | √(mn) | f·‖S‖_F |
+//! | spectral | σ_max(Z)/f | polar(S) | √(m/n) | f·Σσ(S) |
+//! | spectral, at least 1 | the same | the same | max(1, √(m/n)) | the same |
+//! | spectral, outputs | the same | the same | √m | the same |
+//! | convolution of k taps | the same | the same | √(m·k/n)/k | the same |
+//! | sign | max\|z\|/f | sign(S) | 1/n | f·Σ\|s\| |
+//! | sign, plain | the same | the same | 1 | the same |
+//! | column | max_j ‖z_j‖/f | each column s_j/‖s_j‖ | √m | f·Σ_j ‖s_j‖ |
+//! | column, inputs | the same | the same | √m/n | the same |
+//! | row | max_i ‖z_i‖/f | each row s_i/‖s_i‖ | 1/√n | f·Σ_i ‖s_i‖ |
+//! | row, plain | the same | the same | 1 | the same |
+//! | embedding column | max_i ‖z_i‖/f | each row | √n | f·Σ_i ‖s_i‖ |
+//! | embedding row | max_j ‖z_j‖/f | each column | 1/√m | f·Σ_j ‖s_j‖ |
+//! | RMS | ‖Z‖_F/f | S/‖S‖_F | √(mn) | f·‖S‖_F |
+//! | Frobenius | ‖Z‖_F | S/‖S‖_F | 1 | ‖S‖_F |
 //!
-//! lmo(0) = 0, and lmo(2ᵏ S) = lmo(S) to the bit. To add a norm, add a variant and its arm in each `match` below.
+//! An embedding is a table of m words with n numbers each; its norms are the column and the row norm of its transpose. The
+//! weights of a convolution are flattened: m filters, n = inputs·taps.
+//!
+//! lmo(0) = 0, and lmo(2ᵏ S) = lmo(S) to the bit. To add a norm, add a variant with its line in [`Norm::table`], and a line
+//! in the table of `tests/tests/norm.rs`.
 
 use crate::arithmetic::sqrt;
-use crate::matrix::{Group, Matrix};
-use crate::polar::{POLAR_EXPRESS, polar};
+use crate::matrix::{Group, Matrix, Slab, square};
+use crate::polar::{Chain, polar, squares};
 use serde::{Deserialize, Serialize};
 
 /// The norm in which a parameter's steps are measured; the table is in the [module](self).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Norm {
-    /// For the weights of hidden layers.
+    /// For the weights of hidden layers: from RMS to RMS.
     Spectral,
-    /// For the head, and for inputs that are one-hot.
+    /// For the first layer: a layer that widens moves as much as a square one.
+    SpectralAtLeastOne,
+    /// For inputs that are one-hot: from 1 to RMS.
+    SpectralOutputs,
+    /// For the flattened weights of a convolution.
+    Convolution {
+        /// Taps of the kernel: its length, or the product of its sides.
+        taps: u32,
+    },
+    /// For the head.
     Sign,
+    /// For inputs that are one-hot.
+    SignPlain,
+    /// From 1 to RMS, for inputs that are one-hot.
+    Column,
+    /// The same by the number of inputs.
+    ColumnInputs,
+    /// From RMS to the largest output; exact for layers that mix nothing, such as a depthwise convolution.
+    Row,
+    /// From 2-norm to the largest output.
+    RowPlain,
+    /// The column norm of the transpose: every word of an embedding by itself.
+    EmbeddingColumn,
+    /// The row norm of the transpose.
+    EmbeddingRow,
     /// For vectors: biases and gains.
     Rms,
+    /// The Euclidean norm: normalised gradient descent.
+    Frobenius,
+}
+
+/// How a direction is computed.
+enum Direction {
+    Polar,
+    Sign,
+    Normalised(Group),
 }
 
 impl Norm {
-    /// S ← the direction U(S): lmo(S) = −factor·U. `gram` and `poly` are overwritten.
-    pub fn direction<M: Matrix>(self, s: &mut M, gram: &mut M::Square, poly: &mut M::Square) {
+    /// Direction and factor.
+    fn table(self, (m, n): (usize, usize)) -> (Direction, f32) {
+        use Direction::{Normalised, Polar, Sign};
+        let (m, n) = (m as f32, n as f32);
         match self {
-            Norm::Spectral => polar(s, &POLAR_EXPRESS, gram, poly),
-            Norm::Sign => s.sign(),
-            Norm::Rms => s.normalise(Group::Whole),
+            Norm::Spectral => (Polar, sqrt(m / n)),
+            Norm::SpectralAtLeastOne => (Polar, if m > n { sqrt(m / n) } else { 1.0 }),
+            Norm::SpectralOutputs => (Polar, sqrt(m)),
+            Norm::Convolution { taps } => (Polar, sqrt(m * taps as f32 / n) / taps as f32),
+            Norm::Sign => (Sign, 1.0 / n),
+            Norm::SignPlain => (Sign, 1.0),
+            Norm::Column => (Normalised(Group::Column), sqrt(m)),
+            Norm::ColumnInputs => (Normalised(Group::Column), sqrt(m) / n),
+            Norm::Row => (Normalised(Group::Row), 1.0 / sqrt(n)),
+            Norm::RowPlain => (Normalised(Group::Row), 1.0),
+            Norm::EmbeddingColumn => (Normalised(Group::Row), sqrt(n)),
+            Norm::EmbeddingRow => (Normalised(Group::Column), 1.0 / sqrt(m)),
+            Norm::Rms => (Normalised(Group::Whole), sqrt(m * n)),
+            Norm::Frobenius => (Normalised(Group::Whole), 1.0),
         }
     }
 
-    /// The factor f for a matrix of m rows and n columns. The dual norm of G is f·⟨G, U⟩.
-    pub fn factor(self, (m, n): (usize, usize)) -> f32 {
-        let (m, n) = (m as f32, n as f32);
-        match self {
-            Norm::Spectral => sqrt(m / n),
-            Norm::Sign => 1.0 / n,
-            Norm::Rms => sqrt(m * n),
+    /// S ← the direction U(S): lmo(S) = −factor·U. A spectral direction is computed by `chain`. The squares are
+    /// overwritten.
+    pub fn direction<M: Matrix>(self, s: &mut M, chain: Chain, squares: &mut [&mut M::Square; 3]) {
+        match self.table(s.shape()).0 {
+            Direction::Polar => polar(s, chain, squares),
+            Direction::Sign => s.sign(),
+            Direction::Normalised(group) => s.normalise(group),
         }
     }
+
+    /// The factor f for a matrix of m rows and n columns: at most this far does an lmo reach.
+    pub fn factor(self, shape: (usize, usize)) -> f32 {
+        self.table(shape).1
+    }
+
+    /// The dual norm ‖G‖_* = f·⟨G, U(G)⟩: how far an unconstrained problem is from stationary. `work` is overwritten.
+    ///
+    /// For reports take [`Chain::Converged`]: with another chain a spectral one is off by Σp(σ)σ/Σσ. It is infinite where
+    /// it is above the largest binary32.
+    pub fn dual<M: Matrix>(self, g: &M, chain: Chain, work: &mut Workspace<M>) -> M::Element {
+        work.direction.copy(g);
+        self.direction(work.direction, chain, &mut work.squares);
+        g.inner(work.direction) * self.factor(g.shape())
+    }
+
+    /// The Frank–Wolfe gap max over ‖Z‖ ≤ ρ of ⟨G, X − Z⟩ = ⟨G, X⟩ + ρ‖G‖_*: how far a problem constrained to the ball of
+    /// radius ρ is from stationary at X; at least 0 inside the ball. As [`Norm::dual`] otherwise.
+    pub fn gap<M: Matrix>(self, g: &M, x: &M, radius: f32, chain: Chain, work: &mut Workspace<M>) -> M::Element {
+        self.dual(g, chain, work) * radius + g.inner(x)
+    }
+}
+
+/// The caller's memory for one direction; all parameters of a shape may share it. It is overwritten.
+pub struct Workspace<'a, M: Matrix> {
+    /// As large as the parameter.
+    pub direction: &'a mut M,
+    /// k×k, k the smaller side; the third may be empty where [`squares`] is 2.
+    pub squares: [&'a mut M::Square; 3],
+}
+
+/// Numbers that [`with_workspace`] needs for a matrix of m rows and n columns.
+pub const fn workspace(m: usize, n: usize) -> usize {
+    m * n + squares((m, n)) * square(if m < n { m } else { n })
+}
+
+/// Carves a workspace for one matrix of m rows and n columns out of memory that all share, and uses it.
+///
+/// `None`, and nothing is done, where the memory is shorter than [`workspace`].
+pub fn with_workspace<'a, T>(
+    (m, n): (usize, usize),
+    memory: &'a mut [f32],
+    f: impl FnOnce(&mut Workspace<Slab<&'a mut [f32]>>) -> T,
+) -> Option<T> {
+    let length = square(if m < n { m } else { n });
+    let (direction, rest) = memory.split_at_mut_checked(m * n)?;
+    let (first, rest) = rest.split_at_mut_checked(length)?;
+    let (second, rest) = rest.split_at_mut_checked(length)?;
+    let (third, _) = rest.split_at_mut_checked(length * (squares((m, n)) - 2))?;
+    let mut direction = Slab::new(m, n, direction)?;
+    Some(f(&mut Workspace { direction: &mut direction, squares: [first, second, third] }))
 }

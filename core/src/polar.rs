@@ -2,16 +2,57 @@
 //!
 //! Where S = U Σ Vᵀ, polar(S) = U Vᵀ: the nearest matrix with orthonormal rows or columns, and the direction of steepest
 //! ascent in the spectral norm. An odd polynomial of S acts on its singular values and leaves U and V, so a chain of
-//! quintics that sends every σ in (0, 1] towards 1 computes it (Björck and Bowie 1971; Jordan et al. 2024, Muon).
+//! quintics p(σ) = aσ + bσ³ + cσ⁵ that sends every σ in (0, 1] towards 1 computes it (Björck and Bowie 1971; Jordan et
+//! al. 2024, Muon). With G = S Sᵀ of the small side (Sᵀ S of a tall matrix) and P = bG + cG², a quintic is S ← aS + PS.
+//!
+//! On a matrix that is at least twice as long as it is wide the chain runs on the small side, two quintics at a time: the
+//! Gram matrix of the first one's result is a polynomial of G, too, so S is touched once for both. With 1 and 2 for the
+//! quintics:
+//!
+//! ```text
+//! P₁ = b₁G + c₁G²      T = (a₁I + P₁)G      G₁ = (a₁I + P₁)T      P₂ = b₂G₁ + c₂G₁²
+//! Q  = P₁P₂ + a₂P₁ + a₁P₂                   S ← a₁a₂S + QS
+//! ```
+//!
+//! All factors are symmetric and commute, so half of each product of the small side is computed. More than two at a time
+//! would lose the small singular values: G holds σ², and rounding adds some 10⁻⁷ to each.
 
 use crate::matrix::{Group, Matrix};
+use serde::{Deserialize, Serialize};
 
 /// p(σ) = aσ + bσ³ + cσ⁵ as (a, b, c).
 pub type Quintic = (f32, f32, f32);
 
-/// Polar Express (Amsel et al. 2025, "The Polar Express", Algorithm 1), eight steps with a safety factor of 1.01,
-/// rounded to four decimals: maps [1e-3, 1] into [0.99999, 1.00001] in exact arithmetic.
-pub const POLAR_EXPRESS: [Quintic; 8] = [
+/// Chains of quintics; each sends singular values in [1e-3, 1] into a range around 1.
+///
+/// | chain | steps | range of [1e-3, 1] | source |
+/// |---|---|---|---|
+/// | Jordan | 5 | 0.47–1.20 | Jordan et al. 2024, Muon |
+/// | You | 5 | 0.475–1.145 | You 2025, quoted in Muon's write-up |
+/// | Polar Express 5 | 5 | 0.846–1.124 | Amsel et al. 2025, "The Polar Express", Algorithm 1, safety factor 1.01 |
+/// | Polar Express 8 | 8 | 0.99999–1.00001 | the same |
+/// | CANS | 5 | 0.884–1.120 | Grishina et al. 2025, "Accelerating Newton–Schulz by Chebyshev polynomials" |
+/// | Converged | 20 | 1 − 10⁻⁶ to 1 + 10⁻⁶, of [1e-6, 1] | Polar Express 8, then Björck and Bowie's quintic |
+///
+/// The range is that of exact arithmetic. `docs/norms.md` says why [`Chain::DEFAULT`] is the default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Chain {
+    /// One quintic five times; fast, and never converges.
+    Jordan,
+    /// Five quintics; [1e-2, 1] goes into 0.978–1.032.
+    You,
+    /// Five quintics.
+    PolarExpress5,
+    /// Eight quintics.
+    #[default]
+    PolarExpress8,
+    /// Five quintics.
+    Cans,
+    /// Twenty quintics, for reports: a fixed point to rounding, also where σ is as small as 10⁻⁶ of ‖S‖_F.
+    Converged,
+}
+
+const POLAR_EXPRESS: [Quintic; 7] = [
     (8.2051, -22.9019, 16.4607),
     (4.0664, -2.8612, 0.5184),
     (3.9096, -2.8234, 0.5250),
@@ -19,18 +60,111 @@ pub const POLAR_EXPRESS: [Quintic; 8] = [
     (2.2779, -1.6198, 0.3985),
     (1.8726, -1.2307, 0.3585),
     (1.8564, -1.2132, 0.3568),
-    (1.875, -1.25, 0.375),
 ];
 
-/// S ← polar(S) for every singular value above about 1e-3 of ‖S‖_F; smaller ones end between 0 and 1; 0 stays 0.
-///
-/// S ← S/‖S‖_F, then for each quintic (a, b, c), with G the Gram matrix of the small side and P = bG + cG²:
-/// S ← aS + PS (or aS + SP), which maps every singular value σ to p(σ). `gram` and `poly` are overwritten.
-pub fn polar<M: Matrix>(s: &mut M, steps: &[Quintic], gram: &mut M::Square, poly: &mut M::Square) {
-    s.normalise(Group::Whole);
-    for &(a, b, c) in steps {
-        s.gram(gram, poly);
-        s.quadratic(b, c, gram, poly);
-        s.transform(a, poly, gram);
+/// Its fixed point 1 attracts: p(1) = 1, p′(1) = p″(1) = 0 (Björck and Bowie 1971).
+const BJORCK_BOWIE: Quintic = (1.875, -1.25, 0.375);
+
+const YOU: [Quintic; 5] = [
+    (4.0848, -6.8946, 2.9270),
+    (3.9505, -6.3029, 2.6377),
+    (3.7418, -5.5913, 2.3037),
+    (2.8769, -3.1427, 1.2046),
+    (2.8366, -3.0525, 1.2012),
+];
+
+const CANS: [Quintic; 5] = [
+    (8.4703, -25.1081, 18.6293),
+    (4.1828, -3.1087, 0.5806),
+    (3.9619, -2.9541, 0.5630),
+    (3.2866, -2.4647, 0.5074),
+    (2.2737, -1.6447, 0.4162),
+];
+
+const JORDAN: [Quintic; 1] = [(3.4445, -4.7750, 2.0315)];
+
+impl Chain {
+    /// Eight steps of Polar Express.
+    pub const DEFAULT: Self = Self::PolarExpress8;
+
+    /// All chains, in the order of the table.
+    pub const ALL: [Self; 6] =
+        [Self::Jordan, Self::You, Self::PolarExpress5, Self::PolarExpress8, Self::Cans, Self::Converged];
+
+    /// Its quintics and their number: where there are fewer, the last one is repeated.
+    fn table(self) -> (&'static [Quintic], Quintic, usize) {
+        match self {
+            Chain::Jordan => (&[], JORDAN[0], 5),
+            Chain::You => (&YOU, BJORCK_BOWIE, 5),
+            Chain::PolarExpress5 => (&POLAR_EXPRESS, BJORCK_BOWIE, 5),
+            Chain::PolarExpress8 => (&POLAR_EXPRESS, BJORCK_BOWIE, 8),
+            Chain::Cans => (&CANS, BJORCK_BOWIE, 5),
+            Chain::Converged => (&POLAR_EXPRESS, BJORCK_BOWIE, 20),
+        }
     }
+
+    /// Its quintics, first to last.
+    pub fn quintics(self) -> impl Iterator<Item = Quintic> {
+        let (first, last, count) = self.table();
+        first.iter().copied().chain(core::iter::repeat(last)).take(count)
+    }
+
+    /// The most that a singular value of the result can be: a step in the spectral norm is at most this many times as long
+    /// as the exact polar factor's would be.
+    pub const fn overshoot(self) -> f32 {
+        match self {
+            Chain::Jordan => 1.21,
+            Chain::You => 1.15,
+            Chain::PolarExpress5 | Chain::Cans => 1.13,
+            Chain::PolarExpress8 | Chain::Converged => 1.0001,
+        }
+    }
+}
+
+/// Whether the chain runs on the small side, two quintics at a time.
+const fn paired((m, n): (usize, usize)) -> bool {
+    m >= 2 * n || n >= 2 * m
+}
+
+/// Squares of the small side that [`polar`] works on for a matrix of m rows and n columns.
+pub const fn squares(shape: (usize, usize)) -> usize {
+    if paired(shape) { 3 } else { 2 }
+}
+
+/// S ← p(S/‖S‖_F) for the polynomial p of a chain; 0 stays 0.
+///
+/// The squares are overwritten; where [`squares`] is 2, the third is not touched.
+pub fn polar<M: Matrix>(s: &mut M, chain: Chain, squares: &mut [&mut M::Square; 3]) {
+    s.normalise(Group::Whole);
+    let pairs = paired(s.shape());
+    let mut quintics = chain.quintics();
+    while let Some(first) = quintics.next() {
+        match if pairs { quintics.next() } else { None } {
+            Some(second) => two(s, first, second, squares),
+            None => one(s, first, squares),
+        }
+    }
+}
+
+/// S ← aS + PS.
+fn one<M: Matrix>(s: &mut M, (a, b, c): Quintic, [gram, poly, _]: &mut [&mut M::Square; 3]) {
+    s.gram(gram, poly);
+    s.multiply(c, (b, gram), (0.0, gram), poly);
+    s.transform(a, poly, gram);
+}
+
+/// S ← a₁a₂S + QS.
+fn two<M: Matrix>(
+    s: &mut M,
+    (a1, b1, c1): Quintic,
+    (a2, b2, c2): Quintic,
+    [gram, poly, third]: &mut [&mut M::Square; 3],
+) {
+    s.gram(gram, poly);
+    s.multiply(c1, (b1, gram), (0.0, gram), poly);
+    s.multiply(1.0, (0.0, poly), (a1, gram), third);
+    s.multiply(1.0, (0.0, poly), (a1, third), gram);
+    s.multiply(c2, (b2, gram), (0.0, gram), third);
+    s.multiply(1.0, (a2, poly), (a1, third), gram);
+    s.transform(a1 * a2, gram, poly);
 }

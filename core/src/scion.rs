@@ -1,26 +1,31 @@
 //! The transported step of one parameter (Zhang and Lin 2026, arXiv 2605.18528).
 //!
-//! With weights X, momentum M, step size η, momentum factor β, radius ρ, a norm with its lmo, and B samples a step:
+//! With weights X, momentum M, step size η_t, momentum factor β_t, radius ρ, a norm with its lmo, and B samples a step:
 //!
 //! ```text
-//! Y_t     = X_t + θ c_t D_t             D_t = X_t − X_{t−1} as applied, c_t = β_t/(1−β_t), D_1 = 0
+//! Y_t     = X_t + d_t                   the law of transport; as published d_t = c_t D_t, with D_t = X_t − X_{t−1} as
+//!                                       applied, c_t = β_t/(1−β_t), D_1 = 0
 //! G_t     = (1/B) Σ_i ∇f(Y_t; ξ_i)
 //! M_{t+1} = β_t M_t + (1−β_t) G_t       β_1 = 0, so that M_2 = G_1
-//! X_{t+1} = X_t + η ρ lmo(M_{t+1})                 unconstrained
-//! X_{t+1} = (1−η) X_t + η ρ lmo(M_{t+1})           constrained: stays in the ball of radius ρ that it started in
+//! X_{t+1} = X_t + η_t ρ lmo(M_{t+1})               unconstrained
+//! X_{t+1} = (1−η_t) X_t + η_t ρ lmo(M_{t+1})       constrained: stays in the ball of radius ρ that it started in
 //! ```
 //!
-//! θ = 1 is Transported Scion as published, θ = 0 batched Scion; between them the transport is damped. The average M is
-//! taken along a moving point: to first order its bias is that of the averaged query point, and Y is chosen so that this
-//! average is X itself. The first gradient has no past, so it is taken at X and starts M whole.
+//! The laws are those of [`transport`](crate::transport), the values of η_t and β_t those of
+//! [`schedule`](crate::schedule). The average M is taken along a moving point: to first order its bias is that of the
+//! averaged query point, and Y is chosen so that this average is X itself, or near it. The first gradient has no past, so
+//! it is taken at X and starts M whole.
 //!
 //! The state is three arrays: D lives only inside [`Scion::advance`], as Y of the coming step is formed while D is at
 //! hand, and gradients accumulate into M. Gradients are taken at Y; what is evaluated, reported or saved is X.
 
 use crate::error::{Field, Refusal};
 use crate::matrix::{Matrix, RowMajor, Slab};
-use crate::norm::Norm;
+use crate::norm::{Norm, Workspace, with_workspace};
+use crate::polar::Chain;
 use crate::random::Generator;
+use crate::schedule::{Momentum, Schedule, theory};
+use crate::transport::{Ahead, Alignment, Transport};
 use serde::{Deserialize, Serialize};
 
 /// The most that a step size or a radius can be: X stays finite for more steps than a device will ever take.
@@ -29,14 +34,18 @@ pub const LARGEST: f32 = 4_294_967_296.0;
 /// The constants of the rule, one for a whole model.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Rule {
-    /// The step size η: > 0, at most [`LARGEST`], at most 1 when constrained.
+    /// The largest step size η: > 0, at most [`LARGEST`], at most 1 when constrained.
     pub step: f32,
-    /// The momentum factor β, in [0, 1).
-    pub momentum: f32,
-    /// The share θ of the transport, in [0, 1]: 0 is Scion, 1 Transported Scion as published.
-    pub theta: f32,
-    /// Whether X shrinks by 1 − η, which keeps it in the ball of radius ρ.
+    /// How η_t goes from there.
+    pub schedule: Schedule,
+    /// The momentum factors β_t.
+    pub momentum: Momentum,
+    /// The law of transport.
+    pub transport: Transport,
+    /// Whether X shrinks by 1 − η_t, which keeps it in the ball of radius ρ.
     pub constrained: bool,
+    /// How spectral directions are computed.
+    pub chain: Chain,
 }
 
 impl Default for Rule {
@@ -46,28 +55,40 @@ impl Default for Rule {
 }
 
 impl Rule {
-    /// θ = ½, β = 0.9, unconstrained, η = 0.01.
-    pub const DEFAULT: Self = Self { step: 0.01, momentum: 0.9, theta: 0.5, constrained: false };
+    /// η = 0.01 constant, β = 0.9, θ = ½, unconstrained.
+    pub const DEFAULT: Self = Self {
+        step: 0.01,
+        schedule: Schedule::Constant,
+        momentum: Momentum::Constant(0.9),
+        transport: Transport::Fixed { theta: 0.5 },
+        constrained: false,
+        chain: Chain::DEFAULT,
+    };
+
+    /// The theory's rule for noise with a p-th moment, rank r and N samples, one a step; see [`theory`]. Transported
+    /// Scion as published where `transported`, else Scion; times the radius, η is in the units of the problem.
+    ///
+    /// # Errors
+    /// As [`theory`].
+    pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<Self, Refusal> {
+        let (alpha, step) = theory(p, rank, samples, transported)?;
+        let transport = Transport::Fixed { theta: if transported { 1.0 } else { 0.0 } };
+        Ok(Self { step, momentum: Momentum::Constant(1.0 - alpha), transport, ..Self::DEFAULT })
+    }
 
     /// Says which constant is outside its range.
     pub fn check(&self) -> Result<(), Refusal> {
-        let Self { step, momentum, theta, constrained } = *self;
-        let largest = if constrained { 1.0 } else { LARGEST };
-        if !(step > 0.0 && step <= largest) {
+        let largest = if self.constrained { 1.0 } else { LARGEST };
+        if !(self.step > 0.0 && self.step <= largest) {
             return Err(Refusal::Recipe(Field::Step));
         }
-        if !(0.0..1.0).contains(&momentum) {
-            return Err(Refusal::Recipe(Field::Momentum));
-        }
-        if !(0.0..=1.0).contains(&theta) {
-            return Err(Refusal::Recipe(Field::Theta));
-        }
-        Ok(())
+        self.momentum.check()?;
+        self.transport.check(self.momentum)
     }
 
     /// β_t for step t = 1, 2, …: 0 in the first, so that momentum starts as the first gradient.
     pub fn keep(&self, t: u64) -> f32 {
-        if t <= 1 { 0.0 } else { self.momentum }
+        self.momentum.at(t)
     }
 
     /// The weight (1 − β_t)/B of each sample's gradient in step t.
@@ -75,60 +96,97 @@ impl Rule {
         (1.0 - self.keep(t)) / batch as f32
     }
 
-    /// θ c_{t+1} = θ β/(1−β): how far the coming step's query point lies ahead, in units of the last displacement.
-    pub fn transport(&self) -> f32 {
-        self.theta * (self.momentum / (1.0 - self.momentum))
+    /// η_t.
+    pub fn step_at(&self, t: u64) -> f32 {
+        self.step * self.schedule.factor(t)
+    }
+
+    /// The most that step t can move a parameter, in radii of its norm: η_t, 2η_t when constrained, times the overshoot of
+    /// the polar iteration; to rounding.
+    pub fn drift(&self, t: u64) -> f32 {
+        let step = self.step_at(t) * self.chain.overshoot();
+        if self.constrained { step + step } else { step }
+    }
+
+    /// Where gradients are taken.
+    pub fn point(&self) -> Point {
+        if self.transport == Transport::Nesterov { Point::Iterate } else { Point::Query }
     }
 }
 
-/// How one parameter's steps are measured. [`Geometry::UNSET`] is all zeros, so that static memory starts as zeros.
+/// Where a forward pass takes the weights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// At X: what predicts.
+    Iterate,
+    /// At Y: where gradients are taken.
+    Query,
+}
+
+/// How one parameter's steps are measured. [`Geometry::FROZEN`] is all zeros, so that static memory starts as zeros.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Geometry {
     /// The norm.
     pub norm: Norm,
-    /// The radius ρ of the ball: > 0, at most [`LARGEST`].
+    /// The radius ρ of the ball: > 0 and at most [`LARGEST`], or 0 where the parameter is never to move.
     pub radius: f32,
 }
 
 impl Geometry {
-    /// Not chosen yet: a radius of 0, with which nothing moves.
-    pub const UNSET: Self = Self { norm: Norm::Spectral, radius: 0.0 };
+    /// Does not move.
+    pub const FROZEN: Self = Self { norm: Norm::Spectral, radius: 0.0 };
     /// For the weights of a layer that is not the last: spectral, radius 3.
     pub const HIDDEN: Self = Self { norm: Norm::Spectral, radius: 3.0 };
     /// For the weights of the last layer: sign, radius 10.
     pub const HEAD: Self = Self { norm: Norm::Sign, radius: 10.0 };
-    /// For biases: RMS, radius 1.
+    /// For biases and gains: RMS, radius 1.
     pub const BIAS: Self = Self { norm: Norm::Rms, radius: 1.0 };
 
-    /// The usual geometry of a parameter by its shape: a single row is a bias; `last` says that no weights follow.
-    pub fn usual((rows, _): (usize, usize), last: bool) -> Self {
-        match (rows, last) {
-            (1, _) => Self::BIAS,
-            (_, true) => Self::HEAD,
-            (_, false) => Self::HIDDEN,
+    /// The usual geometry of a parameter by its role; `last` says that no weights follow.
+    pub fn usual(role: Role, last: bool) -> Self {
+        match role {
+            Role::Weights if last => Self::HEAD,
+            Role::Weights => Self::HIDDEN,
+            Role::Convolution { taps } => Self { norm: Norm::Convolution { taps }, radius: Self::HIDDEN.radius },
+            Role::Channels => Self { norm: Norm::Row, radius: Self::HIDDEN.radius },
+            Role::Bias | Role::Gain => Self::BIAS,
         }
+    }
+
+    /// Whether the parameter never moves.
+    pub fn is_frozen(&self) -> bool {
+        self.radius == 0.0
     }
 
     /// Says when the radius is outside its range.
     pub fn check(&self) -> Result<(), Refusal> {
-        if self.radius > 0.0 && self.radius <= LARGEST { Ok(()) } else { Err(Refusal::Recipe(Field::Radius)) }
+        if (0.0..=LARGEST).contains(&self.radius) { Ok(()) } else { Err(Refusal::Recipe(Field::Radius)) }
     }
 }
 
-/// The caller's memory for one step of one parameter; all parameters of a shape may share it. It is overwritten.
-pub struct Workspace<'a, M: Matrix> {
-    /// As large as the parameter.
-    pub direction: &'a mut M,
-    /// k×k, k the smaller side.
-    pub gram: &'a mut M::Square,
-    /// k×k.
-    pub poly: &'a mut M::Square,
+/// What a parameter is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Every output from every input; starts at random on the sphere.
+    Weights,
+    /// The same at every place: m filters, n = inputs·taps; starts at random on the sphere.
+    Convolution {
+        /// Taps of the kernel.
+        taps: u32,
+    },
+    /// One filter for each channel, as a row; starts at random on the sphere.
+    Channels,
+    /// Added; starts at 0.
+    Bias,
+    /// Multiplied; starts at 1.
+    Gain,
 }
 
-/// Numbers that [`with_workspace`] needs for a matrix of m rows and n columns: mn + 2·min(m, n)².
-pub const fn workspace(m: usize, n: usize) -> usize {
-    let k = if m < n { m } else { n };
-    m * n + 2 * k * k
+impl Role {
+    /// Whether it mixes or filters, rather than adds or scales.
+    pub fn is_weights(self) -> bool {
+        !matches!(self, Role::Bias | Role::Gain)
+    }
 }
 
 /// The state of one parameter: weights X, query point Y, momentum M, all of one shape.
@@ -136,7 +194,7 @@ pub const fn workspace(m: usize, n: usize) -> usize {
 pub struct Scion<M> {
     /// The weights X.
     pub x: M,
-    /// The query point Y, where gradients are taken.
+    /// The query point Y, where gradients are taken; under [`Transport::Nesterov`], the momentum before the last step.
     pub y: M,
     /// The momentum M.
     pub m: M,
@@ -150,23 +208,67 @@ impl<M: Matrix> Scion<M> {
         self.m.combine(keep, weight, gradient);
     }
 
-    /// X ← X + ηρ lmo(M), or (1−η)X + ηρ lmo(M) when constrained; D = X_new − X_old; Y ← X_new + θ c D.
+    /// Step t: X ← X + η_tρ lmo(M), or (1−η_t)X + η_tρ lmo(M) when constrained; D = X_new − X_old; then the query point of
+    /// step t + 1. A frozen parameter stays.
     ///
-    /// One rounding an operation: X·k, U·g, their sum, the difference D, D·θc, the sum Y; with k = 1 or 1 − η and
-    /// g = −((η·ρ)·f). A step moves X by at most ηρ in the norm (2ηρ constrained), times the overshoot of the polar
-    /// iteration.
-    pub fn advance(&mut self, geometry: Geometry, rule: &Rule, work: &mut Workspace<M>) {
-        let direction = &mut *work.direction;
-        direction.copy(&self.m);
-        geometry.norm.direction(direction, work.gram, work.poly);
-        let keep = if rule.constrained { 1.0 - rule.step } else { 1.0 };
-        let gain = -(rule.step * geometry.radius * geometry.norm.factor(direction.shape()));
-        let transport = rule.transport();
-        M::map(&mut self.x, &mut self.y, direction, |x, u| {
-            let next = x.clone() * keep + u * gain;
-            let query = next.clone() + (next.clone() - x) * transport;
-            (next, query)
-        });
+    /// One rounding an operation: X·k, U·g, their sum, the difference D; then D·a, under the lag law d·s, and the sums from
+    /// left to right; with k = 1 or 1 − η_t and g = −((η_t·ρ)·f). A step moves X by at most [`Rule::drift`] times ρ in the
+    /// norm. `alignment` is the parameter's own, and used by the law of that name alone.
+    pub fn advance(
+        &mut self,
+        geometry: Geometry,
+        rule: &Rule,
+        t: u64,
+        alignment: &mut Alignment<M::Element>,
+        work: &mut Workspace<M>,
+    ) {
+        if geometry.is_frozen() {
+            return;
+        }
+        let (beta, coming) = (rule.keep(t), rule.keep(t.wrapping_add(1)));
+        let Self { x, y, m } = self;
+        let Workspace { direction, squares } = work;
+        direction.copy(m);
+        if rule.transport == Transport::Nesterov {
+            direction.combine(1.0 + beta, -beta, y);
+        }
+        geometry.norm.direction(*direction, rule.chain, squares);
+        let step = rule.step_at(t);
+        let keep = if rule.constrained { 1.0 - step } else { 1.0 };
+        let gain = -(step * geometry.radius * geometry.norm.factor(direction.shape()));
+        let next = |x: M::Element, u: M::Element| x * keep + u * gain;
+        let lead = rule.transport.lead(beta, coming);
+        match rule.transport {
+            Transport::Fixed { .. } => M::map(x, y, direction, |x, _, u| {
+                let next = next(x.clone(), u.clone());
+                (next.clone(), next.clone() + (next - x) * lead.ahead, u)
+            }),
+            Transport::Lag { .. } => M::map(x, y, direction, |x, y, u| {
+                let next = next(x.clone(), u.clone());
+                let ahead = (next.clone() - x.clone()) * lead.ahead;
+                (next.clone(), next + ahead + (y - x) * lead.before, u)
+            }),
+            Transport::Alignment { damping } => {
+                // Y holds d, and the direction D, until both have met.
+                M::map(x, y, direction, |x, y, u| {
+                    let next = next(x.clone(), u);
+                    (next.clone(), y - x.clone(), next - x)
+                });
+                if t > 1 {
+                    alignment.see(direction.cosine(y));
+                }
+                match alignment.ahead(damping, coming) {
+                    Ahead::Number(ahead) => M::map(x, y, direction, |x, _, d| (x.clone(), x + d.clone() * ahead, d)),
+                    Ahead::Element(ahead) => {
+                        M::map(x, y, direction, |x, _, d| (x.clone(), x + d.clone() * ahead.clone(), d));
+                    }
+                }
+            }
+            Transport::Nesterov => {
+                M::map(x, y, direction, |x, y, u| (next(x, u.clone()), y, u));
+                y.copy(m);
+            }
+        }
     }
 }
 
@@ -184,38 +286,25 @@ impl<M: RowMajor> Scion<M> {
         self.m.elements_mut().fill(0.0);
     }
 
-    /// Starts from random weights inside the ball: X ← −ρ lmo(R), R uniform in [−1, 1), row by row; a vector in the RMS
-    /// norm starts at 0. `scratch` holds [`workspace`] numbers and is overwritten; with less, nothing is changed.
-    pub fn initialise(&mut self, geometry: Geometry, generator: &mut Generator, scratch: &mut [f32]) {
+    /// Starts from new weights: as its [`Role`] says; random ones are X ← −ρ lmo(R), R uniform in [−1, 1), row by row.
+    /// Then as [`Scion::start`]. `scratch` holds [`workspace`](crate::norm::workspace) numbers and is
+    /// overwritten; with less, nothing is changed.
+    pub fn initialise(&mut self, geometry: Geometry, role: Role, generator: &mut Generator, scratch: &mut [f32]) {
         let drawn = with_workspace(self.x.shape(), scratch, |work| {
             let x = &mut self.x.slab();
-            if geometry.norm == Norm::Rms {
-                x.elements_mut().fill(0.0);
-            } else {
-                x.elements_mut().iter_mut().for_each(|e| *e = 2.0 * generator.uniform() - 1.0);
-                geometry.norm.direction(x, work.gram, work.poly);
-                let gain = geometry.radius * geometry.norm.factor(RowMajor::shape(x));
-                x.elements_mut().iter_mut().for_each(|e| *e *= gain);
+            match role {
+                Role::Bias => x.elements_mut().fill(0.0),
+                Role::Gain => x.elements_mut().fill(1.0),
+                Role::Weights | Role::Convolution { .. } | Role::Channels => {
+                    x.elements_mut().iter_mut().for_each(|e| *e = 2.0 * generator.uniform() - 1.0);
+                    geometry.norm.direction(x, Chain::DEFAULT, &mut work.squares);
+                    let gain = geometry.radius * geometry.norm.factor(RowMajor::shape(x));
+                    x.elements_mut().iter_mut().for_each(|e| *e *= gain);
+                }
             }
         });
         if drawn.is_some() {
             self.start();
         }
     }
-}
-
-/// Carves a workspace for one matrix of m rows and n columns out of memory that all share, and uses it.
-///
-/// `None`, and nothing is done, where the memory is shorter than [`workspace`].
-pub fn with_workspace<'a, T>(
-    (m, n): (usize, usize),
-    memory: &'a mut [f32],
-    f: impl FnOnce(&mut Workspace<Slab<&'a mut [f32]>>) -> T,
-) -> Option<T> {
-    let k = if m < n { m } else { n };
-    let (direction, rest) = memory.split_at_mut_checked(m * n)?;
-    let (gram, rest) = rest.split_at_mut_checked(k * k)?;
-    let (poly, _) = rest.split_at_mut_checked(k * k)?;
-    let mut direction = Slab::new(m, n, direction)?;
-    Some(f(&mut Workspace { direction: &mut direction, gram, poly }))
 }

@@ -1,0 +1,79 @@
+//! Losses of one sample with outputs a, and their derivatives δ_j = w·∂loss/∂a_j, scaled by w = (1 − β_t)/B once, here.
+//!
+//! | target | loss | δ_j |
+//! |---|---|---|
+//! | [`Target::Class`] y | softmax cross-entropy: ln s − (a_y − max a), s = Σ_j e_j, e_j = exp(a_j − max a) | w·(e_j/s − [j = y]) |
+//! | [`Target::Values`] y | mean squared error: (1/n)Σ_j (a_j − y_j)² | (2w/n)·(a_j − y_j) |
+//!
+//! Sums are [`arithmetic::sum`](crate::arithmetic::sum)'s.
+
+use crate::arithmetic::{Functions, sum};
+use crate::error::Refusal;
+
+/// What a network should have said.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Target<'a> {
+    /// A class; the outputs are logits.
+    Class(u32),
+    /// As many numbers as the network has outputs.
+    Values(&'a [f32]),
+}
+
+impl Target<'_> {
+    /// Refuses a label that is no class, values of another number than outputs, and values that are not finite.
+    pub fn check(self, outputs: usize) -> Result<(), Refusal> {
+        match self {
+            Target::Class(label) if label < outputs as u32 => Ok(()),
+            Target::Class(label) => Err(Refusal::Label { label, classes: outputs as u32 }),
+            Target::Values(values) if values.len() != outputs => {
+                Err(Refusal::Target { expected: outputs as u32, found: values.len() as u32 })
+            }
+            Target::Values(values) => match values.iter().position(|e| !e.is_finite()) {
+                Some(index) => Err(Refusal::TargetNotFinite { index: index as u32 }),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// The loss, and the scaled errors of the outputs.
+    pub fn loss(self, functions: Functions, outputs: &[f32], weight: f32, errors: &mut [f32]) -> f32 {
+        match self {
+            Target::Class(label) => cross_entropy(functions, outputs, label, weight, errors),
+            Target::Values(values) => squared_error(outputs, values, weight, errors),
+        }
+    }
+}
+
+/// (max a, Σ exp(a_j − max a)).
+pub fn exponentials(functions: Functions, logits: &[f32]) -> (f32, f32) {
+    let mut top = f32::NEG_INFINITY;
+    for a in logits {
+        if *a > top {
+            top = *a;
+        }
+    }
+    (top, sum(logits.iter().map(|a| functions.exp(a - top))))
+}
+
+fn cross_entropy(functions: Functions, logits: &[f32], label: u32, weight: f32, errors: &mut [f32]) -> f32 {
+    let (top, total) = exponentials(functions, logits);
+    let mut target = 0.0;
+    for ((j, a), error) in logits.iter().enumerate().zip(errors) {
+        let probability = functions.exp(a - top) / total;
+        let hit = j as u32 == label;
+        *error = weight * (probability - if hit { 1.0 } else { 0.0 });
+        if hit {
+            target = a - top;
+        }
+    }
+    functions.ln(total) - target
+}
+
+fn squared_error(outputs: &[f32], values: &[f32], weight: f32, errors: &mut [f32]) -> f32 {
+    let n = outputs.len() as f32;
+    let scale = 2.0 * weight / n;
+    for ((a, y), error) in outputs.iter().zip(values).zip(errors) {
+        *error = scale * (a - y);
+    }
+    sum(outputs.iter().zip(values).map(|(a, y)| (a - y) * (a - y))) / n
+}

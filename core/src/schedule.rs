@@ -1,0 +1,157 @@
+//! How step size and momentum go with the step t = 1, 2, …
+//!
+//! With η the largest step size, α = 1 − β, p the moment that the noise has, r = min(m, n) and N the number of samples:
+//!
+//! | schedule | value at t |
+//! |---|---|
+//! | [`Schedule::Constant`] | η |
+//! | [`Schedule::Linear`] over T | η·(1 − (t−1)/T), 0 after it (Defazio et al. 2023, "When, why and how much?") |
+//! | [`Schedule::WarmupStableDecay`] over w, s, d | η·t/w, then η, then η·(1 − (j−1)/d) at the j-th step of the decay, then 0 |
+//! | [`Momentum::Constant`] | β |
+//! | [`Momentum::Ramp`] over T | from β₀ to β₁ along a line in T steps |
+//! | [`Momentum::Power`] of a | 1 − t^−a: an average over a growing past |
+//! | [`theory`], batched Scion | α = (N/r)^(−p/(3p−2))/r, η = (N/r)^(−(2p−1)/(3p−2))/r |
+//! | [`theory`], Transported Scion | α = (N/r)^(−2p/(5p−3))/r, η = (N/r)^(−(3p−1)/(5p−3))/r |
+//!
+//! β₁ = 0 always: momentum starts as the first gradient. Then the weights of all gradients in M sum up to
+//! W_t = β_t W_{t−1} + (1 − β_t) = 1 from the first step on, and the transport β_t W_{t−1}/(1 − β_t) is
+//! c_t = β_t/(1 − β_t) whatever β does, as long as β_t is that of the coming step.
+//!
+//! The theory's values balance noise, drift and progress at the rates of Zhang and Lin 2026 (ε^(−(3p−2)/(p−1)) samples for
+//! batched Scion, ε^(−(5p−3)/(2p−2)) for the transported one), with all constants 1.
+
+use crate::arithmetic::{exp, ln};
+use crate::error::{Field, Refusal};
+use serde::{Deserialize, Serialize};
+
+/// What the step size η is multiplied by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Schedule {
+    /// 1.
+    Constant,
+    /// From 1 to 0 along a line.
+    Linear {
+        /// Steps T, at least 1.
+        steps: u32,
+    },
+    /// Up along a line, 1, down along a line.
+    WarmupStableDecay {
+        /// Steps up; with 0 it starts at 1.
+        warmup: u32,
+        /// Steps at 1.
+        stable: u32,
+        /// Steps down.
+        decay: u32,
+    },
+}
+
+impl Schedule {
+    /// The factor at step t = 1, 2, …
+    pub fn factor(self, t: u64) -> f32 {
+        match self {
+            Schedule::Constant => 1.0,
+            Schedule::Linear { steps } => line(t, steps),
+            Schedule::WarmupStableDecay { warmup, stable, decay } => {
+                let (warmup, top) = (u64::from(warmup), u64::from(warmup) + u64::from(stable));
+                if t <= warmup {
+                    t as f32 / warmup as f32
+                } else if t <= top {
+                    1.0
+                } else {
+                    line(t - top, decay)
+                }
+            }
+        }
+    }
+}
+
+/// 1 − (j−1)/T for j = 1, …, T, and 0 after it.
+fn line(j: u64, steps: u32) -> f32 {
+    if j > u64::from(steps) { 0.0 } else { 1.0 - j.saturating_sub(1) as f32 / steps as f32 }
+}
+
+/// The momentum factor β_t.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Momentum {
+    /// β in [0, 1).
+    Constant(f32),
+    /// Along a line.
+    Ramp {
+        /// β₀, in [0, 1).
+        from: f32,
+        /// β₁, in [0, 1).
+        to: f32,
+        /// Steps T, at least 1.
+        steps: u32,
+    },
+    /// 1 − t^−a.
+    Power {
+        /// a in (0, 1].
+        exponent: f32,
+    },
+}
+
+impl Momentum {
+    /// β_t for t = 1, 2, …: 0 in the first step.
+    pub fn at(self, t: u64) -> f32 {
+        if t <= 1 {
+            return 0.0;
+        }
+        match self {
+            Momentum::Constant(beta) => beta,
+            Momentum::Ramp { to, steps, .. } if t > u64::from(steps) => to,
+            Momentum::Ramp { from, to, steps } => from + (to - from) * ((t - 1) as f32 / steps as f32),
+            Momentum::Power { exponent } => 1.0 - power(t as f32, -exponent),
+        }
+    }
+
+    /// The smallest β_t after the first step.
+    pub fn smallest(self) -> f32 {
+        match self {
+            Momentum::Constant(beta) => beta,
+            Momentum::Ramp { from, to, .. } => {
+                if from < to {
+                    from
+                } else {
+                    to
+                }
+            }
+            Momentum::Power { .. } => self.at(2),
+        }
+    }
+
+    /// Says when a constant is outside its range.
+    pub fn check(self) -> Result<(), Refusal> {
+        let fits = |beta: f32| (0.0..1.0).contains(&beta);
+        let right = match self {
+            Momentum::Constant(beta) => fits(beta),
+            Momentum::Ramp { from, to, steps } => fits(from) && fits(to) && steps > 0,
+            Momentum::Power { exponent } => exponent > 0.0 && exponent <= 1.0,
+        };
+        if right { Ok(()) } else { Err(Refusal::Recipe(Field::Momentum)) }
+    }
+}
+
+/// (α, η) of the theory for noise with a p-th moment, 1 < p ≤ 2, matrices of rank up to r and N samples, one a step; with
+/// `transported` those of Transported Scion. Both are at most 1.
+///
+/// # Errors
+/// [`Field::Theory`] where p is outside (1, 2], r is 0, or N is smaller than r.
+pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<(f32, f32), Refusal> {
+    let r = rank as f32;
+    if !(p > 1.0 && p <= 2.0 && r >= 1.0 && samples >= r && samples.is_finite()) {
+        return Err(Refusal::Recipe(Field::Theory));
+    }
+    let (a, e) = if transported {
+        (2.0 * p / (5.0 * p - 3.0), (3.0 * p - 1.0) / (5.0 * p - 3.0))
+    } else {
+        (p / (3.0 * p - 2.0), (2.0 * p - 1.0) / (3.0 * p - 2.0))
+    };
+    let per_rank = samples / r;
+    Ok((power(per_rank, -a) / r, power(per_rank, -e) / r))
+}
+
+/// x^y of a positive x, by the pinned exp and ln.
+fn power(x: f32, y: f32) -> f32 {
+    exp(y * ln(x))
+}
