@@ -55,6 +55,12 @@ pub trait Matrix {
     /// (m, n).
     fn shape(&self) -> (usize, usize);
 
+    /// Whether elements have the 24 bits of binary32, so that the square of a small singular value is not lost in a Gram
+    /// matrix.
+    fn is_precise(&self) -> bool {
+        true
+    }
+
     /// self ← other.
     fn copy(&mut self, other: &Self);
 

@@ -218,6 +218,9 @@ impl Matrix for Exact {
 impl Matrix for Fast {
     elementwise!();
 
+    fn is_precise(&self) -> bool {
+        self.0.kind() != Kind::BFloat16
+    }
     fn normalise(&mut self, group: Group) {
         if self.0.numel() == 0 {
             return;
