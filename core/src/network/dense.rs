@@ -9,8 +9,8 @@ use crate::scion::{Point, Role, Scion};
 /// A dense layer a = b + W a' over matrices of any storage: W of shape (outputs, inputs), b of shape (1, outputs).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Affine<W, B> {
-    weights: Held<W>,
-    bias: Held<B>,
+    pub(super) weights: Held<W>,
+    pub(super) bias: Held<B>,
 }
 
 /// A dense layer from I to O numbers, in static memory.
@@ -23,6 +23,15 @@ impl<W: RowMajor, B: RowMajor> Affine<W, B> {
         let (weights, bias) = (Held::new(weights), Held::new(bias));
         let fits = inputs > 0 && weights.has_shape((outputs, inputs)) && bias.has_shape((1, outputs));
         fits.then_some(Self { weights, bias })
+    }
+
+    /// Adds Wᵀδ, outputs ascending, to the errors of the inputs.
+    pub(super) fn spread(&self, at: Point, errors: &[f32], input_errors: &mut [f32]) {
+        for (row, error) in self.weights.weights(at).chunks_exact(self.inputs()).zip(errors) {
+            for (e, w) in input_errors.iter_mut().zip(row) {
+                *e += w * error;
+            }
+        }
     }
 }
 
@@ -50,14 +59,10 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
             return;
         }
         input_errors.fill(0.0);
-        for (row, error) in self.weights.weights(at).chunks_exact(self.inputs()).zip(errors.iter()) {
-            for (e, w) in input_errors.iter_mut().zip(row) {
-                *e += w * error;
-            }
-        }
+        self.spread(at, errors, input_errors);
     }
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
-        admitted(input, trace, errors)
+        admitted(1, input, trace, errors)
     }
     fn trains(&self) -> bool {
         self.weights.trains() || self.bias.trains()
