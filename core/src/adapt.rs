@@ -8,7 +8,7 @@
 use crate::arithmetic::{self, Functions};
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
-use crate::network::{Layer, Outcome, Prediction, Step, Target, predict, scratch_length};
+use crate::network::{Fixed, Layer, Outcome, Prediction, Step, Target, predict, scratch_length};
 use crate::polar::Chain;
 use crate::random::Generator;
 use crate::schedule::{Momentum, Schedule};
@@ -101,7 +101,7 @@ pub trait Replay {
     /// Drops all samples.
     fn clear(&mut self);
     /// Takes a sample; drops the oldest so that at most `keep` remain.
-    fn push(&mut self, keep: usize, input: &[f32], label: u32);
+    fn push(&mut self, keep: usize, input: impl IntoIterator<Item = f32>, label: u32);
     /// The sample at an index, 0 the oldest.
     fn get(&self, index: usize) -> Option<(&[f32], u32)>;
 }
@@ -133,11 +133,11 @@ impl<const I: usize, const N: usize> Replay for Ring<I, N> {
     fn clear(&mut self) {
         self.0.clear();
     }
-    fn push(&mut self, keep: usize, input: &[f32], label: u32) {
+    fn push(&mut self, keep: usize, input: impl IntoIterator<Item = f32>, label: u32) {
         while self.len() >= keep && self.0.pop_front().is_some() {}
         let mut sample = ([0.0; I], label);
         for (s, e) in sample.0.iter_mut().zip(input) {
-            *s = *e;
+            *s = e;
         }
         // There is room, as `keep` is at most the capacity.
         let _ = self.0.push_back(sample);
@@ -145,6 +145,19 @@ impl<const I: usize, const N: usize> Replay for Ring<I, N> {
     fn get(&self, index: usize) -> Option<(&[f32], u32)> {
         self.0.get(index).map(|(input, label)| (input.as_slice(), *label))
     }
+}
+
+/// All that counts steps in an adaptation.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps taken: the schedules' t.
+    pub step: u64,
+    /// [`Adaptation::drift`].
+    pub drift: f32,
+    /// [`Generator::state`].
+    pub generator: (u64, u64, u64),
+    /// [`Adaptation::score`].
+    pub score: (u64, u64),
 }
 
 /// A network that goes on learning: its weights, its optimizer's state, its replay buffer and its generator.
@@ -174,11 +187,66 @@ pub struct Report {
     pub digest: u64,
 }
 
+/// What an adaptation in static memory holds, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Memory {
+    /// The weights X.
+    pub weights: u32,
+    /// The query points Y.
+    pub query_points: u32,
+    /// The momenta M.
+    pub momenta: u32,
+    /// The replay buffer.
+    pub replay: u32,
+    /// Scratch memory: activations and their errors while a gradient is taken, then the workspace of the oracles.
+    pub scratch: u32,
+    /// What of the scratch memory activations and their errors use.
+    pub activations: u32,
+    /// What of the scratch memory the oracles use: the polar iteration of the largest parameter, if any has one.
+    pub workspace: u32,
+    /// All else: geometries, recipe, counters.
+    pub rest: u32,
+}
+
+impl<N: Fixed, const I: usize, const K: usize, const S: usize> Adaptation<N, Ring<I, K>, [f32; S]> {
+    /// What it holds: all but `activations` and `workspace`, which share `scratch`, add up to its size.
+    pub const MEMORY: Memory = {
+        let array = (4 * N::WEIGHTS) as u32;
+        let (replay, scratch) = (size_of::<Ring<I, K>>() as u32, (4 * S) as u32);
+        Memory {
+            weights: array,
+            query_points: array,
+            momenta: array,
+            replay,
+            scratch,
+            activations: (8 * N::TRACE) as u32,
+            workspace: (4 * N::WORKSPACE) as u32,
+            rest: size_of::<Self>() as u32 - 3 * array - replay - scratch,
+        }
+    };
+
+    /// A network with memory to learn in, to be [started](Self::start). Constant and, with a network of zeros, all zeros:
+    /// static memory that costs no flash.
+    ///
+    /// That the replay buffer takes the network's samples, and that the scratch memory holds [`Fixed::SCRATCH`] numbers, is
+    /// checked at compile time:
+    ///
+    /// ```compile_fail
+    /// use graftage_core::{adapt::{Adaptation, Ring}, network::{Dense, Fixed}};
+    /// let device = Adaptation::new(Dense::<4, 3>::ZERO, Ring::<4, 8>::new(), [0.0; 3]);
+    /// ```
+    pub const fn new(network: N, replay: Ring<I, K>, scratch: [f32; S]) -> Self {
+        const {
+            assert!(I == N::INPUTS, "the replay buffer keeps samples of another length than the network takes");
+            assert!(S >= N::SCRATCH, "the scratch memory is shorter than Fixed::SCRATCH");
+        }
+        Self::with(network, replay, scratch)
+    }
+}
+
 impl<N, R, S> Adaptation<N, R, S> {
-    /// A network with memory to learn in, to be [started](Self::start). `scratch` holds
-    /// [`Fixed::SCRATCH`](crate::network::Fixed::SCRATCH) numbers. Constant and, with
-    /// a network of zeros, all zeros: static memory that costs no flash.
-    pub const fn new(network: N, replay: R, scratch: S) -> Self {
+    /// The same around any memory; [`Adaptation::start`] checks its length.
+    pub const fn with(network: N, replay: R, scratch: S) -> Self {
         let recipe = Recipe::ZERO;
         let generator = None;
         Self { network, replay, scratch, recipe, generator, step: 0, drift: 0.0, seen: 0, correct: 0, digest: 0 }
@@ -235,7 +303,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
             let admitted = step.add(&mut self.network, input, Target::Class(label), self.scratch.as_mut());
             if round == 0 {
                 admitted?;
-                self.replay.push(*replay as usize, input, label);
+                self.replay.push(*replay as usize, input.iter().copied(), label);
             }
             for _ in 1..*batch {
                 let index = generator.below(self.replay.len() as u32);
@@ -270,6 +338,32 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     /// It finds accidents, not forgery.
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// All that counts steps; `None` where it was not started.
+    pub fn position(&self) -> Option<Position> {
+        let generator = self.generator.as_ref()?.state();
+        Some(Position { step: self.step, drift: self.drift, generator, score: (self.seen, self.correct) })
+    }
+
+    /// Goes on from a position of an earlier run with these samples in the replay buffer, oldest first; the network's
+    /// parameters have been put back by the caller.
+    pub(crate) fn resume<I: IntoIterator<Item = f32>>(
+        &mut self,
+        position: Position,
+        samples: impl Iterator<Item = (I, u32)>,
+    ) {
+        (self.step, self.drift, (self.seen, self.correct)) = (position.step, position.drift, position.score);
+        let generator = self.generator.insert(Generator::at(position.generator));
+        self.digest = digest(&mut self.network, self.step, generator);
+        for (input, label) in samples {
+            self.replay.push(self.recipe.replay as usize, input, label);
+        }
+    }
+
+    /// The replay buffer.
+    pub fn replay(&self) -> &R {
+        &self.replay
     }
 
     /// Steps taken.

@@ -68,26 +68,8 @@ impl<'a> Image<'a> {
     /// # Errors
     /// Where a byte is wrong or missing; see [`ImageError`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        let (prefix, _) = bytes.split_first_chunk::<PREFIX>().ok_or(ImageError::Truncated)?;
-        let [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3] = *prefix;
-        if [m0, m1, m2, m3] != MAGIC {
-            return Err(ImageError::Magic);
-        }
-        let version = u16::from_le_bytes([v0, v1]);
-        if version != VERSION {
-            return Err(ImageError::Version(version));
-        }
-        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        let image = bytes.get(..length).ok_or(ImageError::Truncated)?;
-        let (content, sum) = image.split_last_chunk::<CHECKSUM>().ok_or(ImageError::Truncated)?;
-        if checksum(content) != u32::from_le_bytes(*sum) {
-            return Err(ImageError::Checksum);
-        }
-        let body = content.get(PREFIX..).ok_or(ImageError::Truncated)?;
-        let (header, weights) = postcard::take_from_bytes::<Header>(body).map_err(|_| ImageError::Malformed)?;
-        let (weights, rest) = weights.as_chunks::<4>();
-        let fits = rest.is_empty() && !header.layers.is_empty() && header.schema == Kind::schema(&header.layers);
-        if !fits {
+        let (header, weights, length) = unframe::<Header>(MAGIC, VERSION, bytes)?;
+        if header.layers.is_empty() || header.schema != Kind::schema(&header.layers) {
             return Err(ImageError::Malformed);
         }
         header.recipe.rule.check().map_err(ImageError::Recipe)?;
@@ -141,18 +123,80 @@ impl<'a> Image<'a> {
 ///
 /// The weights must be as many as the layers have.
 pub fn write<'a>(header: &Header, weights: impl IntoIterator<Item = f32>, memory: &'a mut [u8]) -> Option<&'a [u8]> {
-    let used = postcard::to_slice(header, memory.get_mut(PREFIX..)?).ok()?.len();
-    let mut end = PREFIX + used;
-    for weight in weights {
-        *memory.get_mut(end..)?.first_chunk_mut()? = weight.to_le_bytes();
-        end += 4;
+    frame(MAGIC, VERSION, header, memory, |body| {
+        weights.into_iter().try_for_each(|weight| body.word(weight.to_le_bytes()))
+    })
+}
+
+/// What of a framed file is neither header nor words: prefix and checksum.
+pub(crate) const FRAME: usize = PREFIX + CHECKSUM;
+
+/// Where the words of a framed file are written.
+pub(crate) struct Body<'a> {
+    memory: &'a mut [u8],
+    end: usize,
+}
+
+impl Body<'_> {
+    /// Appends four bytes; `None` where there is no room.
+    pub(crate) fn word(&mut self, word: [u8; 4]) -> Option<()> {
+        *self.memory.get_mut(self.end..)?.first_chunk_mut()? = word;
+        self.end += 4;
+        Some(())
     }
-    let length = (end + CHECKSUM) as u32;
+
+    /// Appends numbers.
+    pub(crate) fn numbers(&mut self, numbers: &[f32]) -> Option<()> {
+        numbers.iter().try_for_each(|number| self.word(number.to_le_bytes()))
+    }
+}
+
+/// Writes magic, version, length, header, words and checksum to the start of `memory`; `None` where it is too short.
+pub(crate) fn frame<'a, H: Serialize>(
+    magic: [u8; 4],
+    version: u16,
+    header: &H,
+    memory: &'a mut [u8],
+    words: impl FnOnce(&mut Body) -> Option<()>,
+) -> Option<&'a [u8]> {
+    let used = postcard::to_slice(header, memory.get_mut(PREFIX..)?).ok()?.len();
+    let mut body = Body { memory: &mut *memory, end: PREFIX + used };
+    words(&mut body)?;
+    let end = body.end;
+    let length = u32::try_from(end + CHECKSUM).ok()?;
     let prefix: &mut [u8; PREFIX] = memory.first_chunk_mut()?;
-    prefix[..4].copy_from_slice(&MAGIC);
-    prefix[4..6].copy_from_slice(&VERSION.to_le_bytes());
-    prefix[6..].copy_from_slice(&length.to_le_bytes());
+    let ([m0, m1, m2, m3], [v0, v1], [l0, l1, l2, l3]) = (magic, version.to_le_bytes(), length.to_le_bytes());
+    *prefix = [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3];
     let sum = checksum(memory.get(..end)?);
     *memory.get_mut(end..)?.first_chunk_mut()? = sum.to_le_bytes();
     memory.get(..end + CHECKSUM)
+}
+
+/// Header, words and length of a framed file at the start of `bytes`, once magic, version, length and checksum are right.
+pub(crate) fn unframe<'a, H: Deserialize<'a>>(
+    magic: [u8; 4],
+    version: u16,
+    bytes: &'a [u8],
+) -> Result<(H, &'a [[u8; 4]], usize), ImageError> {
+    let (prefix, _) = bytes.split_first_chunk::<PREFIX>().ok_or(ImageError::Truncated)?;
+    let [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3] = *prefix;
+    if [m0, m1, m2, m3] != magic {
+        return Err(ImageError::Magic);
+    }
+    let found = u16::from_le_bytes([v0, v1]);
+    if found != version {
+        return Err(ImageError::Version(found));
+    }
+    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let file = bytes.get(..length).ok_or(ImageError::Truncated)?;
+    let (content, sum) = file.split_last_chunk::<CHECKSUM>().ok_or(ImageError::Truncated)?;
+    if checksum(content) != u32::from_le_bytes(*sum) {
+        return Err(ImageError::Checksum);
+    }
+    let body = content.get(PREFIX..).ok_or(ImageError::Truncated)?;
+    let (header, words) = postcard::take_from_bytes::<H>(body).map_err(|_| ImageError::Malformed)?;
+    match words.as_chunks::<4>() {
+        (words, []) => Ok((header, words, length)),
+        _ => Err(ImageError::Malformed),
+    }
 }

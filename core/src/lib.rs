@@ -17,6 +17,7 @@
 //! | [`network`] | layers, forward and backward, one step over a batch |
 //! | [`adapt`] | learning from a stream of labelled samples with a replay buffer |
 //! | [`image`] | weights and recipe as checksummed bytes |
+//! | [`snapshot`] | the whole state of an adaptation as checksummed bytes |
 //!
 //! What makes the bits equal is the arithmetic contract, `docs/arithmetic.md` in the repository: every operation is one
 //! that IEEE 754 defines exactly, in an order that this crate fixes.
@@ -73,3 +74,5 @@ pub mod network;
 pub mod adapt;
 
 pub mod image;
+
+pub mod snapshot;

@@ -381,7 +381,7 @@ impl<A: Layer, B: Layer> Layer for Chain<A, B> {
         let (first_errors, rest_errors) = split(errors, self.first.trace());
         // Nobody asked for the errors of what does not train.
         (!self.first.trains() || self.first.admits(input, first, first_errors))
-            && self.rest.admits(end(first, self.first.outputs()), rest, rest_errors)
+            && (!self.rest.trains() || self.rest.admits(end(first, self.first.outputs()), rest, rest_errors))
     }
     fn accumulate(&mut self, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
         let (first, rest) = split(trace, self.first.trace());
@@ -389,7 +389,9 @@ impl<A: Layer, B: Layer> Layer for Chain<A, B> {
         if self.first.trains() {
             self.first.accumulate(keep, input, first, first_errors);
         }
-        self.rest.accumulate(keep, end(first, self.first.outputs()), rest, rest_errors);
+        if self.rest.trains() {
+            self.rest.accumulate(keep, end(first, self.first.outputs()), rest, rest_errors);
+        }
     }
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         self.first.parameters(visit);

@@ -76,6 +76,24 @@ enum Direction {
 }
 
 impl Norm {
+    /// One of each, the convolution with three taps, in the order of the table.
+    pub const ALL: [Self; 14] = [
+        Self::Spectral,
+        Self::SpectralAtLeastOne,
+        Self::SpectralOutputs,
+        Self::Convolution { taps: 3 },
+        Self::Sign,
+        Self::SignPlain,
+        Self::Column,
+        Self::ColumnInputs,
+        Self::Row,
+        Self::RowPlain,
+        Self::EmbeddingColumn,
+        Self::EmbeddingRow,
+        Self::Rms,
+        Self::Frobenius,
+    ];
+
     /// Direction and factor.
     fn table(self, (m, n): (usize, usize)) -> (Direction, f32) {
         use Direction::{Normalised, Polar, Sign};
@@ -96,6 +114,11 @@ impl Norm {
             Norm::Rms => (Normalised(Group::Whole), sqrt(m * n)),
             Norm::Frobenius => (Normalised(Group::Whole), 1.0),
         }
+    }
+
+    /// Whether its direction is a polar factor.
+    pub fn is_spectral(self) -> bool {
+        matches!(self.table((1, 1)).0, Direction::Polar)
     }
 
     /// S ← the direction U(S): lmo(S) = −factor·U. A spectral direction is computed by `chain`. The squares are

@@ -18,6 +18,13 @@ impl Generator {
         Self { pcg: Pcg32::new(seed, stream), seed, stream, position: 0 }
     }
 
+    /// The generator at a later position of a stream, as [`Generator::state`] told it.
+    pub fn at((seed, stream, position): (u64, u64, u64)) -> Self {
+        let mut pcg = Pcg32::new(seed, stream);
+        pcg.advance(position);
+        Self { pcg, seed, stream, position }
+    }
+
     /// (seed, stream, numbers drawn so far).
     pub fn state(&self) -> (u64, u64, u64) {
         (self.seed, self.stream, self.position)

@@ -1,7 +1,7 @@
 //! A board's behaviour on the link, without the board.
 
 use embedded_io::{Read, Write};
-use graftage_core::adapt::{Adaptation, Replay};
+use graftage_core::adapt::{Adaptation, Replay, Ring};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::Image;
 use graftage_core::network::Fixed;
@@ -39,10 +39,10 @@ pub struct Device<N, R, S, const I: usize, const F: usize> {
     wire: [u8; ANSWER],
 }
 
-impl<N, R, S, const I: usize, const F: usize> Device<N, R, S, I, F> {
+impl<N: Fixed, const I: usize, const K: usize, const S: usize, const F: usize> Device<N, Ring<I, K>, [f32; S], I, F> {
     /// A device without an image, to be [started](Self::start). Constant and, around a network of zeros, all zeros: static
     /// memory that costs no flash.
-    pub const fn new(network: N, replay: R, scratch: S) -> Self {
+    pub const fn new(network: N, replay: Ring<I, K>, scratch: [f32; S]) -> Self {
         Self {
             name: None,
             adaptation: Adaptation::new(network, replay, scratch),

@@ -25,15 +25,16 @@ fn main() -> std::io::Result<()> {
 
 mod tensors {
     use graftage::replay::exact::{download, upload, workspace};
-    use graftage::tensor::Exact;
+    use graftage::tensor::{Exact, Operand};
     use graftage_core::adapt::fingerprint;
     use graftage_core::matrix::Slab;
     use graftage_core::scion::{Geometry, Rule, Scion};
+    use graftage_core::transport::Alignment;
     use graftage_tests::conformance::Machine;
 
     /// One parameter as tensors.
     #[derive(Default)]
-    pub struct OnTensors(Option<Scion<Exact>>, (usize, usize));
+    pub struct OnTensors(Option<(Scion<Exact>, Alignment<Operand>)>, (usize, usize));
 
     fn tensor((rows, columns): (usize, usize), elements: &[f32]) -> Exact {
         upload(&Slab::new(rows, columns, elements.to_vec()).expect("as many elements as the shape has"))
@@ -42,20 +43,20 @@ mod tensors {
     impl Machine for OnTensors {
         fn start(&mut self, shape: (usize, usize), x: &[f32]) {
             let m = tensor(shape, &vec![0.0; x.len()]);
-            *self = Self(Some(Scion { x: tensor(shape, x), y: tensor(shape, x), m }), shape);
+            *self = Self(Some((Scion { x: tensor(shape, x), y: tensor(shape, x), m }, Alignment::START)), shape);
         }
         fn accumulate(&mut self, keep: f32, weight: f32, gradient: &[f32]) {
-            if let Some(state) = &mut self.0 {
+            if let Some((state, _)) = &mut self.0 {
                 state.accumulate(keep, weight, &tensor(self.1, gradient));
             }
         }
-        fn advance(&mut self, geometry: Geometry, rule: &Rule) {
-            if let Some(state) = &mut self.0 {
-                workspace(self.1, |work| state.advance(geometry, rule, work));
+        fn advance(&mut self, geometry: Geometry, rule: &Rule, t: u64) {
+            if let Some((state, alignment)) = &mut self.0 {
+                workspace(self.1, |work| state.advance(geometry, rule, t, alignment, work));
             }
         }
         fn fingerprints(&mut self) -> [u64; 3] {
-            let Some(state) = &self.0 else { return [0; 3] };
+            let Some((state, _)) = &self.0 else { return [0; 3] };
             [&state.x, &state.y, &state.m].map(|tensor| {
                 let mut elements = [vec![0.0; self.1.0 * self.1.1]];
                 let mut slab = Slab::new(self.1.0, self.1.1, &mut elements[0][..]).expect("as many elements");

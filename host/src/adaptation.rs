@@ -22,9 +22,9 @@ impl Replay for Memory {
     fn clear(&mut self) {
         self.0.clear();
     }
-    fn push(&mut self, keep: usize, input: &[f32], label: u32) {
+    fn push(&mut self, keep: usize, input: impl IntoIterator<Item = f32>, label: u32) {
         while self.0.len() >= keep && self.0.pop_front().is_some() {}
-        self.0.push_back((input.to_vec(), label));
+        self.0.push_back((input.into_iter().collect(), label));
     }
     fn get(&self, index: usize) -> Option<(&[f32], u32)> {
         self.0.get(index).map(|(input, label)| (input.as_slice(), *label))
@@ -40,7 +40,7 @@ pub type Workstation<N> = Adaptation<N, Memory, Vec<f32>>;
 /// Where the recipe is refused.
 pub fn start<N: Layer>(mut network: N, recipe: Recipe) -> Result<Workstation<N>> {
     let memory = vec![0.0; scratch_length(&mut network)];
-    let mut adaptation = Adaptation::new(network, Memory::default(), memory);
+    let mut adaptation = Adaptation::with(network, Memory::default(), memory);
     adaptation.start(recipe)?;
     Ok(adaptation)
 }

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::network::Layers;
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Kind, Layer};
+use graftage_core::network::{Kind, Layer, Parameter};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -119,7 +119,7 @@ impl Checkpoint {
         let mut network = Layers::new(&self.about.layers)
             .ok_or_else(|| Error::Usage("the layers of the checkpoint do not fit together".into()))?;
         let mut weights = self.weights.iter();
-        network.parameters(&mut |_, mut state| {
+        network.parameters(&mut |Parameter { mut state, .. }| {
             for (x, w) in state.x.elements_mut().iter_mut().zip(weights.next().into_iter().flatten()) {
                 *x = *w;
             }

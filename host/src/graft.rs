@@ -5,9 +5,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::files;
 use graftage_core::adapt::Recipe;
+use graftage_core::arithmetic::Functions;
 use graftage_core::image::{Header, write};
-use graftage_core::network::{Kind, Layer};
-use std::fmt::Write;
+use graftage_core::network::{Kind, Layer, Window};
 use std::path::Path;
 
 /// Name of the image in the folder that [`graft`] writes.
@@ -24,7 +24,7 @@ pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, folder: &Path) -> Result<H
     let about = &checkpoint.about;
     let too_many = |_| Error::Usage(format!("an image holds at most {} layers", graftage_core::image::LAYERS));
     let mut geometries = Vec::new();
-    trained(checkpoint)?.parameters(&mut |geometry, _| geometries.push(*geometry));
+    trained(checkpoint)?.parameters(&mut |parameter| geometries.push(*parameter.geometry));
     let header = Header {
         schema: Kind::schema(&about.layers),
         layers: heapless_from(&about.layers).map_err(too_many)?,
@@ -47,19 +47,11 @@ fn heapless_from<T: Clone, const N: usize>(items: &[T]) -> std::result::Result<g
 
 /// The Rust type of a network, to be included by a firmware.
 pub fn network(layers: &[Kind]) -> String {
-    let mut names = String::new();
-    for kind in layers {
-        let separator = if names.is_empty() { "" } else { ", " };
-        // Writing to a string does not fail.
-        let _ = match kind {
-            Kind::Dense { inputs, outputs } => write!(names, "{separator}Dense<{inputs}, {outputs}>"),
-            Kind::Relu { width } => write!(names, "{separator}Relu<{width}>"),
-        };
-    }
+    let names = layers.iter().map(|kind| layer(*kind)).collect::<Vec<_>>().join(", ");
     format!(
         "// Written by `graftage graft`; the image beside it has the same schema.
 #[allow(unused_imports)]
-use graftage_core::network::{{Dense, Fixed, Relu}};
+use graftage_core::network::*;
 
 /// The network, as its layers stand one after another.
 pub type Network = graftage_core::chain![{names}];
@@ -71,4 +63,22 @@ const _: () = assert!(<Network as Fixed>::SCHEMA == SCHEMA, \"the type was chang
 ",
         Kind::schema(layers)
     )
+}
+
+/// The type of a layer.
+fn layer(kind: Kind) -> String {
+    let slides = |Window { places, channels, taps, stride }: Window| format!("{places}, {channels}, {taps}, {stride}");
+    match kind {
+        Kind::Dense { inputs, outputs } => format!("Dense<{inputs}, {outputs}>"),
+        Kind::Relu { width } => format!("Relu<{width}>"),
+        Kind::Tanh { width, functions: Functions::Libm } => format!("Tanh<{width}>"),
+        Kind::Tanh { width, functions: Functions::Micromath } => format!("MicromathTanh<{width}>"),
+        Kind::Convolution { window: Window { places, channels, taps, stride }, filters } => {
+            format!("Convolution<{places}, {channels}, {filters}, {taps}, {stride}>")
+        }
+        Kind::Depthwise(window) => format!("Depthwise<{}>", slides(window)),
+        Kind::AveragePool(window) => format!("AveragePool<{}>", slides(window)),
+        Kind::MaxPool(window) => format!("MaxPool<{}>", slides(window)),
+        Kind::RmsNorm { places, channels } => format!("RmsNorm<{channels}, {places}>"),
+    }
 }

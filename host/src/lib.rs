@@ -15,6 +15,7 @@
 //! | [`record`] | what a board consumed and answered |
 //! | [`replay`] | a record, computed again |
 //! | [`report`] | all of it as one HTML page |
+//! | [`rule`] | the constants of the update in words |
 //!
 //! With the feature `torch`:
 //!
@@ -38,6 +39,7 @@ pub mod record;
 pub mod rehearse;
 pub mod replay;
 pub mod report;
+pub mod rule;
 #[cfg(feature = "torch")]
 pub mod tensor;
 #[cfg(feature = "torch")]

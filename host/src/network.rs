@@ -1,8 +1,8 @@
 //! Core's layers, put together at run time: the same kernels, the same bits as a network whose shape is a type.
 
 use graftage_core::matrix::Slab;
-use graftage_core::network::{Affine, Kind, Layer, Point, Rectifier, View};
-use graftage_core::scion::{Geometry, Rule, Scion};
+use graftage_core::network::{Affine, Kind, Layer, Parameter, Rectifier};
+use graftage_core::scion::{Point, Rule, Scion};
 use std::fmt;
 
 /// A network whose architecture is known at run time.
@@ -34,10 +34,8 @@ impl Layers {
     }
 }
 
-/// The shape of a parameter.
-pub fn shape(state: &View) -> (usize, usize) {
-    graftage_core::matrix::RowMajor::shape(&state.x)
-}
+/// X, Y and M of a parameter.
+pub type View<'a> = Scion<Slab<&'a mut [f32]>>;
 
 fn build(kind: Kind) -> Option<Box<dyn Layer + Send>> {
     Some(match kind {
@@ -45,6 +43,7 @@ fn build(kind: Kind) -> Option<Box<dyn Layer + Send>> {
             Box::new(Affine::new(zeros(outputs as usize, inputs as usize)?, zeros(1, outputs as usize)?)?)
         }
         Kind::Relu { width } => Box::new(Rectifier(width as usize)),
+        _ => return None,
     })
 }
 
@@ -71,26 +70,38 @@ impl Layer for Layers {
             (input, trace) = (&mine[layer.trace() - layer.outputs()..], rest);
         }
     }
-    fn backward(&self, trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
+    fn backward(&self, at: Point, input: &[f32], trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
+        // As `Chain`: what stands before the first layer that trains is not passed backward.
+        let first = if input_errors.is_empty() { self.layers.iter().position(|layer| layer.trains()) } else { Some(0) };
         let (mut trace, mut errors) = (trace, errors);
         for (index, layer) in self.layers.iter().enumerate().rev() {
             let start = trace.len() - layer.trace();
-            let (rest, mine) = trace.split_at(start);
-            let (rest_errors, my_errors) = errors.split_at_mut(start);
-            let before = match index.checked_sub(1) {
-                Some(before) => &mut rest_errors[start - self.layers[before].outputs()..],
-                None => &mut *input_errors,
+            let (before, mine) = trace.split_at(start);
+            let (errors_before, my_errors) = errors.split_at_mut(start);
+            let width = layer.inputs();
+            let input = if index == 0 { input } else { &before[start - width..] };
+            let wanted = first.is_some_and(|first| first < index);
+            let errors_of_input = match (index, wanted) {
+                (0, _) => &mut *input_errors,
+                (_, true) => &mut errors_before[start - width..],
+                (_, false) => &mut [],
             };
-            layer.backward(mine, my_errors, before);
-            (trace, errors) = (rest, rest_errors);
+            layer.backward(at, input, mine, my_errors, errors_of_input);
+            if !wanted {
+                return;
+            }
+            (trace, errors) = (before, errors_before);
         }
+    }
+    fn trains(&self) -> bool {
+        self.layers.iter().any(|layer| layer.trains())
     }
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
         let (mut input, mut trace, mut errors) = (input, trace, errors);
         self.layers.iter().all(|layer| {
             let (mine, rest) = trace.split_at(layer.trace());
             let (my_errors, rest_errors) = errors.split_at(layer.trace());
-            let admits = layer.admits(input, mine, my_errors);
+            let admits = !layer.trains() || layer.admits(input, mine, my_errors);
             (input, trace, errors) = (&mine[layer.trace() - layer.outputs()..], rest, rest_errors);
             admits
         })
@@ -100,11 +111,13 @@ impl Layer for Layers {
         for layer in &mut self.layers {
             let (mine, rest) = trace.split_at(layer.trace());
             let (my_errors, rest_errors) = errors.split_at(layer.trace());
-            layer.accumulate(keep, input, mine, my_errors);
+            if layer.trains() {
+                layer.accumulate(keep, input, mine, my_errors);
+            }
             (input, trace, errors) = (&mine[layer.trace() - layer.outputs()..], rest, rest_errors);
         }
     }
-    fn parameters(&mut self, visit: &mut dyn FnMut(&mut Geometry, View)) {
+    fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         for layer in &mut self.layers {
             layer.parameters(visit);
         }
@@ -117,8 +130,8 @@ pub trait Update {
     fn accumulate(&mut self, network: &mut Layers, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
         network.accumulate(keep, input, trace, errors);
     }
-    /// One step from what M holds.
-    fn advance(&mut self, network: &mut Layers, rule: &Rule);
+    /// Step t from what M holds.
+    fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64);
 }
 
 /// A network that another [`Update`] moves; all else is the network's own.
@@ -148,8 +161,11 @@ impl<U: Update> Layer for MovedBy<U> {
     fn forward(&self, at: Point, input: &[f32], trace: &mut [f32]) {
         self.network.forward(at, input, trace);
     }
-    fn backward(&self, trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
-        self.network.backward(trace, errors, input_errors);
+    fn backward(&self, at: Point, input: &[f32], trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
+        self.network.backward(at, input, trace, errors, input_errors);
+    }
+    fn trains(&self) -> bool {
+        self.network.trains()
     }
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
         self.network.admits(input, trace, errors)
@@ -157,10 +173,10 @@ impl<U: Update> Layer for MovedBy<U> {
     fn accumulate(&mut self, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
         self.update.accumulate(&mut self.network, keep, input, trace, errors);
     }
-    fn parameters(&mut self, visit: &mut dyn FnMut(&mut Geometry, View)) {
+    fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         self.network.parameters(visit);
     }
-    fn advance(&mut self, rule: &Rule, _scratch: &mut [f32]) {
-        self.update.advance(&mut self.network, rule);
+    fn advance(&mut self, rule: &Rule, t: u64, _scratch: &mut [f32]) {
+        self.update.advance(&mut self.network, rule, t);
     }
 }

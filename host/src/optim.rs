@@ -21,11 +21,12 @@
 //! one stack.
 
 use crate::data::Stream;
-use crate::tensor::{Arithmetic, Exact, Fast};
+use crate::tensor::{Arithmetic, Exact, Fast, Operand};
 use graftage_core::error::Refusal;
 use graftage_core::matrix::{Matrix, RowMajor, Slab};
-use graftage_core::norm::Norm;
-use graftage_core::scion::{Geometry, Rule, Scion, Workspace, workspace};
+use graftage_core::norm::{Workspace, workspace};
+use graftage_core::scion::{Geometry, Point, Role, Rule, Scion};
+use graftage_core::transport::{Alignment, Transport};
 use std::collections::HashMap;
 use tch::{Kind, TchError, Tensor, nn, no_grad_guard};
 
@@ -88,9 +89,14 @@ impl Parameter<'_> {
         }
     }
 
+    /// What it is for, by its shape.
+    fn role(&self) -> Role {
+        if self.shape().0 == 1 { Role::Bias } else { Role::Weights }
+    }
+
     /// [`Geometry::usual`]: of a vector RMS with radius 1, of the head sign with radius 10, else spectral with radius 3.
     pub fn usual(&self) -> Geometry {
-        Geometry::usual(self.shape(), self.last)
+        Geometry::usual(self.role(), self.last)
     }
 }
 
@@ -113,6 +119,9 @@ struct Stack {
     /// X and M, of [s, m, n] for s parameters; Y is in the model.
     x: Tensor,
     m: Tensor,
+    /// Under Nesterov's law, where the model holds X: M before the last step.
+    before: Option<Tensor>,
+    alignment: Alignment<Operand>,
 }
 
 /// The optimizer of one model.
@@ -130,6 +139,9 @@ pub struct TransportedScion {
 
 /// The arrays of [`TransportedScion::state`], in the order of `TransportedScion::arrays`.
 const ARRAYS: [&str; 3] = ["x", "y", "m"];
+
+/// What the alignment law knows of each stack, in [`TransportedScion::state`].
+const ALIGNMENT: &str = "alignment";
 
 /// Steps taken, in [`TransportedScion::state`].
 const STEPS: &str = "steps";
@@ -194,7 +206,8 @@ impl TransportedScion {
         }
         let stack = |(shape, geometry, members): (_, _, Vec<_>)| {
             let x = stacked(shape, members.into_iter())?;
-            Ok(Stack { shape, geometry, m: x.f_zeros_like()?, x })
+            let before = if rule.transport == Transport::Nesterov { Some(x.f_zeros_like()?) } else { None };
+            Ok(Stack { shape, geometry, m: x.f_zeros_like()?, x, before, alignment: Alignment::START })
         };
         let stacks = groups.into_iter().map(stack).collect::<Result<_>>()?;
         Ok(Self { rule, arithmetic, kind: Kind::Float, places, stacks, steps: 0 })
@@ -222,13 +235,15 @@ impl TransportedScion {
             // The memory is as long as the slab.
             let (Some(x), Some(y), Some(momentum)) = (zeros(), zeros(), zeros()) else { continue };
             let mut state = Scion { x, y, m: momentum };
-            state.initialise(stack.geometry, &mut generator, &mut vec![0.0; workspace(m, n)]);
+            let role = if m == 1 { Role::Bias } else { Role::Weights };
+            state.initialise(stack.geometry, role, &mut generator, &mut vec![0.0; workspace(m, n)]);
             let x = Tensor::f_from_slice(state.x.elements())?.f_view([m as i64, n as i64])?;
             stack.x.f_select(0, place.index)?.f_copy_(&x)?;
             place.tensor.f_copy_(&x.f_view(&place.size[..])?)?;
         }
         for stack in &mut self.stacks {
             let _ = stack.m.f_zero_()?;
+            stack.alignment = Alignment::START;
         }
         self.steps = 0;
         Ok(())
@@ -264,6 +279,12 @@ impl TransportedScion {
                 state.push((format!("{}.{array}", place.name), tensor.detach().copy()));
             }
         }
+        for (index, stack) in self.stacks.iter().enumerate() {
+            if let Some(mean) = &stack.alignment.mean {
+                state.push((format!("{ALIGNMENT}.{index}.mean"), mean.tensor().copy()));
+                state.push((format!("{ALIGNMENT}.{index}.weight"), Tensor::from(stack.alignment.weight)));
+            }
+        }
         Ok(state)
     }
 
@@ -288,17 +309,40 @@ impl TransportedScion {
                 copies.push((to, from));
             }
         }
+        let mut alignments = Vec::new();
+        for (index, stack) in self.stacks.iter().enumerate() {
+            let found = |what: &str| find(&format!("{ALIGNMENT}.{index}.{what}"));
+            alignments.push(match (found("mean"), found("weight")) {
+                (Some(mean), Some(weight)) => Alignment {
+                    mean: Some(Operand::from(mean.to_device(stack.x.device()))),
+                    weight: f32::try_from(weight)?,
+                },
+                _ => Alignment::START,
+            });
+        }
         for (mut to, from) in copies {
             to.f_copy_(from)?;
+        }
+        for (stack, alignment) in self.stacks.iter_mut().zip(alignments) {
+            stack.alignment = alignment;
+        }
+        for place in &mut self.places {
+            if self.rule.point() == Point::Iterate {
+                place.tensor.f_copy_(&place.of(&self.stacks[place.stack].x)?)?;
+            }
         }
         self.steps = steps as u64;
         Ok(())
     }
 
-    /// X, Y and M of a parameter: not copies.
+    /// X, Y (under Nesterov's law M before the last step) and M of a parameter: not copies.
     fn arrays(&self, place: &Place) -> Result<[Tensor; 3]> {
         let stack = &self.stacks[place.stack];
-        Ok([place.of(&stack.x)?, place.tensor.shallow_clone(), place.of(&stack.m)?])
+        let y = match &stack.before {
+            Some(before) => place.of(before)?,
+            None => place.tensor.shallow_clone(),
+        };
+        Ok([place.of(&stack.x)?, y, place.of(&stack.m)?])
     }
 
     /// Forgets the gradients that the model's tensors hold.
@@ -328,11 +372,19 @@ impl TransportedScion {
         let gradients = self.gradients()?;
         self.check(&gradients)?;
         let t = self.steps + 1;
-        let queries = self.stacks.iter().zip(gradients).map(|(stack, gradient)| match self.arithmetic {
-            Arithmetic::Fast => stack.step::<Fast>(&self.rule, t, gradient, self.kind),
-            Arithmetic::Exact => stack.step::<Exact>(&self.rule, t, gradient, Kind::Float),
-        });
-        let queries: Vec<_> = queries.collect();
+        let members = |stack: usize| self.places.iter().filter(move |place| place.stack == stack);
+        let mut queries = Vec::new();
+        for (index, (stack, gradient)) in self.stacks.iter_mut().zip(gradients).enumerate() {
+            let y = match &stack.before {
+                Some(before) => before.shallow_clone(),
+                None => stacked(stack.shape, members(index).map(|place| place.tensor.shallow_clone()))?,
+            };
+            match self.arithmetic {
+                Arithmetic::Fast => stack.step::<Fast>(&self.rule, t, &y, gradient, self.kind),
+                Arithmetic::Exact => stack.step::<Exact>(&self.rule, t, &y, gradient, Kind::Float),
+            }
+            queries.push(if self.rule.point() == Point::Query { y } else { stack.x.shallow_clone() });
+        }
         self.steps = t;
         for place in &mut self.places {
             place.tensor.f_copy_(&place.of(&queries[place.stack])?)?;
@@ -394,17 +446,19 @@ impl Place {
 }
 
 impl Stack {
-    /// One step of X and M in place, a spectral direction in numbers of `kind`; returns Y.
-    fn step<M: Matrix<Square = M> + From<Tensor>>(&self, rule: &Rule, t: u64, gradient: Tensor, kind: Kind) -> Tensor {
-        let kind = if self.geometry.norm == Norm::Spectral { kind } else { Kind::Float };
-        let y = self.x.empty_like();
+    /// Step t of X, M and Y in place, a spectral direction in numbers of `kind`.
+    fn step<M>(&mut self, rule: &Rule, t: u64, y: &Tensor, gradient: Tensor, kind: Kind)
+    where
+        M: Matrix<Square = M, Element = Operand> + From<Tensor>,
+    {
+        let kind = if self.geometry.norm.is_spectral() { kind } else { Kind::Float };
         let of = |tensor: &Tensor| M::from(tensor.shallow_clone());
-        let mut state = Scion { x: of(&self.x), y: of(&y), m: of(&self.m) };
+        let mut state = Scion { x: of(&self.x), y: of(y), m: of(&self.m) };
         state.accumulate(rule.keep(t), rule.weight(t, 1), &M::from(gradient));
-        let (mut direction, mut gram, mut poly) = (M::from(y.to_kind(kind).empty_like()), of(&y), of(&y));
-        let mut work = Workspace { direction: &mut direction, gram: &mut gram, poly: &mut poly };
-        state.advance(self.geometry, rule, &mut work);
-        y
+        let mut direction = M::from(y.to_kind(kind).empty_like());
+        let [mut first, mut second, mut third] = [of(y), of(y), of(y)];
+        let mut work = Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] };
+        state.advance(self.geometry, rule, t, &mut self.alignment, &mut work);
     }
 }
 

@@ -8,12 +8,15 @@ use crate::adaptation::{Workstation, start, trained};
 use crate::checkpoint::Checkpoint;
 use crate::data::{AgedSensor, Samples, Stream};
 use crate::error::{Error, Result};
+use crate::network::View;
 use crate::network::{Layers, MovedBy, Update};
 use crate::report::{Method, Rehearsal, Spread};
 use graftage_core::adapt::Recipe;
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Layer, initialise, scratch_length};
+use graftage_core::network::{Layer, Parameter, initialise, scratch_length};
+use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
+use graftage_core::transport::Transport;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -74,9 +77,9 @@ impl Sgd {
 }
 
 impl Update for Sgd {
-    fn advance(&mut self, network: &mut Layers, rule: &Rule) {
+    fn advance(&mut self, network: &mut Layers, rule: &Rule, _t: u64) {
         let mut velocities = self.velocity.iter_mut();
-        network.parameters(&mut |_, mut state| {
+        network.parameters(&mut |Parameter { mut state, .. }| {
             let velocity = velocities.next().into_iter().flatten();
             for ((x, g), v) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(velocity) {
                 *v = 0.9 * *v + g;
@@ -102,11 +105,11 @@ impl Adam {
 }
 
 impl Update for Adam {
-    fn advance(&mut self, network: &mut Layers, rule: &Rule) {
+    fn advance(&mut self, network: &mut Layers, rule: &Rule, _t: u64) {
         self.step += 1;
         let (first, second) = (1.0 - 0.9f32.powi(self.step), 1.0 - 0.999f32.powi(self.step));
         let mut moments = self.moments.iter_mut();
-        network.parameters(&mut |_, mut state| {
+        network.parameters(&mut |Parameter { mut state, .. }| {
             let moments = moments.next().into_iter().flatten();
             for ((x, g), (m, v)) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(moments) {
                 *m = 0.9 * *m + 0.1 * g;
@@ -119,7 +122,7 @@ impl Update for Adam {
 }
 
 /// The controls take their gradients at X.
-fn query_at_iterate(state: &mut graftage_core::network::View) {
+fn query_at_iterate(state: &mut View) {
     for (y, x) in state.y.elements_mut().iter_mut().zip(state.x.elements()) {
         *y = *x;
     }
@@ -127,7 +130,7 @@ fn query_at_iterate(state: &mut graftage_core::network::View) {
 
 fn zeros<T: Clone>(network: &mut Layers, zero: T) -> Vec<Vec<T>> {
     let mut all = Vec::new();
-    network.parameters(&mut |_, state| all.push(vec![zero.clone(); state.x.elements().len()]));
+    network.parameters(&mut |parameter| all.push(vec![zero.clone(); parameter.state.x.elements().len()]));
     all
 }
 
@@ -229,17 +232,17 @@ impl Rehearse<'_> {
         match mover {
             Mover::Transported => self.learn(network, recipe, seed, probe),
             Mover::Scion => {
-                recipe.rule.theta = 0.0;
+                recipe.rule.transport = Transport::Fixed { theta: 0.0 };
                 self.learn(network, recipe, seed, probe)
             }
             Mover::Sgd => {
                 // Without momentum of the rule, M is the gradient.
-                recipe.rule.momentum = 0.0;
+                recipe.rule.momentum = Momentum::Constant(0.0);
                 let sgd = Sgd::new(&mut network);
                 self.learn(MovedBy::new(network, sgd), recipe, seed, probe)
             }
             Mover::Adam => {
-                recipe.rule.momentum = 0.0;
+                recipe.rule.momentum = Momentum::Constant(0.0);
                 let adam = Adam::new(&mut network);
                 self.learn(MovedBy::new(network, adam), recipe, seed, probe)
             }

@@ -80,15 +80,20 @@ fn bits(report: &Report) -> (u64, u32, u32, u64) {
 #[cfg(feature = "torch")]
 pub mod exact {
     use crate::network::{Layers, MovedBy, Update};
-    use crate::tensor::Exact;
+    use crate::tensor::{Exact, Operand};
     use graftage_core::matrix::RowMajor;
-    use graftage_core::network::{Layer, View};
-    use graftage_core::scion::{Rule, Scion, Workspace};
+    use graftage_core::network::{Layer, Parameter};
+    use graftage_core::norm::Workspace;
+    use graftage_core::scion::{Rule, Scion};
+    use graftage_core::transport::Alignment;
     use tch::{Kind, Tensor};
 
     /// The rule on tensors. Between steps the state is the network's; during one, from its first gradient on, it is here.
     #[derive(Debug, Default)]
-    pub struct OnTensors(Option<Vec<Scion<Exact>>>);
+    pub struct OnTensors {
+        during: Option<Vec<Scion<Exact>>>,
+        alignments: Vec<Alignment<Operand>>,
+    }
 
     /// A network whose every step is computed by libtorch.
     pub fn over(network: Layers) -> MovedBy<OnTensors> {
@@ -97,7 +102,7 @@ pub mod exact {
 
     fn upload_all(network: &mut Layers) -> Vec<Scion<Exact>> {
         let mut tensors = Vec::new();
-        network.parameters(&mut |_, state| {
+        network.parameters(&mut |Parameter { state, .. }| {
             tensors.push(Scion { x: upload(&state.x), y: upload(&state.y), m: upload(&state.m) });
         });
         tensors
@@ -118,31 +123,39 @@ pub mod exact {
 
     /// Memory for one step of a parameter of m rows and n columns.
     pub fn workspace((m, n): (usize, usize), f: impl FnOnce(&mut Workspace<Exact>)) {
-        let zeros = |m: usize, n: usize| Exact(Tensor::zeros([m as i64, n as i64], (Kind::Float, tch::Device::Cpu)));
-        let k = m.min(n);
-        let (mut direction, mut gram, mut poly) = (zeros(m, n), zeros(k, k), zeros(k, k));
-        f(&mut Workspace { direction: &mut direction, gram: &mut gram, poly: &mut poly });
+        let empty = || Exact(Tensor::empty([0], (Kind::Float, tch::Device::Cpu)));
+        let mut direction = Exact(Tensor::zeros([m as i64, n as i64], (Kind::Float, tch::Device::Cpu)));
+        let [mut first, mut second, mut third] = [empty(), empty(), empty()];
+        f(&mut Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] });
     }
 
     impl Update for OnTensors {
         fn accumulate(&mut self, network: &mut Layers, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
-            let tensors = self.0.get_or_insert_with(|| upload_all(network));
+            let tensors = self.during.get_or_insert_with(|| upload_all(network));
             // With −0 in M and a factor of 0, the network leaves δ aᵀ itself there: −0 + g is g, signs of zeros included.
-            network.parameters(&mut |_, mut state| state.m.elements_mut().fill(-0.0));
+            network.parameters(&mut |mut parameter| parameter.state.m.elements_mut().fill(-0.0));
             network.accumulate(0.0, input, trace, errors);
             let mut tensors = tensors.iter_mut();
-            network.parameters(&mut |_, state| {
+            network.parameters(&mut |Parameter { state, .. }| {
                 if let Some(tensors) = tensors.next() {
                     tensors.accumulate(keep, 1.0, &upload(&state.m));
                 }
             });
         }
 
-        fn advance(&mut self, network: &mut Layers, rule: &Rule) {
-            let mut tensors = self.0.take().unwrap_or_else(|| upload_all(network)).into_iter();
-            network.parameters(&mut |geometry, mut state: View| {
-                let Some(mut tensors) = tensors.next() else { return };
-                workspace(state.x.shape(), |work| tensors.advance(*geometry, rule, work));
+        fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64) {
+            let tensors = self.during.take().unwrap_or_else(|| upload_all(network));
+            self.alignments.resize_with(tensors.len(), || Alignment::START);
+            if t == 1 {
+                self.alignments.fill_with(|| Alignment::START);
+            }
+            let mut tensors = tensors.into_iter().zip(&mut self.alignments);
+            network.parameters(&mut |Parameter { mut state, geometry, alignment, .. }| {
+                let Some((mut tensors, on_tensors)) = tensors.next() else { return };
+                workspace(state.x.shape(), |work| tensors.advance(*geometry, rule, t, on_tensors, work));
+                // What the network's digest covers.
+                alignment.weight = on_tensors.weight;
+                alignment.mean = on_tensors.mean.as_ref().map(Operand::number);
                 download(&tensors.x, &mut state.x);
                 download(&tensors.y, &mut state.y);
                 download(&tensors.m, &mut state.m);

@@ -8,6 +8,7 @@ pub use page::page;
 
 use crate::error::Result;
 use crate::files;
+use graftage_core::scion::Rule;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,12 +31,8 @@ pub struct Training {
     pub steps: u64,
     /// Samples a step.
     pub batch: usize,
-    /// The first step size; it falls linearly to 0.
-    pub step_size: f32,
-    /// β.
-    pub momentum: f32,
-    /// θ.
-    pub theta: f32,
+    /// The rule.
+    pub rule: Rule,
     /// Seed of weights and batches.
     pub seed: u64,
     /// Samples that train and that test.

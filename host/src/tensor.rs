@@ -62,6 +62,25 @@ impl From<Tensor> for Fast {
 #[derive(Debug)]
 pub struct Operand(Tensor);
 
+impl From<Tensor> for Operand {
+    fn from(tensor: Tensor) -> Self {
+        Self(tensor)
+    }
+}
+
+impl Operand {
+    /// The tensor.
+    pub fn tensor(&self) -> &Tensor {
+        &self.0
+    }
+
+    /// The number of a single matrix.
+    pub fn number(&self) -> f32 {
+        // An operand of one element always has a value.
+        f32::try_from(&self.0.flatten(0, -1)).unwrap_or(f32::NAN)
+    }
+}
+
 impl Clone for Operand {
     fn clone(&self) -> Self {
         Self(self.0.shallow_clone())
@@ -89,7 +108,25 @@ impl Mul<f32> for Operand {
     }
 }
 
-impl Element for Operand {}
+impl Mul for Operand {
+    type Output = Self;
+    fn mul(self, other: Self) -> Self {
+        Self(self.0 * other.0)
+    }
+}
+
+impl Add<f32> for Operand {
+    type Output = Self;
+    fn add(self, term: f32) -> Self {
+        Self(self.0 + f64::from(term))
+    }
+}
+
+impl Element for Operand {
+    fn reciprocal(self) -> Self {
+        Self(self.0.reciprocal())
+    }
+}
 
 /// What both arithmetics do alike: elementwise operations, each rounded once.
 ///
@@ -98,7 +135,6 @@ macro_rules! elementwise {
     () => {
         type Square = Self;
         type Element = Operand;
-        type Scalar = Tensor;
 
         fn shape(&self) -> (usize, usize) {
             let (m, n) = shape(&self.0);
@@ -113,11 +149,18 @@ macro_rules! elementwise {
             self.0 *= f64::from(a);
             self.0 += &other.0 * f64::from(b);
         }
-        fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(Operand, Operand) -> (Operand, Operand)) {
+        fn map(
+            x: &mut Self,
+            y: &mut Self,
+            d: &mut Self,
+            f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand, Operand),
+        ) {
             let _guard = no_grad_guard();
-            let (next, query) = f(Operand(x.0.shallow_clone()), Operand(d.0.to_kind(x.0.kind())));
+            let operand = |tensor: &Tensor| Operand(tensor.shallow_clone());
+            let (next, query, rest) = f(operand(&x.0), operand(&y.0), Operand(d.0.to_kind(x.0.kind())));
             x.0.copy_(&next.0);
             y.0.copy_(&query.0);
+            d.0 = rest.0;
         }
         fn sign(&mut self) {
             let _guard = no_grad_guard();
@@ -134,8 +177,7 @@ impl Matrix for Exact {
             return;
         }
         let _guard = no_grad_guard();
-        let (p, q) = into_unit_binade(&or_one(self.0.abs().amax(axes(group), true)));
-        let scaled = &self.0 * p * q;
+        let scaled = unit_binade(&self.0, group);
         let squares = &scaled * &scaled;
         let sums = match group {
             Group::Whole => ordered_sum(&squares.flatten(-2, -1)).unsqueeze(-1).unsqueeze(-1),
@@ -144,18 +186,26 @@ impl Matrix for Exact {
         };
         self.0 = scaled / or_one(sqrt(&sums));
     }
-    fn inner(&self, other: &Self) -> Tensor {
+    fn inner(&self, other: &Self) -> Operand {
         let _guard = no_grad_guard();
-        ordered_sum(&(&self.0 * &other.0).flatten(-2, -1))
+        Operand(ordered_inner(&self.0, &other.0))
+    }
+    fn cosine(&self, other: &Self) -> Operand {
+        let _guard = no_grad_guard();
+        let (s, o) = (unit_binade(&self.0, Group::Whole), unit_binade(&other.0, Group::Whole));
+        let square = ordered_inner(&s, &s) * ordered_inner(&o, &o);
+        Operand(ordered_inner(&s, &o) / or_one(sqrt(&square)))
     }
     fn gram(&self, gram: &mut Self, _scratch: &mut Self) {
         let _guard = no_grad_guard();
         let (s, t) = (&self.0, self.0.mt());
         gram.0 = if is_wide(s) { ordered_product(s, &t) } else { ordered_product(&t, s) };
     }
-    fn quadratic(&self, b: f32, c: f32, gram: &Self, out: &mut Self) {
-        out.0 = ordered_product(&gram.0, &gram.0);
-        out.combine(c, b, gram);
+    fn multiply(&self, c: f32, left: (f32, &Self), right: (f32, &Self), out: &mut Self) {
+        let _guard = no_grad_guard();
+        let product = ordered_product(&left.1.0, &right.1.0) * f64::from(c);
+        let sum = product + &left.1.0 * f64::from(left.0) + &right.1.0 * f64::from(right.0);
+        out.0 = sum.where_self(&sum.ones_like().triu(0).to_kind(Kind::Bool), &sum.mt());
     }
     fn transform(&mut self, a: f32, p: &Self, _scratch: &mut Self) {
         let _guard = no_grad_guard();
@@ -178,18 +228,26 @@ impl Matrix for Fast {
         let norm = scaled.square().sum_dim_intlist(axes(group), true, Kind::Float).sqrt();
         self.0 = (scaled / or_one(norm)).to_kind(self.0.kind());
     }
-    fn inner(&self, other: &Self) -> Tensor {
+    fn inner(&self, other: &Self) -> Operand {
         let _guard = no_grad_guard();
-        (&self.0 * &other.0).sum_dim_intlist([-2, -1].as_slice(), false, Kind::Float)
+        Operand(inner(&self.0, &other.0))
+    }
+    fn cosine(&self, other: &Self) -> Operand {
+        let _guard = no_grad_guard();
+        let unit = |t: &Tensor| t / or_one(t.abs().amax(axes(Group::Whole), true));
+        let (s, o) = (unit(&self.0), unit(&other.0));
+        let square = inner(&s, &s) * inner(&o, &o);
+        Operand(inner(&s, &o) / or_one(square.sqrt()))
     }
     fn gram(&self, gram: &mut Self, _scratch: &mut Self) {
         let _guard = no_grad_guard();
         let (s, t) = (&self.0, self.0.mt());
         gram.0 = if is_wide(s) { s.matmul(&t) } else { t.matmul(s) };
     }
-    fn quadratic(&self, b: f32, c: f32, gram: &Self, out: &mut Self) {
+    fn multiply(&self, c: f32, left: (f32, &Self), right: (f32, &Self), out: &mut Self) {
         let _guard = no_grad_guard();
-        out.0 = add_product(b, &gram.0, c, &gram.0, &gram.0);
+        let sum = add_product(left.0, &left.1.0, c, &left.1.0, &right.1.0);
+        out.0 = if right.0 == 0.0 { sum } else { sum + &right.1.0 * f64::from(right.0) };
     }
     fn transform(&mut self, a: f32, p: &Self, _scratch: &mut Self) {
         let _guard = no_grad_guard();
@@ -232,6 +290,22 @@ fn or_one(tensor: Tensor) -> Tensor {
 /// (53 ≥ 2·24 + 2 digits).
 fn sqrt(tensor: &Tensor) -> Tensor {
     tensor.to_kind(Kind::Double).sqrt().to_kind(Kind::Float)
+}
+
+/// Each group by the power of two that brings its largest |element| into [1, 2).
+fn unit_binade(tensor: &Tensor, group: Group) -> Tensor {
+    let (p, q) = into_unit_binade(&or_one(tensor.abs().amax(axes(group), true)));
+    tensor * p * q
+}
+
+/// ⟨a, b⟩ of each matrix, [.., 1, 1], as core's `sum`.
+fn ordered_inner(a: &Tensor, b: &Tensor) -> Tensor {
+    ordered_sum(&(a * b).flatten(-2, -1)).unsqueeze(-1).unsqueeze(-1)
+}
+
+/// The same in libtorch's order.
+fn inner(a: &Tensor, b: &Tensor) -> Tensor {
+    (a * b).sum_dim_intlist([-2, -1].as_slice(), true, Kind::Float)
 }
 
 /// Core's `into_unit_binade`: the two powers of two whose product is 2^−⌊log₂ x⌋, for positive x.

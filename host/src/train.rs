@@ -8,6 +8,7 @@ use crate::report::{Training, TrainingPoint};
 use crate::tensor::Arithmetic;
 use graftage_core::network::Kind;
 use graftage_core::random::Generator;
+use graftage_core::schedule::Schedule;
 use graftage_core::scion::Rule;
 use std::iter::once;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,7 +24,7 @@ pub struct Options {
     pub steps: u64,
     /// Samples a step: 1 or more.
     pub batch: usize,
-    /// The rule; its step size is that of the first step and falls linearly to 0.
+    /// The rule; its step size falls linearly to 0 whatever its schedule says.
     pub rule: Rule,
     /// Seed of the weights and of the batches.
     pub seed: u64,
@@ -100,7 +101,9 @@ pub fn train(
     let _threads = OneThread::new();
     let store = nn::VarStore::new(Device::cuda_if_available());
     let model = model(&store.root(), &layers);
-    let mut optimizer = TransportedScion::new(&store, options.rule, options.arithmetic)?;
+    let rule =
+        Rule { schedule: Schedule::Linear { steps: options.steps.try_into().unwrap_or(u32::MAX) }, ..options.rule };
+    let mut optimizer = TransportedScion::new(&store, rule, options.arithmetic)?;
     optimizer.initialise(options.seed)?;
 
     let (inputs, labels) = upload(&training, store.device())?;
@@ -121,8 +124,6 @@ pub fn train(
         if !value.is_finite() {
             return Err(failed("the loss is not finite".into()));
         }
-        let left = (options.steps - (step - 1)) as f32 / options.steps as f32;
-        optimizer.rule.step = options.rule.step * left;
         optimizer.backward_step(&loss).map_err(|error| failed(error.to_string()))?;
         let measured = step % EVERY == 0 || step == options.steps;
         let accuracy = if measured { Some(accuracy(&optimizer)?) } else { None };
@@ -139,9 +140,7 @@ pub fn train(
         arithmetic: options.arithmetic.to_string(),
         steps: options.steps,
         batch: options.batch,
-        step_size: options.rule.step,
-        momentum: options.rule.momentum,
-        theta: options.rule.theta,
+        rule,
         seed: options.seed,
         samples: (training.len(), testing.len()),
         accuracy: curve.last().and_then(|point| point.accuracy).unwrap_or_default(),
@@ -156,14 +155,14 @@ fn name(index: usize, tensor: &str) -> String {
     format!("layers.{index}.{tensor}")
 }
 
-/// The model in libtorch; all weights are 0.
+/// The model in libtorch, as [`Options::layers`] says; all weights are 0.
 fn model(root: &nn::Path, layers: &[Kind]) -> nn::Sequential {
     let zeros = nn::LinearConfig { ws_init: nn::Init::Const(0.0), bs_init: Some(nn::Init::Const(0.0)), bias: true };
     layers.iter().enumerate().fold(nn::seq(), |model, (index, kind)| match *kind {
         Kind::Dense { inputs, outputs } => {
             model.add(nn::linear(root / "layers" / index, inputs.into(), outputs.into(), zeros))
         }
-        Kind::Relu { .. } => model.add_fn(Tensor::relu),
+        _ => model.add_fn(Tensor::relu),
     })
 }
 

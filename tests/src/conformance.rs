@@ -1,19 +1,23 @@
 //! The program whose every line each target must reproduce.
 //!
-//! Three parts: the operations on bit patterns, subnormals among them; transported updates in every norm on matrices of
-//! odd and even shapes, tiny and huge ones among them; and 200 training steps of a small network. After each step every
+//! Four parts: the operations on bit patterns, subnormals among them; transported updates in every norm on matrices of
+//! odd and even shapes, tiny and huge ones among them; updates with every chain of quintics, and with every law of
+//! transport under every schedule and momentum; and 200 training steps of a small network, 200 of a convolutional one. After each step every
 //! array is fingerprinted, so that two targets that part are known to part at this step, in this array.
 //!
 //! A [`Machine`] does the updates: [`Core`] with core's kernels, others with whatever is to be held against them.
 
 use core::fmt;
 use graftage_core::adapt::fingerprint;
-use graftage_core::arithmetic::{exp, ln, magnitude, sqrt, sum};
-use graftage_core::matrix::Slab;
-use graftage_core::network::{Dense, Fixed, Layer, Relu, Step, initialise};
-use graftage_core::norm::Norm;
+use graftage_core::arithmetic::{Functions, exp, ln, magnitude, sqrt, sum, tanh};
+use graftage_core::matrix::{RowMajor, Slab};
+use graftage_core::network::{Dense, Fixed, Layer, Parameter, Relu, Step, Target, initialise, predict};
+use graftage_core::norm::{Norm, with_workspace, workspace};
+use graftage_core::polar::Chain;
 use graftage_core::random::Generator;
-use graftage_core::scion::{Geometry, Rule, Scion, with_workspace, workspace};
+use graftage_core::schedule::{Momentum, Schedule};
+use graftage_core::scion::{Geometry, Rule, Scion};
+use graftage_core::transport::{Alignment, Transport};
 
 /// One line: what was computed, and the fingerprint of its bits.
 #[derive(Clone, Copy)]
@@ -41,8 +45,8 @@ pub trait Machine {
     fn start(&mut self, shape: (usize, usize), x: &[f32]);
     /// M ← keep·M + weight·G.
     fn accumulate(&mut self, keep: f32, weight: f32, gradient: &[f32]);
-    /// One step.
-    fn advance(&mut self, geometry: Geometry, rule: &Rule);
+    /// Step t.
+    fn advance(&mut self, geometry: Geometry, rule: &Rule, t: u64);
     /// Fingerprints of X, Y and M.
     fn fingerprints(&mut self) -> [u64; 3];
 }
@@ -57,6 +61,7 @@ pub struct Core {
     state: [[f32; LARGEST]; 3],
     workspace: [f32; WORKSPACE],
     gradient: [f32; LARGEST],
+    alignment: Alignment<f32>,
     fused: bool,
 }
 
@@ -68,6 +73,7 @@ impl Core {
             state: [[0.0; LARGEST]; 3],
             workspace: [0.0; WORKSPACE],
             gradient: [0.0; LARGEST],
+            alignment: Alignment::START,
             fused: false,
         }
     }
@@ -97,6 +103,7 @@ impl Machine for Core {
         self.state[0][..length].copy_from_slice(x);
         self.state[1][..length].copy_from_slice(x);
         self.state[2][..length].fill(0.0);
+        self.alignment = Alignment::START;
     }
 
     fn accumulate(&mut self, keep: f32, weight: f32, gradient: &[f32]) {
@@ -117,13 +124,13 @@ impl Machine for Core {
         }
     }
 
-    fn advance(&mut self, geometry: Geometry, rule: &Rule) {
+    fn advance(&mut self, geometry: Geometry, rule: &Rule, t: u64) {
         let (rows, columns) = self.shape;
-        let [x, y, m] = &mut self.state;
+        let ([x, y, m], alignment) = (&mut self.state, &mut self.alignment);
         with_workspace(self.shape, &mut self.workspace, |work| {
             let slab = |elements| Slab::new(rows, columns, elements);
             if let (Some(x), Some(y), Some(m)) = (slab(&mut x[..]), slab(&mut y[..]), slab(&mut m[..])) {
-                Scion { x, y, m }.advance(geometry, rule, work);
+                Scion { x, y, m }.advance(geometry, rule, t, alignment, work);
             }
         });
     }
@@ -137,11 +144,37 @@ impl Machine for Core {
 /// Runs the operations and the updates.
 pub fn updates(machine: &mut impl Machine, emit: &mut dyn FnMut(Line)) {
     operations(emit);
-    for norm in [Norm::Spectral, Norm::Sign, Norm::Rms] {
-        for shape in SHAPES {
-            for constrained in [false, true] {
-                update(machine, norm, shape, constrained, emit);
-            }
+    let rule = |constrained, transport| Rule { step: 0.1, constrained, transport, ..Rule::DEFAULT };
+    for (index, norm) in Norm::ALL.into_iter().enumerate() {
+        for (at, shape) in SHAPES.into_iter().enumerate() {
+            let rule = rule((index + at) % 2 == 0, Transport::Fixed { theta: 0.5 });
+            update(machine, norm, shape, &rule, &format_args!("{norm:?}"), emit);
+        }
+    }
+    for chain in Chain::ALL {
+        for shape in [(8, 16), (37, 1), (13, 13)] {
+            let rule = Rule { chain, ..rule(true, Transport::Fixed { theta: 1.0 }) };
+            update(machine, Norm::Spectral, shape, &rule, &format_args!("{chain:?}"), emit);
+        }
+    }
+    for (law, transport) in [
+        ("no transport", Transport::Fixed { theta: 0.0 }),
+        ("full transport", Transport::Fixed { theta: 1.0 }),
+        ("lag feedback", Transport::Lag { memory: 0.3 }),
+        ("alignment", Transport::Alignment { damping: 1.5 }),
+        ("Nesterov", Transport::Nesterov),
+    ] {
+        for (course, schedule, momentum) in [
+            ("constant", Schedule::Constant, Momentum::Constant(0.9)),
+            ("linear, ramp", Schedule::Linear { steps: 7 }, Momentum::Ramp { from: 0.5, to: 0.95, steps: 5 }),
+            (
+                "up, stable, down, power",
+                Schedule::WarmupStableDecay { warmup: 2, stable: 3, decay: 3 },
+                Momentum::Power { exponent: 0.7 },
+            ),
+        ] {
+            let rule = Rule { schedule, momentum, ..rule(false, transport) };
+            update(machine, Norm::Row, (7, 5), &rule, &format_args!("{law}, {course},"), emit);
         }
     }
 }
@@ -149,7 +182,7 @@ pub fn updates(machine: &mut impl Machine, emit: &mut dyn FnMut(Line)) {
 /// Every operation on 4,096 pairs of bit patterns; results that are not finite count as zero.
 fn operations(emit: &mut dyn FnMut(Line)) {
     type Operation = (&'static str, fn(f32, f32) -> f32);
-    const OPERATIONS: [Operation; 8] = [
+    const OPERATIONS: [Operation; 11] = [
         ("a + b", |a, b| a + b),
         ("a − b", |a, b| a - b),
         ("a · b", |a, b| a * b),
@@ -157,6 +190,9 @@ fn operations(emit: &mut dyn FnMut(Line)) {
         ("√|a|", |a, _| sqrt(magnitude(a))),
         ("exp a", |a, _| exp(a)),
         ("ln |a|", |a, _| ln(magnitude(a))),
+        ("tanh a", |a, _| tanh(a)),
+        ("fast exp a", |a, _| Functions::Micromath.exp(a)),
+        ("fast tanh a", |a, _| Functions::Micromath.tanh(a)),
         ("sum of 37", |a, b| sum((0..37).map(|i| if i % 3 == 0 { a } else { b }))),
     ];
     for (name, operation) in OPERATIONS {
@@ -190,7 +226,8 @@ fn update(
     machine: &mut impl Machine,
     norm: Norm,
     (m, n): (usize, usize),
-    constrained: bool,
+    rule: &Rule,
+    name: &dyn fmt::Display,
     emit: &mut dyn FnMut(Line),
 ) {
     let mut generator = Generator::new(2, (m * 64 + n) as u64);
@@ -209,18 +246,16 @@ fn update(
     fill(0.1, &mut numbers[..m * n]);
     machine.start((m, n), &numbers[..m * n]);
     let geometry = Geometry { norm, radius: 3.0 };
-    let mut rule = Rule { step: 0.1, momentum: 0.9, theta: 0.5, constrained };
     for t in 1..=8 {
-        rule.step *= 0.9;
         for sample in 0..2 {
             fill(scale, &mut numbers[..m * n]);
             let keep = if sample == 0 { rule.keep(t) } else { 1.0 };
             machine.accumulate(keep, rule.weight(t, 2), &numbers[..m * n]);
         }
-        machine.advance(geometry, &rule);
-        let kind = if constrained { "constrained" } else { "free" };
+        machine.advance(geometry, rule, t);
+        let kind = if rule.constrained { "constrained" } else { "free" };
         for (array, digest) in ["X", "Y", "M"].into_iter().zip(machine.fingerprints()) {
-            emit(Line { step: t as u32, array: &format_args!("{array} of {norm:?} {m}×{n} {kind}"), digest });
+            emit(Line { step: t as u32, array: &format_args!("{array} of {name} {m}×{n} {kind}"), digest });
         }
     }
 }
@@ -245,21 +280,20 @@ pub fn training<N: Layer>(network: &mut N, emit: &mut dyn FnMut(Line)) -> u32 {
         let cluster = generator.below(15);
         (centres[cluster as usize].map(|c| c + 0.3 * generator.uniform()), cluster % 5)
     };
+    let rule = Rule { step: 0.02, schedule: Schedule::Linear { steps: STEPS as u32 }, ..Rule::DEFAULT };
     for t in 1..=STEPS {
-        let rule = Rule { step: 0.02 * (1.0 - (t - 1) as f32 / STEPS as f32), ..Rule::DEFAULT };
-        let mut step = Step::begin(&rule, t, 8);
+        let mut step = Step::begin(&rule, Functions::Libm, t, 8);
         for _ in 0..8 {
             let (input, label) = sample(&mut generator);
             // Samples of this size are always admitted.
-            let _ = step.add(network, &input, label, &mut scratch);
+            let _ = step.add(network, &input, Target::Class(label), &mut scratch);
         }
         step.finish(network, &rule, &mut scratch);
-        let mut parameter = 0;
-        network.parameters(&mut |_, state| {
-            use graftage_core::matrix::RowMajor;
-            parameter += 1;
+        let mut index = 0;
+        network.parameters(&mut |Parameter { state, .. }| {
+            index += 1;
             for (array, matrix) in [("X", &state.x), ("Y", &state.y), ("M", &state.m)] {
-                let name = format_args!("{array} of training, parameter {parameter}");
+                let name = format_args!("{array} of training, parameter {index}");
                 emit(Line { step: t as u32, array: &name, digest: fingerprint(matrix.elements()) });
             }
         });
@@ -267,7 +301,7 @@ pub fn training<N: Layer>(network: &mut N, emit: &mut dyn FnMut(Line)) -> u32 {
     let mut right = 0;
     for _ in 0..100 {
         let (input, label) = sample(&mut generator);
-        let predicted = graftage_core::network::predict(network, &input, &mut scratch);
+        let predicted = predict(network, Functions::Libm, &input, &mut scratch);
         right += u32::from(predicted.is_ok_and(|p| p.class == label));
     }
     right

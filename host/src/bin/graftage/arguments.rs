@@ -2,30 +2,39 @@
 
 use clap::Args;
 use graftage::error::Result;
+use graftage::rule;
 use graftage_core::adapt::Recipe;
+use graftage_core::arithmetic::Functions;
+use graftage_core::polar::Chain;
+use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::Rule;
+use graftage_core::transport::Transport;
 
 /// The constants of the update.
 #[derive(Args, Clone, Copy)]
 pub struct RuleArguments {
-    /// Step size η.
+    /// Step size η, the largest of its schedule.
     #[arg(long, value_name = "ETA")]
     step_size: Option<f32>,
-    /// Momentum β.
-    #[arg(long, value_name = "BETA", default_value_t = Rule::DEFAULT.momentum)]
-    momentum: f32,
-    /// Share of the transport: 0 is Scion, 1 Transported Scion as published.
-    #[arg(long, default_value_t = Rule::DEFAULT.theta)]
-    theta: f32,
+    /// Momentum: BETA, ramp=FROM,TO,STEPS or power=EXPONENT.
+    #[arg(long, default_value = "0.9", value_parser = rule::momentum)]
+    momentum: Momentum,
+    /// Law of transport: theta=SHARE (0 is Scion, 1 Transported Scion as published), lag=MEMORY, alignment=DAMPING or
+    /// nesterov.
+    #[arg(long, value_name = "LAW", default_value = "theta=0.5", value_parser = rule::transport)]
+    transport: Transport,
+    /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged.
+    #[arg(long, default_value = "polar-express-8", value_parser = rule::chain)]
+    chain: Chain,
     /// Keep every parameter in the ball of its radius.
     #[arg(long)]
     constrained: bool,
 }
 
 impl RuleArguments {
-    pub fn rule(&self, usual: f32) -> Result<Rule> {
-        let step = self.step_size.unwrap_or(usual);
-        let rule = Rule { step, momentum: self.momentum, theta: self.theta, constrained: self.constrained };
+    pub fn rule(&self, usual: f32, schedule: Schedule) -> Result<Rule> {
+        let Self { step_size, momentum, transport, chain, constrained } = *self;
+        let rule = Rule { step: step_size.unwrap_or(usual), schedule, momentum, transport, constrained, chain };
         rule.check()?;
         Ok(rule)
     }
@@ -36,6 +45,12 @@ impl RuleArguments {
 pub struct RecipeArguments {
     #[command(flatten)]
     rule: RuleArguments,
+    /// How the step size goes: constant, linear=STEPS or wsd=WARMUP,STABLE,DECAY.
+    #[arg(long, default_value = "constant", value_parser = rule::schedule)]
+    schedule: Schedule,
+    /// The most that a session may move each matrix, in radii of its norm; steps beyond it are refused.
+    #[arg(long, value_name = "RADII")]
+    drift_budget: Option<f32>,
     /// Samples a step: the new one and others from the replay buffer.
     #[arg(long, default_value_t = 8)]
     batch: u32,
@@ -52,8 +67,9 @@ pub struct RecipeArguments {
 
 impl RecipeArguments {
     pub fn recipe(&self) -> Result<Recipe> {
-        let Self { batch, steps, replay, seed, .. } = *self;
-        let recipe = Recipe { rule: self.rule.rule(Rule::DEFAULT.step)?, batch, steps, replay, seed };
+        let Self { batch, steps, replay, seed, drift_budget: budget, schedule, .. } = *self;
+        let rule = self.rule.rule(Rule::DEFAULT.step, schedule)?;
+        let recipe = Recipe { rule, batch, steps, replay, seed, budget, functions: Functions::Libm };
         recipe.check(usize::MAX)?;
         Ok(recipe)
     }

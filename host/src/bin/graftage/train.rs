@@ -60,7 +60,7 @@ impl Train {
             hidden: self.hidden.unwrap_or(usual.hidden),
             steps: self.steps.unwrap_or(usual.steps),
             batch: self.batch.unwrap_or(usual.batch),
-            rule: self.rule.rule(usual.rule.step)?,
+            rule: self.rule.rule(usual.rule.step, usual.rule.schedule)?,
             seed: self.seed,
             arithmetic: self.arithmetic,
             train: self.train,

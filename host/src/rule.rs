@@ -1,0 +1,139 @@
+//! The constants of the update rule in words, as options take them and reports show them.
+
+use graftage_core::polar::Chain;
+use graftage_core::schedule::{Momentum, Schedule};
+use graftage_core::transport::Transport;
+
+/// Reads `theta=0.5`, `lag=0.6`, `alignment=1.5` or `nesterov`.
+///
+/// # Errors
+/// A line that says what is taken.
+pub fn transport(text: &str) -> Result<Transport, String> {
+    let value = match text.split_once('=') {
+        _ if text == "nesterov" => return Ok(Transport::Nesterov),
+        Some((law, value)) => Some((law, number(value)?)),
+        None => None,
+    };
+    match value {
+        Some(("theta", theta)) => Ok(Transport::Fixed { theta }),
+        Some(("lag", memory)) => Ok(Transport::Lag { memory }),
+        Some(("alignment", damping)) => Ok(Transport::Alignment { damping }),
+        _ => Err("a law is theta=SHARE, lag=MEMORY, alignment=DAMPING or nesterov".into()),
+    }
+}
+
+/// Reads `0.9`, `ramp=FROM,TO,STEPS` or `power=EXPONENT`.
+///
+/// # Errors
+/// A line that says what is taken.
+pub fn momentum(text: &str) -> Result<Momentum, String> {
+    let wrong = || "a momentum is BETA, ramp=FROM,TO,STEPS or power=EXPONENT".to_owned();
+    match text.split_once('=') {
+        None => Ok(Momentum::Constant(number(text)?)),
+        Some(("power", exponent)) => Ok(Momentum::Power { exponent: number(exponent)? }),
+        Some(("ramp", values)) => match values.split(',').collect::<Vec<_>>()[..] {
+            [from, to, steps] => {
+                Ok(Momentum::Ramp { from: number(from)?, to: number(to)?, steps: steps.parse().map_err(|_| wrong())? })
+            }
+            _ => Err(wrong()),
+        },
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// Reads `constant`, `linear=STEPS` or `wsd=WARMUP,STABLE,DECAY`.
+///
+/// # Errors
+/// A line that says what is taken.
+pub fn schedule(text: &str) -> Result<Schedule, String> {
+    let wrong = || "a schedule is constant, linear=STEPS or wsd=WARMUP,STABLE,DECAY".to_owned();
+    let steps = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+    match text.split_once('=') {
+        None if text == "constant" => Ok(Schedule::Constant),
+        Some(("linear", count)) => Ok(Schedule::Linear { steps: steps(count)? }),
+        Some(("wsd", counts)) => match counts.split(',').collect::<Vec<_>>()[..] {
+            [warmup, stable, decay] => {
+                Ok(Schedule::WarmupStableDecay { warmup: steps(warmup)?, stable: steps(stable)?, decay: steps(decay)? })
+            }
+            _ => Err(wrong()),
+        },
+        _ => Err(wrong()),
+    }
+}
+
+/// The chains by their names.
+const CHAINS: [(&str, Chain); 6] = [
+    ("jordan", Chain::Jordan),
+    ("you", Chain::You),
+    ("polar-express-5", Chain::PolarExpress5),
+    ("polar-express-8", Chain::PolarExpress8),
+    ("cans", Chain::Cans),
+    ("converged", Chain::Converged),
+];
+
+/// Reads the name of a chain of quintics.
+///
+/// # Errors
+/// A line that says what is taken.
+pub fn chain(text: &str) -> Result<Chain, String> {
+    let found = CHAINS.iter().find(|(name, _)| *name == text).map(|(_, chain)| *chain);
+    found.ok_or_else(|| format!("a chain is one of {}", CHAINS.map(|(name, _)| name).join(", ")))
+}
+
+/// The law of transport in words.
+pub fn transport_words(law: Transport) -> String {
+    match law {
+        Transport::Fixed { theta } => format!("transport θ = {theta}"),
+        Transport::Lag { memory } => format!("lag feedback b′ = {memory}"),
+        Transport::Alignment { damping } => format!("alignment damping q = {damping}"),
+        Transport::Nesterov => "Nesterov's argument".to_owned(),
+    }
+}
+
+/// The momentum in words.
+pub fn momentum_words(momentum: Momentum) -> String {
+    match momentum {
+        Momentum::Constant(beta) => format!("momentum β = {beta}"),
+        Momentum::Ramp { from, to, steps } => format!("momentum β from {from} to {to} in {steps} steps"),
+        Momentum::Power { exponent } => format!("momentum β = 1 − t^−{exponent}"),
+    }
+}
+
+fn number(text: &str) -> Result<f32, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(transport("theta=0.5"), Ok(Transport::Fixed { theta: 0.5 }));
+        assert_eq!(transport("lag=0.6"), Ok(Transport::Lag { memory: 0.6 }));
+        assert_eq!(transport("alignment=1.5"), Ok(Transport::Alignment { damping: 1.5 }));
+        assert_eq!(transport("nesterov"), Ok(Transport::Nesterov));
+        assert_eq!(momentum("0.9"), Ok(Momentum::Constant(0.9)));
+        assert_eq!(momentum("ramp=0.5,0.9,10"), Ok(Momentum::Ramp { from: 0.5, to: 0.9, steps: 10 }));
+        assert_eq!(momentum("power=0.5"), Ok(Momentum::Power { exponent: 0.5 }));
+        assert_eq!(schedule("constant"), Ok(Schedule::Constant));
+        assert_eq!(schedule("linear=7"), Ok(Schedule::Linear { steps: 7 }));
+        assert_eq!(schedule("wsd=1,2,3"), Ok(Schedule::WarmupStableDecay { warmup: 1, stable: 2, decay: 3 }));
+        for wrong in ["", "theta", "theta=", "theta=a", "gamma=1", "ramp=1", "linear=-1", "wsd=1,2", "nesterov=1"] {
+            assert!(transport(wrong).is_err(), "{wrong}");
+            assert!(momentum(wrong).is_err(), "{wrong}");
+            assert!(schedule(wrong).is_err(), "{wrong}");
+            assert!(chain(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_chain_has_a_name() {
+        for expected in Chain::ALL {
+            assert_eq!(
+                CHAINS.iter().filter(|(name, found)| chain(name) == Ok(*found) && *found == expected).count(),
+                1
+            );
+        }
+    }
+}
