@@ -64,6 +64,9 @@ impl Functions {
     pub fn exp(self, x: f32) -> f32 {
         match self {
             Functions::Libm => exp(x),
+            // Micromath makes 0 or infinity of a NaN by its sign, which differs by target.
+            #[cfg(feature = "micromath")]
+            Functions::Micromath if x.is_nan() => x,
             #[cfg(feature = "micromath")]
             Functions::Micromath => micromath::F32Ext::exp(x),
         }
@@ -87,7 +90,7 @@ impl Functions {
             #[cfg(feature = "micromath")]
             Functions::Micromath if x < -8.0 => -1.0,
             #[cfg(feature = "micromath")]
-            Functions::Micromath => 1.0 - 2.0 / (micromath::F32Ext::exp(2.0 * x) + 1.0),
+            Functions::Micromath => 1.0 - 2.0 / (self.exp(2.0 * x) + 1.0),
         }
     }
 }

@@ -139,6 +139,19 @@ impl<const R: usize, const C: usize> RowMajor for FixedMatrix<R, C> {
     }
 }
 
+/// The flattened filters of a convolution: F rows of K·C numbers.
+impl<const F: usize, const K: usize, const C: usize> RowMajor for [[[f32; C]; K]; F] {
+    fn shape(&self) -> (usize, usize) {
+        (F, K * C)
+    }
+    fn elements(&self) -> &[f32] {
+        self.as_flattened().as_flattened()
+    }
+    fn elements_mut(&mut self) -> &mut [f32] {
+        self.as_flattened_mut().as_flattened_mut()
+    }
+}
+
 /// A matrix whose shape is known at run time, over memory that somebody else owns or that it holds (a `Vec`).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Slab<S> {

@@ -17,21 +17,29 @@
 //! With activations a₀ (the sample), a₁, …, a_L (the outputs), w = (1 − β_t)/B, and δ the derivative of w times the loss by
 //! the outputs ([`loss`]), a backward pass takes δ through the layers, and M ← keep·M + δ a'ᵀ. Sample by sample,
 //! M ← βM + Σᵢ δᵢ aᵢᵀ is one ordered product that continues from βM, so that a whole batch elsewhere gives the same bits. A
-//! sample is admitted only when its loss is finite and max|δ| and max|δ|·max|a'| are at most 2^64 in every layer, so that
-//! M stays finite whatever B and β are; β comes with the first admitted sample of a step, so a refused one leaves no trace.
+//! sample is admitted only when its loss is finite and max|δ| and max|δ|·max|a'| are at most 2^64 in every layer (by the
+//! number of places that share its weights), so that M stays finite whatever B and β are; β comes with the first admitted sample of a step, so a refused one leaves no trace.
 //!
 //! A parameter with a radius of 0 is frozen. What stands before the first layer that trains is not passed backward, so
 //! that adapting the last layers alone costs no more than they do.
 
 pub mod activation;
-
+pub mod convolution;
 pub mod dense;
 pub mod loss;
+pub mod normalisation;
+pub mod pooling;
+pub mod shape;
 
-pub use activation::{Rectifier, Relu};
-
+#[cfg(feature = "micromath")]
+pub use activation::MicromathTanh;
+pub use activation::{Activation, Relu, Tanh};
+pub use convolution::{ChannelFilters, Convolution, Depthwise, Filters};
 pub use dense::{Affine, Dense};
 pub use loss::Target;
+pub use normalisation::{Normalisation, RmsNorm};
+pub use pooling::{AveragePool, MaxPool, Pool};
+pub use shape::Window;
 
 use crate::arithmetic::{Functions, largest};
 use crate::error::Refusal;
@@ -86,6 +94,13 @@ impl<M> Held<M> {
     /// Whether it moves.
     pub fn trains(&self) -> bool {
         !self.geometry.is_frozen()
+    }
+}
+
+impl<M: Copy> Held<M> {
+    /// A frozen one of zeros.
+    const fn zeros(zeros: M) -> Self {
+        Self::new(Scion { x: zeros, y: zeros, m: zeros })
     }
 }
 
@@ -235,29 +250,6 @@ pub enum Kind {
         /// Channels of each.
         channels: u32,
     },
-}
-
-/// A window that slides over places.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Window {
-    /// Places that come in.
-    pub places: u32,
-    /// Channels of each.
-    pub channels: u32,
-    /// Places under the window.
-    pub taps: u32,
-    /// Places from one window to the next.
-    pub stride: u32,
-}
-
-impl Window {
-    /// Places that go out: ⌊(places − taps)/stride⌋ + 1; 0 where the window does not fit, or a number is 0.
-    pub const fn outputs(self) -> u32 {
-        match (self.places.checked_sub(self.taps), self.taps, self.channels, self.stride) {
-            (None, ..) | (_, 0, ..) | (_, _, 0, _) | (.., 0) => 0,
-            (Some(left), _, _, stride) => left / stride + 1,
-        }
-    }
 }
 
 impl Window {
@@ -609,10 +601,11 @@ fn split_mut(memory: &mut [f32], length: usize) -> (&mut [f32], &mut [f32]) {
     memory.split_at_mut(length)
 }
 
-/// Whether a parameter's gradient δ a'ᵀ, and whatever sums of it M takes, stays finite: see [`Layer::admits`].
-fn admitted(input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
-    // M is at most B/(1 − β) such products: 2^64 · 2^32 · 2^24 for any B and β.
-    const BOUND: f32 = (1u128 << 64) as f32;
+/// Whether a parameter's gradient, at each of so many places δ a'ᵀ, and whatever sums of it M takes, stays finite: see
+/// [`Layer::admits`].
+fn admitted(places: usize, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
+    // M is at most B/(1 − β) times the places of such products: 2^64 · 2^32 · 2^24 for any B and β.
+    let bound = (1u128 << 64) as f32 / places as f32;
     let error = largest(errors);
-    largest(trace).is_finite() && error <= BOUND && error * largest(input) <= BOUND
+    largest(trace).is_finite() && error <= bound && error * largest(input) <= bound
 }

@@ -9,8 +9,8 @@ use crate::scion::{Point, Role, Scion};
 /// A dense layer a = b + W a' over matrices of any storage: W of shape (outputs, inputs), b of shape (1, outputs).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Affine<W, B> {
-    weights: Held<W>,
-    bias: Held<B>,
+    pub(super) weights: Held<W>,
+    pub(super) bias: Held<B>,
 }
 
 /// A dense layer from I to O numbers, in static memory.
@@ -23,6 +23,11 @@ impl<W: RowMajor, B: RowMajor> Affine<W, B> {
         let (weights, bias) = (Held::new(weights), Held::new(bias));
         let fits = inputs > 0 && weights.has_shape((outputs, inputs)) && bias.has_shape((1, outputs));
         fits.then_some(Self { weights, bias })
+    }
+
+    /// Adds Wᵀδ, outputs ascending, to the errors of the inputs.
+    pub(super) fn spread(&self, at: Point, errors: &[f32], input_errors: &mut [f32]) {
+        add_transposed(self.weights.weights(at), errors, input_errors);
     }
 }
 
@@ -44,10 +49,11 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
         if input_errors.is_empty() {
             return;
         }
-        multiply_transposed(self.weights.weights(at), errors, input_errors);
+        input_errors.fill(0.0);
+        self.spread(at, errors, input_errors);
     }
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
-        admitted(input, trace, errors)
+        admitted(1, input, trace, errors)
     }
     fn trains(&self) -> bool {
         self.weights.trains() || self.bias.trains()
@@ -102,10 +108,9 @@ fn dot(mut sums: [f32; 4], [r0, r1, r2, r3]: [&[f32]; 4], a: &[f32]) -> [f32; 4]
     sums
 }
 
-/// out ← Wᵀ δ, each element from +0, outputs ascending.
+/// out ← out + Wᵀ δ, outputs ascending.
 #[inline(never)]
-fn multiply_transposed(weights: &[f32], errors: &[f32], out: &mut [f32]) {
-    out.fill(0.0);
+fn add_transposed(weights: &[f32], errors: &[f32], out: &mut [f32]) {
     for (row, error) in weights.chunks_exact(out.len().max(1)).zip(errors) {
         out.iter_mut().zip(row).for_each(|(e, w)| *e += w * error);
     }
