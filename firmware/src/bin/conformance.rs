@@ -10,18 +10,17 @@ fn main() {
 #[cfg(target_os = "none")]
 mod board {
     use embedded_io::Write;
-    use graftage_core::network::Fixed;
     use graftage_firmware::board::mps2_an386 as board;
-    use graftage_tests::conformance::{Core, END, Network, run};
+    use graftage_tests::conformance::{Core, END, Static, run};
 
     #[cortex_m_rt::entry]
     fn main() -> ! {
         static mut CORE: Core = Core::new();
-        static mut NETWORK: Network = Network::ZERO;
+        static mut NETWORKS: Static = Static::ZERO;
         let mut link = board::Uart::link();
         let mut written = true;
-        let right = run(CORE, NETWORK, &mut |line| written &= writeln!(link, "{line}").is_ok());
-        written &= writeln!(link, "{END}: {right} of 100").is_ok();
+        let right = run(CORE, NETWORKS, &mut |line| written &= writeln!(link, "{line}").is_ok());
+        written &= writeln!(link, "{END}: {right} of 200").is_ok();
         written &= link.flush().is_ok();
         board::exit(written)
     }
