@@ -87,7 +87,7 @@ fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
 fn cases() -> (Vec<u8>, Device) {
     let rule = Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::DEFAULT };
     let (mut device, mut other) = (started(rule), started(Rule::DEFAULT));
-    samples().iter().for_each(|(x, y)| drop(device.learn(x, *y, |_| ())));
+    samples().iter().for_each(|(x, y)| assert!(device.learn(x, *y, |_| ()).is_ok()));
     other.learn(&[0.5; 3], 1, |_| ()).unwrap();
     (bytes(&mut device), other)
 }
