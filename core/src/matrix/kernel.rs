@@ -73,11 +73,13 @@ fn accumulate<const A: usize, const W: usize>(mut tile: Tile<W>, a: &[f32], colu
 #[inline(always)]
 fn row<const A: usize, const W: usize>(tile: &mut Tile<W>, a: &[f32; A], column: usize, b: &[f32; W]) {
     // A panel is a whole number of tiles wide.
-    if let Some(a) = a.as_chunks::<HEIGHT>().0.get(column / HEIGHT) {
-        for (sums, a) in tile.iter_mut().zip(a) {
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum += a * b;
-            }
+    if let Some([a0, a1, a2, a3]) = a.as_chunks::<HEIGHT>().0.get(column / HEIGHT) {
+        let [t0, t1, t2, t3] = tile;
+        for ((((t0, t1), t2), t3), b) in t0.iter_mut().zip(t1).zip(t2).zip(t3).zip(b) {
+            *t0 += a0 * b;
+            *t1 += a1 * b;
+            *t2 += a2 * b;
+            *t3 += a3 * b;
         }
     }
 }
@@ -151,8 +153,6 @@ fn store<const W: usize>(k: usize, square: &mut [f32], i: usize, j: usize, tile:
         for (u, v) in [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)] {
             tile[u][v] = tile[v][u];
         }
-    } else if i + HEIGHT > j {
-        return store_edge(k, square, i, j, &{ tile });
     }
     if j + W > k {
         // A copy, so that the tile itself stays in registers.
@@ -162,7 +162,11 @@ fn store<const W: usize>(k: usize, square: &mut [f32], i: usize, j: usize, tile:
     {
         *rows = tile;
     }
-    if i == j {
+    if i >= j {
+        // On the diagonal of wider panels: below it, what is above, once all of that is there.
+        if i + HEIGHT == j + W && W > HEIGHT {
+            mirror::<W>(part_mut(square, j * k + j * W, W * W).as_chunks_mut().0);
+        }
         return;
     }
     let columns = part_mut(square, i / W * W * k + j * W, W * W).as_chunks_mut::<W>().0;
@@ -171,6 +175,17 @@ fn store<const W: usize>(k: usize, square: &mut [f32], i: usize, j: usize, tile:
             if let Some(to) = column.as_chunks_mut::<HEIGHT>().0.get_mut(i % W / HEIGHT) {
                 *to = tile.map(|row| row[v]);
             }
+        }
+    }
+}
+
+/// Below the diagonal of a block, what is above it.
+#[inline(always)]
+fn mirror<const W: usize>(block: &mut [[f32; W]]) {
+    for r in 1..block.len() {
+        let (above, rest) = block.split_at_mut(r);
+        if let Some(row) = rest.first_mut() {
+            row.iter_mut().zip(above).for_each(|(e, above)| *e = above.get(r).copied().unwrap_or(*e));
         }
     }
 }
@@ -321,9 +336,7 @@ pub fn product<const W: usize>(
     c: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let rows = k * m.div_ceil(HEIGHT) * HEIGHT;
-    let (left, right) = scratch.split_at_mut(rows.min(scratch.len()));
-    let right = part_mut(right, 0, k * W);
+    let (right, left) = scratch.split_at_mut((k * W).min(scratch.len()));
     for i in (0..m).step_by(HEIGHT) {
         pack_rows::<HEIGHT>(a, i * k, k, m - i, k, part_mut(left, i * k, k * HEIGHT));
     }
