@@ -17,21 +17,29 @@
 //! With activations a₀ (the sample), a₁, …, a_L (the outputs), w = (1 − β_t)/B, and δ the derivative of w times the loss by
 //! the outputs ([`loss`]), a backward pass takes δ through the layers, and M ← keep·M + δ a'ᵀ. Sample by sample,
 //! M ← βM + Σᵢ δᵢ aᵢᵀ is one ordered product that continues from βM, so that a whole batch elsewhere gives the same bits. A
-//! sample is admitted only when its loss is finite and max|δ| and max|δ|·max|a'| are at most 2^64 in every layer, so that
-//! M stays finite whatever B and β are; β comes with the first admitted sample of a step, so a refused one leaves no trace.
+//! sample is admitted only when its loss is finite and max|δ| and max|δ|·max|a'| are at most 2^64 in every layer (by the
+//! number of places that share its weights), so that M stays finite whatever B and β are; β comes with the first admitted sample of a step, so a refused one leaves no trace.
 //!
 //! A parameter with a radius of 0 is frozen. What stands before the first layer that trains is not passed backward, so
 //! that adapting the last layers alone costs no more than they do.
 
 pub mod activation;
-
+pub mod convolution;
 pub mod dense;
 pub mod loss;
+pub mod normalisation;
+pub mod pooling;
+pub mod shape;
 
-pub use activation::{Rectifier, Relu};
-
+#[cfg(feature = "micromath")]
+pub use activation::MicromathTanh;
+pub use activation::{Activation, Relu, Tanh};
+pub use convolution::{ChannelFilters, Convolution, Depthwise, Filters};
 pub use dense::{Affine, Dense};
 pub use loss::Target;
+pub use normalisation::{Normalisation, RmsNorm};
+pub use pooling::{AveragePool, MaxPool, Pool};
+pub use shape::Window;
 
 use crate::arithmetic::{Functions, largest};
 use crate::error::Refusal;
@@ -89,6 +97,13 @@ impl<M> Held<M> {
     }
 }
 
+impl<M: Copy> Held<M> {
+    /// A frozen one of zeros.
+    const fn zeros(zeros: M) -> Self {
+        Self::new(Scion { x: zeros, y: zeros, m: zeros })
+    }
+}
+
 impl<M: RowMajor> Held<M> {
     /// The weights at a point, row by row.
     pub fn weights(&self, at: Point) -> &[f32] {
@@ -143,12 +158,15 @@ pub trait Layer {
 
     /// Step t of every parameter from what M holds. `scratch` holds [`Fixed::WORKSPACE`] numbers and is overwritten.
     fn advance(&mut self, rule: &Rule, t: u64, scratch: &mut [f32]) {
-        self.parameters(&mut |parameter| {
-            // A view that lives no longer than the scratch memory is lent.
-            let Parameter { mut state, geometry, alignment, .. }: Parameter = parameter;
-            with_workspace(state.x.shape(), scratch, |work| state.advance(*geometry, rule, t, alignment, work));
-        });
+        self.parameters(&mut |parameter| advance(parameter, rule, t, scratch));
     }
+}
+
+/// One copy for all networks, compiled with this crate's settings.
+#[inline(never)]
+fn advance(parameter: Parameter, rule: &Rule, t: u64, scratch: &mut [f32]) {
+    let Parameter { mut state, geometry, alignment, .. } = parameter;
+    with_workspace(state.x.shape(), scratch, |work| state.advance(*geometry, rule, t, alignment, work));
 }
 
 /// What the type of a network says at compile time.
@@ -232,29 +250,6 @@ pub enum Kind {
         /// Channels of each.
         channels: u32,
     },
-}
-
-/// A window that slides over places.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Window {
-    /// Places that come in.
-    pub places: u32,
-    /// Channels of each.
-    pub channels: u32,
-    /// Places under the window.
-    pub taps: u32,
-    /// Places from one window to the next.
-    pub stride: u32,
-}
-
-impl Window {
-    /// Places that go out: ⌊(places − taps)/stride⌋ + 1; 0 where the window does not fit, or a number is 0.
-    pub const fn outputs(self) -> u32 {
-        match (self.places.checked_sub(self.taps), self.taps, self.channels, self.stride) {
-            (None, ..) | (_, 0, ..) | (_, _, 0, _) | (.., 0) => 0,
-            (Some(left), _, _, stride) => left / stride + 1,
-        }
-    }
 }
 
 impl Window {
@@ -489,7 +484,7 @@ pub fn predict<N: Layer + ?Sized>(
         }
     }
     // The exponent of the largest logit is exp(0) = 1.
-    Ok(Prediction { class: best.0, probability: 1.0 / loss::exponentials(functions, logits).1 })
+    Ok(Prediction { class: best.0, probability: 1.0 / loss::total(functions, logits, best.1) })
 }
 
 /// One step over a batch: [`Step::begin`], [`Step::add`] for every sample, [`Step::finish`].
@@ -572,10 +567,11 @@ pub fn check_input<N: Layer + ?Sized>(network: &N, input: &[f32]) -> Result<(), 
     if input.len() != network.inputs() {
         return Err(Refusal::Length { expected: network.inputs() as u32, found: input.len() as u32 });
     }
-    match input.iter().position(|e| !e.is_finite()) {
-        Some(index) => Err(Refusal::NotFinite { index: index as u32 }),
-        None => Ok(()),
+    if largest(input).is_finite() {
+        return Ok(());
     }
+    let index = input.iter().position(|e| !e.is_finite()).unwrap_or(0);
+    Err(Refusal::NotFinite { index: index as u32 })
 }
 
 /// The first `length` numbers and the rest.
@@ -605,10 +601,11 @@ fn split_mut(memory: &mut [f32], length: usize) -> (&mut [f32], &mut [f32]) {
     memory.split_at_mut(length)
 }
 
-/// Whether a parameter's gradient δ a'ᵀ, and whatever sums of it M takes, stays finite: see [`Layer::admits`].
-fn admitted(input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
-    // M is at most B/(1 − β) such products: 2^64 · 2^32 · 2^24 for any B and β.
-    const BOUND: f32 = (1u128 << 64) as f32;
+/// Whether a parameter's gradient, at each of so many places δ a'ᵀ, and whatever sums of it M takes, stays finite: see
+/// [`Layer::admits`].
+fn admitted(places: usize, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
+    // M is at most B/(1 − β) times the places of such products: 2^64 · 2^32 · 2^24 for any B and β.
+    let bound = (1u128 << 64) as f32 / places as f32;
     let error = largest(errors);
-    largest(trace).is_finite() && error <= BOUND && error * largest(input) <= BOUND
+    largest(trace).is_finite() && error <= bound && error * largest(input) <= bound
 }

@@ -45,9 +45,9 @@ fn image_with(change: impl FnOnce(&mut Header)) -> Vec<u8> {
         Kind::Dense { inputs: 6, outputs: CLASSES },
     ];
     let (mut geometries, mut weights) = (graftage_link::Vec::new(), Vec::new());
-    core().network_mut().parameters(&mut |geometry, state| {
-        geometries.push(*geometry).unwrap();
-        weights.extend_from_slice(graftage_core::matrix::RowMajor::elements(&state.x));
+    core().network_mut().parameters(&mut |parameter| {
+        geometries.push(*parameter.geometry).unwrap();
+        weights.extend_from_slice(graftage_core::matrix::RowMajor::elements(&parameter.state.x));
     });
     let schema = Kind::schema(&layers);
     let layers = graftage_link::Vec::from_slice(&layers).unwrap();

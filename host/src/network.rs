@@ -1,7 +1,11 @@
 //! Core's layers, put together at run time: the same kernels, the same bits as a network whose shape is a type.
 
 use graftage_core::matrix::Slab;
-use graftage_core::network::{Affine, Kind, Layer, Parameter, Rectifier};
+use graftage_core::network::activation::Function;
+use graftage_core::network::pooling::{Average, Maximum};
+use graftage_core::network::{
+    Activation, Affine, ChannelFilters, Filters, Kind, Layer, Normalisation, Parameter, Pool,
+};
 use graftage_core::scion::{Point, Rule, Scion};
 use std::fmt;
 
@@ -39,15 +43,25 @@ pub type View<'a> = Scion<Slab<&'a mut [f32]>>;
 
 fn build(kind: Kind) -> Option<Box<dyn Layer + Send>> {
     Some(match kind {
-        Kind::Dense { inputs, outputs } => {
-            Box::new(Affine::new(zeros(outputs as usize, inputs as usize)?, zeros(1, outputs as usize)?)?)
+        Kind::Dense { inputs, outputs } => Box::new(Affine::new(zeros(outputs, inputs)?, zeros(1, outputs)?)?),
+        Kind::Relu { width } => Box::new(Activation::new(Function::Rectifier, width as usize)),
+        Kind::Tanh { width, functions } => Box::new(Activation::new(Function::Tanh(functions), width as usize)),
+        Kind::Convolution { window, filters } => {
+            let size = window.taps.checked_mul(window.channels)?;
+            Box::new(Filters::new(window, zeros(filters, size)?, zeros(1, filters)?)?)
         }
-        Kind::Relu { width } => Box::new(Rectifier(width as usize)),
-        _ => return None,
+        Kind::Depthwise(window) => {
+            let (weights, bias) = (zeros(window.channels, window.taps)?, zeros(1, window.channels)?);
+            Box::new(ChannelFilters::new(window, weights, bias)?)
+        }
+        Kind::AveragePool(window) => Box::new(Pool::<_, Average>::new(window)?),
+        Kind::MaxPool(window) => Box::new(Pool::<_, Maximum>::new(window)?),
+        Kind::RmsNorm { places, channels } => Box::new(Normalisation::new(places as usize, zeros(1, channels)?)?),
     })
 }
 
-fn zeros(rows: usize, columns: usize) -> Option<Scion<Slab<Vec<f32>>>> {
+fn zeros(rows: u32, columns: u32) -> Option<Scion<Slab<Vec<f32>>>> {
+    let (rows, columns) = (rows as usize, columns as usize);
     let zeros = || Slab::new(rows, columns, vec![0.0; rows.checked_mul(columns)?]);
     Some(Scion { x: zeros()?, y: zeros()?, m: zeros()? })
 }

@@ -1,73 +1,162 @@
-//! Activations, element by element: ReLU a = a' where a' > 0, else +0, with δ' = δ where a > 0, else +0; tanh.
+//! Activations, element by element, of any number of them; δ' is made of δ and the output a:
+//!
+//! | layer | a | δ' |
+//! |---|---|---|
+//! | [`Relu`] | a' where a' > 0, else +0 | δ where a > 0, else +0 |
+//! | [`Tanh`] | tanh a' by [`Functions::Libm`] | δ·(1 − a·a) |
+//! | `MicromathTanh` (feature `micromath`) | tanh a' by `Functions::Micromath` | the same |
 
+use crate::arithmetic::Functions;
+use crate::network::shape::{Constant, Count};
 use crate::network::{Fixed, Kind, Layer, Parameter};
 use crate::scion::Point;
+use core::marker::PhantomData;
 
-/// How many numbers pass through an elementwise layer: a type, or a number at run time.
-pub trait Width {
-    /// That many.
-    fn width(&self) -> usize;
+/// What is done to each number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Function {
+    /// a' where a' > 0, else +0.
+    Rectifier,
+    /// tanh a'.
+    Tanh(Functions),
 }
 
-/// A width that is a type.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Constant<const N: usize>;
+impl Function {
+    fn forward(self, a: f32) -> f32 {
+        match self {
+            Function::Rectifier if a > 0.0 => a,
+            Function::Rectifier => 0.0,
+            Function::Tanh(functions) => functions.tanh(a),
+        }
+    }
 
-impl<const N: usize> Width for Constant<N> {
-    fn width(&self) -> usize {
-        N
+    /// δ' of an output and its δ.
+    fn backward(self, a: f32, error: f32) -> f32 {
+        match self {
+            Function::Rectifier if a > 0.0 => error,
+            Function::Rectifier => 0.0,
+            Function::Tanh(_) => error * (1.0 - a * a),
+        }
+    }
+
+    const fn kind(self, width: u32) -> Kind {
+        match self {
+            Function::Rectifier => Kind::Relu { width },
+            Function::Tanh(functions) => Kind::Tanh { width, functions },
+        }
     }
 }
 
-impl Width for usize {
-    fn width(&self) -> usize {
+/// A function: a type, or a value at run time.
+pub trait Elementwise {
+    /// That value.
+    fn function(&self) -> Function;
+}
+
+impl Elementwise for Function {
+    fn function(&self) -> Function {
         *self
     }
 }
 
-/// a = a' where a' > 0, else +0.
+/// A function that is a type.
+pub trait Named {
+    /// Which.
+    const FUNCTION: Function;
+}
+
+impl<N: Named> Elementwise for PhantomData<N> {
+    fn function(&self) -> Function {
+        N::FUNCTION
+    }
+}
+
+/// [`Function::Rectifier`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rectifier;
+
+impl Named for Rectifier {
+    const FUNCTION: Function = Function::Rectifier;
+}
+
+/// [`Function::Tanh`] of [`Functions::Libm`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LibmTanh;
+
+impl Named for LibmTanh {
+    const FUNCTION: Function = Function::Tanh(Functions::Libm);
+}
+
+/// [`Function::Tanh`] of [`Functions::Micromath`].
+#[cfg(feature = "micromath")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FastTanh;
+
+#[cfg(feature = "micromath")]
+impl Named for FastTanh {
+    const FUNCTION: Function = Function::Tanh(Functions::Micromath);
+}
+
+/// A function of each of so many numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rectifier<W>(pub W);
+pub struct Activation<F, W> {
+    function: F,
+    width: W,
+}
 
 /// ReLU over N numbers.
-pub type Relu<const N: usize> = Rectifier<Constant<N>>;
+pub type Relu<const N: usize> = Activation<PhantomData<Rectifier>, Constant<N>>;
 
-impl<W: Width> Layer for Rectifier<W> {
+/// tanh over N numbers, within one unit in the last place.
+pub type Tanh<const N: usize> = Activation<PhantomData<LibmTanh>, Constant<N>>;
+
+/// tanh over N numbers, with an error of up to 0.0011, see `docs/arithmetic.md`.
+#[cfg(feature = "micromath")]
+pub type MicromathTanh<const N: usize> = Activation<PhantomData<FastTanh>, Constant<N>>;
+
+impl<F, W> Activation<F, W> {
+    /// Of so many numbers.
+    pub const fn new(function: F, width: W) -> Self {
+        Self { function, width }
+    }
+}
+
+impl<F: Elementwise, W: Count> Layer for Activation<F, W> {
     fn inputs(&self) -> usize {
-        self.0.width()
+        self.width.count()
     }
     fn outputs(&self) -> usize {
-        self.0.width()
+        self.width.count()
     }
     fn trace(&self) -> usize {
-        self.0.width()
+        self.width.count()
     }
     fn forward(&self, _at: Point, input: &[f32], trace: &mut [f32]) {
         for (out, a) in trace.iter_mut().zip(input) {
-            *out = if *a > 0.0 { *a } else { 0.0 };
+            *out = self.function.function().forward(*a);
         }
     }
     fn backward(&self, _at: Point, _input: &[f32], trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
         for ((e, a), error) in input_errors.iter_mut().zip(trace).zip(errors) {
-            *e = if *a > 0.0 { *error } else { 0.0 };
+            *e = self.function.function().backward(*a, *error);
         }
+    }
+    fn trains(&self) -> bool {
+        false
     }
     fn admits(&self, _input: &[f32], _trace: &[f32], _errors: &[f32]) -> bool {
         true
     }
     fn accumulate(&mut self, _keep: f32, _input: &[f32], _trace: &[f32], _errors: &[f32]) {}
     fn parameters(&mut self, _visit: &mut dyn FnMut(Parameter)) {}
-    fn trains(&self) -> bool {
-        false
-    }
 }
 
-impl<const N: usize> Fixed for Relu<N> {
-    const ZERO: Self = Rectifier(Constant);
+impl<F: Named, const N: usize> Fixed for Activation<PhantomData<F>, Constant<N>> {
+    const ZERO: Self = Self::new(PhantomData, Constant);
     const INPUTS: usize = N;
     const OUTPUTS: usize = N;
     const TRACE: usize = N;
     const WEIGHTS: usize = 0;
     const WORKSPACE: usize = 0;
-    const SCHEMA: u64 = Kind::Relu { width: N as u32 }.hash();
+    const SCHEMA: u64 = F::FUNCTION.kind(N as u32).hash();
 }
