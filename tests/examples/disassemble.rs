@@ -10,9 +10,9 @@ use capstone::arch::{arm, arm64, riscv, x86};
 use capstone::prelude::*;
 use object::{Architecture, Object, ObjectSection, ObjectSymbol, SectionKind};
 
-/// What may fuse: libm's functions of that name on a processor that has the instruction. Only the negative control calls
-/// them.
-const MAY_FUSE: &str = "libm::math::arch::";
+/// Where the source of what may fuse lies: libm's fused multiply-add on a processor that has one, which only the negative
+/// control calls.
+const MAY_FUSE: [&str; 2] = ["libm", "/src/math/arch/"];
 
 fn main() -> Result<()> {
     let files: Vec<_> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -36,22 +36,23 @@ fn check(file: &Path) -> Result<bool> {
             code.read(set, address, bytes)?;
         }
     }
-    let places = code.fused.iter().map(|(address, words)| (function(&loader, *address), words));
-    let (allowed, fused): (Vec<_>, Vec<_>) = places.partition(|(function, _)| function.starts_with(MAY_FUSE));
+    let places = code.fused.iter().map(|(address, words)| (place(&loader, *address), words));
+    let (allowed, fused): (Vec<_>, Vec<_>) =
+        places.partition(|(place, _)| MAY_FUSE.iter().all(|part| place.contains(part)));
     let (instructions, allowed) = (code.instructions, allowed.len());
     println!("{instructions:>7} instructions, {} fused and {allowed} in libm's fma: {}", fused.len(), file.display());
-    fused.iter().for_each(|(function, words)| println!("        {words} in {function}"));
+    fused.iter().for_each(|(place, words)| println!("        {words} in {place}"));
     Ok(fused.is_empty())
 }
 
-/// The function that an instruction comes from, inlined or not.
-fn function(loader: &Loader, address: u64) -> String {
-    let innermost = loader.find_frames(address).ok().and_then(|mut frames| frames.next().ok()?);
-    let name = innermost.and_then(|frame| Some(frame.function?.demangle().ok()?.into_owned()));
-    name.or_else(|| {
-        loader.find_symbol(address).map(|symbol| addr2line::demangle_auto(symbol.into(), None).into_owned())
-    })
-    .unwrap_or_else(|| format!("{address:#x}"))
+/// The function that an instruction comes from, inlined or not, and the line of its source.
+fn place(loader: &Loader, address: u64) -> String {
+    let frame = loader.find_frames(address).ok().and_then(|mut frames| frames.next().ok()?);
+    let (function, line) = frame.map_or((None, None), |frame| (frame.function, frame.location));
+    let function = function.and_then(|function| Some(function.demangle().ok()?.into_owned()));
+    let function = function.or_else(|| loader.find_symbol(address).map(str::to_owned));
+    let line = line.and_then(|line| Some(format!(" ({}:{})", line.file?, line.line?)));
+    format!("{}{}", function.unwrap_or_else(|| format!("{address:#x}")), line.unwrap_or_default())
 }
 
 /// What is found in machine code.

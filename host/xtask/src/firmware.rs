@@ -22,7 +22,7 @@ pub enum Task {
         #[arg(long)]
         network: Option<PathBuf>,
     },
-    /// Run clippy on it and on the conformance program for their boards' targets, warnings as errors
+    /// Run clippy on it and on the conformance program for all their targets, warnings as errors
     Lint,
     /// Build it, and show what it takes of flash and RAM
     Size {
@@ -57,7 +57,7 @@ pub fn run(task: Task) -> Result<()> {
             cargo.args(["clippy", "--release", "--bins"]).current_dir(project::root().join("firmware"));
             target::select(&mut cargo, TARGET)?;
             process::run(cargo.args(["--", "-D", "warnings"]))?;
-            TARGETS.iter().filter(|target| target.triple().is_some()).try_for_each(Target::lint)
+            TARGETS.iter().filter(|target| target.has_program()).try_for_each(Target::lint)
         }
         Task::Size { network } => {
             let elf = build(network.as_deref())?.join("adapt");

@@ -7,7 +7,7 @@ mod golden;
 mod lines;
 pub mod target;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let chosen = |target: &&Target| match &options.targets[..] {
-        [] => !target.control,
+        [] => target.control.is_none(),
         names => names.iter().any(|name| name == target.name),
     };
     let say = |line: String| {
@@ -78,22 +78,18 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs a negative control; returns where it parts from the reference.
-///
-/// # Errors
-/// Where it does not, or could not be run.
-pub fn find_out(control: &Target) -> Result<String> {
-    let lines = control.lines()?;
-    lines::first_difference(&reference()?, &lines)
-        .with_context(|| format!("the negative control {} was not found out", control.name))
+/// Runs a negative control, which must part from the reference in an array that begins like `expected`; says where it
+/// does.
+pub fn find_out(control: &Target, expected: &str) -> Result<String> {
+    let difference = lines::first_difference(&reference()?, &control.lines()?);
+    let difference = difference.filter(|difference| difference.contains(&format!(", {expected}")));
+    difference.with_context(|| format!("the negative control {} was not found out in {expected}", control.name))
 }
 
 /// What the first target prints.
 fn reference() -> Result<Vec<String>> {
     let lines = TARGETS[0].lines()?;
-    if !lines::complete(&lines) {
-        bail!("the conformance program did not come to its end");
-    }
+    ensure!(lines::complete(&lines), "the conformance program did not come to its end");
     Ok(lines)
 }
 

@@ -16,8 +16,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub struct Target {
     /// What it is called.
     pub name: &'static str,
-    /// Whether it computes something else on purpose, and must be found out.
-    pub control: bool,
+    /// Of a negative control, which computes something else on purpose: the array in which it must be found out.
+    pub control: Option<&'static str>,
     runner: Runner,
 }
 
@@ -62,10 +62,10 @@ pub const TARGETS: &[Target] = &[
     board("riscv32imafc", "riscv32imafc-unknown-none-elf", "", "virt -bios none", 0x8000_0000, 0x8100_0000),
     board("riscv64gc", "riscv64gc-unknown-none-elf", "", "virt -bios none", 0x8000_0000, 0x8100_0000),
     board("aarch64", "aarch64-unknown-none", "", "virt -cpu cortex-a53 -nic none", 0x4020_0000, 0x4120_0000),
-    Target { name: "wasm32", control: false, runner: Runner::Wasm },
-    Target { name: "libtorch-exact", control: false, runner: Runner::Libtorch },
-    control("x86_64-fused", "fused"),
-    control(FLUSHED, "flushed"),
+    Target { name: "wasm32", control: None, runner: Runner::Wasm },
+    Target { name: "libtorch-exact", control: None, runner: Runner::Libtorch },
+    control("x86_64-fused", "fused", "X of Spectral"),
+    control(FLUSHED, "flushed", "operation"),
 ];
 
 const AVX512: &str = "x86_64-avx512";
@@ -73,11 +73,11 @@ const FLUSHED: &str = "x86_64-flushed";
 const WASM: &str = "wasm32-unknown-unknown";
 
 const fn native(name: &'static str, rustflags: &'static str) -> Target {
-    Target { name, control: false, runner: Runner::Native { argument: None, rustflags } }
+    Target { name, control: None, runner: Runner::Native { argument: None, rustflags } }
 }
 
-const fn control(name: &'static str, argument: &'static str) -> Target {
-    Target { name, control: true, runner: Runner::Native { argument: Some(argument), rustflags: "" } }
+const fn control(name: &'static str, argument: &'static str, array: &'static str) -> Target {
+    Target { name, control: Some(array), runner: Runner::Native { argument: Some(argument), rustflags: "" } }
 }
 
 const fn board(
@@ -89,7 +89,7 @@ const fn board(
     ram: u32,
 ) -> Target {
     let board = Board { triple, rustflags, machine, flash, ram };
-    Target { name, control: false, runner: Runner::Emulated(board) }
+    Target { name, control: None, runner: Runner::Emulated(board) }
 }
 
 impl Target {
@@ -119,9 +119,14 @@ impl Target {
         }
     }
 
-    /// Whether [`build`](Self::build) gives a file that the disassembler reads.
-    pub fn is_elf(&self) -> bool {
-        matches!(self.runner, Runner::Native { .. } | Runner::Emulated(_))
+    /// Whether the conformance program is built for it, and not for another target already.
+    pub fn has_program(&self) -> bool {
+        self.control.is_none() && !matches!(self.runner, Runner::Libtorch)
+    }
+
+    /// Whether that is machine code.
+    pub fn has_machine_code(&self) -> bool {
+        self.has_program() && !matches!(self.runner, Runner::Wasm) && self.skipped().is_none()
     }
 
     /// What it prints.
@@ -184,7 +189,7 @@ impl Target {
 
     fn folder(&self) -> PathBuf {
         // The controls are the same program as the reference.
-        let name = if self.control { TARGETS[0].name } else { self.name };
+        let name = if self.control.is_some() { TARGETS[0].name } else { self.name };
         project::root().join("target/verify").join(name)
     }
 }
