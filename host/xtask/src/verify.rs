@@ -72,7 +72,7 @@ pub fn run(options: &Options) -> Result<()> {
         console::say(&json!(rows.iter().map(Row::json).collect::<Vec<_>>()).to_string());
     }
     let wrong: Vec<_> = rows.iter().filter(|row| row.is_wrong()).map(|row| row.name).collect();
-    let differing = (!wrong.is_empty()).then(|| format!("not the same bits: {}", wrong.join(", ")));
+    let differing = (!wrong.is_empty()).then(|| format!("not equal: {}", wrong.join(", ")));
     let problems: Vec<_> = golden::difference(&reference)?.into_iter().chain(differing).collect();
     ensure!(problems.is_empty(), problems.join("; "));
     Ok(())

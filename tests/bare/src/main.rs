@@ -7,8 +7,7 @@
 mod machine;
 
 use core::fmt::Arguments;
-use graftage_core::network::Fixed;
-use graftage_tests::conformance::{Core, END, Network, run};
+use graftage_tests::conformance::{Core, END, Static, run};
 
 #[cfg(not(any(target_os = "none", target_family = "wasm")))]
 fn main() -> std::io::Result<()> {
@@ -17,7 +16,7 @@ fn main() -> std::io::Result<()> {
 
 /// Runs the program and prints all of its lines.
 fn conformance(mut core: Core, mut print: impl FnMut(Arguments)) {
-    let mut network = Network::ZERO;
-    let right = run(&mut core, &mut network, &mut |line| print(format_args!("{line}")));
-    print(format_args!("{END}: {right} of 100"));
+    let mut networks = Static::ZERO;
+    let right = run(&mut core, &mut networks, &mut |line| print(format_args!("{line}")));
+    print(format_args!("{END}: {right} of 200"));
 }
