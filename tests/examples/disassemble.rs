@@ -137,6 +137,8 @@ fn pieces<'a>(file: &object::File<'a>, section: &object::Section<'a, '_>) -> Res
     let mark = |symbol: object::Symbol| symbol.name().ok()?.strip_prefix('$')?.chars().next();
     let mut marks: Vec<_> = symbols.filter_map(|symbol| Some((symbol.address(), mark(symbol)?))).collect();
     marks.sort_unstable();
+    let all = data.is_empty() || marks.first().is_some_and(|(first, _)| *first == start);
+    ensure!(all, "what lies at {start:#x} is not marked as code or data");
     let ends = marks.iter().skip(1).map(|(address, _)| *address).chain([inside.end]);
     let mut pieces = Vec::new();
     for ((address, mark), end) in marks.iter().zip(ends) {

@@ -21,7 +21,8 @@ pub struct Options {
     /// Only this target; can be given more than once
     #[arg(long = "target", value_name = "NAME", value_parser = parser())]
     targets: Vec<String>,
-    /// Print nothing but a JSON array of {name, equal, steps, digest}; a target that was not run has null for these
+    /// Print a JSON array of {name, equal, steps, digest}, null where a target did not run; the table goes to standard
+    /// error
     #[arg(long)]
     json: bool,
     /// Keep the digests that this machine computes now in tests/golden.txt, and do nothing else
@@ -56,16 +57,12 @@ pub fn run(options: &Options) -> Result<()> {
         [] => target.control.is_none(),
         names => names.iter().any(|name| name == target.name),
     };
-    let say = |line: String| {
-        if !options.json {
-            console::say(&line);
-        }
-    };
-    say(format!("{:<15} {:>5}  {:<16}  equal to {}", "target", "steps", "digest", TARGETS[0].name));
+    let say = |line: &str| if options.json { console::complain(line) } else { console::say(line) };
+    say(&format!("{:<15} {:>5}  {:<16}  equal to {}", "target", "steps", "digest", TARGETS[0].name));
     let mut rows = Vec::new();
     for target in TARGETS.iter().filter(chosen) {
         let row = Row { name: target.name, outcome: outcome(target, &reference) };
-        say(row.line());
+        say(&row.line());
         rows.push(row);
     }
     if options.json {
@@ -166,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_targets_are_known_and_boards_have_their_own() {
+    fn no_two_boards_share_a_name() {
         let boards = TARGETS.iter().filter(|target| target.board().is_some());
         let mut names: Vec<_> = boards.map(|target| target.name).collect();
         let all = names.len();

@@ -172,17 +172,19 @@ impl Target {
         if let Some(triple) = self.triple() {
             target::select(&mut cargo, triple)?;
         }
-        match &self.runner {
-            Runner::Native { rustflags, .. } => {
-                cargo.env("RUSTFLAGS", rustflags);
+        cargo.env(
+            "RUSTFLAGS",
+            match &self.runner {
+                Runner::Native { rustflags, .. } => rustflags,
+                Runner::Emulated(board) => board.rustflags,
+                Runner::Wasm | Runner::Libtorch => "",
+            },
+        );
+        if let Some(board) = self.board() {
+            cargo.args(["--features", board.start()]);
+            for (name, origin) in [("GRAFTAGE_FLASH", board.flash), ("GRAFTAGE_RAM", board.ram)] {
+                cargo.env(name, format!("{origin:#x}"));
             }
-            Runner::Emulated(board) => {
-                cargo.args(["--features", board.start()]).env("RUSTFLAGS", board.rustflags);
-                for (name, origin) in [("GRAFTAGE_FLASH", board.flash), ("GRAFTAGE_RAM", board.ram)] {
-                    cargo.env(name, format!("{origin:#x}"));
-                }
-            }
-            Runner::Wasm | Runner::Libtorch => (),
         }
         Ok(cargo)
     }
@@ -237,7 +239,7 @@ pub fn example(package: &str, name: &str) -> Result<Command> {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    // What x86-64-v4 adds to what every processor with the first of them has.
+    // Whatever has these has the rest of x86-64-v4.
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512cd")
