@@ -11,7 +11,7 @@ use crate::verify::target::{TARGETS, Target};
 use crate::{console, emulator, process, project};
 
 /// The target of the board mps2-an386.
-const TARGET: &str = "thumbv7em-none-eabihf";
+pub const TARGET: &str = "thumbv7em-none-eabihf";
 
 /// What to do with the firmware.
 #[derive(Subcommand)]

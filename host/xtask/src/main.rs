@@ -1,5 +1,6 @@
 //! `cargo xtask`: what the project does to itself, with the same words on every machine.
 
+mod bench;
 mod console;
 mod demo;
 mod emulator;
@@ -35,6 +36,9 @@ enum Task {
     Verify(verify::Options),
     /// Look for a fused multiply-add in the machine code of every target
     Fused,
+    /// Measure how fast it is: instructions on the emulated board, times beside peers here
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Build, measure or run the firmware
     #[command(subcommand)]
     Firmware(firmware::Task),
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Verify(options) => verify::run(&options),
         Task::Fused => fused::run(),
+        Task::Bench(bench) => bench::run(bench),
         Task::Firmware(task) => firmware::run(task),
     };
     match result {
