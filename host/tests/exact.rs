@@ -169,15 +169,19 @@ fn every_product_has_cores_bits() {
 fn a_product_larger_than_one_kernel_has_cores_bits() {
     // More columns than one kernel multiplies at once.
     let mut generator = Generator::new(3, 1);
-    let mut a = matrix((96, 200, 1.0), &mut generator);
-    let mut found = Exact(tensor(std::slice::from_ref(&a)));
-    let mut memory = vec![0.0; workspace(96, 200)];
+    let a = matrix((96, 200, 1.0), &mut generator);
+    let mut expected = a.clone();
+    let (mut elements, mut memory) = (a.elements().to_vec(), vec![0.0; workspace(96, 200)]);
     with_workspace((96, 200), &mut memory, |work| {
-        Norm::Spectral.direction(&a.slab(), Chain::DEFAULT, work);
-        work.direction.elements().to_vec()
+        Norm::Spectral.direction(&Slab::new(96, 200, &mut elements[..]).unwrap(), Chain::DEFAULT, work);
+        expected.elements_mut().copy_from_slice(work.direction.elements());
     });
-    let found = exact::workspace((96, 200), |work| Norm::Spectral.direction(&found, Chain::DEFAULT, work));
-    assert_same("direction", (96, 200, 1.0), &[a], &found.0);
+    let s = Exact(tensor(std::slice::from_ref(&a)));
+    let mut found = Exact(s.0.zeros_like());
+    let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(Exact);
+    let squares = [&mut first, &mut second, &mut third];
+    Norm::Spectral.direction(&s, Chain::DEFAULT, &mut Workspace { direction: &mut found, squares });
+    assert_same("direction", (96, 200, 1.0), &[expected], &found.0);
 }
 
 /// The state after each of the steps, in core.

@@ -174,7 +174,7 @@ fn gradients_are_taken_at_y() {
         optimizer.backward_step(&loss).unwrap();
         for (state, geometry) in expected.iter_mut().zip(GEOMETRIES) {
             let y = Tensor::from_slice(state.y.elements());
-            core_step(state, &mut Alignment::START, geometry, &rule, t, &y);
+            core_step(state, &mut { Alignment::START }, geometry, &rule, t, &y);
         }
     }
     for ((found, model), expected) in x(&optimizer).iter().zip(&parameters).zip(&expected) {
