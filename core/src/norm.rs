@@ -24,7 +24,7 @@
 //! An embedding is a table of m words with n numbers each; its norms are the column and the row norm of its transpose. The
 //! weights of a convolution are flattened: m filters, n = inputs·taps.
 //!
-//! lmo(0) = 0, and lmo(2ᵏ S) = lmo(S) to the bit. To add a norm, add a variant with its line in [`Norm::table`], and a line
+//! lmo(0) = 0, and lmo(2ᵏ S) = lmo(S) to the bit. To add a norm, add a variant with its line in `Norm::table`, and a line
 //! in the table of `tests/tests/norm.rs`.
 
 use crate::arithmetic::sqrt;

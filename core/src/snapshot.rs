@@ -48,7 +48,7 @@ struct Settings {
     weight: f32,
 }
 
-/// Bytes that [`write`] needs at most, for a network of so many weights and inputs and so many samples in the replay buffer.
+/// Bytes that [`write()`] needs at most, for a network of so many weights and inputs and so many samples in the replay buffer.
 pub const fn length(weights: usize, inputs: usize, samples: usize) -> usize {
     // A header of all parameters takes no more than 32 bytes for each and 160 for the rest.
     image::FRAME + 160 + 32 * 2 * LAYERS + 12 * weights + samples * 4 * (inputs + 1)

@@ -1,7 +1,7 @@
 //! RMS normalisation (Zhang and Sennrich 2019) of L places of C channels each, place by place, without an epsilon.
 //!
 //! With p·q the power of two that brings the largest |a'_c| of a place into [1, 2), see
-//! [`into_unit_binade`](crate::arithmetic::into_unit_binade), and δ the errors of its outputs:
+//! [`into_unit_binade`], and δ the errors of its outputs:
 //!
 //! ```text
 //! s_c  = a'_c·p·q                       exact unless a'_c is more than 2^126 below the largest
