@@ -3,7 +3,9 @@
 //! It uses no code of `graftage-core`: what it and the core say alike, two independent sources say.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
-use nalgebra::{DMatrix, DVector};
+pub mod layers;
+
+use nalgebra::DMatrix;
 use proptest::test_runner::{Config, RngSeed};
 
 /// How far from the oracle a result may be: about twice the largest error measured over all cases of the tests that use
@@ -241,15 +243,6 @@ impl Scion {
         self.x = next;
         self.t += 1;
     }
-}
-
-/// Softmax cross-entropy of dense layers (W, b) with ReLU between them.
-pub fn loss(layers: &[(DMatrix<f64>, DVector<f64>)], input: &[f32], label: usize) -> f64 {
-    let mut a = DVector::from_iterator(input.len(), input.iter().map(|e| f64::from(*e)));
-    for (i, (w, b)) in layers.iter().enumerate() {
-        a = w * if i == 0 { a } else { a.map(|e| e.max(0.0)) } + b;
-    }
-    a.map(f64::exp).sum().ln() - a[label]
 }
 
 /// PCG-XSH-RR 64/32, from its definition (O'Neill 2014).
