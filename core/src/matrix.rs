@@ -11,7 +11,7 @@
 
 pub mod kernel;
 
-use crate::arithmetic::{self, into_unit_binade, largest, sqrt};
+use crate::arithmetic::{self, into_unit_binade, largest, sqrt, sum_over};
 use core::ops::{Add, Mul, Sub};
 use kernel::Sides;
 
@@ -55,22 +55,28 @@ pub trait Matrix {
     /// (m, n).
     fn shape(&self) -> (usize, usize);
 
+    /// Whether elements have the 24 bits of binary32, so that the square of a small singular value is not lost in a Gram
+    /// matrix.
+    fn is_precise(&self) -> bool {
+        true
+    }
+
     /// self ← other.
     fn copy(&mut self, other: &Self);
 
     /// self ← a·self + b·other: two rounded products, one rounded sum.
     fn combine(&mut self, a: f32, b: f32, other: &Self);
 
-    /// (x, y, d) ← f(x, y, d), element by element.
+    /// (x, y) ← f(x, y, d), element by element.
     fn map(
         x: &mut Self,
         y: &mut Self,
-        d: &mut Self,
-        f: impl Fn(Self::Element, Self::Element, Self::Element) -> (Self::Element, Self::Element, Self::Element),
+        d: &Self,
+        f: impl Fn(Self::Element, Self::Element, Self::Element) -> (Self::Element, Self::Element),
     );
 
-    /// self ← sign(self), element by element, of the unscaled element; sign(±0) = +0.
-    fn sign(&mut self);
+    /// self ← sign(other), element by element, of the unscaled element; sign(±0) = +0.
+    fn sign(&mut self, other: &Self);
 
     /// Divides each group by its 2-norm; a group of zeros stays.
     ///
@@ -89,8 +95,8 @@ pub trait Matrix {
     fn gram(&self, gram: &mut Self::Square, scratch: &mut Self::Square);
 
     /// out ← c·(L R) + a·L + b·R of (a, L) and (b, R) where L and R commute, so that out is symmetric: the upper triangle and the diagonal of
-    /// the product are computed, then three rounded products and two rounded sums from left to right; the rest is their
-    /// mirror image.
+    /// the product are computed, then three rounded products and two rounded sums from left to right, a term with a factor
+    /// of 0 left out; the rest is their mirror image.
     fn multiply(&self, c: f32, left: (f32, &Self::Square), right: (f32, &Self::Square), out: &mut Self::Square);
 
     /// self ← a·S + P S where m ≤ n, else a·S + S P. `scratch` is overwritten.
@@ -185,30 +191,22 @@ impl<M: RowMajor> Matrix for M {
         RowMajor::shape(self)
     }
     fn copy(&mut self, other: &Self) {
-        for (s, o) in self.elements_mut().iter_mut().zip(other.elements()) {
-            *s = *o;
-        }
+        elementwise::copy(self.elements_mut(), other.elements());
     }
     fn combine(&mut self, a: f32, b: f32, other: &Self) {
-        for (s, o) in self.elements_mut().iter_mut().zip(other.elements()) {
-            *s = a * *s + b * *o;
-        }
+        elementwise::combine(self.elements_mut(), a, b, other.elements());
     }
-    fn map(x: &mut Self, y: &mut Self, d: &mut Self, f: impl Fn(f32, f32, f32) -> (f32, f32, f32)) {
-        for ((x, y), d) in x.elements_mut().iter_mut().zip(y.elements_mut()).zip(d.elements_mut()) {
-            (*x, *y, *d) = f(*x, *y, *d);
+    fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(f32, f32, f32) -> (f32, f32)) {
+        let f = |((x, y), d): ((&mut f32, &mut f32), &f32)| (*x, *y) = f(*x, *y, *d);
+        let ((x, x_end), (y, y_end)) = (x.elements_mut().as_chunks_mut::<8>(), y.elements_mut().as_chunks_mut::<8>());
+        let (d, d_end) = d.elements().as_chunks::<8>();
+        for ((x, y), d) in x.iter_mut().zip(y).zip(d) {
+            x.iter_mut().zip(y).zip(d).for_each(f);
         }
+        x_end.iter_mut().zip(y_end).zip(d_end).for_each(f);
     }
-    fn sign(&mut self) {
-        for e in self.elements_mut() {
-            *e = if *e > 0.0 {
-                1.0
-            } else if *e < 0.0 {
-                -1.0
-            } else {
-                0.0
-            };
-        }
+    fn sign(&mut self, other: &Self) {
+        elementwise::sign(self.elements_mut(), other.elements());
     }
     fn normalise(&mut self, group: Group) {
         let (m, n) = RowMajor::shape(self);
@@ -225,19 +223,54 @@ impl<M: RowMajor> Matrix for M {
         }
     }
     fn inner(&self, other: &Self) -> f32 {
-        arithmetic::sum(self.elements().iter().zip(other.elements()).map(|(a, b)| a * b))
+        sum_over(self.elements(), other.elements(), |a, b| a * b)
     }
     fn cosine(&self, other: &Self) -> f32 {
         cosine(self.elements(), other.elements())
     }
     fn gram(&self, gram: &mut [f32], scratch: &mut [f32]) {
-        kernel::gram::<4>(Sides::new(RowMajor::shape(self)), self.elements(), gram, scratch);
+        four::gram(Sides::new(RowMajor::shape(self)), self.elements(), gram, scratch);
     }
     fn multiply(&self, c: f32, left: (f32, &[f32]), right: (f32, &[f32]), out: &mut [f32]) {
-        kernel::multiply::<4>(Sides::new(RowMajor::shape(self)).small, c, left, right, out);
+        four::multiply(Sides::new(RowMajor::shape(self)).small, c, left, right, out);
     }
     fn transform(&mut self, a: f32, p: &[f32], scratch: &mut [f32]) {
-        kernel::transform::<4>(Sides::new(RowMajor::shape(self)), self.elements_mut(), a, p, scratch);
+        four::transform(Sides::new(RowMajor::shape(self)), self.elements_mut(), a, p, scratch);
+    }
+}
+
+/// C ← A B of an m×k and a k×n matrix, row by row. `scratch`, which is overwritten, holds [`product_scratch`] numbers.
+pub fn product(sizes: (usize, usize, usize), a: &[f32], b: &[f32], c: &mut [f32], scratch: &mut [f32]) {
+    four::product(sizes, a, b, c, scratch);
+}
+
+/// Numbers of scratch memory that [`product`] takes for an A of m rows and k columns.
+pub const fn product_scratch(m: usize, k: usize) -> usize {
+    kernel::product_scratch::<4>(m, k)
+}
+
+/// The kernels with panels of four columns: one copy for all shapes, compiled with this crate's settings.
+mod four {
+    use super::kernel::{self, Sides};
+
+    #[inline(never)]
+    pub fn gram(sides: Sides, s: &[f32], gram: &mut [f32], scratch: &mut [f32]) {
+        kernel::gram::<4>(sides, s, gram, scratch);
+    }
+
+    #[inline(never)]
+    pub fn multiply(k: usize, c: f32, left: (f32, &[f32]), right: (f32, &[f32]), out: &mut [f32]) {
+        kernel::multiply::<4>(k, c, left, right, out);
+    }
+
+    #[inline(never)]
+    pub fn transform(sides: Sides, s: &mut [f32], a: f32, p: &[f32], scratch: &mut [f32]) {
+        kernel::transform::<4>(sides, s, a, p, scratch);
+    }
+
+    #[inline(never)]
+    pub fn product(sizes: (usize, usize, usize), a: &[f32], b: &[f32], c: &mut [f32], scratch: &mut [f32]) {
+        kernel::product::<4>(sizes, a, b, c, scratch);
     }
 }
 
@@ -248,15 +281,50 @@ fn cosine(s: &[f32], o: &[f32]) -> f32 {
         return 0.0;
     }
     let ((p, q), (u, v)) = (into_unit_binade(largest_s), into_unit_binade(largest_o));
-    let inner = arithmetic::sum(s.iter().zip(o).map(|(s, o)| (*s * p * q) * (*o * u * v)));
+    let inner = sum_over(s, o, |s, o| (s * p * q) * (o * u * v));
     let square = |e: f32| e * e;
-    let s = arithmetic::sum(s.iter().map(|s| square(*s * p * q)));
-    let o = arithmetic::sum(o.iter().map(|o| square(*o * u * v)));
+    let (s, o) = (sum_over(s, s, |s, _| square(s * p * q)), sum_over(o, o, |o, _| square(o * u * v)));
     inner / sqrt(s * o)
+}
+
+/// One copy for all shapes, too.
+mod elementwise {
+    #[inline(never)]
+    pub fn copy(s: &mut [f32], o: &[f32]) {
+        each(s, o, |s, o| *s = o);
+    }
+
+    #[inline(never)]
+    pub fn combine(s: &mut [f32], a: f32, b: f32, o: &[f32]) {
+        each(s, o, |s, o| *s = a * *s + b * o);
+    }
+
+    #[inline(never)]
+    pub fn sign(s: &mut [f32], o: &[f32]) {
+        each(s, o, |s, o| {
+            let bits = o.to_bits();
+            // With the sign bit last, ±0 is 0 or 1.
+            let zero = bits.rotate_left(1) < 2;
+            *s = f32::from_bits(if zero { 0 } else { 1.0f32.to_bits() | bits & 1 << 31 });
+        });
+    }
+
+    /// f of every element of one and its partner, in a shape that compilers unroll.
+    #[inline(always)]
+    fn each(s: &mut [f32], o: &[f32], f: impl Fn(&mut f32, f32)) {
+        let ((s, s_end), (o, o_end)) = (s.as_chunks_mut::<8>(), o.as_chunks::<8>());
+        for (s, o) in s.iter_mut().zip(o) {
+            s.iter_mut().zip(o).for_each(|(s, o)| f(s, *o));
+        }
+        s_end.iter_mut().zip(o_end).for_each(|(s, o)| f(s, *o));
+    }
 }
 
 /// Divides every `stride`-th element, from the first on, by the 2-norm of them all.
 fn normalise(elements: &mut [f32], stride: usize) {
+    if stride == 1 {
+        return normalise_all(elements);
+    }
     let largest = largest(elements.iter().step_by(stride));
     if largest == 0.0 {
         return;
@@ -269,4 +337,17 @@ fn normalise(elements: &mut [f32], stride: usize) {
     for e in elements.iter_mut().step_by(stride) {
         *e /= norm;
     }
+}
+
+/// The same of elements side by side, in shapes that compilers unroll.
+#[inline(never)]
+fn normalise_all(elements: &mut [f32]) {
+    let largest = largest(&*elements);
+    if largest == 0.0 {
+        return;
+    }
+    let (p, q) = into_unit_binade(largest);
+    elements.iter_mut().for_each(|e| *e = *e * p * q);
+    let norm = sqrt(sum_over(elements, elements, |e, _| e * e));
+    elements.iter_mut().for_each(|e| *e /= norm);
 }

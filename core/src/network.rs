@@ -158,12 +158,15 @@ pub trait Layer {
 
     /// Step t of every parameter from what M holds. `scratch` holds [`Fixed::WORKSPACE`] numbers and is overwritten.
     fn advance(&mut self, rule: &Rule, t: u64, scratch: &mut [f32]) {
-        self.parameters(&mut |parameter| {
-            // A view that lives no longer than the scratch memory is lent.
-            let Parameter { mut state, geometry, alignment, .. }: Parameter = parameter;
-            with_workspace(state.x.shape(), scratch, |work| state.advance(*geometry, rule, t, alignment, work));
-        });
+        self.parameters(&mut |parameter| advance(parameter, rule, t, scratch));
     }
+}
+
+/// One copy for all networks, compiled with this crate's settings.
+#[inline(never)]
+fn advance(parameter: Parameter, rule: &Rule, t: u64, scratch: &mut [f32]) {
+    let Parameter { mut state, geometry, alignment, .. } = parameter;
+    with_workspace(state.x.shape(), scratch, |work| state.advance(*geometry, rule, t, alignment, work));
 }
 
 /// What the type of a network says at compile time.
@@ -481,7 +484,7 @@ pub fn predict<N: Layer + ?Sized>(
         }
     }
     // The exponent of the largest logit is exp(0) = 1.
-    Ok(Prediction { class: best.0, probability: 1.0 / loss::exponentials(functions, logits).1 })
+    Ok(Prediction { class: best.0, probability: 1.0 / loss::total(functions, logits, best.1) })
 }
 
 /// One step over a batch: [`Step::begin`], [`Step::add`] for every sample, [`Step::finish`].
@@ -564,10 +567,11 @@ pub fn check_input<N: Layer + ?Sized>(network: &N, input: &[f32]) -> Result<(), 
     if input.len() != network.inputs() {
         return Err(Refusal::Length { expected: network.inputs() as u32, found: input.len() as u32 });
     }
-    match input.iter().position(|e| !e.is_finite()) {
-        Some(index) => Err(Refusal::NotFinite { index: index as u32 }),
-        None => Ok(()),
+    if largest(input).is_finite() {
+        return Ok(());
     }
+    let index = input.iter().position(|e| !e.is_finite()).unwrap_or(0);
+    Err(Refusal::NotFinite { index: index as u32 })
 }
 
 /// The first `length` numbers and the rest.

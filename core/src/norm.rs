@@ -121,13 +121,19 @@ impl Norm {
         matches!(self.table((1, 1)).0, Direction::Polar)
     }
 
-    /// S ← the direction U(S): lmo(S) = −factor·U. A spectral direction is computed by `chain`. The squares are
-    /// overwritten.
-    pub fn direction<M: Matrix>(self, s: &mut M, chain: Chain, squares: &mut [&mut M::Square; 3]) {
+    /// `work.direction` ← the direction U(S): lmo(S) = −factor·U. A spectral direction is computed by `chain`.
+    pub fn direction<M: Matrix>(self, s: &M, chain: Chain, work: &mut Workspace<M>) {
+        let Workspace { direction, squares } = work;
         match self.table(s.shape()).0 {
-            Direction::Polar => polar(s, chain, squares),
-            Direction::Sign => s.sign(),
-            Direction::Normalised(group) => s.normalise(group),
+            Direction::Polar => {
+                direction.copy(s);
+                polar(*direction, chain, squares);
+            }
+            Direction::Sign => direction.sign(s),
+            Direction::Normalised(group) => {
+                direction.copy(s);
+                direction.normalise(group);
+            }
         }
     }
 
@@ -141,8 +147,7 @@ impl Norm {
     /// For reports take [`Chain::Converged`]: with another chain a spectral one is off by Σp(σ)σ/Σσ. It is infinite where
     /// it is above the largest binary32.
     pub fn dual<M: Matrix>(self, g: &M, chain: Chain, work: &mut Workspace<M>) -> M::Element {
-        work.direction.copy(g);
-        self.direction(work.direction, chain, &mut work.squares);
+        self.direction(g, chain, work);
         g.inner(work.direction) * self.factor(g.shape())
     }
 

@@ -136,7 +136,7 @@ pub const fn squares(shape: (usize, usize)) -> usize {
 /// The squares are overwritten; where [`squares`] is 2, the third is not touched.
 pub fn polar<M: Matrix>(s: &mut M, chain: Chain, squares: &mut [&mut M::Square; 3]) {
     s.normalise(Group::Whole);
-    let pairs = paired(s.shape());
+    let pairs = paired(s.shape()) && s.is_precise();
     let mut quintics = chain.quintics();
     while let Some(first) = quintics.next() {
         match if pairs { quintics.next() } else { None } {

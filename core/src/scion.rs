@@ -227,46 +227,52 @@ impl<M: Matrix> Scion<M> {
         }
         let (beta, coming) = (rule.keep(t), rule.keep(t.wrapping_add(1)));
         let Self { x, y, m } = self;
-        let Workspace { direction, squares } = work;
-        direction.copy(m);
-        if rule.transport == Transport::Nesterov {
-            direction.combine(1.0 + beta, -beta, y);
-        }
-        geometry.norm.direction(*direction, rule.chain, squares);
+        let argument = if rule.transport == Transport::Nesterov {
+            y.combine(-beta, 1.0 + beta, m);
+            &*y
+        } else {
+            &*m
+        };
+        geometry.norm.direction(argument, rule.chain, work);
+        let direction = &mut *work.direction;
         let step = rule.step_at(t);
         let keep = if rule.constrained { 1.0 - step } else { 1.0 };
         let gain = -(step * geometry.radius * geometry.norm.factor(direction.shape()));
         let next = |x: M::Element, u: M::Element| x * keep + u * gain;
         let lead = rule.transport.lead(beta, coming);
         match rule.transport {
+            // A product with 1 is exact.
+            Transport::Fixed { .. } if keep == 1.0 => M::map(x, y, direction, |x, _, u| {
+                let next = x.clone() + u * gain;
+                (next.clone(), next.clone() + (next - x) * lead.ahead)
+            }),
             Transport::Fixed { .. } => M::map(x, y, direction, |x, _, u| {
-                let next = next(x.clone(), u.clone());
-                (next.clone(), next.clone() + (next - x) * lead.ahead, u)
+                let next = next(x.clone(), u);
+                (next.clone(), next.clone() + (next - x) * lead.ahead)
             }),
             Transport::Lag { .. } => M::map(x, y, direction, |x, y, u| {
-                let next = next(x.clone(), u.clone());
+                let next = next(x.clone(), u);
                 let ahead = (next.clone() - x.clone()) * lead.ahead;
-                (next.clone(), next + ahead + (y - x) * lead.before, u)
+                (next.clone(), next + ahead + (y - x) * lead.before)
             }),
             Transport::Alignment { damping } => {
                 // Y holds d, and the direction D, until both have met.
-                M::map(x, y, direction, |x, y, u| {
+                y.combine(1.0, -1.0, x);
+                M::map(x, direction, y, |x, u, _| {
                     let next = next(x.clone(), u);
-                    (next.clone(), y - x.clone(), next - x)
+                    (next.clone(), next - x)
                 });
                 if t > 1 {
                     alignment.see(direction.cosine(y));
                 }
                 match alignment.ahead(damping, coming) {
-                    Ahead::Number(ahead) => M::map(x, y, direction, |x, _, d| (x.clone(), x + d.clone() * ahead, d)),
-                    Ahead::Element(ahead) => {
-                        M::map(x, y, direction, |x, _, d| (x.clone(), x + d.clone() * ahead.clone(), d));
-                    }
+                    Ahead::Number(ahead) => M::map(y, direction, x, |_, d, x| (x + d.clone() * ahead, d)),
+                    Ahead::Element(ahead) => M::map(y, direction, x, |_, d, x| (x + d.clone() * ahead.clone(), d)),
                 }
             }
             Transport::Nesterov => {
-                M::map(x, y, direction, |x, y, u| (next(x, u.clone()), y, u));
                 y.copy(m);
+                M::map(x, direction, m, |x, u, _| (next(x, u.clone()), u));
             }
         }
     }
@@ -297,9 +303,10 @@ impl<M: RowMajor> Scion<M> {
                 Role::Gain => x.elements_mut().fill(1.0),
                 Role::Weights | Role::Convolution { .. } | Role::Channels => {
                     x.elements_mut().iter_mut().for_each(|e| *e = 2.0 * generator.uniform() - 1.0);
-                    geometry.norm.direction(x, Chain::DEFAULT, &mut work.squares);
+                    geometry.norm.direction(x, Chain::DEFAULT, work);
                     let gain = geometry.radius * geometry.norm.factor(RowMajor::shape(x));
-                    x.elements_mut().iter_mut().for_each(|e| *e *= gain);
+                    let direction = work.direction.elements();
+                    x.elements_mut().iter_mut().zip(direction).for_each(|(x, u)| *x = u * gain);
                 }
             }
         });

@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | [`Transport::Fixed`] θ | θ c_t D_t | (1 − θ) of the plain lag; 0 at θ = 1 | Zhang and Lin 2026 (θ = 1); θ = 0 is Scion |
 //! | [`Transport::Lag`] b′ | (κ_t − 1)(D_t + E_{t−1}), κ_t = (1 − b′)/(1 − β_t) | that of an average of memory b′ < β | derived from the line above |
-//! | [`Transport::Alignment`] q | θ_t c_t D_t, θ_t = 1/(1 + q c_t (1 − a_t)) | (1 − θ_t) of the plain lag | heuristic |
+//! | [`Transport::Alignment`] q | θ_t c_t D_t, θ_t = 1/(1 + q c_t (1 − a_t)) | depends on the path | heuristic |
 //! | [`Transport::Nesterov`] | 0; the oracle is asked about (1 + β_t)M_{t+1} − β_t M_t | the plain lag, with more weight on the last gradient | Nesterov 1983; Jordan et al. 2024 |
 //!
 //! a_t is the average of cos(D_s, D_{s−1}) for s ≤ t with weights 0.1·0.9^(t−s), divided by their sum; 0 where there is

@@ -1,7 +1,7 @@
 //! The device that goes on learning: a Graftage network behind a serial link.
 //!
 //! [`device::Device`] is the whole behaviour without a board: bytes in, bytes out. The binary `adapt` gives it a board's
-//! UART and the image in its flash; host tests give it a mock. `conformance` prints what every target must reproduce.
+//! UART and the image in its flash; host tests give it a mock.
 #![cfg_attr(target_os = "none", no_std)]
 
 #[cfg(target_os = "none")]

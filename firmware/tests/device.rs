@@ -45,9 +45,9 @@ fn image_with(change: impl FnOnce(&mut Header)) -> Vec<u8> {
         Kind::Dense { inputs: 6, outputs: CLASSES },
     ];
     let (mut geometries, mut weights) = (graftage_link::Vec::new(), Vec::new());
-    core().network_mut().parameters(&mut |geometry, state| {
-        geometries.push(*geometry).unwrap();
-        weights.extend_from_slice(graftage_core::matrix::RowMajor::elements(&state.x));
+    core().network_mut().parameters(&mut |parameter| {
+        geometries.push(*parameter.geometry).unwrap();
+        weights.extend_from_slice(graftage_core::matrix::RowMajor::elements(&parameter.state.x));
     });
     let schema = Kind::schema(&layers);
     let layers = graftage_link::Vec::from_slice(&layers).unwrap();
@@ -316,7 +316,7 @@ fn has_no_network(device: &mut Board, why: ImageError) {
 
 #[test]
 fn a_device_without_a_usable_image_says_why() {
-    let version = [&b"GRFT\x02\x00"[..], &image()[6..]].concat();
+    let version = [&b"GRFT\x03\x00"[..], &image()[6..]].concat();
     let elsewhere = [Kind::Dense { inputs: 4, outputs: 3 }];
     let schema = Kind::schema(&elsewhere);
     let other = image_with(|header| {
@@ -324,7 +324,7 @@ fn a_device_without_a_usable_image_says_why() {
     });
     let other_schema = ImageError::Schema { expected: Network::SCHEMA, found: schema };
     let large = image_with(|header| header.recipe.replay = REPLAY as u32 + 1);
-    let flat = image_with(|header| header.geometries[2] = Geometry { radius: 0.0, ..Geometry::HEAD });
+    let flat = image_with(|header| header.geometries[2] = Geometry { radius: -1.0, ..Geometry::HEAD });
     let still = image_with(|header| header.recipe.rule.step = 0.0);
     let unscaled = image_with(|header| header.scale = 0.0);
     let layerless = image_with(|header| header.geometries.truncate(1));
@@ -333,7 +333,7 @@ fn a_device_without_a_usable_image_says_why() {
         (&[0; 1000], ImageError::Magic),
         (&[], ImageError::Truncated),
         (&image()[..9], ImageError::Truncated),
-        (&version, ImageError::Version(2)),
+        (&version, ImageError::Version(3)),
         (&other, other_schema),
         (&large, ImageError::Recipe(Refusal::Recipe(Field::Replay))),
         (&flat, ImageError::Recipe(Refusal::Recipe(Field::Radius))),

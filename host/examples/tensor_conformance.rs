@@ -2,8 +2,7 @@
 
 use graftage::network::Layers;
 use graftage::replay::exact::over;
-use graftage_core::network::Kind;
-use graftage_tests::conformance::{END, training, updates};
+use graftage_tests::conformance::{END, KINDS, Networks, training, updates};
 use std::io::Write;
 
 fn main() -> std::io::Result<()> {
@@ -15,12 +14,11 @@ fn main() -> std::io::Result<()> {
         }
     };
     updates(&mut tensors::OnTensors::default(), &mut emit);
-    // The architecture of `graftage_tests::conformance::Network`.
-    let kinds =
-        [Kind::Dense { inputs: 16, outputs: 12 }, Kind::Relu { width: 12 }, Kind::Dense { inputs: 12, outputs: 5 }];
-    let right = Layers::new(&kinds).map_or(0, |network| training(&mut over(network), &mut emit));
+    let [dense, convolutional] = KINDS.map(|kinds| Layers::new(kinds).map(over));
+    let networks = dense.zip(convolutional).map(|(dense, convolutional)| Networks { dense, convolutional });
+    let right = networks.map_or(0, |mut networks| training(&mut networks, &mut emit));
     written?;
-    writeln!(out, "{END}: {right} of 100")
+    writeln!(out, "{END}: {right} of 200")
 }
 
 mod tensors {

@@ -16,6 +16,7 @@
 //! | [`replay`] | a record, computed again |
 //! | [`report`] | all of it as one HTML page |
 //! | [`rule`] | the constants of the update in words |
+//! | [`wide`] | core's products over the processor's widest registers |
 //!
 //! With the feature `torch`:
 //!
@@ -44,6 +45,7 @@ pub mod rule;
 pub mod tensor;
 #[cfg(feature = "torch")]
 pub mod train;
+pub mod wide;
 
 /// The README's examples, compiled.
 #[cfg(all(doctest, feature = "torch"))]

@@ -140,10 +140,6 @@ impl Layer for Layers {
 
 /// Something else that moves a network's parameters than core's rule over slabs: a control, or the rule on tensors.
 pub trait Update {
-    /// M ← keep·M + δ aᵀ.
-    fn accumulate(&mut self, network: &mut Layers, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
-        network.accumulate(keep, input, trace, errors);
-    }
     /// Step t from what M holds.
     fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64);
 }
@@ -185,7 +181,7 @@ impl<U: Update> Layer for MovedBy<U> {
         self.network.admits(input, trace, errors)
     }
     fn accumulate(&mut self, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
-        self.update.accumulate(&mut self.network, keep, input, trace, errors);
+        self.network.accumulate(keep, input, trace, errors);
     }
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         self.network.parameters(visit);

@@ -88,24 +88,13 @@ pub mod exact {
     use graftage_core::transport::Alignment;
     use tch::{Kind, Tensor};
 
-    /// The rule on tensors. Between steps the state is the network's; during one, from its first gradient on, it is here.
-    #[derive(Debug, Default)]
-    pub struct OnTensors {
-        during: Option<Vec<Scion<Exact>>>,
-        alignments: Vec<Alignment<Operand>>,
-    }
+    /// The rule on tensors. Between steps the state is the network's, which also sums up the gradients.
+    #[derive(Debug)]
+    pub struct OnTensors;
 
     /// A network whose every step is computed by libtorch.
     pub fn over(network: Layers) -> MovedBy<OnTensors> {
-        MovedBy::new(network, OnTensors::default())
-    }
-
-    fn upload_all(network: &mut Layers) -> Vec<Scion<Exact>> {
-        let mut tensors = Vec::new();
-        network.parameters(&mut |Parameter { state, .. }| {
-            tensors.push(Scion { x: upload(&state.x), y: upload(&state.y), m: upload(&state.m) });
-        });
-        tensors
+        MovedBy::new(network, OnTensors)
     }
 
     /// A matrix as a tensor.
@@ -130,32 +119,14 @@ pub mod exact {
     }
 
     impl Update for OnTensors {
-        fn accumulate(&mut self, network: &mut Layers, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]) {
-            let tensors = self.during.get_or_insert_with(|| upload_all(network));
-            // With −0 in M and a factor of 0, the network leaves δ aᵀ itself there: −0 + g is g, signs of zeros included.
-            network.parameters(&mut |mut parameter| parameter.state.m.elements_mut().fill(-0.0));
-            network.accumulate(0.0, input, trace, errors);
-            let mut tensors = tensors.iter_mut();
-            network.parameters(&mut |Parameter { state, .. }| {
-                if let Some(tensors) = tensors.next() {
-                    tensors.accumulate(keep, 1.0, &upload(&state.m));
-                }
-            });
-        }
-
         fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64) {
-            let tensors = self.during.take().unwrap_or_else(|| upload_all(network));
-            self.alignments.resize_with(tensors.len(), || Alignment::START);
-            if t == 1 {
-                self.alignments.fill_with(|| Alignment::START);
-            }
-            let mut tensors = tensors.into_iter().zip(&mut self.alignments);
             network.parameters(&mut |Parameter { mut state, geometry, alignment, .. }| {
-                let Some((mut tensors, on_tensors)) = tensors.next() else { return };
-                workspace(state.x.shape(), |work| tensors.advance(*geometry, rule, t, on_tensors, work));
-                // What the network's digest covers.
-                alignment.weight = on_tensors.weight;
-                alignment.mean = on_tensors.mean.as_ref().map(Operand::number);
+                let mut tensors = Scion { x: upload(&state.x), y: upload(&state.y), m: upload(&state.m) };
+                let mean = alignment.mean.map(|mean| Operand::from(Tensor::from_slice(&[mean]).view([1, 1])));
+                let mut on_tensors = Alignment { mean, weight: alignment.weight };
+                workspace(state.x.shape(), |work| tensors.advance(*geometry, rule, t, &mut on_tensors, work));
+                *alignment =
+                    Alignment { mean: on_tensors.mean.as_ref().map(Operand::number), weight: on_tensors.weight };
                 download(&tensors.x, &mut state.x);
                 download(&tensors.y, &mut state.y);
                 download(&tensors.m, &mut state.m);

@@ -149,22 +149,17 @@ macro_rules! elementwise {
             self.0 *= f64::from(a);
             self.0 += &other.0 * f64::from(b);
         }
-        fn map(
-            x: &mut Self,
-            y: &mut Self,
-            d: &mut Self,
-            f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand, Operand),
-        ) {
+        fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand)) {
             let _guard = no_grad_guard();
             let operand = |tensor: &Tensor| Operand(tensor.shallow_clone());
-            let (next, query, rest) = f(operand(&x.0), operand(&y.0), Operand(d.0.to_kind(x.0.kind())));
-            x.0.copy_(&next.0);
-            y.0.copy_(&query.0);
-            d.0 = rest.0;
+            let kind = x.0.kind();
+            let (first, second) = f(operand(&x.0), Operand(y.0.to_kind(kind)), Operand(d.0.to_kind(kind)));
+            x.0.copy_(&first.0);
+            y.0.copy_(&second.0);
         }
-        fn sign(&mut self) {
+        fn sign(&mut self, other: &Self) {
             let _guard = no_grad_guard();
-            let _ = self.0.sign_();
+            self.0.copy_(&other.0.sign());
         }
     };
 }
@@ -218,6 +213,9 @@ impl Matrix for Exact {
 impl Matrix for Fast {
     elementwise!();
 
+    fn is_precise(&self) -> bool {
+        self.0.kind() != Kind::BFloat16
+    }
     fn normalise(&mut self, group: Group) {
         if self.0.numel() == 0 {
             return;

@@ -11,6 +11,10 @@ use graftage::report::{Rehearsal, Verification};
 use graftage::{adaptation, files, graft};
 use graftage_core::adapt::Recipe;
 use graftage_core::network::Kind;
+use graftage_core::polar::Chain;
+use graftage_core::schedule::{Momentum, Schedule};
+use graftage_core::scion::Rule;
+use graftage_core::transport::Transport;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use std::collections::HashMap;
 use std::io::Write;
@@ -169,15 +173,17 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
 #[test]
 fn a_number_out_of_its_range_is_named_with_its_range() {
     let folder = folder();
-    let bounds: [(&str, &[&str]); 15] = [
+    let bounds: [(&str, &[&str]); 17] = [
         ("--step-size 0", &["step size must be > 0"]),
         ("--step-size=-1", &["step size"]),
         ("--step-size NaN", &["step size"]),
         ("--step-size inf", &["step size"]),
         ("--step-size 1.5 --constrained", &["at most 1 when constrained"]),
-        ("--theta 2", &["theta must be in [0, 1]"]),
-        ("--theta=-0.1", &["theta"]),
-        ("--theta NaN", &["theta"]),
+        ("--transport theta=2", &["theta must be in [0, 1]"]),
+        ("--transport theta=-0.1", &["theta"]),
+        ("--transport theta=NaN", &["theta"]),
+        ("--transport lag=0.95", &["memory of the lag feedback"]),
+        ("--drift-budget 0", &["drift budget must be > 0"]),
         ("--momentum 1", &["momentum must be in [0, 1)"]),
         ("--momentum NaN", &["momentum"]),
         ("--batch 0", &["batch must be from 1 to 65536"]),
@@ -275,7 +281,7 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
             ("verify good.record --image cut.grft", &["cut.grft", "cut short"]),
             ("verify good.record --image flipped.grft", &["flipped.grft", "damaged (wrong checksum)"]),
             ("verify good.record --image long.grft", &["long.grft", "bytes follow the image"]),
-            ("verify good.record --image next.grft", &["next.grft", "version 0"]),
+            ("verify good.record --image next.grft", &["next.grft", "version 3"]),
             ("verify good.record --image good.csv", &["good.csv", "no weights image"]),
             ("verify good.record --image nowhere.grft", &["nowhere.grft", "No such file"]),
             ("verify good.record --image other/image.grft", &["other/image.grft", "not the image", "good.record"]),
@@ -371,11 +377,19 @@ fn squeezed(line: &str) -> String {
 #[test]
 fn graft_writes_what_the_library_writes() {
     let folder = folder();
-    let arguments = "--step-size 0.5 --momentum 0.25 --theta 1 --constrained --batch 3 --steps 4 --replay 5 --seed 6";
+    let arguments = "--step-size 0.5 --momentum 0.25 --transport theta=1 --schedule linear=9 --chain you \
+                     --drift-budget 2 --constrained --batch 3 --steps 4 --replay 5 --seed 6";
     let output = folder.graftage(&format!("graft good.safetensors -o deep/model {arguments}")).succeeded();
     assert!(output.contains("deep/model/image.grft and deep/model/network.rs"), "{output}");
-    let rule = graftage_core::scion::Rule { step: 0.5, momentum: 0.25, theta: 1.0, constrained: true };
-    let recipe = Recipe { rule, batch: 3, steps: 4, replay: 5, seed: 6 };
+    let rule = Rule {
+        step: 0.5,
+        schedule: Schedule::Linear { steps: 9 },
+        momentum: Momentum::Constant(0.25),
+        transport: Transport::Fixed { theta: 1.0 },
+        constrained: true,
+        chain: Chain::You,
+    };
+    let recipe = Recipe { rule, batch: 3, steps: 4, replay: 5, seed: 6, budget: Some(2.0), ..Recipe::DEFAULT };
     graft::graft(&Checkpoint::read(&folder.path("good.safetensors")).unwrap(), recipe, &folder.path("library"))
         .unwrap();
     for name in ["image.grft", "network.rs"] {

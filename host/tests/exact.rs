@@ -1,10 +1,14 @@
 //! `Exact` is core's matrix in every bit, alone and in a stack; `Fast` is close to it.
 
-use graftage::tensor::{Exact, Fast};
-use graftage_core::matrix::{Group, Matrix, RowMajor, Slab};
+use graftage::tensor::{Exact, Fast, Operand};
+use graftage_core::matrix::{Element, Group, Matrix, RowMajor, Slab, square};
 use graftage_core::norm::Norm;
+use graftage_core::norm::{Workspace, with_workspace, workspace};
+use graftage_core::polar::Chain;
 use graftage_core::random::Generator;
-use graftage_core::scion::{Geometry, Rule, Scion, Workspace, with_workspace, workspace};
+use graftage_core::schedule::Momentum;
+use graftage_core::scion::{Geometry, Rule, Scion};
+use graftage_core::transport::{Alignment, Transport};
 use tch::{Kind, Tensor};
 
 /// (rows, columns, magnitude).
@@ -12,7 +16,7 @@ const SHAPES: [(usize, usize, f32); 8] =
     [(32, 64, 1.0), (64, 16, 1.0), (1, 37, 1.0), (37, 1, 1.0), (5, 3, 1e-42), (3, 7, 1e37), (4, 4, 1.0), (33, 17, 1.0)];
 /// Matrices of a stack.
 const STACK: usize = 3;
-const NORMS: [Norm; 3] = [Norm::Spectral, Norm::Sign, Norm::Rms];
+const NORMS: [Norm; 5] = [Norm::Spectral, Norm::Sign, Norm::Column, Norm::EmbeddingColumn, Norm::Rms];
 const GROUPS: [Group; 3] = [Group::Whole, Group::Row, Group::Column];
 const STEPS: u64 = 8;
 
@@ -59,10 +63,10 @@ fn assert_same(what: &str, shape: (usize, usize, f32), matrices: &[Memory], foun
 }
 
 /// Core's Square, whose panels nobody else reads, row by row: the transform of the unit matrix with a = 0.
-fn square(k: usize, panels: &[f32]) -> Memory {
+fn rows_of(k: usize, panels: &[f32]) -> Memory {
     let unit = (0..k * k).map(|i| if i % (k + 1) == 0 { 1.0 } else { 0.0 });
     let mut rows = Slab::new(k, k, unit.collect()).unwrap();
-    rows.transform(0.0, panels, &mut vec![0.0; k * k]);
+    rows.transform(0.0, panels, &mut vec![0.0; square(k)]);
     rows
 }
 
@@ -94,16 +98,19 @@ fn every_elementwise_operation_has_cores_bits() {
         assert_same("combine", shape, &expected, &found.0);
 
         let (mut expected, mut found) = (a.clone(), exact(&a));
-        expected.iter_mut().for_each(Matrix::sign);
-        found.sign();
+        expected.iter_mut().zip(&b).for_each(|(a, b)| a.sign(b));
+        found.sign(&exact(&b));
         assert_same("sign", shape, &expected, &found.0);
 
         let (mut x, mut y) = (a.clone(), b.clone());
         for ((x, y), d) in x.iter_mut().zip(&mut y).zip(&d) {
-            Matrix::map(x, y, d, |x, d| (x * 0.7 + d * 0.3, (x - d) * 0.1));
+            Matrix::map(x, y, d, |x, y, d| (x * 0.7 + d.reciprocal() * 0.3 + 3.0, (x - d) * 0.1 + y * x));
         }
         let (mut tx, mut ty) = (exact(&a), exact(&b));
-        Matrix::map(&mut tx, &mut ty, &exact(&d), |x, d| (x.clone() * 0.7 + d.clone() * 0.3, (x - d) * 0.1));
+        Matrix::map(&mut tx, &mut ty, &exact(&d), |x, y, d| {
+            let first = x.clone() * 0.7 + d.clone().reciprocal() * 0.3 + 3.0;
+            (first, (x.clone() - d) * 0.1 + y * x)
+        });
         assert_same("map, x", shape, &x, &tx.0);
         assert_same("map, y", shape, &y, &ty.0);
     });
@@ -122,7 +129,10 @@ fn every_reduction_has_cores_bits() {
         }
         let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a.inner(b)).collect();
         let found = Exact(tensor(&a)).inner(&Exact(tensor(&b)));
-        assert_eq!(bits(&elements(&found)), bits(&expected), "inner of {shape:?}");
+        assert_eq!(bits(&elements(found.tensor())), bits(&expected), "inner of {shape:?}");
+        let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a.cosine(b)).collect();
+        let found = Exact(tensor(&a)).cosine(&Exact(tensor(&b)));
+        assert_eq!(bits(&elements(found.tensor())), bits(&expected), "cosine of {shape:?}");
     });
 }
 
@@ -133,23 +143,23 @@ fn every_product_has_cores_bits() {
         // Products of the raw elements would overflow or vanish.
         a.iter_mut().for_each(|a| a.normalise(Group::Whole));
         let k = shape.0.min(shape.1);
-        let zeros = || vec![0.0; k * k];
+        let zeros = || vec![0.0; square(k)];
         let (mut grams, mut polys, mut transforms) = (Vec::new(), Vec::new(), Vec::new());
         for a in &a {
             let (mut gram, mut poly, mut transformed) = (zeros(), zeros(), a.clone());
             a.gram(&mut gram, &mut poly);
-            a.quadratic(-2.8612, 0.5184, &gram, &mut poly);
+            a.multiply(0.5184, (-2.8612, &gram), (0.25, &gram), &mut poly);
             transformed.transform(4.0664, &poly, &mut zeros());
-            grams.push(square(k, &gram));
-            polys.push(square(k, &poly));
+            grams.push(rows_of(k, &gram));
+            polys.push(rows_of(k, &poly));
             transforms.push(transformed);
         }
         let empty = || Exact(Tensor::new());
         let (mut found, mut gram, mut poly) = (Exact(tensor(&a)), empty(), empty());
         found.gram(&mut gram, &mut poly);
         assert_same("gram", shape, &grams, &gram.0);
-        found.quadratic(-2.8612, 0.5184, &gram, &mut poly);
-        assert_same("quadratic", shape, &polys, &(&poly.0 + 0.0));
+        found.multiply(0.5184, (-2.8612, &gram), (0.25, &gram), &mut poly);
+        assert_same("multiply", shape, &polys, &(&poly.0 + 0.0));
         found.transform(4.0664, &poly, &mut gram);
         assert_same("transform", shape, &transforms, &found.0);
     });
@@ -159,12 +169,19 @@ fn every_product_has_cores_bits() {
 fn a_product_larger_than_one_kernel_has_cores_bits() {
     // More columns than one kernel multiplies at once.
     let mut generator = Generator::new(3, 1);
-    let mut a = matrix((96, 200, 1.0), &mut generator);
-    let mut found = Exact(tensor(std::slice::from_ref(&a)));
-    let mut memory = vec![0.0; workspace(96, 200)];
-    with_workspace((96, 200), &mut memory, |work| Norm::Spectral.direction(&mut a.slab(), work.gram, work.poly));
-    Norm::Spectral.direction(&mut found, &mut Exact(Tensor::new()), &mut Exact(Tensor::new()));
-    assert_same("direction", (96, 200, 1.0), &[a], &found.0);
+    let a = matrix((96, 200, 1.0), &mut generator);
+    let mut expected = a.clone();
+    let (mut elements, mut memory) = (a.elements().to_vec(), vec![0.0; workspace(96, 200)]);
+    with_workspace((96, 200), &mut memory, |work| {
+        Norm::Spectral.direction(&Slab::new(96, 200, &mut elements[..]).unwrap(), Chain::DEFAULT, work);
+        expected.elements_mut().copy_from_slice(work.direction.elements());
+    });
+    let s = Exact(tensor(std::slice::from_ref(&a)));
+    let mut found = Exact(s.0.zeros_like());
+    let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(Exact);
+    let squares = [&mut first, &mut second, &mut third];
+    Norm::Spectral.direction(&s, Chain::DEFAULT, &mut Workspace { direction: &mut found, squares });
+    assert_same("direction", (96, 200, 1.0), &[expected], &found.0);
 }
 
 /// The state after each of the steps, in core.
@@ -173,16 +190,18 @@ fn core_steps(start: &Memory, gradients: &[Memory], geometry: Geometry, rule: &R
     let zeros = Slab::new(m, n, vec![0.0; m * n]).unwrap();
     let mut state = Scion { x: start.clone(), y: start.clone(), m: zeros };
     let mut memory = vec![0.0; workspace(m, n)];
+    let mut alignment = Alignment::START;
     let steps = gradients.iter().zip(1..).map(|(gradient, t)| {
         state.accumulate(rule.keep(t), rule.weight(t, 1), gradient);
-        with_workspace((m, n), &mut memory, |work| state.slabs().advance(geometry, rule, work)).unwrap();
+        with_workspace((m, n), &mut memory, |work| state.slabs().advance(geometry, rule, t, &mut alignment, work))
+            .unwrap();
         state.clone()
     });
     steps.collect()
 }
 
 /// The same on tensors, whose directions are of kind `direction`; `see` is called after each step.
-fn tensor_steps<M: Matrix<Square = M> + From<Tensor>>(
+fn tensor_steps<M: Matrix<Square = M, Element = Operand> + From<Tensor>>(
     start: &Tensor,
     gradients: &[Tensor],
     geometry: Geometry,
@@ -193,13 +212,14 @@ fn tensor_steps<M: Matrix<Square = M> + From<Tensor>>(
     let (x, y, m) = (start.copy(), start.copy(), start.zeros_like());
     let of = |tensor: &Tensor| M::from(tensor.shallow_clone());
     let mut state = Scion { x: of(&x), y: of(&y), m: of(&m) };
+    let mut alignment = Alignment::START;
     for (step, gradient) in gradients.iter().enumerate() {
         let t = step as u64 + 1;
         state.accumulate(rule.keep(t), rule.weight(t, 1), &of(gradient));
         let mut direction = M::from(start.zeros_like().to_kind(direction));
-        let (mut gram, mut poly) = (M::from(Tensor::new()), M::from(Tensor::new()));
-        let mut work = Workspace { direction: &mut direction, gram: &mut gram, poly: &mut poly };
-        state.advance(geometry, rule, &mut work);
+        let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(M::from);
+        let mut work = Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] };
+        state.advance(geometry, rule, t, &mut alignment, &mut work);
         see(step, &x, &y, &m);
     }
 }
@@ -235,9 +255,13 @@ impl Case {
     }
 }
 
-const RULES: [Rule; 2] = [
-    Rule { step: 0.05, momentum: 0.9, theta: 0.5, constrained: false },
-    Rule { step: 0.03, momentum: 0.8, theta: 1.0, constrained: true },
+const FAST: Rule = Rule { step: 0.03, momentum: Momentum::Constant(0.8), ..Rule::DEFAULT };
+const RULES: [Rule; 5] = [
+    Rule { step: 0.05, ..Rule::DEFAULT },
+    Rule { transport: Transport::Fixed { theta: 1.0 }, constrained: true, chain: Chain::Jordan, ..FAST },
+    Rule { transport: Transport::Lag { memory: 0.6 }, ..FAST },
+    Rule { transport: Transport::Alignment { damping: 1.5 }, ..FAST },
+    Rule { transport: Transport::Nesterov, ..FAST },
 ];
 
 #[test]
@@ -265,6 +289,10 @@ fn worst(direction: Kind) -> f32 {
             return;
         }
         for (norm, rule) in NORMS.iter().flat_map(|norm| RULES.iter().map(move |rule| (*norm, rule))) {
+            // A chain that does not converge spreads what bfloat16 rounds; other norms than the spectral never see it.
+            if direction == Kind::BFloat16 && (rule.chain == Chain::Jordan || norm != Norm::Spectral) {
+                continue;
+            }
             let case = Case::new(shape, count, norm, rule, generator);
             let see = |step: usize, x: &Tensor, y: &Tensor, _: &Tensor| {
                 let expected = |array: fn(&Scion<Memory>) -> &Memory| tensor(&case.expected(step, array));

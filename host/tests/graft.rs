@@ -7,7 +7,7 @@ use graftage::checkpoint::Checkpoint;
 use graftage::graft::{IMAGE, NETWORK, graft, network};
 use graftage_core::adapt::Recipe;
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Dense, Fixed, Kind, Layer};
+use graftage_core::network::{Dense, Fixed, Kind, Layer, Parameter};
 use graftage_core::scion::{Geometry, Rule};
 use safetensors::{Dtype, SafeTensors};
 
@@ -16,8 +16,14 @@ mod demo {
     include!("../../firmware/network.rs");
 }
 
-const RECIPE: Recipe =
-    Recipe { rule: Rule { step: 0.04, ..Rule::DEFAULT }, batch: 5, steps: 3, replay: 77, seed: u64::MAX };
+const RECIPE: Recipe = Recipe {
+    rule: Rule { step: 0.04, ..Rule::DEFAULT },
+    batch: 5,
+    steps: 3,
+    replay: 77,
+    seed: u64::MAX,
+    ..Recipe::DEFAULT
+};
 
 #[test]
 fn the_type_in_the_firmware_is_the_one_that_graft_writes() {
@@ -49,7 +55,7 @@ fn a_network_in_static_memory_takes_the_weights_of_the_checkpoint_bit_for_bit() 
     let mut network = demo::Network::ZERO;
     parse(&bytes).load(demo::Network::SCHEMA, &mut network).unwrap();
     let (mut weights, mut geometries) = (checkpoint.weights.iter(), Vec::new());
-    network.parameters(&mut |geometry, state| {
+    network.parameters(&mut |Parameter { geometry, state, .. }| {
         assert_eq!(bits(state.x.elements()), bits(weights.next().unwrap()));
         assert_eq!(bits(state.y.elements()), bits(state.x.elements()));
         geometries.push(*geometry);
@@ -83,7 +89,7 @@ fn a_checkpoint_is_read_as_it_was_written() {
     assert_eq!(all(&read), all(&checkpoint));
     // Its network has these weights, in this order.
     let mut weights = checkpoint.weights.iter();
-    read.network().unwrap().parameters(&mut |_, state| {
+    read.network().unwrap().parameters(&mut |Parameter { state, .. }| {
         assert_eq!(bits(state.x.elements()), bits(weights.next().unwrap()));
     });
 }

@@ -11,29 +11,31 @@ use graftage::rehearse::{Adam, Rehearse, Sgd};
 use graftage::report::Rehearsal;
 use graftage_core::adapt::Recipe;
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::Layer;
+use graftage_core::network::{Layer, Parameter};
 use graftage_core::random::Generator;
+use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
+use graftage_core::transport::Transport;
 
 const STEP: f32 = 0.03;
-const RULE: Rule = Rule { step: STEP, momentum: 0.0, theta: 0.5, constrained: false };
+const RULE: Rule = Rule { step: STEP, momentum: Momentum::Constant(0.0), ..Rule::DEFAULT };
 
 /// Twelve steps from these gradients, one parameter after another; the weights after each.
 fn run(update: impl FnOnce(&mut Layers) -> Box<dyn Update>, start: &[f32], gradients: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let mut network = Layers::new(&layers(&[3, 2])).unwrap();
     let mut numbers = start.iter();
-    network.parameters(&mut |_, mut state| {
+    network.parameters(&mut |Parameter { mut state, .. }| {
         state.x.elements_mut().iter_mut().zip(&mut numbers).for_each(|(x, w)| *x = *w);
     });
     let mut update = update(&mut network);
     let step = |gradient: &Vec<f32>| {
         let mut numbers = gradient.iter();
-        network.parameters(&mut |_, mut state| {
+        network.parameters(&mut |Parameter { mut state, .. }| {
             state.m.elements_mut().iter_mut().zip(&mut numbers).for_each(|(m, g)| *m = *g);
         });
-        update.advance(&mut network, &RULE);
+        update.advance(&mut network, &RULE, 1);
         let mut after = Vec::new();
-        network.parameters(&mut |_, state| {
+        network.parameters(&mut |Parameter { state, .. }| {
             assert_eq!(state.y.elements(), state.x.elements(), "gradients are taken at X");
             after.extend_from_slice(state.x.elements());
         });
@@ -111,7 +113,7 @@ fn story() -> (Checkpoint, Samples, Samples) {
         teacher.learn(input, label, |_| ()).unwrap();
     }
     let mut weights = Vec::new();
-    teacher.network_mut().parameters(&mut |_, state| weights.push(state.x.elements().to_vec()));
+    teacher.network_mut().parameters(&mut |Parameter { state, .. }| weights.push(state.x.elements().to_vec()));
     checkpoint.weights = weights;
     (checkpoint, train, test)
 }
@@ -141,10 +143,10 @@ fn mean(numbers: &[f32]) -> f32 {
 fn its_own_methods_are_cores_adaptation_with_and_without_transport() {
     let story = story();
     let rehearsal = rehearse(&story, RECIPE);
-    for (method, theta, key) in [(0, RECIPE.rule.theta, "transported_scion"), (1, 0.0, "scion")] {
+    for (method, theta, key) in [(0, 0.5, "transported_scion"), (1, 0.0, "scion")] {
         let method = &rehearsal.methods[method];
         assert_eq!(method.key, key);
-        let rule = |step| Rule { step, theta, ..RECIPE.rule };
+        let rule = |step| Rule { step, transport: Transport::Fixed { theta }, ..RECIPE.rule };
         for (step, found) in &method.grid {
             let expected = [11, 12].map(|seed| accuracy(&story, rule(*step), seed, SAMPLES));
             assert_eq!(*found, mean(&expected), "{key}, step size {step}");
@@ -195,6 +197,7 @@ fn a_rehearsal_is_the_same_every_time() {
     let story = story();
     assert_eq!(rehearse(&story, RECIPE), rehearse(&story, RECIPE));
     // With θ = 0, the board's method is batched Scion.
-    let still = rehearse(&story, Recipe { rule: Rule { theta: 0.0, ..RECIPE.rule }, ..RECIPE });
+    let still =
+        rehearse(&story, Recipe { rule: Rule { transport: Transport::Fixed { theta: 0.0 }, ..RECIPE.rule }, ..RECIPE });
     assert_eq!(still.methods[0].grid, still.methods[1].grid);
 }

@@ -4,6 +4,8 @@ use graftage::report::{
     Memory, Method, Rehearsal, Session, Spread, Story, Summary, Target, Training, TrainingPoint, Verification,
 };
 use graftage::report::{page, sentence, summary};
+use graftage_core::schedule::Momentum;
+use graftage_core::scion::Rule;
 use std::collections::BTreeMap;
 
 fn method(key: &str, name: &str, mean: f32) -> Method {
@@ -32,9 +34,7 @@ fn story() -> Story {
             arithmetic: "fast".into(),
             steps: 3000,
             batch: 32,
-            step_size: 0.02,
-            momentum: 0.95,
-            theta: 0.5,
+            rule: Rule { step: 0.02, momentum: Momentum::Constant(0.95), ..Rule::DEFAULT },
             seed: 1,
             samples: (1000, 797),
             curve: (1..=3000).map(point).collect(),
@@ -296,7 +296,7 @@ fn strange(x: f32, count: usize) -> Story {
     let mut story = story();
     let spread = Spread { mean: x, deviation: x, by_seed: vec![x; count] };
     story.training.accuracy = x;
-    story.training.step_size = x;
+    story.training.rule.step = x;
     let point = TrainingPoint { step: u64::MAX, loss: x, accuracy: Some(x) };
     story.training.curve = vec![point; count];
     story.session.curve = vec![(usize::MAX, x); count];

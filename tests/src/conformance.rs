@@ -11,7 +11,10 @@ use core::fmt;
 use graftage_core::adapt::fingerprint;
 use graftage_core::arithmetic::{Functions, exp, ln, magnitude, sqrt, sum, tanh};
 use graftage_core::matrix::{RowMajor, Slab};
-use graftage_core::network::{Dense, Fixed, Layer, Parameter, Relu, Step, Target, initialise, predict};
+use graftage_core::network::{
+    AveragePool, Convolution, Dense, Depthwise, Fixed, Kind, Layer, MaxPool, Parameter, Relu, RmsNorm, Step, Tanh,
+    Target, Window, initialise, predict,
+};
 use graftage_core::norm::{Norm, with_workspace, workspace};
 use graftage_core::polar::Chain;
 use graftage_core::random::Generator;
@@ -260,43 +263,100 @@ fn update(
     }
 }
 
-/// The network of the training part.
-pub type Network = graftage_core::chain![Dense<16, 12>, Relu<12>, Dense<12, 5>];
+/// The dense network of the training part.
+pub type DenseNetwork = graftage_core::chain![Dense<16, 12>, Relu<12>, Dense<12, 5>];
 
-/// Steps of the training part.
-pub const STEPS: u64 = 200;
+/// The convolutional one: every kind of layer once.
+pub type ConvolutionalNetwork = graftage_core::chain![
+    Convolution<16, 2, 6, 3, 2>,
+    RmsNorm<6, 7>,
+    Relu<42>,
+    Depthwise<7, 6, 3, 1>,
+    Tanh<30>,
+    Convolution<5, 6, 5, 1, 1>,
+    MaxPool<5, 5, 2, 1>,
+    AveragePool<4, 5, 4, 4>,
+    Dense<5, 4>
+];
 
-/// Runs the training part: 200 steps of batches of eight, three clusters of samples a class, step size falling to 0.
-///
-/// `network` has the architecture of [`Network`] and is initialised here. Returns how many of 100 fresh samples it then
-/// predicts rightly, which shows that it has learnt.
-pub fn training<N: Layer>(network: &mut N, emit: &mut dyn FnMut(Line)) -> u32 {
-    let mut scratch = [0.0; Network::SCRATCH];
+/// The kinds of layers of [`DenseNetwork`] and [`ConvolutionalNetwork`], for networks that are made at run time.
+pub const KINDS: [&[Kind]; 2] = [
+    &[Kind::Dense { inputs: 16, outputs: 12 }, Kind::Relu { width: 12 }, Kind::Dense { inputs: 12, outputs: 5 }],
+    &[
+        Kind::Convolution { window: Window { places: 16, channels: 2, taps: 3, stride: 2 }, filters: 6 },
+        Kind::RmsNorm { places: 7, channels: 6 },
+        Kind::Relu { width: 42 },
+        Kind::Depthwise(Window { places: 7, channels: 6, taps: 3, stride: 1 }),
+        Kind::Tanh { width: 30, functions: Functions::Libm },
+        Kind::Convolution { window: Window { places: 5, channels: 6, taps: 1, stride: 1 }, filters: 5 },
+        Kind::MaxPool(Window { places: 5, channels: 5, taps: 2, stride: 1 }),
+        Kind::AveragePool(Window { places: 4, channels: 5, taps: 4, stride: 4 }),
+        Kind::Dense { inputs: 5, outputs: 4 },
+    ],
+];
+
+/// Both networks.
+pub struct Networks<D, C> {
+    /// As [`DenseNetwork`].
+    pub dense: D,
+    /// As [`ConvolutionalNetwork`].
+    pub convolutional: C,
+}
+
+/// Both in static memory.
+pub type Static = Networks<DenseNetwork, ConvolutionalNetwork>;
+
+impl Static {
+    /// Before their first step.
+    pub const ZERO: Self = Self { dense: DenseNetwork::ZERO, convolutional: ConvolutionalNetwork::ZERO };
+}
+
+/// Steps of the training part, of each network.
+pub const STEPS: u32 = 200;
+
+/// Numbers of scratch memory that both networks do with.
+const SCRATCH: usize = if DenseNetwork::SCRATCH > ConvolutionalNetwork::SCRATCH {
+    DenseNetwork::SCRATCH
+} else {
+    ConvolutionalNetwork::SCRATCH
+};
+
+/// Runs the training part. The networks are initialised here. Returns how many of 200 fresh samples they then predict
+/// rightly, which shows that they have learnt.
+pub fn training<D: Layer, C: Layer>(networks: &mut Networks<D, C>, emit: &mut dyn FnMut(Line)) -> u32 {
+    let dense = train::<16>(&mut networks.dense, 5, "dense", emit);
+    dense + train::<32>(&mut networks.convolutional, 4, "convolutional", emit)
+}
+
+/// 200 steps of batches of eight, three clusters of samples a class, step size falling to 0.
+fn train<const I: usize>(network: &mut impl Layer, classes: u32, name: &str, emit: &mut dyn FnMut(Line)) -> u32 {
+    let mut scratch = [0.0; SCRATCH];
     let mut generator = Generator::new(3, 0);
     initialise(network, &mut generator, &mut scratch);
-    let mut centres = [[0.0; 16]; 15];
+    let mut centres = [[0.0; I]; 15];
     centres.as_flattened_mut().iter_mut().for_each(|e| *e = generator.uniform());
     let sample = |generator: &mut Generator| {
-        let cluster = generator.below(15);
-        (centres[cluster as usize].map(|c| c + 0.3 * generator.uniform()), cluster % 5)
+        let cluster = generator.below(3 * classes);
+        (centres[cluster as usize].map(|c| c + 0.3 * generator.uniform()), cluster % classes)
     };
-    let rule = Rule { step: 0.02, schedule: Schedule::Linear { steps: STEPS as u32 }, ..Rule::DEFAULT };
+    let rule = Rule { step: 0.02, schedule: Schedule::Linear { steps: STEPS }, ..Rule::DEFAULT };
     for t in 1..=STEPS {
-        let mut step = Step::begin(&rule, Functions::Libm, t, 8);
+        let mut step = Step::begin(&rule, Functions::Libm, t.into(), 8);
         for _ in 0..8 {
             let (input, label) = sample(&mut generator);
             // Samples of this size are always admitted.
             let _ = step.add(network, &input, Target::Class(label), &mut scratch);
         }
         step.finish(network, &rule, &mut scratch);
-        let mut index = 0;
+        let mut digests = [0; 3];
         network.parameters(&mut |Parameter { state, .. }| {
-            index += 1;
-            for (array, matrix) in [("X", &state.x), ("Y", &state.y), ("M", &state.m)] {
-                let name = format_args!("{array} of training, parameter {index}");
-                emit(Line { step: t as u32, array: &name, digest: fingerprint(matrix.elements()) });
+            for (digest, matrix) in digests.iter_mut().zip([&state.x, &state.y, &state.m]) {
+                *digest = fingerprint(matrix.elements()) ^ u64::rotate_left(*digest, 1);
             }
         });
+        for (array, digest) in ["X", "Y", "M"].into_iter().zip(digests) {
+            emit(Line { step: t, array: &format_args!("{array} of {name} training"), digest });
+        }
     }
     let mut right = 0;
     for _ in 0..100 {
@@ -307,8 +367,8 @@ pub fn training<N: Layer>(network: &mut N, emit: &mut dyn FnMut(Line)) -> u32 {
     right
 }
 
-/// All of it with core's kernels and a network in static memory; returns what [`training`] does.
-pub fn run(machine: &mut impl Machine, network: &mut Network, emit: &mut dyn FnMut(Line)) -> u32 {
+/// All of it with core's kernels and networks in static memory; returns what [`training`] does.
+pub fn run(machine: &mut impl Machine, networks: &mut Static, emit: &mut dyn FnMut(Line)) -> u32 {
     updates(machine, emit);
-    training(network, emit)
+    training(networks, emit)
 }

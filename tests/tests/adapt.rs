@@ -3,19 +3,22 @@
 mod oracle;
 
 use graftage_core::adapt::{Adaptation, Recipe, Replay, Report, Ring, STEPS};
+use graftage_core::arithmetic::Functions;
 use graftage_core::chain;
 use graftage_core::error::{Field, Refusal};
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Dense, Fixed, Layer, Prediction, Relu, Step, initialise};
+use graftage_core::network::{Dense, Fixed, Layer, Parameter, Prediction, Relu, Step, Target, initialise, train_last};
 use graftage_core::random::Generator;
+use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::Rule;
+use graftage_core::transport::Transport;
 use oracle::{Pcg, Random};
 
 type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
 type Device = Adaptation<Network, Ring<3, 8>, [f32; Network::SCRATCH]>;
 type Stream = Vec<(Vec<f32>, u32)>;
 
-const RECIPE: Recipe = Recipe { rule: Rule::DEFAULT, batch: 4, steps: 3, replay: 8, seed: 77 };
+const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 77, ..Recipe::DEFAULT };
 
 fn network() -> Network {
     let mut network = Network::ZERO;
@@ -41,13 +44,15 @@ fn learn(device: &mut Device, input: &[f32], label: u32) -> (Result<Prediction, 
     (prediction, reports)
 }
 
-/// X, Y and M of every parameter as little-endian bytes: what a digest begins with.
+/// X, Y and M of every parameter as little-endian bytes, and what it knows of alignment: what a digest begins with.
 fn state(network: &mut dyn Layer) -> Vec<u8> {
     let mut bytes = Vec::new();
-    network.parameters(&mut |_, state| {
+    network.parameters(&mut |Parameter { state, alignment, .. }| {
         for part in [&state.x, &state.y, &state.m] {
             bytes.extend(part.elements().iter().flat_map(|e| e.to_le_bytes()));
         }
+        let known = alignment.mean.map(|mean| [mean, alignment.weight]);
+        bytes.extend(known.into_iter().flatten().flat_map(f32::to_le_bytes));
     });
     bytes
 }
@@ -74,7 +79,7 @@ fn starting_again_forgets_all_but_the_weights() {
     assert_eq!((used.step(), used.score().0), (27, 9));
     // The same weights in a device that has seen nothing, its Y and M as a start must leave them.
     let mut fresh = Device::new(used.network().clone(), Ring::new(), [0.0; Network::SCRATCH]);
-    fresh.network_mut().parameters(&mut |_, mut state| {
+    fresh.network_mut().parameters(&mut |Parameter { mut state, .. }| {
         let x = state.x.elements().to_vec();
         state.y.elements_mut().copy_from_slice(&x);
         state.m.elements_mut().fill(0.0);
@@ -98,12 +103,18 @@ fn the_hash_of_the_oracle_is_xxhash() {
 
 #[test]
 fn samples_are_drawn_and_steps_taken_as_the_recipe_says() {
-    for (batch, steps, replay, seed) in [(4, 3, 8, 77), (1, 1, 1, 0), (8, 2, 5, u64::MAX), (3, 16, 2, 1)] {
-        let recipe = Recipe { batch, steps, replay, seed, ..RECIPE };
+    let alignment = Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::DEFAULT };
+    for (batch, steps, replay, seed, rule) in [
+        (4, 3, 8, 77, Rule::DEFAULT),
+        (1, 1, 1, 0, alignment),
+        (8, 2, 5, u64::MAX, Rule { transport: Transport::Nesterov, ..Rule::DEFAULT }),
+        (3, 16, 2, 1, Rule { transport: Transport::Lag { memory: 0.6 }, ..Rule::DEFAULT }),
+    ] {
+        let recipe = Recipe { batch, steps, replay, seed, rule, ..RECIPE };
         let mut device = device(recipe);
         // The same, with the steps of a network, a growing list and the published generator.
         let (mut network, mut pcg) = (network(), Pcg::new(seed, 0));
-        network.parameters(&mut |_, mut state| state.start());
+        network.parameters(&mut |mut parameter| parameter.start());
         let memory = &mut [0.0; Network::SCRATCH];
         let samples = stream(3, 20);
         let (mut t, mut position) = (0, 0);
@@ -115,12 +126,12 @@ fn samples_are_drawn_and_steps_taken_as_the_recipe_says() {
             let kept = &samples[(i + 1).saturating_sub(replay as usize)..=i];
             for report in reports {
                 t += 1;
-                let mut step = Step::begin(&recipe.rule, t, batch);
-                step.add(&mut network, input, *label, memory).unwrap();
+                let mut step = Step::begin(&recipe.rule, Functions::Libm, t, batch);
+                step.add(&mut network, input, Target::Class(*label), memory).unwrap();
                 for _ in 1..batch {
                     let (input, label) = &kept[pcg.below(kept.len())];
                     position += 1;
-                    step.add(&mut network, input, *label, memory).unwrap();
+                    step.add(&mut network, input, Target::Class(*label), memory).unwrap();
                 }
                 let outcome = step.finish(&mut network, &recipe.rule, memory).unwrap();
                 let digest = digest(&mut network, t, seed, position);
@@ -148,7 +159,7 @@ fn every_bit_of_the_state_is_in_the_digest() {
         for bit in 0..32 {
             let mut left = index;
             *device.network_mut() = network();
-            device.network_mut().parameters(&mut |_, mut state| {
+            device.network_mut().parameters(&mut |Parameter { mut state, .. }| {
                 let x = state.x.elements_mut();
                 if let Some(x) = x.get_mut(left) {
                     *x = f32::from_bits(x.to_bits() ^ 1 << bit);
@@ -207,8 +218,17 @@ fn a_separable_problem_is_learnt() {
         let centre = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, -1.0, -1.0]][label as usize];
         (centre.map(|c: f32| c + 0.3 * random.uniform() as f32), label)
     };
-    for (theta, constrained) in [(0.0, false), (0.5, false), (1.0, false), (0.5, true)] {
-        let mut device = device(Recipe { rule: Rule { theta, constrained, ..Rule::DEFAULT }, ..RECIPE });
+    for (transport, constrained) in [
+        (Transport::Fixed { theta: 0.0 }, false),
+        (Transport::Fixed { theta: 0.5 }, true),
+        (Transport::Fixed { theta: 1.0 }, false),
+        (Transport::Lag { memory: 0.6 }, false),
+        (Transport::Alignment { damping: 1.5 }, false),
+        (Transport::Nesterov, false),
+    ] {
+        // Three steps a sample.
+        let schedule = Schedule::Linear { steps: 450 };
+        let mut device = device(Recipe { rule: Rule { transport, constrained, schedule, ..Rule::DEFAULT }, ..RECIPE });
         for _ in 0..150 {
             let (input, label) = sample();
             device.learn(&input, label, |_| ()).unwrap();
@@ -218,10 +238,65 @@ fn a_separable_problem_is_learnt() {
             device.predict(&input).unwrap().class == label
         });
         let right = right.count();
-        assert!(right >= 195, "θ = {theta}: {right} of 200");
+        assert!(right >= 195, "{transport:?}: {right} of 200");
         let (seen, correct) = device.score();
         assert!(seen == 150 && (100..150).contains(&correct), "{correct} of {seen}");
     }
+}
+
+#[test]
+fn a_session_ends_with_its_drift_budget_and_says_so() {
+    for (constrained, per_step) in [(false, 0.01), (true, 0.02)] {
+        // Room for ten steps and a half: three samples of three steps, and one step of the fourth.
+        let rule = Rule { constrained, ..Rule::DEFAULT };
+        let mut device = device(Recipe { rule, budget: Some(10.5 * per_step), ..RECIPE });
+        let mut taken = vec![];
+        for (input, label) in stream(11, 4) {
+            let (prediction, reports) = learn(&mut device, &input, label);
+            assert!(prediction.is_ok());
+            taken.push(reports.len());
+        }
+        assert_eq!((taken, device.step()), (vec![3, 3, 3, 1], 10));
+        assert!((device.drift() / (10.0 * per_step) - 1.0).abs() < 1e-3, "{}", device.drift());
+        let before = (device.digest(), device.position(), state(device.network_mut()));
+        assert_eq!(learn(&mut device, &[0.1; 3], 1), (Err(Refusal::Budget), vec![]));
+        assert_eq!((device.digest(), device.position(), state(device.network_mut())), before);
+        assert!(device.predict(&[0.1; 3]).is_ok());
+        device.start(*device.recipe()).unwrap();
+        assert!(learn(&mut device, &[0.1; 3], 1).0.is_ok());
+    }
+}
+
+#[test]
+fn only_the_last_layers_move_when_the_others_are_frozen() {
+    for layers in 0..=3 {
+        let mut device = device(RECIPE);
+        train_last(device.network_mut(), layers);
+        device.start(RECIPE).unwrap();
+        let weights = |device: &mut Device| {
+            let mut all = Vec::new();
+            device.network_mut().parameters(&mut |parameter| all.push(oracle::bits(parameter.state.x.elements())));
+            all
+        };
+        let before = weights(&mut device);
+        stream(12, 10).iter().for_each(|(input, label)| drop(learn(&mut device, input, *label)));
+        // Weights and bias of the first layer, then of the last.
+        let moved: Vec<_> = before.iter().zip(weights(&mut device)).map(|(a, b)| *a != b).collect();
+        assert_eq!(moved, [layers >= 2, layers >= 2, layers >= 1, layers >= 1], "{layers}");
+    }
+}
+
+#[test]
+fn memory_by_part_is_what_the_type_takes() {
+    let memory = Device::MEMORY;
+    // 3·6 + 6 + 6·4 + 4 weights; a trace of 6 + 6 + 4 numbers; eight samples of three numbers and a label.
+    assert_eq!((memory.weights, memory.query_points, memory.momenta), (4 * 52, 4 * 52, 4 * 52));
+    assert_eq!((memory.activations, memory.scratch as usize), (2 * 4 * 16, 4 * Network::SCRATCH));
+    // The oracle of 4×6, more than that of 6×3: its direction and two squares of four rows.
+    assert_eq!(memory.workspace, 4 * (24 + 2 * 16));
+    assert!(memory.replay >= 8 * 16 && memory.replay < 8 * 16 + 32);
+    let sum = 3 * memory.weights + memory.replay + memory.scratch + memory.rest;
+    assert_eq!(sum as usize, size_of::<Device>());
 }
 
 #[test]
@@ -233,7 +308,7 @@ fn a_ring_keeps_the_last_samples_oldest_first() {
     for i in 0..200 {
         let keep = 1 + random.below(5);
         let sample = ([i as f32, -1.0], i);
-        ring.push(keep, &sample.0, i);
+        ring.push(keep, sample.0, i);
         expected.push(sample);
         expected.drain(..expected.len().saturating_sub(keep));
         let found: Vec<_> = (0..ring.len()).map(|i| ring.get(i).unwrap()).collect();
@@ -249,7 +324,7 @@ fn recipes_outside_their_ranges_are_refused_and_change_nothing() {
     let mut device = device(RECIPE);
     learn(&mut device, &[0.1, 0.2, 0.3], 1).0.unwrap();
     let before = (device.digest(), device.step(), *device.recipe());
-    let rule = Rule { momentum: 1.0, ..Rule::DEFAULT };
+    let rule = Rule { momentum: Momentum::Constant(1.0), ..Rule::DEFAULT };
     for (recipe, field) in [
         (Recipe { rule, ..RECIPE }, Field::Momentum),
         (Recipe { batch: 0, ..RECIPE }, Field::Batch),
@@ -258,6 +333,8 @@ fn recipes_outside_their_ranges_are_refused_and_change_nothing() {
         (Recipe { steps: STEPS as u32 + 1, ..RECIPE }, Field::Steps),
         (Recipe { replay: 0, ..RECIPE }, Field::Replay),
         (Recipe { replay: 9, ..RECIPE }, Field::Replay),
+        (Recipe { budget: Some(0.0), ..RECIPE }, Field::Budget),
+        (Recipe { budget: Some(f32::NAN), ..RECIPE }, Field::Budget),
     ] {
         assert_eq!(device.start(recipe), Err(Refusal::Recipe(field)));
         assert_eq!((device.digest(), device.step(), *device.recipe()), before);
@@ -272,7 +349,7 @@ fn nothing_is_learnt_before_the_start_or_in_too_little_memory() {
     assert_eq!(learn(&mut device, &[0.0; 3], 0), (Err(Refusal::NotStarted), vec![]));
     assert!(device.predict(&[0.0; 3]).is_ok());
     for length in 0..Network::SCRATCH {
-        let mut device = Adaptation::new(network(), Ring::<3, 8>::new(), vec![0.0; length]);
+        let mut device = Adaptation::with(network(), Ring::<3, 8>::new(), vec![0.0; length]);
         let (expected, found) = (Network::SCRATCH as u32, length as u32);
         assert_eq!(device.start(RECIPE), Err(Refusal::Scratch { expected, found }));
         assert_eq!(device.learn(&[0.0; 3], 0, |_| ()), Err(Refusal::NotStarted));

@@ -6,8 +6,10 @@ use graftage_core::adapt::Recipe;
 use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::image::{Header, Image, VERSION, checksum, write};
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu};
+use graftage_core::network::{Dense, Fixed, Kind, Layer, Parameter, Relu};
+use graftage_core::schedule::Momentum;
 use graftage_core::scion::{Geometry, LARGEST, Rule};
+use graftage_core::transport::Transport;
 use graftage_core::{chain, norm::Norm};
 use proptest::prelude::*;
 
@@ -17,12 +19,13 @@ const LAYERS: [Kind; 3] =
     [Kind::Dense { inputs: 2, outputs: 3 }, Kind::Relu { width: 3 }, Kind::Dense { inputs: 3, outputs: 2 }];
 
 fn header() -> Header {
-    let rule = Rule { step: 0.25, momentum: 0.875, theta: 0.5, constrained: true };
+    let momentum = Momentum::Constant(0.875);
+    let rule = Rule { step: 0.25, momentum, constrained: true, ..Rule::DEFAULT };
     Header {
         schema: Network::SCHEMA,
         layers: LAYERS.into_iter().collect(),
         geometries: [Geometry::HIDDEN, Geometry::BIAS, Geometry::HEAD, Geometry::BIAS].into_iter().collect(),
-        recipe: Recipe { rule, batch: 8, steps: 2, replay: 300, seed: 1 << 40 },
+        recipe: Recipe { rule, replay: 300, seed: 1 << 40, ..Recipe::DEFAULT },
         scale: 16.0,
     }
 }
@@ -48,7 +51,7 @@ fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
 /// Geometries, X, Y and M of every parameter.
 fn state(network: &mut Network) -> Vec<(Geometry, [Vec<u32>; 3])> {
     let mut all = Vec::new();
-    network.parameters(&mut |geometry, state| {
+    network.parameters(&mut |Parameter { geometry, state, .. }| {
         all.push((*geometry, [&state.x, &state.y, &state.m].map(|part| oracle::bits(part.elements()))));
     });
     all
@@ -62,7 +65,7 @@ fn what_is_written_is_read_back_to_the_bit() {
         let read = Image::parse(&longer).unwrap();
         assert_eq!((&read.header, read.length()), (&header, bytes.len()));
         let mut network = Network::ZERO;
-        network.parameters(&mut |_, mut state| state.m.elements_mut().fill(1.0));
+        network.parameters(&mut |mut parameter| parameter.state.m.elements_mut().fill(1.0));
         read.load(Network::SCHEMA, &mut network).unwrap();
         let mut weights = weights();
         for ((geometry, [x, y, m]), expected) in state(&mut network).into_iter().zip(&header.geometries) {
@@ -77,17 +80,18 @@ fn what_is_written_is_read_back_to_the_bit() {
 
 #[test]
 fn the_bytes_of_the_format_never_change() {
-    // First bytes, version, length; schema, layers, geometries, rule, rest of the recipe, scale; weights; checksum.
+    // First bytes, version, length; schema, layers, geometries; step, schedule, momentum, transport, constrained, chain;
+    // rest of the recipe; scale; weights; checksum.
     const GOLDEN: &str = "
-        47524654 0100 95000000
-        e4f7c88edd9cf4f7ef01 03 000203 0103 000302
-        04 0000004040 020000803f 0100002041 020000803f
-        0000803e 0000603f 0000003f 01
-        08 02 ac02 808080808020
+        47524654 0200 9b000000
+        82b791dea9ccb3e087 01 03 000203 0103 000302
+        04 0000004040 0c0000803f 0400002041 0c0000803f
+        0000803e 00 000000 603f 00 0000003f 01 03
+        08 02 ac02 808080808020 00 00
         00008041
         000080bf 000060bf 000040bf 000020bf 000000bf 0000c0be 000080be 000000be 00000000
         0000003e 0000803e 0000c03e 0000003f 0000203f 0000403f 0000603f 0000803f
-        f6d95199";
+        3e279c31";
     let found: String = image(&header(), weights()).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(found, GOLDEN.split_whitespace().collect::<String>());
 }
@@ -144,7 +148,7 @@ fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
     let found = Kind::schema(&LAYERS[..1]);
     let cases = [
         (changed(0, b'g'), ImageError::Magic),
-        (changed(4, 2), ImageError::Version(2)),
+        (changed(4, 3), ImageError::Version(3)),
         (changed(5, 1), ImageError::Version(VERSION + 256)),
         (with(|header| header.schema ^= 1), ImageError::Malformed),
         (
@@ -173,8 +177,8 @@ fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
         (with(|header| header.scale = -1.0), ImageError::NotFinite),
         (with(|header| header.scale = f32::NAN), ImageError::NotFinite),
         (with(|header| header.scale = f32::INFINITY), ImageError::NotFinite),
-        (with(|header| header.recipe.rule.momentum = 1.0), recipe(Field::Momentum)),
-        (with(|header| header.recipe.rule.theta = f32::NAN), recipe(Field::Theta)),
+        (with(|header| header.recipe.rule.momentum = Momentum::Constant(1.0)), recipe(Field::Momentum)),
+        (with(|header| header.recipe.rule.transport = Transport::Fixed { theta: f32::NAN }), recipe(Field::Theta)),
         (with(|header| header.recipe.rule.step = 1.5), recipe(Field::Step)),
         (with(|header| header.geometries[2].radius = f32::NAN), recipe(Field::Radius)),
     ];
@@ -214,7 +218,7 @@ proptest! {
         if let Ok(image) = Image::parse(&bytes)
             && image.load(Network::SCHEMA, &mut network).is_ok()
         {
-            network.parameters(&mut |_, state| assert!(state.x.elements().iter().all(|x| x.is_finite())));
+            network.parameters(&mut |Parameter { state, .. }| assert!(state.x.elements().iter().all(|x| x.is_finite())));
         }
     }
 
@@ -223,12 +227,14 @@ proptest! {
         bits in proptest::collection::vec(any::<u32>(), Network::WEIGHTS),
         (step, momentum, theta) in (1e-6f32..=1.0, 0.0f32..1.0, 0.0f32..=1.0),
         (batch, steps, replay, seed) in any::<(u32, u32, u32, u64)>(),
-        norm in proptest::sample::select(vec![Norm::Spectral, Norm::Sign, Norm::Rms]),
+        norm in proptest::sample::select(Norm::ALL.to_vec()),
         constrained in any::<bool>(),
         (radius, scale) in (f32::MIN_POSITIVE..LARGEST, f32::MIN_POSITIVE..f32::MAX),
     ) {
         let mut header = header();
-        header.recipe = Recipe { rule: Rule { step, momentum, theta, constrained }, batch, steps, replay, seed };
+        let (momentum, transport) = (Momentum::Constant(momentum), Transport::Fixed { theta });
+        let rule = Rule { step, momentum, transport, constrained, ..Rule::DEFAULT };
+        header.recipe = Recipe { rule, batch, steps, replay, seed, ..Recipe::DEFAULT };
         header.geometries[1] = Geometry { norm, radius };
         header.scale = scale;
         let weights: Vec<f32> = bits.into_iter().map(|b| f32::from_bits(b & !(1 << 23))).collect();

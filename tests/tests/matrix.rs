@@ -31,8 +31,19 @@ mod naive {
         }
     }
 
-    pub fn quadratic(k: usize, b: f32, c: f32, g: &[f32]) -> Vec<f32> {
-        table(k, k, |i, j| c * dot(k, |l| g[i * k + l], |l| g[l * k + j]) + b * g[i * k + j])
+    /// c·LR + a·L + b·R on and above the diagonal, a term with a factor of 0 left out; the rest is mirrored.
+    pub fn multiply(k: usize, c: f32, (a, l): (f32, &[f32]), (b, r): (f32, &[f32])) -> Vec<f32> {
+        table(k, k, |i, j| {
+            let (i, j) = (i.min(j), i.max(j));
+            let mut sum = c * dot(k, |m| l[i * k + m], |m| r[m * k + j]);
+            if a != 0.0 {
+                sum += a * l[i * k + j];
+            }
+            if b != 0.0 {
+                sum += b * r[i * k + j];
+            }
+            sum
+        })
     }
 
     pub fn transform((m, n): (usize, usize), a: f32, s: &[f32], p: &[f32]) -> Vec<f32> {
@@ -92,7 +103,7 @@ fn slab((m, n): (usize, usize), rows: &[f32]) -> Slab<Vec<f32>> {
 
 /// Memory for a square of the small side, poisoned.
 fn square((m, n): (usize, usize)) -> Vec<f32> {
-    vec![f32::NAN; m.min(n).pow(2)]
+    vec![f32::NAN; graftage_core::matrix::square(m.min(n))]
 }
 
 /// The elements of a square, row by row, however it is kept: 0·I + P I.
@@ -128,13 +139,20 @@ fn products_have_the_bits_of_the_naive_loops() {
             let (g, gram, poly) = (naive::gram((M, N), &s), &mut square((M, N)), &mut square((M, N)));
             slab((M, N), &s).gram(gram, poly);
             assert_eq!(bits(&read(k, gram)), bits(&g), "gram {M}×{N}");
-            let p = naive::quadratic(k, b, c, &g);
-            slab((M, N), &s).quadratic(b, c, gram, poly);
-            assert_eq!(bits(&read(k, poly)), bits(&p), "quadratic {M}×{N}");
+            let p = naive::multiply(k, c, (b, &g), (0.0, &g));
+            slab((M, N), &s).multiply(c, (b, gram), (0.0, gram), poly);
+            assert_eq!(bits(&read(k, poly)), bits(&p), "multiply {M}×{N}");
+            // Of two that differ, with every term and with one.
+            for (left, right) in [(0.0, a), (a, b), (0.0, 0.0)] {
+                let third = &mut square((M, N));
+                slab((M, N), &s).multiply(1.5, (left, poly), (right, gram), third);
+                let expected = naive::multiply(k, 1.5, (left, &p), (right, &g));
+                assert_eq!(bits(&read(k, third)), bits(&expected), "multiply {M}×{N}");
+            }
             let expected = naive::transform((M, N), a, &s, &p);
             each!(M N, &s, &expected, |s| {
                 s.gram(gram, poly);
-                s.quadratic(b, c, gram, poly);
+                s.multiply(c, (b, gram), (0.0, gram), poly);
                 s.transform(a, poly, gram);
             });
         }
@@ -156,7 +174,7 @@ fn a_square_is_symmetric_to_the_bit() {
         let s = Random::new(8).wide(M * N);
         let (k, gram, poly) = (M.min(N), &mut square((M, N)), &mut square((M, N)));
         slab((M, N), &s).gram(gram, poly);
-        slab((M, N), &s).quadratic(0.3, -0.7, gram, poly);
+        slab((M, N), &s).multiply(-0.7, (0.3, gram), (0.0, gram), poly);
         for square in [gram, poly] {
             let p = read(k, square);
             assert_eq!(p, naive::table(k, k, |i, j| p[j * k + i]));
@@ -177,7 +195,7 @@ fn products_are_close_to_the_exact_ones() {
         let error = real((k, k), &read(k, gram)) - small(&exact);
         let scale = small(&exact.abs());
         let g = real((k, k), &read(k, gram));
-        slab((M, N), &s).quadratic(-0.5, 0.25, gram, poly);
+        slab((M, N), &s).multiply(0.25, (-0.5, gram), (0.0, gram), poly);
         let p = real((k, k), &read(k, poly));
         let squared = &p - (0.25 * &g * &g - 0.5 * &g);
         let squared = squared.component_div(&(0.25 * g.abs() * g.abs() + 0.5 * g.abs()));
@@ -212,8 +230,9 @@ fn elementwise_operations_round_each_product_and_sum_once() {
         b.combine(0.9, 0.1, &slab((M, N), &other));
         assert_eq!([bits(a.elements()), bits(b.elements())], [bits(&expected), bits(&expected)], "combine {M}×{N}");
 
-        let (mut y, mut z) = (a, slab((M, N), &x));
-        let f = |x: f32, d: f32| (x * 0.75 + d * -3.0, (x - d) * 7.0);
+        // Y is X in both.
+        let (mut y, mut z) = (fixed::<M, N>(&x), slab((M, N), &x));
+        let f = |x: f32, y: f32, d: f32| (x * 0.75 + d * -3.0, (x - d) * 7.0 + y * y);
         let mut x_and_y = (fixed::<M, N>(&x), &mut y);
         Matrix::map(&mut x_and_y.0, x_and_y.1, &given, f);
         b.copy(&slab((M, N), &x));
@@ -222,8 +241,8 @@ fn elementwise_operations_round_each_product_and_sum_once() {
         for (found, expected) in [
             (x_and_y.0.elements(), zip(|x, d| x * 0.75 + d * -3.0)),
             (b.elements(), zip(|x, d| x * 0.75 + d * -3.0)),
-            (y.elements(), zip(|x, d| (x - d) * 7.0)),
-            (z.elements(), zip(|x, d| (x - d) * 7.0)),
+            (y.elements(), zip(|x, d| (x - d) * 7.0 + x * x)),
+            (z.elements(), zip(|x, d| (x - d) * 7.0 + x * x)),
         ] {
             assert_eq!(bits(found), bits(&expected), "map {M}×{N}");
         }
@@ -236,7 +255,11 @@ fn elementwise_operations_round_each_product_and_sum_once() {
         signs[0] = -0.0;
         signs[M * N / 2] = -f32::from_bits(1);
         let expected: Vec<f32> = signs.iter().map(|e| if *e == 0.0 { 0.0 } else { e.signum() }).collect();
-        each!(M N, &signs, &expected, |s| s.sign());
+        let poison = vec![7.0; M * N];
+        let (mut a, mut b) = (fixed::<M, N>(&poison), slab((M, N), &poison));
+        a.sign(&fixed(&signs));
+        b.sign(&slab((M, N), &signs));
+        assert_eq!([bits(a.elements()), bits(b.elements())], [bits(&expected), bits(&expected)]);
     }
     shapes!(elementwise);
 }

@@ -3,27 +3,53 @@
 mod oracle;
 
 use graftage_core::matrix::{Matrix, RowMajor, Slab};
-use graftage_core::norm::Norm;
+use graftage_core::norm::{Norm, with_workspace, workspace};
+use graftage_core::polar::Chain;
 use oracle::{Random, Worst, bits, real, tolerance};
 use proptest::prelude::*;
 
-const NORMS: [(Norm, oracle::Norm); 3] =
-    [(Norm::Spectral, oracle::Norm::Spectral), (Norm::Sign, oracle::Norm::Sign), (Norm::Rms, oracle::Norm::Rms)];
+/// Every norm, and what it is in the mathematics.
+const NORMS: [(Norm, oracle::Norm); 14] = [
+    (Norm::Spectral, oracle::Norm::Spectral(|m, n| (m / n).sqrt())),
+    (Norm::SpectralAtLeastOne, oracle::Norm::Spectral(|m, n| (m / n).sqrt().max(1.0))),
+    (Norm::SpectralOutputs, oracle::Norm::Spectral(|m, _| m.sqrt())),
+    // m filters over n/3 inputs.
+    (Norm::Convolution { taps: 3 }, oracle::Norm::Spectral(|m, n| (m / (n / 3.0)).sqrt() / 3.0)),
+    (Norm::Sign, oracle::Norm::Sign(|_, n| 1.0 / n)),
+    (Norm::SignPlain, oracle::Norm::Sign(|_, _| 1.0)),
+    (Norm::Column, oracle::Norm::Column(|m, _| m.sqrt())),
+    (Norm::ColumnInputs, oracle::Norm::Column(|m, n| m.sqrt() / n)),
+    (Norm::Row, oracle::Norm::Row(|_, n| 1.0 / n.sqrt())),
+    (Norm::RowPlain, oracle::Norm::Row(|_, _| 1.0)),
+    (Norm::EmbeddingColumn, oracle::Norm::Row(|_, n| n.sqrt())),
+    (Norm::EmbeddingRow, oracle::Norm::Column(|m, _| 1.0 / m.sqrt())),
+    (Norm::Rms, oracle::Norm::Whole(|m, n| (m * n).sqrt())),
+    (Norm::Frobenius, oracle::Norm::Whole(|_, _| 1.0)),
+];
 
 const SHAPES: [(usize, usize); 8] = [(1, 1), (1, 19), (19, 1), (3, 7), (5, 3), (4, 4), (30, 50), (33, 17)];
 
 /// The direction U(S), row by row.
 fn direction(norm: Norm, (m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
-    let mut s = Slab::new(m, n, s.to_vec()).unwrap();
-    let k = m.min(n);
-    norm.direction(&mut s, &mut vec![f32::NAN; k * k], &mut vec![f32::NAN; k * k]);
-    s.elements().to_vec()
+    let mut s = s.to_vec();
+    let mut memory = vec![f32::NAN; workspace(m, n)];
+    with_workspace((m, n), &mut memory, |work| {
+        norm.direction(&Slab::new(m, n, &mut s[..]).unwrap(), Chain::DEFAULT, work);
+        work.direction.elements().to_vec()
+    })
+    .unwrap()
 }
 
 /// lmo(S) = −f·U(S), row by row.
 fn lmo(norm: Norm, shape: (usize, usize), s: &[f32]) -> Vec<f32> {
     let factor = norm.factor(shape);
     direction(norm, shape, s).into_iter().map(|u| -factor * u).collect()
+}
+
+/// The same as a slab of its own.
+fn slab_of(matrix: &impl RowMajor) -> Slab<&'static mut [f32]> {
+    let (m, n) = matrix.shape();
+    Slab::new(m, n, matrix.elements().to_vec().leak()).unwrap()
 }
 
 /// For every norm and shape, a well-conditioned gradient: the norm, the oracle's, the shape, the gradient.
@@ -104,6 +130,66 @@ fn a_power_of_two_changes_no_bit_over_the_whole_range_of_floats() {
                 assert!(scaled(k).iter().zip(&g).all(|(s, g)| f64::from(*s) == g * f64::from(k).exp2()), "2^{k}");
                 assert_eq!(bits(&lmo(norm, shape, &scaled(k))), expected, "{norm:?} {shape:?} 2^{k}");
             }
+        }
+    }
+}
+
+#[test]
+fn every_norm_is_in_the_table() {
+    assert_eq!(NORMS.map(|(norm, _)| norm), Norm::ALL);
+}
+
+#[test]
+fn dual_norm_and_gap_come_from_the_oracle() {
+    let mut worst = Worst::default();
+    for (norm, exact, (m, n), g) in gradients() {
+        let g64 = real((m, n), &g);
+        // Inside the ball of radius 2, and the point of it where the gap is 0.
+        let inside = exact.lmo(&Random::new(7).matrix(m, n)) * 1.5;
+        for (x, at_the_minimizer) in [(inside, false), (exact.lmo(&g64) * 2.0, true)] {
+            let (mut g, mut x32, mut memory) = (g.clone(), oracle::rounded(&x), vec![f32::NAN; workspace(m, n)]);
+            let slab = |elements| Slab::new(m, n, elements).unwrap();
+            let (g, x32) = (slab(&mut g[..]), slab(&mut x32[..]));
+            let mut found = (0.0, 0.0);
+            with_workspace((m, n), &mut memory, |work| {
+                found.0 = f64::from(norm.dual(&slab_of(&g), Chain::Converged, work));
+                found.1 = f64::from(norm.gap(&slab_of(&g), &slab_of(&x32), 2.0, Chain::Converged, work));
+            });
+            let dual = exact.dual(&g64);
+            worst.see((found.0 / dual - 1.0).abs());
+            worst.see((found.1 - (g64.dot(&x) + 2.0 * dual)).abs() / dual);
+            assert!(if at_the_minimizer { found.1.abs() < 1e-5 * dual } else { found.1 > 0.0 }, "{norm:?}");
+        }
+    }
+    worst.at_most("dual norm and gap", tolerance::GAP);
+}
+
+#[test]
+fn the_norms_of_an_embedding_are_those_of_its_transpose() {
+    let mut random = Random::new(71);
+    for (m, n) in SHAPES {
+        let s = random.vector(m * n);
+        let transposed =
+            |(m, n): (usize, usize), s: &[f32]| -> Vec<f32> { (0..m * n).map(|i| s[i % m * n + i / m]).collect() };
+        for (norm, of_transpose) in [(Norm::EmbeddingColumn, Norm::Column), (Norm::EmbeddingRow, Norm::Row)] {
+            let back = transposed((n, m), &lmo(of_transpose, (n, m), &transposed((m, n), &s)));
+            assert_eq!(bits(&lmo(norm, (m, n), &s)), bits(&back), "{norm:?} {m}×{n}");
+        }
+    }
+}
+
+#[test]
+fn signs_pass_through_every_oracle_to_the_bit() {
+    for (norm, _) in NORMS {
+        for (m, n) in SHAPES {
+            let mut random = Random::new(72);
+            let s = random.vector(m * n);
+            let [rows, columns] = [m, n].map(|n| (0..n).map(|_| random.uniform().signum() as f32).collect::<Vec<_>>());
+            let signed = |s: &[f32]| -> Vec<f32> {
+                s.iter().enumerate().map(|(i, e)| rows[i / n] * e * columns[i % n] + 0.0).collect()
+            };
+            let found = direction(norm, (m, n), &signed(&s));
+            assert_eq!(bits(&found), bits(&signed(&direction(norm, (m, n), &s))), "{norm:?} {m}×{n}");
         }
     }
 }

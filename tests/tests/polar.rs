@@ -2,19 +2,39 @@
 
 mod oracle;
 
+use graftage_core::matrix::square;
 use graftage_core::matrix::{RowMajor, Slab};
-use graftage_core::polar::{POLAR_EXPRESS, polar};
+use graftage_core::polar::{Chain, polar};
 use oracle::{Random, Worst, bits, real, singular_values, spectral, tolerance};
 
 const SHAPES: [(usize, usize); 11] =
     [(1, 1), (1, 37), (37, 1), (3, 7), (5, 3), (4, 4), (30, 50), (50, 7), (16, 32), (64, 16), (33, 17)];
 
 /// polar(S), row by row.
-fn factor((m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
+fn factor(shape: (usize, usize), s: &[f32]) -> Vec<f32> {
+    by(Chain::DEFAULT, shape, s)
+}
+
+/// What a chain makes of S, row by row.
+fn by(chain: Chain, (m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
     let mut s = Slab::new(m, n, s.to_vec()).unwrap();
-    let k = m.min(n);
-    polar(&mut s, &POLAR_EXPRESS, &mut vec![f32::NAN; k * k], &mut vec![f32::NAN; k * k]);
+    let nan = || vec![f32::NAN; square(m.min(n))];
+    polar(&mut s, chain, &mut [&mut nan(), &mut nan(), &mut nan()]);
     s.elements().to_vec()
+}
+
+/// The polynomial of a chain in float64.
+fn polynomial(chain: Chain, s: f64) -> f64 {
+    chain.quintics().fold(s, |s, (a, b, c)| {
+        let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
+        s * (a + s * s * (b + s * s * c))
+    })
+}
+
+/// The least and the largest of what a chain makes of 10^−e to 1.
+fn range(chain: Chain, e: f64) -> (f64, f64) {
+    let of = |i: i32| polynomial(chain, 10f64.powf(-e * f64::from(i) / 30_000.0));
+    (0..=30_000).map(of).fold((f64::INFINITY, 0.0), |(low, high), s| (low.min(s), high.max(s)))
 }
 
 #[test]
@@ -30,17 +50,60 @@ fn the_coefficients_are_the_published_ones() {
         [1.8564, -1.2132, 0.3568],
         [1.875, -1.25, 0.375],
     ];
-    assert_eq!(POLAR_EXPRESS.map(|(a, b, c)| [a, b, c]), published);
+    let quintics = |chain: Chain| chain.quintics().map(|(a, b, c)| [a, b, c]).collect::<Vec<_>>();
+    assert_eq!(quintics(Chain::PolarExpress8), published);
+    assert_eq!(quintics(Chain::PolarExpress5), published[..5]);
+    assert_eq!(quintics(Chain::Jordan), [[3.4445, -4.7750, 2.0315]; 5]);
+    let you = [
+        [4.0848, -6.8946, 2.9270],
+        [3.9505, -6.3029, 2.6377],
+        [3.7418, -5.5913, 2.3037],
+        [2.8769, -3.1427, 1.2046],
+        [2.8366, -3.0525, 1.2012],
+    ];
+    assert_eq!(quintics(Chain::You), you);
+    let cans = [
+        [8.4703, -25.1081, 18.6293],
+        [4.1828, -3.1087, 0.5806],
+        [3.9619, -2.9541, 0.5630],
+        [3.2866, -2.4647, 0.5074],
+        [2.2737, -1.6447, 0.4162],
+    ];
+    assert_eq!(quintics(Chain::Cans), cans);
+    let converged = quintics(Chain::Converged);
+    assert_eq!((converged.len(), &converged[..8]), (20, &published[..]));
+    assert!(converged[8..].iter().all(|quintic| *quintic == published[7]));
+}
+
+#[test]
+fn each_chain_sends_singular_values_into_its_range() {
+    // (chain, range of [1e-3, 1], range of [1e-2, 1]), as the literature has it, to the digits given.
+    let table = [
+        (Chain::Jordan, (0.47, 1.20), (0.68, 1.13), 0.006),
+        (Chain::You, (0.475, 1.145), (0.978, 1.032), 0.0006),
+        (Chain::PolarExpress5, (0.846, 1.124), (0.870, 1.124), 0.0006),
+        (Chain::PolarExpress8, (1.0, 1.0), (1.0, 1.0), 1e-5),
+        (Chain::Cans, (0.884, 1.120), (0.884, 1.120), 0.0006),
+        (Chain::Converged, (1.0, 1.0), (1.0, 1.0), 1e-9),
+    ];
+    assert_eq!(table.map(|(chain, ..)| chain), Chain::ALL);
+    for (chain, thousandth, hundredth, digits) in table {
+        for (e, expected) in [(3.0, thousandth), (2.0, hundredth)] {
+            let (low, high) = range(chain, e);
+            let off = (low - expected.0).abs().max((high - expected.1).abs());
+            assert!(off <= digits, "{chain:?} sends [1e-{e}, 1] into [{low}, {high}], not into {expected:?}");
+        }
+        // However small a value is, no chain sends it further than it says.
+        let (low, high) = range(chain, 9.0);
+        assert!(low >= 0.0 && high <= f64::from(chain.overshoot()), "{chain:?}: [{low}, {high}]");
+    }
+    let (low, high) = range(Chain::Converged, 6.0);
+    assert!((1.0 - low).max(high - 1.0) < 1e-6, "[{low}, {high}]");
 }
 
 #[test]
 fn the_polynomials_send_all_singular_values_above_a_thousandth_to_one() {
-    let chain = |s: f64| {
-        POLAR_EXPRESS.iter().fold(s, |s, (a, b, c)| {
-            let (a, b, c) = (f64::from(*a), f64::from(*b), f64::from(*c));
-            s * (a + s * s * (b + s * s * c))
-        })
-    };
+    let chain = |s: f64| polynomial(Chain::PolarExpress8, s);
     let mut worst = Worst::default();
     (0..=30_000).for_each(|i| worst.see((chain(10f64.powf(-f64::from(i) / 1e4)) - 1.0).abs()));
     worst.at_most("polynomials", tolerance::POLYNOMIAL);
@@ -79,6 +142,35 @@ fn a_matrix_of_lower_rank_keeps_its_rank() {
         }
     }
     worst.at_most("rank", tolerance::RANK);
+}
+
+#[test]
+fn every_chain_computes_its_polynomial_of_the_singular_values() {
+    // On one side and on both: shapes at least twice as long as wide take two quintics at once.
+    for (chain, tolerance) in Chain::ALL.into_iter().zip(tolerance::CHAINS) {
+        let mut worst = Worst::default();
+        for (seed, (m, n)) in [(8, 16), (16, 8), (32, 128), (5, 11), (12, 13), (24, 24)].into_iter().enumerate() {
+            let mut random = Random::new(80 + seed as u64);
+            for low in [1.0, 0.3, 1e-2, 1e-3, 1e-5] {
+                let s = random.conditioned((m, n), low);
+                let exact = real((m, n), &s);
+                let mut svd = (&exact / exact.norm()).svd(true, true);
+                svd.singular_values.apply(|sigma| *sigma = polynomial(chain, *sigma));
+                worst.see(spectral(&(real((m, n), &by(chain, (m, n), &s)) - svd.recompose().unwrap())));
+            }
+        }
+        worst.at_most(&format!("{chain:?}"), tolerance);
+    }
+}
+
+#[test]
+fn the_converged_chain_leaves_orthogonal_matrices() {
+    let mut worst = Worst::default();
+    for (seed, (m, n)) in [(4, 4), (8, 16), (16, 8), (7, 9), (1, 5)].into_iter().enumerate() {
+        let u = oracle::polar(&Random::new(90 + seed as u64).matrix(m, n));
+        worst.see(spectral(&(real((m, n), &by(Chain::Converged, (m, n), &oracle::rounded(&u))) - u)));
+    }
+    worst.at_most("idempotence", tolerance::IDEMPOTENCE);
 }
 
 #[test]

@@ -3,15 +3,23 @@
 mod oracle;
 
 use graftage_core::error::{Field, Refusal};
-use graftage_core::matrix::{FixedMatrix, Matrix, RowMajor, Slab};
-use graftage_core::norm::Norm;
+use graftage_core::matrix::{FixedMatrix, Matrix, RowMajor, Slab, square};
+use graftage_core::norm::{Norm, Workspace, with_workspace, workspace};
+use graftage_core::polar::Chain;
 use graftage_core::random::Generator;
-use graftage_core::scion::{Geometry, LARGEST, Rule, Scion, Workspace, with_workspace, workspace};
+use graftage_core::schedule::{Momentum, Schedule};
+use graftage_core::scion::{Geometry, LARGEST, Role, Rule, Scion};
+use graftage_core::transport::{Alignment, Transport};
 use nalgebra::DMatrix;
 use oracle::{Random, Worst, bits, real, tolerance};
 
-const NORMS: [(Norm, oracle::Norm); 3] =
-    [(Norm::Spectral, oracle::Norm::Spectral), (Norm::Sign, oracle::Norm::Sign), (Norm::Rms, oracle::Norm::Rms)];
+const NORMS: [(Norm, oracle::Norm); 5] = [
+    (Norm::Spectral, oracle::Norm::Spectral(|m, n| (m / n).sqrt())),
+    (Norm::Sign, oracle::Norm::Sign(|_, n| 1.0 / n)),
+    (Norm::Column, oracle::Norm::Column(|m, _| m.sqrt())),
+    (Norm::Row, oracle::Norm::Row(|_, n| 1.0 / n.sqrt())),
+    (Norm::Rms, oracle::Norm::Whole(|m, n| (m * n).sqrt())),
+];
 
 /// A parameter of shape m×n, started from weights.
 fn started<const M: usize, const N: usize>(x: &[f32]) -> Scion<FixedMatrix<M, N>> {
@@ -27,22 +35,59 @@ fn fixed<const M: usize, const N: usize>(rows: &[f32]) -> FixedMatrix<M, N> {
 }
 
 /// [`Scion::advance`] with a workspace of its own.
-fn advance<const M: usize, const N: usize>(state: &mut Scion<FixedMatrix<M, N>>, geometry: Geometry, rule: &Rule) {
-    let squares = &mut vec![f32::NAN; 2 * M.min(N).pow(2)];
-    let (gram, poly) = squares.split_at_mut(M.min(N).pow(2));
-    state.advance(geometry, rule, &mut Workspace { direction: &mut [[f32::NAN; N]; M], gram, poly });
+fn advance<const M: usize, const N: usize>(
+    state: &mut Scion<FixedMatrix<M, N>>,
+    geometry: Geometry,
+    rule: &Rule,
+    t: u64,
+    alignment: &mut Alignment<f32>,
+) {
+    let nan = || vec![f32::NAN; square(M.min(N))];
+    let squares = [&mut nan()[..], &mut nan(), &mut nan()];
+    let work = &mut Workspace { direction: &mut [[f32::NAN; N]; M], squares };
+    state.advance(geometry, rule, t, alignment, work);
 }
 
 fn exact<const M: usize, const N: usize>(a: &FixedMatrix<M, N>) -> DMatrix<f64> {
     real((M, N), a.elements())
 }
 
-/// All kinds of rules.
-fn rules() -> impl Iterator<Item = Rule> {
-    [0.0, 0.25, 1.0]
-        .into_iter()
-        .flat_map(|theta| [false, true].map(|constrained| Rule { step: 0.05, momentum: 0.8, theta, constrained }))
+/// Rules with every law of transport, and what the law is in the mathematics.
+fn rules() -> impl Iterator<Item = (Rule, oracle::Law)> {
+    let laws = [
+        (Transport::Fixed { theta: 0.0 }, oracle::Law::Fixed(0.0)),
+        (Transport::Fixed { theta: 0.25 }, oracle::Law::Fixed(0.25)),
+        (Transport::Fixed { theta: 1.0 }, oracle::Law::Fixed(1.0)),
+        (Transport::Lag { memory: 0.4 }, oracle::Law::Lag(f64::from(0.4f32))),
+        (Transport::Alignment { damping: 1.5 }, oracle::Law::Alignment(1.5)),
+        (Transport::Nesterov, oracle::Law::Nesterov),
+    ];
+    laws.into_iter().flat_map(|(transport, law)| {
+        [false, true].map(|constrained| {
+            let momentum = Momentum::Constant(0.8);
+            (Rule { step: 0.05, momentum, transport, constrained, ..Rule::DEFAULT }, law)
+        })
+    })
 }
+
+/// (schedule, momentum), and what they are in the mathematics.
+type Course = (Schedule, Momentum, fn(u32) -> f64, fn(u32) -> f64);
+
+const COURSES: [Course; 3] = [
+    (Schedule::Constant, Momentum::Constant(0.8), |_| 0.05f32.into(), |_| 0.8f32.into()),
+    (
+        Schedule::Linear { steps: 60 },
+        Momentum::Ramp { from: 0.5, to: 0.9, steps: 20 },
+        |t| f64::from(0.05f32) * (1.0 - f64::from(t - 1) / 60.0),
+        |t| 0.5 + (f64::from(0.9f32) - 0.5) * (f64::from(t - 1) / 20.0).min(1.0),
+    ),
+    (
+        Schedule::WarmupStableDecay { warmup: 10, stable: 20, decay: 25 },
+        Momentum::Power { exponent: 0.75 },
+        |t| f64::from(0.05f32) * (f64::from(t) / 10.0).min(1.0).min(1.0 - (f64::from(t) - 31.0).max(0.0) / 25.0),
+        |t| 1.0 - f64::from(t).powf(-0.75),
+    ),
+];
 
 /// Calls a function of a shape for several shapes.
 macro_rules! shapes {
@@ -56,36 +101,48 @@ macro_rules! shapes {
 #[test]
 fn fifty_steps_follow_the_equations() {
     fn follow<const M: usize, const N: usize>(worst: &mut Worst) {
-        for (seed, rule) in rules().enumerate() {
-            for (norm, exact_norm) in NORMS {
+        for (seed, (rule, law)) in rules().enumerate() {
+            for ((norm, exact_norm), (schedule, momentum, step_at, beta)) in
+                NORMS.into_iter().flat_map(|norm| COURSES.map(|course| (norm, course)))
+            {
+                let rule = Rule { schedule, momentum, ..rule };
+                if rule.check().is_err() {
+                    // The lag law under a momentum that starts below its memory.
+                    assert!(matches!(momentum, Momentum::Power { .. }) && matches!(law, oracle::Law::Lag(_)));
+                    continue;
+                }
                 let mut random = Random::new(seed as u64);
                 let (x, target) = (random.vector(M * N), random.matrix(M, N));
                 let geometry = Geometry { norm, radius: 2.5 };
-                let mut state = started::<M, N>(&x);
+                let (mut state, mut alignment) = (started::<M, N>(&x), Alignment::START);
                 let mut oracle = oracle::Scion {
                     norm: exact_norm,
                     radius: 2.5,
-                    step: f64::from(rule.step),
-                    momentum: f64::from(rule.momentum),
-                    theta: f64::from(rule.theta),
+                    step: step_at,
+                    momentum: beta,
+                    law,
                     constrained: rule.constrained,
                     t: 1,
                     x: real((M, N), &x),
                     d: DMatrix::zeros(M, N),
                     m: DMatrix::zeros(M, N),
+                    z: real((M, N), &x),
+                    cosines: Vec::new(),
                 };
                 let unit = 2.5 * f64::from(norm.factor((M, N)));
                 for t in 1..=50 {
-                    worst.see((exact(&state.y) - oracle.y()).amax() / unit);
+                    let query = if rule.transport == Transport::Nesterov { &state.x } else { &state.y };
+                    let query = exact(query);
+                    worst.see((&query - oracle.y()).amax() / unit);
                     // Three noisy gradients of ½‖Y − target‖², each at one's own query point.
                     let noise: [_; 3] = std::array::from_fn(|_| random.matrix(M, N) - &target);
                     for (i, noise) in noise.iter().enumerate() {
                         let keep = if i == 0 { rule.keep(t) } else { 1.0 };
-                        let gradient = fixed(&oracle::rounded(&(exact(&state.y) + noise)));
+                        let gradient = fixed(&oracle::rounded(&(&query + noise)));
                         state.accumulate(keep, rule.weight(t, 3), &gradient);
                     }
                     oracle.advance(&(oracle.y() + (&noise[0] + &noise[1] + &noise[2]) / 3.0));
-                    advance(&mut state, geometry, &rule);
+                    advance(&mut state, geometry, &rule, t, &mut alignment);
                     worst.see((exact(&state.x) - &oracle.x).amax() / unit);
                     worst.see((exact(&state.m) - &oracle.m).amax());
                 }
@@ -98,9 +155,43 @@ fn fifty_steps_follow_the_equations() {
 }
 
 #[test]
+fn with_full_transport_the_average_of_the_query_points_is_x_whatever_momentum_does() {
+    // The factor from the weights of the gradients: W_t = β_t W_{t−1} + (1 − β_t), c_t = β_t W_{t−1}/(1 − β_t).
+    for (_, momentum, _, beta) in COURSES {
+        let rule = Rule { momentum, transport: Transport::Fixed { theta: 1.0 }, ..Rule::DEFAULT };
+        let (mut random, mut x, mut average, mut weight) = (Random::new(12), 0.0, 0.0, 0.0);
+        let mut before = 0.0;
+        for t in 1..=40u32 {
+            let beta = if t == 1 { 0.0 } else { beta(t) };
+            let c = beta * weight / (1.0 - beta);
+            weight = beta * weight + (1.0 - beta);
+            let lead = rule.transport.lead(rule.keep(u64::from(t) - 1), rule.keep(t.into()));
+            assert!((f64::from(lead.ahead) - c).abs() < 1e-5 * (1.0 + c), "{momentum:?}, step {t}");
+            // A path that turns at random.
+            let y = x + c * (x - before);
+            average = beta * average + (1.0 - beta) * y;
+            assert!((average - x).abs() < 1e-12, "{momentum:?}, step {t}");
+            (before, x) = (x, x + random.uniform());
+        }
+    }
+}
+
+#[test]
+fn a_frozen_parameter_keeps_every_bit() {
+    for (rule, _) in rules() {
+        let mut random = Random::new(13);
+        let mut state = started::<3, 7>(&random.vector(21));
+        state.accumulate(0.0, 1.0, &fixed(&random.vector(21)));
+        let before = state.clone();
+        advance(&mut state, Geometry::FROZEN, &rule, 1, &mut { Alignment::START });
+        assert_eq!(state, before);
+    }
+}
+
+#[test]
 fn without_transport_it_is_scion_to_the_bit() {
     fn scion<const M: usize, const N: usize>() {
-        for rule in rules().filter(|rule| rule.theta == 0.0) {
+        for (rule, _) in rules().filter(|(rule, _)| rule.transport == Transport::Fixed { theta: 0.0 }) {
             for (norm, _) in NORMS {
                 let mut random = Random::new(3);
                 let geometry = Geometry { norm, radius: 3.0 };
@@ -110,13 +201,14 @@ fn without_transport_it_is_scion_to_the_bit() {
                 for t in 1..=20 {
                     let gradient = fixed(&random.vector(M * N));
                     state.accumulate(rule.keep(t), rule.weight(t, 1), &gradient);
-                    advance(&mut state, geometry, &rule);
+                    advance(&mut state, geometry, &rule, t, &mut { Alignment::START });
 
                     let beta = if t == 1 { 0.0 } else { 0.8 };
                     m.combine(beta, 1.0 - beta, &gradient);
-                    let mut direction = m;
-                    let square = || vec![0.0; M.min(N).pow(2)];
-                    norm.direction(&mut direction, &mut square(), &mut square());
+                    let nan = || vec![f32::NAN; square(M.min(N))];
+                    let mut direction = [[f32::NAN; N]; M];
+                    let squares = [&mut nan()[..], &mut nan(), &mut nan()];
+                    norm.direction(&m, Chain::DEFAULT, &mut Workspace { direction: &mut direction, squares });
                     let shrink = if rule.constrained { 1.0 - 0.05 } else { 1.0 };
                     x.combine(shrink, -(0.05 * 3.0 * norm.factor((M, N))), &direction);
                     assert_eq!(bits(state.x.elements()), bits(x.elements()));
@@ -131,7 +223,8 @@ fn without_transport_it_is_scion_to_the_bit() {
 
 #[test]
 fn the_first_gradient_is_taken_at_x_and_starts_the_momentum_whole() {
-    let rule = Rule { momentum: 0.99, theta: 1.0, ..Rule::DEFAULT };
+    let full = Transport::Fixed { theta: 1.0 };
+    let rule = Rule { momentum: Momentum::Constant(0.99), transport: full, ..Rule::DEFAULT };
     let mut random = Random::new(4);
     let mut state = started::<3, 7>(&random.vector(21));
     assert_eq!((state.y, state.m), (state.x, [[0.0; 7]; 3]));
@@ -142,7 +235,7 @@ fn the_first_gradient_is_taken_at_x_and_starts_the_momentum_whole() {
     assert_eq!(state.m, gradient);
     assert_eq!([1, 2, 3].map(|t| rule.keep(t)), [0.0, 0.99, 0.99]);
     assert_eq!([1, 2, 3].map(|t| rule.weight(t, 4)), [0.25, (1.0 - 0.99) / 4.0, (1.0 - 0.99) / 4.0]);
-    assert_eq!(rule.transport(), 0.99 / (1.0 - 0.99));
+    assert_eq!(rule.transport.lead(0.99, 0.99).ahead, 0.99 / (1.0 - 0.99));
 }
 
 #[test]
@@ -165,21 +258,24 @@ fn gradients_of_samples_accumulate_in_their_order_to_the_bit() {
 #[test]
 fn constrained_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound() {
     fn stay<const M: usize, const N: usize>(ball: &mut Worst, drift: &mut Worst) {
-        for (seed, rule) in rules().enumerate() {
+        for (seed, (rule, _)) in rules().enumerate() {
             for (norm, of) in NORMS {
                 let mut random = Random::new(10 + seed as u64);
                 let (geometry, step) = (Geometry { norm, radius: 2.0 }, f64::from(rule.step));
                 let mut state = started::<M, N>(&random.vector(M * N));
                 let mut generator = Generator::new(1, 1);
-                state.initialise(geometry, &mut generator, &mut vec![0.0; workspace(M, N)]);
-                let bound = step * 2.0 * if rule.constrained { 2.0 } else { 1.0 };
+                state.initialise(geometry, Role::Weights, &mut generator, &mut vec![0.0; workspace(M, N)]);
+                let mut alignment = Alignment::START;
+                let bound = f64::from(rule.drift(1)) * 2.0;
+                let exact_bound = step * 2.0 * if rule.constrained { 2.0 } else { 1.0 };
+                assert!(bound >= exact_bound && bound < 1.001 * exact_bound);
                 for t in 1..=500 {
                     // At times a gradient that pushes outwards for long.
                     let push = if t % 100 < 50 { 0.02 } else { 1.0 };
                     let gradient = oracle::rounded(&((t / 50) as f64 * push * random.matrix(M, N)).add_scalar(0.1));
                     state.accumulate(rule.keep(t), rule.weight(t, 1), &fixed(&gradient));
                     let before = exact(&state.x);
-                    advance(&mut state, geometry, &rule);
+                    advance(&mut state, geometry, &rule, t, &mut alignment);
                     drift.see(of.of(&(exact(&state.x) - before)) / bound - 1.0);
                     if rule.constrained {
                         ball.see(of.of(&exact(&state.x)) / 2.0 - 1.0);
@@ -195,16 +291,20 @@ fn constrained_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound(
 }
 
 #[test]
-fn random_weights_start_on_the_sphere_and_biases_at_zero() {
+fn random_weights_start_on_the_sphere_biases_at_zero_and_gains_at_one() {
     fn start<const M: usize, const N: usize>(worst: &mut Worst) {
         for (norm, of) in NORMS {
             let mut state = started::<M, N>(&Random::new(6).vector(M * N));
             state.m = state.x;
             let mut generator = Generator::new(7, 0);
-            state.initialise(Geometry { norm, radius: 3.0 }, &mut generator, &mut vec![f32::NAN; workspace(M, N)]);
-            if norm == Norm::Rms {
-                assert_eq!((state.x, generator.state().2), ([[0.0; N]; M], 0));
-            } else {
+            let memory = &mut vec![f32::NAN; workspace(M, N)];
+            let geometry = Geometry { norm, radius: 3.0 };
+            for (role, start) in [(Role::Bias, 0.0), (Role::Gain, 1.0)] {
+                state.initialise(geometry, role, &mut generator, memory);
+                assert_eq!((state.x, generator.state().2), ([[start; N]; M], 0));
+            }
+            state.initialise(geometry, Role::Weights, &mut generator, memory);
+            {
                 worst.see((of.of(&exact(&state.x)) / 3.0 - 1.0).abs());
                 // −ρ lmo(R), R drawn row by row.
                 let mut pcg = oracle::Pcg::new(7, 0);
@@ -226,19 +326,20 @@ fn random_weights_start_on_the_sphere_and_biases_at_zero() {
 
 #[test]
 fn too_short_a_scratch_memory_changes_nothing() {
-    assert_eq!([workspace(3, 7), workspace(7, 3), workspace(1, 1)], [21 + 18, 21 + 18, 3]);
+    // Direction and squares of three rows in panels of four; a third one where a side is twice the other.
+    assert_eq!([workspace(3, 7), workspace(7, 4), workspace(1, 1)], [21 + 3 * 12, 28 + 2 * 16, 1 + 2 * 4]);
     for length in 0..workspace(3, 7) {
         assert!(with_workspace((3, 7), &mut vec![0.0; length], |_| ()).is_none());
         let mut state = started::<3, 7>(&Random::new(8).vector(21));
         (state.m, state.y) = (state.x, [[9.0; 7]; 3]);
         let (before, mut generator) = (state.clone(), Generator::new(1, 2));
-        state.initialise(Geometry::HIDDEN, &mut generator, &mut vec![0.0; length]);
+        state.initialise(Geometry::HIDDEN, Role::Weights, &mut generator, &mut vec![0.0; length]);
         assert_eq!((&state, generator.state()), (&before, (1, 2, 0)), "{length} numbers");
     }
-    let parts = with_workspace((3, 7), &mut [0.0; 39], |work| {
-        (RowMajor::shape(work.direction), work.gram.len(), work.poly.len())
+    let parts = with_workspace((3, 7), &mut [0.0; 57], |work| {
+        (RowMajor::shape(work.direction), work.squares.each_ref().map(|square| square.len()))
     });
-    assert_eq!(parts, Some(((3, 7), 9, 9)));
+    assert_eq!(parts, Some(((3, 7), [12, 12, 12])));
 }
 
 #[test]
@@ -246,16 +347,18 @@ fn views_move_the_state_that_they_show() {
     let mut random = Random::new(9);
     let (mut state, rule) = (started::<7, 4>(&random.vector(28)), Rule::DEFAULT);
     let mut seen = state.clone();
+    let mut alignments = [Alignment::START, Alignment::START];
     for t in 1..=5 {
         let gradient = random.vector(28);
         state.accumulate(rule.keep(t), rule.weight(t, 1), &fixed(&gradient));
-        advance(&mut state, Geometry::HIDDEN, &rule);
+        advance(&mut state, Geometry::HIDDEN, &rule, t, &mut alignments[0]);
         let mut gradient = gradient;
         let gradient = Slab::new(7, 4, gradient.as_mut_slice()).unwrap();
         seen.slabs().accumulate(rule.keep(t), rule.weight(t, 1), &gradient);
         let mut memory = [f32::NAN; workspace(7, 4)];
         let mut view = seen.slabs();
-        with_workspace((7, 4), &mut memory, |work| view.advance(Geometry::HIDDEN, &rule, work)).unwrap();
+        let alignment = &mut alignments[1];
+        with_workspace((7, 4), &mut memory, |work| view.advance(Geometry::HIDDEN, &rule, t, alignment, work)).unwrap();
         assert_eq!(state, seen);
     }
 }
@@ -267,25 +370,43 @@ fn constants_outside_their_ranges_are_refused() {
     for step in [0.0, -0.0, -0.01, nan, f32::INFINITY, LARGEST.next_up()] {
         assert_eq!(Rule { step, ..default }.check(), Err(Refusal::Recipe(Field::Step)), "{step}");
     }
-    for momentum in [-0.1, 1.0, nan, f32::INFINITY] {
-        assert_eq!(Rule { momentum, ..default }.check(), Err(Refusal::Recipe(Field::Momentum)), "{momentum}");
+    for beta in [-0.1, 1.0, nan, f32::INFINITY] {
+        for momentum in [
+            Momentum::Constant(beta),
+            Momentum::Ramp { from: beta, to: 0.5, steps: 3 },
+            Momentum::Ramp { from: 0.5, to: beta, steps: 3 },
+            Momentum::Ramp { from: 0.5, to: 0.5, steps: 0 },
+            Momentum::Power { exponent: if beta == 1.0 { 0.0 } else { beta } },
+        ] {
+            assert_eq!(Rule { momentum, ..default }.check(), Err(Refusal::Recipe(Field::Momentum)), "{momentum:?}");
+        }
     }
+    let check = |transport| Rule { transport, ..default }.check();
     for theta in [-0.1, 1.0f32.next_up(), nan] {
-        assert_eq!(Rule { theta, ..default }.check(), Err(Refusal::Recipe(Field::Theta)), "{theta}");
+        assert_eq!(check(Transport::Fixed { theta }), Err(Refusal::Recipe(Field::Theta)), "{theta}");
+    }
+    for memory in [-0.1, 0.9, nan] {
+        assert_eq!(check(Transport::Lag { memory }), Err(Refusal::Recipe(Field::Memory)), "{memory}");
+    }
+    for damping in [-0.1, f32::INFINITY, nan] {
+        assert_eq!(check(Transport::Alignment { damping }), Err(Refusal::Recipe(Field::Damping)), "{damping}");
     }
     for (step, constrained, good) in [(1.0, true, true), (1.0f32.next_up(), true, false), (7.0, false, true)] {
         assert_eq!(Rule { step, constrained, ..default }.check().is_ok(), good, "{step}");
     }
-    let extreme = Rule { step: 1e-45, momentum: 1.0f32.next_down(), theta: 1.0, constrained: true };
-    assert_eq!((extreme.check(), extreme.transport()), (Ok(()), 16_777_215.0));
-    for radius in [0.0, -1.0, nan, f32::INFINITY, LARGEST.next_up()] {
+    let (beta, transport) = (1.0f32.next_down(), Transport::Fixed { theta: 1.0 });
+    let momentum = Momentum::Constant(beta);
+    let extreme = Rule { step: 1e-45, momentum, transport, constrained: true, ..default };
+    assert_eq!((extreme.check(), transport.lead(beta, beta).ahead), (Ok(()), 16_777_215.0));
+    for radius in [-1.0, nan, f32::INFINITY, LARGEST.next_up()] {
         let geometry = Geometry { radius, ..Geometry::HIDDEN };
         assert_eq!(geometry.check(), Err(Refusal::Recipe(Field::Radius)), "{radius}");
     }
-    let usual = [((5, 4), false), ((5, 4), true), ((1, 4), false), ((1, 4), true)];
+    let usual = [(Role::Weights, false), (Role::Weights, true), (Role::Bias, false), (Role::Gain, true)];
     assert_eq!(
-        usual.map(|(shape, last)| Geometry::usual(shape, last)),
+        usual.map(|(role, last)| Geometry::usual(role, last)),
         [Geometry::HIDDEN, Geometry::HEAD, Geometry::BIAS, Geometry::BIAS]
     );
-    assert_eq!(Geometry::UNSET.check(), Err(Refusal::Recipe(Field::Radius)));
+    assert_eq!(Geometry::usual(Role::Convolution { taps: 5 }, false).norm, Norm::Convolution { taps: 5 });
+    assert_eq!((Geometry::FROZEN.check(), Geometry::FROZEN.is_frozen()), (Ok(()), true));
 }

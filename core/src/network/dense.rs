@@ -27,11 +27,7 @@ impl<W: RowMajor, B: RowMajor> Affine<W, B> {
 
     /// Adds Wᵀδ, outputs ascending, to the errors of the inputs.
     pub(super) fn spread(&self, at: Point, errors: &[f32], input_errors: &mut [f32]) {
-        for (row, error) in self.weights.weights(at).chunks_exact(self.inputs()).zip(errors) {
-            for (e, w) in input_errors.iter_mut().zip(row) {
-                *e += w * error;
-            }
-        }
+        add_transposed(self.weights.weights(at), errors, input_errors);
     }
 }
 
@@ -47,12 +43,7 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
     }
     fn forward(&self, at: Point, input: &[f32], trace: &mut [f32]) {
         let (weights, bias) = (self.weights.weights(at), self.bias.weights(at));
-        for ((out, row), b) in trace.iter_mut().zip(weights.chunks_exact(self.inputs())).zip(bias) {
-            *out = *b;
-            for (w, a) in row.iter().zip(input) {
-                *out += w * a;
-            }
-        }
+        multiply(weights, bias, input, trace);
     }
     fn backward(&self, at: Point, _input: &[f32], _trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
         if input_errors.is_empty() {
@@ -68,20 +59,113 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
         self.weights.trains() || self.bias.trains()
     }
     fn accumulate(&mut self, keep: f32, input: &[f32], _trace: &[f32], errors: &[f32]) {
-        let inputs = self.inputs();
-        for (row, error) in self.weights.momentum().chunks_exact_mut(inputs).zip(errors) {
-            for (m, a) in row.iter_mut().zip(input) {
-                *m = keep * *m + error * a;
-            }
-        }
-        for (m, error) in self.bias.momentum().iter_mut().zip(errors) {
-            *m = keep * *m + error;
-        }
+        add_outer(self.weights.momentum(), keep, errors, input);
+        add_scaled(self.bias.momentum(), keep, 1.0, errors);
     }
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         visit(self.weights.parameter(Role::Weights));
         visit(self.bias.parameter(Role::Bias));
     }
+}
+
+/// out ← bias + W a, each element from its bias, inputs ascending.
+#[inline(never)]
+fn multiply(weights: &[f32], bias: &[f32], a: &[f32], out: &mut [f32]) {
+    let (fours, ones) = weights.split_at(weights.len() / (4 * a.len().max(1)) * (4 * a.len()));
+    let (out_fours, out_ones) = out.as_chunks_mut::<4>();
+    let (bias_fours, bias_ones) = bias.as_chunks::<4>();
+    for ((rows, out), bias) in fours.chunks_exact((4 * a.len()).max(1)).zip(out_fours).zip(bias_fours) {
+        *out = dot(*bias, four_rows(rows, a.len()), a);
+    }
+    for ((row, out), bias) in ones.chunks_exact(a.len().max(1)).zip(out_ones).zip(bias_ones) {
+        *out = *bias;
+        row.iter().zip(a).for_each(|(w, a)| *out += w * a);
+    }
+}
+
+/// Four rows that stand one after another.
+#[inline(always)]
+fn four_rows(rows: &[f32], length: usize) -> [&[f32]; 4] {
+    let row = |i: usize| rows.get(i * length..).and_then(|rest| rest.get(..length)).unwrap_or(&[]);
+    [row(0), row(1), row(2), row(3)]
+}
+
+/// Four sums that go on with the products of four rows and a: each a is read once.
+#[inline(always)]
+fn dot(mut sums: [f32; 4], [r0, r1, r2, r3]: [&[f32]; 4], a: &[f32]) -> [f32; 4] {
+    let chunks = [r0, r1, r2, r3].map(|row| row.as_chunks::<8>());
+    let [(c0, e0), (c1, e1), (c2, e2), (c3, e3)] = chunks;
+    let (chunks_a, end) = a.as_chunks::<8>();
+    let mut add = |a: &f32, w: [&f32; 4]| sums.iter_mut().zip(w).for_each(|(sum, w)| *sum += w * a);
+    for ((((a, r0), r1), r2), r3) in chunks_a.iter().zip(c0).zip(c1).zip(c2).zip(c3) {
+        for ((((a, w0), w1), w2), w3) in a.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
+            add(a, [w0, w1, w2, w3]);
+        }
+    }
+    for ((((a, w0), w1), w2), w3) in end.iter().zip(e0).zip(e1).zip(e2).zip(e3) {
+        add(a, [w0, w1, w2, w3]);
+    }
+    sums
+}
+
+/// out ← out + Wᵀ δ, outputs ascending.
+#[inline(never)]
+fn add_transposed(weights: &[f32], errors: &[f32], out: &mut [f32]) {
+    for (row, error) in weights.chunks_exact(out.len().max(1)).zip(errors) {
+        out.iter_mut().zip(row).for_each(|(e, w)| *e += w * error);
+    }
+}
+
+/// M ← keep·M + δ aᵀ.
+#[inline(never)]
+fn add_outer(momentum: &mut [f32], keep: f32, errors: &[f32], a: &[f32]) {
+    let (errors_of_fours, errors_of_ones) = errors.as_chunks::<4>();
+    let (fours, ones) = momentum.split_at_mut((4 * a.len() * errors_of_fours.len()).min(momentum.len()));
+    for (rows, errors) in fours.chunks_exact_mut((4 * a.len()).max(1)).zip(errors_of_fours) {
+        let (first, second) = rows.split_at_mut(2 * a.len());
+        let ((r0, r1), (r2, r3)) = (first.split_at_mut(a.len()), second.split_at_mut(a.len()));
+        add_scaled_rows([r0, r1, r2, r3], keep, *errors, a);
+    }
+    for (row, error) in ones.chunks_exact_mut(a.len().max(1)).zip(errors_of_ones) {
+        add_scaled(row, keep, *error, a);
+    }
+}
+
+/// The same of four rows: each a is read once.
+#[inline(always)]
+fn add_scaled_rows(rows: [&mut [f32]; 4], keep: f32, scales: [f32; 4], a: &[f32]) {
+    let [(m0, e0), (m1, e1), (m2, e2), (m3, e3)] = rows.map(|row| row.as_chunks_mut::<8>());
+    let (chunks, end) = a.as_chunks::<8>();
+    let add = |m: &mut [f32; 8], scale: f32, a: &[f32; 8]| m.iter_mut().zip(a).for_each(|(m, a)| *m += scale * a);
+    let keep_and_add = |m: &mut [f32], scale: f32, a: &[f32]| {
+        m.iter_mut().zip(a).for_each(|(m, a)| *m = keep * *m + scale * a);
+    };
+    let [s0, s1, s2, s3] = scales;
+    for ((((m0, m1), m2), m3), a) in m0.iter_mut().zip(m1).zip(m2).zip(m3).zip(chunks) {
+        // A product with 1 is exact.
+        if keep == 1.0 {
+            add(m0, s0, a);
+            add(m1, s1, a);
+            add(m2, s2, a);
+            add(m3, s3, a);
+        } else {
+            keep_and_add(m0, s0, a);
+            keep_and_add(m1, s1, a);
+            keep_and_add(m2, s2, a);
+            keep_and_add(m3, s3, a);
+        }
+    }
+    for (end_of_row, scale) in [e0, e1, e2, e3].into_iter().zip(scales) {
+        keep_and_add(end_of_row, scale, end);
+    }
+}
+
+/// m ← keep·m + scale·a.
+#[inline(always)]
+fn add_scaled(momentum: &mut [f32], keep: f32, scale: f32, a: &[f32]) {
+    let ((m, m_end), (a, a_end)) = (momentum.as_chunks_mut::<8>(), a.as_chunks::<8>());
+    m.iter_mut().zip(a).for_each(|(m, a)| m.iter_mut().zip(a).for_each(|(m, a)| *m = keep * *m + scale * a));
+    m_end.iter_mut().zip(a_end).for_each(|(m, a)| *m = keep * *m + scale * a);
 }
 
 impl<const I: usize, const O: usize> Fixed for Dense<I, O> {

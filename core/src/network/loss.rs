@@ -44,28 +44,32 @@ impl Target<'_> {
     }
 }
 
-/// (max a, Σ exp(a_j − max a)).
-pub fn exponentials(functions: Functions, logits: &[f32]) -> (f32, f32) {
+/// Σ exp(a_j − max a), of logits whose largest this is.
+pub fn total(functions: Functions, logits: &[f32], top: f32) -> f32 {
+    sum(logits.iter().map(|a| functions.exp(a - top)))
+}
+
+/// The largest of some numbers.
+pub fn top(logits: &[f32]) -> f32 {
     let mut top = f32::NEG_INFINITY;
     for a in logits {
         if *a > top {
             top = *a;
         }
     }
-    (top, sum(logits.iter().map(|a| functions.exp(a - top))))
+    top
 }
 
 fn cross_entropy(functions: Functions, logits: &[f32], label: u32, weight: f32, errors: &mut [f32]) -> f32 {
-    let (top, total) = exponentials(functions, logits);
-    let mut target = 0.0;
-    for ((j, a), error) in logits.iter().enumerate().zip(errors) {
-        let probability = functions.exp(a - top) / total;
-        let hit = j as u32 == label;
-        *error = weight * (probability - if hit { 1.0 } else { 0.0 });
-        if hit {
-            target = a - top;
-        }
+    let top = top(logits);
+    for (e, a) in errors.iter_mut().zip(logits) {
+        *e = functions.exp(a - top);
     }
+    let total = sum(errors.iter().copied());
+    for (j, e) in errors.iter_mut().enumerate() {
+        *e = weight * (*e / total - if j as u32 == label { 1.0 } else { 0.0 });
+    }
+    let target = logits.get(label as usize).map_or(0.0, |a| a - top);
     functions.ln(total) - target
 }
 

@@ -81,6 +81,35 @@ impl Write for Uart {
     }
 }
 
+/// CMSDK APB timer 0 (Arm DDI 0479, §4.4), which counts down from 2^32 at 25 MHz.
+pub struct Timer(*mut u32);
+
+impl Timer {
+    /// Timer 0, running.
+    pub fn start() -> Self {
+        let timer = Self(0x4000_0000 as *mut u32);
+        // SAFETY: registers of the timer of this board, which nothing but this value uses: reload, value, enable.
+        unsafe {
+            write_volatile(timer.0.add(2), u32::MAX);
+            write_volatile(timer.0.add(1), u32::MAX);
+            write_volatile(timer.0, 1);
+        }
+        timer
+    }
+
+    /// Ticks left.
+    pub fn now(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { read_volatile(self.0.add(1)) }
+    }
+
+    /// Instructions since then, where the emulator gives each 32 ns (`-icount shift=5`) and a tick is 40 ns; at most two
+    /// off.
+    pub fn instructions_since(&self, then: u32) -> u64 {
+        u64::from(then.wrapping_sub(self.now())) * 40 / 32
+    }
+}
+
 /// Ends the emulation: status 0 when all went well, else 1.
 pub fn exit(success: bool) -> ! {
     debug::exit(if success { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });

@@ -33,7 +33,7 @@ pub fn checkpoint(widths: &[u32], train: usize) -> Checkpoint {
     let mut scratch = vec![0.0; scratch_length(&mut network)];
     initialise(&mut network, &mut Generator::new(1, 0), &mut scratch);
     let mut weights = Vec::new();
-    network.parameters(&mut |_, state| weights.push(state.x.elements().to_vec()));
+    network.parameters(&mut |parameter| weights.push(parameter.state.x.elements().to_vec()));
     Checkpoint { about: About { layers, scale: SCALE, train, split_seed: 3 }, weights }
 }
 

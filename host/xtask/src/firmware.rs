@@ -1,16 +1,17 @@
 //! `cargo xtask firmware`: builds it, shows what it takes, runs it on the emulated board.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
 use crate::setup::target;
-use crate::{console, process, project};
+use crate::verify::target::{TARGETS, Target};
+use crate::{console, emulator, process, project};
 
 /// The target of the board mps2-an386.
-const TARGET: &str = "thumbv7em-none-eabihf";
+pub const TARGET: &str = "thumbv7em-none-eabihf";
 
 /// What to do with the firmware.
 #[derive(Subcommand)]
@@ -21,7 +22,7 @@ pub enum Task {
         #[arg(long)]
         network: Option<PathBuf>,
     },
-    /// Run clippy on it for the board's target, warnings as errors
+    /// Run clippy on it and on the conformance program for all their targets, warnings as errors
     Lint,
     /// Build it, and show what it takes of flash and RAM
     Size {
@@ -55,7 +56,8 @@ pub fn run(task: Task) -> Result<()> {
             let mut cargo = process::cargo();
             cargo.args(["clippy", "--release", "--bins"]).current_dir(project::root().join("firmware"));
             target::select(&mut cargo, TARGET)?;
-            process::run(cargo.args(["--", "-D", "warnings"]))
+            process::run(cargo.args(["--", "-D", "warnings"]))?;
+            TARGETS.iter().filter(|target| target.has_program()).try_for_each(Target::lint)
         }
         Task::Size { network } => {
             let elf = build(network.as_deref())?.join("adapt");
@@ -71,9 +73,8 @@ pub fn run(task: Task) -> Result<()> {
 
 /// Builds all binaries of the firmware for a network; returns the folder that holds them.
 pub fn build(network: Option<&Path>) -> Result<PathBuf> {
-    let folder = project::root().join("firmware");
     let mut cargo = process::cargo();
-    cargo.args(["build", "--release", "--bins"]).current_dir(&folder);
+    cargo.args(["build", "--release", "--bins"]).current_dir(project::root().join("firmware"));
     target::select(&mut cargo, TARGET)?;
     if let Some(network) = network {
         let network = std::path::absolute(network)?;
@@ -83,7 +84,12 @@ pub fn build(network: Option<&Path>) -> Result<PathBuf> {
         cargo.env("GRAFTAGE_NETWORK", network);
     }
     process::run(&mut cargo)?;
-    Ok(folder.join("target").join(TARGET).join("release"))
+    Ok(folder())
+}
+
+/// The folder that holds its binaries once it is built.
+pub fn folder() -> PathBuf {
+    project::root().join("firmware/target").join(TARGET).join("release")
 }
 
 fn emulate(elf: &Path, image: &Path, port: u16) -> Result<()> {
@@ -92,17 +98,9 @@ fn emulate(elf: &Path, image: &Path, port: u16) -> Result<()> {
     }
     let image = image.to_str().context("the path of the image is not Unicode")?.replace(',', ",,");
     console::say(&format!("`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"));
-    let mut qemu = board(elf);
+    let mut qemu = emulator::command("qemu-system-arm", "mps2-an386", elf);
     qemu.args(["-serial", &format!("tcp:127.0.0.1:{port},server=on,wait=off")]);
     qemu.args(["-device", &format!("loader,file={image},addr=0x00200000,force-raw=on")]);
     // The log, which only its decoder can read, is on standard output.
     process::run(qemu.stdout(Stdio::null()))
-}
-
-/// The emulated board with a firmware; its serial port is to be said.
-pub fn board(elf: &Path) -> Command {
-    let mut qemu = Command::new("qemu-system-arm");
-    qemu.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"]);
-    qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(elf);
-    qemu
 }

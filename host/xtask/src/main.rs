@@ -1,8 +1,11 @@
 //! `cargo xtask`: what the project does to itself, with the same words on every machine.
 
+mod bench;
 mod console;
 mod demo;
+mod emulator;
 mod firmware;
+mod fused;
 mod process;
 mod project;
 mod setup;
@@ -23,18 +26,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Get whatever is missing: the firmware target's library, QEMU, libtorch, the digits data
+    /// Get whatever is missing: the targets' libraries, QEMU, libtorch, the digits data
     Setup,
     /// Set up, then show the whole idea on real data: train, graft, adapt on the board, verify
     Demo,
     /// Set up, then run every test of every package and target
     Test,
     /// Compute the same updates on every target and compare them bit by bit
-    Verify {
-        /// Only these targets
-        #[arg(long = "target", value_enum)]
-        targets: Vec<verify::Target>,
-    },
+    Verify(verify::Options),
+    /// Look for a fused multiply-add in the machine code of every target
+    Fused,
+    /// Measure how fast it is: instructions on the emulated board, times beside peers here
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Build, measure or run the firmware
     #[command(subcommand)]
     Firmware(firmware::Task),
@@ -45,7 +49,9 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Demo => demo::run(),
         Task::Test => test::run(),
-        Task::Verify { targets } => verify::run(&targets),
+        Task::Verify(options) => verify::run(&options),
+        Task::Fused => fused::run(),
+        Task::Bench(bench) => bench::run(bench),
         Task::Firmware(task) => firmware::run(task),
     };
     match result {

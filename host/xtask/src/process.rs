@@ -34,9 +34,18 @@ pub fn output(command: &mut Command) -> Result<String> {
 
 /// Runs a command that takes long: `line` and the seconds gone by are shown, the output is kept for the error.
 pub fn long(line: &str, command: &mut Command, limit: Option<Duration>) -> Result<String> {
+    let mut ticker = Ticker::start(line);
+    wait(command, limit, |elapsed| ticker.tick(elapsed))
+}
+
+/// Runs a command that might never end, and returns its standard output.
+pub fn limited(command: &mut Command, limit: Duration) -> Result<String> {
+    wait(command, Some(limit), |_| ())
+}
+
+fn wait(command: &mut Command, limit: Option<Duration>, mut tick: impl FnMut(Duration)) -> Result<String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let started = Instant::now();
-    let mut ticker = Ticker::start(line);
     let mut child = command.spawn().map_err(|error| cannot_start(command, error))?;
     let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
     loop {
@@ -48,7 +57,7 @@ pub fn long(line: &str, command: &mut Command, limit: Option<Duration>) -> Resul
             child.wait()?;
             bail!("`{}` was stopped: no end after {} s", shown(command), limit.as_secs());
         }
-        ticker.tick(started.elapsed());
+        tick(started.elapsed());
         thread::sleep(Duration::from_millis(50));
     }
 }
@@ -135,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_command_that_does_not_end_is_stopped() {
-        let error = long("", &mut shell("exec sleep 100"), Some(Duration::from_millis(100))).unwrap_err();
+        let error = limited(&mut shell("exec sleep 100"), Duration::from_millis(100)).unwrap_err();
         assert!(error.to_string().contains("was stopped"), "{error}");
     }
 

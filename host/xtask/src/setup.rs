@@ -8,13 +8,15 @@ mod compiler;
 mod digits;
 mod libtorch;
 mod pip;
-mod qemu;
+pub mod qemu;
 pub mod target;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::verify::target::TARGETS;
 use crate::{console, project};
 
 /// One of the things that must be there.
@@ -35,7 +37,8 @@ enum Outcome {
 
 /// Gets every part that is missing; a part that fails does not stop the others.
 pub fn run() -> Result<()> {
-    let targets = target::TARGETS.iter().map(|target| Box::new(target::Target(target)) as Box<dyn Part>);
+    let triples: BTreeSet<_> = TARGETS.iter().filter_map(|target| target.triple()).collect();
+    let targets = triples.into_iter().map(|triple| Box::new(target::Target(triple)) as Box<dyn Part>);
     let others: [Box<dyn Part>; 4] =
         [Box::new(qemu::Qemu), Box::new(compiler::Compiler), Box::new(libtorch::Libtorch), Box::new(digits::Digits)];
     let mut failed = Vec::new();
@@ -63,7 +66,7 @@ pub fn run() -> Result<()> {
 
 /// A line about a part.
 fn line(name: &str, words: &str) -> String {
-    format!("{name:<31} {words}")
+    format!("{name:<36} {words}")
 }
 
 /// Says what is about to change outside the project folder.

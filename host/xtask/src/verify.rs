@@ -1,155 +1,174 @@
-//! `cargo xtask verify`: the same update on every target, line by line.
+//! `cargo xtask verify`: the same updates on every target, line by line.
 //!
 //! Each target runs the conformance program of package graftage-tests, which prints a fingerprint of every array after
-//! every step. The first target is what the others are held against.
+//! every step. The first target is what the others are held against, and is itself held against a file of digests.
 
-use std::process::Stdio;
+mod golden;
+mod lines;
+pub mod target;
 
-use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
-use sha2::{Digest, Sha256};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde_json::json;
 
-use crate::{console, firmware, process, project};
+use crate::console;
+use target::{TARGETS, Target};
 
-/// A machine, or an implementation of core's matrices on it.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Target {
-    /// Core on this machine
-    #[value(name = "x86_64")]
-    Host,
-    /// Core on the emulated Cortex-M4F board
-    #[value(name = "mps2-an386")]
-    Mps2An386,
-    /// Core's rule on libtorch tensors in exact order
-    #[value(name = "libtorch-exact")]
-    LibtorchExact,
-    /// Negative control: this machine with a fused multiply-add, which must be found out
-    #[value(name = "x86_64-fused")]
-    Fused,
+/// What to verify, and how to say it.
+#[derive(Args, Default)]
+pub struct Options {
+    /// Only this target; can be given more than once
+    #[arg(long = "target", value_name = "NAME", value_parser = parser())]
+    targets: Vec<String>,
+    /// Print a JSON array of {name, equal, steps, digest}, null where a target did not run; the table goes to standard
+    /// error
+    #[arg(long)]
+    json: bool,
+    /// Keep the digests that this machine computes now in tests/golden.txt, and do nothing else
+    #[arg(long, conflicts_with_all = ["targets", "json"])]
+    write_golden: bool,
 }
 
-const ALL: [Target; 3] = [Target::Host, Target::Mps2An386, Target::LibtorchExact];
-
-impl Target {
-    fn name(self) -> String {
-        match (self, self.to_possible_value()) {
-            (Target::Host, _) => std::env::consts::ARCH.to_owned(),
-            (_, Some(value)) => value.get_name().to_owned(),
-            (_, None) => String::new(),
-        }
-    }
-
-    /// What the target prints.
-    fn lines(self) -> Result<Vec<String>> {
-        let example = |package: &str, name: &str| {
-            let mut cargo = process::cargo();
-            cargo.args(["run", "--quiet", "--release", "--package", package, "--example", name]);
-            cargo.current_dir(project::root());
-            cargo
-        };
-        let mut command = match self {
-            Target::Host => example("graftage-tests", "conformance"),
-            Target::Fused => {
-                let mut cargo = example("graftage-tests", "conformance");
-                cargo.args(["--", "fused"]);
-                cargo
-            }
-            Target::LibtorchExact => example("graftage", "tensor_conformance"),
-            Target::Mps2An386 => {
-                let mut qemu = firmware::board(&firmware::build(None)?.join("conformance"));
-                qemu.args(["-serial", "stdio"]);
-                qemu
-            }
-        };
-        // Building says on standard error what takes long.
-        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-        let output = output.with_context(|| format!("cannot start `{}`", process::shown(&command)))?;
-        if !output.status.success() {
-            bail!("`{}` failed ({})", process::shown(&command), output.status);
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
-    }
+fn parser() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(TARGETS.iter().map(|target| target.name))
 }
 
-/// Runs the targets, all of them unless some are named, and prints the table.
-pub fn run(targets: &[Target]) -> Result<()> {
-    let reference = Target::Host.lines()?;
-    if !reference.last().is_some_and(|line| line.starts_with("end of conformance")) {
-        bail!("the conformance program did not come to its end");
+/// What became of a target.
+struct Row {
+    name: &'static str,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Ran { steps: usize, digest: String, difference: Option<String> },
+    Skipped(&'static str),
+    Failed(String),
+}
+
+/// Runs the targets, all but the controls unless some are named, and prints the table.
+pub fn run(options: &Options) -> Result<()> {
+    let reference = reference()?;
+    if options.write_golden {
+        console::say(&golden::write(&reference)?);
+        return Ok(());
     }
-    let targets = if targets.is_empty() { &ALL[..] } else { targets };
-    console::say(&format!("{:<16} {:>5}  {:<16}  equal to {}", "target", "steps", "digest", Target::Host.name()));
-    let mut differing = Vec::new();
-    for target in targets {
-        let lines = if *target == Target::Host { reference.clone() } else { target.lines()? };
-        let difference = first_difference(&reference, &lines);
-        let verdict = difference.as_deref().unwrap_or("equal");
-        console::say(&format!("{:<16} {:>5}  {}  {verdict}", target.name(), steps(&lines), digest(&lines)));
-        if difference.is_some() {
-            differing.push(*target);
-        }
+    let chosen = |target: &&Target| match &options.targets[..] {
+        [] => target.control.is_none(),
+        names => names.iter().any(|name| name == target.name),
+    };
+    let say = |line: &str| if options.json { console::complain(line) } else { console::say(line) };
+    say(&format!("{:<15} {:>5}  {:<16}  equal to {}", "target", "steps", "digest", TARGETS[0].name));
+    let mut rows = Vec::new();
+    for target in TARGETS.iter().filter(chosen) {
+        let row = Row { name: target.name, outcome: outcome(target, &reference) };
+        say(&row.line());
+        rows.push(row);
     }
-    if !differing.is_empty() {
-        bail!(self::differing(&differing));
+    if options.json {
+        console::say(&json!(rows.iter().map(Row::json).collect::<Vec<_>>()).to_string());
     }
+    let wrong: Vec<_> = rows.iter().filter(|row| row.is_wrong()).map(|row| row.name).collect();
+    let differing = (!wrong.is_empty()).then(|| format!("not equal: {}", wrong.join(", ")));
+    let problems: Vec<_> = golden::difference(&reference)?.into_iter().chain(differing).collect();
+    ensure!(problems.is_empty(), problems.join("; "));
     Ok(())
 }
 
-/// What is said of targets that compute something else.
-pub fn differing(targets: &[Target]) -> String {
-    let names: Vec<_> = targets.iter().map(|target| target.name()).collect();
-    format!("not the same bits: {}", names.join(", "))
+/// Runs a negative control, which must part from the reference in an array that begins like `expected`; says where it
+/// does.
+pub fn find_out(control: &Target, expected: &str) -> Result<String> {
+    let difference = lines::first_difference(&reference()?, &control.lines()?);
+    let difference = difference.filter(|difference| difference.contains(&format!(", {expected}")));
+    difference.with_context(|| format!("the negative control {} was not found out in {expected}", control.name))
 }
 
-/// Where two runs part, in words. A line is `STEP FINGERPRINT ARRAY`.
-fn first_difference(reference: &[String], lines: &[String]) -> Option<String> {
-    let at = (0..reference.len().max(lines.len())).find(|i| reference.get(*i) != lines.get(*i))?;
-    let Some(expected) = reference.get(at) else { return Some("prints more than it should".into()) };
-    let mut words = expected.splitn(3, ' ');
-    let (step, array) = (words.next()?, words.nth(1)?);
-    Some(match lines.get(at) {
-        Some(_) => format!("differs first at step {step}, {array}"),
-        None => format!("ends before step {step}, {array}"),
-    })
+/// What the first target prints.
+fn reference() -> Result<Vec<String>> {
+    let lines = TARGETS[0].lines()?;
+    ensure!(lines::complete(&lines), "the conformance program did not come to its end");
+    Ok(lines)
 }
 
-/// Updates that the lines tell of: each fingerprints its (first) X once.
-fn steps(lines: &[String]) -> usize {
-    let counts = |line: &&String| {
-        line.split(' ').nth(2) == Some("X") && (!line.contains("of training") || line.ends_with("parameter 1"))
-    };
-    lines.iter().filter(counts).count()
+fn outcome(target: &Target, reference: &[String]) -> Outcome {
+    if let Some(why) = target.skipped() {
+        return Outcome::Skipped(why);
+    }
+    match target.lines() {
+        Ok(lines) => Outcome::Ran {
+            steps: lines::steps(&lines),
+            digest: lines::digest(&lines),
+            difference: lines::first_difference(reference, &lines),
+        },
+        Err(error) => Outcome::Failed(format!("{error:#}")),
+    }
 }
 
-/// The first 64 bits of SHA-256 of all lines.
-fn digest(lines: &[String]) -> String {
-    let hash = Sha256::digest(lines.join("\n"));
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+impl Row {
+    fn line(&self) -> String {
+        let (steps, digest, verdict) = match &self.outcome {
+            Outcome::Ran { steps, digest, difference } => {
+                (steps.to_string(), digest.as_str(), difference.clone().unwrap_or_else(|| "equal".to_owned()))
+            }
+            Outcome::Skipped(why) => (String::new(), "", format!("skipped: {why}")),
+            Outcome::Failed(why) => (String::new(), "", format!("failed: {why}")),
+        };
+        format!("{:<15} {steps:>5}  {digest:<16}  {verdict}", self.name)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        match &self.outcome {
+            Outcome::Ran { steps, digest, difference } => {
+                json!({"name": self.name, "equal": difference.is_none(), "steps": steps, "digest": digest})
+            }
+            Outcome::Skipped(_) | Outcome::Failed(_) => {
+                json!({"name": self.name, "equal": null, "steps": null, "digest": null})
+            }
+        }
+    }
+
+    /// Whether the target should have computed the same, and has not.
+    fn is_wrong(&self) -> bool {
+        match &self.outcome {
+            Outcome::Ran { difference, .. } => difference.is_some(),
+            Outcome::Skipped(_) => false,
+            Outcome::Failed(_) => true,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lines(text: &str) -> Vec<String> {
-        text.lines().map(str::to_owned).collect()
+    #[test]
+    fn a_table_and_json_say_what_became_of_a_target() {
+        let ran = |difference: Option<&str>| Row {
+            name: "t",
+            outcome: Outcome::Ran { steps: 8, digest: "0f".into(), difference: difference.map(str::to_owned) },
+        };
+        let skipped = Row { name: "t", outcome: Outcome::Skipped("no such processor") };
+        let failed = Row { name: "t", outcome: Outcome::Failed("no QEMU".into()) };
+        let verdicts = [ran(None), ran(Some("differs")), skipped, failed]
+            .map(|row| (row.line().split_whitespace().skip(1).collect::<Vec<_>>().join(" "), row.is_wrong()));
+        let expected = [
+            ("8 0f equal", false),
+            ("8 0f differs", true),
+            ("skipped: no such processor", false),
+            ("failed: no QEMU", true),
+        ];
+        assert_eq!(verdicts.each_ref().map(|(line, wrong)| (line.as_str(), *wrong)), expected);
+        let json = ran(None).json().to_string();
+        assert_eq!(json, r#"{"digest":"0f","equal":true,"name":"t","steps":8}"#);
     }
 
     #[test]
-    fn the_first_difference_names_step_and_array() {
-        let reference = lines("0 11 operation a + b\n1 22 X of Sign 3×7 free\n1 33 M of Sign 3×7 free\nend");
-        assert_eq!(first_difference(&reference, &reference), None);
-        let other = lines("0 11 operation a + b\n1 22 X of Sign 3×7 free\n1 34 M of Sign 3×7 free\nend");
-        let difference = first_difference(&reference, &other).unwrap();
-        assert_eq!(difference, "differs first at step 1, M of Sign 3×7 free");
-        assert_eq!(first_difference(&reference, &reference[..2]).unwrap(), "ends before step 1, M of Sign 3×7 free");
-        assert!(first_difference(&reference[..2], &reference).is_some());
-    }
-
-    #[test]
-    fn each_update_counts_once() {
-        let text = "0 1 operation a + b\n1 2 X of Sign 3×7 free\n1 2 Y of Sign 3×7 free\n\
-                    1 3 X of training, parameter 1\n1 3 X of training, parameter 2\nend";
-        assert_eq!(steps(&lines(text)), 2);
+    fn no_two_boards_share_a_name() {
+        let boards = TARGETS.iter().filter(|target| target.board().is_some());
+        let mut names: Vec<_> = boards.map(|target| target.name).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
     }
 }

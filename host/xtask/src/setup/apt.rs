@@ -29,23 +29,27 @@ pub fn is_root() -> bool {
 /// What `apt-get` is told to install a package.
 pub const INSTALL: [&str; 3] = ["install", "-y", "--no-install-recommends"];
 
-/// Installs a package of the system's own sources, for the part of that name.
-pub fn install(part: &str, package: &str) -> Result<()> {
-    announce(&format!("apt-get update && apt-get install {package}"));
+/// Installs packages of the system's own sources, for the part of that name.
+pub fn install(part: &str, packages: &[&str]) -> Result<()> {
+    announce(&format!("apt-get update && apt-get install {}", packages.join(" ")));
     process::long(&line(part, "apt-get update"), Command::new("apt-get").arg("update"), None)?;
-    install_with(part, package, &mut Command::new("apt-get"))
+    install_with(part, packages, &mut Command::new("apt-get"))
 }
 
-/// Installs a package with an `apt-get` that knows where it is.
-pub fn install_with(part: &str, package: &str, apt_get: &mut Command) -> Result<()> {
+/// Installs packages with an `apt-get` that knows where they are.
+pub fn install_with(part: &str, packages: &[&str], apt_get: &mut Command) -> Result<()> {
     // Another apt at work is waited for.
-    apt_get.env("DEBIAN_FRONTEND", "noninteractive").args(INSTALL).args(["-o", "DPkg::Lock::Timeout=60", package]);
+    apt_get
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(INSTALL)
+        .args(["-o", "DPkg::Lock::Timeout=60"])
+        .args(packages);
     process::long(&line(part, "apt-get install"), apt_get, None).map(drop)
 }
 
-/// What an administrator types to install a package of the system's own sources.
-pub fn by_hand(package: &str) -> String {
-    format!("sudo sh -c 'apt-get update && apt-get {} {package}'", INSTALL.join(" "))
+/// What an administrator types to install packages of the system's own sources.
+pub fn by_hand(packages: &[&str]) -> String {
+    format!("sudo sh -c 'apt-get update && apt-get {} {}'", INSTALL.join(" "), packages.join(" "))
 }
 
 /// `apt-get` with a suite beside the system's own: its lists lie in the project, the system keeps its own.

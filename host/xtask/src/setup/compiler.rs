@@ -10,7 +10,7 @@ use super::{Outcome, Part, apt};
 use crate::{process, project};
 
 /// Debian's package.
-const PACKAGE: &str = "g++";
+const PACKAGES: [&str; 1] = ["g++"];
 
 /// The part.
 pub struct Compiler;
@@ -26,12 +26,12 @@ impl Part for Compiler {
             Err(why) => why,
         };
         ensure!(apt::is_root() && apt::exists(), "{why:#}; installing it needs an administrator");
-        apt::install(&self.name(), PACKAGE)?;
+        apt::install(&self.name(), &PACKAGES)?;
         Ok(Outcome::Done(usable()?))
     }
 
     fn by_hand(&self) -> String {
-        if apt::exists() { apt::by_hand(PACKAGE) } else { "install a C++ compiler, or name yours in CXX".to_owned() }
+        if apt::exists() { apt::by_hand(&PACKAGES) } else { "install a C++ compiler, or name yours in CXX".to_owned() }
     }
 }
 

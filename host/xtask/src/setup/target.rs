@@ -1,7 +1,7 @@
-//! The standard library for the targets of the firmware.
+//! The standard library for the targets that something is built for.
 //!
 //! A toolchain that rustup serves gets it ready-made. Elsewhere its source does as well: cargo builds `core`
-//! and `alloc` along with the firmware, on the same stable compiler and with the firmware's own profile.
+//! and `alloc` along with the program, on the same stable compiler and with the program's own profile.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -14,9 +14,6 @@ use anyhow::{Context, Result};
 use super::apt::Suite;
 use super::{Outcome, Part, announce, apt, line};
 use crate::{process, project};
-
-/// The targets that firmware is built for.
-pub const TARGETS: &[&str] = &["thumbv7em-none-eabihf"];
 
 /// Names an archive that holds the folder `library` of the compiler's source.
 const ARCHIVE: &str = "GRAFTAGE_RUST_SRC";

@@ -1,0 +1,119 @@
+//! Core's matrices with panels as wide as this processor's registers: the same code, the same bits, compiled for AVX-512, for
+//! AVX2 or for what every processor of this kind has, and chosen when it runs.
+//!
+//! A panel of W columns (core's [`kernel`]) is 32 wide with AVX-512, 16 with AVX2, else 8.
+
+use graftage_core::matrix::kernel::{self, Sides};
+use graftage_core::matrix::{Group, Matrix, RowMajor, Slab};
+use multiversion::{multiversion, target::target_cfg_f};
+
+/// A matrix whose products run over wide panels; all else is the slab's own.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Wide<S>(pub Slab<S>);
+
+/// The widest panel: what [`square`] makes room for.
+const WIDEST: usize = 32;
+
+/// Bytes that a processor loads at once; what crosses such a boundary it loads twice.
+const LINE: usize = 64;
+
+/// Numbers that a `Square` of k×k takes, whichever panels the processor has and wherever the memory begins.
+pub const fn square(k: usize) -> usize {
+    kernel::square::<WIDEST>(k) + LINE / size_of::<f32>()
+}
+
+/// Numbers of scratch memory that [`product`] takes for an A of m rows and k columns.
+pub const fn product_scratch(m: usize, k: usize) -> usize {
+    kernel::product_scratch::<WIDEST>(m, k) + LINE / size_of::<f32>()
+}
+
+/// The memory from its first boundary on: the same place whenever it is the same memory.
+fn aligned(memory: &[f32]) -> &[f32] {
+    memory.get(memory.as_ptr().align_offset(LINE)..).unwrap_or(memory)
+}
+
+/// The same, to be written.
+fn aligned_mut(memory: &mut [f32]) -> &mut [f32] {
+    let start = memory.as_ptr().align_offset(LINE).min(memory.len());
+    memory.split_at_mut(start).1
+}
+
+/// Calls a kernel with the panel width of the target that it is compiled for.
+macro_rules! with_width {
+    ($kernel:ident($($argument:expr),*)) => {
+        if target_cfg_f!(target_feature = "avx512f") {
+            kernel::$kernel::<32>($($argument),*)
+        } else if target_cfg_f!(target_feature = "avx2") {
+            kernel::$kernel::<16>($($argument),*)
+        } else {
+            kernel::$kernel::<8>($($argument),*)
+        }
+    };
+}
+
+/// C ← A B of an m×k and a k×n matrix, row by row. `scratch`, which is overwritten, holds [`product_scratch`] numbers.
+pub fn product(sizes: (usize, usize, usize), a: &[f32], b: &[f32], c: &mut [f32], scratch: &mut [f32]) {
+    aligned_product(sizes, a, b, c, aligned_mut(scratch));
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn aligned_product(sizes: (usize, usize, usize), a: &[f32], b: &[f32], c: &mut [f32], scratch: &mut [f32]) {
+    with_width!(product(sizes, a, b, c, scratch));
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn gram(sides: Sides, s: &[f32], gram: &mut [f32], scratch: &mut [f32]) {
+    with_width!(gram(sides, s, gram, scratch));
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn multiply(k: usize, c: f32, left: (f32, &[f32]), right: (f32, &[f32]), out: &mut [f32]) {
+    with_width!(multiply(k, c, left, right, out));
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn transform(sides: Sides, s: &mut [f32], a: f32, p: &[f32], scratch: &mut [f32]) {
+    with_width!(transform(sides, s, a, p, scratch));
+}
+
+impl<S: AsRef<[f32]> + AsMut<[f32]>> Matrix for Wide<S> {
+    type Square = [f32];
+    type Element = f32;
+
+    fn shape(&self) -> (usize, usize) {
+        RowMajor::shape(&self.0)
+    }
+    fn copy(&mut self, other: &Self) {
+        self.0.copy(&other.0);
+    }
+    fn combine(&mut self, a: f32, b: f32, other: &Self) {
+        self.0.combine(a, b, &other.0);
+    }
+    fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(f32, f32, f32) -> (f32, f32)) {
+        Matrix::map(&mut x.0, &mut y.0, &d.0, f);
+    }
+    fn sign(&mut self, other: &Self) {
+        self.0.sign(&other.0);
+    }
+    fn normalise(&mut self, group: Group) {
+        self.0.normalise(group);
+    }
+    fn inner(&self, other: &Self) -> f32 {
+        self.0.inner(&other.0)
+    }
+    fn cosine(&self, other: &Self) -> f32 {
+        self.0.cosine(&other.0)
+    }
+    fn gram(&self, gram: &mut [f32], scratch: &mut [f32]) {
+        self::gram(Sides::new(self.shape()), self.0.elements(), aligned_mut(gram), aligned_mut(scratch));
+    }
+    fn multiply(&self, c: f32, left: (f32, &[f32]), right: (f32, &[f32]), out: &mut [f32]) {
+        let (m, n) = self.shape();
+        let ((a, left), (b, right)) = (left, right);
+        self::multiply(m.min(n), c, (a, aligned(left)), (b, aligned(right)), aligned_mut(out));
+    }
+    fn transform(&mut self, a: f32, p: &[f32], scratch: &mut [f32]) {
+        let sides = Sides::new(self.shape());
+        self::transform(sides, self.0.elements_mut(), a, aligned(p), aligned_mut(scratch));
+    }
+}

@@ -1,0 +1,253 @@
+//! The targets: what each is, and how it is built and run.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::setup::{qemu, target};
+use crate::{emulator, process, project};
+
+/// Whoever takes longer hangs. The slowest take some ten seconds.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A machine, or an implementation of core's matrices on it.
+pub struct Target {
+    /// What it is called.
+    pub name: &'static str,
+    /// Of a negative control, which computes something else on purpose: the array in which it must be found out.
+    pub control: Option<&'static str>,
+    runner: Runner,
+}
+
+enum Runner {
+    /// This machine: the program's argument, and flags for the compiler.
+    Native { argument: Option<&'static str>, rustflags: &'static str },
+    /// A board in QEMU.
+    Emulated(Board),
+    /// A WebAssembly engine.
+    Wasm,
+    /// libtorch on this machine.
+    Libtorch,
+}
+
+/// An emulated board.
+pub struct Board {
+    /// Its target in the compiler's words.
+    pub triple: &'static str,
+    rustflags: &'static str,
+    /// What QEMU calls it, and options that it takes.
+    machine: &'static str,
+    /// Where its memories begin, of which it has at least 256 and 128 KiB.
+    flash: u32,
+    ram: u32,
+}
+
+/// All of them. The first is what the others are held against.
+///
+/// `setup` gets what they take. A new board is one line here: its name, its target and flags for the compiler, QEMU's
+/// machine, where its flash and its RAM begin.
+pub const TARGETS: &[Target] = &[
+    native(std::env::consts::ARCH, ""),
+    native(AVX512, "-Ctarget-cpu=x86-64-v4"),
+    board("cortex-m0", "thumbv6m-none-eabi", "", "microbit -global nrf51-soc.sram-size=131072", 0, 0x2000_0000),
+    board("cortex-m3", "thumbv7m-none-eabi", "", "mps2-an385", 0, 0x2000_0000),
+    board("mps2-an386", "thumbv7em-none-eabihf", "", "mps2-an386", 0, 0x2000_0000),
+    board("cortex-m7", "thumbv7em-none-eabihf", "-Ctarget-cpu=cortex-m7", "mps2-an500", 0, 0x2000_0000),
+    board("cortex-m33", "thumbv8m.main-none-eabihf", "", "mps2-an505", 0x1000_0000, 0x3800_0000),
+    board("cortex-m55", "thumbv8m.main-none-eabihf", "", "mps3-an547", 0, 0x2000_0000),
+    board("cortex-r52", "armv8r-none-eabihf", "", "mps3-an536", 0x2000_0000, 0x2100_0000),
+    board("riscv32imac", "riscv32imac-unknown-none-elf", "", "virt -bios none", 0x8000_0000, 0x8100_0000),
+    board("riscv32imafc", "riscv32imafc-unknown-none-elf", "", "virt -bios none", 0x8000_0000, 0x8100_0000),
+    board("riscv64gc", "riscv64gc-unknown-none-elf", "", "virt -bios none", 0x8000_0000, 0x8100_0000),
+    board("aarch64", "aarch64-unknown-none", "", "virt -cpu cortex-a53 -nic none", 0x4020_0000, 0x4120_0000),
+    Target { name: "wasm32", control: None, runner: Runner::Wasm },
+    Target { name: "libtorch-exact", control: None, runner: Runner::Libtorch },
+    control("x86_64-fused", "fused", "X of Spectral"),
+    control(FLUSHED, "flushed", "operation"),
+];
+
+const AVX512: &str = "x86_64-avx512";
+const FLUSHED: &str = "x86_64-flushed";
+const WASM: &str = "wasm32-unknown-unknown";
+
+const fn native(name: &'static str, rustflags: &'static str) -> Target {
+    Target { name, control: None, runner: Runner::Native { argument: None, rustflags } }
+}
+
+const fn control(name: &'static str, argument: &'static str, array: &'static str) -> Target {
+    Target { name, control: Some(array), runner: Runner::Native { argument: Some(argument), rustflags: "" } }
+}
+
+const fn board(
+    name: &'static str,
+    triple: &'static str,
+    rustflags: &'static str,
+    machine: &'static str,
+    flash: u32,
+    ram: u32,
+) -> Target {
+    let board = Board { triple, rustflags, machine, flash, ram };
+    Target { name, control: None, runner: Runner::Emulated(board) }
+}
+
+impl Target {
+    /// The emulated board, if it is one.
+    pub fn board(&self) -> Option<&Board> {
+        match &self.runner {
+            Runner::Emulated(board) => Some(board),
+            _ => None,
+        }
+    }
+
+    /// The compiler's target whose standard library it takes, unless it is this machine's own.
+    pub fn triple(&self) -> Option<&'static str> {
+        match &self.runner {
+            Runner::Emulated(board) => Some(board.triple),
+            Runner::Wasm => Some(WASM),
+            Runner::Native { .. } | Runner::Libtorch => None,
+        }
+    }
+
+    /// Why this machine cannot run it, if that is so.
+    pub fn skipped(&self) -> Option<&'static str> {
+        match self.name {
+            AVX512 if !has_avx512() => Some("this machine has no AVX-512"),
+            FLUSHED if !cfg!(target_arch = "x86_64") => Some("how to flush subnormals is known of x86_64 only"),
+            _ => None,
+        }
+    }
+
+    /// Whether the conformance program is built for it, and not for another target already.
+    pub fn has_program(&self) -> bool {
+        self.control.is_none() && !matches!(self.runner, Runner::Libtorch)
+    }
+
+    /// Whether that is machine code.
+    pub fn has_machine_code(&self) -> bool {
+        self.has_program() && !matches!(self.runner, Runner::Wasm) && self.skipped().is_none()
+    }
+
+    /// What it prints.
+    pub fn lines(&self) -> Result<Vec<String>> {
+        let mut command = match &self.runner {
+            Runner::Native { argument, .. } => {
+                let mut program = Command::new(self.build()?);
+                program.args(argument);
+                program
+            }
+            Runner::Emulated(board) => {
+                qemu::check(board.emulator(), board.model()).context("run `cargo xtask setup`")?;
+                emulator::command(board.emulator(), board.machine, &self.build()?)
+            }
+            Runner::Wasm => {
+                let mut engine = example("graftage-tests", "wasm")?;
+                engine.arg(self.build()?);
+                engine
+            }
+            Runner::Libtorch => example("graftage", "tensor_conformance")?,
+        };
+        Ok(process::limited(&mut command, LIMIT)?.lines().map(str::to_owned).collect())
+    }
+
+    /// Builds the conformance program for it, and returns where that lies.
+    pub fn build(&self) -> Result<PathBuf> {
+        process::run(&mut self.cargo("build")?)?;
+        let folder = self.folder().join(self.triple().unwrap_or_default()).join("release");
+        Ok(folder.join(if self.triple() == Some(WASM) { "graftage-bare.wasm" } else { "graftage-bare" }))
+    }
+
+    /// Runs clippy on the conformance program as it is built for it, warnings as errors.
+    pub fn lint(&self) -> Result<()> {
+        process::run(self.cargo("clippy")?.args(["--", "-D", "warnings"]))
+    }
+
+    /// Cargo at work on the conformance program for it.
+    fn cargo(&self, task: &str) -> Result<Command> {
+        let mut cargo = process::cargo();
+        cargo.args([task, "--quiet", "--release"]).current_dir(project::root().join("tests/bare"));
+        // A folder each: targets that differ in no more than a flag do not build one another anew.
+        cargo.arg("--target-dir").arg(self.folder());
+        if let Some(triple) = self.triple() {
+            target::select(&mut cargo, triple)?;
+        }
+        cargo.env(
+            "RUSTFLAGS",
+            match &self.runner {
+                Runner::Native { rustflags, .. } => rustflags,
+                Runner::Emulated(board) => board.rustflags,
+                Runner::Wasm | Runner::Libtorch => "",
+            },
+        );
+        if let Some(board) = self.board() {
+            cargo.args(["--features", board.start()]);
+            for (name, origin) in [("GRAFTAGE_FLASH", board.flash), ("GRAFTAGE_RAM", board.ram)] {
+                cargo.env(name, format!("{origin:#x}"));
+            }
+        }
+        Ok(cargo)
+    }
+
+    fn folder(&self) -> PathBuf {
+        // The controls are the same program as the reference.
+        let name = if self.control.is_some() { TARGETS[0].name } else { self.name };
+        project::root().join("target/verify").join(name)
+    }
+}
+
+impl Board {
+    /// The QEMU that has it.
+    pub fn emulator(&self) -> &'static str {
+        self.kind().1
+    }
+
+    /// What QEMU calls it.
+    pub fn model(&self) -> &'static str {
+        self.machine.split(' ').next().unwrap_or_default()
+    }
+
+    /// The feature of the conformance program that starts its processor.
+    fn start(&self) -> &'static str {
+        self.kind().0
+    }
+
+    fn kind(&self) -> (&'static str, &'static str) {
+        match self.triple.split('-').next().unwrap_or_default() {
+            "aarch64" => ("aarch64", "qemu-system-aarch64"),
+            riscv if riscv.starts_with("riscv32") => ("riscv", "qemu-system-riscv32"),
+            riscv if riscv.starts_with("riscv64") => ("riscv", "qemu-system-riscv64"),
+            arm if arm.starts_with("arm") => ("cortex-r", "qemu-system-arm"),
+            _ => ("cortex-m", "qemu-system-arm"),
+        }
+    }
+}
+
+/// Builds an example of the workspace, which may take minutes, and returns the command that runs it.
+pub fn example(package: &str, name: &str) -> Result<Command> {
+    let cargo = |task: &str| {
+        let mut cargo = process::cargo();
+        cargo.args([task, "--quiet", "--release", "--package", package, "--example", name]);
+        cargo.current_dir(project::root());
+        cargo
+    };
+    process::run(&mut cargo("build"))?;
+    let mut run = cargo("run");
+    run.arg("--");
+    Ok(run)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    // Whatever has these has the rest of x86-64-v4.
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512cd")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx512() -> bool {
+    false
+}

@@ -1,0 +1,82 @@
+//! Step sizes and momenta over the steps, and what the theory says of both.
+
+mod oracle;
+
+use graftage_core::error::{Field, Refusal};
+use graftage_core::schedule::{Momentum, Schedule, theory};
+use graftage_core::scion::Rule;
+use graftage_core::transport::Transport;
+
+/// The factors of steps 1 to n.
+fn factors(schedule: Schedule, n: u64) -> Vec<f32> {
+    (1..=n).map(|t| schedule.factor(t)).collect()
+}
+
+#[test]
+fn step_sizes_follow_their_lines_and_end_at_zero() {
+    assert_eq!(factors(Schedule::Constant, 3), [1.0; 3]);
+    assert_eq!(factors(Schedule::Linear { steps: 4 }, 6), [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]);
+    assert_eq!(factors(Schedule::Linear { steps: 0 }, 2), [0.0; 2]);
+    let up_and_down = Schedule::WarmupStableDecay { warmup: 2, stable: 3, decay: 4 };
+    assert_eq!(factors(up_and_down, 11), [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]);
+    let at_once = Schedule::WarmupStableDecay { warmup: 0, stable: 0, decay: 2 };
+    assert_eq!(factors(at_once, 3), [1.0, 0.5, 0.0]);
+    let never_down = Schedule::WarmupStableDecay { warmup: 0, stable: u32::MAX, decay: 0 };
+    assert_eq!(never_down.factor(u64::from(u32::MAX)), 1.0);
+    assert_eq!(never_down.factor(u64::from(u32::MAX) + 1), 0.0);
+    for schedule in [Schedule::Linear { steps: u32::MAX }, up_and_down, never_down] {
+        assert!([1, 7, 1 << 24, 1 << 40, u64::MAX].iter().all(|t| (0.0..=1.0).contains(&schedule.factor(*t))));
+    }
+}
+
+#[test]
+fn momentum_starts_at_zero_and_goes_its_way() {
+    let betas = |momentum: Momentum, n| (1..=n).map(|t| momentum.at(t)).collect::<Vec<_>>();
+    assert_eq!(betas(Momentum::Constant(0.9), 3), [0.0, 0.9, 0.9]);
+    let ramp = Momentum::Ramp { from: 0.5, to: 0.75, steps: 4 };
+    assert_eq!(betas(ramp, 6), [0.0, 0.5625, 0.625, 0.6875, 0.75, 0.75]);
+    for exponent in [0.25f32, 0.5, 1.0] {
+        let power = Momentum::Power { exponent };
+        assert_eq!((power.at(0), power.at(1)), (0.0, 0.0));
+        for t in [2u32, 3, 10, 1000, 1 << 20] {
+            let exact = 1.0 - f64::from(t).powf(-f64::from(exponent));
+            assert!((f64::from(power.at(t.into())) - exact).abs() < 3e-7, "1 − {t}^−{exponent}");
+        }
+    }
+    let falling = Momentum::Ramp { from: 0.9, to: 0.2, steps: 9 };
+    for momentum in [Momentum::Constant(0.9), ramp, falling, Momentum::Power { exponent: 0.5 }] {
+        assert!((2..100).all(|t| momentum.at(t) >= momentum.smallest()), "{momentum:?}");
+    }
+}
+
+#[test]
+fn the_theory_balances_noise_drift_and_progress() {
+    for p in [1.2f32, 1.5, 1.8, 2.0] {
+        for (rank, samples) in [(1u32, 1e4f32), (1, 1e6), (16, 1e6), (300, 300.0)] {
+            for transported in [false, true] {
+                let (alpha, step) = theory(p, rank, samples, transported).unwrap();
+                let (p64, r, n) = (f64::from(p), f64::from(rank), f64::from(samples) / f64::from(rank));
+                let (alpha, step) = (f64::from(alpha) * r, f64::from(step) * r);
+                // Noise α^((p−1)/p), drift (η/α)^1 or ^2, progress 1/(ηN): all of one size, with N samples a rank.
+                let noise = alpha.powf((p64 - 1.0) / p64);
+                let drift = (step / alpha).powi(if transported { 2 } else { 1 });
+                let progress = 1.0 / (step * n);
+                for (what, value) in [("drift", drift), ("progress", progress)] {
+                    assert!(
+                        (value / noise).ln().abs() < 1e-4,
+                        "{what} at p = {p}, r = {rank}: {value} against {noise}"
+                    );
+                }
+            }
+        }
+    }
+    // At p = 2 without transport, N^(−1/2), N^(−3/4).
+    let (alpha, step) = theory(2.0, 1, 1e4, false).unwrap();
+    assert!((alpha - 1e-2).abs() < 1e-7 && (step - 1e-3).abs() < 1e-8, "{alpha} {step}");
+    let rule = Rule::theory(1.5, 4, 1e5, true).unwrap();
+    assert_eq!((rule.check(), rule.transport), (Ok(()), Transport::Fixed { theta: 1.0 }));
+    for (p, rank, samples) in [(1.0, 1, 1e4), (2.1, 1, 1e4), (f32::NAN, 1, 1e4), (1.5, 0, 1e4), (1.5, 9, 8.0)] {
+        assert_eq!(theory(p, rank, samples, true), Err(Refusal::Recipe(Field::Theory)), "{p} {rank} {samples}");
+    }
+    assert_eq!(theory(1.5, 1, f32::INFINITY, true), Err(Refusal::Recipe(Field::Theory)));
+}

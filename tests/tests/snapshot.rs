@@ -1,0 +1,168 @@
+//! Snapshots: an interrupted adaptation ends in the bits of one that was not, and nothing else is taken for a snapshot.
+
+mod oracle;
+
+use graftage_core::adapt::{Adaptation, Recipe, Ring};
+use graftage_core::chain;
+use graftage_core::error::{ImageError, Refusal};
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Dense, Fixed, Layer, Parameter, Relu, initialise};
+use graftage_core::random::Generator;
+use graftage_core::schedule::{Momentum, Schedule};
+use graftage_core::scion::Rule;
+use graftage_core::snapshot::{length, restore, write};
+use graftage_core::transport::Transport;
+use oracle::Random;
+
+type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
+type Device = Adaptation<Network, Ring<3, 8>, [f32; Network::SCRATCH]>;
+
+const RECIPE: Recipe = Recipe { batch: 3, steps: 2, replay: 5, seed: 9, budget: Some(0.5), ..Recipe::DEFAULT };
+
+fn fresh() -> Device {
+    Device::new(Network::ZERO, Ring::new(), [f32::NAN; Network::SCRATCH])
+}
+
+fn started(rule: Rule) -> Device {
+    let mut device = fresh();
+    initialise(device.network_mut(), &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
+    device.start(Recipe { rule, ..RECIPE }).unwrap();
+    device
+}
+
+fn samples() -> Vec<(Vec<f32>, u32)> {
+    let mut random = Random::new(3);
+    (0..16).map(|_| (random.vector(3), random.below(4) as u32)).collect()
+}
+
+fn bytes(device: &mut Device) -> Vec<u8> {
+    let mut memory = vec![0xee; length(Network::WEIGHTS, Network::INPUTS, 8)];
+    write(device, Network::SCHEMA, &mut memory).unwrap().to_vec()
+}
+
+/// All that there is of it: digest, position, recipe, and the arrays' bits.
+fn whole(device: &mut Device) -> (u64, String, Vec<u32>) {
+    let about = format!("{:?} {:?}", device.position(), device.recipe());
+    let mut arrays = Vec::new();
+    device.network_mut().parameters(&mut |Parameter { state, .. }| {
+        arrays.extend([&state.x, &state.y, &state.m].into_iter().flat_map(|array| oracle::bits(array.elements())));
+    });
+    (device.digest(), about, arrays)
+}
+
+#[test]
+fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
+    let schedule = Schedule::WarmupStableDecay { warmup: 3, stable: 10, decay: 15 };
+    let momentum = Momentum::Ramp { from: 0.7, to: 0.9, steps: 20 };
+    for transport in [
+        Transport::Fixed { theta: 0.5 },
+        Transport::Lag { memory: 0.5 },
+        Transport::Alignment { damping: 1.5 },
+        Transport::Nesterov,
+    ] {
+        let rule = Rule { schedule, momentum, transport, ..Rule::DEFAULT };
+        let mut unbroken = started(rule);
+        let expected: Vec<_> = samples().iter().map(|(x, y)| unbroken.learn(x, *y, |_| ())).collect();
+        for interrupted in 0..=samples().len() {
+            let mut device = started(rule);
+            let mut found = Vec::new();
+            for (at, (x, y)) in samples().iter().enumerate() {
+                if at == interrupted {
+                    let snapshot = bytes(&mut device);
+                    let before = whole(&mut device);
+                    device = fresh();
+                    restore(&mut device, Network::SCHEMA, &snapshot).unwrap();
+                    assert_eq!(whole(&mut device), before, "{transport:?} at {at}");
+                    assert_eq!(bytes(&mut device), snapshot);
+                }
+                found.push(device.learn(x, *y, |_| ()));
+            }
+            assert_eq!(found, expected, "{transport:?} at {interrupted}");
+            assert_eq!(whole(&mut device), whole(&mut unbroken), "{transport:?} at {interrupted}");
+        }
+    }
+}
+
+/// A snapshot of a device that has learnt something, and another device.
+fn cases() -> (Vec<u8>, Device) {
+    let rule = Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::DEFAULT };
+    let (mut device, mut other) = (started(rule), started(Rule::DEFAULT));
+    samples().iter().for_each(|(x, y)| assert!(device.learn(x, *y, |_| ()).is_ok()));
+    other.learn(&[0.5; 3], 1, |_| ()).unwrap();
+    (bytes(&mut device), other)
+}
+
+/// Puts the right length and checksum on what was changed.
+fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    let length = bytes.len() as u32;
+    bytes[6..10].copy_from_slice(&length.to_le_bytes());
+    let end = bytes.len() - 4;
+    let sum = oracle::crc32(&bytes[..end]).to_le_bytes();
+    bytes[end..].copy_from_slice(&sum);
+    bytes
+}
+
+#[test]
+fn damaged_or_foreign_bytes_are_refused_and_change_nothing() {
+    let (good, mut device) = cases();
+    let before = whole(&mut device);
+    let mut refused = |bytes: &[u8]| {
+        let error = restore(&mut device, Network::SCHEMA, bytes).unwrap_err();
+        assert_eq!(whole(&mut device), before);
+        error
+    };
+    for cut in 0..good.len() {
+        refused(&good[..cut]);
+    }
+    for byte in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[byte] ^= 1 << (byte % 8);
+        refused(&bytes);
+    }
+    assert_eq!(restore(&mut device, 7, &good), Err(ImageError::Schema { expected: 7, found: Network::SCHEMA }));
+    // More samples than the replay buffer can hold.
+    let mut small = Adaptation::new(Network::ZERO, Ring::<3, 4>::new(), [0.0; Network::SCRATCH]);
+    let field = graftage_core::error::Field::Replay;
+    let full = ImageError::Recipe(Refusal::Recipe(field));
+    assert_eq!(restore(&mut small, Network::SCHEMA, &good), Err(full));
+    assert!(restore(&mut device, Network::SCHEMA, &good).is_ok());
+}
+
+#[test]
+fn sealed_nonsense_is_refused_or_taken_whole_and_never_panics() {
+    let (good, mut device) = cases();
+    let arrays = good.len() - 4 - 4 * (3 * Network::WEIGHTS + 5 * 4);
+    let nan = f32::NAN.to_le_bytes();
+    for at in (arrays..good.len() - 4).step_by(4) {
+        let mut bytes = good.clone();
+        bytes[at..at + 4].copy_from_slice(&nan);
+        let before = whole(&mut device);
+        assert_eq!(restore(&mut device, Network::SCHEMA, &seal(bytes)), Err(ImageError::NotFinite), "word at {at}");
+        assert_eq!(whole(&mut device), before);
+    }
+    let mut taken = 0;
+    for at in 10..arrays {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut bytes = good.clone();
+            bytes[at] = value;
+            let before = whole(&mut device);
+            match restore(&mut device, Network::SCHEMA, &seal(bytes)) {
+                Ok(()) => taken += 1,
+                Err(_) => assert_eq!(whole(&mut device), before),
+            }
+            let _ = device.learn(&[0.1, 0.2, 0.3], 1, |_| ());
+        }
+    }
+    assert!(taken > 0);
+}
+
+#[test]
+fn too_little_memory_writes_nothing_and_what_was_not_started_has_no_state() {
+    let mut device = started(Rule::DEFAULT);
+    let needed = bytes(&mut device).len();
+    assert!(needed <= length(Network::WEIGHTS, Network::INPUTS, 0));
+    for short in 0..needed {
+        assert!(write(&mut device, Network::SCHEMA, &mut vec![0; short]).is_none());
+    }
+    assert!(write(&mut fresh(), Network::SCHEMA, &mut vec![0; 4096]).is_none());
+}
