@@ -107,7 +107,7 @@ pub struct Activation<F, W> {
 /// ReLU over N numbers.
 pub type Relu<const N: usize> = Activation<PhantomData<Rectifier>, Constant<N>>;
 
-/// tanh over N numbers, within one unit in the last place.
+/// tanh over N numbers, within three units in the last place.
 pub type Tanh<const N: usize> = Activation<PhantomData<LibmTanh>, Constant<N>>;
 
 /// tanh over N numbers, with an error of up to 0.0011, see `docs/arithmetic.md`.
