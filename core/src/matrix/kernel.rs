@@ -317,10 +317,12 @@ fn finish<const W: usize>(
         return;
     }
     let mut rest = memory;
-    for sums in &tile {
+    // Row by row, each a number of its own: a loop over the tile would keep it in memory while it is summed.
+    let [t0, t1, t2, t3] = tile;
+    for sums in [t0, t1, t2, t3] {
         let (now, after) = rest.split_at_mut(stride.min(rest.len()));
         if let Some(now) = now.first_chunk_mut::<W>() {
-            row(now, sums);
+            row(now, &sums);
         }
         rest = after;
     }
