@@ -7,7 +7,7 @@ use crate::files;
 use graftage_core::adapt::Recipe;
 use graftage_core::arithmetic::Functions;
 use graftage_core::image::{Header, write};
-use graftage_core::network::{Kind, Layer, Window};
+use graftage_core::network::{Kind, Layer, Window, train_last};
 use std::path::Path;
 
 /// Name of the image in the folder that [`graft`] writes.
@@ -15,16 +15,22 @@ pub const IMAGE: &str = "image.grft";
 /// Name of the type.
 pub const NETWORK: &str = "network.rs";
 
-/// Writes `image.grft` and `network.rs` into a folder, which is made where it is missing.
+/// Writes `image.grft` and `network.rs` into a folder, which is made where it is missing. On the device the last `learning`
+/// layers with weights learn, the others are frozen; `usize::MAX` is all of them.
 ///
 /// # Errors
-/// Where the recipe is refused, the network has too many layers for an image, or a file cannot be written.
-pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, folder: &Path) -> Result<Header> {
+/// Where no layer would learn, the recipe is refused, the network has too many layers for an image, or a file cannot be written.
+pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, learning: usize, folder: &Path) -> Result<Header> {
     recipe.check(usize::MAX)?;
+    if learning == 0 {
+        return Err(Error::Usage("at least one layer learns".into()));
+    }
     let about = &checkpoint.about;
     let too_many = |_| Error::Usage(format!("an image holds at most {} layers", graftage_core::image::LAYERS));
     let mut geometries = Vec::new();
-    trained(checkpoint)?.parameters(&mut |parameter| geometries.push(*parameter.geometry));
+    let mut network = trained(checkpoint)?;
+    train_last(&mut network, learning);
+    network.parameters(&mut |parameter| geometries.push(*parameter.geometry));
     let header = Header {
         schema: Kind::schema(&about.layers),
         layers: heapless_from(&about.layers).map_err(too_many)?,
@@ -36,7 +42,7 @@ pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, folder: &Path) -> Result<H
     let mut memory = vec![0; 4096 + 4 * weights.clone().count()];
     let image = write(&header, weights, &mut memory).ok_or_else(|| Error::Usage("the header is too long".into()))?;
     std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
-    files::write(&folder.join(NETWORK), network(&about.layers).as_bytes())?;
+    files::write(&folder.join(NETWORK), self::network(&about.layers).as_bytes())?;
     files::write(&folder.join(IMAGE), image)?;
     Ok(header)
 }

@@ -14,6 +14,7 @@ use graftage_core::adapt::Recipe;
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::network::{Kind, Prediction};
 use graftage_link::{ANSWER, Answer, Hello, Numbered, Status, encode};
+use object::{Object, ObjectSymbol};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ fn firmware() -> Option<PathBuf> {
 
 /// The image of a network of these widths.
 fn image(folder: &Folder, name: &str, widths: &[u32]) -> PathBuf {
-    graft(&checkpoint(widths, 100), RECIPE, &folder.path(name)).unwrap();
+    graft(&checkpoint(widths, 100), RECIPE, usize::MAX, &folder.path(name)).unwrap();
     folder.path(name).join(IMAGE)
 }
 
@@ -322,6 +323,11 @@ fn the_memory_of_a_firmware_is_that_of_its_board_and_little_more() {
     let (flash, ram) = size(&firmware().unwrap()).unwrap();
     let device = u64::from(parts.iter().sum::<u32>());
     assert!((device..device + 1024).contains(&ram), "{ram} bytes of RAM, {device} of the device");
+    // To the byte what the linker laid out for it.
+    let elf = files::read(&firmware().unwrap()).unwrap();
+    let elf = object::File::parse(&elf[..]).unwrap();
+    let laid_out = elf.symbols().filter(|symbol| symbol.name().is_ok_and(|name| name.contains("6DEVICE")));
+    assert_eq!(laid_out.map(|symbol| symbol.size()).collect::<Vec<_>>(), [device]);
     // A device is all zeros before it starts: no initial values of it lie in flash.
     assert!((10_000..100_000).contains(&flash), "{flash} bytes of flash");
 }

@@ -29,7 +29,7 @@ fn folder() -> Folder {
     checkpoint.write(&folder.path("good.safetensors")).unwrap();
     samples(60, 4, 3).write(&folder.path("good.csv"), common::SCALE).unwrap();
     let recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 1, ..Recipe::DEFAULT };
-    graft::graft(&checkpoint, recipe, &folder.path("model")).unwrap();
+    graft::graft(&checkpoint, recipe, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model/image.grft")).unwrap();
     let image = common::parse(&bytes);
     let mut board = adaptation::start(adaptation::network(&image).unwrap(), recipe).unwrap();
@@ -271,7 +271,7 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
     folder.file("long.grft", [&image[..], &[0]].concat());
     folder.file("next.grft", flipped(&image, 4));
     let other = Recipe { seed: 2, replay: 16, ..Recipe::DEFAULT };
-    graft::graft(&checkpoint(&[4, 6, 3], 40), other, &folder.path("other")).unwrap();
+    graft::graft(&checkpoint(&[4, 6, 3], 40), other, usize::MAX, &folder.path("other")).unwrap();
     folder.file("cut.record", &record[..record.len() - 1]);
     folder.file("flipped.record", flipped(&record, record.len() / 2));
     folder.file("empty.record", "");
@@ -390,8 +390,13 @@ fn graft_writes_what_the_library_writes() {
         chain: Chain::You,
     };
     let recipe = Recipe { rule, batch: 3, steps: 4, replay: 5, seed: 6, budget: Some(2.0), ..Recipe::DEFAULT };
-    graft::graft(&Checkpoint::read(&folder.path("good.safetensors")).unwrap(), recipe, &folder.path("library"))
-        .unwrap();
+    graft::graft(
+        &Checkpoint::read(&folder.path("good.safetensors")).unwrap(),
+        recipe,
+        usize::MAX,
+        &folder.path("library"),
+    )
+    .unwrap();
     for name in ["image.grft", "network.rs"] {
         let read = |model: &str| std::fs::read(folder.path(model).join(name)).unwrap();
         assert_eq!(read("deep/model"), read("library"), "{name}");

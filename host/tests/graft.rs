@@ -35,7 +35,7 @@ fn the_type_in_the_firmware_is_the_one_that_graft_writes() {
 #[test]
 fn image_and_type_are_written_side_by_side_with_one_schema() {
     let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
-    let header = graft(&checkpoint, RECIPE, &folder.path("a/model")).unwrap();
+    let header = graft(&checkpoint, RECIPE, usize::MAX, &folder.path("a/model")).unwrap();
     let text = std::fs::read_to_string(folder.path("a/model").join(NETWORK)).unwrap();
     assert_eq!(text, network(&checkpoint.about.layers));
     assert!(text.contains("chain![Dense<4, 6>, Relu<6>, Dense<6, 3>]"), "{text}");
@@ -48,9 +48,22 @@ fn image_and_type_are_written_side_by_side_with_one_schema() {
 }
 
 #[test]
+fn only_the_last_layers_learn_where_that_is_wanted() {
+    let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 5, 3], 5));
+    for (learning, expected) in [(1, [false, false, true]), (2, [false, true, true]), (7, [true; 3])] {
+        let header = graft(&checkpoint, RECIPE, learning, &folder.path("model")).unwrap();
+        let learns = header.geometries.chunks(2).map(|pair| pair.iter().all(|geometry| *geometry != Geometry::FROZEN));
+        assert_eq!(learns.collect::<Vec<_>>(), expected, "{learning}");
+    }
+    let error = graft(&checkpoint, RECIPE, 0, &folder.path("none")).unwrap_err();
+    assert_eq!(error.to_string(), "at least one layer learns");
+    assert!(!folder.path("none").exists());
+}
+
+#[test]
 fn a_network_in_static_memory_takes_the_weights_of_the_checkpoint_bit_for_bit() {
     let (folder, checkpoint) = (Folder::new(), checkpoint(&[64, 32, 10], 5));
-    graft(&checkpoint, RECIPE, &folder.path("model")).unwrap();
+    graft(&checkpoint, RECIPE, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
     let mut network = demo::Network::ZERO;
     parse(&bytes).load(demo::Network::SCHEMA, &mut network).unwrap();
@@ -70,8 +83,8 @@ fn a_network_of_more_layers_than_an_image_names_is_refused() {
     let folder = Folder::new();
     let most = checkpoint(&[2; 9], 5);
     assert_eq!(most.about.layers.len(), 15);
-    graft(&most, RECIPE, &folder.path("most")).unwrap();
-    let error = graft(&checkpoint(&[2; 10], 5), RECIPE, &folder.path("more")).unwrap_err();
+    graft(&most, RECIPE, usize::MAX, &folder.path("most")).unwrap();
+    let error = graft(&checkpoint(&[2; 10], 5), RECIPE, usize::MAX, &folder.path("more")).unwrap_err();
     assert!(error.to_string().contains("at most 16 layers"), "{error}");
     assert!(!folder.path("more").exists());
 }

@@ -17,7 +17,7 @@ type Network = chain![Dense<5, 8>, Relu<8>, Dense<8, 3>];
 
 /// An image, and the record of a board that learnt 30 samples from it.
 fn session(folder: &Folder) -> (Vec<u8>, Record) {
-    graft(&common::checkpoint(&[5, 8, 3], 20), RECIPE, &folder.path("model")).unwrap();
+    graft(&common::checkpoint(&[5, 8, 3], 20), RECIPE, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
     let image = parse(&bytes);
     let mut network = Network::ZERO;

@@ -299,6 +299,17 @@ fn memory_by_part_is_what_the_type_takes() {
     assert_eq!(sum as usize, size_of::<Device>());
 }
 
+/// A peer in C takes 53 KB for weights, gradients, momentum and activations of the same network.
+#[test]
+fn training_128_32_6_takes_at_most_56_kilobytes_without_replay_and_workspace() {
+    type Mlp = graftage_core::chain![Dense<128, 32>, Relu<32>, Dense<32, 6>];
+    let memory = Adaptation::<Mlp, Ring<128, 32>, [f32; Mlp::SCRATCH]>::MEMORY;
+    let training = 3 * memory.weights + memory.activations + memory.rest;
+    println!("{training} bytes");
+    assert!(training <= 56_000, "{training}");
+    assert!(training >= 3 * 4 * (128 * 32 + 32 + 32 * 6 + 6));
+}
+
 #[test]
 fn a_ring_keeps_the_last_samples_oldest_first() {
     let mut ring = Ring::<2, 5>::new();

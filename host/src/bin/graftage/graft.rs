@@ -18,6 +18,9 @@ pub struct Graft {
     /// Take the step size that a rehearsal chose for the board's method.
     #[arg(long, value_name = "FILE", conflicts_with = "step_size")]
     rehearsal: Option<PathBuf>,
+    /// Layers with weights that learn on the device, counted from the last; the others are frozen. All unless given.
+    #[arg(long, value_name = "LAYERS")]
+    train_last: Option<usize>,
     /// The folder to write image.grft and network.rs into.
     #[arg(long, short)]
     output: PathBuf,
@@ -32,7 +35,7 @@ impl Graft {
             let first = rehearsal.methods.first().ok_or_else(|| Error::content(path, "a rehearsal without methods"))?;
             recipe.rule.step = first.step;
         }
-        let header = graft::graft(&checkpoint, recipe, &self.output)?;
+        let header = graft::graft(&checkpoint, recipe, self.train_last.unwrap_or(usize::MAX), &self.output)?;
         let folder = self.output.display();
         say!("{folder}/{} and {folder}/{}: schema {:016x}", graft::IMAGE, graft::NETWORK, header.schema);
         Ok(())
