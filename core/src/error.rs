@@ -82,6 +82,8 @@ pub enum Field {
     Replay,
     /// A radius ρ of a parameter.
     Radius,
+    /// The taps of a convolution's norm.
+    Taps,
 }
 
 impl fmt::Display for Field {
@@ -102,6 +104,7 @@ impl fmt::Display for Field {
             Field::Steps => "steps a sample must be from 1 to 16",
             Field::Replay => "replay must be at least 1 and no more than the buffer holds",
             Field::Radius => "every radius must be at least 0, which freezes, and at most 2^32",
+            Field::Taps => "the norm of a convolution must have at least one tap",
         })
     }
 }

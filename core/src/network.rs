@@ -601,10 +601,13 @@ fn split_mut(memory: &mut [f32], length: usize) -> (&mut [f32], &mut [f32]) {
     memory.split_at_mut(length)
 }
 
+/// The most that a number of M can be: B/(1 − β) times the places of what [`admitted`] lets through, 2^64 · 2^32 · 2^24
+/// for any B and β.
+pub(crate) const LARGEST_MOMENTUM: f32 = (1u128 << 120) as f32;
+
 /// Whether a parameter's gradient, at each of so many places δ a'ᵀ, and whatever sums of it M takes, stays finite: see
 /// [`Layer::admits`].
 fn admitted(places: usize, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
-    // M is at most B/(1 − β) times the places of such products: 2^64 · 2^32 · 2^24 for any B and β.
     let bound = (1u128 << 64) as f32 / places as f32;
     let error = largest(errors);
     largest(trace).is_finite() && error <= bound && error * largest(input) <= bound

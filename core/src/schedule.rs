@@ -9,7 +9,7 @@
 //! | [`Schedule::WarmupStableDecay`] over w, s, d | η·t/w, then η, then η·(1 − (j−1)/d) at the j-th step of the decay, then 0 |
 //! | [`Momentum::Constant`] | β |
 //! | [`Momentum::Ramp`] over T | from β₀ to β₁ along a line in T steps |
-//! | [`Momentum::Power`] of a | 1 − t^−a: an average over a growing past |
+//! | [`Momentum::Power`] of a | 1 − t^−a, at most 1 − 2⁻²⁴: an average over a growing past |
 //! | [`theory`], batched Scion | α = (N/r)^(−p/(3p−2))/r, η = (N/r)^(−(2p−1)/(3p−2))/r |
 //! | [`theory`], Transported Scion | α = (N/r)^(−2p/(5p−3))/r, η = (N/r)^(−(3p−1)/(5p−3))/r |
 //!
@@ -46,14 +46,14 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// The factor at step t = 1, 2, …
+    /// The factor at step t = 1, 2, …; in [0, 1] also at 0, to which a counter of steps wraps.
     pub fn factor(self, t: u64) -> f32 {
         match self {
             Schedule::Constant => 1.0,
             Schedule::Linear { steps } => line(t, steps),
             Schedule::WarmupStableDecay { warmup, stable, decay } => {
                 let (warmup, top) = (u64::from(warmup), u64::from(warmup) + u64::from(stable));
-                if t <= warmup {
+                if t <= warmup && warmup > 0 {
                     t as f32 / warmup as f32
                 } else if t <= top {
                     1.0
@@ -67,8 +67,12 @@ impl Schedule {
 
 /// 1 − (j−1)/T for j = 1, …, T, and 0 after it.
 fn line(j: u64, steps: u32) -> f32 {
-    if j > u64::from(steps) { 0.0 } else { 1.0 - j.saturating_sub(1) as f32 / steps as f32 }
+    let done = j.saturating_sub(1);
+    if done >= u64::from(steps) { 0.0 } else { 1.0 - done as f32 / steps as f32 }
 }
+
+/// The largest β: in binary32, 1 − t^−a is 1 some day, and β/(1 − β) infinite.
+const LONGEST: f32 = 1.0f32.next_down();
 
 /// The momentum factor β_t.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -84,7 +88,7 @@ pub enum Momentum {
         /// Steps T, at least 1.
         steps: u32,
     },
-    /// 1 − t^−a.
+    /// 1 − t^−a, and always below 1.
     Power {
         /// a in (0, 1].
         exponent: f32,
@@ -101,7 +105,10 @@ impl Momentum {
             Momentum::Constant(beta) => beta,
             Momentum::Ramp { to, steps, .. } if t > u64::from(steps) => to,
             Momentum::Ramp { from, to, steps } => from + (to - from) * ((t - 1) as f32 / steps as f32),
-            Momentum::Power { exponent } => 1.0 - power(t as f32, -exponent),
+            Momentum::Power { exponent } => {
+                let beta = 1.0 - power(t as f32, -exponent);
+                if beta < LONGEST { beta } else { LONGEST }
+            }
         }
     }
 

@@ -158,9 +158,16 @@ impl Geometry {
         self.radius == 0.0
     }
 
-    /// Says when the radius is outside its range.
+    /// Says when the radius is outside its range, or the norm is of a convolution without taps.
     pub fn check(&self) -> Result<(), Refusal> {
-        if (0.0..=LARGEST).contains(&self.radius) { Ok(()) } else { Err(Refusal::Recipe(Field::Radius)) }
+        if !(0.0..=LARGEST).contains(&self.radius) {
+            return Err(Refusal::Recipe(Field::Radius));
+        }
+        if self.norm == (Norm::Convolution { taps: 0 }) {
+            // Its factor is NaN.
+            return Err(Refusal::Recipe(Field::Taps));
+        }
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::adapt::{Adaptation, Position, Recipe, Replay};
 use crate::error::ImageError;
 use crate::image::{self, LAYERS};
 use crate::matrix::RowMajor;
-use crate::network::{Layer, Parameter};
+use crate::network::{LARGEST_MOMENTUM, Layer, Parameter};
 use crate::scion::Geometry;
 use crate::transport::Alignment;
 use heapless::Vec;
@@ -125,8 +125,21 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>>(
         sample.split_last().is_some_and(|(label, input)| finite(input) && u32::from_le_bytes(*label) < classes)
     };
     let counted = header.position.drift >= 0.0;
-    let known = |settings: &Settings| settings.mean.is_none_or(f32::is_finite) && settings.weight.is_finite();
-    if !(counted && finite(arrays) && labelled.chunks(sample).all(right) && header.parameters.iter().all(known)) {
+    let bounded = |number: f32, bound: f32| (-bound..=bound).contains(&number);
+    // A larger momentum might overflow in the next step.
+    let mut words = arrays.iter();
+    let mut admitted = true;
+    adaptation.network_mut().parameters(&mut |Parameter { state, .. }| {
+        let size = state.m.elements().len();
+        let mut momentum = words.by_ref().skip(2 * size).take(size);
+        admitted &= momentum.all(|word| bounded(f32::from_le_bytes(*word), LARGEST_MOMENTUM));
+    });
+    // A sum of cosines, to rounding, with weights that sum up to no more than 1.
+    let known = |settings: &Settings| {
+        settings.mean.is_none_or(|mean| bounded(mean, 2.0)) && (0.0..=1.0).contains(&settings.weight)
+    };
+    let right = finite(arrays) && labelled.chunks(sample).all(right) && header.parameters.iter().all(known);
+    if !(counted && admitted && right) {
         return Err(ImageError::NotFinite);
     }
     // From here on nothing can fail but the start, which changes nothing where it does.

@@ -181,6 +181,7 @@ fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
         (with(|header| header.recipe.rule.transport = Transport::Fixed { theta: f32::NAN }), recipe(Field::Theta)),
         (with(|header| header.recipe.rule.step = 1.5), recipe(Field::Step)),
         (with(|header| header.geometries[2].radius = f32::NAN), recipe(Field::Radius)),
+        (with(|header| header.geometries[0].norm = Norm::Convolution { taps: 0 }), recipe(Field::Taps)),
     ];
     let mut network = Network::ZERO;
     Image::parse(&image(&good, weights().map(|w| 2.0 * w))).unwrap().load(Network::SCHEMA, &mut network).unwrap();

@@ -24,8 +24,11 @@ fn step_sizes_follow_their_lines_and_end_at_zero() {
     let never_down = Schedule::WarmupStableDecay { warmup: 0, stable: u32::MAX, decay: 0 };
     assert_eq!(never_down.factor(u64::from(u32::MAX)), 1.0);
     assert_eq!(never_down.factor(u64::from(u32::MAX) + 1), 0.0);
-    for schedule in [Schedule::Linear { steps: u32::MAX }, up_and_down, never_down] {
-        assert!([1, 7, 1 << 24, 1 << 40, u64::MAX].iter().all(|t| (0.0..=1.0).contains(&schedule.factor(*t))));
+    // Step 0 is none, but where a counter wraps.
+    for schedule in
+        [Schedule::Linear { steps: u32::MAX }, Schedule::Linear { steps: 0 }, up_and_down, at_once, never_down]
+    {
+        assert!([0, 1, 7, 1 << 24, 1 << 40, u64::MAX].iter().all(|t| (0.0..=1.0).contains(&schedule.factor(*t))));
     }
 }
 
@@ -41,6 +44,10 @@ fn momentum_starts_at_zero_and_goes_its_way() {
         for t in [2u32, 3, 10, 1000, 1 << 20] {
             let exact = 1.0 - f64::from(t).powf(-f64::from(exponent));
             assert!((f64::from(power.at(t.into())) - exact).abs() < 3e-7, "1 − {t}^−{exponent}");
+        }
+        // c = β/(1 − β) is finite however long it goes on.
+        for t in [1 << 26, 1 << 40, u64::MAX] {
+            assert!((0.9..1.0).contains(&power.at(t)), "1 − {t}^−{exponent} = {}", power.at(t));
         }
     }
     let falling = Momentum::Ramp { from: 0.9, to: 0.2, steps: 9 };

@@ -402,6 +402,8 @@ fn constants_outside_their_ranges_are_refused() {
         let geometry = Geometry { radius, ..Geometry::HIDDEN };
         assert_eq!(geometry.check(), Err(Refusal::Recipe(Field::Radius)), "{radius}");
     }
+    let taps = |taps| Geometry { norm: Norm::Convolution { taps }, radius: 1.0 }.check();
+    assert_eq!((taps(0), taps(1), taps(u32::MAX)), (Err(Refusal::Recipe(Field::Taps)), Ok(()), Ok(())));
     let usual = [(Role::Weights, false), (Role::Weights, true), (Role::Bias, false), (Role::Gain, true)];
     assert_eq!(
         usual.map(|(role, last)| Geometry::usual(role, last)),

@@ -156,6 +156,62 @@ fn sealed_nonsense_is_refused_or_taken_whole_and_never_panics() {
     assert!(taken > 0);
 }
 
+/// The snapshot of [`cases`] with another number at a place of its arrays.
+fn with_number(good: &[u8], place: usize, number: f32) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    let at = good.len() - 4 - 4 * (3 * Network::WEIGHTS + 5 * 4) + 4 * place;
+    bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+    seal(bytes)
+}
+
+#[test]
+fn a_momentum_larger_than_any_gradient_makes_is_refused() {
+    let (good, mut device) = cases();
+    // X, Y and M of the first layer's weights.
+    let weights = 3 * 6;
+    let most = (1u128 << 120) as f32;
+    for (place, number, taken) in [
+        (0, f32::MAX, true),
+        (weights, f32::MAX, true),
+        (2 * weights, most, true),
+        (2 * weights, -most, true),
+        (2 * weights, most.next_up(), false),
+        (3 * weights - 1, f32::MIN, false),
+        (3 * weights, f32::MIN, true),
+        (3 * Network::WEIGHTS - 1, most.next_up(), false),
+    ] {
+        let before = whole(&mut device);
+        let restored = restore(&mut device, Network::SCHEMA, &with_number(&good, place, number));
+        assert_eq!(restored, if taken { Ok(()) } else { Err(ImageError::NotFinite) }, "{number} at {place}");
+        assert!(taken || whole(&mut device) == before);
+    }
+}
+
+#[test]
+fn an_alignment_that_no_two_steps_have_is_refused() {
+    // The last step's: mean and weight stand before the arrays, eight bytes.
+    let (good, mut device) = cases();
+    let at = good.len() - 4 - 4 * (3 * Network::WEIGHTS + 5 * 4) - 8;
+    let (mean, weight) = (&good[at..at + 4], &good[at + 4..at + 8]);
+    let (mean, weight) = [mean, weight].map(|e| f32::from_le_bytes(e.try_into().unwrap())).into();
+    assert!(weight > 0.9 && mean.abs() <= weight);
+    for (mean, weight, taken) in [
+        (mean, weight, true),
+        (-1.0, 1.0, true),
+        (mean, -0.1 / 0.9, false),
+        (mean, 1.5, false),
+        (f32::MAX, weight, false),
+        (f32::NAN, weight, false),
+        (mean, f32::NAN, false),
+    ] {
+        let mut bytes = good.clone();
+        bytes[at..at + 4].copy_from_slice(&f32::to_le_bytes(mean));
+        bytes[at + 4..at + 8].copy_from_slice(&f32::to_le_bytes(weight));
+        let restored = restore(&mut device, Network::SCHEMA, &seal(bytes));
+        assert_eq!(restored, if taken { Ok(()) } else { Err(ImageError::NotFinite) }, "alignment {mean} of {weight}");
+    }
+}
+
 #[test]
 fn too_little_memory_writes_nothing_and_what_was_not_started_has_no_state() {
     let mut device = started(Rule::DEFAULT);

@@ -90,7 +90,16 @@ fn largest_answer() -> Answer {
 const STATUS: Status = Status { scale: 16.0, steps: 2, learnt: 7, correct: 5, step: 14, digest: 0xfedc_ba98_7654_3210 };
 
 fn refusals() -> Vec<Refusal> {
-    let fields = [Field::Step, Field::Momentum, Field::Theta, Field::Batch, Field::Steps, Field::Replay, Field::Radius];
+    let fields = [
+        Field::Step,
+        Field::Momentum,
+        Field::Theta,
+        Field::Batch,
+        Field::Steps,
+        Field::Replay,
+        Field::Radius,
+        Field::Taps,
+    ];
     let others = [
         Refusal::Length { expected: 64, found: 3 },
         Refusal::NotFinite { index: 3 },

@@ -6,6 +6,7 @@ mod demo;
 mod emulator;
 mod firmware;
 mod fused;
+mod fuzz;
 mod process;
 mod project;
 mod setup;
@@ -36,6 +37,8 @@ enum Task {
     Verify(verify::Options),
     /// Look for a fused multiply-add in the machine code of every target
     Fused,
+    /// Feed bytes of all kinds to what parses images, snapshots and frames
+    Fuzz(fuzz::Options),
     /// Measure how fast it is: instructions on the emulated board, times beside peers here
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Verify(options) => verify::run(&options),
         Task::Fused => fused::run(),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(bench) => bench::run(bench),
         Task::Firmware(task) => firmware::run(task),
     };

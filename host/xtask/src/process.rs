@@ -35,22 +35,35 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// Runs a command that takes long: `line` and the seconds gone by are shown, the output is kept for the error.
 pub fn long(line: &str, command: &mut Command, limit: Option<Duration>) -> Result<String> {
     let mut ticker = Ticker::start(line);
-    wait(command, limit, |elapsed| ticker.tick(elapsed))
+    let (status, stdout, stderr) = wait(command, limit, |elapsed| ticker.tick(elapsed))?;
+    judge(command, status, stdout, &stderr)
 }
 
 /// Runs a command that might never end, and returns its standard output.
 pub fn limited(command: &mut Command, limit: Duration) -> Result<String> {
-    wait(command, Some(limit), |_| ())
+    let (status, stdout, stderr) = wait(command, Some(limit), |_| ())?;
+    judge(command, status, stdout, &stderr)
 }
 
-fn wait(command: &mut Command, limit: Option<Duration>, mut tick: impl FnMut(Duration)) -> Result<String> {
+/// Runs a command that may fail and might never end, and returns how it ended and its standard error.
+pub fn heard(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String)> {
+    let (status, _, stderr) = wait(command, Some(limit), |_| ())?;
+    Ok((status, stderr))
+}
+
+/// Waits for a command and returns how it ended, its standard output and its standard error.
+fn wait(
+    command: &mut Command,
+    limit: Option<Duration>,
+    mut tick: impl FnMut(Duration),
+) -> Result<(ExitStatus, String, String)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let started = Instant::now();
     let mut child = command.spawn().map_err(|error| cannot_start(command, error))?;
     let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
     loop {
         if let Some(status) = child.try_wait()? {
-            return judge(command, status, collect(&stdout), &collect(&stderr));
+            return Ok((status, collect(&stdout), collect(&stderr)));
         }
         if let Some(limit) = limit.filter(|limit| started.elapsed() > *limit) {
             child.kill()?;

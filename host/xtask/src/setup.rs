@@ -4,6 +4,7 @@
 //! the toolchain, a package of the system) are announced before they are touched.
 
 mod apt;
+pub mod cargo_fuzz;
 mod compiler;
 mod digits;
 mod libtorch;
@@ -39,8 +40,13 @@ enum Outcome {
 pub fn run() -> Result<()> {
     let triples: BTreeSet<_> = TARGETS.iter().filter_map(|target| target.triple()).collect();
     let targets = triples.into_iter().map(|triple| Box::new(target::Target(triple)) as Box<dyn Part>);
-    let others: [Box<dyn Part>; 4] =
-        [Box::new(qemu::Qemu), Box::new(compiler::Compiler), Box::new(libtorch::Libtorch), Box::new(digits::Digits)];
+    let others: [Box<dyn Part>; 5] = [
+        Box::new(qemu::Qemu),
+        Box::new(compiler::Compiler),
+        Box::new(cargo_fuzz::CargoFuzz),
+        Box::new(libtorch::Libtorch),
+        Box::new(digits::Digits),
+    ];
     let mut failed = Vec::new();
     for part in targets.chain(others) {
         let name = part.name();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::verify::target::TARGETS;
-use crate::{bench, console, demo, firmware, fused, process, project, setup, verify};
+use crate::{bench, console, demo, firmware, fused, fuzz, process, project, setup, verify};
 
 /// Sets up, then runs them all; the first failure ends it.
 pub fn run() -> Result<()> {
@@ -34,6 +34,8 @@ pub fn run() -> Result<()> {
     fused::run()?;
     heading("instructions on the emulated board");
     bench::gate()?;
+    heading("whatever bytes come");
+    fuzz::run(&fuzz::Options { seconds: 10, targets: Vec::new() })?;
     heading("the demo, from end to end");
     demo::run()?;
     demo::accept()?;

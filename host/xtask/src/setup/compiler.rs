@@ -1,4 +1,4 @@
-//! A C++ compiler, which builds the bindings of libtorch.
+//! A C++ compiler, which builds the bindings of libtorch and the fuzzer.
 
 use std::env;
 use std::fs;

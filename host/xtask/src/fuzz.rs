@@ -1,0 +1,130 @@
+//! `cargo xtask fuzz`: bytes of all kinds for what parses images, snapshots and frames.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::setup::cargo_fuzz;
+use crate::{console, process, project};
+
+/// The programs in tests/fuzz/fuzz_targets.
+const TARGETS: [&str; 3] = ["image", "snapshot", "link"];
+
+/// No input is longer: images, snapshots and frames of the targets are shorter.
+const LONGEST: &str = "-max_len=1024";
+
+/// An input that takes longer, in seconds, is a finding. The usual ones take a ten-thousandth.
+const TIMEOUT: &str = "-timeout=10";
+
+/// Beside the time that a target is given: it may be compiled in it.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// What to fuzz, and for how long.
+#[derive(Args)]
+pub struct Options {
+    /// Seconds for each target
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub seconds: u32,
+    /// Only this target; can be given more than once
+    #[arg(long = "target", value_name = "NAME", value_parser = TARGETS)]
+    pub targets: Vec<String>,
+}
+
+/// Runs the targets one after the other, and prints a line for each; findings of all of them are in the error.
+pub fn run(options: &Options) -> Result<()> {
+    ensure!(cargo_fuzz::program().exists(), "cargo-fuzz is missing: run `cargo xtask setup`");
+    process::long("building the fuzz targets", &mut cargo_fuzz("build"), None)?;
+    console::say(&format!("{:<10} {:>12} {:>10}  findings", "target", "executions", "coverage"));
+    let mut findings = Vec::new();
+    for target in TARGETS {
+        if options.targets.is_empty() || options.targets.iter().any(|name| name == target) {
+            findings.extend(fuzz(target, options.seconds)?);
+        }
+    }
+    if !findings.is_empty() {
+        bail!("{}", findings.join("\n"));
+    }
+    Ok(())
+}
+
+/// Runs a target, which goes on from the inputs that it has kept, and returns what it has found: one thing at most.
+fn fuzz(target: &str, seconds: u32) -> Result<Option<String>> {
+    let mut command = cargo_fuzz("run");
+    let time = format!("-max_total_time={seconds}");
+    command.args([target, "--", &time, LONGEST, TIMEOUT, "-print_final_stats=1"]);
+    let limit = Duration::from_secs(seconds.into()) + LIMIT;
+    let (status, log) = process::heard(&mut command, limit)?;
+    let report = report(&log).with_context(|| format!("`{}` said: {log}", process::shown(&command)))?;
+    let found = report.found.unwrap_or("none");
+    console::say(&format!("{target:<10} {:>12} {:>10}  {found}", report.executions, report.coverage));
+    ensure!(status.success() || report.found.is_some(), "`{}` failed ({status}): {log}", process::shown(&command));
+    Ok(report.found.map(|input| {
+        let mut again = cargo_fuzz("run");
+        again.args([target, input]);
+        format!("{target}: {}\n  input {input}\n  again with `{}`", report.why, process::shown(&again))
+    }))
+}
+
+/// cargo-fuzz at work in tests/fuzz. Without a sanitizer it is content with a stable compiler; the project's own code is
+/// free of `unsafe`.
+fn cargo_fuzz(task: &str) -> Command {
+    let mut command = Command::new(cargo_fuzz::program());
+    command.args(["fuzz", task, "--sanitizer=none", "--fuzz-dir=tests/fuzz", "--target-dir=target/fuzz"]);
+    command.current_dir(project::root());
+    command
+}
+
+/// What libFuzzer says at the end.
+#[derive(Debug, PartialEq)]
+struct Report<'a> {
+    executions: u64,
+    /// Edges of the control flow, and what else it counts as covered.
+    coverage: u64,
+    /// The file with the input that made it fail.
+    found: Option<&'a str>,
+    /// The first line of why.
+    why: &'a str,
+}
+
+/// Reads its log; `None` where it did not come to run.
+fn report(log: &str) -> Option<Report<'_>> {
+    let number = |text: &str| text.split_whitespace().next()?.parse().ok();
+    let after = |text| log.lines().filter_map(|line| Some(line.split_once(text)?.1)).next_back();
+    let panic = log.lines().skip_while(|line| !line.contains(" panicked at ")).nth(1);
+    Some(Report {
+        executions: number(after("stat::number_of_executed_units:")?)?,
+        coverage: number(after(" cov: ")?)?,
+        found: after("Test unit written to "),
+        why: panic.or_else(|| after("ERROR: libFuzzer: ")).unwrap_or("it failed"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: &str = "#2\tINITED cov: 7 ft: 8 corp: 1/1b exec/s: 0 rss: 31Mb\n";
+    const END: &str = "stat::number_of_executed_units: 300\nstat::average_exec_per_sec:     100\n";
+
+    #[test]
+    fn a_run_without_findings_is_read() {
+        let log = format!("{START}#300\tDONE   cov: 12 ft: 20 corp: 6/30Kb\nDone 300 runs in 3 second(s)\n{END}");
+        let expected = Report { executions: 300, coverage: 12, found: None, why: "it failed" };
+        assert_eq!(report(&log), Some(expected));
+        assert_eq!(report("error: could not compile"), None);
+    }
+
+    #[test]
+    fn a_finding_is_read_with_its_file_and_its_reason() {
+        let file = "tests/fuzz/artifacts/image/crash-0f";
+        let end = format!("artifact_prefix='x/'; Test unit written to {file}\n{END}");
+        let panic = "thread '<unnamed>' (1) panicked at src/lib.rs:1:2:\nindex out of bounds\n";
+        let log = format!("{START}{panic}==1== ERROR: libFuzzer: deadly signal\n{end}");
+        let expected = Report { executions: 300, coverage: 7, found: Some(file), why: "index out of bounds" };
+        assert_eq!(report(&log), Some(expected));
+        let log = format!("{START}==1== ERROR: libFuzzer: timeout after 10 seconds\n{end}");
+        assert_eq!(report(&log).unwrap().why, "timeout after 10 seconds");
+    }
+}

@@ -1,0 +1,145 @@
+//! The link: frames are the bytes between zeros, and a message that is taken is sent and taken again as the same.
+#![no_main]
+#![forbid(unsafe_code)]
+
+use std::sync::LazyLock;
+
+use graftage_core::adapt::Report;
+use graftage_core::error::{ImageError, Refusal};
+use graftage_core::image::checksum;
+use graftage_core::network::{Outcome, Prediction};
+use graftage_fuzz::Input;
+use graftage_link::{
+    ANSWER, Answer, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION, Vec as Short,
+    decode, encode, request,
+};
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Numbers of the largest sample.
+const INPUTS: usize = 8;
+
+/// Bytes of the largest request.
+const REQUEST: usize = request(INPUTS);
+
+/// A request as a board receives it.
+type Received = Numbered<Request<Short<f32, INPUTS>>>;
+
+/// A request as the workstation sends it.
+type Sent<'a> = Numbered<Request<&'a [f32]>>;
+
+/// What comes over the line.
+#[derive(Arbitrary, Debug)]
+enum Piece<'a> {
+    /// Bytes as they are.
+    Line(Input<'a>),
+    /// Version and message in a frame.
+    Framed {
+        /// Which of the valid ones is changed.
+        valid: u8,
+        content: Input<'a>,
+    },
+}
+
+/// Version and message of one of each kind.
+static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let sample = [0.5, 0.0, -1.0, f32::MAX, f32::NAN, 0.1, 2.0, 1e-45];
+    let sent: [Sent; 3] = [
+        (1, Request::Hello),
+        (2, Request::Predict { sample: &sample[..3] }),
+        (3, Request::Learn { number: 300, label: 2, sample: &sample }),
+    ];
+    let memory = Memory { weights: 1, query_points: 2, momenta: 3, replay: 4, scratch: 5, link: 600 };
+    let status = Status { scale: 16.0, steps: 2, learnt: 7, correct: 5, step: 14, digest: u64::MAX };
+    let hello = |status| {
+        let board = "board".try_into().expect("a short name");
+        Answer::Hello(Hello { board, schema: 1, inputs: 8, classes: 3, dropped: 300, memory, status })
+    };
+    let prediction = Prediction { class: 2, probability: 0.75 };
+    let report = Report { step: 300, outcome: Outcome { admitted: 8, loss: 0.25 }, digest: u64::MAX };
+    let reports = [report; 2].into_iter().collect();
+    let answered = [
+        hello(Ok(status)),
+        hello(Err(ImageError::Schema { expected: 1, found: 2 })),
+        Answer::Predicted(prediction),
+        Answer::Learnt(Learnt { prediction, learnt: 8, correct: 6, reports }),
+        Answer::Refused(Refusal::Label { label: 300, classes: 3 }),
+        Answer::NoNetwork(ImageError::Version(1)),
+        Answer::OutOfOrder { expected: 300 },
+        Answer::OtherVersion,
+    ];
+    let answered = answered.into_iter().map(|answer| content(&(9u8, answer)));
+    sent.iter().map(content).chain(answered).collect()
+});
+
+fn content<T: Serialize>(message: &T) -> Vec<u8> {
+    let message = postcard::to_allocvec(message).expect("there is memory for it");
+    [&[VERSION], &message[..]].concat()
+}
+
+/// A frame with its zeros around any content.
+fn framed(content: &[u8]) -> Vec<u8> {
+    let plain = [content, &checksum(content).to_le_bytes()].concat();
+    [&[0], &cobs::encode_vec(&plain)[..], &[0]].concat()
+}
+
+impl Piece<'_> {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Piece::Line(input) => input.bytes(&VALID.iter().flat_map(|content| framed(content)).collect::<Vec<_>>()),
+            Piece::Framed { valid, content } => framed(&content.bytes(&VALID[usize::from(*valid) % VALID.len()])),
+        }
+    }
+}
+
+fuzz_target!(|pieces: Vec<Piece>| {
+    let pieces: Vec<_> = pieces.iter().map(Piece::bytes).collect();
+    let line = pieces.concat();
+    for bytes in pieces.iter().chain([&line]) {
+        // Also what no receiver hands on: frames that are too long, or with zeros in them.
+        take(bytes);
+    }
+    for frame in receive::<ANSWER>(&line).iter().flatten() {
+        take(frame);
+    }
+    receive::<REQUEST>(&line);
+    receive::<7>(&line);
+});
+
+/// What a receiver of frames of up to N bytes hands on, which is what lies between the zeros.
+fn receive<const N: usize>(line: &[u8]) -> Vec<Result<Vec<u8>, FrameError>> {
+    let mut receiver = Receiver::<N>::new();
+    let received = line.iter().filter_map(|byte| receiver.push(*byte).map(|frame| frame.map(|frame| frame.to_vec())));
+    let received: Vec<_> = received.collect();
+    let mut between: Vec<_> = line.split(|byte| *byte == 0).collect();
+    // No zero has ended it yet.
+    between.pop();
+    let expected = between.into_iter().filter(|frame| !frame.is_empty());
+    let expected = expected.map(|frame| if frame.len() > N { Err(FrameError::TooLong) } else { Ok(frame.to_vec()) });
+    assert_eq!(received, expected.collect::<Vec<_>>());
+    received
+}
+
+/// Reads a frame as each kind of message.
+fn take(frame: &[u8]) {
+    again::<Received, REQUEST>(frame);
+    again::<Numbered<Answer>, ANSWER>(frame);
+}
+
+/// A message that is taken fits the promised memory, and is taken from there as the same: in its bytes, as not every
+/// number equals itself.
+fn again<T: Serialize + DeserializeOwned, const N: usize>(frame: &[u8]) {
+    let Ok(message) = decode::<T>(&mut frame.to_vec()) else { return };
+    let (mut plain, mut wire) = ([0; N], [0; N]);
+    let used = encode(&message, &mut plain, &mut wire).expect("the promised memory suffices");
+    let sent = &wire[..used];
+    assert_eq!(sent, framed(&content(&message)), "the format as it is described");
+    let received = receive::<N>(sent);
+    let [Ok(frame)] = &received[..] else { panic!("{} frames", received.len()) };
+    let message = decode::<T>(&mut frame.clone()).expect("what is sent is taken");
+    assert_eq!(content(&message), plain[..content(&message).len()]);
+    let (mut plain, mut wire) = ([0; N], [0; N]);
+    let used = encode(&message, &mut plain, &mut wire).expect("as before");
+    assert_eq!(&wire[..used], sent);
+}
