@@ -15,18 +15,26 @@
 //! # Ok::<(), graftage::error::Error>(())
 //! ```
 //!
+//! Each parameter is stepped in the geometry that its [group](groups::Groups) says; [`TransportedScion::table`] shows all of
+//! them. A batch that does not fit into memory is taken [part by part](TransportedScion::accumulate).
+//!
 //! While it trains, the model holds Y, where gradients are taken; the optimizer holds X and M. What is evaluated, reported
 //! or saved is X: [`TransportedScion::evaluate`] and [`TransportedScion::x`]. The equations are in
 //! [`graftage_core::scion`], and so is the step itself: here it runs on tensors, parameters of one shape and geometry as
 //! one stack.
+
+pub mod groups;
+mod state;
 
 use crate::data::Stream;
 use crate::tensor::{Arithmetic, Exact, Fast, Operand};
 use graftage_core::error::Refusal;
 use graftage_core::matrix::{Matrix, RowMajor, Slab};
 use graftage_core::norm::{Workspace, workspace};
-use graftage_core::scion::{Geometry, Point, Role, Rule, Scion};
+use graftage_core::scion::{Point, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
+use groups::Settings;
+pub use groups::{Group, Groups, Parameter};
 use std::collections::HashMap;
 use tch::{Kind, TchError, Tensor, nn, no_grad_guard};
 
@@ -40,6 +48,14 @@ pub enum Error {
         name: String,
         /// What is wrong with it.
         what: String,
+    },
+    /// A group that fits no parameter.
+    #[error("the group {pattern:?} fits no parameter; there are {}", .names.join(", "))]
+    Group {
+        /// Its pattern.
+        pattern: String,
+        /// The names that there are.
+        names: Vec<String>,
     },
     /// A gradient has a NaN or an infinity.
     #[error("the gradient of parameter {name} is not finite")]
@@ -60,45 +76,13 @@ impl From<Error> for crate::error::Error {
         match error {
             Error::Rule(refusal) => Self::Refused(refusal),
             Error::Torch(error) => Self::Torch(error),
-            Error::Parameter { .. } | Error::NotFinite { .. } => Self::Usage(error.to_string()),
+            Error::Parameter { .. } | Error::Group { .. } | Error::NotFinite { .. } => Self::Usage(error.to_string()),
         }
     }
 }
 
 /// What this module returns.
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// A parameter whose geometry is to be chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Parameter<'a> {
-    /// Its name, e.g. `layers.0.weight`.
-    pub name: &'a str,
-    /// The size of its tensor.
-    pub size: &'a [i64],
-    /// Whether it is the last parameter with two dimensions or more: the head.
-    pub last: bool,
-}
-
-impl Parameter<'_> {
-    /// The matrix as which it is stepped: a vector is one row; of more than two dimensions all but the first are columns.
-    pub fn shape(&self) -> (usize, usize) {
-        match *self.size {
-            [] => (1, 1),
-            [n] => (1, n as usize),
-            [m, ref rest @ ..] => (m as usize, rest.iter().product::<i64>() as usize),
-        }
-    }
-
-    /// What it is for, by its shape.
-    fn role(&self) -> Role {
-        if self.shape().0 == 1 { Role::Bias } else { Role::Weights }
-    }
-
-    /// [`Geometry::usual`]: of a vector RMS with radius 1, of the head sign with radius 10, else spectral with radius 3.
-    pub fn usual(&self) -> Geometry {
-        Geometry::usual(self.role(), self.last)
-    }
-}
 
 /// A model's tensor and its place in a stack.
 #[derive(Debug)]
@@ -111,17 +95,19 @@ struct Place {
     index: i64,
 }
 
-/// Parameters of one shape (m, n) and one geometry.
+/// Parameters of one shape (m, n), one geometry and one step size.
 #[derive(Debug)]
 struct Stack {
     shape: (usize, usize),
-    geometry: Geometry,
+    settings: Settings,
     /// X and M, of [s, m, n] for s parameters; Y is in the model.
     x: Tensor,
     m: Tensor,
     /// Under Nesterov's law, where the model holds X: M before the last step.
     before: Option<Tensor>,
     alignment: Alignment<Operand>,
+    /// Of each parameter, steps that a gradient that was not finite made none: [s], where the weights are.
+    refused: Tensor,
 }
 
 /// The optimizer of one model.
@@ -135,16 +121,9 @@ pub struct TransportedScion {
     places: Vec<Place>,
     stacks: Vec<Stack>,
     steps: u64,
+    /// Samples whose gradients the model's tensors hold as a sum; 0 where they hold a mean.
+    samples: usize,
 }
-
-/// The arrays of [`TransportedScion::state`], in the order of `TransportedScion::arrays`.
-const ARRAYS: [&str; 3] = ["x", "y", "m"];
-
-/// What the alignment law knows of each stack, in [`TransportedScion::state`].
-const ALIGNMENT: &str = "alignment";
-
-/// Steps taken, in [`TransportedScion::state`].
-const STEPS: &str = "steps";
 
 /// The trainable parameters of a store, in the order in which they were made.
 pub fn named(store: &nn::VarStore) -> Vec<(String, Tensor)> {
@@ -156,7 +135,7 @@ pub fn named(store: &nn::VarStore) -> Vec<(String, Tensor)> {
 }
 
 impl TransportedScion {
-    /// For all trainable parameters of a store with their [usual geometries](Parameter::usual); X is what they hold.
+    /// For all trainable parameters of a store, each with what is [usual](Parameter::usual) for it; X is what they hold.
     ///
     /// A rule with `constrained` keeps X in the ball of each geometry only if X starts there, see
     /// [`TransportedScion::initialise`].
@@ -164,53 +143,80 @@ impl TransportedScion {
     /// # Errors
     /// Where a constant of the rule is outside its range; where a parameter has no elements or is not of kind Float.
     pub fn new(store: &nn::VarStore, rule: Rule, arithmetic: Arithmetic) -> Result<Self> {
-        Self::with_geometry(named(store), rule, arithmetic, |parameter| parameter.usual())
+        Self::with_groups(named(store), rule, arithmetic, &Groups::automatic())
     }
 
-    /// For these parameters, with a geometry chosen for each.
+    /// For these parameters in these groups.
     ///
     /// # Errors
-    /// As [`TransportedScion::new`], and where a radius is outside its range.
-    pub fn with_geometry(
+    /// As [`TransportedScion::new`]; where a group fits no parameter, no group fits one, or a radius or the factor of a step
+    /// size is outside its range.
+    pub fn with_groups(
         parameters: impl IntoIterator<Item = (String, Tensor)>,
         rule: Rule,
         arithmetic: Arithmetic,
-        mut choose: impl FnMut(Parameter) -> Geometry,
+        groups: &Groups,
     ) -> Result<Self> {
         rule.check()?;
         let parameters: Vec<_> = parameters.into_iter().collect();
+        groups.check(parameters.iter().map(|(name, _)| name.as_str()))?;
         let head = parameters.iter().rposition(|(_, tensor)| tensor.dim() >= 2);
         let mut places = Vec::new();
-        let mut groups: Vec<((usize, usize), Geometry, Vec<Tensor>)> = Vec::new();
+        let mut stacks: Vec<((usize, usize), Settings, Vec<Tensor>)> = Vec::new();
         for (at, (name, tensor)) in parameters.into_iter().enumerate() {
             let size = tensor.size();
-            let parameter = Parameter { name: &name, size: &size, last: head == Some(at) };
             let wrong = |what: String| Err(Error::Parameter { name: name.clone(), what });
-            let (shape, geometry) = (parameter.shape(), choose(parameter));
             if tensor.kind() != Kind::Float {
                 return wrong(format!("is of kind {:?}, only Float can be stepped", tensor.kind()));
             }
             if tensor.numel() == 0 {
                 return wrong(format!("has no elements: {size:?}"));
             }
-            if let Err(refusal) = geometry.check() {
-                return wrong(refusal.to_string());
+            let parameter = Parameter { name: &name, size: &size, last: head == Some(at) };
+            let (shape, settings) = (parameter.shape(), groups.settings(&parameter)?);
+            let stack = stacks.iter().position(|stack| (stack.0, stack.1) == (shape, settings)).unwrap_or(stacks.len());
+            if stack == stacks.len() {
+                stacks.push((shape, settings, Vec::new()));
             }
-            let stack = groups.iter().position(|group| (group.0, group.1) == (shape, geometry)).unwrap_or(groups.len());
-            if stack == groups.len() {
-                groups.push((shape, geometry, Vec::new()));
-            }
-            let members = &mut groups[stack].2;
+            let members = &mut stacks[stack].2;
             places.push(Place { tensor: tensor.shallow_clone(), stack, index: members.len() as i64, name, size });
             members.push(tensor);
         }
-        let stack = |(shape, geometry, members): (_, _, Vec<_>)| {
+        let stack = |(shape, settings, members): (_, _, Vec<_>)| {
             let x = stacked(shape, members.into_iter())?;
             let before = if rule.transport == Transport::Nesterov { Some(x.f_zeros_like()?) } else { None };
-            Ok(Stack { shape, geometry, m: x.f_zeros_like()?, x, before, alignment: Alignment::START })
+            let refused = Tensor::f_zeros([x.size()[0]], (Kind::Int64, x.device()))?;
+            Ok(Stack { shape, settings, m: x.f_zeros_like()?, x, before, alignment: Alignment::START, refused })
         };
-        let stacks = groups.into_iter().map(stack).collect::<Result<_>>()?;
-        Ok(Self { rule, arithmetic, kind: Kind::Float, places, stacks, steps: 0 })
+        let stacks = stacks.into_iter().map(stack).collect::<Result<_>>()?;
+        Ok(Self { rule, arithmetic, kind: Kind::Float, places, stacks, steps: 0, samples: 0 })
+    }
+
+    /// A line for each parameter: its name and size, the matrix as which it is stepped, norm, radius and factor of its step
+    /// size, and its stack, which is moved by the same calls of libtorch.
+    pub fn table(&self) -> String {
+        let wide = self.places.iter().map(|place| place.name.len()).max().unwrap_or(0).max("parameter".len());
+        let mut table = format!(
+            "{:<wide$}  {:<16} {:>11}  {:<24} {:>6} {:>6} {:>5}\n",
+            "parameter", "size", "matrix", "norm", "radius", "step", "stack"
+        );
+        for place in &self.places {
+            let Stack { shape: (m, n), settings: Settings { geometry, step }, .. } = self.stacks[place.stack];
+            let norm = if geometry.is_frozen() { "frozen".to_owned() } else { format!("{:?}", geometry.norm) };
+            let (size, matrix) = (format!("{:?}", place.size), format!("{m}×{n}"));
+            table += &format!(
+                "{:<wide$}  {size:<16} {matrix:>11}  {norm:<24} {:>6} {step:>6} {:>5}\n",
+                place.name, geometry.radius, place.stack
+            );
+        }
+        table
+    }
+
+    /// Bytes that it keeps between steps beside the model's own weights and gradients: X and M, 8 for each parameter, and 4
+    /// more under Nesterov's law, whose last momentum it keeps.
+    pub fn bytes(&self) -> usize {
+        let of = |tensor: &Tensor| tensor.numel() * size_of::<f32>();
+        self.stacks.iter().map(|stack| of(&stack.x) + of(&stack.m) + stack.before.as_ref().map_or(0, of)).sum()
     }
 
     /// Computes spectral directions in bfloat16 under [`Arithmetic::Fast`], for large matrices on a GPU.
@@ -235,8 +241,8 @@ impl TransportedScion {
             // The memory is as long as the slab.
             let (Some(x), Some(y), Some(momentum)) = (zeros(), zeros(), zeros()) else { continue };
             let mut state = Scion { x, y, m: momentum };
-            let role = if m == 1 { Role::Bias } else { Role::Weights };
-            state.initialise(stack.geometry, role, &mut generator, &mut vec![0.0; workspace(m, n)]);
+            let role = Parameter { name: &place.name, size: &place.size, last: false }.role();
+            state.initialise(stack.settings.geometry, role, &mut generator, &mut vec![0.0; workspace(m, n)]);
             let x = Tensor::f_from_slice(state.x.elements())?.f_view([m as i64, n as i64])?;
             stack.x.f_select(0, place.index)?.f_copy_(&x)?;
             place.tensor.f_copy_(&x.f_view(&place.size[..])?)?;
@@ -244,6 +250,7 @@ impl TransportedScion {
         for stack in &mut self.stacks {
             let _ = stack.m.f_zero_()?;
             stack.alignment = Alignment::START;
+            let _ = stack.refused.f_zero_()?;
         }
         self.steps = 0;
         Ok(())
@@ -268,86 +275,10 @@ impl TransportedScion {
         self.places.iter().map(copy).collect()
     }
 
-    /// All that a later run goes on from: X, Y and M of each parameter as `NAME.x`, `NAME.y` and `NAME.m`, and `steps`.
-    ///
-    /// # Errors
-    /// Where libtorch fails.
-    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut state = vec![(STEPS.to_owned(), Tensor::from(self.steps as i64))];
-        for place in &self.places {
-            for (array, tensor) in ARRAYS.iter().zip(self.arrays(place)?) {
-                state.push((format!("{}.{array}", place.name), tensor.detach().copy()));
-            }
-        }
-        for (index, stack) in self.stacks.iter().enumerate() {
-            if let Some(mean) = &stack.alignment.mean {
-                state.push((format!("{ALIGNMENT}.{index}.mean"), mean.tensor().copy()));
-                state.push((format!("{ALIGNMENT}.{index}.weight"), Tensor::from(stack.alignment.weight)));
-            }
-        }
-        Ok(state)
-    }
-
-    /// Takes up a state that [`TransportedScion::state`] gave of such a model: the next step is as if there had been no
-    /// pause. The rule is the optimizer's own.
-    ///
-    /// # Errors
-    /// Where a tensor is missing or has another size: nothing has changed then.
-    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
-        let wrong = |name: &str, what: &str| Error::Parameter { name: name.to_owned(), what: what.to_owned() };
-        let find = |name: &str| state.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
-        let _guard = no_grad_guard();
-        let steps = i64::try_from(find(STEPS).ok_or_else(|| wrong(STEPS, "is missing from the state"))?)?;
-        let mut copies = Vec::new();
-        for place in &self.places {
-            for (array, to) in ARRAYS.iter().zip(self.arrays(place)?) {
-                let name = format!("{}.{array}", place.name);
-                let from = find(&name).ok_or_else(|| wrong(&name, "is missing from the state"))?;
-                if from.size() != to.size() {
-                    return Err(wrong(&name, "has another size in the state"));
-                }
-                copies.push((to, from));
-            }
-        }
-        let mut alignments = Vec::new();
-        for (index, stack) in self.stacks.iter().enumerate() {
-            let found = |what: &str| find(&format!("{ALIGNMENT}.{index}.{what}"));
-            alignments.push(match (found("mean"), found("weight")) {
-                (Some(mean), Some(weight)) => Alignment {
-                    mean: Some(Operand::from(mean.to_device(stack.x.device()))),
-                    weight: f32::try_from(weight)?,
-                },
-                _ => Alignment::START,
-            });
-        }
-        for (mut to, from) in copies {
-            to.f_copy_(from)?;
-        }
-        for (stack, alignment) in self.stacks.iter_mut().zip(alignments) {
-            stack.alignment = alignment;
-        }
-        for place in &mut self.places {
-            if self.rule.point() == Point::Iterate {
-                place.tensor.f_copy_(&place.of(&self.stacks[place.stack].x)?)?;
-            }
-        }
-        self.steps = steps as u64;
-        Ok(())
-    }
-
-    /// X, Y (under Nesterov's law M before the last step) and M of a parameter: not copies.
-    fn arrays(&self, place: &Place) -> Result<[Tensor; 3]> {
-        let stack = &self.stacks[place.stack];
-        let y = match &stack.before {
-            Some(before) => place.of(before)?,
-            None => place.tensor.shallow_clone(),
-        };
-        Ok([place.of(&stack.x)?, y, place.of(&stack.m)?])
-    }
-
     /// Forgets the gradients that the model's tensors hold.
     pub fn zero_grad(&mut self) {
         self.places.iter_mut().for_each(|place| place.tensor.zero_grad());
+        self.samples = 0;
     }
 
     /// Takes the gradient of a loss, which is the mean over a batch at Y, and a step with it.
@@ -360,17 +291,44 @@ impl TransportedScion {
         self.step()
     }
 
-    /// One step with the gradients that the model's tensors hold; a tensor without one has a gradient of 0.
+    /// Takes the gradient of a loss, which is the mean over so many samples at Y, as a part of the coming step's: that step's
+    /// gradient is the mean over the samples of all its parts, each counted alike, however they were parted.
+    ///
+    /// To be used for every part of a step, and not together with gradients that were taken otherwise.
+    ///
+    /// # Errors
+    /// Where the part has no samples, or the loss has no gradient.
+    pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
+        if samples == 0 {
+            let what = "a part of a batch has at least one sample".into();
+            return Err(Error::Parameter { name: "the loss".into(), what });
+        }
+        (loss * samples as f64).f_backward()?;
+        self.samples += samples;
+        Ok(())
+    }
+
+    /// One step with the gradients that the model's tensors hold, of which it forgets none but those that were
+    /// [accumulated](TransportedScion::accumulate); a tensor without one has a gradient of 0.
     ///
     /// M ← β_t M + (1 − β_t) G, then [`Scion::advance`]; the model's tensors become the coming step's Y in place.
     ///
+    /// Under [`Arithmetic::Fast`] nothing here waits for a GPU: where a parameter's gradient is not finite, a mask on the
+    /// device leaves that parameter as it is, all others are moved, and [`TransportedScion::refused`] tells.
+    ///
     /// # Errors
-    /// Where a constant of the rule is outside its range, or a gradient is not finite: nothing has changed then.
+    /// Where a constant of the rule is outside its range, or under [`Arithmetic::Exact`] a gradient is not finite: nothing
+    /// has changed then.
     pub fn step(&mut self) -> Result<()> {
         self.rule.check()?;
         let _guard = no_grad_guard();
         let gradients = self.gradients()?;
-        self.check(&gradients)?;
+        if self.arithmetic == Arithmetic::Exact {
+            self.check(&gradients)?;
+        }
+        if self.samples > 0 {
+            self.zero_grad();
+        }
         let t = self.steps + 1;
         let members = |stack: usize| self.places.iter().filter(move |place| place.stack == stack);
         let mut queries = Vec::new();
@@ -380,7 +338,7 @@ impl TransportedScion {
                 None => stacked(stack.shape, members(index).map(|place| place.tensor.shallow_clone()))?,
             };
             match self.arithmetic {
-                Arithmetic::Fast => stack.step::<Fast>(&self.rule, t, &y, gradient, self.kind),
+                Arithmetic::Fast => stack.masked_step(&self.rule, t, &y, gradient, self.kind)?,
                 Arithmetic::Exact => stack.step::<Exact>(&self.rule, t, &y, gradient, Kind::Float),
             }
             queries.push(if self.rule.point() == Point::Query { y } else { stack.x.shallow_clone() });
@@ -408,6 +366,21 @@ impl TransportedScion {
         Ok(f())
     }
 
+    /// The parameters with a gradient that was not finite since they were made, [initialised](Self::initialise) or asked for
+    /// here, and in how many steps. It waits until the device has computed all steps.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn refused(&mut self) -> Result<Vec<(String, u64)>> {
+        let counts = self.stacks.iter().map(|stack| Ok(Vec::<i64>::try_from(&stack.refused)?));
+        let counts = counts.collect::<Result<Vec<_>>>()?;
+        for stack in &mut self.stacks {
+            let _ = stack.refused.f_zero_()?;
+        }
+        let of = |place: &Place| (place.name.clone(), counts[place.stack][place.index as usize] as u64);
+        Ok(self.places.iter().map(of).filter(|(_, count)| *count > 0).collect())
+    }
+
     /// The gradients of each stack.
     fn gradients(&self) -> Result<Vec<Tensor>> {
         let gradient = |place: &Place| {
@@ -418,7 +391,11 @@ impl TransportedScion {
             let members = self.places.iter().filter(|place| place.stack == index);
             stacked(stack.shape, members.map(gradient).collect::<std::result::Result<Vec<_>, _>>()?.into_iter())
         };
-        self.stacks.iter().enumerate().map(of_stack).collect()
+        let sums = self.stacks.iter().enumerate().map(of_stack);
+        if self.samples == 0 {
+            return sums.collect();
+        }
+        sums.map(|sum| Ok(sum?.f_div_scalar_(self.samples as f64)?)).collect()
     }
 
     /// Says which gradient is not finite; one look at all of them together where none is.
@@ -446,19 +423,39 @@ impl Place {
 }
 
 impl Stack {
+    /// [`Stack::step`], but each parameter whose gradient is not finite stays as it is. X, M and Y of this stack are there
+    /// twice meanwhile.
+    fn masked_step(&mut self, rule: &Rule, t: u64, y: &Tensor, mut gradient: Tensor, kind: Kind) -> Result<()> {
+        let bad = gradient.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false)?.f_logical_not()?;
+        let _ = self.refused.f_add_(&bad)?;
+        let bad = bad.f_view([-1, 1, 1])?;
+        // What is thrown away below shall not be NaN in what a stack shares.
+        let _ = gradient.f_masked_fill_(&bad, 0.0)?;
+        let mut arrays = [&self.x, &self.m, y].map(Tensor::shallow_clone);
+        let before = arrays.each_ref().map(Tensor::copy);
+        self.step::<Fast>(rule, t, y, gradient, kind);
+        for (array, before) in arrays.iter_mut().zip(before) {
+            let kept = before.f_where_self(&bad, array)?;
+            array.f_copy_(&kept)?;
+        }
+        Ok(())
+    }
+
     /// Step t of X, M and Y in place, a spectral direction in numbers of `kind`.
     fn step<M>(&mut self, rule: &Rule, t: u64, y: &Tensor, gradient: Tensor, kind: Kind)
     where
         M: Matrix<Square = M, Element = Operand> + From<Tensor>,
     {
-        let kind = if self.geometry.norm.is_spectral() { kind } else { Kind::Float };
+        let Settings { geometry, step } = self.settings;
+        let rule = &Rule { step: rule.step * step, ..*rule };
+        let kind = if geometry.norm.is_spectral() { kind } else { Kind::Float };
         let of = |tensor: &Tensor| M::from(tensor.shallow_clone());
         let mut state = Scion { x: of(&self.x), y: of(y), m: of(&self.m) };
         state.accumulate(rule.keep(t), rule.weight(t, 1), &M::from(gradient));
         let mut direction = M::from(y.to_kind(kind).empty_like());
         let [mut first, mut second, mut third] = [of(y), of(y), of(y)];
         let mut work = Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] };
-        state.advance(self.geometry, rule, t, &mut self.alignment, &mut work);
+        state.advance(geometry, rule, t, &mut self.alignment, &mut work);
     }
 }
 

@@ -126,6 +126,9 @@ pub fn train(
         }
         optimizer.backward_step(&loss).map_err(|error| failed(error.to_string()))?;
         let measured = step % EVERY == 0 || step == options.steps;
+        if measured && let Some((name, _)) = optimizer.refused()?.first() {
+            return Err(failed(format!("since the last measurement the gradient of parameter {name} was not finite")));
+        }
         let accuracy = if measured { Some(accuracy(&optimizer)?) } else { None };
         let point = TrainingPoint { step, loss: value, accuracy };
         observe(&point);

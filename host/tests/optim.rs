@@ -2,7 +2,7 @@
 
 use graftage::data::{Samples, Stream};
 use graftage::network::Layers;
-use graftage::optim::{Error, TransportedScion};
+use graftage::optim::{Error, Group, Groups, TransportedScion, named};
 use graftage::tensor::Arithmetic;
 use graftage::train::{Options, train};
 use graftage_core::arithmetic::Functions;
@@ -41,10 +41,15 @@ const GEOMETRIES: [Geometry; 7] = [
     Geometry { norm: Norm::Spectral, radius: 3.0 },
     Geometry { norm: Norm::Rms, radius: 1.0 },
     Geometry { norm: Norm::Spectral, radius: 3.0 },
-    Geometry { norm: Norm::Spectral, radius: 3.0 },
+    Geometry { norm: Norm::Convolution { taps: 3 }, radius: 3.0 },
     Geometry { norm: Norm::Sign, radius: 10.0 },
     Geometry { norm: Norm::Rms, radius: 1.0 },
 ];
+
+/// One geometry for every parameter.
+fn all(geometry: Geometry) -> Groups {
+    Groups::only([Group::new("*").geometry(geometry)])
+}
 
 fn random(size: &[i64], generator: &mut Generator) -> Tensor {
     let elements: Vec<f32> = (0..size.iter().product()).map(|_| 2.0 * generator.uniform() - 1.0).collect();
@@ -214,28 +219,60 @@ fn evaluation_sees_x_and_puts_y_back() {
 }
 
 #[test]
-fn a_gradient_that_is_not_finite_changes_nothing() {
-    for arithmetic in ARITHMETICS {
+fn in_exact_arithmetic_a_gradient_that_is_not_finite_changes_nothing() {
+    let arithmetic = Arithmetic::Exact;
+    for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let (store, parameters) = model(6);
+        let (twin_store, twin) = model(6);
+        let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, arithmetic).unwrap();
+        let mut twin_optimizer = TransportedScion::new(&twin_store, Rule::DEFAULT, arithmetic).unwrap();
+        let mut generator = Generator::new(7, 1);
+        for t in 0..4 {
+            // `second` is in a stack with `first`, and not its first.
+            let poisoned = gradients(&mut Generator::new(8, 1));
+            let _ = poisoned[3].get(5).get(3).fill_(poison);
+            let refused = optimizer.backward_step(&linear_loss(&parameters, &poisoned));
+            assert!(matches!(&refused, Err(Error::NotFinite { name }) if name == "second"), "{refused:?}");
+            assert_eq!(optimizer.steps(), t);
+            assert_eq!(bits(&parameters), bits(&twin));
+            assert_eq!(bits(&x(&optimizer)), bits(&x(&twin_optimizer)));
+            let gradients = gradients(&mut generator);
+            optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
+            twin_optimizer.backward_step(&linear_loss(&twin, &gradients)).unwrap();
+        }
+        assert_eq!(bits(&parameters), bits(&twin));
+    }
+}
+
+#[test]
+fn in_fast_arithmetic_a_gradient_that_is_not_finite_leaves_its_parameter_and_is_told() {
+    for transport in [FULL, Transport::Lag { memory: 0.5 }, Transport::Nesterov] {
         for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let rule = Rule { transport, ..Rule::DEFAULT };
             let (store, parameters) = model(6);
             let (twin_store, twin) = model(6);
-            let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, arithmetic).unwrap();
-            let mut twin_optimizer = TransportedScion::new(&twin_store, Rule::DEFAULT, arithmetic).unwrap();
+            let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Fast).unwrap();
+            let mut twin_optimizer = TransportedScion::new(&twin_store, rule, Arithmetic::Fast).unwrap();
             let mut generator = Generator::new(7, 1);
-            for t in 0..4 {
-                // `second` is in a stack with `first`, and not its first.
-                let poisoned = gradients(&mut Generator::new(8, 1));
-                let _ = poisoned[3].get(5).get(3).fill_(poison);
-                let refused = optimizer.backward_step(&linear_loss(&parameters, &poisoned));
-                assert!(matches!(&refused, Err(Error::NotFinite { name }) if name == "second"), "{refused:?}");
-                assert_eq!(optimizer.steps(), t);
-                assert_eq!(bits(&parameters), bits(&twin));
-                assert_eq!(bits(&x(&optimizer)), bits(&x(&twin_optimizer)));
+            for _ in 0..3 {
                 let gradients = gradients(&mut generator);
                 optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
                 twin_optimizer.backward_step(&linear_loss(&twin, &gradients)).unwrap();
             }
-            assert_eq!(bits(&parameters), bits(&twin));
+            assert_eq!(optimizer.refused().unwrap(), []);
+            let before = bits(&parameters);
+            let gradients = gradients(&mut generator);
+            twin_optimizer.backward_step(&linear_loss(&twin, &gradients)).unwrap();
+            // `second` is in a stack with `first`, and not its first.
+            let _ = gradients[3].get(5).get(3).fill_(poison);
+            optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
+            let (after, expected) = (bits(&parameters), bits(&twin));
+            for (index, (name, ..)) in PARAMETERS.iter().enumerate() {
+                let expected = if index == 3 { &before[index] } else { &expected[index] };
+                assert_eq!(&after[index], expected, "{name} under {transport:?} with {poison}");
+            }
+            assert_eq!(optimizer.refused().unwrap(), [("second".to_owned(), 1)]);
+            assert_eq!(optimizer.refused().unwrap(), [], "it is told once");
         }
     }
 }
@@ -301,7 +338,7 @@ fn a_restored_optimizer_goes_on_as_if_nothing_had_been() {
 fn what_cannot_be_stepped_is_named() {
     let make = |tensor: Tensor, geometry: Geometry| {
         let parameters = [("good".to_owned(), Tensor::zeros([2, 2], tch::kind::FLOAT_CPU)), ("bad".to_owned(), tensor)];
-        TransportedScion::with_geometry(parameters, Rule::DEFAULT, Arithmetic::Fast, |_| geometry)
+        TransportedScion::with_groups(parameters, Rule::DEFAULT, Arithmetic::Fast, &all(geometry))
     };
     let float = |size: &[i64]| Tensor::zeros(size, tch::kind::FLOAT_CPU);
     assert!(make(float(&[2, 3]), Geometry::HIDDEN).is_ok());
@@ -326,6 +363,154 @@ fn a_frozen_parameter_stays() {
     assert_eq!(optimizer.names().collect::<Vec<_>>(), ["scalar", "first", "bias", "filter", "head", "offset"]);
 }
 
+/// One step of a model of zeros with gradients of 1, in these groups: how far each parameter's elements moved.
+fn moved(groups: &Groups, sizes: &[(&str, &[i64])]) -> Result<Vec<f32>, Error> {
+    let parameters =
+        sizes.iter().map(|(name, size)| ((*name).to_owned(), Tensor::zeros(*size, (Kind::Float, Device::Cpu))));
+    let parameters: Vec<_> = parameters.collect();
+    let rule = Rule { step: 0.5, transport: Transport::Fixed { theta: 0.0 }, ..Rule::DEFAULT };
+    let mut optimizer = TransportedScion::with_groups(
+        parameters.iter().map(|(name, tensor)| (name.clone(), tensor.set_requires_grad(true))),
+        rule,
+        Arithmetic::Fast,
+        groups,
+    )?;
+    let sum = parameters.iter().map(|(_, tensor)| tensor.sum(Kind::Float)).reduce(|a, b| a + b).unwrap();
+    optimizer.backward_step(&sum)?;
+    Ok(x(&optimizer).iter().map(|tensor| -f32::try_from(tensor.flatten(0, -1).get(0)).unwrap()).collect())
+}
+
+#[test]
+fn a_group_says_norm_radius_and_step_of_what_fits_its_pattern_and_the_first_counts() {
+    let sizes: &[(&str, &[i64])] =
+        &[("a.weight", &[4, 9]), ("b.weight", &[4, 9]), ("b.bias", &[4]), ("c.weight", &[4, 9])];
+    let sign = |radius| Geometry { norm: Norm::Sign, radius };
+    let groups = Groups::overriding([
+        Group { freeze: true, ..Group::new("c.*") },
+        Group { step: 3.0, ..Group::new("b.weight").geometry(sign(2.0)) },
+        Group::new("*.weight").geometry(sign(18.0)),
+    ]);
+    // η·ρ·f·1: 1/9 is the factor of sign, and that of RMS with n = 4 is 2, of which each element of the direction has half.
+    let found = moved(&groups, sizes).unwrap();
+    let expected = [0.5 * 18.0 / 9.0, 3.0 * 0.5 * 2.0 / 9.0, 0.5, 0.0];
+    assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} {expected:?}");
+}
+
+#[test]
+fn what_is_usual_follows_name_and_dimensions() {
+    let parameters = PARAMETERS.map(|(name, size, _)| (name.to_owned(), Tensor::zeros(size, tch::kind::FLOAT_CPU)));
+    let embedding = ("embedding.weight".to_owned(), Tensor::zeros([5, 3], tch::kind::FLOAT_CPU));
+    let optimizer = TransportedScion::with_groups(
+        [embedding].into_iter().chain(parameters),
+        Rule::DEFAULT,
+        Arithmetic::Fast,
+        &Groups::automatic(),
+    )
+    .unwrap();
+    let table = optimizer.table();
+    println!("{table}");
+    let lines: Vec<_> = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    let found = |name: &str| lines.iter().find(|line| line[0] == name).unwrap().join(" ");
+    assert!(found("embedding.weight").ends_with("5×3 EmbeddingColumn 1 1 0"), "{table}");
+    assert!(found("filter").contains("3×6 Convolution { taps: 3 } 3 1 "), "{table}");
+    assert!(found("head").contains("3×6 Sign 10 1 "), "{table}");
+    assert_eq!(found("first").split(' ').next_back(), found("second").split(' ').next_back(), "one stack");
+    // X and M of 15 + 1 + 24 + 6 + 24 + 18 + 18 + 3 numbers.
+    assert_eq!(optimizer.bytes(), 2 * 4 * 109);
+}
+
+#[test]
+fn groups_that_do_not_fit_the_model_say_so() {
+    let sizes: &[(&str, &[i64])] = &[("a.weight", &[4, 9]), ("a.bias", &[4])];
+    let message = |groups: &Groups| moved(groups, sizes).unwrap_err().to_string();
+    assert_eq!(
+        message(&Groups::only([Group::new("*.weight")])),
+        "parameter a.bias: no group matches it; a last group \"*\" takes all the others"
+    );
+    assert_eq!(
+        message(&Groups::overriding([Group::new("encoder*")])),
+        "the group \"encoder*\" fits no parameter; there are a.weight, a.bias"
+    );
+    for step in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let message = message(&Groups::overriding([Group { step, ..Group::new("*") }]));
+        assert!(message.contains("a.weight") && message.contains("the factor of its step size"), "{message}");
+    }
+}
+
+#[test]
+fn parts_of_a_batch_make_the_mean_over_its_samples_however_they_are_parted() {
+    let inputs = random(&[12, 4], &mut Generator::new(5, 0));
+    let step = |parts: &[i64]| {
+        let store = nn::VarStore::new(Device::Cpu);
+        let layer =
+            nn::linear(store.root(), 4, 3, nn::LinearConfig { ws_init: nn::Init::Const(0.5), ..Default::default() });
+        store.trainable_variables().iter_mut().for_each(|tensor| drop(tch::no_grad(|| tensor.fill_(0.25))));
+        let mut optimizer = TransportedScion::with_groups(
+            named(&store),
+            Rule::DEFAULT,
+            Arithmetic::Fast,
+            &all(Geometry { norm: Norm::Frobenius, radius: 1.0 }),
+        )
+        .unwrap();
+        let mut start = 0;
+        for _ in 0..2 {
+            for part in parts {
+                let loss = inputs.narrow(0, start % 12, *part).apply(&layer).square().mean(Kind::Float);
+                optimizer.accumulate(&loss, *part as usize).unwrap();
+                start += part;
+            }
+            optimizer.step().unwrap();
+        }
+        x(&optimizer).iter().flat_map(elements).collect::<Vec<_>>()
+    };
+    let whole = step(&[12]);
+    for parts in [&[5, 7][..], &[1, 1, 10], &[4, 4, 4]] {
+        let found = step(parts);
+        assert!(whole.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-6), "{parts:?}: {found:?} {whole:?}");
+    }
+    let store = nn::VarStore::new(Device::Cpu);
+    let layer = nn::linear(store.root(), 4, 3, Default::default());
+    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let loss = inputs.apply(&layer).mean(Kind::Float);
+    assert!(optimizer.accumulate(&loss, 0).unwrap_err().to_string().contains("at least one sample"));
+}
+
+#[test]
+fn a_saved_optimizer_is_loaded_only_into_its_own_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    let mut generator = Generator::new(8, 1);
+    for transport in [FULL, Transport::Nesterov, Transport::Alignment { damping: 1.0 }] {
+        let rule = Rule { transport, ..Rule::DEFAULT };
+        let make = || {
+            let (store, parameters) = model(3);
+            (TransportedScion::new(&store, rule, Arithmetic::Fast).unwrap(), parameters)
+        };
+        let ((mut optimizer, parameters), (mut other, others)) = (make(), make());
+        let before = [gradients(&mut generator), gradients(&mut generator)];
+        before.iter().for_each(|g| optimizer.backward_step(&linear_loss(&parameters, g)).unwrap());
+        optimizer.save(&path).unwrap();
+        other.load(&path).unwrap();
+        let after = gradients(&mut generator);
+        optimizer.backward_step(&linear_loss(&parameters, &after)).unwrap();
+        other.backward_step(&linear_loss(&others, &after)).unwrap();
+        assert_eq!((bits(&others), bits(&x(&other))), (bits(&parameters), bits(&x(&optimizer))), "{transport:?}");
+    }
+    let refused = |size: &[i64], name: &str| {
+        let parameters = [(name.to_owned(), Tensor::zeros(size, tch::kind::FLOAT_CPU))];
+        let mut other =
+            TransportedScion::with_groups(parameters, Rule::DEFAULT, Arithmetic::Fast, &Groups::automatic()).unwrap();
+        let message = other.load(&path).unwrap_err().to_string();
+        assert_eq!(other.steps(), 0);
+        message
+    };
+    assert!(refused(&[6, 4], "elsewhere").ends_with("parameter elsewhere.x: is missing from the state"));
+    assert!(refused(&[4, 6], "first").ends_with("parameter first.x: has another size in the state"));
+    assert!(refused(&[6, 4], "first").ends_with("is in the state, but not in the model"));
+    std::fs::write(&path, b"no tensors").unwrap();
+    assert!(refused(&[6, 4], "first").contains("no safetensors file"));
+}
+
 #[test]
 fn a_quadratic_converges() {
     let target = random(&[8, 5], &mut Generator::new(13, 1));
@@ -334,9 +519,9 @@ fn a_quadratic_converges() {
             let store = nn::VarStore::new(Device::Cpu);
             let w = store.root().zeros("w", &[8, 5]);
             let geometry = Geometry { norm, radius: 1.0 };
-            let parameters = graftage::optim::named(&store);
+            let parameters = named(&store);
             let mut optimizer =
-                TransportedScion::with_geometry(parameters, Rule::DEFAULT, arithmetic, |_| geometry).unwrap();
+                TransportedScion::with_groups(parameters, Rule::DEFAULT, arithmetic, &all(geometry)).unwrap();
             let loss = || (&w - &target).square().sum(Kind::Float);
             let start = f64::try_from(loss()).unwrap();
             for t in 0..300 {

@@ -1,0 +1,172 @@
+//! What an optimizer goes on from, as tensors and as a safetensors file.
+
+use super::{Error, Place, Result, TransportedScion};
+use crate::error::Error as FileError;
+use crate::files;
+use crate::tensor::Operand;
+use graftage_core::scion::Point;
+use graftage_core::transport::Alignment;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors, serialize};
+use std::path::Path;
+use tch::{Kind, Tensor, no_grad_guard};
+
+/// The arrays of [`TransportedScion::state`], in the order of `TransportedScion::arrays`.
+const ARRAYS: [&str; 3] = ["x", "y", "m"];
+
+/// What the alignment law knows of each stack, in [`TransportedScion::state`].
+const ALIGNMENT: &str = "alignment";
+
+/// Steps taken, in [`TransportedScion::state`].
+const STEPS: &str = "steps";
+
+impl TransportedScion {
+    /// All that a later run goes on from: X, Y and M of each parameter as `NAME.x`, `NAME.y` and `NAME.m`, and `steps`.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut state = vec![(STEPS.to_owned(), Tensor::from(self.steps as i64))];
+        for place in &self.places {
+            for (array, tensor) in ARRAYS.iter().zip(self.arrays(place)?) {
+                state.push((format!("{}.{array}", place.name), tensor.detach().copy()));
+            }
+        }
+        for (index, stack) in self.stacks.iter().enumerate() {
+            if let Some(mean) = &stack.alignment.mean {
+                state.push((format!("{ALIGNMENT}.{index}.mean"), mean.tensor().copy()));
+                state.push((format!("{ALIGNMENT}.{index}.weight"), Tensor::from(stack.alignment.weight)));
+            }
+        }
+        Ok(state)
+    }
+
+    /// Takes up a state that [`TransportedScion::state`] gave of such a model: the next step is as if there had been no
+    /// pause. The rule is the optimizer's own.
+    ///
+    /// # Errors
+    /// Where a tensor is missing, has another size or belongs to no parameter: nothing has changed then.
+    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        let wrong = |name: &str, what: &str| Error::Parameter { name: name.to_owned(), what: what.to_owned() };
+        let find = |name: &str| state.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
+        let _guard = no_grad_guard();
+        let steps = i64::try_from(find(STEPS).ok_or_else(|| wrong(STEPS, "is missing from the state"))?)?;
+        let mut copies = Vec::new();
+        for place in &self.places {
+            for (array, to) in ARRAYS.iter().zip(self.arrays(place)?) {
+                let name = format!("{}.{array}", place.name);
+                let from = find(&name).ok_or_else(|| wrong(&name, "is missing from the state"))?;
+                if from.size() != to.size() {
+                    return Err(wrong(&name, "has another size in the state"));
+                }
+                copies.push((to, from));
+            }
+        }
+        let mut alignments = Vec::new();
+        for (index, stack) in self.stacks.iter().enumerate() {
+            let found = |what: &str| find(&format!("{ALIGNMENT}.{index}.{what}"));
+            alignments.push(match (found("mean"), found("weight")) {
+                (Some(mean), Some(weight)) => Alignment {
+                    mean: Some(Operand::from(mean.to_device(stack.x.device()))),
+                    weight: f32::try_from(weight)?,
+                },
+                _ => Alignment::START,
+            });
+        }
+        let known = |name: &str| {
+            let name = match name.strip_prefix(ALIGNMENT) {
+                Some(rest) => {
+                    return rest
+                        .split('.')
+                        .nth(1)
+                        .is_some_and(|index| index.parse().is_ok_and(|index: usize| index < self.stacks.len()));
+                }
+                None => name,
+            };
+            name == STEPS
+                || ARRAYS.iter().any(|array| {
+                    let owner = name.strip_suffix(array).and_then(|owner| owner.strip_suffix('.'));
+                    owner.is_some_and(|owner| self.names().any(|name| name == owner))
+                })
+        };
+        if let Some((name, _)) = state.iter().find(|(name, _)| !known(name)) {
+            return Err(wrong(name, "is in the state, but not in the model"));
+        }
+        for (mut to, from) in copies {
+            to.f_copy_(from)?;
+        }
+        for (stack, alignment) in self.stacks.iter_mut().zip(alignments) {
+            stack.alignment = alignment;
+        }
+        for place in &mut self.places {
+            if self.rule.point() == Point::Iterate {
+                place.tensor.f_copy_(&place.of(&self.stacks[place.stack].x)?)?;
+            }
+        }
+        self.steps = steps as u64;
+        Ok(())
+    }
+
+    /// X, Y (under Nesterov's law M before the last step) and M of a parameter: not copies.
+    fn arrays(&self, place: &Place) -> Result<[Tensor; 3]> {
+        let stack = &self.stacks[place.stack];
+        let y = match &stack.before {
+            Some(before) => place.of(before)?,
+            None => place.tensor.shallow_clone(),
+        };
+        Ok([place.of(&stack.x)?, y, place.of(&stack.m)?])
+    }
+
+    /// Writes [`TransportedScion::state`] as a safetensors file, under a temporary name first.
+    ///
+    /// # Errors
+    /// Where libtorch fails or the file cannot be written; what it held before is kept then.
+    pub fn save(&self, path: &Path) -> crate::error::Result<()> {
+        let mut arrays = Vec::new();
+        for (name, tensor) in self.state()? {
+            let shape: Vec<_> = tensor.size().into_iter().map(|n| n as usize).collect();
+            let flat = tensor.flatten(0, -1);
+            let (dtype, bytes) = match tensor.kind() {
+                Kind::Int64 => (Dtype::I64, little_endian(&Vec::<i64>::try_from(&flat)?, |e| e.to_le_bytes())),
+                _ => (Dtype::F32, little_endian(&Vec::<f32>::try_from(&flat)?, |e| e.to_le_bytes())),
+            };
+            arrays.push((name, dtype, shape, bytes));
+        }
+        let views = arrays.iter().map(|(name, dtype, shape, bytes)| {
+            Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| FileError::content(path, e))?))
+        });
+        let views = views.collect::<crate::error::Result<Vec<_>>>()?;
+        files::write(path, &serialize(views, None).map_err(|e| FileError::content(path, e))?)
+    }
+
+    /// Takes up what [`TransportedScion::save`] wrote, see [`TransportedScion::restore`].
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is none, or names and shapes in it are not those of this model: the message says
+    /// which, and nothing has changed.
+    pub fn load(&mut self, path: &Path) -> crate::error::Result<()> {
+        let bytes = files::read(path)?;
+        let wrong = |what: String| FileError::content(path, what);
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(format!("no safetensors file: {e}")))?;
+        let mut state = Vec::new();
+        for (name, view) in file.iter() {
+            let size: Vec<_> = view.shape().iter().map(|n| *n as i64).collect();
+            let data = view.data();
+            let tensor = match view.dtype() {
+                Dtype::F32 => Tensor::from_slice(&numbers(data, f32::from_le_bytes)),
+                Dtype::I64 => Tensor::from_slice(&numbers(data, i64::from_le_bytes)),
+                other => return Err(wrong(format!("tensor {name} is of kind {other:?}"))),
+            };
+            state.push((name.to_owned(), tensor.f_view(&size[..])?));
+        }
+        self.restore(&state).map_err(|error| wrong(error.to_string()))
+    }
+}
+
+fn little_endian<T: Copy, const N: usize>(numbers: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| bytes(*number)).collect()
+}
+
+fn numbers<T, const N: usize>(bytes: &[u8], number: fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
+}
