@@ -24,6 +24,7 @@
 //! one stack.
 
 pub mod groups;
+pub mod method;
 mod state;
 
 use crate::data::Stream;
@@ -227,7 +228,7 @@ impl TransportedScion {
     }
 
     /// Starts anew from random weights inside each ball, by [`Scion::initialise`] with [`Stream::Weights`]: parameter by
-    /// parameter, and the same bits on every machine.
+    /// parameter, and the same bits on every machine. Biases start at 0 and gains at 1; frozen parameters keep what they hold.
     ///
     /// # Errors
     /// Where libtorch fails.
@@ -236,6 +237,9 @@ impl TransportedScion {
         let mut generator = Stream::Weights.generator(seed);
         for place in &mut self.places {
             let stack = &mut self.stacks[place.stack];
+            if stack.settings.geometry.is_frozen() {
+                continue;
+            }
             let (m, n) = stack.shape;
             let zeros = || Slab::new(m, n, vec![0.0; m * n]);
             // The memory is as long as the slab.

@@ -25,6 +25,8 @@ pub struct Training {
     pub network: String,
     /// Parameters of the network.
     pub parameters: usize,
+    /// In words: the optimizer.
+    pub optimizer: String,
     /// `fast` or `exact`.
     pub arithmetic: String,
     /// Steps taken.

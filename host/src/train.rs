@@ -1,9 +1,9 @@
-//! The trainer: an MLP with ReLU and softmax cross-entropy in libtorch, moved by [`TransportedScion`].
+//! The trainer: an MLP with ReLU and softmax cross-entropy in libtorch, moved by an [`Optimizer`].
 
 use crate::checkpoint::{About, Checkpoint};
 use crate::data::{Samples, Stream};
 use crate::error::{Error, Result};
-use crate::optim::TransportedScion;
+use crate::optim::method::{Method, Optimizer};
 use crate::report::{Training, TrainingPoint};
 use crate::tensor::Arithmetic;
 use graftage_core::network::Kind;
@@ -24,6 +24,8 @@ pub struct Options {
     pub steps: u64,
     /// Samples a step: 1 or more.
     pub batch: usize,
+    /// By which optimizer.
+    pub method: Method,
     /// The rule; its step size falls linearly to 0 whatever its schedule says.
     pub rule: Rule,
     /// Seed of the weights and of the batches.
@@ -45,6 +47,7 @@ impl Default for Options {
             hidden: vec![32],
             steps: 1000,
             batch: 32,
+            method: Method::Transported,
             rule: Rule { step: 0.015, ..Rule::DEFAULT },
             seed: 1,
             arithmetic: Arithmetic::Fast,
@@ -103,12 +106,12 @@ pub fn train(
     let model = model(&store.root(), &layers);
     let rule =
         Rule { schedule: Schedule::Linear { steps: options.steps.try_into().unwrap_or(u32::MAX) }, ..options.rule };
-    let mut optimizer = TransportedScion::new(&store, rule, options.arithmetic)?;
-    optimizer.initialise(options.seed)?;
+    let rule = options.method.rule(rule);
+    let mut optimizer = Optimizer::new(&store, options.method, rule, options.arithmetic, options.seed)?;
 
     let (inputs, labels) = upload(&training, store.device())?;
     let (test_inputs, test_labels) = upload(&testing, store.device())?;
-    let accuracy = |optimizer: &TransportedScion| -> Result<f32> {
+    let accuracy = |optimizer: &Optimizer| -> Result<f32> {
         let right = optimizer
             .evaluate(|| model.forward(&test_inputs).argmax(-1, false).eq_tensor(&test_labels).sum(tch::Kind::Int64))?;
         Ok(i64::try_from(right)? as f32 / testing.len() as f32)
@@ -140,6 +143,7 @@ pub fn train(
     let report = Training {
         network: widths.iter().map(u32::to_string).collect::<Vec<_>>().join("-"),
         parameters: weights.iter().map(Vec::len).sum(),
+        optimizer: options.method.to_string(),
         arithmetic: options.arithmetic.to_string(),
         steps: options.steps,
         batch: options.batch,
@@ -170,7 +174,7 @@ fn model(root: &nn::Path, layers: &[Kind]) -> nn::Sequential {
 }
 
 /// X in the order of core's network: of each dense layer its weights, then its bias.
-fn weights(optimizer: &TransportedScion, layers: &[Kind]) -> Result<Vec<Vec<f32>>> {
+fn weights(optimizer: &Optimizer, layers: &[Kind]) -> Result<Vec<Vec<f32>>> {
     let x = optimizer.x()?;
     let dense = layers.iter().enumerate().filter(|(_, kind)| matches!(kind, Kind::Dense { .. }));
     let names = dense.flat_map(|(index, _)| ["weight", "bias"].map(|tensor| name(index, tensor)));

@@ -2,6 +2,7 @@
 
 use graftage::data::{Samples, Stream};
 use graftage::network::Layers;
+use graftage::optim::method::{Method, Optimizer};
 use graftage::optim::{Error, Group, Groups, TransportedScion, named};
 use graftage::tensor::Arithmetic;
 use graftage::train::{Options, train};
@@ -12,7 +13,7 @@ use graftage_core::network::{self, Layer};
 use graftage_core::norm::Norm;
 use graftage_core::norm::{with_workspace, workspace};
 use graftage_core::random::Generator;
-use graftage_core::schedule::Momentum;
+use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Geometry, Point, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -420,6 +421,19 @@ fn what_is_usual_follows_name_and_dimensions() {
 }
 
 #[test]
+fn gains_start_at_one_biases_at_zero_and_the_frozen_as_they_are() {
+    let sizes = [("norm.gain", &[3][..]), ("bias", &[3]), ("frozen", &[2, 3]), ("head", &[2, 3])];
+    let parameters = sizes.map(|(name, size)| (name.to_owned(), Tensor::full(size, 0.5, tch::kind::FLOAT_CPU)));
+    let groups = Groups::overriding([Group { freeze: true, ..Group::new("frozen") }]);
+    let mut optimizer = TransportedScion::with_groups(parameters, Rule::DEFAULT, Arithmetic::Fast, &groups).unwrap();
+    optimizer.initialise(1).unwrap();
+    let x: Vec<_> = x(&optimizer).iter().map(elements).collect();
+    assert_eq!((&x[0][..], &x[1][..], &x[2][..]), (&[1.0; 3][..], &[0.0; 3][..], &[0.5; 6][..]));
+    // Sign, radius 10: every element is ±10/3.
+    assert!(x[3].iter().all(|e| (e.abs() - 10.0 / 3.0).abs() < 1e-6), "{:?}", x[3]);
+}
+
+#[test]
 fn groups_that_do_not_fit_the_model_say_so() {
     let sizes: &[(&str, &[i64])] = &[("a.weight", &[4, 9]), ("a.bias", &[4])];
     let message = |groups: &Groups| moved(groups, sizes).unwrap_err().to_string();
@@ -591,6 +605,88 @@ fn a_checkpoint_holds_x_and_starts_where_core_starts() {
             let share = moved / (step * length);
             assert!((0.5..1.01).contains(&share), "{arithmetic}, {geometry:?}: {share} of a step");
         }
+    }
+}
+
+/// A model of a hidden matrix, a head and a bias by a method; its weights at the start and after each of these gradients.
+fn by(method: Method, rule: Rule, gradients: &[f32]) -> Vec<Vec<Tensor>> {
+    let store = nn::VarStore::new(Device::Cpu);
+    let zero = nn::Init::Const(0.0);
+    let parameters = [("hidden", &[8, 4][..]), ("bias", &[8]), ("head", &[3, 8])];
+    let parameters = parameters.map(|(name, size)| store.root().var(name, size, zero));
+    let mut optimizer = Optimizer::new(&store, method, rule, Arithmetic::Fast, 9).unwrap();
+    let weights = |optimizer: &Optimizer| optimizer.x().unwrap().into_iter().map(|(_, tensor)| tensor).collect();
+    let mut seen = vec![weights(&optimizer)];
+    for scale in gradients {
+        let mut generator = Generator::new(31, 1);
+        let all = parameters.iter().map(|tensor| random(&tensor.size(), &mut generator) * f64::from(*scale));
+        let loss = all.zip(&parameters).map(|(g, tensor)| (g * tensor).sum(Kind::Float)).reduce(|a, b| a + b).unwrap();
+        optimizer.backward_step(&loss).unwrap();
+        seen.push(weights(&optimizer));
+    }
+    seen
+}
+
+#[test]
+fn every_method_starts_from_the_same_bits() {
+    let starts = Method::ALL.map(|method| bits(&by(method, Rule::DEFAULT, &[])[0]));
+    assert!(starts.iter().all(|start| *start == starts[0]));
+    assert!(starts[0][0].iter().any(|e| *e != 0));
+}
+
+#[test]
+fn scion_is_the_rule_without_transport() {
+    let still = Rule { transport: Transport::Fixed { theta: 0.0 }, ..Rule::DEFAULT };
+    let gradients = [1.0, -0.3, 0.7, 0.7];
+    let last = |method, rule| bits(by(method, rule, &gradients).last().unwrap());
+    assert_eq!(last(Method::Scion, Rule { transport: FULL, ..Rule::DEFAULT }), last(Method::Transported, still));
+    // The gradients do not depend on where they are taken, so transport changes nothing of X here.
+    assert_eq!(last(Method::Transported, Rule { transport: FULL, ..Rule::DEFAULT }), last(Method::Transported, still));
+    assert_ne!(last(Method::Muon, still), last(Method::Transported, still));
+}
+
+/// How far the matrices moved in the last of these steps.
+fn last_move(seen: &[Vec<Tensor>], parameter: usize) -> Tensor {
+    &seen[seen.len() - 1][parameter] - &seen[seen.len() - 2][parameter]
+}
+
+#[test]
+fn muon_moves_a_hidden_matrix_by_its_own_scale() {
+    let rule = Rule { step: 0.01, ..Rule::DEFAULT };
+    let singular = |tensor: &Tensor| Vec::<f32>::try_from(tensor.svd(true, false).1).unwrap();
+    let found = singular(&last_move(&by(Method::Muon, rule, &[1.0]), 0));
+    // √(8/4)·3·η, times what Jordan's five quintics map singular values to: 0.68 to 1.13.
+    let scale = 0.01 * 3.0 * 2.0f32.sqrt();
+    assert!(found.iter().all(|s| (0.65 * scale..1.2 * scale).contains(s)), "{found:?} {scale}");
+    assert!(found[0] / found[3] > 1.02, "Jordan's quintics are no polar factor: {found:?}");
+}
+
+#[test]
+fn libtorchs_own_follow_their_equations_and_the_schedule() {
+    let rule = Rule { step: 0.1, schedule: Schedule::Linear { steps: 4 }, ..Rule::DEFAULT };
+    // AdamW moves every element by η·sign(g) at first, and by 0.75 of it in the second step of four with the same gradient.
+    for (gradients, expected) in [(&[2.0][..], 0.1), (&[2.0, 2.0], 0.075)] {
+        let moved = elements(&last_move(&by(Method::AdamW, rule, gradients), 0));
+        assert!(moved.iter().all(|e| (e.abs() - expected).abs() < 1e-5), "{expected}: {moved:?}");
+    }
+    // SGD: −η g, then −0.75 η (0.9 g + g).
+    let seen = by(Method::Sgd, rule, &[1.0, 1.0]);
+    let (first, second) = (elements(&last_move(&seen[..2], 2)), elements(&last_move(&seen, 2)));
+    assert!(first.iter().zip(&second).all(|(a, b)| (a * 0.75 * 1.9 - b).abs() < 1e-6), "{first:?} {second:?}");
+    let store = nn::VarStore::new(Device::Cpu);
+    let _ = store.root().zeros("w", &[2, 2]);
+    let varying = Rule { momentum: Momentum::Power { exponent: 0.5 }, ..rule };
+    let refused = Optimizer::new(&store, Method::AdamW, varying, Arithmetic::Fast, 1).unwrap_err().to_string();
+    assert_eq!(refused, "parameter AdamW: takes only a momentum that is constant");
+}
+
+#[test]
+fn every_method_learns() {
+    for (method, step) in Method::ALL.into_iter().zip([0.05, 0.05, 0.05, 0.03, 0.1]) {
+        let options = Options { method, rule: Rule { step, ..Rule::DEFAULT }, ..small() };
+        let (_, report) = train(&blobs(300), &options, |_| ()).unwrap();
+        assert!(report.accuracy > 0.85, "{method}: {}", report.accuracy);
+        assert_eq!(report.optimizer, method.to_string());
     }
 }
 

@@ -31,6 +31,7 @@ fn story() -> Story {
         training: Training {
             network: "64-32-10".into(),
             parameters: 2410,
+            optimizer: "Transported Scion".into(),
             arithmetic: "fast".into(),
             steps: 3000,
             batch: 32,

@@ -27,9 +27,11 @@ impl Parameter<'_> {
         }
     }
 
-    /// What it is for, by its dimensions: a vector is a bias or a gain, what has more than two is a convolution's.
+    /// What it is for, by its dimensions: a vector is a bias, or a gain where its name has `gain` or `norm` in it; what has
+    /// more than two is a convolution's.
     pub fn role(&self) -> Role {
         match *self.size {
+            [] | [_] if self.name.contains("gain") || self.name.contains("norm") => Role::Gain,
             [] | [_] => Role::Bias,
             [_, _] => Role::Weights,
             [_, _, ref kernel @ ..] => Role::Convolution { taps: kernel.iter().product::<i64>() as u32 },

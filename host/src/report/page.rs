@@ -5,7 +5,6 @@ use super::style::STYLE;
 use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Training};
 use super::{Verification, kilobytes, percent, same_bits, sentence, summary};
 use crate::rule::{momentum_words, transport_words};
-use graftage_core::transport::Transport;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// Points of a curve at most; more are averaged.
@@ -113,7 +112,7 @@ fn training_section(training: &Training) -> Markup {
     };
     html! {
         p {
-            (training.steps) " steps of " @if training.rule.transport != (Transport::Fixed { theta: 0.0 }) { "Transported " } "Scion, " (training.batch)
+            (training.steps) " steps of " (training.optimizer) ", " (training.batch)
             " samples each, in " (training.arithmetic) " arithmetic; step size from " (short(training.rule.step.into()))
             " falling linearly to 0, " (momentum_words(training.rule.momentum)) ", "
             (transport_words(training.rule.transport)) ", seed " (training.seed) "."

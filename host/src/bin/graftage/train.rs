@@ -25,6 +25,9 @@ pub struct Train {
     /// Widths of the hidden layers.
     #[arg(long, value_delimiter = ',')]
     hidden: Option<Vec<usize>>,
+    /// The optimizer; libtorch's own take step size, momentum and schedule from the options of the rule.
+    #[arg(long, value_enum, default_value = "transported")]
+    optimizer: graftage::optim::method::Method,
     #[command(flatten)]
     rule: RuleArguments,
     /// Steps.
@@ -60,6 +63,7 @@ impl Train {
             hidden: self.hidden.unwrap_or(usual.hidden),
             steps: self.steps.unwrap_or(usual.steps),
             batch: self.batch.unwrap_or(usual.batch),
+            method: self.optimizer,
             rule: self.rule.rule(usual.rule.step, usual.rule.schedule)?,
             seed: self.seed,
             arithmetic: self.arithmetic,
