@@ -67,9 +67,7 @@ impl Functions {
             // Micromath makes 0 or infinity of a NaN by its sign, which differs by target.
             #[cfg(feature = "micromath")]
             Functions::Micromath if x.is_nan() => x,
-            // Beyond its range the crate's own result depends on the build, and of a NaN on its sign.
-            #[cfg(feature = "micromath")]
-            Functions::Micromath if x.is_nan() => x,
+            // Beyond its range the crate's own result depends on the build.
             #[cfg(feature = "micromath")]
             Functions::Micromath if x > 88.0 => f32::INFINITY,
             #[cfg(feature = "micromath")]
