@@ -1,14 +1,45 @@
-//! Labelled samples from CSV, splits, and how a sensor ages.
+//! Samples: where they come from, which of them test, how they are scaled, and how a sensor ages.
 //!
-//! A data file has one sample a line: its features, then its label, a whole number from 0. A first line without any
-//! number is taken as names. A name that ends in `.gz` is compressed.
+//! | source | files | labels |
+//! |---|---|---|
+//! | [`Idx`] | images and labels of IDX, the format of MNIST; a test part of its own | unsigned bytes |
+//! | [`Csv`] | a sample a line; a first line without any number is taken as names | a column |
+//! | [`Arff`] | the same after a header that declares the columns, or without any | a column |
+//! | [`Npy`] | an array of NumPy, and a CSV file with a line for each sample | a column of that |
+//! | [`Text`] | bytes | none |
+//!
+//! A file whose name ends in `.gz` is unpacked. Labels are whole numbers from 0, or names of classes. In a table, groups are
+//! people, places or days of which some test ([`Split::Group`]); a field that is empty or `?` is a missing value.
+
+mod arff;
+mod csv;
+mod idx;
+mod labels;
+mod names;
+mod normalise;
+mod npy;
+mod number;
+mod source;
+mod split;
+mod table;
+mod text;
+mod unpacked;
+
+pub use arff::Arff;
+pub use csv::Csv;
+pub use idx::Idx;
+pub use normalise::{Normalisation, Normalise};
+pub use npy::Npy;
+pub use source::{Dataset, Labelled, Source};
+pub use split::{Group, Seed, Split};
+pub use text::Text;
 
 use crate::error::{Error, Result};
 use crate::files;
-use flate2::read::GzDecoder;
 use graftage_core::random::Generator;
-use std::io::Read;
+use labels::Labels;
 use std::path::Path;
+use table::Wanted;
 
 /// What random numbers are drawn for: streams of the generator that no other purpose uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +54,8 @@ pub enum Stream {
     Weights,
     /// Which samples make a batch.
     Batches,
+    /// Which labels become wrong, and which ones they become.
+    WrongLabels,
 }
 
 impl Stream {
@@ -46,57 +79,14 @@ impl Samples {
         Self { inputs, ..Self::default() }
     }
 
-    /// Reads a data file; every feature is divided by `scale`.
+    /// Reads a CSV file whose last column is the label, a whole number from 0; every feature is divided by `scale`.
     ///
     /// # Errors
     /// Where the file cannot be read, has no samples, or a line is wrong: the message names line and column.
     pub fn read(path: &Path, scale: f32) -> Result<Self> {
-        let bytes = files::read(path)?;
-        let mut text = Vec::new();
-        if path.extension().is_some_and(|e| e == "gz") {
-            let truncated = |e| Error::content(path, format!("damaged or cut gzip file ({e}); fetch it again"));
-            GzDecoder::new(&bytes[..]).read_to_end(&mut text).map_err(truncated)?;
-        } else {
-            text = bytes;
-        }
-        let mut reader = csv::ReaderBuilder::new();
-        let mut rows = reader.has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(&text[..]);
-        let mut samples = Self::default();
-        for (index, row) in rows.records().enumerate() {
-            let row = row.map_err(|e| Error::content(path, e.to_string().replace('\n', " ")))?;
-            if index == 0 && row.iter().all(|field| field.parse::<f32>().is_err()) {
-                continue;
-            }
-            let line = || {
-                // A row's position is where the one before it ended: empty lines may stand between them.
-                let end = row.position().map_or(0, |position| position.byte() as usize);
-                let ends = text[end..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-                1 + text[..end + ends].iter().filter(|byte| **byte == b'\n').count()
-            };
-            let wrong = |column: usize, what: &str| {
-                let field = row.get(column).unwrap_or_default();
-                Error::content(path, format!("line {}, column {}: {what}, found {field:?}", line(), column + 1))
-            };
-            let last = row.len() - 1;
-            if last == 0 {
-                return Err(wrong(0, "a line holds features and, last, a label"));
-            }
-            if !samples.is_empty() && last != samples.inputs {
-                let (fields, before) = (row.len(), samples.inputs + 1);
-                return Err(Error::content(path, format!("line {}: {fields} fields, {before} before it", line())));
-            }
-            for (column, field) in row.iter().take(last).enumerate() {
-                let feature = field.parse::<f32>().ok().filter(|x| x.is_finite());
-                let feature = feature.ok_or_else(|| wrong(column, "a feature is a finite number"))?;
-                samples.features.push(feature / scale);
-            }
-            let label = row.get(last).and_then(|field| field.parse().ok());
-            samples.labels.push(label.ok_or_else(|| wrong(last, "the label is a whole number from 0"))?);
-            samples.inputs = last;
-        }
-        if samples.labels.is_empty() {
-            return Err(Error::content(path, "no samples"));
-        }
+        let wanted = Wanted { features: true, ..Wanted::default() };
+        let mut samples = csv::read(path, wanted, Labels::whole())?.samples;
+        Normalisation::division(scale).apply(&mut samples);
         Ok(samples)
     }
 
@@ -105,7 +95,7 @@ impl Samples {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write(&self, path: &Path, scale: f32) -> Result<()> {
-        let mut rows = csv::Writer::from_writer(Vec::new());
+        let mut rows = ::csv::Writer::from_writer(Vec::new());
         for (input, label) in self.iter() {
             let features = input.iter().map(|x| (x * scale).to_string());
             rows.write_record(features.chain([label.to_string()])).map_err(|e| Error::content(path, e))?;
@@ -181,6 +171,12 @@ impl Samples {
         picked
     }
 
+    /// Takes those from `at` on away.
+    fn split_off(&mut self, at: usize) -> Self {
+        let (features, labels) = (self.features.split_off(at * self.inputs), self.labels.split_off(at));
+        Self { inputs: self.inputs, features, labels }
+    }
+
     /// In a random order of [`Stream::Split`], the first `train` samples and the others.
     ///
     /// # Errors
@@ -200,6 +196,23 @@ impl Samples {
         Stream::Arrival.generator(seed).shuffle(&mut order);
         order.truncate(count);
         self.pick(&order)
+    }
+
+    /// Replaces each label with probability `share` by one of the other classes, each as likely as any other; two draws of
+    /// [`Stream::WrongLabels`] a label, so that the wrong labels of a smaller share are among those of a larger one. With
+    /// fewer than two classes nothing changes.
+    pub fn mislabel(&mut self, share: f32, classes: usize, seed: u64) {
+        let Some(others) = u32::try_from(classes).ok().and_then(|classes| classes.checked_sub(1)).filter(|n| *n > 0)
+        else {
+            return;
+        };
+        let mut generator = Stream::WrongLabels.generator(seed);
+        for label in &mut self.labels {
+            let (uniform, other) = (generator.uniform(), generator.below(others));
+            if uniform < share {
+                *label = other + u32::from(other >= *label);
+            }
+        }
     }
 
     /// As an aged sensor sees them.

@@ -1,12 +1,16 @@
-//! Samples: reading, writing, splitting, ageing.
+//! Samples: every format, splitting, normalising, wrong labels, ageing.
 
 mod common;
 
 use common::{Folder, bits, samples};
 use flate2::{Compression, write::GzEncoder};
-use graftage::data::{AgedSensor, Samples};
+use graftage::data::{AgedSensor, Dataset, Labelled, Normalisation, Normalise, Samples, Source, Split};
 use graftage_core::random::Generator;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// `count` samples whose only number is their index.
 fn indices(count: usize) -> Samples {
@@ -15,10 +19,55 @@ fn indices(count: usize) -> Samples {
     samples
 }
 
-fn gzip(text: &str) -> Vec<u8> {
+fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.write_all(bytes.as_ref()).unwrap();
     encoder.finish().unwrap()
+}
+
+/// A source, as a configuration says it.
+fn source(format: &str, keys: Value) -> Source {
+    serde_json::from_value(json!({ format: keys })).unwrap()
+}
+
+fn split(value: Value) -> Split {
+    serde_json::from_value(value).unwrap()
+}
+
+/// The samples that a source has for this split, not normalised.
+fn load(source: &Source, by: Value) -> Labelled {
+    load_normalised(source, by, Normalise::None)
+}
+
+fn load_normalised(source: &Source, by: Value, normalise: Normalise) -> Labelled {
+    match source.load(&split(by), &normalise).unwrap() {
+        Dataset::Labelled(labelled) => labelled,
+        Dataset::Text { .. } => panic!("a text"),
+    }
+}
+
+/// What is wrong, which is one line with all of these words.
+#[track_caller]
+fn refused<T: Debug>(result: graftage::error::Result<T>, words: &[&str]) {
+    let message = result.unwrap_err().to_string();
+    assert!(!message.contains('\n'), "{message:?}");
+    words.iter().for_each(|word| assert!(message.contains(word), "{word:?} is not in {message:?}"));
+}
+
+/// Training part and test part in the order of the file: their labels and features.
+fn sorted(labelled: &Labelled) -> Vec<(Vec<u32>, u32)> {
+    let mut all: Vec<_> = labelled.train.iter().chain(labelled.test.iter()).map(|(x, y)| (bits(x), y)).collect();
+    all.sort_unstable();
+    all
+}
+
+/// Real data beside the repository; where they are absent, the test says so and ends.
+fn real(file: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(file);
+    if !path.exists() {
+        eprintln!("skipped: there is no {}", path.display());
+    }
+    path.exists().then_some(path)
 }
 
 #[test]
@@ -167,4 +216,817 @@ fn samples_that_do_not_fit_a_network_are_named() {
     assert!(features.contains("samples.csv") && features.contains("1 features") && features.contains("takes 2"));
     let label = samples.check(&path, 1, 3).unwrap_err().to_string();
     assert!(label.contains("sample 4: label 3 is not one of the 3 classes"), "{label}");
+}
+
+// ---- formats ----
+
+/// IDX: type, sizes, numbers.
+fn idx(kind: u8, sizes: &[u32], numbers: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, kind, sizes.len() as u8];
+    sizes.iter().for_each(|size| bytes.extend(size.to_be_bytes()));
+    [&bytes, numbers].concat()
+}
+
+#[test]
+fn idx_images_of_every_type_are_read_with_their_shape() {
+    // Six numbers that every type holds, and the bytes that stand for them, the highest first.
+    let numbers = [3.0, 0.0, 1.0, 127.0, 64.0, 2.0];
+    let small = numbers.map(|x: f64| x as u8);
+    let wide = |bytes: fn(f64) -> Vec<u8>| numbers.iter().flat_map(|x| bytes(*x)).collect::<Vec<_>>();
+    let types = [
+        (0x08, small.to_vec()),
+        (0x09, small.to_vec()),
+        (0x0b, wide(|x| vec![0, x as u8])),
+        (0x0c, wide(|x| vec![0, 0, 0, x as u8])),
+        (0x0d, wide(|x| (x as f32).to_bits().to_be_bytes().to_vec())),
+        (0x0e, wide(|x| x.to_bits().to_be_bytes().to_vec())),
+    ];
+    let folder = Folder::new();
+    for (kind, bytes) in types {
+        for (sizes, shape) in [(&[2, 1, 3][..], &[1, 3][..]), (&[3, 2], &[2]), (&[6, 1, 1, 1], &[1, 1, 1])] {
+            let labels = [1, 0, 2, 1, 1, 0];
+            let count = sizes[0] as usize;
+            let images = folder.file("images.gz", gzip(idx(kind, sizes, &bytes)));
+            let labels_file = folder.file("labels", idx(8, &sizes[..1], &labels[..count]));
+            let source = source("idx", json!({ "images": images, "labels": labels_file }));
+            let read = load(&source, json!({ "seed": { "train": count - 1 } }));
+            assert_eq!(read.shape, shape, "type {kind:#x}");
+            let expected = numbers.map(|x| x as f32).chunks(6 / count).map(bits).zip(labels.map(u32::from)).collect();
+            let mut expected: Vec<_> = expected;
+            expected.sort_unstable();
+            assert_eq!(sorted(&read), expected, "type {kind:#x}, shape {shape:?}");
+        }
+    }
+    // Signed ones below 0.
+    for (kind, bytes, expected) in
+        [(0x09, vec![0xff, 0x80], [-1.0, -128.0]), (0x0b, vec![0xff, 0xfe, 1, 0], [-2.0, 256.0])]
+    {
+        let images = folder.file("images", idx(kind, &[2, 1], &bytes));
+        let labels = folder.file("labels", idx(8, &[2], &[0, 1]));
+        let source = source("idx", json!({ "images": images, "labels": labels }));
+        let read = load(&source, json!({ "seed": { "train": 1 } }));
+        let mut found = [read.train.features()[0], read.test.features()[0]];
+        found.sort_by(f32::total_cmp);
+        let mut expected = expected;
+        expected.sort_by(f32::total_cmp);
+        assert_eq!(found, expected, "type {kind:#x}");
+    }
+}
+
+/// IDX of four training images and two of the own test part.
+fn idx_source(folder: &Folder) -> (Source, Value) {
+    let keys = json!({
+        "images": folder.file("images", idx(8, &[4, 1, 2], &[10, 11, 20, 21, 30, 31, 40, 41])),
+        "labels": folder.file("labels", idx(8, &[4], &[0, 1, 2, 0])),
+        "test-images": folder.file("test-images", idx(8, &[2, 1, 2], &[50, 51, 60, 61])),
+        "test-labels": folder.file("test-labels.gz", gzip(idx(8, &[2], &[3, 1]))),
+    });
+    (source("idx", keys.clone()), keys)
+}
+
+#[test]
+fn idx_files_of_tests_are_the_own_test_part() {
+    let folder = Folder::new();
+    let (source, _) = idx_source(&folder);
+    let read = load(&source, json!("own"));
+    assert_eq!(read.train.features(), [10.0, 11.0, 20.0, 21.0, 30.0, 31.0, 40.0, 41.0]);
+    assert_eq!(read.test.features(), [50.0, 51.0, 60.0, 61.0]);
+    assert_eq!((read.train.labels(), read.test.labels()), (&[0, 1, 2, 0][..], &[3, 1][..]));
+    // A class that only tests is one nevertheless.
+    assert_eq!((read.classes, read.shape), (["0", "1", "2", "3"].map(String::from).to_vec(), vec![1, 2]));
+    // A split by seed is one of the training images: those that test are not touched.
+    let read = load(&source, json!({ "seed": { "train": 3 } }));
+    assert_eq!((read.train.len(), read.test.len(), read.classes.len()), (3, 1, 3));
+}
+
+#[test]
+fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
+    let folder = Folder::new();
+    let (_, keys) = idx_source(&folder);
+    let gzipped = gzip(idx(8, &[4], &[0, 1, 2, 0]));
+    let cases: [(&str, Vec<u8>, &[&str]); 19] = [
+        ("images", b"P5 28 28".to_vec(), &["images", "no IDX file", "\"50352032\""]),
+        ("images", vec![], &["no IDX file"]),
+        ("images", vec![0, 0, 8, 3, 0, 0], &["cut at byte 6, in its header"]),
+        ("images", idx(0x0a, &[4, 1, 2], &[0; 8]), &["byte 2", "no IDX type 0x0a"]),
+        ("images", idx(8, &[4], &[0; 4]), &["byte 3: 1 sizes", "labels?"]),
+        ("images", idx(8, &[4, 1, 2], &[0; 7]), &["cut at byte 23", "sample 4 of 4", "24 bytes"]),
+        ("images", idx(8, &[4, 1, 2], &[0; 2]), &["cut at byte 18", "sample 2 of 4"]),
+        ("images", idx(8, &[4, 1, 2], &[0; 9]), &["1 bytes follow", "byte 24"]),
+        ("images", idx(8, &[0, 1, 2], &[]), &["no samples"]),
+        ("images", idx(8, &[4, 0, 2], &[]), &["no samples"]),
+        ("images", idx(14, &[u32::MAX, u32::MAX, u32::MAX], &[]), &["more than any memory holds"]),
+        ("images", idx(8, &[3, 1, 2], &[0; 6]), &["labels", "4 labels for the 3 images", "images"]),
+        ("images", gzipped.clone(), &["images", "a gzip file", ".gz"]),
+        (
+            "images",
+            idx(13, &[4, 1, 2], &[[0; 20].to_vec(), f32::NAN.to_be_bytes().to_vec(), vec![0; 8]].concat()),
+            &["sample 3, number 2, byte 36", "NaN"],
+        ),
+        (
+            "images",
+            idx(14, &[4, 1, 1], &[[0; 24].to_vec(), 1e39f64.to_be_bytes().to_vec()].concat()),
+            &["sample 4, number 1, byte 40", "inf"],
+        ),
+        ("labels", idx(8, &[4, 1, 2], &[0; 8]), &["labels", "byte 2: U8 of 3 sizes", "images?"]),
+        ("labels", idx(12, &[4], &[0; 16]), &["labels", "byte 2: I32"]),
+        ("test-images", idx(8, &[2, 2, 1], &[0; 4]), &["test-images", "[2, 1]", "[1, 2]"]),
+        ("test-labels", gzipped[..gzipped.len() - 9].to_vec(), &["test-labels.gz", "cut gzip file"]),
+    ];
+    for (key, bytes, words) in cases {
+        let mut keys = keys.clone();
+        keys[key] = json!(folder.file(if key == "test-labels" { "wrong-test-labels.gz" } else { key }, bytes));
+        refused(source("idx", keys).load(&Split::Own, &Normalise::None), words);
+        idx_source(&folder);
+    }
+    let mut without = keys.clone();
+    without.as_object_mut().unwrap().remove("test-labels");
+    refused(source("idx", without).load(&Split::Own, &Normalise::None), &["images", "test-labels"]);
+    // The labels of a trained model's classes.
+    let classes = ["0", "1"].map(String::from);
+    let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0] };
+    refused(
+        source("idx", keys).load_as(&Split::Own, &unit, &classes),
+        &["labels", "sample 3, byte 10", "label 2", "2 classes"],
+    );
+}
+
+const PEOPLE: &str =
+    "age, height,who,home ,pace\n1,2,ann,x,walk\n3,4,bob,y,run\n5,6,ann,y,\"sit, or \"\"lie\"\"\"\n7,8,cid,x,run\n";
+
+#[test]
+fn a_table_has_its_label_group_and_ignored_columns_anywhere() {
+    let folder = Folder::new();
+    let table = folder.file("people.csv", PEOPLE);
+    let bare = folder.file("bare.csv", PEOPLE.split_once('\n').unwrap().1);
+    let (first, second) = PEOPLE.split_at(PEOPLE.find("5,6").unwrap());
+    let packed = folder.file("people.csv.gz", [gzip(first), gzip(second)].concat());
+    let sources = [
+        source("csv", json!({ "path": table, "label": "pace", "group": "who", "ignore": ["home"] })),
+        source("csv", json!({ "path": table, "group": "2", "ignore": ["3"] })),
+        source("csv", json!({ "path": bare, "label": "4", "group": "2", "ignore": ["3"] })),
+        source("csv", json!({ "path": packed, "group": "who", "ignore": ["home"] })),
+    ];
+    for source in sources {
+        let read = load(&source, json!({ "group": { "test": ["ann"] } }));
+        assert_eq!(read.classes, ["run", "sit, or \"lie\"", "walk"], "{source:?}");
+        assert_eq!(read.shape, [2]);
+        assert_eq!((read.train.features(), read.train.labels()), (&[3.0, 4.0, 7.0, 8.0][..], &[0, 0][..]));
+        assert_eq!((read.test.features(), read.test.labels()), (&[1.0, 2.0, 5.0, 6.0][..], &[2, 1][..]));
+    }
+    // Whole numbers keep their values, however they are written; other columns are the features.
+    let table = folder.file("numbers.csv", "class,a,b\n3,1,2\n+0,3,4\n03,5,6\n");
+    let read = load(&source("csv", json!({ "path": table, "label": "class" })), json!({ "seed": { "train": 2 } }));
+    assert_eq!(read.classes, ["0", "1", "2", "3"]);
+    let expected = [([1.0, 2.0], 3), ([3.0, 4.0], 0), ([5.0, 6.0], 3)];
+    assert_eq!(sorted(&read), expected.map(|(x, y): ([f32; 2], _)| (bits(&x), y)));
+}
+
+#[test]
+fn what_is_wrong_in_a_table_is_named_with_line_and_column() {
+    let folder = Folder::new();
+    let seed = split(json!({ "seed": { "train": 1 } }));
+    let all = json!({ "label": "pace", "ignore": ["who", "home"] });
+    let cases: [(&str, Value, &[&str]); 20] = [
+        (PEOPLE, json!({ "label": "race" }), &["no column \"race\"; there are pace, age, "]),
+        (PEOPLE, json!({ "label": "5" }), &["no column \"5\"; there are "]),
+        (PEOPLE, json!({ "group": "Who" }), &["no column \"Who\"; there are who, "]),
+        (PEOPLE, json!({ "ignore": ["homes"] }), &["no column \"homes\"; there are home, "]),
+        ("1,2,3\n", json!({ "label": "class" }), &["no column \"class\"; it names none", "0 to 2"]),
+        ("a,a,b\n1,2,3\n", json!({ "ignore": ["a"] }), &["two columns are named \"a\""]),
+        (PEOPLE, json!({ "label": "pace", "group": "pace" }), &["column \"pace\" is both the label and the group"]),
+        (PEOPLE, json!({ "ignore": ["4"] }), &["column \"4\" is both the label and ignored"]),
+        (PEOPLE, json!({ "label": "pace", "ignore": ["0", "1", "2", "3"] }), &["line 2: of 5 columns none is left"]),
+        (PEOPLE, json!({}), &["line 2, column 3 (who): a feature is a finite number, found \"ann\" (sample 1)"]),
+        ("a,b,c\n1,2\n", json!({}), &["line 2: 2 fields, 3 before it"]),
+        ("1,2,0\n\n1,2,3,4\n", json!({}), &["line 3: 4 fields, 3 before it"]),
+        ("1,?,0\n", json!({}), &["line 1, column 2", "\"overall\"", "\"?\""]),
+        ("1,2,run\n3,4,1\n", json!({}), &["line 2, column 3: the labels before it are names, found \"1\" (sample 2)"]),
+        ("1,2,1\n3,4,run\n", json!({}), &["line 2, column 3: the label is a whole number from 0, found \"run\""]),
+        ("1,2,run\n3,4,0.5\n", json!({}), &["line 2, column 3", "whole number from 0 to 65535 or a name", "\"0.5\""]),
+        ("1,2,65536\n", json!({}), &["line 1, column 3", "whole number from 0 to 65535", "\"65536\""]),
+        ("1,2,\n", json!({}), &["line 1, column 3: the label is missing"]),
+        ("1,,2\n", json!({ "group": "1" }), &["line 1, column 2: the group is missing"]),
+        (&PEOPLE.replace("3,4", "3,inf"), all, &["line 3, column 2 (height)", "finite number", "\"inf\""]),
+    ];
+    for (text, mut keys, words) in cases {
+        keys["path"] = json!(folder.file("table.csv", text));
+        refused(source("csv", keys).load(&seed, &Normalise::None), &[&["table.csv: "], words].concat());
+    }
+    let names: String = (0..30).map(|i| format!("c{i},")).collect();
+    let path = folder.file("wide.csv", format!("{names}class\n{}0\n", "1,".repeat(30)));
+    refused(
+        source("csv", json!({ "path": path, "label": "c29x" })).load(&seed, &Normalise::None),
+        &["are c29, ", " and 21 more"],
+    );
+}
+
+const ARFF: &str = r#"% Two people.
+@RELATION 'a test'
+
+@attribute id numeric
+@Attribute 'step length'	REAL
+@attribute "who's" {ann, 'bo b', "c\"d"}
+@attribute note string
+@attribute class { walk,run , 'sit, lie' }
+@DATA
+1, -2.5e0, ann, 'it\'s', walk
+% between
+2,?,'bo b',"a, b",run,
+
+3, 4 , "c\"d", ?, 'sit, lie'
+"#;
+
+#[test]
+fn arff_is_read_with_its_header_and_without() {
+    let folder = Folder::new();
+    let expected = |read: &Labelled| {
+        assert_eq!(
+            (&read.classes[..], &read.shape[..]),
+            (&["run", "sit, lie", "walk"].map(String::from)[..], &[1][..])
+        );
+        // Mean 0.75 and deviation 3.25 of the training part, -2.5 and 4.
+        assert_eq!((read.train.features(), read.train.labels()), (&[-1.0, 1.0][..], &[2, 1][..]));
+        assert_eq!((read.test.features(), read.test.labels()), (&[0.0][..], &[0][..]));
+    };
+    let by = json!({ "group": { "test": ["bo b"] } });
+    let bare = ARFF.split_once("@DATA\n").unwrap().1;
+    for (name, text) in [("a.arff", ARFF.into()), ("windows.arff", format!("\u{feff}{}", ARFF.replace('\n', "\r\n")))] {
+        let keys = json!({ "path": folder.file(name, text), "group": "who's", "ignore": ["id", "note"] });
+        expected(&load_normalised(&source("arff", keys), by.clone(), Normalise::Features));
+    }
+    let keys =
+        json!({ "path": folder.file("bare.arff.gz", gzip(bare)), "label": "4", "group": "2", "ignore": ["0", "3"] });
+    expected(&load_normalised(&source("arff", keys), by, Normalise::Features));
+}
+
+#[test]
+fn what_is_wrong_in_an_arff_file_is_named_with_its_line() {
+    let folder = Folder::new();
+    let change = |from: &str, to: &str| {
+        assert!(ARFF.contains(from), "{from}");
+        ARFF.replace(from, to)
+    };
+    let cases: [(String, &[&str]); 15] = [
+        (change("REAL", "reel"), &["line 5", "\"step length\"", "\"reel\""]),
+        (change("'sit, lie' }", "'sit, lie'"), &["line 8", "\"class\"", "}"]),
+        (change("@attribute id", "@attribut id"), &["line 4", "\"@attribut\"", "@attribute"]),
+        (change("'step length'", "'step length"), &["line 5", "quote '"]),
+        (change("@DATA\n", ""), &["line 9", "\"1,\"", "@data"]),
+        (ARFF.split_once("@DATA").unwrap().0.into(), &["@data", "cut"]),
+        ("@data\n1,2\n".into(), &["no @attribute"]),
+        (change("2,?,'bo b'", "{2 5}"), &["line 12", "sparse"]),
+        (change("2,?,'bo b'", "2,?,'bo c'"), &["line 12, column 3 (who's)", "\"bo c\" is none of its values bo b, "]),
+        (change("run,\n", "runs\n"), &["line 12, column 5 (class)", "\"runs\" is none of its values run, "]),
+        (change("2,?,'bo b'", "2,?,'bo b' x"), &["line 12", "comma", "bo b"]),
+        (change("2,?,", "2,"), &["line 12: 4 fields, 5 before it"]),
+        (change("2,?,'bo b'", "2,x,'bo b'"), &["line 12, column 2 (step length)", "finite number", "\"x\""]),
+        (change("2,?", "2,NaN"), &["line 12, column 2", "\"NaN\""]),
+        (ARFF.split_once("1, -2.5").unwrap().0.into(), &["no samples"]),
+    ];
+    let arff = |path: &Path| source("arff", json!({ "path": path, "group": "who's", "ignore": ["id", "note"] }));
+    let seed = split(json!({ "seed": { "train": 1 } }));
+    for (text, words) in cases {
+        let path = folder.file("wrong.arff", text);
+        refused(arff(&path).load(&seed, &Normalise::Features), &[&["wrong.arff"], words].concat());
+    }
+    let path = folder.file("good.arff", ARFF);
+    refused(arff(&path).load(&seed, &Normalise::None), &["line 12, column 2 (step length)", "\"features\"", "\"?\""]);
+    let path = folder.file("latin.arff", [ARFF.as_bytes(), b"\xe9"].concat());
+    refused(arff(&path).load(&seed, &Normalise::Features), &["line 15", "UTF-8"]);
+    for bare in ["''\n", ",\n", "5\n"] {
+        let path = folder.file("bare.arff", bare);
+        refused(
+            source("arff", json!({ "path": path })).load(&seed, &Normalise::None),
+            &["line 1", "features and, last"],
+        );
+    }
+}
+
+/// An array of NumPy as version 1 of its format: 16-byte aligned, spaces, a line end.
+fn npy(descr: &str, shape: &str, numbers: &[u8]) -> Vec<u8> {
+    npy_header(&format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"), numbers)
+}
+
+fn npy_header(header: &str, numbers: &[u8]) -> Vec<u8> {
+    let length = (10 + header.len()) / 64 * 64 + 64 - 10;
+    let header = format!("{header:<width$}\n", width = length - 1);
+    [b"\x93NUMPY\x01\x00", &(length as u16).to_le_bytes()[..], header.as_bytes(), numbers].concat()
+}
+
+#[test]
+fn arrays_of_numpy_of_every_type_are_read_with_their_labels() {
+    let numbers = [3.0, 0.0, -1.0, 100.0, 64.0, 2.5f64];
+    let whole = numbers.map(|x| x.trunc());
+    fn each<const N: usize>(numbers: [f64; 6], bytes: fn(f64) -> [u8; N]) -> Vec<u8> {
+        numbers.iter().flat_map(|x| bytes(*x)).collect()
+    }
+    let types = [
+        ("<f4", each(numbers, |x| (x as f32).to_le_bytes()), numbers),
+        (">f4", each(numbers, |x| (x as f32).to_be_bytes()), numbers),
+        ("<f8", each(numbers, |x| x.to_le_bytes()), numbers),
+        ("|u1", each(whole.map(f64::abs), |x| [x as u8]), whole.map(f64::abs)),
+        ("|i1", each(whole, |x| (x as i8).to_le_bytes()), whole),
+        (">i2", each(whole, |x| (x as i16).to_be_bytes()), whole),
+        ("<i4", each(whole, |x| (x as i32).to_le_bytes()), whole),
+        ("<i8", each(whole, |x| (x as i64).to_le_bytes()), whole),
+        (">i8", each(whole, |x| (x as i64).to_be_bytes()), whole),
+    ];
+    let folder = Folder::new();
+    let labels = folder.file("labels.csv", "what,who\nrun,ann\nsit,bob\nrun,bob\n");
+    for (descr, bytes, expected) in types {
+        for (shape, of_one) in [("(3, 2)", &[2][..]), ("(3,1,2)", &[1, 2])] {
+            let path = folder.file("array.npy", npy(descr, shape, &bytes));
+            let keys = json!({ "path": path, "labels": labels, "label": "what", "group": "who" });
+            let read = load(&source("npy", keys), json!({ "group": { "test": ["ann"] } }));
+            let expected = expected.map(|x| x as f32);
+            assert_eq!(read.shape, of_one, "{descr}");
+            assert_eq!((read.test.features(), read.train.features()), (&expected[..2], &expected[2..]), "{descr}");
+            assert_eq!((read.test.labels(), read.train.labels()), (&[0][..], &[1, 0][..]), "{descr}");
+            assert_eq!(read.classes, ["run", "sit"]);
+        }
+    }
+    // Version 2 has a longer length; keys in another order, in other quotes.
+    let header = b"{\"shape\":(2, 1),\"fortran_order\":False,\"descr\":\"<f4\"}\n";
+    let array = [b"\x93NUMPY\x02\x00", &(header.len() as u32).to_le_bytes()[..], header, &[0, 0, 128, 63, 0, 0, 0, 64]]
+        .concat();
+    let keys = json!({ "path": folder.file("two.npy", array), "labels": folder.file("two.csv", "0\n1\n") });
+    let read = load(&source("npy", keys), json!({ "seed": { "train": 1 } }));
+    assert_eq!(sorted(&read), [(bits(&[1.0]), 0), (bits(&[2.0]), 1)]);
+}
+
+#[test]
+fn what_is_wrong_in_an_array_or_its_labels_is_named() {
+    let folder = Folder::new();
+    let labels = folder.file("labels.csv", "0,a\n1,b\n");
+    let good = npy("<f4", "(2, 3)", &[0; 24]);
+    let nan = [[0; 16].to_vec(), f32::INFINITY.to_le_bytes().to_vec(), vec![0; 4]].concat();
+    let cases: [(Vec<u8>, &[&str]); 17] = [
+        (b"PK\x03\x04 an archive".to_vec(), &["no array of NumPy"]),
+        (vec![], &["no array of NumPy"]),
+        (b"\x93NUMPY".to_vec(), &["cut at byte 6"]),
+        (b"\x93NUMPY\x04\x00aaaa".to_vec(), &["byte 6", "version 4"]),
+        (good[..60].to_vec(), &["cut at byte 60, in its header"]),
+        (good[..good.len() - 13].to_vec(), &["cut at byte 139, in sample 1 of 2", "152 bytes"]),
+        ([&good[..], &[0]].concat(), &["1 bytes follow", "byte 152"]),
+        (npy("<f4", "(2, 3)", &nan), &["sample 2, number 2, byte 144", "inf"]),
+        (npy("<c8", "(2, 3)", &[0; 48]), &["type \"<c8\"", "f4, f8"]),
+        (npy("|O", "(2, 3)", &[0; 48]), &["type \"|O\""]),
+        (npy_header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", &[0; 8]), &["records"]),
+        (npy_header("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3)}", &[0; 24]), &["order of Fortran"]),
+        (npy_header("{'descr': '<f4', 'shape': (2, 3)}", &[0; 24]), &["no \"fortran_order\""]),
+        (npy("<f4", "(2,)", &[0; 8]), &["shape [2]"]),
+        (npy("<f4", "(2, x)", &[0; 8]), &["shape that is none"]),
+        (npy("<f4", "(0, 3)", &[]), &["no samples"]),
+        (npy("<f8", "(9223372036854775807, 2)", &[]), &["more than any memory holds"]),
+    ];
+    let seed = split(json!({ "seed": { "train": 1 } }));
+    let npy = |path: &Path, label: &str| source("npy", json!({ "path": path, "labels": labels, "label": label }));
+    for (bytes, words) in cases {
+        let path = folder.file("wrong.npy", bytes);
+        refused(npy(&path, "0").load(&seed, &Normalise::None), &[&["wrong.npy: "], words].concat());
+    }
+    let path = folder.file("good.npy", good);
+    assert_eq!(load(&npy(&path, "1"), json!({ "seed": { "train": 1 } })).classes, ["a", "b"]);
+    refused(npy(&path, "2").load(&seed, &Normalise::None), &["labels.csv", "no column \"2\""]);
+    for (text, words) in [
+        ("0\n1\n1\n", ["3 lines for the 2 samples", "good.npy"]),
+        // All names: the first line is taken as names of columns.
+        ("run\nsit\n", ["1 lines for the 2 samples", "taken as names"]),
+        ("0\n-1\n", ["line 2, column 1", "whole number"]),
+    ] {
+        folder.file("labels.csv", text);
+        refused(npy(&path, "0").load(&seed, &Normalise::None), &[&["labels.csv"], &words[..]].concat());
+    }
+}
+
+#[test]
+fn the_end_of_a_text_tests() {
+    let folder = Folder::new();
+    let bytes: Vec<u8> = (0..=99).chain([255]).collect();
+    let paths = [folder.file("a.txt", &bytes), folder.file("a.txt.gz", gzip(&bytes))];
+    for (path, (by, train)) in paths.iter().flat_map(|path| {
+        [
+            (path, (json!("own"), 91)),
+            (path, (json!({ "seed": {} }), 81)),
+            (path, (json!({ "seed": { "test": 0.5 } }), 50)),
+            (path, (json!({ "seed": { "seed": 9, "train": 100 } }), 100)),
+        ]
+    }) {
+        let data = source("text", json!({ "path": path })).load(&split(by), &Normalise::None).unwrap();
+        assert_eq!(data, Dataset::Text { train: bytes[..train].to_vec(), test: bytes[train..].to_vec() });
+    }
+    let text = source("text", json!({ "path": paths[0] }));
+    for (by, words) in [
+        (json!({ "seed": { "train": 0 } }), ["101 bytes", "split into 0"]),
+        (json!({ "seed": { "train": 101 } }), ["101 bytes", "split into 101"]),
+        (json!({ "seed": { "test": 0.001 } }), ["101 bytes", "split into 101"]),
+        (json!({ "group": { "test": ["a"] } }), ["no groups", "[split.seed]"]),
+    ] {
+        refused(text.load(&split(by), &Normalise::None), &[&["a.txt"], &words[..]].concat());
+    }
+    refused(text.load(&Split::Own, &Normalise::Divide(2.0)), &["a.txt", "no features", "[normalise]"]);
+    let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0] };
+    refused(text.load_as(&Split::Own, &unit, &[]), &["a.txt", "no labelled samples"]);
+}
+
+/// Files of every format with bytes changed, cut off and put in: taken, or refused in one line.
+#[test]
+fn a_damaged_file_never_ends_the_program() {
+    let folder = Folder::new();
+    let labels = folder.file("labels.csv", "0,a\n1,b\n");
+    let people = json!({ "group": "who", "ignore": ["home"], "label": "pace" });
+    let arff = json!({ "group": "who's", "ignore": ["id", "note"] });
+    let pictures =
+        [folder.file("images", idx(8, &[2, 1, 2], &[1, 2, 3, 4])), folder.file("two", idx(8, &[2], &[0, 1]))];
+    let cases = [
+        ("csv", "path", PEOPLE.as_bytes().to_vec(), people),
+        ("csv", "path", b"\"a\nb\",c\n1,0\n2,1\n".to_vec(), json!({ "label": "d" })),
+        ("arff", "path", ARFF.as_bytes().to_vec(), arff),
+        ("arff", "path", ARFF.split_once("@DATA\n").unwrap().1.into(), json!({ "ignore": ["0", "3"], "group": "2" })),
+        ("npy", "path", npy("<f4", "(2, 3)", &[0; 24]), json!({ "labels": labels })),
+        (
+            "npy",
+            "labels",
+            b"what,who\nrun,ann\nsit,bob\n".to_vec(),
+            json!({ "path": folder.file("n.npy", npy("|u1", "(2,1)", &[0; 2])) }),
+        ),
+        ("idx", "images", idx(8, &[2, 1, 2], &[1, 2, 3, 4]), json!({ "labels": pictures[1] })),
+        ("idx", "labels", idx(8, &[2], &[0, 1]), json!({ "images": pictures[0] })),
+    ];
+    let seed = 5;
+    let (mut generator, by) = (Generator::new(seed, 0), split(json!({ "seed": { "train": 1 } })));
+    for (format, key, bytes, mut keys) in cases {
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..300 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=generator.below(2) {
+                let at = generator.below(damaged.len() as u32 + 1) as usize;
+                match generator.below(4) {
+                    0 => damaged.truncate(at),
+                    1 => damaged.insert(at, b"\n,'\"{}?%@\\0\xff"[generator.below(12) as usize]),
+                    2 if at < damaged.len() => _ = damaged.remove(at),
+                    _ if at < damaged.len() => damaged[at] = generator.bits() as u8,
+                    _ => {}
+                }
+            }
+            let path = folder.file("damaged", damaged);
+            keys[key] = json!(path);
+            let loaded = source(format, keys.clone()).load(&by, &Normalise::Features);
+            std::fs::remove_file(path).unwrap();
+            match loaded {
+                Ok(_) => taken += 1,
+                Err(error) => {
+                    refused += 1;
+                    let message = error.to_string();
+                    assert!(!message.contains('\n'), "{format} {key}, seed {seed}: {message:?}");
+                }
+            }
+        }
+        assert!(taken + refused == 300 && refused > 20, "{format} {key}, seed {seed}: {taken} {refused}");
+    }
+}
+
+#[test]
+fn another_main_file_takes_the_place_of_the_first() {
+    let csv = |path: &str| source("csv", json!({ "path": path, "label": "a", "ignore": ["b"] }));
+    assert_eq!(csv("x.csv").with_path(Path::new("y.csv")), csv("y.csv"));
+    for (format, used) in
+        [("idx", &["images", "labels"][..]), ("arff", &["path"]), ("npy", &["path", "labels"]), ("text", &["path"])]
+    {
+        let of = |file: &str| {
+            let value = |key: &str| if key == "labels" { "l" } else { file }.to_owned();
+            source(format, used.iter().map(|key| (key.to_string(), value(key))).collect())
+        };
+        assert_eq!(of("x").with_path(Path::new("y")), of("y"), "{format}");
+        assert_eq!(of("x").path(), Path::new("x"));
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_and_what_is_left_out_is_usual() {
+    for wrong in [
+        json!({ "csv": { "path": "a", "lable": "b" } }),
+        json!({ "arff": { "path": "a", "test": "b" } }),
+        json!({ "npy": { "path": "a", "labels": "b", "ignore": [] } }),
+        json!({ "text": { "path": "a", "label": "b" } }),
+        json!({ "idx": { "images": "a", "labels": "b", "test_images": "c" } }),
+        json!({ "parquet": { "path": "a" } }),
+    ] {
+        let message = serde_json::from_value::<Source>(wrong.clone()).unwrap_err().to_string();
+        assert!(message.starts_with("unknown "), "{wrong} {message}");
+    }
+    for wrong in [json!({ "seed": { "share": 1 } }), json!({ "group": { "train": [] } }), json!("other")] {
+        assert!(serde_json::from_value::<Split>(wrong).unwrap_err().to_string().starts_with("unknown "));
+    }
+    assert_eq!(split(json!({ "seed": {} })), split(json!({ "seed": { "seed": 1 } })));
+    assert_eq!(Split::default(), split(json!("own")));
+    assert_eq!(serde_json::from_value::<Normalise>(json!("features")).unwrap(), Normalise::Features);
+    assert_eq!(serde_json::from_value::<Normalise>(json!({ "divide": 16.0 })).unwrap(), Normalise::Divide(16.0));
+    // What was written is read again as the same.
+    let npy = source("npy", json!({ "path": "a", "labels": "b", "group": "c" }));
+    assert_eq!(serde_json::from_value::<Source>(serde_json::to_value(&npy).unwrap()).unwrap(), npy);
+}
+
+// ---- splits ----
+
+#[test]
+fn a_share_is_rounded_and_split_in_the_order_of_its_seed() {
+    let folder = Folder::new();
+    let all = indices(23);
+    let path = folder.path("indices.csv");
+    all.write(&path, 1.0).unwrap();
+    let csv = source("csv", json!({ "path": path }));
+    for (keys, train, seed) in
+        [(json!({}), 18, 1), (json!({ "seed": 5, "test": 0.3 }), 16, 5), (json!({ "seed": 2, "train": 20 }), 20, 2)]
+    {
+        let read = load(&csv, json!({ "seed": keys }));
+        assert_eq!((read.train, read.test), all.split(train, seed).unwrap());
+    }
+    for (keys, words) in [
+        (json!({ "train": 3, "test": 0.5 }), ["both train and test", ""]),
+        (json!({ "test": 1.0 }), ["share 1", "(0, 1)"]),
+        (json!({ "test": 0.0 }), ["share 0", "(0, 1)"]),
+        (json!({ "test": -0.5 }), ["share -0.5", "(0, 1)"]),
+        (json!({ "test": 0.01 }), ["23 samples", "split into 23"]),
+        (json!({ "test": 0.99 }), ["23 samples", "split into 0"]),
+        (json!({ "train": 23 }), ["23 samples", "split into 23"]),
+    ] {
+        refused(csv.load(&split(json!({ "seed": keys })), &Normalise::None), &words);
+    }
+    refused(csv.load(&Split::Own, &Normalise::None), &["indices.csv", "no test part of its own", "[split.seed]"]);
+}
+
+#[test]
+fn groups_test_as_a_whole_and_an_unknown_or_empty_one_is_refused() {
+    let folder = Folder::new();
+    let path = folder.file("people.csv", PEOPLE);
+    let people = source("csv", json!({ "path": path, "group": "who", "ignore": ["home"] }));
+    let read = load(&people, json!({ "group": { "test": ["cid", "ann", "cid"] } }));
+    assert_eq!((read.train.features(), read.test.len()), (&[3.0, 4.0][..], 3));
+    for (test, words) in [
+        (json!(["an"]), ["no sample is of group \"an\"", "there are ann, "]),
+        (json!(["ann", "bob", "cid"]), ["training part", "3 groups is empty"]),
+        (json!([]), ["test part", "3 groups is empty"]),
+    ] {
+        refused(
+            people.load(&split(json!({ "group": { "test": test } })), &Normalise::None),
+            &[&["people.csv"], &words[..]].concat(),
+        );
+    }
+    let without = source("csv", json!({ "path": path, "ignore": ["who", "home"] }));
+    refused(
+        without.load(&split(json!({ "group": { "test": ["ann"] } })), &Normalise::None),
+        &["people.csv", "column of groups"],
+    );
+}
+
+// ---- normalisation ----
+
+/// Groups a and b train, c tests. Training: first feature 1, 3, missing, 8; second 5 throughout; the mean of all seven is 32/7.
+const NUMBERS: &str = "x,y,who,class\n1,5,a,0\n3,5,a,1\n,5,b,0\n8,5,b,1\n100,?,c,0\n?,7,c,1\n";
+
+/// What NUMBERS become.
+fn normalised(folder: &Folder, text: &str, normalise: Normalise) -> Labelled {
+    let keys = json!({ "path": folder.file("numbers.csv", text), "group": "who" });
+    load_normalised(&source("csv", keys), json!({ "group": { "test": ["c"] } }), normalise)
+}
+
+fn close(found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len(), "{found:?} {expected:?}");
+    let near = |(f, e): (&f32, &f64)| (f64::from(*f) - e).abs() <= 2e-6 * e.abs().max(1.0);
+    assert!(found.iter().zip(expected).all(near), "{found:?} {expected:?}");
+}
+
+#[test]
+fn mean_and_deviation_are_those_of_the_training_part() {
+    let folder = Folder::new();
+    // 1, 3, 8: mean 4, squares 9 + 1 + 16.
+    let deviation = (26f64 / 3.0).sqrt();
+    let by_feature = normalised(&folder, NUMBERS, Normalise::Features);
+    close(&by_feature.normalisation.mean, &[4.0, 5.0]);
+    close(&by_feature.normalisation.deviation, &[deviation, 1.0]);
+    close(by_feature.train.features(), &[-3.0 / deviation, 0.0, -1.0 / deviation, 0.0, 0.0, 0.0, 4.0 / deviation, 0.0]);
+    close(by_feature.test.features(), &[96.0 / deviation, 0.0, 0.0, 2.0]);
+    let all = [1.0, 5.0, 3.0, 5.0, 5.0, 8.0, 5.0f64];
+    let mean = all.iter().sum::<f64>() / 7.0;
+    let deviation = (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 7.0).sqrt();
+    let overall = normalised(&folder, NUMBERS, Normalise::Overall);
+    close(&overall.normalisation.mean, &[mean]);
+    close(&overall.normalisation.deviation, &[deviation]);
+    close(&overall.train.features()[4..6], &[0.0, (5.0 - mean) / deviation]);
+    close(overall.test.features(), &[(100.0 - mean) / deviation, 0.0, 0.0, (7.0 - mean) / deviation]);
+    // What tests has no part in it.
+    let other = normalised(&folder, &NUMBERS.replace("100", "-7000"), Normalise::Overall);
+    assert_eq!(other.normalisation, overall.normalisation);
+    // A division, and none, keep the bits.
+    let full = NUMBERS.replace('?', "0.3").replace("\n,", "\n0.7,");
+    let divided = normalised(&folder, &full, Normalise::Divide(3.0));
+    assert_eq!(divided.normalisation.scale(), Some(3.0));
+    assert_eq!(bits(&divided.test.features()[1..2]), bits(&[0.3f32 / 3.0]));
+    let none = normalised(&folder, &full, Normalise::None);
+    assert_eq!((none.normalisation.scale(), none.test.features()), (Some(1.0), &[100.0, 0.3, 0.3, 7.0][..]));
+    assert_eq!((overall.normalisation.scale(), by_feature.normalisation.scale()), (None, None));
+}
+
+#[test]
+fn a_feature_that_never_changes_is_divided_by_one_however_often_it_is_added() {
+    // A tenth a thousand times: a sum that is rounded would leave a deviation that is not 0.
+    let folder = Folder::new();
+    let text: String = (0..1000).map(|i| format!("0.1,{i},{}\n", i % 2)).collect();
+    let csv = source("csv", json!({ "path": folder.file("tenth.csv", text) }));
+    let Normalisation { mean, deviation } =
+        load_normalised(&csv, json!({ "seed": { "train": 999 } }), Normalise::Features).normalisation;
+    assert_eq!((mean[0], deviation[0]), (0.1, 1.0));
+}
+
+#[test]
+fn a_checkpoint_applies_what_it_learnt_and_keeps_its_classes() {
+    let folder = Folder::new();
+    let by = json!({ "group": { "test": ["c"] } });
+    let learnt = normalised(&folder, NUMBERS, Normalise::Features);
+    let saved = serde_json::to_string(&learnt.normalisation).unwrap();
+    let normalisation: Normalisation = serde_json::from_str(&saved).unwrap();
+    let numbers = source("csv", json!({ "path": folder.path("numbers.csv"), "group": "who" }));
+    assert_eq!(numbers.load_as(&split(by.clone()), &normalisation, &learnt.classes).unwrap(), learnt);
+    // Other samples: scaled as the training part was, whatever they are.
+    let other = numbers.with_path(&folder.file("other.csv", "x,y,who,class\n4,6,a,1\n?,5,c,1\n"));
+    let read = other.load_as(&split(by.clone()), &normalisation, &learnt.classes).unwrap();
+    assert_eq!((read.train.features(), read.test.features()), (&[0.0, 1.0][..], &[0.0, 0.0][..]));
+    // Of three classes two are met here: each keeps its number.
+    let people =
+        source("csv", json!({ "path": folder.file("people.csv", PEOPLE), "group": "who", "ignore": ["home"] }));
+    let ann = json!({ "group": { "test": ["ann"] } });
+    let first = load(&people, ann.clone());
+    let fewer =
+        PEOPLE.lines().filter(|line| !line.contains("sit") && !line.contains("cid")).collect::<Vec<_>>().join("\n");
+    let fewer = people.with_path(&folder.file("fewer.csv", fewer));
+    let read = fewer.load_as(&split(ann.clone()), &first.normalisation, &first.classes).unwrap();
+    assert_eq!((read.train.labels(), read.test.labels(), &read.classes), (&[0][..], &[2][..], &first.classes));
+    let more = people.with_path(&folder.file("more.csv", PEOPLE.replace("8,cid,x,run", "8,cid,x,rum")));
+    refused(
+        more.load_as(&split(ann), &first.normalisation, &first.classes),
+        &["more.csv: line 5, column 5 (pace): label rum is not one of the 3 classes run, "],
+    );
+    for (mean, deviation, words) in [
+        (vec![0.0; 3], vec![1.0; 3], ["3 means and 3 deviations", "2 features"]),
+        (vec![0.0; 2], vec![1.0; 1], ["2 means and 1 deviations", "2 features"]),
+        (vec![0.0, f32::NAN], vec![1.0; 2], ["mean NaN", "not finite"]),
+        (vec![0.0; 2], vec![1.0, 0.0], ["0 is not finite", "> 0"]),
+    ] {
+        let wrong = Normalisation { mean, deviation };
+        refused(numbers.load_as(&split(by.clone()), &wrong, &learnt.classes), &[&["numbers.csv"], &words[..]].concat());
+    }
+}
+
+#[test]
+fn a_normalisation_that_says_nothing_of_the_data_is_refused() {
+    let folder = Folder::new();
+    let path = folder.file("a.csv", "x,y,who,class\n1,?,a,0\n2,,a,1\n3,4,b,0\n");
+    let a = source("csv", json!({ "path": path, "group": "who" }));
+    let by = split(json!({ "group": { "test": ["b"] } }));
+    refused(a.load(&by, &Normalise::Features), &["a.csv", "column \"y\" has no value in the training part"]);
+    for normalise in [Normalise::None, Normalise::Divide(2.0)] {
+        refused(a.load(&by, &normalise), &["a.csv: line 2, column 2 (y)", "\"overall\"", "\"?\""]);
+    }
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        refused(a.load(&by, &Normalise::Divide(scale)), &["normalisation", "not finite and > 0"]);
+    }
+    let large = source("csv", json!({ "path": folder.file("large.csv", "1,0\n1e30,1\n") }));
+    let by = split(json!({ "seed": { "train": 1 } }));
+    refused(large.load(&by, &Normalise::Divide(1e-20)), &["large.csv", "feature 1", "larger than any binary32"]);
+}
+
+// ---- wrong labels ----
+
+/// From the other program that computed the orders of splits.
+#[test]
+fn wrong_labels_are_fixed_by_their_seed_and_those_of_a_smaller_share_are_among_those_of_a_larger() {
+    let mut samples = Samples::new(1);
+    (0..16).for_each(|i| samples.push(&[0.0], i % 4));
+    let expected = [
+        (0.25, [0, 1, 0, 3, 0, 1, 3, 0, 0, 1, 3, 1, 1, 1, 2, 0]),
+        (0.5, [0, 1, 0, 1, 0, 1, 3, 0, 0, 1, 3, 1, 1, 0, 2, 0]),
+        (1.0, [3, 2, 0, 1, 2, 0, 3, 0, 3, 3, 3, 1, 1, 0, 0, 0]),
+    ];
+    for (share, labels) in expected {
+        let mut wrong = samples.clone();
+        wrong.mislabel(share, 4, 7);
+        assert_eq!(wrong.labels(), labels, "share {share}, seed 7");
+    }
+    for classes in [0, 1] {
+        let mut same = samples.clone();
+        same.mislabel(1.0, classes, 7);
+        assert_eq!(same, samples);
+    }
+    let mut none = samples.clone();
+    none.mislabel(0.0, 4, 7);
+    assert_eq!(none, samples);
+}
+
+#[test]
+fn every_other_class_is_as_likely() {
+    let mut samples = Samples::new(1);
+    (0..40_000).for_each(|i| samples.push(&[0.0], i % 4));
+    let mut wrong = samples.clone();
+    wrong.mislabel(0.3, 4, 1);
+    let mut counts = [[0; 4]; 4];
+    samples.labels().iter().zip(wrong.labels()).for_each(|(from, to)| counts[*from as usize][*to as usize] += 1);
+    for (from, row) in counts.iter().enumerate() {
+        for (to, count) in row.iter().enumerate() {
+            // 10,000 of a class: 7,000 stay, 1,000 become each of the others; six deviations around that.
+            let (mean, deviation) = if from == to { (7000.0, 46.0) } else { (1000.0, 30.0) };
+            assert!((f64::from(*count) - mean).abs() < 6.0 * deviation, "{from} {to}: {counts:?}, seed 1");
+        }
+    }
+}
+
+// ---- real data ----
+
+#[test]
+fn mnist_is_what_it_is_known_to_be() {
+    let (Some(images), Some(labels), Some(test_images), Some(test_labels)) = (
+        real("mnist/train-images-idx3-ubyte.gz"),
+        real("mnist/train-labels-idx1-ubyte.gz"),
+        real("mnist/t10k-images-idx3-ubyte.gz"),
+        real("mnist/t10k-labels-idx1-ubyte.gz"),
+    ) else {
+        return;
+    };
+    let keys = json!({ "images": images, "labels": labels, "test-images": test_images, "test-labels": test_labels });
+    let mnist = source("idx", keys);
+    let read = load_normalised(&mnist, json!("own"), Normalise::Overall);
+    assert_eq!(
+        (read.train.len(), read.test.len(), &read.shape[..], read.classes.len()),
+        (60_000, 10_000, &[28, 28][..], 10)
+    );
+    // The published constants, of pixels in [0, 1].
+    let Normalisation { mean, deviation } = &read.normalisation;
+    assert!(
+        (mean[0] / 255.0 - 0.13066).abs() < 5e-6 && (deviation[0] / 255.0 - 0.3081).abs() < 5e-5,
+        "{mean:?} {deviation:?}"
+    );
+    assert_eq!(read.train.labels()[..10], [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]);
+    assert_eq!(read.test.labels()[..10], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]);
+    let scaled: f64 = read.train.features().iter().map(|x| f64::from(*x)).sum();
+    assert!((scaled / 47_040_000.0).abs() < 1e-5, "{scaled}");
+}
+
+#[test]
+fn fsdd_is_split_by_speaker() {
+    let (Some(path), Some(labels)) = (real("fsdd/logmel16x20_f32.npy"), real("fsdd/index.csv")) else { return };
+    let fsdd = source("npy", json!({ "path": path, "labels": labels, "label": "digit", "group": "speaker" }));
+    let by = json!({ "group": { "test": ["george"] } });
+    let read = load_normalised(&fsdd, by.clone(), Normalise::Overall);
+    assert_eq!((read.train.len(), read.test.len(), &read.shape[..], read.classes.len()), (1500, 500, &[320][..], 10));
+    for class in 0..10 {
+        assert_eq!(read.train.labels().iter().filter(|label| **label == class).count(), 150);
+    }
+    // Another program's sums, without rounding.
+    close(&read.normalisation.mean, &[-4.110_543_159_831_635]);
+    close(&read.normalisation.deviation, &[3.664_424_152_365_763_5]);
+    let Normalisation { mean, deviation } = load_normalised(&fsdd, by, Normalise::Features).normalisation;
+    close(&[mean[0], mean[1], mean[319]], &[-2.968_763_931_103_944, -2.925_371_307_191_128, -7.345_262_113_332_749]);
+    close(
+        &[deviation[0], deviation[1], deviation[319]],
+        &[4.237_567_368_512_338, 4.202_184_647_331_714, 3.241_910_253_150_798],
+    );
+}
+
+#[test]
+fn wisdm_without_a_header_is_split_by_user() {
+    let Some(path) = real("wisdm/WISDM_ar_v1.1_transformed.arff") else { return };
+    let wisdm = source("arff", json!({ "path": path, "label": "45", "group": "1", "ignore": ["0"] }));
+    let by = json!({ "group": { "test": ["33", "19"] } });
+    let read = load_normalised(&wisdm, by.clone(), Normalise::Features);
+    assert_eq!((read.train.len(), read.test.len(), &read.shape[..]), (5038, 380, &[43][..]));
+    let mut counts = BTreeMap::new();
+    for label in read.train.labels().iter().chain(read.test.labels()) {
+        *counts.entry(read.classes[*label as usize].as_str()).or_insert(0) += 1;
+    }
+    let expected = [
+        ("Walking", 2081),
+        ("Jogging", 1625),
+        ("Upstairs", 632),
+        ("Downstairs", 528),
+        ("Sitting", 306),
+        ("Standing", 246),
+    ];
+    assert_eq!(counts, BTreeMap::from(expected));
+    assert!(read.classes.is_sorted());
+    let Normalisation { mean, deviation } = &read.normalisation;
+    // Columns 2, 35, 36 and 44 by another program; two of them have missing values. Column 32 is 0 throughout.
+    let pick = |of: &[f32]| [of[0], of[33], of[34], of[42]];
+    close(
+        &pick(mean),
+        &[0.095_269_948_392_219_14, 1_836.640_969_464_018_8, 1_067.880_508_233_380_6, 11.560_093_290_988_487],
+    );
+    close(
+        &pick(deviation),
+        &[0.072_175_108_604_982_68, 1_054.709_686_198_229, 798.499_871_395_740_3, 2.561_421_418_982_033_7],
+    );
+    assert_eq!((mean[30], deviation[30]), (0.0, 1.0));
+    let missing = read.test.iter().filter(|(x, _)| x[33].to_bits() == 0).count();
+    assert_eq!(missing, 26);
+    refused(wisdm.load(&split(by), &Normalise::None), &["line 10, column 36", "\"?\""]);
 }

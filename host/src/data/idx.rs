@@ -1,0 +1,120 @@
+//! IDX, the format of MNIST (LeCun, Cortes and Burges, "The MNIST database", section "File formats").
+//!
+//! Two zeros, the type of the numbers, how many sizes there are, the sizes as big-endian u32, the numbers, big-endian.
+
+use super::labels::Labels;
+use super::number::{Layout, Number};
+use super::source::Raw;
+use super::{Samples, unpacked};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Images and their labels in files of IDX.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Idx {
+    /// The images, `[samples, ...]`.
+    pub images: PathBuf,
+    /// Their labels, unsigned bytes.
+    pub labels: PathBuf,
+    /// The images of the source's own test part; read where the split is [`Split::Own`](super::Split::Own).
+    #[serde(default)]
+    pub test_images: Option<PathBuf>,
+    /// Their labels.
+    #[serde(default)]
+    pub test_labels: Option<PathBuf>,
+}
+
+impl Idx {
+    /// The samples; where `own`, those of the own test part after them.
+    pub(super) fn read(&self, own: bool, mut labels: Labels) -> Result<Raw> {
+        let (shape, mut features) = images(&self.images)?;
+        let train = shape[0];
+        self::labels(&self.labels, &self.images, train, &mut labels)?;
+        if own {
+            let (Some(test_images), Some(test_labels)) = (&self.test_images, &self.test_labels) else {
+                let what = "its own split is asked for: name its files test-images and test-labels, or use split.seed";
+                return Err(Error::content(&self.images, what));
+            };
+            let (test_shape, mut test) = images(test_images)?;
+            if test_shape[1..] != shape[1..] {
+                let what = format!(
+                    "images of {:?}, those of {} are {:?}",
+                    &test_shape[1..],
+                    self.images.display(),
+                    &shape[1..]
+                );
+                return Err(Error::content(test_images, what));
+            }
+            features.append(&mut test);
+            self::labels(test_labels, test_images, test_shape[0], &mut labels)?;
+        }
+        let (labels, classes) = labels.finish();
+        let shape = shape[1..].to_vec();
+        let samples = Samples { inputs: shape.iter().product(), features, labels };
+        Ok(Raw { samples, shape, classes, columns: Vec::new(), groups: None, own: own.then_some(train) })
+    }
+}
+
+/// What the header of a file says.
+fn layout(path: &Path, bytes: &[u8]) -> Result<Layout> {
+    let wrong = |what: String| Error::content(path, what);
+    let [0, 0, number, sizes, rest @ ..] = bytes else {
+        let found: String = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        return Err(wrong(format!(
+            "no IDX file: it begins with the bytes {found:?}, not with \"0000\", a type and a number"
+        )));
+    };
+    let number = match number {
+        0x08 => Number::U8,
+        0x09 => Number::I8,
+        0x0b => Number::I16,
+        0x0c => Number::I32,
+        0x0d => Number::F32,
+        0x0e => Number::F64,
+        other => return Err(wrong(format!("byte 2: there is no IDX type 0x{other:02x}"))),
+    };
+    let count = usize::from(*sizes);
+    let (sizes, _) = rest.as_chunks::<4>();
+    let sizes = sizes.get(..count).ok_or_else(|| wrong(format!("cut at byte {}, in its header", bytes.len())))?;
+    let shape: Vec<_> = sizes.iter().map(|size| u32::from_be_bytes(*size) as usize).collect();
+    Ok(Layout { number, big_endian: true, shape, header: 4 + 4 * count })
+}
+
+/// Samples with their shape, and their numbers.
+fn images(path: &Path) -> Result<(Vec<usize>, Vec<f32>)> {
+    let bytes = unpacked::read(path)?;
+    let layout = layout(path, &bytes)?;
+    if layout.shape.len() < 2 {
+        let what = format!("byte 3: {} sizes; images have two or more (are these labels?)", layout.shape.len());
+        return Err(Error::content(path, what));
+    }
+    let features = layout.numbers(path, &bytes)?;
+    Ok((layout.shape, features))
+}
+
+/// The labels of so many images.
+fn labels(path: &Path, images: &Path, count: usize, labels: &mut Labels) -> Result<()> {
+    let bytes = unpacked::read(path)?;
+    let layout = layout(path, &bytes)?;
+    if layout.number != Number::U8 || layout.shape.len() != 1 {
+        let what = format!(
+            "byte 2: {:?} of {} sizes; labels are U8 of one size (are these images?)",
+            layout.number,
+            layout.shape.len()
+        );
+        return Err(Error::content(path, what));
+    }
+    let body = layout.body(path, &bytes)?;
+    if layout.shape[0] != count {
+        let what = format!("{} labels for the {count} images of {}", layout.shape[0], images.display());
+        return Err(Error::content(path, what));
+    }
+    for (index, label) in body.iter().enumerate() {
+        let wrong =
+            |what| Error::content(path, format!("sample {}, byte {}: {what}", index + 1, layout.header + index));
+        labels.push(&label.to_string()).map_err(wrong)?;
+    }
+    Ok(())
+}

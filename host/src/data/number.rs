@@ -1,0 +1,121 @@
+//! Numbers in binary files.
+
+use crate::error::{Error, Result};
+use std::path::Path;
+
+/// How a number lies in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Number {
+    U8,
+    I8,
+    I16,
+    I32,
+    I64,
+    F32,
+    F64,
+}
+
+/// Where the numbers of some samples lie in a file.
+pub(super) struct Layout {
+    pub number: Number,
+    pub big_endian: bool,
+    /// Samples, then the shape of one.
+    pub shape: Vec<usize>,
+    /// Bytes before the first number.
+    pub header: usize,
+}
+
+impl Number {
+    fn bytes(self) -> usize {
+        match self {
+            Self::U8 | Self::I8 => 1,
+            Self::I16 => 2,
+            Self::I32 | Self::F32 => 4,
+            Self::I64 | Self::F64 => 8,
+        }
+    }
+
+    /// The nearest binary32 numbers.
+    fn decode(self, big_endian: bool, bytes: &[u8]) -> Vec<f32> {
+        macro_rules! each {
+            ($type:ty) => {{
+                const SIZE: usize = size_of::<$type>();
+                let (numbers, _) = bytes.as_chunks::<SIZE>();
+                let from = if big_endian { <$type>::from_be_bytes } else { <$type>::from_le_bytes };
+                numbers.iter().map(|number| from(*number) as f32).collect()
+            }};
+        }
+        match self {
+            Self::U8 => each!(u8),
+            Self::I8 => each!(i8),
+            Self::I16 => each!(i16),
+            Self::I32 => each!(i32),
+            Self::I64 => each!(i64),
+            Self::F32 => each!(f32),
+            Self::F64 => each!(f64),
+        }
+    }
+}
+
+impl Layout {
+    /// Bytes of one sample; `None` where no memory holds so many, or all samples.
+    fn sample(&self) -> Option<usize> {
+        let product = |sizes: &[usize], first| sizes.iter().try_fold(first, |all: usize, size| all.checked_mul(*size));
+        let sample = product(&self.shape[1..], self.number.bytes())?;
+        sample.checked_mul(self.shape[0])?.checked_add(self.header)?;
+        Some(sample)
+    }
+
+    /// The bytes of all numbers of a file.
+    ///
+    /// # Errors
+    /// Where there are no samples, or the file has another length: the message names sample and byte.
+    pub fn body<'a>(&self, path: &Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
+        let wrong = |what: String| Err(Error::content(path, what));
+        let (samples, shape) = (self.shape[0], &self.shape[1..]);
+        let sample = match self.sample() {
+            Some(sample) => sample,
+            None => {
+                return wrong(format!(
+                    "its header asks for {samples} samples of {shape:?}, more than any memory holds"
+                ));
+            }
+        };
+        if sample * samples == 0 {
+            return wrong(format!("no samples: {samples} of {shape:?}"));
+        }
+        let (length, expected) = (bytes.len(), self.header + sample * samples);
+        if length < expected {
+            let at = 1 + length.saturating_sub(self.header) / sample;
+            return wrong(format!(
+                "cut at byte {length}, in sample {at} of {samples}: {expected} bytes are expected; fetch it again"
+            ));
+        }
+        if length > expected {
+            return wrong(format!(
+                "{} bytes follow the last of {samples} samples, at byte {expected}",
+                length - expected
+            ));
+        }
+        Ok(&bytes[self.header..])
+    }
+
+    /// All numbers of a file, sample by sample.
+    ///
+    /// # Errors
+    /// As [`Layout::body`], and where a number is not finite.
+    pub fn numbers(&self, path: &Path, bytes: &[u8]) -> Result<Vec<f32>> {
+        let numbers = self.number.decode(self.big_endian, self.body(path, bytes)?);
+        match numbers.iter().position(|number| !number.is_finite()) {
+            Some(at) => {
+                let byte = self.header + at * self.number.bytes();
+                let inputs = numbers.len() / self.shape[0];
+                let (sample, element, found) = (at / inputs + 1, at % inputs + 1, numbers[at]);
+                let what =
+                    format!("sample {sample}, number {element}, byte {byte}: not a finite binary32, found {found}");
+                Err(Error::content(path, what))
+            }
+            None => Ok(numbers),
+        }
+    }
+}
