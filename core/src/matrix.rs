@@ -75,6 +75,17 @@ pub trait Matrix {
         f: impl Fn(Self::Element, Self::Element, Self::Element) -> (Self::Element, Self::Element),
     );
 
+    /// A step along d and a point ahead of it: x⁺ = x·keep + d·gain, y ← x⁺ + (x⁺ − x)·ahead, x ← x⁺, element by element.
+    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), ahead: f32) {
+        let both = |x: Self::Element, next: Self::Element| (next.clone(), next.clone() + (next - x) * ahead);
+        if keep == 1.0 {
+            // A product with 1 is exact.
+            Self::map(x, y, d, |x, _, d| both(x.clone(), x + d * gain));
+        } else {
+            Self::map(x, y, d, |x, _, d| both(x.clone(), x * keep + d * gain));
+        }
+    }
+
     /// self ← sign(other), element by element, of the unscaled element; sign(±0) = +0.
     fn sign(&mut self, other: &Self);
 

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 /// The norm in which a parameter's steps are measured; the table is in the [module](self).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Norm {
     /// For the weights of hidden layers: from RMS to RMS.
     Spectral,

@@ -248,15 +248,7 @@ impl<M: Matrix> Scion<M> {
         let next = |x: M::Element, u: M::Element| x * keep + u * gain;
         let lead = rule.transport.lead(beta, coming);
         match rule.transport {
-            // A product with 1 is exact.
-            Transport::Fixed { .. } if keep == 1.0 => M::map(x, y, direction, |x, _, u| {
-                let next = x.clone() + u * gain;
-                (next.clone(), next.clone() + (next - x) * lead.ahead)
-            }),
-            Transport::Fixed { .. } => M::map(x, y, direction, |x, _, u| {
-                let next = next(x.clone(), u);
-                (next.clone(), next.clone() + (next - x) * lead.ahead)
-            }),
+            Transport::Fixed { .. } => M::step_ahead(x, y, direction, (keep, gain), lead.ahead),
             Transport::Lag { .. } => M::map(x, y, direction, |x, y, u| {
                 let next = next(x.clone(), u);
                 let ahead = (next.clone() - x.clone()) * lead.ahead;

@@ -21,9 +21,24 @@
 //! While it trains, the model holds Y, where gradients are taken; the optimizer holds X and M. What is evaluated, reported
 //! or saved is X: [`TransportedScion::evaluate`] and [`TransportedScion::x`]. The equations are in
 //! [`graftage_core::scion`], and so is the step itself: here it runs on tensors, parameters of one shape and geometry as
-//! one stack.
+//! one stack. So that nothing is copied from parameter to stack and back, the optimizer gives the model's tensors and their
+//! gradients new memory: they become views of the stacks. Whoever gives a tensor other memory later (as a `VarStore` does
+//! that goes to another device) is noticed at the next step.
+//!
+//! **Memory**, in bytes for each number of a parameter beside the model's own weights (4) and gradients (4), and what a step
+//! takes for one stack at a time, besides at most 12 for each number of its squares of the small side:
+//!
+//! | law of transport | kept | of what | in a step |
+//! |---|---|---|---|
+//! | θ = 0 | 4 | M; the model holds X | 12 |
+//! | θ > 0 | 8 | X, M | 16 |
+//! | lag | 8 | X, M | 24 |
+//! | alignment | 8 | X, M | 20 |
+//! | Nesterov's | 8 | M before the last step, M | 16 |
 
 pub mod groups;
+#[cfg(test)]
+mod launches;
 pub mod method;
 mod state;
 
@@ -32,10 +47,11 @@ use crate::tensor::{Arithmetic, Exact, Fast, Operand};
 use graftage_core::error::Refusal;
 use graftage_core::matrix::{Matrix, RowMajor, Slab};
 use graftage_core::norm::{Workspace, workspace};
-use graftage_core::scion::{Point, Rule, Scion};
+use graftage_core::scion::{Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 use groups::Settings;
 pub use groups::{Group, Groups, Parameter};
+pub use state::{Tensors, read, write};
 use std::collections::HashMap;
 use tch::{Kind, TchError, Tensor, nn, no_grad_guard};
 
@@ -85,30 +101,38 @@ impl From<Error> for crate::error::Error {
 /// What this module returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// A gradient with an element as large as this is taken as one that is not finite: so far below the largest number, means
+/// and Nesterov's argument of such gradients are finite. NaN is not below it.
+const LARGEST_GRADIENT: f64 = (1u128 << 120) as f64;
+
 /// A model's tensor and its place in a stack.
 #[derive(Debug)]
 struct Place {
     name: String,
-    /// The model's own: it holds Y.
+    /// The model's own: a view of what the stack calls `model`.
     tensor: Tensor,
     size: Vec<i64>,
     stack: usize,
     index: i64,
 }
 
-/// Parameters of one shape (m, n), one geometry and one step size.
+/// Parameters of one shape (m, n), one geometry and one step size; all arrays are [s, m, n] for s parameters.
 #[derive(Debug)]
 struct Stack {
     shape: (usize, usize),
     settings: Settings,
-    /// X and M, of [s, m, n] for s parameters; Y is in the model.
-    x: Tensor,
+    /// What the model holds: Y, or X where it is the same.
+    model: Tensor,
+    /// X, where the model holds Y.
+    x: Option<Tensor>,
     m: Tensor,
-    /// Under Nesterov's law, where the model holds X: M before the last step.
+    /// Under Nesterov's law: M before the last step.
     before: Option<Tensor>,
+    /// What the model's gradients are views of; after the first step.
+    gradient: Option<Tensor>,
     alignment: Alignment<Operand>,
-    /// Of each parameter, steps that a gradient that was not finite made none: [s], where the weights are.
-    refused: Tensor,
+    /// Of each parameter, steps with a gradient that was finite, since it was last asked: [s, 1, 1], where the weights are.
+    admitted: Tensor,
 }
 
 /// The optimizer of one model.
@@ -122,6 +146,8 @@ pub struct TransportedScion {
     places: Vec<Place>,
     stacks: Vec<Stack>,
     steps: u64,
+    /// Steps taken since it was asked for refused gradients.
+    unasked: u64,
     /// Samples whose gradients the model's tensors hold as a sum; 0 where they hold a mean.
     samples: usize,
 }
@@ -180,17 +206,63 @@ impl TransportedScion {
                 stacks.push((shape, settings, Vec::new()));
             }
             let members = &mut stacks[stack].2;
-            places.push(Place { tensor: tensor.shallow_clone(), stack, index: members.len() as i64, name, size });
-            members.push(tensor);
+            let index = members.len() as i64;
+            members.push(tensor.shallow_clone());
+            places.push(Place { name, tensor, size, stack, index });
         }
         let stack = |(shape, settings, members): (_, _, Vec<_>)| {
-            let x = stacked(shape, members.into_iter())?;
-            let before = if rule.transport == Transport::Nesterov { Some(x.f_zeros_like()?) } else { None };
-            let refused = Tensor::f_zeros([x.size()[0]], (Kind::Int64, x.device()))?;
-            Ok(Stack { shape, settings, m: x.f_zeros_like()?, x, before, alignment: Alignment::START, refused })
+            let model = stacked(shape, members.into_iter())?;
+            let admitted = Tensor::f_zeros([model.size()[0], 1, 1], (Kind::Int64, model.device()))?;
+            let m = model.f_zeros_like()?;
+            let alignment = Alignment::START;
+            Ok(Stack { shape, settings, model, x: None, m, before: None, gradient: None, alignment, admitted })
         };
         let stacks = stacks.into_iter().map(stack).collect::<Result<_>>()?;
-        Ok(Self { rule, arithmetic, kind: Kind::Float, places, stacks, steps: 0, samples: 0 })
+        let kind = Kind::Float;
+        let mut optimizer = Self { rule, arithmetic, kind, places, stacks, steps: 0, unasked: 0, samples: 0 };
+        optimizer.lay_out()?;
+        optimizer.adopt()?;
+        Ok(optimizer)
+    }
+
+    /// Makes the arrays that the rule's law of transport needs.
+    fn lay_out(&mut self) -> Result<()> {
+        let nesterov = self.rule.transport == Transport::Nesterov;
+        if self.steps > 0 && self.stacks.iter().any(|stack| stack.before.is_some() != nesterov) {
+            let what = "its law of transport became Nesterov's, or is no longer, after the first step".into();
+            return Err(Error::Parameter { name: "the rule".into(), what });
+        }
+        let apart = !nesterov && self.rule.transport != Transport::Fixed { theta: 0.0 };
+        for stack in &mut self.stacks {
+            if nesterov && stack.before.is_none() {
+                stack.before = Some(stack.m.f_zeros_like()?);
+            }
+            if apart && stack.x.is_none() && !stack.settings.geometry.is_frozen() {
+                stack.x = Some(stack.model.copy());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the model's tensors are views of the stacks, with what they hold.
+    fn adopt(&self) -> Result<()> {
+        let _guard = no_grad_guard();
+        let astray = |place: &&Place| !place.is_in(&self.stacks[place.stack].model, &place.tensor);
+        let astray: Vec<_> = self.places.iter().filter(astray).collect();
+        for Place { name, tensor, size, stack, .. } in &astray {
+            let device = self.stacks[*stack].model.device();
+            if (tensor.size(), tensor.kind(), tensor.device()) != (size.clone(), Kind::Float, device) {
+                let what =
+                    format!("became {tensor:?} since the optimizer was made, for {size:?} of Float on {device:?}");
+                return Err(Error::Parameter { name: name.clone(), what });
+            }
+        }
+        for place in astray {
+            let mut view = place.of(&self.stacks[place.stack].model)?;
+            view.f_copy_(&place.tensor)?;
+            place.tensor.shallow_clone().f_set_data(&view)?;
+        }
+        Ok(())
     }
 
     /// A line for each parameter: its name and size, the matrix as which it is stepped, norm, radius and factor of its step
@@ -213,11 +285,10 @@ impl TransportedScion {
         table
     }
 
-    /// Bytes that it keeps between steps beside the model's own weights and gradients: X and M, 8 for each parameter, and 4
-    /// more under Nesterov's law, whose last momentum it keeps.
+    /// Bytes that it keeps between steps beside the model's own weights and gradients: see the [module](self).
     pub fn bytes(&self) -> usize {
-        let of = |tensor: &Tensor| tensor.numel() * size_of::<f32>();
-        self.stacks.iter().map(|stack| of(&stack.x) + of(&stack.m) + stack.before.as_ref().map_or(0, of)).sum()
+        let arrays = self.stacks.iter().flat_map(|stack| [Some(&stack.m), stack.x.as_ref(), stack.before.as_ref()]);
+        arrays.flatten().map(|tensor| tensor.numel() * size_of::<f32>()).sum()
     }
 
     /// Computes spectral directions in bfloat16 under [`Arithmetic::Fast`], for large matrices on a GPU.
@@ -234,9 +305,10 @@ impl TransportedScion {
     /// Where libtorch fails.
     pub fn initialise(&mut self, seed: u64) -> Result<()> {
         let _guard = no_grad_guard();
+        self.adopt()?;
         let mut generator = Stream::Weights.generator(seed);
-        for place in &mut self.places {
-            let stack = &mut self.stacks[place.stack];
+        for place in &self.places {
+            let stack = &self.stacks[place.stack];
             if stack.settings.geometry.is_frozen() {
                 continue;
             }
@@ -248,15 +320,17 @@ impl TransportedScion {
             let role = Parameter { name: &place.name, size: &place.size, last: false }.role();
             state.initialise(stack.settings.geometry, role, &mut generator, &mut vec![0.0; workspace(m, n)]);
             let x = Tensor::f_from_slice(state.x.elements())?.f_view([m as i64, n as i64])?;
-            stack.x.f_select(0, place.index)?.f_copy_(&x)?;
-            place.tensor.f_copy_(&x.f_view(&place.size[..])?)?;
+            for array in [Some(&stack.model), stack.x.as_ref()].into_iter().flatten() {
+                array.f_select(0, place.index)?.f_copy_(&x)?;
+            }
         }
         for stack in &mut self.stacks {
-            let _ = stack.m.f_zero_()?;
+            for array in [Some(&mut stack.m), stack.before.as_mut(), Some(&mut stack.admitted)].into_iter().flatten() {
+                let _ = array.f_zero_()?;
+            }
             stack.alignment = Alignment::START;
-            let _ = stack.refused.f_zero_()?;
         }
-        self.steps = 0;
+        (self.steps, self.unasked) = (0, 0);
         Ok(())
     }
 
@@ -275,13 +349,22 @@ impl TransportedScion {
     /// # Errors
     /// Where libtorch fails.
     pub fn x(&self) -> Result<Vec<(String, Tensor)>> {
-        let copy = |place: &Place| Ok((place.name.clone(), place.of(&self.stacks[place.stack].x)?.copy()));
+        let copy = |place: &Place| Ok((place.name.clone(), place.of(self.stacks[place.stack].x())?.copy()));
         self.places.iter().map(copy).collect()
     }
 
     /// Forgets the gradients that the model's tensors hold.
     pub fn zero_grad(&mut self) {
-        self.places.iter_mut().for_each(|place| place.tensor.zero_grad());
+        let _guard = no_grad_guard();
+        for place in &mut self.places {
+            let gradient = self.stacks[place.stack].gradient.as_ref();
+            if !gradient.is_some_and(|stack| place.is_in(stack, &place.tensor.grad())) {
+                place.tensor.zero_grad();
+            }
+        }
+        for gradient in self.stacks.iter_mut().filter_map(|stack| stack.gradient.as_mut()) {
+            let _ = gradient.zero_();
+        }
         self.samples = 0;
     }
 
@@ -315,57 +398,66 @@ impl TransportedScion {
     /// One step with the gradients that the model's tensors hold, of which it forgets none but those that were
     /// [accumulated](TransportedScion::accumulate); a tensor without one has a gradient of 0.
     ///
-    /// M ← β_t M + (1 − β_t) G, then [`Scion::advance`]; the model's tensors become the coming step's Y in place.
+    /// M ← β_t M + (1 − β_t) G, then [`Scion::advance`]; the model's tensors become the coming step's Y in place, so what
+    /// was computed from them before has no gradient any more.
     ///
-    /// Under [`Arithmetic::Fast`] nothing here waits for a GPU: where a parameter's gradient is not finite, a mask on the
-    /// device leaves that parameter as it is, all others are moved, and [`TransportedScion::refused`] tells.
+    /// Under [`Arithmetic::Fast`] nothing here waits for a GPU: where a parameter's gradient is not finite (or reaches
+    /// 2^120, as where core admits no sample), a mask on the device leaves that parameter as it is, all others are moved, and
+    /// [`TransportedScion::refused`] tells.
     ///
     /// # Errors
-    /// Where a constant of the rule is outside its range, or under [`Arithmetic::Exact`] a gradient is not finite: nothing
-    /// has changed then.
+    /// Where a constant of the rule is outside its range, its law of transport became Nesterov's or ceased to be, a tensor
+    /// of the model went to another device or size, or under [`Arithmetic::Exact`] a gradient is not finite: nothing has
+    /// changed then.
     pub fn step(&mut self) -> Result<()> {
         self.rule.check()?;
         let _guard = no_grad_guard();
-        let gradients = self.gradients()?;
+        self.adopt()?;
+        self.lay_out()?;
+        self.gather_gradients()?;
         if self.arithmetic == Arithmetic::Exact {
-            self.check(&gradients)?;
+            self.check()?;
+        }
+        let t = self.steps + 1;
+        for stack in &mut self.stacks {
+            if self.samples > 0
+                && let Some(gradient) = &mut stack.gradient
+            {
+                let _ = gradient.f_div_scalar_(self.samples as f64)?;
+            }
+            if !stack.settings.geometry.is_frozen() {
+                match self.arithmetic {
+                    Arithmetic::Fast => stack.step_fast(&self.rule, t, self.kind)?,
+                    Arithmetic::Exact => stack.step_exact(&self.rule, t),
+                }
+            }
         }
         if self.samples > 0 {
             self.zero_grad();
         }
-        let t = self.steps + 1;
-        let members = |stack: usize| self.places.iter().filter(move |place| place.stack == stack);
-        let mut queries = Vec::new();
-        for (index, (stack, gradient)) in self.stacks.iter_mut().zip(gradients).enumerate() {
-            let y = match &stack.before {
-                Some(before) => before.shallow_clone(),
-                None => stacked(stack.shape, members(index).map(|place| place.tensor.shallow_clone()))?,
-            };
-            match self.arithmetic {
-                Arithmetic::Fast => stack.masked_step(&self.rule, t, &y, gradient, self.kind)?,
-                Arithmetic::Exact => stack.step::<Exact>(&self.rule, t, &y, gradient, Kind::Float),
-            }
-            queries.push(if self.rule.point() == Point::Query { y } else { stack.x.shallow_clone() });
-        }
         self.steps = t;
+        self.unasked += 1;
         for place in &mut self.places {
-            place.tensor.f_copy_(&place.of(&queries[place.stack])?)?;
+            // Computes nothing, but tells autograd that the tensor has changed.
+            let _ = place.tensor.f_transpose_(0, 0)?;
         }
         Ok(())
     }
 
-    /// Runs `f` while the model holds X, and puts Y back whatever `f` does. Gradients are not tracked meanwhile.
+    /// Runs `f` while the model holds X, and puts back what it held, whatever `f` does. Gradients are not tracked meanwhile.
     ///
     /// # Errors
     /// Where libtorch fails, before `f` has run.
     pub fn evaluate<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
         let _guard = no_grad_guard();
+        self.adopt()?;
         let mut at_x = AtX { model: Vec::new() };
-        for place in &self.places {
-            let x = place.of(&self.stacks[place.stack].x)?;
-            let mut tensor = place.tensor.shallow_clone();
-            at_x.model.push((tensor.shallow_clone(), tensor.copy()));
-            tensor.f_copy_(&x)?;
+        for stack in &self.stacks {
+            let mut model = stack.model.shallow_clone();
+            at_x.model.push((model.shallow_clone(), model.copy()));
+            if let Some(x) = &stack.x {
+                model.f_copy_(x)?;
+            }
         }
         Ok(f())
     }
@@ -376,37 +468,45 @@ impl TransportedScion {
     /// # Errors
     /// Where libtorch fails.
     pub fn refused(&mut self) -> Result<Vec<(String, u64)>> {
-        let counts = self.stacks.iter().map(|stack| Ok(Vec::<i64>::try_from(&stack.refused)?));
-        let counts = counts.collect::<Result<Vec<_>>>()?;
-        for stack in &mut self.stacks {
-            let _ = stack.refused.f_zero_()?;
+        if self.arithmetic == Arithmetic::Exact {
+            return Ok(Vec::new());
         }
-        let of = |place: &Place| (place.name.clone(), counts[place.stack][place.index as usize] as u64);
-        Ok(self.places.iter().map(of).filter(|(_, count)| *count > 0).collect())
+        let admitted = |stack: &Stack| Ok(Vec::<i64>::try_from(&stack.admitted.f_flatten(0, -1)?)?);
+        let admitted = self.stacks.iter().map(admitted).collect::<Result<Vec<_>>>()?;
+        for stack in &mut self.stacks {
+            let _ = stack.admitted.f_zero_()?;
+        }
+        let steps = std::mem::take(&mut self.unasked);
+        let moved = self.places.iter().filter(|place| !self.stacks[place.stack].settings.geometry.is_frozen());
+        let of = |place: &Place| (place.name.clone(), steps - admitted[place.stack][place.index as usize] as u64);
+        Ok(moved.map(of).filter(|(_, count)| *count > 0).collect())
     }
 
-    /// The gradients of each stack.
-    fn gradients(&self) -> Result<Vec<Tensor>> {
-        let gradient = |place: &Place| {
-            let gradient = place.tensor.f_grad()?;
-            if gradient.defined() { Ok(gradient) } else { place.tensor.f_zeros_like() }
-        };
-        let of_stack = |(index, stack): (usize, &Stack)| {
-            let members = self.places.iter().filter(|place| place.stack == index);
-            stacked(stack.shape, members.map(gradient).collect::<std::result::Result<Vec<_>, _>>()?.into_iter())
-        };
-        let sums = self.stacks.iter().enumerate().map(of_stack);
-        if self.samples == 0 {
-            return sums.collect();
+    /// Sees to it that the model's gradients are views of the stacks'.
+    fn gather_gradients(&mut self) -> Result<()> {
+        for stack in &mut self.stacks {
+            if stack.gradient.is_none() {
+                stack.gradient = Some(stack.model.f_zeros_like()?);
+            }
         }
-        sums.map(|sum| Ok(sum?.f_div_scalar_(self.samples as f64)?)).collect()
+        for place in &self.places {
+            let Some(stack) = &self.stacks[place.stack].gradient else { continue };
+            let mut gradient = place.tensor.f_grad()?;
+            if gradient.defined() && !place.is_in(stack, &gradient) {
+                let mut view = place.of(stack)?;
+                view.f_copy_(&gradient)?;
+                gradient.f_set_data(&view)?;
+            }
+        }
+        Ok(())
     }
 
     /// Says which gradient is not finite; one look at all of them together where none is.
-    fn check(&self, gradients: &[Tensor]) -> Result<()> {
+    fn check(&self) -> Result<()> {
         // For each stack and then each parameter of it, whether all of its gradient is finite.
         let finite = |gradient: &Tensor| gradient.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false);
-        let finite = gradients.iter().map(finite).collect::<std::result::Result<Vec<_>, _>>()?;
+        let gradients = self.stacks.iter().filter_map(|stack| stack.gradient.as_ref());
+        let finite = gradients.map(finite).collect::<std::result::Result<Vec<_>, _>>()?;
         if finite.is_empty() || bool::try_from(Tensor::f_cat(&finite, 0)?.f_all()?)? {
             return Ok(());
         }
@@ -424,57 +524,80 @@ impl Place {
     fn of(&self, stack: &Tensor) -> Result<Tensor> {
         Ok(stack.f_select(0, self.index)?.f_view(&self.size[..])?)
     }
+
+    /// Whether a tensor lies where this parameter lies in a stack.
+    fn is_in(&self, stack: &Tensor, tensor: &Tensor) -> bool {
+        let bytes = stack.numel() / stack.size()[0] as usize * size_of::<f32>();
+        tensor.defined() && tensor.data_ptr() as usize == stack.data_ptr() as usize + self.index as usize * bytes
+    }
 }
 
 impl Stack {
-    /// [`Stack::step`], but each parameter whose gradient is not finite stays as it is. X, M and Y of this stack are there
-    /// twice meanwhile.
-    fn masked_step(&mut self, rule: &Rule, t: u64, y: &Tensor, mut gradient: Tensor, kind: Kind) -> Result<()> {
-        let bad = gradient.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false)?.f_logical_not()?;
-        let _ = self.refused.f_add_(&bad)?;
-        let bad = bad.f_view([-1, 1, 1])?;
-        // What is thrown away below shall not be NaN in what a stack shares.
-        let _ = gradient.f_masked_fill_(&bad, 0.0)?;
-        let mut arrays = [&self.x, &self.m, y].map(Tensor::shallow_clone);
-        let before = arrays.each_ref().map(Tensor::copy);
-        self.step::<Fast>(rule, t, y, gradient, kind);
-        for (array, before) in arrays.iter_mut().zip(before) {
-            let kept = before.f_where_self(&bad, array)?;
-            array.f_copy_(&kept)?;
+    /// X.
+    fn x(&self) -> &Tensor {
+        self.x.as_ref().unwrap_or(&self.model)
+    }
+
+    /// Step t, a spectral direction from products in `kind`; each parameter whose gradient is not finite stays as it is.
+    fn step_fast(&mut self, rule: &Rule, t: u64, kind: Kind) -> Result<()> {
+        let Some(gradient) = &self.gradient else { return Ok(()) };
+        let admitted = gradient.f_abs()?.f_amax([-2, -1].as_slice(), true)?.f_lt(LARGEST_GRADIENT)?;
+        let _ = self.admitted.f_add_(&admitted)?;
+        let kind = if self.settings.geometry.norm.is_spectral() { kind } else { Kind::Float };
+        let before = self.alignment.clone();
+        self.step(rule, t, |tensor| Fast::masked(tensor.shallow_clone(), &admitted), || Fast::scratch(kind));
+        if let Some(mean) = &self.alignment.mean {
+            // The sums of a parameter that stays go on, so that their ratio does.
+            let ratio = self.alignment.weight / before.weight;
+            let kept =
+                before.mean.map_or_else(|| mean.tensor().zeros_like(), |mean| (mean * ratio).tensor().shallow_clone());
+            self.alignment.mean = Some(mean.tensor().f_where_self(&admitted, &kept)?.into());
         }
         Ok(())
     }
 
-    /// Step t of X, M and Y in place, a spectral direction in numbers of `kind`.
-    fn step<M>(&mut self, rule: &Rule, t: u64, y: &Tensor, gradient: Tensor, kind: Kind)
+    /// Step t in core's order of evaluation.
+    fn step_exact(&mut self, rule: &Rule, t: u64) {
+        let like = self.m.shallow_clone();
+        self.step(rule, t, |tensor| Exact(tensor.shallow_clone()), || Exact(like.empty_like()));
+    }
+
+    /// Step t of X, M and Y in place; `of` makes a matrix of an array, `scratch` one to work in.
+    fn step<M>(&mut self, rule: &Rule, t: u64, of: impl Fn(&Tensor) -> M, scratch: impl Fn() -> M)
     where
-        M: Matrix<Square = M, Element = Operand> + From<Tensor>,
+        M: Matrix<Element = Operand, Square: From<Tensor>>,
     {
         let Settings { geometry, step } = self.settings;
         let rule = &Rule { step: rule.step * step, ..*rule };
-        let kind = if geometry.norm.is_spectral() { kind } else { Kind::Float };
-        let of = |tensor: &Tensor| M::from(tensor.shallow_clone());
-        let mut state = Scion { x: of(&self.x), y: of(y), m: of(&self.m) };
-        state.accumulate(rule.keep(t), rule.weight(t, 1), &M::from(gradient));
-        let mut direction = M::from(y.to_kind(kind).empty_like());
-        let [mut first, mut second, mut third] = [of(y), of(y), of(y)];
-        let mut work = Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] };
+        let y = match (&self.before, &self.x) {
+            (Some(before), _) => of(before),
+            (None, Some(_)) => of(&self.model),
+            // It is X.
+            (None, None) => scratch(),
+        };
+        let mut state = Scion { x: of(self.x()), y, m: of(&self.m) };
+        if let Some(gradient) = &self.gradient {
+            state.accumulate(rule.keep(t), rule.weight(t, 1), &of(gradient));
+        }
+        let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(M::Square::from);
+        let squares = [&mut first, &mut second, &mut third];
+        let mut work = Workspace { direction: &mut scratch(), squares };
         state.advance(geometry, rule, t, &mut self.alignment, &mut work);
     }
 }
 
-/// The model while it holds X; puts Y back when it is dropped.
+/// The model while it holds X; puts back what it held when it is dropped.
 struct AtX {
-    /// The model's tensors, and Y.
+    /// Of each stack what the model's tensors are views of, and a copy of it.
     model: Vec<(Tensor, Tensor)>,
 }
 
 impl Drop for AtX {
     fn drop(&mut self) {
         let _guard = no_grad_guard();
-        for (tensor, y) in &mut self.model {
+        for (model, held) in &mut self.model {
             // Between tensors of one size on one device; a second panic would end the process.
-            let _ = tensor.f_copy_(y);
+            let _ = model.f_copy_(held);
         }
     }
 }

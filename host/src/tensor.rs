@@ -8,19 +8,22 @@
 //! Both are a stack of equal matrices: a tensor [.., m, n] of kind Float. The norms, the polar iteration and the step are
 //! core's, run on these types; nothing here waits for a GPU. Gradients are not tracked.
 //!
-//! `copy`, `combine`, `map` and `sign` write in place, so whoever holds the same tensor sees what they wrote; all other
-//! operations put a new tensor in the place of the old one. So a [`Matrix::Square`] needs no memory before its first
-//! use: any tensor will do.
+//! `copy`, `combine`, `map`, `step_ahead` and `sign` write in place, so whoever holds the same tensor sees what they wrote; all
+//! other operations put a new tensor in the place of the old one. So a [`Matrix::Square`] needs no memory before its first
+//! use: any tensor will do. A [`Fast`] can also be [masked](Fast::masked), or [nobody else's](Fast::scratch).
 //!
 //! An operation panics where libtorch fails: on tensors whose shapes or devices do not go together, or without memory.
 
 use graftage_core::matrix::{Element, Group, Matrix};
+use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
 use tch::{Kind, Tensor, no_grad_guard};
 
 /// How the update rule is computed on tensors.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Arithmetic {
     /// As libtorch likes it: see [`Fast`].
     #[default]
@@ -38,13 +41,50 @@ impl fmt::Display for Arithmetic {
     }
 }
 
+/// In which numbers products are computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// binary32.
+    #[default]
+    Float32,
+    /// bfloat16: two digits, and faster where the device has units for it.
+    Bfloat16,
+}
+
 /// A stack [.., m, n], every operation in core's order of evaluation.
 #[derive(Debug)]
 pub struct Exact(pub Tensor);
 
 /// A stack [.., m, n], every operation as libtorch likes it.
 #[derive(Debug)]
-pub struct Fast(pub Tensor);
+pub struct Fast {
+    tensor: Tensor,
+    memory: Memory,
+}
+
+/// What becomes of a result.
+#[derive(Debug)]
+enum Memory {
+    /// It is written where the tensor is; where there are flags, [.., 1, 1], only into matrices whose flag is true.
+    Shared(Option<Tensor>),
+    /// It takes the tensor's place.
+    Own {
+        /// In which matrix products are computed.
+        kind: Kind,
+        /// Memory of a product before the last, if there is one, for the next.
+        spare: Tensor,
+        /// Whether nobody else holds the tensor, so that it can become spare.
+        is_alone: bool,
+    },
+}
+
+/// A symmetric matrix P of the small side of a [`Fast`], kept as P + shift·I, so that aS + PS is one product.
+#[derive(Debug)]
+pub struct Shifted {
+    tensor: Tensor,
+    shift: Cell<f32>,
+}
 
 impl From<Tensor> for Exact {
     fn from(tensor: Tensor) -> Self {
@@ -54,7 +94,60 @@ impl From<Tensor> for Exact {
 
 impl From<Tensor> for Fast {
     fn from(tensor: Tensor) -> Self {
-        Self(tensor)
+        Self { tensor, memory: Memory::Shared(None) }
+    }
+}
+
+impl From<Tensor> for Shifted {
+    fn from(tensor: Tensor) -> Self {
+        Self { tensor, shift: Cell::new(0.0) }
+    }
+}
+
+impl Fast {
+    /// A stack of which only the matrices change whose flag, of [.., 1, 1] and kind Bool, is true: the others stay as they
+    /// are, to the bit, whatever is computed for them.
+    pub fn masked(tensor: Tensor, flags: &Tensor) -> Self {
+        Self { tensor, memory: Memory::Shared(Some(flags.shallow_clone())) }
+    }
+
+    /// A stack that is filled by its first use and that nobody else sees: a direction, or a result that is not wanted.
+    /// Matrix products on it are computed in `kind`.
+    pub fn scratch(kind: Kind) -> Self {
+        Self { tensor: Tensor::new(), memory: Memory::Own { kind, spare: Tensor::new(), is_alone: false } }
+    }
+
+    /// In which kind matrix products are computed.
+    fn kind(&self) -> Kind {
+        match self.memory {
+            Memory::Own { kind, .. } => kind,
+            Memory::Shared(_) => self.tensor.kind(),
+        }
+    }
+
+    fn store(&mut self, result: Tensor) {
+        match &mut self.memory {
+            Memory::Own { is_alone, .. } => (self.tensor, *is_alone) = (result, false),
+            Memory::Shared(None) => self.tensor.copy_(&result),
+            Memory::Shared(Some(flags)) => drop(result.where_self_out(&self.tensor, flags, &self.tensor)),
+        }
+    }
+}
+
+impl Shifted {
+    /// P ← A B − shift·I, in the memory that P has where the product fits.
+    fn set_product(&mut self, a: &Tensor, b: &Tensor, shift: f32) {
+        self.tensor = product(a, b, &self.tensor);
+        self.shift.set(shift);
+    }
+
+    /// P + shift·I.
+    fn plus(&self, shift: f32) -> &Tensor {
+        let kept = self.shift.replace(shift);
+        if kept != shift {
+            let _ = self.tensor.diagonal(0, -2, -1).g_add_scalar_(f64::from(shift - kept));
+        }
+        &self.tensor
     }
 }
 
@@ -104,7 +197,8 @@ impl Sub for Operand {
 impl Mul<f32> for Operand {
     type Output = Self;
     fn mul(self, factor: f32) -> Self {
-        Self(self.0 * f64::from(factor))
+        // A product with 1 is exact.
+        if factor == 1.0 { self } else { Self(self.0 * f64::from(factor)) }
     }
 }
 
@@ -128,45 +222,36 @@ impl Element for Operand {
     }
 }
 
-/// What both arithmetics do alike: elementwise operations, each rounded once.
-///
-/// A factor goes to libtorch as f64 and is turned back, exactly, into the f32 that it was.
-macro_rules! elementwise {
-    () => {
-        type Square = Self;
-        type Element = Operand;
-
-        fn shape(&self) -> (usize, usize) {
-            let (m, n) = shape(&self.0);
-            (m as usize, n as usize)
-        }
-        fn copy(&mut self, other: &Self) {
-            let _guard = no_grad_guard();
-            self.0.copy_(&other.0);
-        }
-        fn combine(&mut self, a: f32, b: f32, other: &Self) {
-            let _guard = no_grad_guard();
-            self.0 *= f64::from(a);
-            self.0 += &other.0 * f64::from(b);
-        }
-        fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand)) {
-            let _guard = no_grad_guard();
-            let operand = |tensor: &Tensor| Operand(tensor.shallow_clone());
-            let kind = x.0.kind();
-            let (first, second) = f(operand(&x.0), Operand(y.0.to_kind(kind)), Operand(d.0.to_kind(kind)));
-            x.0.copy_(&first.0);
-            y.0.copy_(&second.0);
-        }
-        fn sign(&mut self, other: &Self) {
-            let _guard = no_grad_guard();
-            self.0.copy_(&other.0.sign());
-        }
-    };
-}
+// A factor goes to libtorch as f64 and is turned back, exactly, into the f32 that it was.
 
 impl Matrix for Exact {
-    elementwise!();
+    type Square = Self;
+    type Element = Operand;
 
+    fn shape(&self) -> (usize, usize) {
+        let (m, n) = shape(&self.0);
+        (m as usize, n as usize)
+    }
+    fn copy(&mut self, other: &Self) {
+        let _guard = no_grad_guard();
+        self.0.copy_(&other.0);
+    }
+    fn combine(&mut self, a: f32, b: f32, other: &Self) {
+        let _guard = no_grad_guard();
+        self.0 *= f64::from(a);
+        self.0 += &other.0 * f64::from(b);
+    }
+    fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand)) {
+        let _guard = no_grad_guard();
+        let operand = |matrix: &Self| Operand(matrix.0.shallow_clone());
+        let (first, second) = f(operand(x), operand(y), operand(d));
+        x.0.copy_(&first.0);
+        y.0.copy_(&second.0);
+    }
+    fn sign(&mut self, other: &Self) {
+        let _guard = no_grad_guard();
+        self.0.copy_(&other.0.sign());
+    }
     fn normalise(&mut self, group: Group) {
         if self.0.numel() == 0 {
             return;
@@ -211,46 +296,113 @@ impl Matrix for Exact {
 }
 
 impl Matrix for Fast {
-    elementwise!();
+    type Square = Shifted;
+    type Element = Operand;
 
+    fn shape(&self) -> (usize, usize) {
+        let (m, n) = shape(&self.tensor);
+        (m as usize, n as usize)
+    }
     fn is_precise(&self) -> bool {
-        self.0.kind() != Kind::BFloat16
+        self.kind() != Kind::BFloat16
+    }
+    fn copy(&mut self, other: &Self) {
+        let _guard = no_grad_guard();
+        self.store(match other.memory {
+            Memory::Own { .. } => other.tensor.copy(),
+            Memory::Shared(_) => other.tensor.shallow_clone(),
+        });
+    }
+    fn combine(&mut self, a: f32, b: f32, other: &Self) {
+        let _guard = no_grad_guard();
+        let (s, o, a, b) = (&self.tensor, &other.tensor, f64::from(a), f64::from(b));
+        // A mean in one pass: s + b(o − s).
+        let result = if (a + b) as f32 == 1.0 { s.lerp(o, b) } else { s * a + o * b };
+        self.store(result);
+    }
+    fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand)) {
+        let _guard = no_grad_guard();
+        let operand = |matrix: &Self| Operand(in_kind(&matrix.tensor, Kind::Float));
+        let (first, second) = f(operand(x), operand(y), operand(d));
+        x.store(first.0);
+        y.store(second.0);
+    }
+    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), ahead: f32) {
+        let _guard = no_grad_guard();
+        let mut next = in_kind(&d.tensor, Kind::Float) * f64::from(gain);
+        if keep == 1.0 {
+            next += &x.tensor;
+        } else {
+            next += &x.tensor * f64::from(keep);
+        }
+        // What is 1 + ahead of the way from x to next.
+        let query = if ahead == 0.0 { next.shallow_clone() } else { x.tensor.lerp(&next, 1.0 + f64::from(ahead)) };
+        y.store(query);
+        x.store(next);
+    }
+    fn sign(&mut self, other: &Self) {
+        let _guard = no_grad_guard();
+        self.store(other.tensor.sign());
     }
     fn normalise(&mut self, group: Group) {
-        if self.0.numel() == 0 {
+        if self.tensor.numel() == 0 {
             return;
         }
         let _guard = no_grad_guard();
-        let s = self.0.to_kind(Kind::Float);
-        let scaled = &s / or_one(s.abs().amax(axes(group), true));
-        let norm = scaled.square().sum_dim_intlist(axes(group), true, Kind::Float).sqrt();
-        self.0 = (scaled / or_one(norm)).to_kind(self.0.kind());
+        let (axes, kind) = (axes(group), self.kind());
+        let s = in_kind(&self.tensor, Kind::Float);
+        // The smallest positive number and 1 are divisors of groups of zeros, which stay zeros.
+        let largest = largest(&s, axes).clamp_min(f64::from(f32::from_bits(1)));
+        let mut scaled = s / largest;
+        let norm = scaled.norm_scalaropt_dim(2.0, axes, true).clamp_min(1.0);
+        self.tensor = match kind {
+            Kind::Float => scaled.g_div_(&norm),
+            _ => scaled.div_out(&Tensor::empty(scaled.size(), (kind, scaled.device())), &norm),
+        };
+        if let Memory::Own { is_alone, .. } = &mut self.memory {
+            *is_alone = true;
+        }
     }
     fn inner(&self, other: &Self) -> Operand {
         let _guard = no_grad_guard();
-        Operand(inner(&self.0, &other.0))
+        Operand(inner(&self.tensor, &other.tensor))
     }
     fn cosine(&self, other: &Self) -> Operand {
         let _guard = no_grad_guard();
-        let unit = |t: &Tensor| t / or_one(t.abs().amax(axes(Group::Whole), true));
-        let (s, o) = (unit(&self.0), unit(&other.0));
+        let unit = |t: &Tensor| t / or_one(largest(t, axes(Group::Whole)));
+        let (s, o) = (unit(&self.tensor), unit(&other.tensor));
         let square = inner(&s, &s) * inner(&o, &o);
         Operand(inner(&s, &o) / or_one(square.sqrt()))
     }
-    fn gram(&self, gram: &mut Self, _scratch: &mut Self) {
+    fn gram(&self, gram: &mut Shifted, _scratch: &mut Shifted) {
         let _guard = no_grad_guard();
-        let (s, t) = (&self.0, self.0.mt());
-        gram.0 = if is_wide(s) { s.matmul(&t) } else { t.matmul(s) };
+        let s = &self.tensor;
+        let (a, b) = if is_wide(s) { (s, &s.mt()) } else { (&s.mt(), s) };
+        gram.set_product(a, b, 0.0);
     }
-    fn multiply(&self, c: f32, left: (f32, &Self), right: (f32, &Self), out: &mut Self) {
+    fn multiply(&self, c: f32, (a, left): (f32, &Shifted), (b, right): (f32, &Shifted), out: &mut Shifted) {
         let _guard = no_grad_guard();
-        let sum = add_product(left.0, &left.1.0, c, &left.1.0, &right.1.0);
-        out.0 = if right.0 == 0.0 { sum } else { sum + &right.1.0 * f64::from(right.0) };
+        // Of what is symmetric, the right operand is read along its rows: kernels for bfloat16 differ by three times in speed.
+        if c == 1.0 && !std::ptr::eq(left, right) {
+            // LR + aL + bR = (L + bI)(R + aI) − abI.
+            out.set_product(left.plus(b), &right.plus(a).mt(), a * b);
+        } else {
+            let (l, r) = (left.plus(0.0), right.plus(0.0));
+            let sum = add_product((a, l), c, l, &r.mt());
+            *out = Shifted::from(if b == 0.0 { sum } else { sum + r * f64::from(b) });
+        }
     }
-    fn transform(&mut self, a: f32, p: &Self, _scratch: &mut Self) {
+    fn transform(&mut self, a: f32, p: &Shifted, _scratch: &mut Shifted) {
         let _guard = no_grad_guard();
-        let s = &self.0;
-        self.0 = if is_wide(s) { add_product(a, s, 1.0, &p.0, s) } else { add_product(a, s, 1.0, s, &p.0) };
+        let (s, p) = (&self.tensor, p.plus(a).mt());
+        let nothing = Tensor::new();
+        let memory = if let Memory::Own { spare, .. } = &self.memory { spare } else { &nothing };
+        let result = if is_wide(s) { product(&p, s, memory) } else { product(s, &p, memory) };
+        let before = std::mem::replace(&mut self.tensor, result);
+        if let Memory::Own { spare, is_alone, .. } = &mut self.memory {
+            *spare = if *is_alone { before } else { nothing };
+            *is_alone = true;
+        }
     }
 }
 
@@ -356,12 +508,40 @@ fn ordered_product(a: &Tensor, b: &Tensor) -> Tensor {
     sum
 }
 
+/// The largest |element| of each group.
+fn largest(tensor: &Tensor, axes: &[i64]) -> Tensor {
+    tensor.abs().amax(axes, true)
+}
+
+/// The tensor itself where it is of this kind.
+fn in_kind(tensor: &Tensor, kind: Kind) -> Tensor {
+    if tensor.kind() == kind { tensor.shallow_clone() } else { tensor.to_kind(kind) }
+}
+
+/// A stack with one axis before the matrices.
+fn one_axis(stack: &Tensor) -> Tensor {
+    match stack.dim() {
+        2 => stack.unsqueeze(0),
+        3 => stack.shallow_clone(),
+        axes => stack.flatten(0, axes as i64 - 3),
+    }
+}
+
+/// A B of stacks, in libtorch's order; in this memory where it fits.
+fn product(a: &Tensor, b: &Tensor, memory: &Tensor) -> Tensor {
+    let mut size = a.size();
+    if let (Some(last), (_, n)) = (size.last_mut(), shape(b)) {
+        *last = n;
+    }
+    let (a, b) = (one_axis(a), one_axis(b));
+    if memory.defined() && memory.size() == size && memory.kind() == a.kind() {
+        a.bmm_out(&one_axis(memory), &b).view(&size[..])
+    } else {
+        a.bmm(&b).view(&size[..])
+    }
+}
+
 /// a·S + b·L R of stacks, in libtorch's order.
-fn add_product(a: f32, s: &Tensor, b: f32, left: &Tensor, right: &Tensor) -> Tensor {
-    let one_axis = |t: &Tensor| match t.dim() {
-        2 => t.unsqueeze(0),
-        3 => t.shallow_clone(),
-        axes => t.flatten(0, axes as i64 - 3),
-    };
+fn add_product((a, s): (f32, &Tensor), b: f32, left: &Tensor, right: &Tensor) -> Tensor {
     one_axis(s).baddbmm(&one_axis(left), &one_axis(right), f64::from(a), f64::from(b)).view_as(s)
 }

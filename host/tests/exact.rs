@@ -1,6 +1,6 @@
 //! `Exact` is core's matrix in every bit, alone and in a stack; `Fast` is close to it.
 
-use graftage::tensor::{Exact, Fast, Operand};
+use graftage::tensor::{Exact, Fast, Operand, Shifted};
 use graftage_core::matrix::{Element, Group, Matrix, RowMajor, Slab, square};
 use graftage_core::norm::Norm;
 use graftage_core::norm::{Workspace, with_workspace, workspace};
@@ -9,7 +9,7 @@ use graftage_core::random::Generator;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::{Geometry, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// (rows, columns, magnitude).
 const SHAPES: [(usize, usize, f32); 8] =
@@ -170,12 +170,7 @@ fn a_product_larger_than_one_kernel_has_cores_bits() {
     // More columns than one kernel multiplies at once.
     let mut generator = Generator::new(3, 1);
     let a = matrix((96, 200, 1.0), &mut generator);
-    let mut expected = a.clone();
-    let (mut elements, mut memory) = (a.elements().to_vec(), vec![0.0; workspace(96, 200)]);
-    with_workspace((96, 200), &mut memory, |work| {
-        Norm::Spectral.direction(&Slab::new(96, 200, &mut elements[..]).unwrap(), Chain::DEFAULT, work);
-        expected.elements_mut().copy_from_slice(work.direction.elements());
-    });
+    let expected = core_direction(&a, Norm::Spectral, Chain::DEFAULT);
     let s = Exact(tensor(std::slice::from_ref(&a)));
     let mut found = Exact(s.0.zeros_like());
     let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(Exact);
@@ -201,7 +196,7 @@ fn core_steps(start: &Memory, gradients: &[Memory], geometry: Geometry, rule: &R
 }
 
 /// The same on tensors, whose directions are of kind `direction`; `see` is called after each step.
-fn tensor_steps<M: Matrix<Square = M, Element = Operand> + From<Tensor>>(
+fn tensor_steps<M: Matrix<Element = Operand, Square: From<Tensor>> + From<Tensor>>(
     start: &Tensor,
     gradients: &[Tensor],
     geometry: Geometry,
@@ -217,7 +212,7 @@ fn tensor_steps<M: Matrix<Square = M, Element = Operand> + From<Tensor>>(
         let t = step as u64 + 1;
         state.accumulate(rule.keep(t), rule.weight(t, 1), &of(gradient));
         let mut direction = M::from(start.zeros_like().to_kind(direction));
-        let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(M::from);
+        let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(M::Square::from);
         let mut work = Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] };
         state.advance(geometry, rule, t, &mut alignment, &mut work);
         see(step, &x, &y, &m);
@@ -284,8 +279,8 @@ fn transported_steps_have_cores_bits() {
 fn worst(direction: Kind) -> f32 {
     let worst = std::cell::Cell::new(0.0f32);
     for_all(|shape, count, generator| {
-        // Gradients that bfloat16 cannot hold.
-        if direction == Kind::BFloat16 && shape.2 < 1e-38 {
+        // The mean of gradients of so few digits depends on how it is rounded.
+        if shape.2 < 1e-38 {
             return;
         }
         for (norm, rule) in NORMS.iter().flat_map(|norm| RULES.iter().map(move |rule| (*norm, rule))) {
@@ -298,7 +293,9 @@ fn worst(direction: Kind) -> f32 {
                 let expected = |array: fn(&Scion<Memory>) -> &Memory| tensor(&case.expected(step, array));
                 let (ex, ey) = (expected(|state| &state.x), expected(|state| &state.y));
                 let largest = |t: &Tensor| f32::try_from(t.abs().max()).unwrap();
-                let difference = largest(&(x - &ex)).max(largest(&(y - &ey))) / largest(&ex);
+                // Under Nesterov's law Y is a momentum, of another size.
+                let difference = largest(&(x - &ex)) / largest(&ex);
+                let difference = difference.max(largest(&(y - &ey)) / largest(&ex).max(largest(&ey)));
                 // A NaN counts as infinitely far.
                 worst.set(if difference >= 0.0 { worst.get().max(difference) } else { f32::INFINITY });
             };
@@ -313,6 +310,112 @@ fn fast_is_close() {
     // Measured: 5.9e-6.
     let worst = worst(Kind::Float);
     assert!(worst < 3e-5, "{worst:e}");
+}
+
+/// Core's direction of a matrix.
+fn core_direction(matrix: &Memory, norm: Norm, chain: Chain) -> Memory {
+    let (m, n) = RowMajor::shape(matrix);
+    let (mut elements, mut memory) = (matrix.elements().to_vec(), vec![0.0; workspace(m, n)]);
+    let s = Slab::new(m, n, &mut elements[..]).unwrap();
+    let direction = with_workspace((m, n), &mut memory, |work| {
+        norm.direction(&s, chain, work);
+        work.direction.elements().to_vec()
+    });
+    Slab::new(m, n, direction.unwrap()).unwrap()
+}
+
+/// The direction of a stack as it is asked for in training, from products in `kind`.
+fn fast_direction(stack: &Tensor, norm: Norm, chain: Chain, kind: Kind) -> Tensor {
+    let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(Shifted::from);
+    let squares = [&mut first, &mut second, &mut third];
+    let (mut direction, result) = (Fast::scratch(kind), stack.zeros_like());
+    norm.direction(&Fast::from(stack.copy()), chain, &mut Workspace { direction: &mut direction, squares });
+    Fast::from(result.shallow_clone()).copy(&direction);
+    result
+}
+
+#[test]
+fn fast_directions_are_close_at_every_magnitude() {
+    for_all(|shape, count, generator| {
+        let matrices: Vec<_> = (0..count).map(|_| matrix(shape, generator)).collect();
+        for norm in NORMS {
+            let found = fast_direction(&tensor(&matrices), norm, Chain::DEFAULT, Kind::Float);
+            let expected: Vec<_> = matrices.iter().map(|m| core_direction(m, norm, Chain::DEFAULT)).collect();
+            let difference = f32::try_from((&found - tensor(&expected)).abs().max()).unwrap();
+            // Measured: 1.8e-6.
+            assert!(difference < 1e-5, "{norm:?} of {shape:?}: {difference:e}");
+        }
+    });
+}
+
+/// The spectral norm of each matrix of a stack: the root of the largest eigenvalue of S Sᵀ in double precision.
+fn spectral_norms(stack: &Tensor) -> Vec<f64> {
+    let s = stack.to_kind(Kind::Double);
+    let s = if s.size()[1] <= s.size()[2] { s } else { s.mt().contiguous() };
+    let mut v = Tensor::ones([s.size()[0], s.size()[1], 1], (Kind::Double, stack.device()));
+    let mut norms = v.shallow_clone();
+    for _ in 0..100 {
+        let next = s.bmm(&s.mt().bmm(&v));
+        norms = next.norm_scalaropt_dim(2.0, [1, 2].as_slice(), true);
+        v = next / &norms;
+    }
+    Vec::try_from(norms.sqrt().flatten(0, -1)).unwrap()
+}
+
+#[test]
+fn a_direction_in_bfloat16_is_within_a_bound_of_that_in_float() {
+    // Measured: at most 0.063 and 0.173. A chain that does not converge spreads what is rounded.
+    const CHAINS: [(Chain, f64); 2] = [(Chain::DEFAULT, 0.1), (Chain::PolarExpress5, 0.25)];
+    for (m, n) in [(64, 64), (256, 64), (128, 512), (384, 384), (384, 1536)] {
+        for seed in 1..=3 {
+            let mut generator = Generator::new(seed, 1);
+            let random: Vec<f32> = (0..m * n).map(|_| 2.0 * generator.uniform() - 1.0).collect();
+            let random = Tensor::from_slice(&random).view([1, m, n]);
+            // As it is, and with singular values that fall off as those of a momentum do.
+            let decaying = Tensor::arange(n, (Kind::Float, Device::Cpu)) * -4.0 / n as f64;
+            for (what, stack) in [("even", random.copy()), ("decaying", &random * decaying.exp())] {
+                for (chain, bound) in CHAINS {
+                    let direction = |kind| fast_direction(&stack, Norm::Spectral, chain, kind);
+                    let (float, bfloat) = (direction(Kind::Float), direction(Kind::BFloat16));
+                    let error = spectral_norms(&(&float - &bfloat))[0];
+                    println!("{m}×{n}, {what}, {chain:?}, seed {seed}: {error:.4}");
+                    assert!(error > 1e-4 && error < bound, "{m}×{n}, {what}, {chain:?}, seed {seed}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_masked_stack_keeps_its_bits_where_the_flag_is_false() {
+    let mut generator = Generator::new(5, 1);
+    let mut draw = || tensor(&(0..3).map(|_| matrix((4, 6, 1.0), &mut generator)).collect::<Vec<_>>());
+    let flags = Tensor::from_slice(&[true, false, true]).view([3, 1, 1]);
+    let (x, y, d) = (draw(), draw(), draw());
+    let _ = d.get(1).fill_(f64::NAN);
+    let operations: [fn(&mut Fast, &mut Fast, &Fast); 6] = [
+        |x, _, d| x.copy(d),
+        |x, _, d| x.combine(0.75, 0.25, d),
+        |x, _, d| x.combine(0.5, 2.0, d),
+        |x, _, d| x.sign(d),
+        |x, y, d| Matrix::map(x, y, d, |x, y, d| (x + d.clone(), y - d)),
+        |x, y, d| Fast::step_ahead(x, y, d, (0.5, 0.5), 2.0),
+    ];
+    for (index, operation) in operations.into_iter().enumerate() {
+        let apply = |of: &dyn Fn(Tensor) -> Fast| {
+            let (x, y) = (x.copy(), y.copy());
+            operation(&mut of(x.shallow_clone()), &mut of(y.shallow_clone()), &Fast::from(d.copy()));
+            [x, y]
+        };
+        let (masked, whole) = (apply(&|tensor| Fast::masked(tensor, &flags)), apply(&Fast::from));
+        for ((masked, whole), before) in masked.iter().zip(&whole).zip([&x, &y]) {
+            for member in 0..3 {
+                let expected = if member == 1 { before } else { whole }.get(member);
+                assert_eq!(bits(&elements(&masked.get(member))), bits(&elements(&expected)), "{index}, {member}");
+            }
+        }
+        assert_ne!(elements(&masked[0].get(0)), elements(&x.get(0)), "{index} does nothing");
+    }
 }
 
 #[test]

@@ -132,6 +132,16 @@ impl Groups {
         Self { groups: groups.into_iter().collect(), only: true }
     }
 
+    /// The group that counts for a name, if any matches it.
+    pub fn find(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.matches(name))
+    }
+
+    /// These groups after others, which count first.
+    pub fn after(&self, first: impl IntoIterator<Item = Group>) -> Self {
+        Self { groups: first.into_iter().chain(self.groups.iter().cloned()).collect(), only: self.only }
+    }
+
     /// Says which group no parameter of a model fits.
     pub(super) fn check<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
         match self.groups.iter().find(|group| !names.clone().any(|name| group.matches(name))) {
@@ -145,7 +155,7 @@ impl Groups {
     /// What a parameter gets.
     pub(super) fn settings(&self, parameter: &Parameter) -> Result<Settings> {
         let wrong = |what: String| Err(Error::Parameter { name: parameter.name.to_owned(), what });
-        let settings = match self.groups.iter().find(|group| group.matches(parameter.name)) {
+        let settings = match self.find(parameter.name) {
             Some(group) => group.settings(parameter),
             None if self.only => return wrong("no group matches it; a last group \"*\" takes all the others".into()),
             None => Settings { geometry: parameter.usual(), step: 1.0 },

@@ -7,12 +7,14 @@ use graftage_core::polar::Chain;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use tch::nn::{self, OptimizerConfig};
 use tch::{Tensor, no_grad};
 
 /// A way to train.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Transported Scion, with the rule's own law of transport.
     #[default]
@@ -24,6 +26,7 @@ pub enum Method {
     Muon,
     /// libtorch's AdamW: β₁ the momentum, β₂ 0.95, ε 1e-8, no weight decay.
     #[value(name = "adamw")]
+    #[serde(rename = "adamw")]
     AdamW,
     /// libtorch's SGD with momentum: the velocity is a sum of gradients, not their mean.
     Sgd,
@@ -66,40 +69,69 @@ pub struct Optimizer {
 #[derive(Debug)]
 enum Inner {
     Rule(Box<TransportedScion>),
-    Torch { optimizer: nn::Optimizer, parameters: Vec<(String, Tensor)> },
+    Torch {
+        method: Method,
+        optimizer: nn::Optimizer,
+        parameters: Vec<(String, Tensor)>,
+        /// Whose gradients the parameters hold as a sum.
+        samples: usize,
+    },
 }
 
 impl Optimizer {
-    /// For all trainable parameters of a store, which start anew from random weights inside the balls of their usual
-    /// geometries: from the same bits by every method. Step size, momentum and schedule are the rule's.
+    /// For all trainable parameters of a store in these groups, which start anew from random weights inside the balls of
+    /// their geometries: from the same bits by every method. Step size, momentum and schedule are the rule's.
+    ///
+    /// Of the groups, libtorch's own optimizers know no more than where weights start.
     ///
     /// # Errors
-    /// As [`TransportedScion::new`]; where libtorch's own optimizers are given a momentum that varies.
-    pub fn new(store: &nn::VarStore, method: Method, rule: Rule, arithmetic: Arithmetic, seed: u64) -> Result<Self> {
+    /// As [`TransportedScion::with_groups`]; where libtorch's own optimizers are given a momentum that varies.
+    pub fn new(
+        store: &nn::VarStore,
+        method: Method,
+        rule: Rule,
+        arithmetic: Arithmetic,
+        groups: &Groups,
+        seed: u64,
+    ) -> Result<Self> {
         let rule = method.rule(rule);
-        TransportedScion::new(store, rule, arithmetic)?.initialise(seed)?;
+        TransportedScion::with_groups(named(store), rule, arithmetic, groups)?.initialise(seed)?;
         let inner = match (method, rule.momentum) {
             (Method::AdamW, Momentum::Constant(beta)) => {
                 let usual = nn::AdamW { beta1: beta.into(), beta2: 0.95, wd: 0.0, eps: 1e-8, amsgrad: false };
-                Self::torch(store, usual, rule)?
+                Self::torch(store, method, usual, rule)?
             }
             (Method::Sgd, Momentum::Constant(beta)) => {
-                Self::torch(store, nn::Sgd { momentum: beta.into(), ..nn::Sgd::default() }, rule)?
+                Self::torch(store, method, nn::Sgd { momentum: beta.into(), ..nn::Sgd::default() }, rule)?
             }
             (Method::AdamW | Method::Sgd, _) => {
                 let what = "takes only a momentum that is constant".into();
                 return Err(super::Error::Parameter { name: method.to_string(), what });
             }
             _ => {
-                let groups = if method == Method::Muon { muon(store) } else { Groups::automatic() };
+                let groups = if method == Method::Muon { muon(store, groups) } else { groups.clone() };
                 Inner::Rule(Box::new(TransportedScion::with_groups(named(store), rule, arithmetic, &groups)?))
             }
         };
         Ok(Self { rule, steps: 0, inner })
     }
 
-    fn torch(store: &nn::VarStore, config: impl OptimizerConfig, rule: Rule) -> Result<Inner> {
-        Ok(Inner::Torch { optimizer: config.build(store, rule.step.into())?, parameters: named(store) })
+    fn torch(store: &nn::VarStore, method: Method, config: impl OptimizerConfig, rule: Rule) -> Result<Inner> {
+        Ok(Inner::Torch {
+            method,
+            optimizer: config.build(store, rule.step.into())?,
+            parameters: named(store),
+            samples: 0,
+        })
+    }
+
+    /// Computes spectral directions in bfloat16, see [`TransportedScion::bfloat16`]; libtorch's own optimizers have none.
+    pub fn bfloat16(self) -> Self {
+        let inner = match self.inner {
+            Inner::Rule(optimizer) => Inner::Rule(Box::new(optimizer.bfloat16())),
+            torch => torch,
+        };
+        Self { inner, ..self }
     }
 
     /// Takes the gradient of a loss, which is the mean over a batch, and a step with it.
@@ -107,18 +139,105 @@ impl Optimizer {
     /// # Errors
     /// As [`TransportedScion::backward_step`].
     pub fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
+        self.accumulate(loss, 1)?;
+        self.step()
+    }
+
+    /// Takes the gradient of a loss, which is the mean over so many samples, as a part of the coming step's; see
+    /// [`TransportedScion::accumulate`].
+    ///
+    /// # Errors
+    /// Where the part has no samples, or the loss has no gradient.
+    pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
+        match &mut self.inner {
+            Inner::Rule(optimizer) => optimizer.accumulate(loss, samples),
+            Inner::Torch { samples: all, .. } => {
+                (loss * samples as f64).f_backward()?;
+                *all += samples;
+                Ok(())
+            }
+        }
+    }
+
+    /// A step with the mean of what was accumulated, which is forgotten.
+    ///
+    /// # Errors
+    /// As [`TransportedScion::step`].
+    pub fn step(&mut self) -> Result<()> {
         let t = self.steps + 1;
         match &mut self.inner {
-            Inner::Rule(optimizer) => optimizer.backward_step(loss)?,
-            Inner::Torch { optimizer, .. } => {
-                optimizer.set_lr((self.rule.step * self.rule.schedule.factor(t)).into());
-                optimizer.zero_grad();
-                loss.f_backward()?;
+            Inner::Rule(optimizer) => optimizer.step()?,
+            Inner::Torch { optimizer, parameters, samples, .. } => {
+                optimizer.set_lr(self.rule.step_at(t).into());
+                for (_, parameter) in parameters.iter() {
+                    let mut gradient = parameter.f_grad()?;
+                    if gradient.defined() && *samples > 0 {
+                        let _ = gradient.f_div_scalar_(*samples as f64)?;
+                    }
+                }
+                *samples = 0;
                 optimizer.step();
+                optimizer.zero_grad();
             }
         }
         self.steps = t;
         Ok(())
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// What a later run goes on from, see [`TransportedScion::state`]; `None` of libtorch's own optimizers, which keep theirs
+    /// to themselves.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn state(&self) -> Result<Option<Vec<(String, Tensor)>>> {
+        match &self.inner {
+            Inner::Rule(optimizer) => optimizer.state().map(Some),
+            Inner::Torch { .. } => Ok(None),
+        }
+    }
+
+    /// Takes up a state, see [`TransportedScion::restore`].
+    ///
+    /// # Errors
+    /// As there, and where the optimizer is libtorch's own: nothing has changed then.
+    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        match &mut self.inner {
+            Inner::Rule(optimizer) => {
+                optimizer.restore(state)?;
+                self.steps = optimizer.steps();
+                Ok(())
+            }
+            Inner::Torch { .. } => {
+                let what = "keeps its state to itself: such a run cannot go on".into();
+                Err(super::Error::Parameter { name: "of libtorch's own optimizer".into(), what })
+            }
+        }
+    }
+
+    /// Bytes that it keeps between steps beside the model's own weights and gradients: see [`TransportedScion::bytes`]; of
+    /// AdamW two numbers for each parameter, of SGD one.
+    pub fn bytes(&self) -> usize {
+        match &self.inner {
+            Inner::Rule(optimizer) => optimizer.bytes(),
+            Inner::Torch { method, parameters, .. } => {
+                let count: usize = parameters.iter().map(|(_, tensor)| tensor.numel()).sum();
+                let arrays = if *method == Method::AdamW { 2 } else { 1 };
+                arrays * size_of::<f32>() * count
+            }
+        }
+    }
+
+    /// How each parameter is stepped, see [`TransportedScion::table`]; `None` of libtorch's own optimizers.
+    pub fn table(&self) -> Option<String> {
+        match &self.inner {
+            Inner::Rule(optimizer) => Some(optimizer.table()),
+            Inner::Torch { .. } => None,
+        }
     }
 
     /// Runs `f` while the model holds the weights that count, see [`TransportedScion::evaluate`].
@@ -157,13 +276,15 @@ impl Optimizer {
     }
 }
 
-/// Muon's scale for all matrices that are usually spectral.
-fn muon(store: &nn::VarStore) -> Groups {
+/// These groups, with Muon's scale for all matrices that are usually spectral and whose norm no group says.
+fn muon(store: &nn::VarStore, groups: &Groups) -> Groups {
     let parameters = named(store);
     let head = parameters.iter().rposition(|(_, tensor)| tensor.dim() >= 2);
-    let hidden = parameters.iter().enumerate().filter(|(at, (name, tensor))| {
-        let parameter = super::Parameter { name, size: &tensor.size(), last: head == Some(*at) };
-        parameter.usual().norm == Norm::Spectral
+    let scaled = parameters.iter().enumerate().filter_map(|(at, (name, tensor))| {
+        let usual = super::Parameter { name, size: &tensor.size(), last: head == Some(at) }.usual();
+        let group = groups.find(name).cloned().unwrap_or_else(|| Group::new(name));
+        let open = usual.norm == Norm::Spectral && group.norm.is_none();
+        open.then(|| Group { pattern: name.clone(), norm: Some(Norm::SpectralAtLeastOne), ..group })
     });
-    Groups::overriding(hidden.map(|(_, (name, _))| Group { norm: Some(Norm::SpectralAtLeastOne), ..Group::new(name) }))
+    groups.after(scaled)
 }

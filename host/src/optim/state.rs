@@ -4,10 +4,10 @@ use super::{Error, Place, Result, TransportedScion};
 use crate::error::Error as FileError;
 use crate::files;
 use crate::tensor::Operand;
-use graftage_core::scion::Point;
 use graftage_core::transport::Alignment;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, serialize};
+use std::collections::HashMap;
 use std::path::Path;
 use tch::{Kind, Tensor, no_grad_guard};
 
@@ -26,6 +26,7 @@ impl TransportedScion {
     /// # Errors
     /// Where libtorch fails.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        self.adopt()?;
         let mut state = vec![(STEPS.to_owned(), Tensor::from(self.steps as i64))];
         for place in &self.places {
             for (array, tensor) in ARRAYS.iter().zip(self.arrays(place)?) {
@@ -50,6 +51,7 @@ impl TransportedScion {
         let wrong = |name: &str, what: &str| Error::Parameter { name: name.to_owned(), what: what.to_owned() };
         let find = |name: &str| state.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
         let _guard = no_grad_guard();
+        self.adopt()?;
         let steps = i64::try_from(find(STEPS).ok_or_else(|| wrong(STEPS, "is missing from the state"))?)?;
         let mut copies = Vec::new();
         for place in &self.places {
@@ -67,7 +69,7 @@ impl TransportedScion {
             let found = |what: &str| find(&format!("{ALIGNMENT}.{index}.{what}"));
             alignments.push(match (found("mean"), found("weight")) {
                 (Some(mean), Some(weight)) => Alignment {
-                    mean: Some(Operand::from(mean.to_device(stack.x.device()))),
+                    mean: Some(Operand::from(mean.to_device(stack.m.device()))),
                     weight: f32::try_from(weight)?,
                 },
                 _ => Alignment::START,
@@ -98,45 +100,27 @@ impl TransportedScion {
         for (stack, alignment) in self.stacks.iter_mut().zip(alignments) {
             stack.alignment = alignment;
         }
-        for place in &mut self.places {
-            if self.rule.point() == Point::Iterate {
-                place.tensor.f_copy_(&place.of(&self.stacks[place.stack].x)?)?;
-            }
-        }
         self.steps = steps as u64;
         Ok(())
     }
 
-    /// X, Y (under Nesterov's law M before the last step) and M of a parameter: not copies.
+    /// X, Y (under Nesterov's law M before the last step) and M of a parameter: not copies, but for Y where it is X.
     fn arrays(&self, place: &Place) -> Result<[Tensor; 3]> {
         let stack = &self.stacks[place.stack];
-        let y = match &stack.before {
-            Some(before) => place.of(before)?,
-            None => place.tensor.shallow_clone(),
+        let y = match (&stack.before, &stack.x) {
+            (Some(before), _) => place.of(before)?,
+            (None, Some(_)) => place.of(&stack.model)?,
+            (None, None) => place.of(&stack.model)?.copy(),
         };
-        Ok([place.of(&stack.x)?, y, place.of(&stack.m)?])
+        Ok([place.of(stack.x())?, y, place.of(&stack.m)?])
     }
 
-    /// Writes [`TransportedScion::state`] as a safetensors file, under a temporary name first.
+    /// Writes [`TransportedScion::state`] as a safetensors file, see [`write()`].
     ///
     /// # Errors
-    /// Where libtorch fails or the file cannot be written; what it held before is kept then.
+    /// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
     pub fn save(&self, path: &Path) -> crate::error::Result<()> {
-        let mut arrays = Vec::new();
-        for (name, tensor) in self.state()? {
-            let shape: Vec<_> = tensor.size().into_iter().map(|n| n as usize).collect();
-            let flat = tensor.flatten(0, -1);
-            let (dtype, bytes) = match tensor.kind() {
-                Kind::Int64 => (Dtype::I64, little_endian(&Vec::<i64>::try_from(&flat)?, |e| e.to_le_bytes())),
-                _ => (Dtype::F32, little_endian(&Vec::<f32>::try_from(&flat)?, |e| e.to_le_bytes())),
-            };
-            arrays.push((name, dtype, shape, bytes));
-        }
-        let views = arrays.iter().map(|(name, dtype, shape, bytes)| {
-            Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| FileError::content(path, e))?))
-        });
-        let views = views.collect::<crate::error::Result<Vec<_>>>()?;
-        files::write(path, &serialize(views, None).map_err(|e| FileError::content(path, e))?)
+        write(path, &self.state()?, HashMap::new())
     }
 
     /// Takes up what [`TransportedScion::save`] wrote, see [`TransportedScion::restore`].
@@ -145,22 +129,65 @@ impl TransportedScion {
     /// Where the file cannot be read or is none, or names and shapes in it are not those of this model: the message says
     /// which, and nothing has changed.
     pub fn load(&mut self, path: &Path) -> crate::error::Result<()> {
-        let bytes = files::read(path)?;
-        let wrong = |what: String| FileError::content(path, what);
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(format!("no safetensors file: {e}")))?;
-        let mut state = Vec::new();
-        for (name, view) in file.iter() {
-            let size: Vec<_> = view.shape().iter().map(|n| *n as i64).collect();
-            let data = view.data();
-            let tensor = match view.dtype() {
-                Dtype::F32 => Tensor::from_slice(&numbers(data, f32::from_le_bytes)),
-                Dtype::I64 => Tensor::from_slice(&numbers(data, i64::from_le_bytes)),
-                other => return Err(wrong(format!("tensor {name} is of kind {other:?}"))),
-            };
-            state.push((name.to_owned(), tensor.f_view(&size[..])?));
-        }
-        self.restore(&state).map_err(|error| wrong(error.to_string()))
+        let (state, _) = read(path)?;
+        self.restore(&state).map_err(|error| FileError::content(path, error))
     }
+}
+
+/// Tensors by their names.
+pub type Tensors = Vec<(String, Tensor)>;
+
+/// Writes tensors of kind Float or Int64 as a safetensors file, under a temporary name first.
+///
+/// # Errors
+/// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
+pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> crate::error::Result<()> {
+    let mut arrays = Vec::new();
+    for (name, tensor) in tensors {
+        let shape: Vec<_> = tensor.size().into_iter().map(|n| n as usize).collect();
+        let flat = tensor.f_flatten(0, -1)?;
+        let (dtype, bytes) = match tensor.kind() {
+            Kind::Int64 => (Dtype::I64, little_endian(&Vec::<i64>::try_from(&flat)?, |e| e.to_le_bytes())),
+            _ => {
+                let numbers = Vec::<f32>::try_from(&flat)?;
+                if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
+                    return Err(FileError::content(path, format!("is not written: {name} holds {number}")));
+                }
+                (Dtype::F32, little_endian(&numbers, |e| e.to_le_bytes()))
+            }
+        };
+        arrays.push((name, dtype, shape, bytes));
+    }
+    let views = arrays.iter().map(|(name, dtype, shape, bytes)| {
+        Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| FileError::content(path, e))?))
+    });
+    let views = views.collect::<crate::error::Result<Vec<_>>>()?;
+    let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
+    files::write(path, &serialize(views, metadata).map_err(|e| FileError::content(path, e))?)
+}
+
+/// Reads what [`write()`] wrote: the tensors, on the processor, and the metadata.
+///
+/// # Errors
+/// Where the file cannot be read, is none, or has tensors of other kinds.
+pub fn read(path: &Path) -> crate::error::Result<(Tensors, HashMap<String, String>)> {
+    let bytes = files::read(path)?;
+    let wrong = |what: String| FileError::content(path, what);
+    let none = |error| wrong(format!("no safetensors file: {error}"));
+    let file = SafeTensors::deserialize(&bytes).map_err(none)?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(none)?;
+    let mut tensors = Vec::new();
+    for (name, view) in file.iter() {
+        let size: Vec<_> = view.shape().iter().map(|n| *n as i64).collect();
+        let data = view.data();
+        let tensor = match view.dtype() {
+            Dtype::F32 => Tensor::from_slice(&numbers(data, f32::from_le_bytes)),
+            Dtype::I64 => Tensor::from_slice(&numbers(data, i64::from_le_bytes)),
+            other => return Err(wrong(format!("tensor {name} is of kind {other:?}"))),
+        };
+        tensors.push((name.to_owned(), tensor.f_view(&size[..])?));
+    }
+    Ok((tensors, metadata.metadata().clone().unwrap_or_default()))
 }
 
 fn little_endian<T: Copy, const N: usize>(numbers: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {

@@ -1,0 +1,87 @@
+//! `graftage bench`.
+
+use crate::console::{Progress, say};
+use clap::{Args, Subcommand, ValueEnum};
+use graftage::bench::{Options, optimizer};
+use graftage::error::{Error, Result};
+
+#[derive(Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Subcommand)]
+enum Subject {
+    /// A step of the optimizer beside the matrix products in it, and beside libtorch's own optimizers.
+    Optimizer(Optimizer),
+}
+
+/// The model is the hidden matrices of a transformer: four of w×w, one of 4w×w and one of w×4w a layer.
+#[derive(Args)]
+struct Optimizer {
+    /// Width w.
+    #[arg(long, default_value_t = 384, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    width: u32,
+    /// Layers.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    layers: u32,
+    /// How often each row is timed, in turn with all others.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    repeats: u32,
+    /// Where.
+    #[arg(long, value_enum, default_value_t)]
+    device: Device,
+    /// Print JSON in place of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Device {
+    #[default]
+    Cpu,
+    Cuda,
+}
+
+impl Bench {
+    pub fn run(self) -> Result<()> {
+        match self.subject {
+            Subject::Optimizer(task) => task.run(),
+        }
+    }
+}
+
+impl Optimizer {
+    fn run(self) -> Result<()> {
+        let device = match self.device {
+            Device::Cpu => tch::Device::Cpu,
+            Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(0),
+            Device::Cuda => {
+                return Err(Error::Usage("--device cuda: libtorch sees no CUDA device here; take --device cpu".into()));
+            }
+        };
+        let Self { width, layers, repeats, .. } = self;
+        let progress = Progress::new("timing", u64::from(repeats) + 1);
+        let table =
+            optimizer(Options { width, layers, repeats, device }, |turn| progress.at(turn.into(), String::new))?;
+        drop(progress);
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&table).map_err(|error| Error::Usage(error.to_string()))?);
+            return Ok(());
+        }
+        let (chain, threads) = (&table.chain, table.threads);
+        say!(
+            "{} parameters on {}, {threads} threads, chain {chain}; lower quartile, median, upper quartile",
+            table.parameters,
+            table.device
+        );
+        say!("{:<18} {:<9} {:>26}  {:>20}", "step", "kind", "milliseconds", "by its products");
+        for row in &table.rows {
+            let ([low, median, high], [a, b, c]) = (row.milliseconds, row.ratio);
+            let ratio = format!("{a:.3} {b:.3} {c:.3}");
+            say!("{:<18} {:<9} {:>26}  {ratio:>20}", row.name, row.kind, format!("{low:.1} {median:.1} {high:.1}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! How many kernels a step launches: counted in what libtorch's tracer sees of it. The arrays must be inputs of the traced
+//! function, else what is written into them counts as unused.
+
+use super::{Groups, TransportedScion, groups::Group};
+use crate::tensor::Arithmetic;
+use flate2::read::DeflateDecoder;
+use graftage_core::polar::Chain;
+use graftage_core::scion::{Geometry, Rule};
+use graftage_core::transport::Transport;
+use std::collections::BTreeMap;
+use std::io::Read;
+use tch::{CModule, Kind, Tensor, kind::FLOAT_CPU};
+
+/// Kernels that libtorch launches on a GPU for an operation of this name: none for what only looks at memory in another way.
+fn kernels(operation: &str) -> usize {
+    match operation {
+        "select" | "view" | "reshape" | "transpose" | "transpose_" | "diagonal" | "unsqueeze" | "flatten"
+        | "detach" | "empty" | "alias" | "view_as" | "mT" | "device" => 0,
+        "abs" | "amax" | "lt" | "add" | "add_" | "sub" | "mul" | "mul_" | "div" | "div_" | "lerp" | "where"
+        | "norm" | "clamp_min" | "bmm" | "to" | "copy_" | "sum" | "sqrt" | "gt" | "reciprocal" | "zeros_like"
+        | "zero_" => 1,
+        // The addend is copied to where the result goes.
+        "baddbmm" => 2,
+        unknown => panic!("{unknown}: how many kernels does it launch?"),
+    }
+}
+
+/// The operations of the third step of `count` matrices in one stack, with how often each comes.
+fn operations(count: usize, size: [i64; 2], rule: Rule, kind: Kind) -> BTreeMap<String, usize> {
+    tch::manual_seed(1);
+    let parameters =
+        (0..count).map(|index| (format!("{index}"), Tensor::randn(size, FLOAT_CPU).set_requires_grad(true)));
+    let groups = Groups::only([Group::new("*").geometry(Geometry::HIDDEN)]);
+    let optimizer = TransportedScion::with_groups(parameters, rule, Arithmetic::Fast, &groups).unwrap();
+    let mut optimizer = if kind == Kind::BFloat16 { optimizer.bfloat16() } else { optimizer };
+    for _ in 0..2 {
+        let sums =
+            optimizer.places.iter().map(|place| (&place.tensor * Tensor::randn(size, FLOAT_CPU)).sum(Kind::Float));
+        optimizer.backward_step(&sums.reduce(|a, b| a + b).unwrap()).unwrap();
+    }
+    let mut inputs: Vec<_> = optimizer.places.iter().map(|place| place.tensor.shallow_clone()).collect();
+    for stack in &optimizer.stacks {
+        let arrays =
+            [Some(&stack.model), Some(&stack.m), Some(&stack.admitted), stack.x.as_ref(), stack.before.as_ref()];
+        inputs.extend(arrays.into_iter().flatten().map(Tensor::shallow_clone));
+        inputs.extend(stack.gradient.as_ref().map(Tensor::shallow_clone));
+    }
+    let mut step = |inputs: &[Tensor]| {
+        optimizer.step().unwrap();
+        vec![inputs[0].shallow_clone()]
+    };
+    let module = CModule::create_by_tracing("Step", "forward", &inputs, &mut step).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("step.pt");
+    module.save(&path).unwrap();
+    let code = code(&std::fs::read(&path).unwrap());
+    let mut counts = BTreeMap::new();
+    for call in code.split("torch.").skip(1).chain(code.split("ops.aten.").skip(1)) {
+        let end = call.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(call.len());
+        let (name, rest) = call.split_at(end);
+        if rest.starts_with('(') {
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// The TorchScript in a module's archive, which is a zip file.
+fn code(archive: &[u8]) -> String {
+    let number = |at: usize| usize::from(u16::from_le_bytes([archive[at], archive[at + 1]]));
+    let starts = (0..archive.len() - 30).filter(|at| archive[*at..].starts_with(b"PK\x03\x04"));
+    let mut code = String::new();
+    for start in starts {
+        let (deflated, name, extra) = (number(start + 8) == 8, number(start + 26), number(start + 28));
+        let content = start + 30 + name;
+        if archive[start + 30..content].ends_with(b".py") {
+            assert!(deflated, "the code is longer than what is stored as it is");
+            DeflateDecoder::new(&archive[content + extra..]).read_to_string(&mut code).unwrap();
+        }
+    }
+    code
+}
+
+#[test]
+fn a_step_launches_as_many_kernels_for_many_matrices_as_for_one() {
+    let (float, bfloat) = (Kind::Float, Kind::BFloat16);
+    let fixed = Rule::DEFAULT.transport;
+    for (chain, size, kind, transport, expected) in [
+        (Chain::PolarExpress5, [8, 8], float, fixed, 43),
+        (Chain::PolarExpress5, [8, 32], float, fixed, 45),
+        (Chain::PolarExpress5, [32, 8], float, fixed, 45),
+        (Chain::PolarExpress5, [8, 8], bfloat, fixed, 44),
+        (Chain::PolarExpress5, [8, 32], bfloat, fixed, 44),
+        (Chain::Jordan, [8, 8], float, fixed, 43),
+        (Chain::Jordan, [8, 8], float, Transport::Nesterov, 44),
+        (Chain::Jordan, [8, 32], float, Transport::Nesterov, 46),
+        (Chain::PolarExpress8, [8, 8], float, fixed, 58),
+        (Chain::PolarExpress8, [8, 32], float, fixed, 62),
+        (Chain::PolarExpress8, [8, 32], bfloat, fixed, 59),
+        (Chain::PolarExpress8, [8, 8], float, Transport::Fixed { theta: 0.0 }, 56),
+    ] {
+        let rule = Rule { chain, transport, ..Rule::DEFAULT };
+        let launches = [1, 2, 12].map(|count| {
+            let operations = operations(count, size, rule, kind);
+            if count == 1 {
+                println!("{chain:?}, {size:?}, {kind:?}, {transport:?}: {operations:?}");
+            }
+            operations.iter().map(|(name, times)| times * kernels(name)).sum::<usize>()
+        });
+        println!("{launches:?}");
+        assert_eq!(launches, [expected; 3], "{chain:?}, {size:?}, {kind:?}, {transport:?}");
+    }
+}
