@@ -1,0 +1,164 @@
+//! Blocks of convolutions, each followed by ReLU, with max pooling that halves both sides after every block; then a dense
+//! layer with ReLU, and the head.
+
+use super::{Parameter, Shape, chain, in_range, usage};
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Convolutions for images.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Convolutional {
+    /// Channels of each block.
+    #[serde(default = "channels")]
+    pub channels: Vec<usize>,
+    /// Convolutions of a block.
+    #[serde(default = "two")]
+    pub convolutions: usize,
+    /// Side of the kernels: odd; the image keeps its size.
+    #[serde(default = "three")]
+    pub kernel: usize,
+    /// Width of the dense layer.
+    #[serde(default = "hidden")]
+    pub hidden: usize,
+}
+
+fn channels() -> Vec<usize> {
+    vec![32, 64]
+}
+
+fn two() -> usize {
+    2
+}
+
+fn three() -> usize {
+    3
+}
+
+fn hidden() -> usize {
+    128
+}
+
+/// One convolution.
+struct Layer {
+    name: String,
+    inputs: usize,
+    outputs: usize,
+    /// Sides of the image that it sees.
+    image: (usize, usize),
+    /// Whether pooling follows.
+    last: bool,
+}
+
+impl Convolutional {
+    pub(super) fn check(&self, shape: &Shape) -> Result<()> {
+        let (_, height, width) = shape.image()?;
+        in_range(&[("convolutions", self.convolutions), ("kernel", self.kernel), ("hidden", self.hidden)])?;
+        self.channels.iter().try_for_each(|channels| in_range(&[("channels", *channels)]))?;
+        if self.channels.is_empty() {
+            return Err(usage("[model.convolutional] channels: there is no block; [32, 64] are two".into()));
+        }
+        // A tap further out sees nothing but the margin.
+        let widest = 2 * height.max(width) - 1;
+        if self.kernel.is_multiple_of(2) || self.kernel > widest {
+            let kernel = self.kernel;
+            return Err(usage(format!(
+                "[model.convolutional] kernel: {kernel}; an odd one of at most {widest} would do"
+            )));
+        }
+        let most = height.min(width).ilog2() as usize;
+        if self.channels.len() > most {
+            return Err(usage(format!(
+                "[model.convolutional] channels: {} blocks halve an image of {height}×{width} to nothing; at most {most} would do",
+                self.channels.len()
+            )));
+        }
+        Ok(())
+    }
+
+    fn layers(&self, shape: &Shape) -> Result<Vec<Layer>> {
+        let (mut inputs, height, width) = shape.image()?;
+        let mut image = (height, width);
+        let mut layers = Vec::new();
+        for (block, outputs) in self.channels.iter().copied().enumerate() {
+            for at in 0..self.convolutions {
+                let last = at + 1 == self.convolutions;
+                layers.push(Layer { name: format!("blocks.{block}.{at}"), inputs, outputs, image, last });
+                inputs = outputs;
+            }
+            image = (image.0 / 2, image.1 / 2);
+        }
+        Ok(layers)
+    }
+
+    /// Numbers after the last pooling.
+    fn flat(&self, shape: &Shape) -> Result<usize> {
+        let (_, height, width) = shape.image()?;
+        let blocks = self.channels.len();
+        Ok((height >> blocks) * (width >> blocks) * self.channels.last().copied().unwrap_or(0))
+    }
+
+    pub(super) fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
+        let kernel = self.kernel;
+        let mut parameters = Vec::new();
+        for Layer { name, inputs, outputs, .. } in self.layers(shape)? {
+            parameters.push(Parameter::new(format!("{name}.weight"), [outputs, inputs, kernel, kernel]));
+            parameters.push(Parameter::new(format!("{name}.bias"), [outputs]));
+        }
+        parameters.push(Parameter::new("dense.weight", [self.hidden, self.flat(shape)?]));
+        parameters.push(Parameter::new("dense.bias", [self.hidden]));
+        parameters.push(Parameter::new("head.weight", [shape.numbers().1, self.hidden]));
+        parameters.push(Parameter::new("head.bias", [shape.numbers().1]));
+        Ok(parameters)
+    }
+
+    pub(super) fn activations(&self, shape: &Shape) -> Result<usize> {
+        // Of each convolution its input and the output of its ReLU, of each pooling its indices, 64 bits each.
+        let (inputs, outputs) = shape.numbers();
+        let mut count = inputs + self.flat(shape)? + self.hidden + outputs;
+        for Layer { outputs, image: (height, width), last, .. } in self.layers(shape)? {
+            count += outputs * height * width;
+            if last {
+                count += 3 * outputs * (height / 2) * (width / 2);
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl fmt::Display for Convolutional {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { channels, convolutions, kernel, hidden } = self;
+        write!(
+            f,
+            "convolutional network of {} channels, {convolutions} {kernel}×{kernel} a block, hidden {hidden}",
+            chain(channels)
+        )
+    }
+}
+
+#[cfg(feature = "torch")]
+mod torch {
+    use super::{Convolutional, Layer};
+    use crate::error::Result;
+    use crate::model::Shape;
+    use crate::model::network::Weights;
+    use tch::Tensor;
+
+    impl Convolutional {
+        /// Logits [B, classes] of images [B, channels·height·width].
+        pub(in crate::model) fn forward(&self, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
+            let (channels, height, width) = shape.image()?;
+            let mut a = input.f_view([-1, channels as i64, height as i64, width as i64])?;
+            for Layer { name, last, .. } in self.layers(shape)? {
+                a = weights.convolution(&a, &format!("{name}.weight"), &format!("{name}.bias"))?.f_relu()?;
+                if last {
+                    a = a.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
+                }
+            }
+            let a = weights.dense(&a.f_flatten(1, -1)?, "dense.weight", "dense.bias")?.f_relu()?;
+            weights.dense(&a, "head.weight", "head.bias")
+        }
+    }
+}

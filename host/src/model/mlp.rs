@@ -1,0 +1,97 @@
+//! Dense layers, each W a + b, with ReLU between them.
+
+use super::{Parameter, Shape, chain, in_range, usage};
+use crate::error::Result;
+use graftage_core::network::Kind;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::iter::once;
+
+/// Dense layers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Mlp {
+    /// Widths of the hidden layers.
+    pub hidden: Vec<usize>,
+}
+
+impl Mlp {
+    pub(super) fn check(&self, shape: &Shape) -> Result<()> {
+        if *shape == Shape::Text {
+            return Err(usage(
+                "[model.mlp] takes samples with features, and the data is a text; [model.gpt] takes it".into(),
+            ));
+        }
+        self.hidden.iter().try_for_each(|width| in_range(&[("hidden", *width)]))
+    }
+
+    /// Inputs, hidden layers, outputs.
+    fn widths(&self, shape: &Shape) -> Vec<usize> {
+        let (inputs, outputs) = shape.numbers();
+        once(inputs).chain(self.hidden.iter().copied()).chain([outputs]).collect()
+    }
+
+    /// The index of layer `at` among layers and activations.
+    fn name(at: usize, tensor: &str) -> String {
+        format!("layers.{}.{tensor}", 2 * at)
+    }
+
+    pub(super) fn parameters(&self, shape: &Shape) -> Vec<Parameter> {
+        let widths = self.widths(shape);
+        let layers = widths.windows(2).enumerate();
+        let of = |(at, pair): (usize, &[usize])| {
+            [
+                Parameter::new(Self::name(at, "weight"), [pair[1], pair[0]]),
+                Parameter::new(Self::name(at, "bias"), [pair[1]]),
+            ]
+        };
+        layers.flat_map(of).collect()
+    }
+
+    pub(super) fn activations(&self, shape: &Shape) -> usize {
+        self.widths(shape).iter().sum()
+    }
+
+    pub(super) fn layers(&self, shape: &Shape) -> Option<Vec<Kind>> {
+        let widths =
+            self.widths(shape).into_iter().map(|width| u32::try_from(width).ok()).collect::<Option<Vec<_>>>()?;
+        let mut layers = Vec::new();
+        for pair in widths.windows(2) {
+            let (inputs, outputs) = (pair[0], pair[1]);
+            layers.extend([Kind::Dense { inputs, outputs }, Kind::Relu { width: outputs }]);
+        }
+        layers.pop();
+        Some(layers)
+    }
+}
+
+impl fmt::Display for Mlp {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.hidden[..] {
+            [] => f.write_str("linear classifier"),
+            _ => write!(f, "MLP with hidden layers of {}", chain(&self.hidden)),
+        }
+    }
+}
+
+#[cfg(feature = "torch")]
+mod torch {
+    use super::Mlp;
+    use crate::error::Result;
+    use crate::model::network::Weights;
+    use tch::Tensor;
+
+    impl Mlp {
+        /// Logits [B, classes] of features [B, inputs].
+        pub(in crate::model) fn forward(&self, weights: &Weights, input: &Tensor) -> Result<Tensor> {
+            let mut a = input.shallow_clone();
+            for at in 0..=self.hidden.len() {
+                if at > 0 {
+                    a = a.f_relu()?;
+                }
+                a = weights.dense(&a, &Self::name(at, "weight"), &Self::name(at, "bias"))?;
+            }
+            Ok(a)
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The block that GPT and ViT are made of: RMS normalisation before each branch, attention and an MLP with squared ReLU, no
+//! biases; both branches are divided by √(2L) for L blocks, so that the sum keeps its size whatever the depth.
+//!
+//! ```text
+//! x ← x + W_out attention(q, k, v) / √(2L)      q, k, v = W_q n, W_k n, W_v n,  n = gain₁ · x/rms(x)
+//! x ← x + W_down relu(W_up n)² / √(2L)          n = gain₂ · x/rms(x)
+//! ```
+
+use super::{Parameter, in_range, usage};
+use crate::error::Result;
+
+/// Size of the blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocks {
+    pub layers: usize,
+    pub width: usize,
+    pub heads: usize,
+}
+
+/// Hidden numbers of the MLP for each of the width.
+const EXPANSION: usize = 4;
+
+impl Blocks {
+    /// `rotary` asks for heads of an even size.
+    pub fn check(&self, rotary: bool) -> Result<()> {
+        let Self { layers, width, heads } = *self;
+        in_range(&[("layers", layers), ("width", width), ("heads", heads)])?;
+        let (unit, heads) = match rotary {
+            true => (2 * heads, format!("{heads} heads of an even size, whose pairs of numbers rotary positions turn")),
+            false => (heads, format!("{heads} heads")),
+        };
+        if !width.is_multiple_of(unit) {
+            let fits = width.next_multiple_of(unit);
+            return Err(usage(format!("[model] width: {width} does not make {heads}; {fits} would do")));
+        }
+        Ok(())
+    }
+
+    fn name(block: usize, tensor: &str) -> String {
+        format!("blocks.{block}.{tensor}")
+    }
+
+    pub fn parameters(self) -> impl Iterator<Item = Parameter> {
+        let (d, hidden) = (self.width, EXPANSION * self.width);
+        (0..self.layers).flat_map(move |block| {
+            let matrix = |name: &str, rows, columns| Parameter::new(Self::name(block, name), [rows, columns]);
+            let gain = |name: &str| Parameter::new(Self::name(block, name), [d]);
+            [
+                gain("norm1.gain"),
+                matrix("q.weight", d, d),
+                matrix("k.weight", d, d),
+                matrix("v.weight", d, d),
+                matrix("out.weight", d, d),
+                gain("norm2.gain"),
+                matrix("up.weight", hidden, d),
+                matrix("down.weight", d, hidden),
+            ]
+        })
+    }
+
+    /// Numbers kept of `tokens` tokens: of each normalisation its input and its result by itself and by the gain; q and k
+    /// before and after they are turned, v, the result of the attention and a number for each head; of the MLP the outputs of
+    /// product, ReLU and square.
+    pub fn activations(&self, tokens: usize) -> usize {
+        let Self { layers, width: d, heads } = *self;
+        layers * tokens * (6 * d + 5 * d + d + heads + 3 * EXPANSION * d)
+    }
+}
+
+#[cfg(feature = "torch")]
+pub(super) mod torch {
+    use super::Blocks;
+    use crate::error::Result;
+    use crate::model::network::Weights;
+    use tch::{Device, Kind, Tensor};
+
+    /// Cosines and sines [T, size/2] of the angles by which pairs of numbers are turned at each place (Su et al. 2021,
+    /// "RoFormer", eq. 15): place·10000^(−2i/size) for pair i.
+    pub struct Rotary {
+        cosines: Tensor,
+        sines: Tensor,
+    }
+
+    impl Rotary {
+        /// For heads of an even size.
+        pub fn new(places: usize, size: usize, device: Device) -> Result<Self> {
+            let half = size / 2;
+            let angle = |place: usize, i: usize| place as f64 * 10000f64.powf(-2.0 * i as f64 / size as f64);
+            let angles: Vec<_> = (0..places).flat_map(|place| (0..half).map(move |i| angle(place, i))).collect();
+            let tensor = |f: fn(f64) -> f64| {
+                let numbers: Vec<_> = angles.iter().map(|angle| f(*angle) as f32).collect();
+                Tensor::f_from_slice(&numbers)?.f_view([places as i64, half as i64])?.f_to_device(device)
+            };
+            Ok(Self { cosines: tensor(f64::cos)?, sines: tensor(f64::sin)? })
+        }
+
+        /// Turns [B, heads, T, size], the first half of a head's numbers being paired with the second.
+        fn turn(&self, x: &Tensor) -> Result<Tensor> {
+            let places = x.size()[2];
+            let of = |t: &Tensor| t.f_narrow(0, 0, places)?.f_to_kind(x.kind());
+            let (cosines, sines) = (of(&self.cosines)?, of(&self.sines)?);
+            let halves = x.f_chunk(2, -1)?;
+            let (a, b) = (&halves[0], &halves[1]);
+            let first = a.f_mul(&cosines)?.f_sub(&b.f_mul(&sines)?)?;
+            let second = a.f_mul(&sines)?.f_add(&b.f_mul(&cosines)?)?;
+            Ok(Tensor::f_cat(&[first, second], -1)?)
+        }
+    }
+
+    impl Blocks {
+        /// [B, T, width] to the same; `rotary` says that positions are turned and a place sees none after it.
+        pub fn forward(&self, weights: &Weights, x: Tensor, rotary: Option<&Rotary>) -> Result<Tensor> {
+            let mut x = x;
+            for block in 0..self.layers {
+                let name = |tensor: &str| Self::name(block, tensor);
+                let n = weights.normalised(&x, &name("norm1.gain"))?;
+                let mixed = self.attention(weights, block, &n, rotary)?;
+                x = self.add(x, &weights.product(&mixed, &name("out.weight"))?)?;
+                let n = weights.normalised(&x, &name("norm2.gain"))?;
+                let hidden = weights.product(&n, &name("up.weight"))?.f_relu()?.f_square()?;
+                x = self.add(x, &weights.product(&hidden, &name("down.weight"))?)?;
+            }
+            Ok(x)
+        }
+
+        /// softmax(q kᵀ/√size) v in each head, side by side [B, T, width].
+        fn attention(&self, weights: &Weights, block: usize, n: &Tensor, rotary: Option<&Rotary>) -> Result<Tensor> {
+            let (batch, places, width) = n.size3()?;
+            let size = [batch, places, self.heads as i64, width / self.heads as i64];
+            let heads = |tensor: &str| -> Result<Tensor> {
+                Ok(weights.product(n, &Self::name(block, tensor))?.f_view(size)?.f_transpose(1, 2)?)
+            };
+            let (mut q, mut k, v) = (heads("q.weight")?, heads("k.weight")?, heads("v.weight")?);
+            if let Some(rotary) = rotary {
+                (q, k) = (rotary.turn(&q)?, rotary.turn(&k)?);
+            }
+            let causal = rotary.is_some();
+            let none = None::<&Tensor>;
+            let mixed = Tensor::f_scaled_dot_product_attention(&q, &k, &v, none, 0.0, causal, None, false)?;
+            Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, places, width])?)
+        }
+
+        /// x + branch/√(2L), in binary32.
+        fn add(&self, x: Tensor, branch: &Tensor) -> Result<Tensor> {
+            let scale = 1.0 / (2.0 * self.layers as f64).sqrt();
+            Ok(x.f_add(&branch.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)?)
+        }
+    }
+}

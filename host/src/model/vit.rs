@@ -1,0 +1,97 @@
+//! A transformer encoder over the square patches of an image: each patch as one vector, plus a learnt one for its place;
+//! blocks in which every place sees all others; RMS normalisation, the mean over the places, head.
+
+use super::transformer::Blocks;
+use super::{Parameter, Shape, in_range, usage};
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A transformer over the patches of an image.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Vit {
+    /// Blocks.
+    pub layers: usize,
+    /// Numbers of a patch.
+    pub width: usize,
+    /// Heads of the attention; they share the width.
+    pub heads: usize,
+    /// Side of a patch; it divides the image's.
+    pub patch: usize,
+}
+
+impl Vit {
+    pub(super) fn check(&self, shape: &Shape) -> Result<()> {
+        let (_, height, width) = shape.image()?;
+        in_range(&[("patch", self.patch)])?;
+        let patch = self.patch;
+        if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
+            let both = |side: &usize| height.is_multiple_of(*side) && width.is_multiple_of(*side);
+            let sides: Vec<_> = (1..=height.min(width)).filter(both).map(|side| side.to_string()).collect();
+            return Err(usage(format!(
+                "[model.vit] patch: {patch} does not divide an image of {height}×{width}; {} would do",
+                sides.join(", ")
+            )));
+        }
+        self.blocks().check(false)
+    }
+
+    pub(super) fn blocks(&self) -> Blocks {
+        Blocks { layers: self.layers, width: self.width, heads: self.heads }
+    }
+
+    /// Patches, and numbers of one.
+    fn patches(&self, shape: &Shape) -> Result<(usize, usize)> {
+        let (channels, height, width) = shape.image()?;
+        Ok(((height / self.patch) * (width / self.patch), channels * self.patch * self.patch))
+    }
+
+    pub(super) fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
+        let (count, size) = self.patches(shape)?;
+        let first =
+            [Parameter::new("patch.weight", [self.width, size]), Parameter::new("embed.place", [count, self.width])];
+        let last =
+            [Parameter::new("norm.gain", [self.width]), Parameter::new("head.weight", [shape.numbers().1, self.width])];
+        Ok(first.into_iter().chain(self.blocks().parameters()).chain(last).collect())
+    }
+
+    pub(super) fn activations(&self, shape: &Shape) -> Result<usize> {
+        let (inputs, outputs) = shape.numbers();
+        let count = self.patches(shape)?.0;
+        Ok(inputs + self.blocks().activations(count) + count * 3 * self.width + self.width + outputs)
+    }
+}
+
+impl fmt::Display for Vit {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { layers, width, heads, patch } = self;
+        write!(f, "ViT of {layers} layers, width {width}, {heads} heads, patches of {patch}×{patch}")
+    }
+}
+
+#[cfg(feature = "torch")]
+mod torch {
+    use super::Vit;
+    use crate::error::Result;
+    use crate::model::Shape;
+    use crate::model::network::Weights;
+    use tch::{Kind, Tensor};
+
+    impl Vit {
+        /// Logits [B, classes] of images [B, channels·height·width].
+        pub(in crate::model) fn forward(&self, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
+            let (channels, height, width) = shape.image()?;
+            let side = self.patch as i64;
+            let (rows, columns) = (height as i64 / side, width as i64 / side);
+            let cut = input.f_view([-1, channels as i64, rows, side, columns, side])?;
+            let patches =
+                cut.f_permute([0, 2, 4, 1, 3, 5])?.f_reshape([-1, rows * columns, channels as i64 * side * side])?;
+            let x = weights.product(&patches, "patch.weight")?.f_to_kind(Kind::Float)?;
+            let x = x.f_add(weights.get("embed.place"))?;
+            let x = self.blocks().forward(weights, x, None)?;
+            let n = weights.normalised(&x, "norm.gain")?.f_mean_dim([1].as_slice(), false, Kind::Float)?;
+            weights.product(&n, "head.weight")
+        }
+    }
+}
