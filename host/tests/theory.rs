@@ -1,0 +1,335 @@
+//! `graftage theory` and `graftage schedule`, and what they find of an update that is wrong.
+
+mod common;
+
+use common::Folder;
+use graftage::error::Result;
+use graftage::theory::fit::mean;
+use graftage::theory::noise::{Law, Noise};
+use graftage::theory::subject::{Core, Subject};
+use graftage::theory::{Experiment, Extent, Results, Settings, run};
+use graftage_core::norm::Norm;
+use graftage_core::random::Generator;
+use graftage_core::scion::{Geometry, Rule};
+
+/// Of everything that is random here.
+const SEED: u64 = 1;
+
+/// What an experiment of the quick run complains about.
+fn complaints<S: Subject>(experiment: Experiment) -> Vec<String> {
+    let settings = Settings { extent: Extent::Quick, seed: SEED, threads: 2, progress: &|_, _| () };
+    let mut results = Results::new(Extent::Quick, SEED);
+    results.add(run::<S>(experiment, &settings).unwrap());
+    let (promised, complaints) = results.verdict();
+    println!("seed {SEED}: {} of {promised} promises fail", complaints.len());
+    complaints
+}
+
+/// An implementation whose factor of transport is 1 % too large.
+struct Overshot<S> {
+    inner: S,
+    y: Vec<f32>,
+}
+
+impl<S: Subject> Subject for Overshot<S> {
+    fn start(shape: (usize, usize), geometry: Geometry, rule: &Rule, x: &[f32]) -> Result<Self> {
+        Ok(Self { inner: S::start(shape, geometry, rule, x)?, y: x.to_vec() })
+    }
+    fn step(&mut self, gradients: &[f32]) {
+        self.inner.step(gradients);
+        for ((to, x), y) in self.y.iter_mut().zip(self.inner.x()).zip(self.inner.y()) {
+            *to = x + 1.01 * (y - x);
+        }
+    }
+    fn x(&self) -> &[f32] {
+        self.inner.x()
+    }
+    fn y(&self) -> &[f32] {
+        &self.y
+    }
+    fn m(&self) -> &[f32] {
+        self.inner.m()
+    }
+}
+
+/// One whose momentum starts at 0 and takes 1 − β of the first gradient, as of all others, with the same factor of transport.
+struct FromZero<S> {
+    inner: S,
+    /// 1 − β, for the first step.
+    first: Option<f32>,
+}
+
+impl<S: Subject> Subject for FromZero<S> {
+    fn start(shape: (usize, usize), geometry: Geometry, rule: &Rule, x: &[f32]) -> Result<Self> {
+        Ok(Self { inner: S::start(shape, geometry, rule, x)?, first: Some(1.0 - rule.keep(2)) })
+    }
+    fn step(&mut self, gradients: &[f32]) {
+        // The oracle does not see the scale.
+        let scale = self.first.take().unwrap_or(1.0);
+        self.inner.step(&gradients.iter().map(|g| scale * g).collect::<Vec<_>>());
+    }
+    fn x(&self) -> &[f32] {
+        self.inner.x()
+    }
+    fn y(&self) -> &[f32] {
+        self.inner.y()
+    }
+    fn m(&self) -> &[f32] {
+        self.inner.m()
+    }
+}
+
+/// One that takes normalised gradients for every oracle.
+struct Normalised(Core);
+
+impl Subject for Normalised {
+    fn start(shape: (usize, usize), geometry: Geometry, rule: &Rule, x: &[f32]) -> Result<Self> {
+        Core::start(shape, Geometry { norm: Norm::Frobenius, ..geometry }, rule, x).map(Self)
+    }
+    fn step(&mut self, gradients: &[f32]) {
+        self.0.step(gradients);
+    }
+    fn x(&self) -> &[f32] {
+        self.0.x()
+    }
+    fn y(&self) -> &[f32] {
+        self.0.y()
+    }
+    fn m(&self) -> &[f32] {
+        self.0.m()
+    }
+}
+
+/// Whether one of the complaints begins so.
+#[track_caller]
+fn assert_complains(complaints: &[String], beginning: &str) {
+    assert!(complaints.iter().any(|complaint| complaint.starts_with(beginning)), "{beginning}: {complaints:#?}");
+}
+
+#[test]
+fn a_transport_that_is_one_percent_too_long_is_found_out() {
+    let complaints = complaints::<Overshot<Core>>(Experiment::Drift);
+    assert_complains(&complaints, "measured/predicted, transported, 4×8, η/α = 0.01");
+    // Without transport there is nothing to overshoot.
+    assert!(!complaints.iter().any(|complaint| complaint.contains("plain")), "{complaints:#?}");
+}
+
+#[test]
+fn a_momentum_that_starts_at_zero_is_found_out() {
+    let complaints = complaints::<FromZero<Core>>(Experiment::Drift);
+    assert_complains(&complaints, "measured/predicted at the start, transported, 4×8, η/α = 0.01");
+    assert_complains(&complaints, "measured/predicted at the start, plain, 4×8, η/α = 0.01");
+}
+
+#[test]
+fn normalised_gradients_are_found_out() {
+    let complaints = complaints::<Normalised>(Experiment::Rank);
+    assert_complains(&complaints, "slope in r, fixed N/r, plain");
+    assert_complains(&complaints, "slope in r, fixed N/r, transported");
+}
+
+#[test]
+fn the_quick_run_holds_and_goes_on() {
+    let folder = Folder::new();
+    let quick = |arguments: &str| folder.graftage(&format!("theory --quick --output out {arguments}"));
+    let text = quick("--threads 2").succeeded();
+    assert!(text.contains("promises hold"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("  holds")).count(), 27, "{text}");
+    let path = folder.path("out/results.json");
+    let read = || std::fs::read_to_string(&path).unwrap();
+    let page = std::fs::read_to_string(folder.path("out/report.html")).unwrap();
+    assert_eq!(page.matches("<svg role=\"img\"").count(), 5);
+    assert!(!page.contains("http") && !page.contains("NaN") && !page.contains("Nothing was measured"));
+
+    // Nothing is thrown away by mistake.
+    let (line, before) = (quick("").failed(), read());
+    assert!(line.contains("--resume"), "{line}");
+    let line = quick("--resume --seed 7").failed();
+    assert!(line.contains("holds a quick run with seed 1; this one is quick with seed 7"), "{line}");
+    assert_eq!(read(), before);
+
+    // What is missing is run again, to the same bits, whatever the number of threads.
+    let first = Results::read(&path, Extent::Quick, SEED).unwrap();
+    let mut results = first.clone();
+    results.outcomes.retain(|outcome| outcome.experiment != Experiment::Average);
+    assert_eq!(results.missing(), [Experiment::Average]);
+    graftage::files::write_json(&path, &results).unwrap();
+    quick("--resume --threads 1").succeeded();
+    let mut second = Results::read(&path, Extent::Quick, SEED).unwrap();
+    for (one, other) in second.outcomes.iter_mut().zip(&first.outcomes) {
+        one.seconds = other.seconds;
+    }
+    assert_eq!(second, first);
+}
+
+#[test]
+fn a_run_that_cannot_be_is_refused() {
+    let folder = Folder::new();
+    let line = folder.graftage("theory --quick --resume --output out").failed();
+    assert!(line.contains("results.json") && line.contains("without --resume"), "{line}");
+    folder.file("results.json", "{\"extent\":\"quick\",");
+    let line = folder.graftage("theory --quick --resume --output .").failed();
+    assert!(line.contains("results.json"), "{line}");
+    assert_eq!(folder.files().len(), 1);
+}
+
+/// The characteristic function E e^{iuζ} of a law, as a mean over draws.
+fn characteristic(law: Law, u: f64) -> (f64, f64) {
+    const DRAWS: usize = 400_000;
+    let (noise, mut generator) = (Noise::from(law), Generator::new(SEED, 9));
+    let draws: Vec<f64> = (0..DRAWS).map(|_| noise.draw(&mut generator)).collect();
+    (mean(draws.iter().map(|z| (u * z).cos())), mean(draws.iter().map(|z| (u * z).sin())))
+}
+
+#[test]
+fn noise_has_the_laws_that_it_is_named_after() {
+    // Of 400000 draws; means of numbers in [−1, 1] are within 4 deviations, 0.0064.
+    let close = |law: Law, u: f64, expected: (f64, f64)| {
+        let found = characteristic(law, u);
+        let distance = (found.0 - expected.0).abs().max((found.1 - expected.1).abs());
+        assert!(distance < 0.0064, "seed {SEED}, {law:?} at {u}: {found:?}, {expected:?}");
+    };
+    for u in [0.3, 1.0, 2.0f64] {
+        close(Law::Gaussian, u, ((-u * u / 2.0).exp(), 0.0));
+        for p in [1.2, 1.5, 1.8f64] {
+            // exp(−u^p (1 − i tan(πp/2))) of scale 1, skewness 1 and mean 0 (Samorodnitsky and Taqqu 1994, definition 1.1.6).
+            let (size, angle) = ((-u.powf(p)).exp(), u.powf(p) * (std::f64::consts::FRAC_PI_2 * p).tan());
+            close(Law::Stable { p }, u, (size * angle.cos(), size * angle.sin()));
+            // Two values with mean 0, of which the one has the probability q and E|ζ|^p = (1−q)q^(p−1) + (1−q)^p.
+            let q = 0.1f64;
+            let s = q.powf((p - 1.0) / p);
+            let (high, low) = (s * (1.0 - q) / q, -s);
+            let moment = q * high.powf(p) + (1.0 - q) * s.powf(p);
+            assert!((moment - ((1.0 - q).powf(p) + (1.0 - q) * q.powf(p - 1.0))).abs() < 1e-12);
+            let part = |f: fn(f64) -> f64| q * f(u * high) + (1.0 - q) * f(u * low);
+            close(Law::Spike { p, q }, u, (part(f64::cos), part(f64::sin)));
+        }
+    }
+}
+
+#[test]
+fn schedules_are_the_theorys() {
+    let folder = Folder::new();
+    let text = folder.graftage("schedule --p 1.5 --rank 32 --samples 1e6").succeeded();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("plain") || line.starts_with("transported"))
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows.len(), 6, "{text}");
+    let (p, r, samples) = (1.5f64, 32.0, 1e6);
+    for row in &rows {
+        let [batch, steps, alpha, beta, step, error] =
+            row[1..].iter().map(|cell| cell.parse::<f64>().unwrap()).collect::<Vec<_>>()[..]
+        else {
+            panic!("{row:?}")
+        };
+        // From ε on: noise (rα/B)^((p−1)/p) = ε, drift η/α or (η/α)² = ε, progress 1/(ηT) = ε of T = N/B steps.
+        let plain = row[0] == "plain";
+        let close = |found: f64, expected: f64| {
+            assert!((found / expected - 1.0).abs() < 2e-3, "{row:?}: {found} {expected}");
+        };
+        close((r * alpha / batch).powf((p - 1.0) / p), error);
+        close((step / alpha).powi(if plain { 1 } else { 2 }), error);
+        close(1.0 / (step * samples / batch), error);
+        close(beta + alpha, 1.0);
+        assert_eq!(steps, (samples / batch).floor());
+        assert!(alpha <= 1.0 + 1e-6);
+    }
+    let batches: Vec<_> = rows.iter().map(|row| row[1]).collect();
+    assert!(batches[0] == "1" && batches[3] == "1", "{text}");
+    for wrong in ["--p 1 --rank 2 --samples 100", "--p 2.5 --rank 2 --samples 100", "--p 2 --rank 20 --samples 10"] {
+        let line = folder.graftage(&format!("schedule {wrong}")).failed();
+        assert!(line.contains("p is above 1 and at most 2"), "{line}");
+    }
+}
+
+/// The drift on the libtorch implementation of the rule, and of the same mistakes made there.
+#[cfg(feature = "torch")]
+mod libtorch {
+    use super::{FromZero, Overshot, SEED};
+    use graftage::error::Result;
+    use graftage::optim::{Group, Groups, TransportedScion};
+    use graftage::tensor::Arithmetic;
+    use graftage::theory::Method;
+    use graftage::theory::drift::{Drift, Path, measure};
+    use graftage::theory::problem::Waves;
+    use graftage::theory::subject::{Core, Subject};
+    use graftage_core::random::Generator;
+    use graftage_core::scion::{Geometry, Rule};
+    use tch::{Device, Kind, Tensor, nn};
+
+    /// The optimizer over a model of one matrix; `EXACT` arithmetic or fast.
+    struct Torch<const EXACT: bool> {
+        optimizer: TransportedScion,
+        model: Tensor,
+        x: Vec<f32>,
+        y: Vec<f32>,
+        m: Vec<f32>,
+    }
+
+    fn elements(tensor: &Tensor) -> Vec<f32> {
+        Vec::try_from(tensor.detach().flatten(0, -1)).unwrap()
+    }
+
+    impl<const EXACT: bool> Subject for Torch<EXACT> {
+        fn start((m, n): (usize, usize), geometry: Geometry, rule: &Rule, x: &[f32]) -> Result<Self> {
+            let store = nn::VarStore::new(Device::Cpu);
+            let model = store.root().var_copy("matrix", &Tensor::from_slice(x).view([m as i64, n as i64]));
+            let arithmetic = if EXACT { Arithmetic::Exact } else { Arithmetic::Fast };
+            let groups = Groups::only([Group::new("*").geometry(geometry)]);
+            let named = [("matrix".to_owned(), model.shallow_clone())];
+            let optimizer = TransportedScion::with_groups(named, *rule, arithmetic, &groups)?;
+            Ok(Self { optimizer, model, x: x.to_vec(), y: x.to_vec(), m: vec![0.0; m * n] })
+        }
+        fn step(&mut self, gradients: &[f32]) {
+            // A loss with this gradient.
+            let gradient = Tensor::from_slice(gradients).view_as(&self.model);
+            self.optimizer.backward_step(&(&self.model * gradient).sum(Kind::Float)).unwrap();
+            let state = self.optimizer.state().unwrap();
+            let array = |name: &str| elements(&state.iter().find(|(found, _)| found == name).unwrap().1);
+            (self.x, self.y, self.m) = (array("matrix.x"), elements(&self.model), array("matrix.m"));
+        }
+        fn x(&self) -> &[f32] {
+            &self.x
+        }
+        fn y(&self) -> &[f32] {
+            &self.y
+        }
+        fn m(&self) -> &[f32] {
+            &self.m
+        }
+    }
+
+    /// A short path of a function, at η/α = 0.02.
+    fn drift<S: Subject>(method: Method) -> Drift {
+        let waves = Waves::new((4, 8), 0.02, &mut Generator::new(SEED, 0)).unwrap();
+        measure::<S>(&waves, method.transport(), 0.02, Path { from: 0.5, to: 2.0 }).unwrap()
+    }
+
+    fn holds<const EXACT: bool>() {
+        for method in Method::ALL {
+            let Drift { start, steady } = drift::<Torch<EXACT>>(method);
+            println!("seed {SEED}, exact {EXACT}, {method:?}: {} {}", start.ratio(method), steady.ratio(method));
+            assert!((0.95..1.05).contains(&start.ratio(method)), "{method:?} {start:?}");
+            assert!((0.98..1.02).contains(&steady.ratio(method)), "{method:?} {steady:?}");
+        }
+        let wrong = drift::<Overshot<Torch<EXACT>>>(Method::Transported).steady;
+        assert!(wrong.ratio(Method::Transported) > 1.05, "{wrong:?}");
+        let wrong = drift::<FromZero<Torch<EXACT>>>(Method::Transported).start;
+        assert!(wrong.ratio(Method::Transported) > 1.05, "{wrong:?}");
+    }
+
+    #[test]
+    fn the_fast_optimizer_obeys() {
+        holds::<false>();
+    }
+
+    #[test]
+    fn the_exact_optimizer_obeys_and_has_cores_bits() {
+        holds::<true>();
+        for method in Method::ALL {
+            assert_eq!(drift::<Torch<true>>(method), drift::<Core>(method));
+        }
+    }
+}
