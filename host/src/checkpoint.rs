@@ -1,8 +1,9 @@
-//! Weights as safetensors: `layers.I.weight` (outputs, inputs) and `layers.I.bias` (outputs), with the architecture and
-//! the data's scale and split in the metadata.
+//! Weights as safetensors, by the names that the model gives them, with what they are for in the metadata.
 
+use crate::data::{Dataset, Labelled, Normalisation, Normalise, Source, Split};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::{Model, Shape};
 use crate::network::Layers;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Kind, Layer, Parameter};
@@ -15,13 +16,70 @@ use std::path::Path;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct About {
     /// The architecture.
-    pub layers: Vec<Kind>,
+    pub model: Model,
+    /// What a sample is.
+    pub shape: Shape,
+    /// Where the samples came from.
+    pub data: Source,
+    /// Which of them tested.
+    pub split: Split,
+    /// What was learnt of the training part's features; `None` of a text.
+    pub normalisation: Option<Normalisation>,
+    /// Names of the classes, by their labels; none of a text.
+    pub classes: Vec<String>,
+}
+
+impl About {
+    /// Core's own layers.
+    ///
+    /// # Errors
+    /// Where core has none for this model.
+    pub fn layers(&self) -> Result<Vec<Kind>> {
+        let what = || format!("{}: only libtorch computes this model, not the network that a device runs", self.model);
+        self.model.layers(&self.shape).ok_or_else(|| Error::Usage(what()))
+    }
+
     /// What raw features were divided by.
-    pub scale: f32,
-    /// Samples of the training part; the others test.
-    pub train: usize,
-    /// Seed of the split.
-    pub split_seed: u64,
+    ///
+    /// # Errors
+    /// Where they were scaled in another way, which no image says.
+    pub fn scale(&self) -> Result<f32> {
+        let scale = self.normalisation.as_ref().and_then(Normalisation::scale);
+        scale.ok_or_else(|| {
+            Error::Usage(
+                "its features were scaled one by one, and an image holds one scale: train with normalise.divide".into(),
+            )
+        })
+    }
+
+    /// Its data, labelled or a text; otherwise as [`About::samples`].
+    ///
+    /// # Errors
+    /// Where the data cannot be read, or have other samples than the model takes.
+    pub fn dataset(&self, path: Option<&Path>) -> Result<Dataset> {
+        match self.normalisation {
+            Some(_) => self.samples(path).map(Dataset::Labelled),
+            None => path
+                .map_or_else(|| self.data.clone(), |path| self.data.with_path(path))
+                .load(&self.split, &Normalise::None),
+        }
+    }
+
+    /// Its data in its own split and scale; with another file in place of the main one where that is named.
+    ///
+    /// # Errors
+    /// Where the data cannot be read, is a text, or has other samples than the model takes.
+    pub fn samples(&self, path: Option<&Path>) -> Result<Labelled> {
+        let source = path.map_or_else(|| self.data.clone(), |path| self.data.with_path(path));
+        let normalisation =
+            self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
+        let (inputs, classes) = self.shape.numbers();
+        let labelled = source.load_as(&self.split, normalisation, &self.classes)?;
+        for part in [&labelled.train, &labelled.test] {
+            part.check(source.path(), inputs, classes)?;
+        }
+        Ok(labelled)
+    }
 }
 
 /// A trained network: what is saved is X.
@@ -29,37 +87,24 @@ pub struct About {
 pub struct Checkpoint {
     /// What it says besides the weights.
     pub about: About,
-    /// The weights of every parameter, in the network's order, row by row.
-    pub weights: Vec<Vec<f32>>,
+    /// Name, size and elements, row by row, of every parameter in the model's order.
+    pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
 /// Where the metadata keeps [`About`].
 const ABOUT: &str = "graftage";
 
 impl Checkpoint {
-    /// (name, shape) of every tensor, in the network's order.
-    fn tensors(layers: &[Kind]) -> Vec<(String, Vec<usize>)> {
-        let mut tensors = Vec::new();
-        for (index, kind) in layers.iter().enumerate() {
-            if let Kind::Dense { inputs, outputs } = *kind {
-                tensors.push((format!("layers.{index}.weight"), vec![outputs as usize, inputs as usize]));
-                tensors.push((format!("layers.{index}.bias"), vec![outputs as usize]));
-            }
-        }
-        tensors
-    }
-
     /// Numbers of a sample, and classes.
     pub fn shape(&self) -> (usize, usize) {
-        let (first, last) = (self.about.layers.first(), self.about.layers.last());
-        (first.map_or(0, |kind| kind.shape().0 as usize), last.map_or(0, |kind| kind.shape().1 as usize))
+        self.about.shape.numbers()
     }
 
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// Where the file is none, lacks a tensor, or a tensor has another shape or type, the layers do not fit together, or
-    /// a weight or the scale is not finite.
+    /// Where the file is none, lacks a tensor, or a tensor has another shape or type than the model says, or a weight or the
+    /// normalisation is not finite.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = files::read(path)?;
         let wrong = |what: String| Error::content(path, what);
@@ -69,16 +114,21 @@ impl Checkpoint {
         let about = metadata.metadata().as_ref().and_then(|entries| entries.get(ABOUT));
         let about = about.ok_or_else(|| wrong("no checkpoint of graftage: its metadata is missing".into()))?;
         let about: About = serde_json::from_str(about).map_err(|e| wrong(format!("damaged metadata: {e}")))?;
-        if !(about.scale > 0.0 && about.scale.is_finite()) {
-            return Err(wrong(format!("the scale of its data is {}, not a positive number", about.scale)));
+        if let Some(normalisation) = &about.normalisation {
+            normalisation.check(about.shape.numbers().0).map_err(|e| wrong(e.to_string()))?;
+            let (named, classes) = (about.classes.len(), about.shape.numbers().1);
+            if named != classes {
+                return Err(wrong(format!("damaged metadata: names of {named} classes, there are {classes}")));
+            }
         }
-        let mut weights = Vec::new();
-        for (name, shape) in Self::tensors(&about.layers) {
+        let mut found = Vec::new();
+        for parameter in about.model.parameters(&about.shape).map_err(|e| wrong(e.to_string()))? {
+            let (name, size) = (parameter.name, parameter.size);
             let tensor = tensors.tensor(&name).map_err(|_| wrong(format!("tensor {name} is missing")))?;
-            if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
+            if tensor.dtype() != Dtype::F32 || tensor.shape() != size {
                 let (dtype, found) = (tensor.dtype(), tensor.shape());
                 return Err(wrong(format!(
-                    "tensor {name} is {dtype:?} {found:?}, the architecture asks for F32 {shape:?}"
+                    "tensor {name} is {dtype:?} {found:?}, the architecture asks for F32 {size:?}"
                 )));
             }
             let values = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
@@ -86,11 +136,9 @@ impl Checkpoint {
             if let Some(at) = values.iter().position(|w| !w.is_finite()) {
                 return Err(wrong(format!("tensor {name} has a weight that is not finite, at {at}")));
             }
-            weights.push(values);
+            found.push((name, size, values));
         }
-        let checkpoint = Self { about, weights };
-        checkpoint.network().map_err(|e| wrong(e.to_string()))?;
-        Ok(checkpoint)
+        Ok(Self { about, tensors: found })
     }
 
     /// Writes a checkpoint.
@@ -98,11 +146,11 @@ impl Checkpoint {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let bytes: Vec<Vec<u8>> =
-            self.weights.iter().map(|w| w.iter().flat_map(|e| e.to_le_bytes()).collect()).collect();
+        let bytes = self.tensors.iter().map(|(.., w)| w.iter().flat_map(|e| e.to_le_bytes()).collect::<Vec<u8>>());
+        let bytes: Vec<_> = bytes.collect();
         let mut views = Vec::new();
-        for ((name, shape), bytes) in Self::tensors(&self.about.layers).into_iter().zip(&bytes) {
-            let view = TensorView::new(Dtype::F32, shape, bytes).map_err(|e| Error::content(path, e))?;
+        for ((name, size, _), bytes) in self.tensors.iter().zip(&bytes) {
+            let view = TensorView::new(Dtype::F32, size.clone(), bytes).map_err(|e| Error::content(path, e))?;
             views.push((name, view));
         }
         let about = serde_json::to_string(&self.about).map_err(|e| Error::content(path, e))?;
@@ -111,14 +159,19 @@ impl Checkpoint {
         files::write(path, &file)
     }
 
-    /// The network with these weights: Y = X, M = 0, geometries unset.
+    /// The weights of every parameter in the order of core's network, row by row.
+    pub fn weights(&self) -> impl Iterator<Item = &[f32]> + Clone {
+        self.tensors.iter().map(|(.., weights)| weights.as_slice())
+    }
+
+    /// Core's network with these weights: Y = X, M = 0, geometries unset.
     ///
     /// # Errors
-    /// Where the layers do not fit together.
+    /// Where core has no layers for the model.
     pub fn network(&self) -> Result<Layers> {
-        let mut network = Layers::new(&self.about.layers)
+        let mut network = Layers::new(&self.about.layers()?)
             .ok_or_else(|| Error::Usage("the layers of the checkpoint do not fit together".into()))?;
-        let mut weights = self.weights.iter();
+        let mut weights = self.weights();
         network.parameters(&mut |Parameter { mut state, .. }| {
             for (x, w) in state.x.elements_mut().iter_mut().zip(weights.next().into_iter().flatten()) {
                 *x = *w;

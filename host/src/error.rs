@@ -40,6 +40,22 @@ pub enum Error {
     #[cfg(feature = "torch")]
     #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
     Torch(#[from] tch::TchError),
+    /// A training came to a number that is not finite.
+    #[error("step {step}: {what}; a smaller step size may help")]
+    Diverged {
+        /// The step in which it did.
+        step: u64,
+        /// What was seen.
+        what: String,
+    },
+    /// A training was asked to stop.
+    #[error("stopped after step {step}; `--resume` goes on from {}", folder.display())]
+    Interrupted {
+        /// Steps taken.
+        step: u64,
+        /// The folder with its checkpoint.
+        folder: PathBuf,
+    },
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),

@@ -19,30 +19,30 @@ pub const NETWORK: &str = "network.rs";
 /// layers with weights learn, the others are frozen; `usize::MAX` is all of them.
 ///
 /// # Errors
-/// Where no layer would learn, the recipe is refused, the network has too many layers for an image, or a file cannot be written.
+/// Where core has no layers for the model or its features have no common scale, no layer would learn, the recipe is refused, the network has too many layers for an image, or a file cannot be written.
 pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, learning: usize, folder: &Path) -> Result<Header> {
     recipe.check(usize::MAX)?;
     if learning == 0 {
         return Err(Error::Usage("at least one layer learns".into()));
     }
-    let about = &checkpoint.about;
+    let (layers, scale) = (checkpoint.about.layers()?, checkpoint.about.scale()?);
     let too_many = |_| Error::Usage(format!("an image holds at most {} layers", graftage_core::image::LAYERS));
     let mut geometries = Vec::new();
     let mut network = trained(checkpoint)?;
     train_last(&mut network, learning);
     network.parameters(&mut |parameter| geometries.push(*parameter.geometry));
     let header = Header {
-        schema: Kind::schema(&about.layers),
-        layers: heapless_from(&about.layers).map_err(too_many)?,
+        schema: Kind::schema(&layers),
+        layers: heapless_from(&layers).map_err(too_many)?,
         geometries: heapless_from(&geometries).map_err(too_many)?,
         recipe,
-        scale: about.scale,
+        scale,
     };
-    let weights = checkpoint.weights.iter().flatten().copied();
+    let weights = checkpoint.weights().flatten().copied();
     let mut memory = vec![0; 4096 + 4 * weights.clone().count()];
     let image = write(&header, weights, &mut memory).ok_or_else(|| Error::Usage("the header is too long".into()))?;
     std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
-    files::write(&folder.join(NETWORK), self::network(&about.layers).as_bytes())?;
+    files::write(&folder.join(NETWORK), self::network(&layers).as_bytes())?;
     files::write(&folder.join(IMAGE), image)?;
     Ok(header)
 }

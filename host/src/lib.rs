@@ -7,6 +7,7 @@
 //! | [`files`] | files are whole or not there |
 //! | [`data`] | samples from CSV, splits, and how a sensor ages |
 //! | [`network`] | core's layers, put together at run time |
+//! | [`model`] | what can be trained |
 //! | [`checkpoint`] | weights as safetensors |
 //! | [`adaptation`] | core's adaptation, put together at run time |
 //! | [`graft`] | a checkpoint becomes an image and a Rust type |
@@ -15,6 +16,7 @@
 //! | [`record`] | what a board consumed and answered |
 //! | [`replay`] | a record, computed again |
 //! | [`report`] | all of it as one HTML page |
+//! | [`theory`] | whether the update rule obeys its theory |
 //! | [`rule`] | the constants of the update in words |
 //! | [`wide`] | core's products over the processor's widest registers |
 //!
@@ -24,15 +26,26 @@
 //! |---|---|
 //! | [`tensor`] | core's `Matrix` over libtorch tensors: `Exact` and `Fast` |
 //! | [`optim`] | Transported Scion for one's own tch model |
+//! | [`config`] | what the trainer is told |
 //! | [`train`] | the trainer |
+//! | [`compare`] | optimizers side by side |
+//! | [`transfer`] | whether the best step size moves with the width |
+//! | [`mod@bench`] | what a step of the optimizer takes |
 
 pub mod adaptation;
+#[cfg(feature = "torch")]
+pub mod bench;
 pub mod board;
 pub mod checkpoint;
+#[cfg(feature = "torch")]
+pub mod compare;
+#[cfg(feature = "torch")]
+pub mod config;
 pub mod data;
 pub mod error;
 pub mod files;
 pub mod graft;
+pub mod model;
 pub mod network;
 #[cfg(feature = "torch")]
 pub mod optim;
@@ -43,8 +56,11 @@ pub mod report;
 pub mod rule;
 #[cfg(feature = "torch")]
 pub mod tensor;
+pub mod theory;
 #[cfg(feature = "torch")]
 pub mod train;
+#[cfg(feature = "torch")]
+pub mod transfer;
 pub mod wide;
 
 /// The README's examples, compiled.

@@ -171,7 +171,8 @@ impl Rehearse<'_> {
         let total = tuning.len() + Mover::ALL.len() * self.report.len();
         let done = AtomicUsize::new(0);
         let finished = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-        let tuned = in_parallel(&tuning, |(mover, step, seed)| {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let tuned = in_parallel(threads, &tuning, |(mover, step, seed)| {
             let curve = self.adapt(*mover, *step, *seed, self.samples);
             finished();
             curve
@@ -192,7 +193,7 @@ impl Rehearse<'_> {
             .iter()
             .flat_map(|(mover, grid)| self.report.iter().map(move |seed| (*mover, best(grid), *seed)))
             .collect();
-        let reported = in_parallel(&reporting, |(mover, step, seed)| {
+        let reported = in_parallel(threads, &reporting, |(mover, step, seed)| {
             let curve = self.adapt(*mover, *step, *seed, PROBE);
             finished();
             curve
@@ -279,8 +280,12 @@ impl Spread {
     }
 }
 
-/// f of every item, in the items' order, on all processors.
-fn in_parallel<T: Sync, U: Send>(items: &[T], f: impl Fn(&T) -> Result<U> + Sync) -> Result<Vec<U>> {
+/// f of every item, in the items' order, on so many threads.
+pub(crate) fn in_parallel<T: Sync, U: Send>(
+    threads: usize,
+    items: &[T],
+    f: impl Fn(&T) -> Result<U> + Sync,
+) -> Result<Vec<U>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(items.iter().map(|_| None).collect::<Vec<_>>());
     let work = || {
@@ -292,7 +297,6 @@ fn in_parallel<T: Sync, U: Send>(items: &[T], f: impl Fn(&T) -> Result<U> + Sync
         }
     };
     std::thread::scope(|scope| {
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         (0..threads).for_each(|_| drop(scope.spawn(work)));
     });
     let results = results.into_inner().unwrap_or_else(|e| e.into_inner());

@@ -1,10 +1,22 @@
 //! What was measured, as numbers, in a sentence and as one HTML page.
 
 mod chart;
+#[cfg(feature = "torch")]
+mod comparison;
 mod page;
 mod style;
+mod theory;
+mod training;
+#[cfg(feature = "torch")]
+mod transfer;
 
+#[cfg(feature = "torch")]
+pub use comparison::comparison_page;
 pub use page::page;
+pub use theory::theory_page;
+pub use training::training_page;
+#[cfg(feature = "torch")]
+pub use transfer::transfer_page;
 
 use crate::error::Result;
 use crate::files;
@@ -39,22 +51,40 @@ pub struct Training {
     pub seed: u64,
     /// Samples that train and that test.
     pub samples: (usize, usize),
-    /// Loss of the batch at Y, accuracy on the test part at X where it was measured.
-    pub curve: Vec<TrainingPoint>,
-    /// On the test part, at the end.
-    pub accuracy: f32,
-}
-
-/// One step of a training.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct TrainingPoint {
-    /// From 1.
-    pub step: u64,
-    /// Mean loss of the batch, in nats.
+    /// What is counted in a second: `samples`, `images` or `tokens`.
+    pub unit: String,
+    /// On the test part, at the end: mean loss in nats.
     #[serde(deserialize_with = "number")]
     pub loss: f32,
-    /// On the test part, every so many steps.
-    pub accuracy: Option<f32>,
+    /// On the test part, at the end: the share of right answers.
+    #[serde(deserialize_with = "number")]
+    pub accuracy: f32,
+    /// How each parameter was stepped, in lines, where the rule stepped them.
+    pub groups: Option<String>,
+    /// What was measured on the way.
+    pub curve: Vec<TrainingPoint>,
+}
+
+/// A measurement of a training; what was measured was X.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TrainingPoint {
+    /// Steps taken.
+    pub step: u64,
+    /// Mean loss of the batches since the last measurement, at Y, in nats.
+    #[serde(deserialize_with = "number")]
+    pub loss: f32,
+    /// Mean loss on the training part, where that is measured.
+    pub train_loss: Option<f32>,
+    /// Mean loss on the test part.
+    #[serde(deserialize_with = "number")]
+    pub test_loss: f32,
+    /// Share of right answers on the test part.
+    #[serde(deserialize_with = "number")]
+    pub accuracy: f32,
+    /// Samples, images or tokens a second since the last measurement.
+    pub rate: f32,
+    /// Share of that time that the optimizer took.
+    pub optimizer_share: f32,
 }
 
 /// What `graftage rehearse` measured.
@@ -169,7 +199,7 @@ pub struct Memory {
 /// All that one folder holds of a network: how it was trained, rehearsed, adapted, verified, and what it takes.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Story {
-    /// `training.json`
+    /// `training/training.json`
     pub training: Training,
     /// `rehearsal.json`
     pub rehearsal: Rehearsal,
@@ -188,7 +218,7 @@ impl Story {
     /// Where one of them is not there, or says something else.
     pub fn read(folder: &Path) -> Result<Self> {
         Ok(Self {
-            training: files::read_json(&folder.join("training.json"))?,
+            training: files::read_json(&folder.join("training/training.json"))?,
             rehearsal: files::read_json(&folder.join("rehearsal.json"))?,
             session: files::read_json(&folder.join("session.json"))?,
             verification: files::read_json(&folder.join("verification.json"))?,

@@ -80,6 +80,31 @@ pub fn chain(text: &str) -> Result<Chain, String> {
     found.ok_or_else(|| format!("a chain is one of {}", CHAINS.map(|(name, _)| name).join(", ")))
 }
 
+/// The law as [`transport`] reads it.
+pub fn transport_argument(law: Transport) -> String {
+    match law {
+        Transport::Fixed { theta } => format!("theta={theta}"),
+        Transport::Lag { memory } => format!("lag={memory}"),
+        Transport::Alignment { damping } => format!("alignment={damping}"),
+        Transport::Nesterov => "nesterov".to_owned(),
+    }
+}
+
+/// The momentum as [`momentum`] reads it.
+pub fn momentum_argument(momentum: Momentum) -> String {
+    match momentum {
+        Momentum::Constant(beta) => beta.to_string(),
+        Momentum::Ramp { from, to, steps } => format!("ramp={from},{to},{steps}"),
+        Momentum::Power { exponent } => format!("power={exponent}"),
+    }
+}
+
+/// The chain as [`chain`] reads it.
+pub fn chain_argument(chain: Chain) -> String {
+    // Every chain has a name, as a test says.
+    CHAINS.iter().find(|(_, found)| *found == chain).map_or("", |(name, _)| name).to_owned()
+}
+
 /// The law of transport in words.
 pub fn transport_words(law: Transport) -> String {
     match law {
@@ -96,6 +121,17 @@ pub fn momentum_words(momentum: Momentum) -> String {
         Momentum::Constant(beta) => format!("momentum β = {beta}"),
         Momentum::Ramp { from, to, steps } => format!("momentum β from {from} to {to} in {steps} steps"),
         Momentum::Power { exponent } => format!("momentum β = 1 − t^−{exponent}"),
+    }
+}
+
+/// The schedule in words that go on from a step size.
+pub fn schedule_words(schedule: Schedule) -> String {
+    match schedule {
+        Schedule::Constant => "throughout".to_owned(),
+        Schedule::Linear { steps } => format!("falling to 0 along a line of {steps} steps"),
+        Schedule::WarmupStableDecay { warmup, stable, decay } => {
+            format!("after {warmup} steps up to it, for {stable} steps, then {decay} steps down to 0")
+        }
     }
 }
 
@@ -116,6 +152,12 @@ mod tests {
         assert_eq!(momentum("0.9"), Ok(Momentum::Constant(0.9)));
         assert_eq!(momentum("ramp=0.5,0.9,10"), Ok(Momentum::Ramp { from: 0.5, to: 0.9, steps: 10 }));
         assert_eq!(momentum("power=0.5"), Ok(Momentum::Power { exponent: 0.5 }));
+        for law in ["theta=0.5", "lag=0.6", "alignment=1.5", "nesterov"] {
+            assert_eq!(transport(law).map(transport_argument), Ok(law.to_owned()));
+        }
+        for beta in ["0.9", "ramp=0.5,0.9,10", "power=0.5"] {
+            assert_eq!(momentum(beta).map(momentum_argument), Ok(beta.to_owned()));
+        }
         assert_eq!(schedule("constant"), Ok(Schedule::Constant));
         assert_eq!(schedule("linear=7"), Ok(Schedule::Linear { steps: 7 }));
         assert_eq!(schedule("wsd=1,2,3"), Ok(Schedule::WarmupStableDecay { warmup: 1, stable: 2, decay: 3 }));
@@ -134,6 +176,7 @@ mod tests {
                 CHAINS.iter().filter(|(name, found)| chain(name) == Ok(*found) && *found == expected).count(),
                 1
             );
+            assert_eq!(chain(&chain_argument(expected)), Ok(expected));
         }
     }
 }

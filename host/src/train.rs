@@ -1,258 +1,596 @@
-//! The trainer: an MLP with ReLU and softmax cross-entropy in libtorch, moved by an [`Optimizer`].
+//! The trainer: a model in libtorch, moved by an [`Optimizer`], in a folder that survives whatever ends the process.
+//!
+//! | file of the folder | what it holds |
+//! |---|---|
+//! | `state.safetensors` | all that the training goes on from: the last checkpoint |
+//! | `metrics.jsonl` | a line of JSON for each measurement |
+//! | `model.safetensors` | at the end: the weights X and what they are for, see [`crate::checkpoint`] |
+//! | `training.json`, `report.html` | at the end: the measurements with what made them, and a page with curves |
+//!
+//! Every file is written under a temporary name and renamed, so that each is whole whenever the process ends; only
+//! `metrics.jsonl` grows, and what is beyond the last checkpoint is dropped when the training goes on. On the processor a
+//! training that was interrupted anywhere ends in the same bits as one that was not, if it has the same number of threads.
+//!
+//! While it trains, the model holds Y; what is measured and saved is X.
+
+mod feed;
+mod state;
+
+pub use feed::{Feed, Part, shape};
+pub use state::Saved;
 
 use crate::checkpoint::{About, Checkpoint};
-use crate::data::{Samples, Stream};
+use crate::config::{Config, Device};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::optim::method::{Method, Optimizer};
-use crate::report::{Training, TrainingPoint};
-use crate::tensor::Arithmetic;
-use graftage_core::network::Kind;
-use graftage_core::random::Generator;
-use graftage_core::schedule::Schedule;
+use crate::files;
+use crate::model::Network;
+use crate::optim::Tensors;
+use crate::optim::method::Optimizer;
+use crate::report::{Training, TrainingPoint, training_page};
+use crate::tensor::Precision;
+use feed::Batches;
 use graftage_core::scion::Rule;
-use std::iter::once;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use tch::nn::{self, Module};
-use tch::{Device, Tensor};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tch::{Kind, Tensor, nn, no_grad_guard};
 
-/// What [`train`] is told.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Options {
-    /// Widths of the hidden layers.
-    pub hidden: Vec<usize>,
-    /// Steps: 1 or more.
-    pub steps: u64,
-    /// Samples a step: 1 or more.
-    pub batch: usize,
-    /// By which optimizer.
-    pub method: Method,
-    /// The rule; its step size falls linearly to 0 whatever its schedule says.
-    pub rule: Rule,
-    /// Seed of the weights and of the batches.
-    pub seed: u64,
-    /// How the rule is computed.
-    pub arithmetic: Arithmetic,
-    /// Samples that train; the others test.
-    pub train: usize,
-    /// Seed of the split.
-    pub split_seed: u64,
-    /// What the samples' features were divided by: kept with the weights.
-    pub scale: f32,
+/// The last checkpoint, in the folder of a training.
+pub const STATE: &str = "state.safetensors";
+/// The measurements, in the folder of a training.
+pub const METRICS: &str = "metrics.jsonl";
+/// The weights, in the folder of a training.
+pub const MODEL: &str = "model.safetensors";
+/// The result, in the folder of a training.
+pub const RESULT: &str = "training.json";
+/// The page, in the folder of a training.
+pub const PAGE: &str = "report.html";
+
+/// A model, its data and its optimizer, step by step. It writes no files.
+pub struct Trainer<'a> {
+    config: &'a Config,
+    feed: &'a Feed,
+    steps: u64,
+    network: Network,
+    optimizer: Optimizer,
+    batches: Batches,
+    /// Of the steps since they were last read, the first of which is `unread_from`.
+    losses: Vec<Tensor>,
+    time: Time,
 }
 
-impl Default for Options {
-    /// For the digits: 64-32-10 from 1400 samples of features from 0 to 16.
-    fn default() -> Self {
-        Self {
-            hidden: vec![32],
-            steps: 1000,
-            batch: 32,
-            method: Method::Transported,
-            rule: Rule { step: 0.015, ..Rule::DEFAULT },
-            seed: 1,
-            arithmetic: Arithmetic::Fast,
-            train: 1400,
-            split_seed: 1,
-            scale: 16.0,
-        }
-    }
+/// Seconds since they were last asked for.
+#[derive(Clone, Copy, Default)]
+struct Time {
+    /// Of all steps.
+    steps: f64,
+    /// Of those in which the optimizer was timed by itself: all, and the optimizer's.
+    timed: (f64, f64),
+    /// How many steps.
+    count: u64,
 }
 
-impl Options {
-    /// The layers of the network, where there is one.
-    fn layers(&self, samples: &Samples) -> Result<Vec<Kind>> {
-        let usage = |what: &str| Err(Error::Usage(what.into()));
-        let widths: Vec<_> =
-            once(samples.inputs()).chain(self.hidden.iter().copied()).chain([samples.classes()]).collect();
-        if self.steps == 0 || self.batch == 0 {
-            return usage("a training has at least one step, and a step at least one sample");
-        }
-        if !(self.scale.is_finite() && self.scale > 0.0) {
-            return usage("the scale of the features must be finite and > 0");
-        }
-        let mut layers = Vec::new();
-        for pair in widths.windows(2) {
-            let (Ok(inputs @ 1..), Ok(outputs @ 1..)) = (u32::try_from(pair[0]), u32::try_from(pair[1])) else {
-                return usage("a layer has at least one input and one output, and fewer than 2^32");
-            };
-            layers.extend([Kind::Dense { inputs, outputs }, Kind::Relu { width: outputs }]);
-        }
-        layers.pop();
-        Ok(layers)
-    }
+/// What was measured at X.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Measurement {
+    /// Mean loss in nats: of a sample, of a text of a byte.
+    pub loss: f32,
+    /// The share of right answers.
+    pub accuracy: f32,
 }
 
-/// Steps between two measurements of the accuracy.
-const EVERY: u64 = 25;
-
-/// Trains an MLP on the first part of a [split](Samples::split); the other part measures it.
-///
-/// `observe` sees every step as it is taken. The same options on the same machine give the same weights: batches come
-/// from [`Stream::Batches`], epoch by epoch in a new order, and libtorch computes on one thread of the CPU meanwhile, as
-/// its sums depend on their number. A second training in the process waits for the first; `observe` cannot start one.
+/// The device of a configuration.
 ///
 /// # Errors
-/// Where the options do not go together or do not fit the samples; where a loss or a gradient is not finite, which the
-/// message says with its step.
-pub fn train(
-    samples: &Samples,
-    options: &Options,
-    mut observe: impl FnMut(&TrainingPoint),
-) -> Result<(Checkpoint, Training)> {
-    let layers = options.layers(samples)?;
-    let (training, testing) = samples.split(options.train, options.split_seed)?;
-    let _threads = OneThread::new();
-    let store = nn::VarStore::new(Device::cuda_if_available());
-    let model = model(&store.root(), &layers);
-    let rule =
-        Rule { schedule: Schedule::Linear { steps: options.steps.try_into().unwrap_or(u32::MAX) }, ..options.rule };
-    let rule = options.method.rule(rule);
-    let mut optimizer = Optimizer::new(&store, options.method, rule, options.arithmetic, options.seed)?;
+/// Where a CUDA device is asked for and there is none.
+pub fn device(config: &Config) -> Result<tch::Device> {
+    match config.device {
+        Device::Cpu => Ok(tch::Device::Cpu),
+        Device::Auto => Ok(tch::Device::cuda_if_available()),
+        Device::Cuda if tch::Cuda::is_available() => Ok(tch::Device::Cuda(0)),
+        Device::Cuda => Err(Error::Usage(
+            "device = \"cuda\": libtorch sees no CUDA device on this machine; device = \"auto\" takes the processor then"
+                .into(),
+        )),
+    }
+}
 
-    let (inputs, labels) = upload(&training, store.device())?;
-    let (test_inputs, test_labels) = upload(&testing, store.device())?;
-    let accuracy = |optimizer: &Optimizer| -> Result<f32> {
-        let right = optimizer
-            .evaluate(|| model.forward(&test_inputs).argmax(-1, false).eq_tensor(&test_labels).sum(tch::Kind::Int64))?;
-        Ok(i64::try_from(right)? as f32 / testing.len() as f32)
-    };
-    let mut batches = Batches::new(training.len(), Stream::Batches.generator(options.seed));
-    let mut curve = Vec::new();
-    for step in 1..=options.steps {
-        let failed = |what: String| Error::Usage(format!("step {step}: {what}; a smaller step size may help"));
-        let batch = Tensor::from_slice(&batches.draw(options.batch)).to_device(store.device());
-        let logits = model.forward(&inputs.index_select(0, &batch));
-        let loss = logits.cross_entropy_for_logits(&labels.index_select(0, &batch));
-        let value = f32::try_from(&loss)?;
-        if !value.is_finite() {
-            return Err(failed("the loss is not finite".into()));
+/// The threads of a configuration, as libtorch's own from now on in this process.
+pub fn threads(config: &Config) -> usize {
+    let threads = config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    tch::set_num_threads(threads as i32);
+    threads
+}
+
+impl<'a> Trainer<'a> {
+    /// Starts anew from random weights.
+    ///
+    /// # Errors
+    /// Where model, data and constants do not go together.
+    pub fn new(config: &'a Config, feed: &'a Feed, device: tch::Device) -> Result<Self> {
+        let steps = steps(config, feed);
+        let rule = config.optimizer.method.rule(config.optimizer.rule(steps));
+        rule.check()?;
+        let store = nn::VarStore::new(device);
+        let network = Network::new(&store.root(), &config.model, &feed.shape)?;
+        let (groups, chosen) = (config.optimizer.groups(), &config.optimizer);
+        let mut optimizer = Optimizer::new(&store, chosen.method, rule, chosen.arithmetic, &groups, config.seed)?;
+        if config.precision == Precision::Bfloat16 {
+            optimizer = optimizer.bfloat16();
         }
-        optimizer.backward_step(&loss).map_err(|error| failed(error.to_string()))?;
-        let measured = step % EVERY == 0 || step == options.steps;
-        if measured && let Some((name, _)) = optimizer.refused()?.first() {
-            return Err(failed(format!("since the last measurement the gradient of parameter {name} was not finite")));
-        }
-        let accuracy = if measured { Some(accuracy(&optimizer)?) } else { None };
-        let point = TrainingPoint { step, loss: value, accuracy };
-        observe(&point);
-        curve.push(point);
+        let batches = Batches::new(&feed.train, config.seed, 0);
+        Ok(Self { config, feed, steps, network, optimizer, batches, losses: Vec::new(), time: Time::default() })
     }
 
-    let weights = weights(&optimizer, &layers)?;
-    let widths: Vec<_> = once(layers[0].shape().0).chain(layers.iter().step_by(2).map(|kind| kind.shape().1)).collect();
-    let report = Training {
-        network: widths.iter().map(u32::to_string).collect::<Vec<_>>().join("-"),
-        parameters: weights.iter().map(Vec::len).sum(),
-        optimizer: options.method.to_string(),
-        arithmetic: options.arithmetic.to_string(),
-        steps: options.steps,
-        batch: options.batch,
-        rule,
-        seed: options.seed,
-        samples: (training.len(), testing.len()),
-        accuracy: curve.last().and_then(|point| point.accuracy).unwrap_or_default(),
-        curve,
-    };
-    let about = About { layers, scale: options.scale, train: options.train, split_seed: options.split_seed };
-    Ok((Checkpoint { about, weights }, report))
-}
-
-/// The name of a tensor of layer `index`, as a checkpoint has it.
-fn name(index: usize, tensor: &str) -> String {
-    format!("layers.{index}.{tensor}")
-}
-
-/// The model in libtorch, as [`Options::layers`] says; all weights are 0.
-fn model(root: &nn::Path, layers: &[Kind]) -> nn::Sequential {
-    let zeros = nn::LinearConfig { ws_init: nn::Init::Const(0.0), bs_init: Some(nn::Init::Const(0.0)), bias: true };
-    layers.iter().enumerate().fold(nn::seq(), |model, (index, kind)| match *kind {
-        Kind::Dense { inputs, outputs } => {
-            model.add(nn::linear(root / "layers" / index, inputs.into(), outputs.into(), zeros))
-        }
-        _ => model.add_fn(Tensor::relu),
-    })
-}
-
-/// X in the order of core's network: of each dense layer its weights, then its bias.
-fn weights(optimizer: &Optimizer, layers: &[Kind]) -> Result<Vec<Vec<f32>>> {
-    let x = optimizer.x()?;
-    let dense = layers.iter().enumerate().filter(|(_, kind)| matches!(kind, Kind::Dense { .. }));
-    let names = dense.flat_map(|(index, _)| ["weight", "bias"].map(|tensor| name(index, tensor)));
-    let mut weights = Vec::new();
-    for name in names {
-        if let Some((_, tensor)) = x.iter().find(|(found, _)| *found == name) {
-            weights.push(Vec::try_from(tensor.f_flatten(0, -1)?)?);
-        }
-    }
-    Ok(weights)
-}
-
-/// Features [samples, inputs] and labels [samples].
-fn upload(samples: &Samples, device: Device) -> Result<(Tensor, Tensor)> {
-    let labels: Vec<_> = samples.labels().iter().map(|label| i64::from(*label)).collect();
-    let features = Tensor::f_from_slice(samples.features())?.f_view([-1, samples.inputs() as i64])?;
-    Ok((features.f_to_device(device)?, Tensor::f_from_slice(&labels)?.f_to_device(device)?))
-}
-
-/// Indices of samples, epoch by epoch in a new random order.
-struct Batches {
-    order: Vec<i64>,
-    used: usize,
-    generator: Generator,
-}
-
-impl Batches {
-    fn new(samples: usize, generator: Generator) -> Self {
-        Self { order: (0..samples as i64).collect(), used: samples, generator }
+    /// Goes on from a state.
+    ///
+    /// # Errors
+    /// Where the state is of another model: nothing has changed then.
+    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        self.optimizer.restore(state)?;
+        let drawn = self.optimizer.steps() * self.config.training.batch as u64;
+        self.batches = Batches::new(&self.feed.train, self.config.seed, drawn);
+        Ok(())
     }
 
-    fn draw(&mut self, batch: usize) -> Vec<i64> {
-        let mut drawn = Vec::new();
-        while drawn.len() < batch {
-            if self.used == self.order.len() {
-                self.generator.shuffle(&mut self.order);
-                self.used = 0;
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.optimizer.steps()
+    }
+
+    /// Steps in all.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The rule.
+    pub fn rule(&self) -> Rule {
+        self.config.optimizer.method.rule(self.config.optimizer.rule(self.steps))
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// Takes a step. The loss stays on the device until it is [read](Trainer::read).
+    ///
+    /// # Errors
+    /// Where libtorch fails, or under exact arithmetic a gradient is not finite.
+    pub fn advance(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let training = &self.config.training;
+        let part = training.batch / training.parts;
+        let indices = self.batches.draw(training.batch);
+        let mut losses = Vec::new();
+        for indices in indices.chunks(part) {
+            let (input, target) = self.feed.train.take(indices)?;
+            let loss = self.loss(&input, &target)?;
+            self.optimizer.accumulate(&loss, part)?;
+            losses.push(loss.detach());
+        }
+        self.losses.push(if losses.len() == 1 {
+            losses.remove(0)
+        } else {
+            Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)?
+        });
+        // On a GPU waiting costs time: the optimizer's share is taken from the first step after each reading.
+        let timed = match self.device() {
+            tch::Device::Cuda(_) => self.losses.len() == 1,
+            _ => true,
+        };
+        self.synchronise(timed);
+        let before = started.elapsed().as_secs_f64();
+        self.optimizer.step()?;
+        self.synchronise(timed);
+        let all = started.elapsed().as_secs_f64();
+        self.time.steps += all;
+        self.time.count += 1;
+        if timed {
+            self.time.timed = (self.time.timed.0 + all, self.time.timed.1 + all - before);
+        }
+        Ok(())
+    }
+
+    fn device(&self) -> tch::Device {
+        match &self.feed.train {
+            Part::Labelled { features, .. } => features.device(),
+            Part::Text { bytes, .. } => bytes.device(),
+        }
+    }
+
+    fn synchronise(&self, wanted: bool) {
+        if let (true, tch::Device::Cuda(index)) = (wanted, self.device()) {
+            tch::Cuda::synchronize(index as i64);
+        }
+    }
+
+    /// The mean loss over a batch, at the weights that the model holds.
+    fn loss(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
+        let logits = self.network.forward(input, self.config.precision)?.f_to_kind(Kind::Float)?;
+        cross_entropy(&logits.f_flatten(0, -2)?, &target.f_flatten(0, -1)?)
+    }
+
+    /// The losses at Y of the steps since they were last read, oldest first. It waits for the device.
+    ///
+    /// # Errors
+    /// Names the first step whose loss is not finite.
+    pub fn read(&mut self) -> Result<Vec<f32>> {
+        if self.losses.is_empty() {
+            return Ok(Vec::new());
+        }
+        let losses = Vec::<f32>::try_from(Tensor::f_stack(&self.losses, 0)?)?;
+        self.losses.clear();
+        match losses.iter().position(|loss| !loss.is_finite()) {
+            None => Ok(losses),
+            Some(at) => {
+                let step = self.step() - (losses.len() - at - 1) as u64;
+                let before =
+                    losses[..at].iter().rev().take(3).rev().map(|loss| format!("{loss:.4}")).collect::<Vec<_>>();
+                let before = if before.is_empty() { String::new() } else { format!(", after {}", before.join(", ")) };
+                Err(Error::Diverged { step, what: format!("the loss is {}{before}", losses[at]) })
             }
-            drawn.push(self.order[self.used]);
-            self.used += 1;
         }
-        drawn
+    }
+
+    /// Samples (of a text bytes) a second, and the share of the time that the optimizer takes, since they were last asked for.
+    pub fn rate(&mut self) -> (f64, f64) {
+        let Time { steps, timed, count } = std::mem::take(&mut self.time);
+        let samples = count as f64 * self.config.training.batch as f64 * self.feed.unit.1 as f64;
+        (samples / steps.max(1e-9), timed.1 / timed.0.max(1e-9))
+    }
+
+    /// Measures samples of a part at X.
+    ///
+    /// # Errors
+    /// Where libtorch fails, or a gradient since the last measurement was not finite.
+    pub fn measure(&mut self, part: &Part) -> Result<Measurement> {
+        if let Some((name, _)) = self.optimizer.refused()?.first() {
+            let what = format!("since the last measurement the gradient of parameter {name} was not finite");
+            return Err(Error::Diverged { step: self.step(), what });
+        }
+        let indices = self.feed.measuring(part, self.config.training.evaluate_samples);
+        self.optimizer.evaluate(|| measured(&self.network, self.config.precision, part, &indices))?
     }
 }
 
-/// libtorch on one thread, until this is dropped. The number of threads is the process's, so trainings wait for each
-/// other.
-struct OneThread {
-    before: i32,
-    _alone: MutexGuard<'static, ()>,
+/// Measures samples of a part at the weights that the model holds.
+fn measured(network: &Network, precision: Precision, part: &Part, indices: &[i64]) -> Result<Measurement> {
+    /// Samples at once: a bound for memory.
+    const AT_ONCE: usize = 256;
+    let (mut sum, mut right, mut count) = (0.0, 0, 0);
+    for indices in indices.chunks(AT_ONCE) {
+        let (input, target) = part.take(indices)?;
+        let target = target.f_flatten(0, -1)?;
+        let logits = network.forward(&input, precision)?.f_flatten(0, -2)?.f_to_kind(Kind::Float)?;
+        let answers = target.numel();
+        sum += f64::try_from(&cross_entropy(&logits, &target)?)? * answers as f64;
+        right += i64::try_from(&logits.f_argmax(-1, false)?.f_eq_tensor(&target)?.f_sum(Kind::Int64)?)?;
+        count += answers;
+    }
+    Ok(Measurement { loss: (sum / count as f64) as f32, accuracy: right as f32 / count as f32 })
 }
 
-impl OneThread {
-    fn new() -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = tch::get_num_threads();
-        tch::set_num_threads(1);
-        Self { before, _alone: alone }
+/// Measures a trained model on the training part of its data, or on the test part, all of it; with another main file where
+/// that is named. It is computed by libtorch on the processor, in binary32.
+///
+/// # Errors
+/// Where the data cannot be read or are not what the model takes.
+pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, training: bool) -> Result<(Measurement, usize)> {
+    let _guard = no_grad_guard();
+    let about = &checkpoint.about;
+    let feed = Feed::new(&about.dataset(data)?, &about.model, 0.0, 0, tch::Device::Cpu)?;
+    let store = nn::VarStore::new(tch::Device::Cpu);
+    let network = Network::new(&store.root(), &about.model, &about.shape)?;
+    let mut variables = store.variables();
+    for (name, _, weights) in &checkpoint.tensors {
+        if let Some(variable) = variables.get_mut(name) {
+            variable.f_copy_(&Tensor::f_from_slice(weights)?.f_view(&variable.size()[..])?)?;
+        }
+    }
+    let part = if training { &feed.train } else { &feed.test };
+    // Of a text, windows that do not overlap.
+    let indices = part.spread((part.len() / feed.unit.1).max(1));
+    Ok((measured(&network, Precision::Float32, part, &indices)?, indices.len() * feed.unit.1))
+}
+
+/// The mean cross-entropy, in nats, of logits [n, classes] for classes [n].
+fn cross_entropy(logits: &Tensor, classes: &Tensor) -> Result<Tensor> {
+    Ok(logits.f_cross_entropy_loss(classes, None::<&Tensor>, tch::Reduction::Mean, -100, 0.0)?)
+}
+
+/// Steps that a configuration asks for.
+pub(crate) fn steps(config: &Config, feed: &Feed) -> u64 {
+    let training = &config.training;
+    match (training.steps, training.epochs) {
+        (Some(steps), _) => steps,
+        (None, epochs) => {
+            // Of a text, an epoch has as many samples as windows that do not overlap.
+            let samples = feed.train.len() as f64 / feed.unit.1 as f64;
+            ((epochs.unwrap_or(1.0) * samples / training.batch as f64).ceil() as u64).max(1)
+        }
     }
 }
 
-impl Drop for OneThread {
-    fn drop(&mut self) {
-        tch::set_num_threads(self.before);
+/// How a training is to be run, besides its configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start {
+    /// Go on from the last checkpoint.
+    pub resume: bool,
+    /// Start again where the folder holds a training; what it holds is replaced.
+    pub force: bool,
+}
+
+/// A look at a training.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// Steps taken.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Of the last step.
+    pub loss: f32,
+    /// What is new since the last look.
+    pub news: Option<News>,
+}
+
+/// What happened in a training.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// It starts: how each parameter is stepped, in lines, where the rule steps them.
+    Starts(Option<String>),
+    /// Something was measured; the rate is in these units.
+    Measured(TrainingPoint, &'static str),
+    /// A checkpoint could not be written; the one before it is kept, and the training goes on.
+    NoCheckpoint(String),
+}
+
+/// Trains in the folder of the configuration; `observe` sees it at work. Where `stop` is set, it writes a checkpoint and ends
+/// with [`Error::Interrupted`].
+///
+/// # Errors
+/// Where the configuration fits neither data nor model; where the folder holds a training and `start` does not say what is
+/// to become of it; where it diverges or is interrupted. The folder then holds the last good checkpoint.
+pub fn train(
+    config: &Config,
+    data: &Dataset,
+    start: Start,
+    stop: &AtomicBool,
+    mut observe: impl FnMut(Live),
+) -> Result<Training> {
+    let folder = Folder(&config.output);
+    let saved = folder.begin(config, start)?;
+    let device = device(config)?;
+    let threads = match &saved {
+        // The bits depend on their number.
+        Some((saved, _)) if config.threads.is_none() => {
+            tch::set_num_threads(saved.threads as i32);
+            saved.threads
+        }
+        _ => threads(config),
+    };
+    let feed = Feed::new(data, &config.model, config.training.wrong_labels, config.seed, device)?;
+    let mut trainer = Trainer::new(config, &feed, device)?;
+    let mut curve = Vec::new();
+    if let Some((_, state)) = &saved {
+        trainer.restore(state).map_err(|error| Error::content(&folder.file(STATE), error))?;
+        curve = folder.metrics(trainer.step())?;
+    }
+    folder.rewrite(&curve)?;
+    let mut lines = folder.lines()?;
+    let steps = trainer.steps();
+    let usual = |every: Option<u64>, part: u64| every.unwrap_or((steps / part).max(1));
+    let evaluate_every = usual(config.training.evaluate_every, 40);
+    let checkpoint_every = usual(config.training.checkpoint_every, 10);
+    // On a GPU a look at the loss waits for it.
+    let look_every = if matches!(device, tch::Device::Cuda(_)) { 10 } else { 1 };
+    let save = |trainer: &Trainer| folder.save(config, data, trainer, threads);
+    let mut live =
+        Live { step: trainer.step(), steps, loss: f32::NAN, news: Some(News::Starts(trainer.optimizer.table())) };
+    observe(live.clone());
+    let (mut sum, mut count) = (0.0, 0);
+    while trainer.step() < steps {
+        if let Err(error) = trainer.advance() {
+            // A loss that is not finite says more.
+            trainer.read()?;
+            return Err(error);
+        }
+        let step = trainer.step();
+        let last = step == steps;
+        let (evaluate, checkpoint) =
+            (step.is_multiple_of(evaluate_every) || last, step.is_multiple_of(checkpoint_every) || last);
+        let stopping = stop.load(Ordering::Relaxed);
+        if !(evaluate || checkpoint || stopping || step.is_multiple_of(look_every)) {
+            continue;
+        }
+        for loss in trainer.read()? {
+            (sum, count, live.loss) = (sum + f64::from(loss), count + 1, loss);
+        }
+        live.step = step;
+        live.news = None;
+        if evaluate {
+            let test = trainer.measure(&feed.test)?;
+            let train = match config.training.evaluate_training {
+                true => Some(trainer.measure(&feed.train)?.loss),
+                false => None,
+            };
+            let (rate, share) = trainer.rate();
+            let point = TrainingPoint {
+                step,
+                loss: (sum / f64::from(count.max(1))) as f32,
+                train_loss: train,
+                test_loss: test.loss,
+                accuracy: test.accuracy,
+                rate: rate as f32,
+                optimizer_share: share as f32,
+            };
+            (sum, count) = (0.0, 0);
+            lines.add(&point)?;
+            curve.push(point);
+            live.news = Some(News::Measured(point, feed.unit.0));
+        }
+        observe(live.clone());
+        if checkpoint || stopping {
+            match save(&trainer) {
+                Err(error) if last || stopping => return Err(error),
+                Err(error) => observe(Live { news: Some(News::NoCheckpoint(error.to_string())), ..live.clone() }),
+                Ok(()) => {}
+            }
+        }
+        if stopping && !last {
+            return Err(Error::Interrupted { step, folder: config.output.clone() });
+        }
+    }
+    folder.end(config, data, &feed, &trainer, curve)
+}
+
+/// The folder of a training.
+struct Folder<'a>(&'a Path);
+
+impl Folder<'_> {
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Makes the folder, and reads the checkpoint from which the training is to go on.
+    fn begin(&self, config: &Config, start: Start) -> Result<Option<(Saved, Tensors)>> {
+        let path = self.file(STATE);
+        match (path.exists(), start.resume) {
+            (true, true) => {
+                let (saved, state) = Saved::read(&path)?;
+                saved.check(config).map_err(|what| Error::content(&path, what))?;
+                Ok(Some((saved, state)))
+            }
+            (false, true) => Err(Error::content(&path, "there is no checkpoint to go on from; start without --resume")),
+            (true, false) if !start.force => {
+                let what = "holds a training; go on with --resume, start again with --force, or name another output";
+                Err(Error::content(self.0, what))
+            }
+            (_, false) => {
+                std::fs::create_dir_all(self.0).map_err(Error::file(self.0))?;
+                // What an earlier training left shall not be taken for this one's.
+                for name in [STATE, METRICS, MODEL, RESULT, PAGE] {
+                    match std::fs::remove_file(self.file(name)) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(Error::file(&self.file(name))(error));
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn save(&self, config: &Config, data: &Dataset, trainer: &Trainer, threads: usize) -> Result<()> {
+        match trainer.optimizer.state()? {
+            Some(state) => Saved { config: config.clone(), threads, normalisation: normalisation(data) }
+                .write(&self.file(STATE), &state),
+            // libtorch's own optimizers keep their state to themselves.
+            None => Ok(()),
+        }
+    }
+
+    /// The measurements up to a step.
+    fn metrics(&self, step: u64) -> Result<Vec<TrainingPoint>> {
+        let path = self.file(METRICS);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = files::read(&path)?;
+        let lines = String::from_utf8_lossy(&text);
+        // The last line may have been cut.
+        let points = lines.lines().map_while(|line| serde_json::from_str::<TrainingPoint>(line).ok());
+        Ok(points.take_while(|point| point.step <= step).collect())
+    }
+
+    fn rewrite(&self, curve: &[TrainingPoint]) -> Result<()> {
+        let mut text = String::new();
+        for point in curve {
+            text += &line(point)?;
+        }
+        files::write(&self.file(METRICS), text.as_bytes())
+    }
+
+    fn lines(&self) -> Result<Lines> {
+        let path = self.file(METRICS);
+        let file = std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::file(&path))?;
+        Ok(Lines { path, file })
+    }
+
+    /// Writes what a training leaves.
+    fn end(
+        &self,
+        config: &Config,
+        data: &Dataset,
+        feed: &Feed,
+        trainer: &Trainer,
+        curve: Vec<TrainingPoint>,
+    ) -> Result<Training> {
+        let tensors = trainer.optimizer.x()?;
+        let parameters = tensors.iter().map(|(_, tensor)| tensor.numel()).sum();
+        let about = About {
+            model: config.model.clone(),
+            shape: feed.shape.clone(),
+            data: config.data.clone(),
+            split: config.split.clone(),
+            normalisation: normalisation(data),
+            classes: match data {
+                Dataset::Labelled(data) => data.classes.clone(),
+                Dataset::Text { .. } => Vec::new(),
+            },
+        };
+        let tensors = tensors.into_iter().map(|(name, tensor)| {
+            let size = tensor.size().into_iter().map(|n| n as usize).collect();
+            Ok((name, size, Vec::<f32>::try_from(tensor.f_flatten(0, -1)?)?))
+        });
+        let checkpoint = Checkpoint { about, tensors: tensors.collect::<Result<_>>()? };
+        checkpoint.write(&self.file(MODEL))?;
+        let last = curve.last();
+        let training = Training {
+            network: config.model.to_string(),
+            parameters,
+            optimizer: config.optimizer.method.to_string(),
+            arithmetic: config.optimizer.arithmetic.to_string(),
+            steps: trainer.steps(),
+            batch: config.training.batch,
+            rule: trainer.rule(),
+            seed: config.seed,
+            samples: (feed.train.len(), feed.test.len()),
+            unit: feed.unit.0.to_owned(),
+            loss: last.map_or(f32::NAN, |point| point.test_loss),
+            accuracy: last.map_or(f32::NAN, |point| point.accuracy),
+            groups: trainer.optimizer.table(),
+            curve,
+        };
+        files::write_json(&self.file(RESULT), &training)?;
+        files::write(&self.file(PAGE), training_page(&training).as_bytes())?;
+        Ok(training)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::OneThread;
+fn normalisation(data: &Dataset) -> Option<crate::data::Normalisation> {
+    match data {
+        Dataset::Labelled(data) => Some(data.normalisation.clone()),
+        Dataset::Text { .. } => None,
+    }
+}
 
-    #[test]
-    fn one_thread_until_it_is_dropped() {
-        tch::set_num_threads(3);
-        let one = OneThread::new();
-        assert_eq!(tch::get_num_threads(), 1);
-        drop(one);
-        assert_eq!(tch::get_num_threads(), 3);
+fn line(point: &TrainingPoint) -> Result<String> {
+    let text = serde_json::to_string(point).map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(text + "\n")
+}
+
+/// `metrics.jsonl`, growing.
+struct Lines {
+    path: PathBuf,
+    file: std::fs::File,
+}
+
+impl Lines {
+    fn add(&mut self, point: &TrainingPoint) -> Result<()> {
+        self.file.write_all(line(point)?.as_bytes()).map_err(Error::file(&self.path))
     }
 }

@@ -2,15 +2,14 @@
 
 mod common;
 
-use common::{Folder, Run, bits, checkpoint, samples};
+use common::{Folder, Run, about, bits, checkpoint, samples, with_weights};
 use flate2::{Compression, write::GzEncoder};
-use graftage::checkpoint::{About, Checkpoint};
+use graftage::checkpoint::Checkpoint;
 use graftage::data::{AgedSensor, Samples};
 use graftage::record::{Lesson, Record, identity};
 use graftage::report::{Rehearsal, Verification};
 use graftage::{adaptation, files, graft};
 use graftage_core::adapt::Recipe;
-use graftage_core::network::Kind;
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::Rule;
@@ -121,23 +120,22 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
     folder.file("head.safetensors", &whole[..20]);
     folder.file("empty.safetensors", "");
     folder.file("text.safetensors", "These are no weights.\n");
-    let about = r#"{"layers":[{"Dense":{"inputs":2,"outputs":1}}],"scale":16.0,"train":40,"split_seed":0}"#;
-    let (weight, bias, half) = ([0; 8], [0; 4], [0; 4]);
-    let bias: (&str, _, &[usize], &[u8]) = ("layers.0.bias", Dtype::F32, &[1], &bias);
-    tensors(&folder, "other.safetensors", &[("x", Dtype::F32, &[2], &weight)], None);
+    let about = serde_json::to_string(&about(&[2, 2], 16.0, 40, 0)).unwrap();
+    let about = about.as_str();
+    let (weight, bias, half) = ([0; 16], [0; 8], [0; 8]);
+    let bias: (&str, _, &[usize], &[u8]) = ("layers.0.bias", Dtype::F32, &[2], &bias);
+    tensors(&folder, "other.safetensors", &[("x", Dtype::F32, &[4], &weight)], None);
     tensors(&folder, "lacks.safetensors", &[bias], Some(about));
-    tensors(&folder, "shape.safetensors", &[("layers.0.weight", Dtype::F32, &[2, 1], &weight), bias], Some(about));
-    tensors(&folder, "half.safetensors", &[("layers.0.weight", Dtype::F16, &[1, 2], &half), bias], Some(about));
-    let nan = [&1f32.to_le_bytes()[..], &f32::NAN.to_le_bytes()].concat();
-    tensors(&folder, "nan.safetensors", &[("layers.0.weight", Dtype::F32, &[1, 2], &nan), bias], Some(about));
+    tensors(&folder, "shape.safetensors", &[("layers.0.weight", Dtype::F32, &[4, 1], &weight), bias], Some(about));
+    tensors(&folder, "half.safetensors", &[("layers.0.weight", Dtype::F16, &[2, 2], &half), bias], Some(about));
+    let nan = [1.0, f32::NAN, 1.0, 1.0].map(f32::to_le_bytes).concat();
+    tensors(&folder, "nan.safetensors", &[("layers.0.weight", Dtype::F32, &[2, 2], &nan), bias], Some(about));
     tensors(&folder, "meta.safetensors", &[bias], Some("{"));
-    let good: &[_] = &[("layers.0.weight", Dtype::F32, &[1usize, 2][..], &weight[..]), bias];
+    let good: &[_] = &[("layers.0.weight", Dtype::F32, &[2usize, 2][..], &weight[..]), bias];
     for (name, scale) in [("zero", "0.0"), ("minus", "-1.0"), ("infinite", "1e39")] {
         tensors(&folder, &format!("{name}.safetensors"), good, Some(&about.replace("16.0", scale)));
     }
-    let layers = vec![Kind::Relu { width: 3 }, Kind::Relu { width: 4 }];
-    let about = About { layers, scale: 1.0, train: 1, split_seed: 0 };
-    Checkpoint { about, weights: vec![] }.write(&folder.path("unfit.safetensors")).unwrap();
+    tensors(&folder, "unfit.safetensors", good, Some(&about.replace("[2]", "[0]")));
     let cases: [(&str, &[&str]); 14] = [
         ("nowhere", &["No such file"]),
         ("cut", &["no safetensors file"]),
@@ -146,12 +144,12 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
         ("text", &["no safetensors file"]),
         ("other", &["no checkpoint of graftage"]),
         ("lacks", &["layers.0.weight is missing"]),
-        ("shape", &["layers.0.weight is F32 [2, 1]", "F32 [1, 2]"]),
-        ("half", &["layers.0.weight is F16 [1, 2]", "F32 [1, 2]"]),
+        ("shape", &["layers.0.weight is F32 [4, 1]", "F32 [2, 2]"]),
+        ("half", &["layers.0.weight is F16 [2, 2]", "F32 [2, 2]"]),
         ("nan", &["layers.0.weight", "not finite, at 1"]),
         ("meta", &["damaged metadata"]),
-        ("zero", &["scale"]),
-        ("minus", &["scale"]),
+        ("zero", &["normalisation", "not finite and > 0"]),
+        ("minus", &["normalisation", "not finite and > 0"]),
         ("infinite", &["metadata"]),
     ];
     for (name, words) in cases {
@@ -167,7 +165,7 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
             ],
         );
     }
-    all_fail(&folder, &[("graft unfit.safetensors -o other", &["unfit.safetensors", "do not fit together"])]);
+    all_fail(&folder, &[("graft unfit.safetensors -o other", &["unfit.safetensors", "nothing to tell apart"])]);
 }
 
 #[test]
@@ -242,7 +240,7 @@ fn where_nothing_can_be_written_it_says_so_and_leaves_no_part() {
             ("graft good.safetensors -o good.csv/model", &["good.csv"]),
             ("graft good.safetensors -o other --rehearsal no.json", &["no.json", "No such file"]),
             ("graft good.safetensors -o other --rehearsal good.csv", &["good.csv"]),
-            ("report model", &["model/training.json", "No such file"]),
+            ("report model", &["model/training/training.json", "No such file"]),
             ("size nowhere", &["nowhere", "No such file"]),
             ("size good.csv", &["good.csv"]),
         ],
@@ -326,7 +324,7 @@ fn an_argument_that_is_none_is_named() {
     let before = folder.files();
     for (arguments, words) in [
         ("eval good.safetensors --data good.csv --no-such", &["--no-such"][..]),
-        ("eval good.safetensors", &["--data"]),
+        ("eval", &["<CHECKPOINT>"]),
         ("eval good.safetensors --data good.csv --part none", &["none", "test"]),
         ("dance", &["dance"]),
         ("", &["Usage"]),
@@ -351,11 +349,9 @@ fn an_argument_that_is_none_is_named() {
 #[test]
 fn eval_counts_what_is_predicted_rightly_of_each_class() {
     let folder = Folder::new();
-    let layers = vec![Kind::Dense { inputs: 3, outputs: 3 }];
     // The class of a sample is where its largest number stands.
     let identity = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
-    let about = About { layers, scale: 10.0, train: 1, split_seed: 0 };
-    let checkpoint = Checkpoint { about, weights: vec![identity, vec![0.0; 3]] };
+    let checkpoint = with_weights(about(&[3, 3], 10.0, 1, 0), vec![identity, vec![0.0; 3]]);
     checkpoint.write(&folder.path("a.safetensors")).unwrap();
     folder.file("a.csv", "9,0,0,0\n8,1,2,0\n0,7,0,0\n0,5,4,1\n9,0,0,1\n9,0,0,1\n3,0,4,1\n0,9,0,1\n");
     let lines: Vec<String> =

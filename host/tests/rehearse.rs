@@ -114,7 +114,9 @@ fn story() -> (Checkpoint, Samples, Samples) {
     }
     let mut weights = Vec::new();
     teacher.network_mut().parameters(&mut |Parameter { state, .. }| weights.push(state.x.elements().to_vec()));
-    checkpoint.weights = weights;
+    for (tensor, weights) in checkpoint.tensors.iter_mut().zip(weights) {
+        tensor.2 = weights;
+    }
     (checkpoint, train, test)
 }
 

@@ -26,7 +26,15 @@ fn target(name: &str) -> Target {
 
 /// Nothing goes wrong in it, and no control wins.
 fn story() -> Story {
-    let point = |step| TrainingPoint { step, loss: 2.3 / step as f32, accuracy: (step % 100 == 0).then_some(0.9) };
+    let point = |step| TrainingPoint {
+        step,
+        loss: 2.3 / step as f32,
+        train_loss: None,
+        test_loss: 2.4 / step as f32,
+        accuracy: 0.9,
+        rate: 1e4,
+        optimizer_share: 0.1,
+    };
     Story {
         training: Training {
             network: "64-32-10".into(),
@@ -38,6 +46,9 @@ fn story() -> Story {
             rule: Rule { step: 0.02, momentum: Momentum::Constant(0.95), ..Rule::DEFAULT },
             seed: 1,
             samples: (1000, 797),
+            unit: "samples".into(),
+            loss: 0.05,
+            groups: None,
             curve: (1..=3000).map(point).collect(),
             accuracy: 0.987,
         },
@@ -179,9 +190,7 @@ fn the_page_needs_nothing_else() {
     // No placeholder colour is left.
     assert!(page.contains("stroke=\"var(--series-2)\"") && page.contains("fill=\"var(--muted)\""));
     assert!(!page.contains("=\"#"));
-    for part in
-        ["<html lang=\"en\">", "<figcaption>", "<svg role=\"img\"", "<title>Training loss", "prefers-color-scheme"]
-    {
+    for part in ["<html lang=\"en\">", "<figcaption>", "<svg role=\"img\"", "<title>Loss", "prefers-color-scheme"] {
         assert!(page.contains(part), "{part}");
     }
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
@@ -298,7 +307,15 @@ fn strange(x: f32, count: usize) -> Story {
     let spread = Spread { mean: x, deviation: x, by_seed: vec![x; count] };
     story.training.accuracy = x;
     story.training.rule.step = x;
-    let point = TrainingPoint { step: u64::MAX, loss: x, accuracy: Some(x) };
+    let point = TrainingPoint {
+        step: u64::MAX,
+        loss: x,
+        train_loss: Some(x),
+        test_loss: x,
+        accuracy: x,
+        rate: x,
+        optimizer_share: x,
+    };
     story.training.curve = vec![point; count];
     story.session.curve = vec![(usize::MAX, x); count];
     (story.session.before, story.session.after, story.session.seconds) = (x, x, x);
@@ -342,6 +359,7 @@ fn nothing_panics() {
 #[test]
 fn a_story_is_read_from_its_five_files() {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("training")).unwrap();
     let mut told = story();
     // JSON has no NaN: one drift seed has no deviation, and a training that fails has no loss.
     told.training.curve[7].loss = f32::INFINITY;
@@ -350,7 +368,7 @@ fn a_story_is_read_from_its_five_files() {
     let write = |name: &str, value: serde_json::Value| {
         graftage::files::write_json(&folder.path().join(name), &value).unwrap();
     };
-    write("training.json", serde_json::to_value(&told.training).unwrap());
+    write("training/training.json", serde_json::to_value(&told.training).unwrap());
     write("rehearsal.json", serde_json::to_value(&told.rehearsal).unwrap());
     write("session.json", serde_json::to_value(&told.session).unwrap());
     write("verification.json", serde_json::to_value(&told.verification).unwrap());

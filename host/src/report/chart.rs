@@ -1,4 +1,4 @@
-//! Line charts as SVG that take colours and font from the page around them.
+//! Charts as SVG that take colours and font from the page around them.
 
 use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;
@@ -14,6 +14,9 @@ const DASHES: [&str; 6] = ["none", "8 4", "2 3", "10 3 2 3", "5 2", "14 4"];
 
 /// Letters of a label at a line's end, and pixels that one takes and that lie between two labels.
 const LABEL: (usize, f64, f64) = (30, 7.4, 18.0);
+
+/// Pixels of the width of a predicted line.
+const PREDICTED: u32 = 9;
 
 /// Pixels above the plot, where the unit of its y axis stands.
 const TOP: i32 = 30;
@@ -90,26 +93,9 @@ impl Chart<'_> {
         if self.lines.iter().all(|line| line.points.is_empty()) || self.paint(&mut svg).is_none() {
             return html! { p class="note" { "Nothing was measured." } };
         }
-        for (placeholder, variable) in [(INK, "ink"), (MUTED, "muted"), (GRID, "grid")] {
-            svg = svg.replace(&hex(placeholder), &format!("var(--{variable})"));
-        }
-        for index in 0..DASHES.len() {
-            let (colour, dashes) = series(index);
-            let drawn = hex(RGBColor(1, 0, index as u8));
-            let dashed = format!("stroke=\"{colour}\" stroke-dasharray=\"{dashes}\"");
-            svg = svg.replace(&format!("stroke=\"{drawn}\""), &dashed).replace(&drawn, &colour);
-        }
-        let (width, height) = self.size;
         // Names at line ends are not to be squeezed.
         let least = if self.lines.iter().any(|line| !line.name.is_empty()) { 640 } else { 0 };
-        let body = svg.split_once('>').map_or("", |(_, body)| body.trim_end().trim_end_matches("</svg>"));
-        let style = format!("--width:{width}px;--least:{least}px");
-        html! {
-            svg role="img" viewBox={ "0 0 " (width) " " (height) } style=(style) {
-                title { (self.title) }
-                (PreEscaped(body))
-            }
-        }
+        finish(svg, self.title, self.size, least)
     }
 
     /// The SVG in placeholder colours.
@@ -129,8 +115,7 @@ impl Chart<'_> {
         };
         let names =
             self.lines.iter().map(|line| &line.name).chain(self.references.iter().map(|reference| &reference.0));
-        let letters = names.map(|name| name.chars().count().min(LABEL.0)).max().unwrap_or(0);
-        let margin = if letters == 0 { 18.0 } else { 28.0 + letters as f64 * LABEL.1 };
+        let margin = margin(names);
 
         let root = SVGBackend::with_string(svg, self.size).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
@@ -176,19 +161,161 @@ impl Chart<'_> {
                 labels.push((&line.name, colour, chart.backend_coord(end)));
             }
         }
-        labels.sort_by_key(|label| label.2.1);
-        let mut places: Vec<f64> = labels.iter().map(|label| f64::from(label.2.1)).collect();
-        spread(&mut places, LABEL.2, f64::from(self.size.1) - 50.0);
-        let left = self.size.0 as i32 - margin as i32;
-        for ((name, colour, end), place) in labels.iter().zip(places) {
-            let place = place.round() as i32;
-            root.draw(&PathElement::new([(end.0 + 2, end.1), (left + 14, place)], MUTED)).ok()?;
-            let cut = if name.chars().count() > LABEL.0 { "…" } else { "" };
-            let kept: String = name.chars().take(LABEL.0 - cut.chars().count()).chain(cut.chars()).collect();
-            root.draw(&Text::new(kept, (left + 18, place), text(colour))).ok()?;
-        }
+        write_names(&root, labels, self.size, margin)?;
         root.present().ok()
     }
+}
+
+/// A drawing in placeholder colours as the page's own picture, at least so wide.
+fn finish(mut svg: String, title: &str, (width, height): (u32, u32), least: u32) -> Markup {
+    for (placeholder, variable) in [(INK, "ink"), (MUTED, "muted"), (GRID, "grid")] {
+        svg = svg.replace(&hex(placeholder), &format!("var(--{variable})"));
+    }
+    for index in 0..DASHES.len() {
+        let (colour, dashes) = series(index);
+        let drawn = hex(RGBColor(1, 0, index as u8));
+        let dashed = format!("stroke=\"{colour}\" stroke-dasharray=\"{dashes}\"");
+        svg = svg.replace(&format!("stroke=\"{drawn}\""), &dashed).replace(&drawn, &colour);
+    }
+    let body = svg.split_once('>').map_or("", |(_, body)| body.trim_end().trim_end_matches("</svg>"));
+    let style = format!("--width:{width}px;--least:{least}px");
+    html! {
+        svg role="img" viewBox={ "0 0 " (width) " " (height) } style=(style) {
+            title { (title) }
+            (PreEscaped(body))
+        }
+    }
+}
+
+/// Pixels right of the plot that names take.
+fn margin<'a>(names: impl Iterator<Item = &'a String>) -> f64 {
+    let letters = names.map(|name| name.chars().count().min(LABEL.0)).max().unwrap_or(0);
+    if letters == 0 { 18.0 } else { 28.0 + letters as f64 * LABEL.1 }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+/// Writes names with their colours beside the places where their lines end.
+fn write_names(
+    root: &Area,
+    mut labels: Vec<(&String, RGBColor, (i32, i32))>,
+    size: (u32, u32),
+    margin: f64,
+) -> Option<()> {
+    labels.sort_by_key(|label| label.2.1);
+    let mut places: Vec<f64> = labels.iter().map(|label| f64::from(label.2.1)).collect();
+    spread(&mut places, LABEL.2, f64::from(size.1) - 50.0);
+    let left = size.0 as i32 - margin as i32;
+    for ((name, colour, end), place) in labels.iter().zip(places) {
+        let place = place.round() as i32;
+        root.draw(&PathElement::new([(end.0 + 2, end.1), (left + 14, place)], MUTED)).ok()?;
+        let cut = if name.chars().count() > LABEL.0 { "…" } else { "" };
+        let kept: String = name.chars().take(LABEL.0 - cut.chars().count()).chain(cut.chars()).collect();
+        root.draw(&Text::new(kept, (left + 18, place), text(colour))).ok()?;
+    }
+    Some(())
+}
+
+/// Measured points in double logarithmic scale, with the line that fits them and the one that was predicted.
+pub struct Points {
+    pub name: String,
+    pub measured: Vec<(f64, f64)>,
+    pub fitted: Vec<(f64, f64)>,
+    pub predicted: Vec<(f64, f64)>,
+}
+
+/// A chart in double logarithmic scale; what is not finite and above 0 is left out.
+pub struct LogChart<'a> {
+    /// For who cannot see it.
+    pub title: &'a str,
+    pub size: (u32, u32),
+    pub x: &'a str,
+    pub y: &'a str,
+    pub series: Vec<Points>,
+}
+
+impl LogChart<'_> {
+    /// As SVG, or words where there is nothing to draw. Points are filled circles, fits the lines of their series, predictions
+    /// broad pale lines beneath them.
+    pub fn draw(mut self) -> Markup {
+        let fits = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite() && *x > 0.0 && *y > 0.0;
+        for series in &mut self.series {
+            for points in [&mut series.measured, &mut series.fitted, &mut series.predicted] {
+                points.retain(fits);
+            }
+        }
+        let mut svg = String::new();
+        if self.series.iter().all(|series| series.measured.is_empty()) || self.paint(&mut svg).is_none() {
+            return html! { p class="note" { "Nothing was measured." } };
+        }
+        finish(svg, self.title, self.size, 640)
+    }
+
+    fn paint(&self, svg: &mut String) -> Option<()> {
+        let all = || self.series.iter().flat_map(|s| [&s.measured, &s.fitted, &s.predicted]).flatten();
+        let range = |of: fn(&(f64, f64)) -> f64, room: f64| {
+            let (low, high) = all().map(of).fold((f64::MAX, 0.0), |(low, high), e| (e.min(low), e.max(high)));
+            let room = (high / low).powf(room).max(1.02);
+            (low / room, high * room)
+        };
+        let (x, y) = (range(|point| point.0, 0.04), range(|point| point.1, 0.08));
+        let margin = margin(self.series.iter().map(|series| &series.name));
+        let root = SVGBackend::with_string(svg, self.size).into_drawing_area();
+        let mut chart = ChartBuilder::on(&root)
+            .margin_top(TOP)
+            .margin_right(margin as i32)
+            .set_label_area_size(LabelAreaPosition::Left, 64)
+            .set_label_area_size(LabelAreaPosition::Bottom, 44)
+            .build_cartesian_2d(
+                (x.0..x.1).log_scale().with_key_points(ticks(x)),
+                (y.0..y.1).log_scale().with_key_points(ticks(y)),
+            )
+            .ok()?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(MUTED)
+            .label_style(("sans-serif", 16).into_font().color(&MUTED))
+            .axis_desc_style(("sans-serif", 16).into_font().color(&INK))
+            .x_label_formatter(&|x| short(*x))
+            .y_label_formatter(&|y| short(*y))
+            .x_desc(self.x)
+            .draw()
+            .ok()?;
+        root.draw(&Text::new(self.y, (6, TOP / 2 - 3), text(&INK))).ok()?;
+        for series in &self.series {
+            chart.draw_series(LineSeries::new(series.predicted.iter().copied(), GRID.stroke_width(PREDICTED))).ok()?;
+        }
+        let mut labels = Vec::new();
+        for (index, series) in self.series.iter().enumerate() {
+            let colour = RGBColor(1, 0, (index % DASHES.len()) as u8);
+            chart.draw_series(LineSeries::new(series.fitted.iter().copied(), colour.stroke_width(2))).ok()?;
+            chart.draw_series(series.measured.iter().map(|point| Circle::new(*point, 4, colour.filled()))).ok()?;
+            let last = series.fitted.last().or(series.measured.last());
+            labels.extend(last.map(|end| (&series.name, colour, chart.backend_coord(end))));
+        }
+        write_names(&root, labels, self.size, margin)?;
+        root.present().ok()
+    }
+}
+
+/// Round numbers of a range, three to eight of them: powers of ten where it is wide, else with multiples between them.
+fn ticks((low, high): (f64, f64)) -> Vec<f64> {
+    let decades = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
+    let candidates = |multiples: &[f64]| -> Vec<f64> {
+        let all = decades.clone().flat_map(|power| multiples.iter().map(move |m| m * 10f64.powi(power)));
+        all.filter(|tick| (low..=high).contains(tick)).collect()
+    };
+    let sets: [&[f64]; 5] = [
+        &[1.0],
+        &[1.0, 3.0],
+        &[1.0, 2.0, 5.0],
+        &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
+        &[1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.5, 2.8, 3.0, 3.3, 3.6, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 9.0],
+    ];
+    let found = sets.iter().map(|multiples| candidates(multiples)).find(|ticks| ticks.len() >= 3);
+    found.unwrap_or_else(|| vec![low, (low * high).sqrt(), high])
 }
 
 /// Text that starts at its place and is centred on its height.

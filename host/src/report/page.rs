@@ -2,9 +2,9 @@
 
 use super::chart::{Chart, Line, short, swatch};
 use super::style::STYLE;
-use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Training};
+use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Training, TrainingPoint};
 use super::{Verification, kilobytes, percent, same_bits, sentence, summary};
-use crate::rule::{momentum_words, transport_words};
+use crate::rule::{momentum_words, schedule_words, transport_words};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// Points of a curve at most; more are averaged.
@@ -14,34 +14,40 @@ const POINTS: usize = 250;
 pub fn page(story: &Story) -> String {
     let Story { training, rehearsal, session, verification, memory } = story;
     let summary = summary(story);
+    let sections = html! {
+        section { h2 { "What happened" } (steps(story, &summary)) }
+        section { h2 { "Training on the workstation" } (training_section(training)) }
+        section {
+            h2 { "The board's rule beside its controls" }
+            (rehearsal_section(rehearsal, &summary))
+        }
+        section {
+            h2 { "The same bits everywhere?" }
+            (verification_section(verification, &session.digest, &summary))
+        }
+        section { h2 { "Memory of the firmware" } (memory_section(memory)) }
+        section { h2 { "How to reproduce it" } (reproduction(rehearsal)) }
+    };
+    document("Graftage: what the board learnt", &sentence(&summary), &sections)
+}
+
+/// A page that needs nothing else.
+pub(super) fn document(title: &str, lead: &str, sections: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Graftage: what the board learnt" }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 header {
-                    h1 { "Graftage: what the board learnt" }
-                    p class="lead" { (sentence(&summary)) }
+                    h1 { (title) }
+                    p class="lead" { (lead) }
                 }
-                main {
-                    section { h2 { "What happened" } (steps(story, &summary)) }
-                    section { h2 { "Training on the workstation" } (training_section(training)) }
-                    section {
-                        h2 { "The board's rule beside its controls" }
-                        (rehearsal_section(rehearsal, &summary))
-                    }
-                    section {
-                        h2 { "The same bits everywhere?" }
-                        (verification_section(verification, &session.digest, &summary))
-                    }
-                    section { h2 { "Memory of the firmware" } (memory_section(memory)) }
-                    section { h2 { "How to reproduce it" } (reproduction(rehearsal)) }
-                }
+                main { (sections) }
             }
         }
     };
@@ -96,35 +102,45 @@ fn steps(story: &Story, summary: &Summary) -> Markup {
     }
 }
 
-fn training_section(training: &Training) -> Markup {
-    let curve = || training.curve.iter();
-    let (loss, mean_of) = thin(curve().map(|point| (point.step as f64, f64::from(point.loss))));
-    let share = |share: f32| f64::from(share) * 100.0;
-    let accuracy = curve().filter_map(|point| Some((point.step as f64, share(point.accuracy?))));
-    let chart = |title, y, percent, points| Chart {
-        title,
-        size: (420, 280),
-        x: "step",
-        y,
-        percent,
-        lines: vec![Line { name: String::new(), points }],
-        references: vec![],
+/// How a training went.
+pub(super) fn training_section(training: &Training) -> Markup {
+    let curve = |y: fn(&TrainingPoint) -> Option<f32>| {
+        let points = training.curve.iter().filter_map(move |point| Some((point.step as f64, f64::from(y(point)?))));
+        thin(points).0
     };
+    let losses = [
+        ("batches, at Y", curve(|point| Some(point.loss))),
+        ("training part", curve(|point| point.train_loss)),
+        ("test part", curve(|point| Some(point.test_loss))),
+    ];
+    let losses = losses.into_iter().filter(|(_, points)| !points.is_empty());
+    let chart =
+        |title, y, percent, lines| Chart { title, size: (420, 280), x: "step", y, percent, lines, references: vec![] };
     html! {
         p {
             (training.steps) " steps of " (training.optimizer) ", " (training.batch)
-            " samples each, in " (training.arithmetic) " arithmetic; step size from " (short(training.rule.step.into()))
-            " falling linearly to 0, " (momentum_words(training.rule.momentum)) ", "
+            " samples each, in " (training.arithmetic) " arithmetic; step size " (short(training.rule.step.into()))
+            " " (schedule_words(training.rule.schedule)) ", " (momentum_words(training.rule.momentum)) ", "
             (transport_words(training.rule.transport)) ", seed " (training.seed) "."
         }
         div class="pair" {
-            (figure(chart("Training loss over steps", "loss in nats", false, loss), &match mean_of {
-                0 | 1 => "Loss of each step's samples; 0 would be certainty of every right answer.".to_owned(),
-                n => format!("Loss, mean of {n} steps at a time; 0 would be certainty of every right answer."),
-            }))
             (figure(
-                chart("Accuracy on the test samples over steps", "accuracy in %", true, thin(accuracy).0),
-                "Accuracy on the test samples, which never train.",
+                chart(
+                    "Loss over steps",
+                    "loss in nats",
+                    false,
+                    losses.map(|(name, points)| Line { name: name.to_owned(), points }).collect(),
+                ),
+                "Mean loss; 0 would be certainty of every right answer.",
+            ))
+            (figure(
+                chart(
+                    "Accuracy on the test part over steps",
+                    "accuracy in %",
+                    true,
+                    vec![Line { name: String::new(), points: curve(|point| Some(100.0 * point.accuracy)) }],
+                ),
+                "Accuracy on the test part, which never trains.",
             ))
         }
     }
@@ -350,12 +366,12 @@ fn reproduction(rehearsal: &Rehearsal) -> Markup {
 }
 
 /// A chart with its caption.
-fn figure(chart: Chart, caption: &str) -> Markup {
+pub(super) fn figure(chart: Chart, caption: &str) -> Markup {
     html! { figure { div class="scroll" { (chart.draw()) } figcaption { (caption) } } }
 }
 
 /// A curve of at most [`POINTS`] means, each at the last x that it covers, and how many points each is the mean of.
-fn thin(points: impl Iterator<Item = (f64, f64)>) -> (Vec<(f64, f64)>, usize) {
+pub(super) fn thin(points: impl Iterator<Item = (f64, f64)>) -> (Vec<(f64, f64)>, usize) {
     let points: Vec<_> = points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
     let count = points.len().div_ceil(POINTS).max(1);
     let mean = |chunk: &[(f64, f64)]| {

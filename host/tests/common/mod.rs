@@ -34,7 +34,29 @@ pub fn checkpoint(widths: &[u32], train: usize) -> Checkpoint {
     initialise(&mut network, &mut Generator::new(1, 0), &mut scratch);
     let mut weights = Vec::new();
     network.parameters(&mut |parameter| weights.push(parameter.state.x.elements().to_vec()));
-    Checkpoint { about: About { layers, scale: SCALE, train, split_seed: 3 }, weights }
+    with_weights(about(widths, SCALE, train, 3), weights)
+}
+
+/// What a checkpoint says of an MLP of these widths, trained on the first `train` samples of a split of samples.csv.
+pub fn about(widths: &[u32], scale: f32, train: usize, seed: u64) -> About {
+    let [inputs, hidden @ .., classes] = widths else { panic!("a network has inputs and outputs") };
+    let about = serde_json::json!({
+        "model": { "mlp": { "hidden": hidden } },
+        "shape": { "features": { "shape": [inputs], "classes": classes } },
+        "data": { "csv": { "path": "samples.csv" } },
+        "split": { "seed": { "seed": seed, "train": train } },
+        "normalisation": { "mean": [0.0], "deviation": [scale] },
+        "classes": (0..*classes).map(|class| class.to_string()).collect::<Vec<_>>(),
+    });
+    serde_json::from_value(about).unwrap()
+}
+
+/// A checkpoint with these weights, parameter by parameter.
+pub fn with_weights(about: About, weights: Vec<Vec<f32>>) -> Checkpoint {
+    let parameters = about.model.parameters(&about.shape).unwrap();
+    let tensors =
+        parameters.into_iter().zip(weights).map(|(parameter, weights)| (parameter.name, parameter.size, weights));
+    Checkpoint { tensors: tensors.collect(), about }
 }
 
 /// Samples around one centre a class, as they are after scaling.

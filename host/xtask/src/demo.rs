@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::{console, firmware, process, project, setup};
 
+/// The trained network, in the demo's folder.
+const NETWORK: &str = "training/model.safetensors";
+
 /// Runs it; the results lie in `target/demo`.
 pub fn run() -> Result<()> {
     let started = Instant::now();
@@ -20,37 +23,16 @@ pub fn run() -> Result<()> {
     let data = project::fetched("data/digits.csv.gz").display().to_string();
 
     step("A network learns upright digits in libtorch, with core's rule on tensors");
-    graftage.run(&[
-        "train",
-        "--data",
-        &data,
-        "--scale",
-        "16",
-        "--train",
-        "1400",
-        "--output",
-        "digits.safetensors",
-        "--metrics",
-        "training.json",
-    ])?;
+    let config = include_str!("../../examples/digits.toml").replace("\"digits.csv.gz\"", &format!("{data:?}"));
+    std::fs::write(folder.join("digits.toml"), config)?;
+    graftage.run(&["train", "digits.toml", "--force"])?;
     step("The sensor ages: which rule and which step size serve? Tuned on drifts 11 to 15, reported on 1 to 10");
-    graftage.run(&["rehearse", "digits.safetensors", "--data", &data, "--output", "rehearsal.json"])?;
+    graftage.run(&["rehearse", NETWORK, "--output", "rehearsal.json"])?;
     step("The network is grafted: a weights image and the type of the network for the firmware");
-    graftage.run(&["graft", "digits.safetensors", "--rehearsal", "rehearsal.json", "--output", "model"])?;
+    graftage.run(&["graft", NETWORK, "--rehearsal", "rehearsal.json", "--output", "model"])?;
     let elf = firmware::build(Some(&folder.join("model/network.rs")))?.join("adapt").display().to_string();
     step("The board meets the aged sensor of drift 1 and learns from 200 labelled samples");
-    graftage.run(&[
-        "age",
-        "digits.safetensors",
-        "--data",
-        &data,
-        "--seed",
-        "1",
-        "--stream",
-        "stream.csv",
-        "--test",
-        "test.csv",
-    ])?;
+    graftage.run(&["age", NETWORK, "--seed", "1", "--stream", "stream.csv", "--test", "test.csv"])?;
     graftage.run(&[
         "adapt",
         "--port",

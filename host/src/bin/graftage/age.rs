@@ -12,9 +12,9 @@ use std::path::PathBuf;
 pub struct Age {
     /// The checkpoint whose split and scale are used.
     checkpoint: PathBuf,
-    /// The samples that it was trained on.
+    /// Samples in the units that trained, instead of those that did.
     #[arg(long)]
-    data: PathBuf,
+    data: Option<PathBuf>,
     /// Drift seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -32,13 +32,14 @@ pub struct Age {
 impl Age {
     pub fn run(self) -> Result<()> {
         files::check_folders([&self.stream, &self.test])?;
-        let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, &self.data)?;
+        let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
         let sensor = AgedSensor::draw(train.inputs(), self.seed);
         if self.samples == 0 || self.samples > train.len() {
             return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
         }
-        train.arrive(self.samples, self.seed).aged(&sensor).write(&self.stream, checkpoint.about.scale)?;
-        test.aged(&sensor).write(&self.test, checkpoint.about.scale)?;
+        let scale = checkpoint.about.scale()?;
+        train.arrive(self.samples, self.seed).aged(&sensor).write(&self.stream, scale)?;
+        test.aged(&sensor).write(&self.test, scale)?;
         let (stream, tests) = (self.stream.display(), self.test.display());
         say!("{stream}: {} samples; {tests}: {} samples; drift seed {}", self.samples, test.len(), self.seed);
         Ok(())

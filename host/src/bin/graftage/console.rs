@@ -34,12 +34,36 @@ impl Progress {
         self.bar.set_length(total);
     }
 
+    #[cfg(feature = "torch")]
+    /// Says how much was done before it started, so that the remaining time is right.
+    pub fn from(&self, done: u64) {
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+    }
+
+    #[cfg(feature = "torch")]
+    /// Prints a line above the bar, on standard error like the bar.
+    pub fn line(&self, line: &str) {
+        if std::io::stderr().is_terminal() {
+            self.bar.suspend(|| eprintln!("{line}"));
+        } else {
+            eprintln!("{line}");
+        }
+    }
+
+    /// Says on a terminal how much is done.
+    pub fn bar(&self, done: u64, note: impl FnOnce() -> String) {
+        if std::io::stderr().is_terminal() {
+            self.bar.set_position(done);
+            self.bar.set_message(note());
+        }
+    }
+
     /// Says how much is done; `note` adds a few words.
     pub fn at(&self, done: u64, note: impl FnOnce() -> String) {
         let total = self.bar.length().unwrap_or(0).max(1);
         if std::io::stderr().is_terminal() {
-            self.bar.set_position(done);
-            self.bar.set_message(note());
+            self.bar(done, note);
         } else if done * 10 / total != done.saturating_sub(1) * 10 / total {
             eprintln!("{} {done}/{total} {}", self.what, note());
         }

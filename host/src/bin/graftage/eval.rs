@@ -14,9 +14,9 @@ use std::path::PathBuf;
 pub struct Eval {
     /// The checkpoint.
     checkpoint: PathBuf,
-    /// Samples as CSV, in the units that trained.
+    /// Samples in the units that trained, instead of those that did.
     #[arg(long)]
-    data: PathBuf,
+    data: Option<PathBuf>,
     /// Which samples: the checkpoint's own split, or all of the file.
     #[arg(long, value_enum, default_value = "test")]
     part: Part,
@@ -32,19 +32,30 @@ pub enum Part {
 
 impl Eval {
     pub fn run(self) -> Result<()> {
+        #[cfg(feature = "torch")]
+        if let (Ok(checkpoint), Part::Train | Part::Test) = (Checkpoint::read(&self.checkpoint), self.part)
+            && checkpoint.about.layers().is_err()
+        {
+            let training = matches!(self.part, Part::Train);
+            let (measured, count) = graftage::train::evaluate(&checkpoint, self.data.as_deref(), training)?;
+            say!("loss {:.4} nats, {} right, of {count}", measured.loss, percent(measured.accuracy));
+            return Ok(());
+        }
         let (checkpoint, samples) = match self.part {
             Part::All => {
                 let checkpoint = Checkpoint::read(&self.checkpoint)?;
-                let samples = Samples::read(&self.data, checkpoint.about.scale)?;
+                let path = self.data.as_deref().unwrap_or(checkpoint.about.data.path());
+                let samples = Samples::read(path, checkpoint.about.scale()?)?;
+                let (inputs, classes) = checkpoint.shape();
+                samples.check(path, inputs, classes)?;
                 (checkpoint, samples)
             }
             part => {
-                let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, &self.data)?;
+                let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
                 (checkpoint, if matches!(part, Part::Train) { train } else { test })
             }
         };
-        let (inputs, classes) = checkpoint.shape();
-        samples.check(&self.data, inputs, classes)?;
+        let (_, classes) = checkpoint.shape();
         let mut network = adaptation::start(checkpoint.network()?, Recipe::DEFAULT)?;
         let mut counts = vec![(0, 0); classes];
         for (input, label) in samples.iter() {

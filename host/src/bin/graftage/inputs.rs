@@ -17,13 +17,9 @@ pub fn read_image(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The checkpoint, and its data in its own split.
-pub fn checkpoint_and_data(checkpoint: &Path, data: &Path) -> Result<(Checkpoint, Samples, Samples)> {
+/// The checkpoint, and its data in its own split: training part and test part.
+pub fn checkpoint_and_data(checkpoint: &Path, data: Option<&Path>) -> Result<(Checkpoint, Samples, Samples)> {
     let checkpoint = Checkpoint::read(checkpoint)?;
-    let about = &checkpoint.about;
-    let samples = Samples::read(data, about.scale)?;
-    let (inputs, classes) = checkpoint.shape();
-    samples.check(data, inputs, classes)?;
-    let (train, test) = samples.split(about.train, about.split_seed)?;
-    Ok((checkpoint, train, test))
+    let labelled = checkpoint.about.samples(data)?;
+    Ok((checkpoint, labelled.train, labelled.test))
 }

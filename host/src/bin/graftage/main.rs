@@ -3,15 +3,25 @@
 mod adapt;
 mod age;
 mod arguments;
+#[cfg(feature = "torch")]
+mod bench;
+#[cfg(feature = "torch")]
+mod compare;
 mod console;
 mod eval;
 mod graft;
 mod inputs;
+#[cfg(feature = "torch")]
+mod models;
 mod rehearse;
 mod report;
+mod schedule;
 mod size;
+mod theory;
 #[cfg(feature = "torch")]
 mod train;
+#[cfg(feature = "torch")]
+mod transfer;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -27,7 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Train a network in libtorch and save it as safetensors.
+    /// Train a model in libtorch, as a TOML file says.
     #[cfg(feature = "torch")]
     Train(train::Train),
     /// Not in this build, which has no libtorch.
@@ -36,6 +46,15 @@ enum Task {
         #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
         _arguments: Vec<String>,
     },
+    /// Show parameters and memory of a configuration, without training.
+    #[cfg(feature = "torch")]
+    Models(models::Models),
+    /// Train by several optimizers, each tuned, and put them side by side.
+    #[cfg(feature = "torch")]
+    Compare(compare::Compare),
+    /// Train at several widths over a grid of step sizes: does the best one move?
+    #[cfg(feature = "torch")]
+    Transfer(transfer::Transfer),
     /// Measure a network's accuracy.
     Eval(eval::Eval),
     /// Turn a checkpoint into a weights image and the Rust type of its network.
@@ -50,6 +69,13 @@ enum Task {
     Size(size::Size),
     /// Compute a board's recorded adaptation again and compare every update.
     Verify(verify::Verify),
+    /// Show on problems made for it whether core's rule obeys the theory.
+    Theory(theory::Theory),
+    /// Say which momentum, step size and batch the theory asks for.
+    Schedule(schedule::Schedule),
+    /// Time a part of this library beside its peers.
+    #[cfg(feature = "torch")]
+    Bench(bench::Bench),
     /// Write the HTML page and the summary of a folder of results.
     Report(report::Report),
 }
@@ -63,6 +89,12 @@ fn main() -> ExitCode {
             "this build has no libtorch and cannot train: `cargo build --release --package graftage` makes one that can"
                 .into(),
         )),
+        #[cfg(feature = "torch")]
+        Task::Models(task) => task.run(),
+        #[cfg(feature = "torch")]
+        Task::Compare(task) => task.run(),
+        #[cfg(feature = "torch")]
+        Task::Transfer(task) => task.run(),
         Task::Eval(task) => task.run(),
         Task::Graft(task) => task.run(),
         Task::Age(task) => task.run(),
@@ -70,6 +102,10 @@ fn main() -> ExitCode {
         Task::Adapt(task) => task.run(),
         Task::Size(task) => task.run(),
         Task::Verify(task) => task.run(),
+        Task::Theory(task) => task.run(),
+        Task::Schedule(task) => task.run(),
+        #[cfg(feature = "torch")]
+        Task::Bench(task) => task.run(),
         Task::Report(task) => task.run(),
     };
     match outcome {

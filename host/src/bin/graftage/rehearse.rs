@@ -12,9 +12,9 @@ use std::path::PathBuf;
 pub struct Rehearse {
     /// The checkpoint.
     checkpoint: PathBuf,
-    /// The samples that it was trained on.
+    /// Samples in the units that trained, instead of those that did.
     #[arg(long)]
-    data: PathBuf,
+    data: Option<PathBuf>,
     #[command(flatten)]
     recipe: RecipeArguments,
     /// Samples of a stream.
@@ -45,7 +45,7 @@ pub fn seeds(text: &str) -> std::result::Result<Seeds, String> {
 impl Rehearse {
     pub fn run(self) -> Result<()> {
         files::check_folders([&self.output])?;
-        let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, &self.data)?;
+        let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
         if self.samples == 0 || self.samples > train.len() {
             return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
         }

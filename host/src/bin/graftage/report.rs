@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Report {
-    /// A folder with training.json, rehearsal.json, session.json, verification.json and memory.json.
+    /// A folder with training/training.json, rehearsal.json, session.json, verification.json and memory.json.
     folder: PathBuf,
 }
 

@@ -1,87 +1,82 @@
 //! `graftage train`.
 
-use crate::arguments::RuleArguments;
 use crate::console::{Progress, percent, say};
 use clap::Args;
-use graftage::data::Samples;
+use graftage::config::Config;
 use graftage::error::{Error, Result};
-use graftage::files;
+use graftage::train::{Live, News, Start, train};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 #[derive(Args)]
 pub struct Train {
-    /// Samples as CSV (also .csv.gz): features, then the label.
+    /// What to train, on what, by what and for how long: a TOML file.
+    config: PathBuf,
+    /// Go on from the last checkpoint of the output folder.
     #[arg(long)]
-    data: PathBuf,
-    /// Every feature is divided by this.
-    #[arg(long, default_value_t = 1.0)]
-    scale: f32,
-    /// Samples that train; the others test.
-    #[arg(long, value_name = "SAMPLES")]
-    train: usize,
-    /// Seed of the split.
-    #[arg(long, default_value_t = 1)]
-    split_seed: u64,
-    /// Widths of the hidden layers.
-    #[arg(long, value_delimiter = ',')]
-    hidden: Option<Vec<usize>>,
-    /// The optimizer; libtorch's own take step size, momentum and schedule from the options of the rule.
-    #[arg(long, value_enum, default_value = "transported")]
-    optimizer: graftage::optim::method::Method,
-    #[command(flatten)]
-    rule: RuleArguments,
-    /// Steps.
-    #[arg(long)]
-    steps: Option<u64>,
-    /// Samples a step.
-    #[arg(long)]
-    batch: Option<usize>,
-    /// Seed of starting weights and batches.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How core's rule runs on tensors.
-    #[arg(long, value_enum, default_value = "fast")]
-    arithmetic: graftage::tensor::Arithmetic,
-    /// The checkpoint to write.
-    #[arg(long, short)]
-    output: PathBuf,
-    /// Also write the measurements as JSON.
-    #[arg(long)]
-    metrics: Option<PathBuf>,
+    resume: bool,
+    /// Start again where the output folder holds a training, and replace it.
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Another output folder than the configuration's.
+    #[arg(long, short, value_name = "FOLDER")]
+    output: Option<PathBuf>,
 }
 
 impl Train {
     pub fn run(self) -> Result<()> {
-        use graftage::train::{Options, train};
-        files::check_folders([Some(&self.output), self.metrics.as_ref()].into_iter().flatten())?;
-        let usual = Options::default();
-        if !(self.scale > 0.0 && self.scale.is_finite()) {
-            return Err(Error::Usage("--scale must be finite and > 0".into()));
+        let mut config = Config::read(&self.config)?;
+        if let Some(output) = self.output {
+            config.output = output;
         }
-        let samples = Samples::read(&self.data, self.scale)?;
-        let options = Options {
-            hidden: self.hidden.unwrap_or(usual.hidden),
-            steps: self.steps.unwrap_or(usual.steps),
-            batch: self.batch.unwrap_or(usual.batch),
-            method: self.optimizer,
-            rule: self.rule.rule(usual.rule.step, usual.rule.schedule)?,
-            seed: self.seed,
-            arithmetic: self.arithmetic,
-            train: self.train,
-            split_seed: self.split_seed,
-            scale: self.scale,
-        };
-        let progress = Progress::new("training", options.steps);
-        let (checkpoint, training) = train(&samples, &options, |point| {
-            progress.at(point.step, || format!("loss {:.4}", point.loss));
-        })?;
+        let data = config.data.load(&config.split, &config.normalise)?;
+        // The first signal asks for a checkpoint; a second one ends the process as it always would.
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            let asked = |error| Error::Usage(format!("signals cannot be caught: {error}"));
+            signal_hook::flag::register_conditional_default(signal, stop.clone()).map_err(asked)?;
+            signal_hook::flag::register(signal, stop.clone()).map_err(asked)?;
+        }
+        let progress = Progress::new("training", 0);
+        let start = Start { resume: self.resume, force: self.force };
+        let training = train(&config, &data, start, &stop, |live| show(&progress, &live))?;
         drop(progress);
-        checkpoint.write(&self.output)?;
-        if let Some(path) = &self.metrics {
-            files::write_json(path, &training)?;
-        }
-        let (path, accuracy) = (self.output.display(), percent(training.accuracy));
-        say!("{path}: {} ({} parameters), {accuracy} of the test part", training.network, training.parameters);
+        let (folder, parameters) = (config.output.display(), training.parameters);
+        say!(
+            "{folder}: {} ({parameters} parameters), test loss {:.4} nats, {} right",
+            training.network,
+            training.loss,
+            percent(training.accuracy)
+        );
         Ok(())
     }
+}
+
+fn show(progress: &Progress, Live { step, steps, loss, news }: &Live) {
+    progress.total(*steps);
+    match news {
+        Some(News::Starts(table)) => {
+            if let Some(table) = table {
+                progress.line(table.trim_end());
+            }
+            progress.from(*step);
+        }
+        Some(News::Measured(point, unit)) => {
+            let train = point.train_loss.map_or(String::new(), |loss| format!(", training part {loss:.4}"));
+            progress.line(&format!(
+                "step {step}/{steps}: loss {:.4}{train}, test {:.4}, {} right; {:.0} {unit}/s, optimizer {}",
+                point.loss,
+                point.test_loss,
+                percent(point.accuracy),
+                point.rate,
+                percent(point.optimizer_share)
+            ));
+        }
+        Some(News::NoCheckpoint(why)) => {
+            progress.line(&format!("step {step}: no checkpoint: {why}; the training goes on"))
+        }
+        None => {}
+    }
+    progress.bar(*step, || format!("loss {loss:.4}"));
 }

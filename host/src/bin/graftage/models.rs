@@ -1,0 +1,52 @@
+//! `graftage models`.
+
+use crate::console::say;
+use clap::Args;
+use graftage::config::Config;
+use graftage::error::Result;
+use graftage::model::Parameter;
+use graftage::train::{Feed, Trainer};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Models {
+    /// The configuration of a training.
+    config: PathBuf,
+}
+
+impl Models {
+    pub fn run(self) -> Result<()> {
+        let config = Config::read(&self.config)?;
+        let data = config.data.load(&config.split, &config.normalise)?;
+        let feed = Feed::new(&data, &config.model, 0.0, config.seed, tch::Device::Cpu)?;
+        let trainer = Trainer::new(&config, &feed, tch::Device::Cpu)?;
+        let parameters = config.model.parameters(&feed.shape)?;
+        match trainer.optimizer().table() {
+            Some(table) => say!("{}", table.trim_end()),
+            None => parameters.iter().for_each(|Parameter { name, size }| say!("{name:<32} {size:?}")),
+        }
+        let count: usize = parameters.iter().map(Parameter::count).sum();
+        say!("\n{}: {count} parameters, {} steps", config.model, trainer.steps());
+        let batch = config.training.batch / config.training.parts;
+        let activations = 4 * config.model.activations(&feed.shape)? * batch;
+        let all = [
+            ("weights", 4 * count),
+            ("gradients", 4 * count),
+            ("the optimizer's state", trainer.optimizer().bytes()),
+            ("activations", activations),
+        ];
+        for (what, bytes) in all {
+            say!("{what:<24} {:>10}", megabytes(bytes));
+        }
+        say!(
+            "{:<24} {:>10}   for {batch} samples at a time, without libtorch's own and what a step needs for a moment",
+            "in all",
+            megabytes(all.iter().map(|(_, bytes)| bytes).sum())
+        );
+        Ok(())
+    }
+}
+
+fn megabytes(bytes: usize) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}

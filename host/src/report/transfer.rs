@@ -1,0 +1,60 @@
+//! The page of a transfer.
+
+use super::chart::{Chart, Line, short};
+use super::page::{document, figure};
+use crate::transfer::{Curve, Transfer};
+use maud::{Markup, html};
+
+/// A transfer as one HTML file that needs nothing else.
+pub fn transfer_page(transfer: &Transfer) -> String {
+    let Transfer { network, steps, momentum, seeds, curves } = transfer;
+    let lead = format!(
+        "{network} and wider, {steps} steps at each step size and width, momentum {momentum}, mean of {} seeds: does the best \
+         step size stay where it is when the model grows?",
+        seeds.len()
+    );
+    let mut names: Vec<_> = curves.iter().map(|curve| curve.name.as_str()).collect();
+    names.dedup();
+    let sections = html! {
+        @for name in names {
+            @let curves: Vec<_> = curves.iter().filter(|curve| curve.name == name).collect();
+            section { h2 { (name) } (picture(&curves)) (table(&curves)) }
+        }
+    };
+    document("Graftage: step sizes over widths", &lead, &sections)
+}
+
+fn picture(curves: &[&Curve]) -> Markup {
+    let line = |curve: &&Curve| Line {
+        name: format!("width {}", curve.width),
+        points: curve.losses.iter().map(|(step, loss)| (f64::from(*step).log2(), loss.mean)).collect(),
+    };
+    let chart = Chart {
+        title: "Final loss over the step size",
+        size: (760, 380),
+        x: "binary logarithm of the step size",
+        y: "final loss in nats",
+        percent: false,
+        lines: curves.iter().map(line).collect(),
+        references: vec![],
+    };
+    figure(chart, "Where the lowest points lie above each other, what was tuned on a small model serves a large one.")
+}
+
+fn table(curves: &[&Curve]) -> Markup {
+    html! {
+        div class="scroll" { table {
+            thead { tr {
+                th { "width" } th { "parameters" } th { "best step size" } th { "its loss" } th { "cost of the first width's best" }
+            } }
+            tbody { @for curve in curves { tr {
+                th scope="row" { (curve.width) } td { (curve.parameters) }
+                td { (short(curve.best.into())) @if curve.at_edge { ", at the edge of the grid" } }
+                td { @for (step, loss) in &curve.losses { @if *step == curve.best {
+                    (format!("{:.4} ± {:.4}", loss.mean, loss.deviation))
+                } } }
+                td { (format!("{:.4} ({:.4})", curve.cost.mean, curve.cost.error())) }
+            } } }
+        } }
+    }
+}
