@@ -147,7 +147,7 @@ impl Model {
     }
 
     /// Numbers that are kept of one sample (of a text, of one window) from the forward pass for the backward one: the input of
-    /// every product, and what normalisations, activations, pooling and attention need of theirs.
+    /// every product, and what normalisations, activations, pooling and attention need of theirs; in single precision.
     ///
     /// # Errors
     /// As [`Model::check`].

@@ -531,6 +531,51 @@ fn parameters_are_as_many_as_the_formulas_say() {
     }
 }
 
+/// Bytes of memory that this process holds.
+#[cfg(target_os = "linux")]
+fn memory() -> f64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    4096.0 * pages.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap()
+}
+
+/// In a process of its own, whose allocator gives every large tensor pages that it returns at once.
+#[cfg(target_os = "linux")]
+#[test]
+fn activations_are_what_memory_grows_by() {
+    const CHILD: &str = "GRAFTAGE_TEST_MEMORY";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "activations_are_what_memory_grows_by", "--nocapture"]);
+        let output = child.env(CHILD, "1").env("MALLOC_MMAP_THRESHOLD_", "32768").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        println!("{text}");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("1 passed"), "the test of the process did not run");
+        return;
+    }
+    tch::set_num_threads(1);
+    let wide = (mlp(&[1024, 512]), features(&[28, 28], 10));
+    let many = [4096, 128, 128, 128, 64];
+    for ((model, shape), count) in [wide].into_iter().chain(usual().into_iter().skip(1)).zip(many) {
+        let mut built = build(&model, &shape, 51);
+        let classes = shape.numbers().1 as i64;
+        let mut loss = |count: i64| {
+            let input = built.input(&model, &shape, count);
+            let target = Tensor::zeros([count * model.context().unwrap_or(1) as i64], (Kind::Int64, Device::Cpu));
+            built.forward(&input).view([-1, classes]).cross_entropy_for_logits(&target)
+        };
+        // What is made once.
+        loss(2).backward();
+        let before = memory();
+        let kept = loss(count);
+        let grown = (memory() - before) / count as f64;
+        drop(kept);
+        let said = 4.0 * model.activations(&shape).unwrap() as f64;
+        println!("  {grown:.0} bytes a sample, and {said} are said");
+        assert!((grown / said - 1.0).abs() < 0.03, "{model}: {grown} bytes a sample, and {said} are said");
+    }
+}
+
 #[test]
 fn bfloat16_is_within_two_percent() {
     for (seed, (model, shape)) in usual().iter().enumerate() {

@@ -58,12 +58,18 @@ impl Blocks {
         })
     }
 
-    /// Numbers kept of `tokens` tokens: of each normalisation its input and its result by itself and by the gain; q and k
-    /// before and after they are turned, v, the result of the attention and a number for each head; of the MLP the outputs of
-    /// product, ReLU and square.
-    pub fn activations(&self, tokens: usize) -> usize {
+    /// Numbers kept of `tokens` tokens: of each normalisation its input, that by its root's inverse, which is one more, and the
+    /// result; q, k and v, what is mixed of them, and a number for each head; of the MLP the outputs of ReLU and square. Where
+    /// positions are turned, heads are in another order in memory, and what is mixed is kept in both.
+    pub fn activations(&self, tokens: usize, rotary: bool) -> usize {
         let Self { layers, width: d, heads } = *self;
-        layers * tokens * (6 * d + 5 * d + d + heads + 3 * EXPANSION * d)
+        let attention = if rotary { 5 * d } else { 4 * d } + heads;
+        layers * tokens * (2 * Self::normalisation(d) + attention + 2 * EXPANSION * d)
+    }
+
+    /// Numbers kept of one token's normalisation.
+    pub fn normalisation(width: usize) -> usize {
+        3 * width + 1
     }
 }
 

@@ -59,7 +59,8 @@ impl Vit {
     pub(super) fn activations(&self, shape: &Shape) -> Result<usize> {
         let (inputs, outputs) = shape.numbers();
         let count = self.patches(shape)?.0;
-        Ok(inputs + self.blocks().activations(count) + count * 3 * self.width + self.width + outputs)
+        let blocks = self.blocks().activations(count, false);
+        Ok(inputs + blocks + count * Blocks::normalisation(self.width) + self.width + outputs)
     }
 }
 
