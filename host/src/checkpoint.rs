@@ -14,6 +14,7 @@ use std::path::Path;
 
 /// What a checkpoint says besides the weights.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct About {
     /// The architecture.
     pub model: Model,
@@ -30,6 +31,21 @@ pub struct About {
 }
 
 impl About {
+    /// Refuses what contradicts itself: samples with numbers have a normalisation and a name for each class, a text has neither.
+    fn check(&self) -> Result<()> {
+        let ((inputs, classes), named) = (self.shape.numbers(), self.classes.len());
+        let refuse = |what: String| Err(Error::Usage(what));
+        match (&self.shape, &self.normalisation) {
+            (Shape::Features { .. }, None) => refuse("the normalisation is missing".into()),
+            (Shape::Features { .. }, Some(_)) if named != classes => {
+                refuse(format!("names of {named} classes, there are {classes}"))
+            }
+            (Shape::Features { .. }, Some(normalisation)) => normalisation.check(inputs),
+            (Shape::Text, None) if named == 0 => Ok(()),
+            (Shape::Text, _) => refuse("a text with normalisation or classes".into()),
+        }
+    }
+
     /// Core's own layers.
     ///
     /// # Errors
@@ -114,13 +130,7 @@ impl Checkpoint {
         let about = metadata.metadata().as_ref().and_then(|entries| entries.get(ABOUT));
         let about = about.ok_or_else(|| wrong("no checkpoint of graftage: its metadata is missing".into()))?;
         let about: About = serde_json::from_str(about).map_err(|e| wrong(format!("damaged metadata: {e}")))?;
-        if let Some(normalisation) = &about.normalisation {
-            normalisation.check(about.shape.numbers().0).map_err(|e| wrong(e.to_string()))?;
-            let (named, classes) = (about.classes.len(), about.shape.numbers().1);
-            if named != classes {
-                return Err(wrong(format!("damaged metadata: names of {named} classes, there are {classes}")));
-            }
-        }
+        about.check().map_err(|e| wrong(format!("damaged metadata: {e}")))?;
         let mut found = Vec::new();
         for parameter in about.model.parameters(&about.shape).map_err(|e| wrong(e.to_string()))? {
             let (name, size) = (parameter.name, parameter.size);
