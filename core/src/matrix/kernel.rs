@@ -138,10 +138,12 @@ fn pack_rows<const W: usize>(
 /// The tile of a Square at rows `i` on of the panel of column `j`.
 #[inline(always)]
 fn load<const W: usize>(k: usize, square: &[f32], i: usize, j: usize) -> Tile<W> {
-    let mut tile = [[0.0; W]; HEIGHT];
     let rows = part(square, j * k + i * W, HEIGHT.min(k - i) * W).as_chunks::<W>().0;
-    tile.iter_mut().zip(rows).for_each(|(to, row)| *to = *row);
-    tile
+    rows.first_chunk().copied().unwrap_or_else(|| {
+        let mut tile = [[0.0; W]; HEIGHT];
+        tile.iter_mut().zip(rows).for_each(|(to, row)| *to = *row);
+        tile
+    })
 }
 
 /// Writes the part of a tile on and above the diagonal, and its mirror image. `i` is a multiple of [`HEIGHT`], `j` of W.

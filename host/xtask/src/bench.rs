@@ -42,15 +42,11 @@ const LIMITS: [(&str, u64); 6] = [
     // 2.1 and 4.0 for each multiply-accumulate.
     ("product 64×32×64", 275_251),
     ("product 30×50×7", 42_000),
-    ("direction PolarExpress5 64×64", 5_400_000),
-    ("direction PolarExpress5 32×128", 2_000_000),
+    ("direction PolarExpress5 64×64", 5_250_000),
+    ("direction PolarExpress5 32×128", 1_900_000),
     ("step 128-32-6 sign batch 1", 120_000),
     ("step 128-32-6 sign batch 8", 340_000),
 ];
-
-/// Percent that a count may be above its limit where the standard library is compiled on this machine, from its source: what of
-/// it a kernel uses, such as copies of memory, then takes more (measured: up to 1.6 % of a direction, none of a product).
-const FROM_SOURCE: u64 = 2;
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,10 +64,8 @@ impl Count {
         LIMITS.iter().find(|(name, _)| *name == self.name).map(|(_, limit)| *limit)
     }
 
-    /// The limit is that of the installed standard library.
-    fn exceeds(&self, from_source: bool) -> bool {
-        let slack = if from_source { FROM_SOURCE } else { 0 };
-        self.limit().is_some_and(|limit| self.instructions > limit + limit * slack / 100)
+    fn exceeds(&self) -> bool {
+        self.limit().is_some_and(|limit| self.instructions > limit)
     }
 }
 
@@ -87,19 +81,18 @@ pub fn run(Bench::Core { json }: Bench) -> Result<()> {
         let times: Value = serde_json::from_str(&times).context("the example prints no JSON")?;
         console::say(&json!({ "counts": counts, "times": times }).to_string());
     }
-    within(&counts, target::is_from_source(firmware::TARGET)?)
+    within(&counts)
 }
 
 /// Counts, prints, and fails where a count is above its limit.
 pub fn gate() -> Result<()> {
     let counts = counts()?;
     table(&counts);
-    within(&counts, target::is_from_source(firmware::TARGET)?)
+    within(&counts)
 }
 
-fn within(counts: &[Count], from_source: bool) -> Result<()> {
-    let exceeding: Vec<_> =
-        counts.iter().filter(|count| count.exceeds(from_source)).map(|count| count.name.as_str()).collect();
+fn within(counts: &[Count]) -> Result<()> {
+    let exceeding: Vec<_> = counts.iter().filter(|count| count.exceeds()).map(|count| count.name.as_str()).collect();
     if !exceeding.is_empty() {
         bail!("more instructions than the limit: {}", exceeding.join(", "));
     }
@@ -165,10 +158,9 @@ mod tests {
     #[test]
     fn counts_are_read_and_gated() {
         let counts = parse("275251 product 64×32×64\n42001 product 30×50×7\n7 other\nend of bench\n").unwrap();
-        assert_eq!(counts.iter().map(|count| count.exceeds(false)).collect::<Vec<_>>(), [false, true, false]);
-        assert!(!counts[1].exceeds(true), "one more than the limit is within two percent");
-        assert!(within(&counts, false).unwrap_err().to_string().ends_with("the limit: product 30×50×7"));
-        assert!(within(&counts[..1], false).is_ok());
+        assert_eq!(counts.iter().map(|count| count.exceeds()).collect::<Vec<_>>(), [false, true, false]);
+        assert!(within(&counts).unwrap_err().to_string().ends_with("the limit: product 30×50×7"));
+        assert!(within(&counts[..1]).is_ok());
         assert_eq!(counts[2], Count { name: "other".into(), instructions: 7 });
         assert_eq!(counts[0].peer(), Some((458_752, "nalgebra")));
     }

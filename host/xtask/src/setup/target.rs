@@ -31,11 +31,6 @@ pub fn select(cargo: &mut Command, target: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the standard library for a target is compiled on this machine, from its source.
-pub fn is_from_source(target: &str) -> Result<bool> {
-    Ok(library(target)?.is_some_and(|library| library != Library::Installed))
-}
-
 /// Where the standard library comes from.
 #[derive(Debug, PartialEq)]
 enum Library {
