@@ -28,6 +28,7 @@
 //! | [`optim`] | Transported Scion for one's own tch model |
 //! | [`config`] | what the trainer is told |
 //! | [`train`] | the trainer |
+//! | [`trials`] | trainings by several optimizers, from the same weights |
 //! | [`compare`] | optimizers side by side |
 //! | [`transfer`] | whether the best step size moves with the width |
 //! | [`mod@bench`] | what a step of the optimizer takes |
@@ -61,6 +62,8 @@ pub mod theory;
 pub mod train;
 #[cfg(feature = "torch")]
 pub mod transfer;
+#[cfg(feature = "torch")]
+pub mod trials;
 pub mod wide;
 
 /// The README's examples, compiled.

@@ -6,10 +6,10 @@
 //! 2022, "Tensor Programs V"). What is told is the price of believing it: at each width, the loss at the step size that is
 //! best at the first width, minus the lowest of the grid.
 
-use crate::compare::{Options, Spread, Work};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::trials::{Spread, Trials, Work};
 use graftage_core::schedule::Momentum;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ pub struct Transfer {
     pub curves: Vec<Curve>,
 }
 
-/// Trains at these widths by the contestants, over the step sizes of the options; `observe` is told how many trainings have
+/// Trains at these widths by the contestants, over their step sizes; `observe` is told how many trainings have
 /// ended, and how many there are so far.
 ///
 /// # Errors
@@ -56,31 +56,33 @@ pub fn transfer(
     config: &Config,
     data: &Dataset,
     widths: &[usize],
-    options: &Options,
+    trials: &Trials,
     observe: impl Fn(usize, usize) + Sync,
 ) -> Result<Transfer> {
     let usage = |what: &str| Err(Error::Usage(what.into()));
-    if widths.is_empty() || options.contestants.is_empty() || options.reported_on.is_empty() {
-        return usage("a transfer needs widths, optimizers and seeds");
+    trials.check()?;
+    if widths.is_empty() {
+        return usage("a transfer needs widths");
     }
     let Momentum::Constant(momentum) = config.optimizer.momentum else {
         return usage("[optimizer] momentum: a transfer takes one that is constant");
     };
     let all = widths.iter().map(|width| Ok(Config { model: config.model.with_width(*width)?, ..config.clone() }));
     let configs = all.collect::<Result<Vec<_>>>()?;
-    let total: usize = options.contestants.iter().map(|one| options.step_sizes(one).len()).sum::<usize>()
+    let total: usize = trials.contestants.iter().map(|one| trials.step_sizes(one).len()).sum::<usize>()
         * widths.len()
-        * options.reported_on.len();
+        * trials.seeds.len();
     let mut curves: Vec<Curve> = Vec::new();
     let (mut before, mut steps) = (0, 0);
-    for contestant in &options.contestants {
-        let mut grid = options.step_sizes(contestant).to_vec();
+    for contestant in &trials.contestants {
+        let mut grid = trials.step_sizes(contestant).to_vec();
         grid.sort_by(f32::total_cmp);
         let start = curves.len();
         for (width, config) in widths.iter().zip(&configs) {
-            let work = Work::new(config, data, options, |done, _| observe(before + done, total))?;
+            let work =
+                Work::new(config, data, trials, trials.seeds.iter().copied(), |done, _| observe(before + done, total))?;
             steps = work.steps();
-            let seeds = &options.reported_on;
+            let seeds = &trials.seeds;
             let asked: Vec<_> =
                 grid.iter().flat_map(|step| seeds.iter().map(|seed| (*contestant, (*step, momentum), *seed))).collect();
             let runs = work.run(&asked)?;
@@ -104,7 +106,7 @@ pub fn transfer(
             });
         }
     }
-    let (network, seeds) = (configs[0].model.to_string(), options.reported_on.clone());
+    let (network, seeds) = (configs[0].model.to_string(), trials.seeds.clone());
     Ok(Transfer { network, steps, momentum, seeds, curves })
 }
 

@@ -1,5 +1,8 @@
 //! `Exact` is core's matrix in every bit, alone and in a stack; `Fast` is close to it.
 
+#[path = "common/cuda.rs"]
+mod cuda;
+
 use graftage::tensor::{Exact, Fast, Operand, Shifted};
 use graftage_core::matrix::{Element, Group, Matrix, RowMajor, Slab, square};
 use graftage_core::norm::Norm;
@@ -45,7 +48,7 @@ fn tensor(matrices: &[Memory]) -> Tensor {
 }
 
 fn elements(tensor: &Tensor) -> Vec<f32> {
-    Vec::try_from(tensor.flatten(0, -1)).unwrap()
+    Vec::try_from(tensor.to_device(Device::Cpu).flatten(0, -1)).unwrap()
 }
 
 fn assert_same(what: &str, shape: (usize, usize, f32), matrices: &[Memory], found: &Tensor) {
@@ -261,6 +264,17 @@ const RULES: [Rule; 5] = [
 
 #[test]
 fn transported_steps_have_cores_bits() {
+    transported_steps_have_cores_bits_on(Device::Cpu);
+}
+
+#[test]
+fn transported_steps_on_cuda_have_cores_bits() {
+    if let Some(device) = cuda::device() {
+        transported_steps_have_cores_bits_on(device);
+    }
+}
+
+fn transported_steps_have_cores_bits_on(device: Device) {
     for_all(|shape, count, generator| {
         for (norm, rule) in NORMS.iter().flat_map(|norm| RULES.iter().map(move |rule| (*norm, rule))) {
             let case = Case::new(shape, count, norm, rule, generator);
@@ -270,7 +284,9 @@ fn transported_steps_have_cores_bits() {
                 assert_same(&what("Y"), shape, &case.expected(step, |state| &state.y), y);
                 assert_same(&what("M"), shape, &case.expected(step, |state| &state.m), m);
             };
-            tensor_steps::<Exact>(&tensor(&case.start), &case.gradients(), case.geometry, rule, Kind::Float, see);
+            let gradients: Vec<_> = case.gradients().iter().map(|tensor| tensor.to_device(device)).collect();
+            let start = tensor(&case.start).to_device(device);
+            tensor_steps::<Exact>(&start, &gradients, case.geometry, rule, Kind::Float, see);
         }
     });
 }

@@ -1,5 +1,8 @@
 //! The optimizer on a tch model is core's recurrence.
 
+#[path = "common/cuda.rs"]
+mod cuda;
+
 use graftage::optim::method::{Method, Optimizer};
 use graftage::optim::{Error, Group, Groups, TransportedScion, named};
 use graftage::tensor::Arithmetic;
@@ -54,7 +57,11 @@ fn random(size: &[i64], generator: &mut Generator) -> Tensor {
 
 /// A model of [`PARAMETERS`] with random weights.
 fn model(seed: u64) -> (nn::VarStore, Vec<Tensor>) {
-    let store = nn::VarStore::new(Device::Cpu);
+    model_on(Device::Cpu, seed)
+}
+
+fn model_on(device: Device, seed: u64) -> (nn::VarStore, Vec<Tensor>) {
+    let store = nn::VarStore::new(device);
     let mut generator = Generator::new(seed, 1);
     let make =
         |(name, size, _): &(&str, &[i64], (usize, usize))| store.root().var_copy(name, &random(size, &mut generator));
@@ -63,7 +70,7 @@ fn model(seed: u64) -> (nn::VarStore, Vec<Tensor>) {
 }
 
 fn elements(tensor: &Tensor) -> Vec<f32> {
-    Vec::try_from(tensor.detach().flatten(0, -1)).unwrap()
+    Vec::try_from(tensor.detach().to_device(Device::Cpu).flatten(0, -1)).unwrap()
 }
 
 fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
@@ -76,7 +83,7 @@ fn x(optimizer: &TransportedScion) -> Vec<Tensor> {
 
 /// A loss whose gradients are these constants.
 fn linear_loss(parameters: &[Tensor], gradients: &[Tensor]) -> Tensor {
-    parameters.iter().zip(gradients).map(|(p, g)| (p * g).sum(Kind::Float)).sum()
+    parameters.iter().zip(gradients).map(|(p, g)| (p * g.to_device(p.device())).sum(Kind::Float)).sum()
 }
 
 fn gradients(generator: &mut Generator) -> Vec<Tensor> {
@@ -119,6 +126,17 @@ fn assert_agrees(arithmetic: Arithmetic, what: &str, found: &[f32], expected: &[
 
 #[test]
 fn steps_are_cores_recurrence() {
+    steps_are_cores_recurrence_on(Device::Cpu);
+}
+
+#[test]
+fn steps_on_cuda_are_cores_recurrence() {
+    if let Some(device) = cuda::device() {
+        steps_are_cores_recurrence_on(device);
+    }
+}
+
+fn steps_are_cores_recurrence_on(device: Device) {
     for arithmetic in ARITHMETICS {
         let fast = Rule { step: 0.1, momentum: Momentum::Constant(0.8), ..Rule::DEFAULT };
         for rule in [
@@ -128,7 +146,7 @@ fn steps_are_cores_recurrence() {
             Rule { transport: Transport::Alignment { damping: 1.5 }, ..fast },
             Rule { transport: Transport::Nesterov, ..fast },
         ] {
-            let (store, parameters) = model(1);
+            let (store, parameters) = model_on(device, 1);
             let mut generator = Generator::new(2, 1);
             let mut optimizer = TransportedScion::new(&store, rule, arithmetic).unwrap();
             assert_eq!(optimizer.names().collect::<Vec<_>>(), PARAMETERS.map(|(name, ..)| name));

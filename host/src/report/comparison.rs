@@ -2,7 +2,8 @@
 
 use super::chart::{Chart, Line, short};
 use super::page::{document, figure};
-use crate::compare::{Comparison, Row, Spread};
+use crate::compare::{Comparison, Row};
+use crate::trials::Spread;
 use maud::{Markup, html};
 
 /// A comparison as one HTML file that needs nothing else.

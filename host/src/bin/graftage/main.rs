@@ -22,6 +22,8 @@ mod theory;
 mod train;
 #[cfg(feature = "torch")]
 mod transfer;
+#[cfg(feature = "torch")]
+mod trials;
 mod verify;
 
 use clap::{Parser, Subcommand};
