@@ -36,6 +36,9 @@ pub struct Recipe {
     pub seed: u64,
     /// The most that the session may move each matrix, in radii ρ of its norm: the sum of [`Rule::drift`] over its steps.
     pub budget: Option<f32>,
+    /// A [session](crate::session) holds out every so many-th labelled sample to be judged by; none where it is 0. Not 1:
+    /// nothing would be learnt.
+    pub hold_out: u32,
     /// Whose exp and ln the loss uses.
     pub functions: Functions,
 }
@@ -62,12 +65,12 @@ impl Recipe {
         replay: 0,
         seed: 0,
         budget: None,
+        hold_out: 0,
         functions: Functions::Libm,
     };
 
-    /// Two steps of eight samples from the last 32, with the default rule.
-    pub const DEFAULT: Self =
-        Self { rule: Rule::DEFAULT, batch: 8, steps: 2, replay: 32, seed: 0, budget: None, functions: Functions::Libm };
+    /// Two steps of eight samples from the last 32, with the default rule; nothing held out.
+    pub const DEFAULT: Self = Self { rule: Rule::DEFAULT, batch: 8, steps: 2, replay: 32, ..Self::ZERO };
 
     /// Says which number is outside its range, for a replay buffer that holds up to `capacity` samples.
     pub fn check(&self, capacity: usize) -> Result<(), Refusal> {
@@ -83,6 +86,9 @@ impl Recipe {
         }
         if self.budget.is_some_and(|budget| budget <= 0.0 || budget.is_nan()) {
             return Err(Refusal::Recipe(Field::Budget));
+        }
+        if self.hold_out == 1 {
+            return Err(Refusal::Recipe(Field::HoldOut));
         }
         Ok(())
     }
@@ -358,6 +364,14 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
         self.digest = digest(&mut self.network, self.step, generator);
         for (input, label) in samples {
             self.replay.push(self.recipe.replay as usize, input, label);
+        }
+    }
+
+    /// A new session from the state as it is, which the caller may have put back: with its whole drift budget.
+    pub(crate) fn renew(&mut self) {
+        self.drift = 0.0;
+        if let Some(generator) = &self.generator {
+            self.digest = digest(&mut self.network, self.step, generator);
         }
     }
 

@@ -74,6 +74,8 @@ pub enum Field {
     Theory,
     /// The drift budget.
     Budget,
+    /// Which samples a session holds out.
+    HoldOut,
     /// Samples a step.
     Batch,
     /// Steps a sample.
@@ -100,6 +102,9 @@ impl fmt::Display for Field {
                 "the theory's schedule needs p in (1, 2], a rank of at least 1, and no fewer samples than that"
             }
             Field::Budget => "a drift budget must be > 0",
+            Field::HoldOut => {
+                "of every sample held out none is learnt: hold out every 2nd, a larger number, or 0 for none"
+            }
             Field::Batch => "batch must be from 1 to 65536",
             Field::Steps => "steps a sample must be from 1 to 16",
             Field::Replay => "replay must be at least 1 and no more than the buffer holds",

@@ -23,7 +23,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 /// The version that this software writes and reads.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The most layers an image can name.
 pub const LAYERS: usize = 16;

@@ -73,6 +73,8 @@ pub mod network;
 
 pub mod adapt;
 
+pub mod session;
+
 pub mod image;
 
 pub mod snapshot;

@@ -27,7 +27,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 /// The version that this software writes and reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"GRFS";
 

@@ -279,7 +279,7 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
             ("verify good.record --image cut.grft", &["cut.grft", "cut short"]),
             ("verify good.record --image flipped.grft", &["flipped.grft", "damaged (wrong checksum)"]),
             ("verify good.record --image long.grft", &["long.grft", "bytes follow the image"]),
-            ("verify good.record --image next.grft", &["next.grft", "version 3"]),
+            ("verify good.record --image next.grft", &["next.grft", "version 2"]),
             ("verify good.record --image good.csv", &["good.csv", "no weights image"]),
             ("verify good.record --image nowhere.grft", &["nowhere.grft", "No such file"]),
             ("verify good.record --image other/image.grft", &["other/image.grft", "not the image", "good.record"]),

@@ -75,6 +75,7 @@ fn each_module_of_core_names_only_what_stands_before_it() {
         "scion",
         "network",
         "adapt",
+        "session",
         "image",
         "snapshot",
     ];

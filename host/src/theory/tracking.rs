@@ -96,7 +96,7 @@ fn measure<S: Subject>(run: &Run, settings: &Settings) -> Result<f64> {
     for t in 0..steps {
         waves.gradient(subject.y(), &mut gradient);
         // Rank one, of norm 1 and of a direction that nothing prefers.
-        let (left, right) = (direction::<{ SHAPE.0 }>(&mut generator), direction::<{ SHAPE.1 }>(&mut generator));
+        let (left, right) = (on_sphere::<{ SHAPE.0 }>(&mut generator), on_sphere::<{ SHAPE.1 }>(&mut generator));
         let zeta = SIGMA * noise.draw(&mut generator);
         let products = left.iter().flat_map(|u| right.iter().map(move |v| zeta * u * v));
         for ((to, g), noise) in sample.iter_mut().zip(&gradient).zip(products) {
@@ -116,7 +116,7 @@ fn measure<S: Subject>(run: &Run, settings: &Settings) -> Result<f64> {
 }
 
 /// Uniform on the sphere.
-fn direction<const N: usize>(generator: &mut graftage_core::random::Generator) -> [f64; N] {
+fn on_sphere<const N: usize>(generator: &mut graftage_core::random::Generator) -> [f64; N] {
     let gaussian = [(); N].map(|()| Noise::Gaussian.draw(generator));
     let norm = gaussian.iter().map(|e| e * e).sum::<f64>().sqrt();
     gaussian.map(|e| e / norm)

@@ -51,6 +51,9 @@ pub struct RecipeArguments {
     /// The most that a session may move each matrix, in radii of its norm; steps beyond it are refused.
     #[arg(long, value_name = "RADII")]
     drift_budget: Option<f32>,
+    /// Hold out every so many-th labelled sample, by which a session is judged: 2 or more, 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    hold_out: u32,
     /// Samples a step: the new one and others from the replay buffer.
     #[arg(long, default_value_t = 8)]
     batch: u32,
@@ -67,9 +70,9 @@ pub struct RecipeArguments {
 
 impl RecipeArguments {
     pub fn recipe(&self) -> Result<Recipe> {
-        let Self { batch, steps, replay, seed, drift_budget: budget, schedule, .. } = *self;
+        let Self { batch, steps, replay, seed, drift_budget: budget, hold_out, schedule, .. } = *self;
         let rule = self.rule.rule(Rule::DEFAULT.step, schedule)?;
-        let recipe = Recipe { rule, batch, steps, replay, seed, budget, functions: Functions::Libm };
+        let recipe = Recipe { rule, batch, steps, replay, seed, budget, hold_out, functions: Functions::Libm };
         recipe.check(usize::MAX)?;
         Ok(recipe)
     }
