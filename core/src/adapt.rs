@@ -36,11 +36,19 @@ pub struct Recipe {
     pub seed: u64,
     /// The most that the session may move each matrix, in radii ρ of its norm: the sum of [`Rule::drift`] over its steps.
     pub budget: Option<f32>,
-    /// A [session](crate::session) holds out every so many-th labelled sample to be judged by; none where it is 0. Not 1:
-    /// nothing would be learnt.
-    pub hold_out: u32,
+    /// Which labelled samples judge a [session](crate::session) instead of being learnt; none where nothing is said.
+    pub hold_out: Option<HoldOut>,
     /// Whose exp and ln the loss uses.
     pub functions: Functions,
+}
+
+/// Samples that are held out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HoldOut {
+    /// Every so many-th labelled sample, 2 or more.
+    pub every: u32,
+    /// How many of the last ones are kept.
+    pub keep: u32,
 }
 
 impl Default for Recipe {
@@ -65,7 +73,7 @@ impl Recipe {
         replay: 0,
         seed: 0,
         budget: None,
-        hold_out: 0,
+        hold_out: None,
         functions: Functions::Libm,
     };
 
@@ -87,7 +95,7 @@ impl Recipe {
         if self.budget.is_some_and(|budget| budget <= 0.0 || budget.is_nan()) {
             return Err(Refusal::Recipe(Field::Budget));
         }
-        if self.hold_out == 1 {
+        if self.hold_out.is_some_and(|HoldOut { every, keep }| every < 2 || keep == 0) {
             return Err(Refusal::Recipe(Field::HoldOut));
         }
         Ok(())

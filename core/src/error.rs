@@ -103,7 +103,7 @@ impl fmt::Display for Field {
             }
             Field::Budget => "a drift budget must be > 0",
             Field::HoldOut => {
-                "of every sample held out none is learnt: hold out every 2nd, a larger number, or 0 for none"
+                "held out can be every 2nd sample or fewer, and kept at least 1 and no more than the memory holds"
             }
             Field::Batch => "batch must be from 1 to 65536",
             Field::Steps => "steps a sample must be from 1 to 16",

@@ -1,7 +1,7 @@
 //! Adaptation in sessions, each a transaction.
 //!
-//! The weights in use answer until a session has proved its own: an [`Adaptation`] goes on beside them, and every
-//! [`Recipe::hold_out`]-th labelled sample is kept to judge it instead of being learnt. At the end of the session
+//! The weights in use answer until a session has proved its own: an [`Adaptation`] goes on beside them, and some
+//! of the labelled samples are held out to judge it instead of being learnt ([`HoldOut`]). At the end of the session
 //! ([`Session::end`]) the weights that it brought are committed where they predict no fewer of the held-out samples rightly
 //! than those in use do; else they are rolled back, and the next session starts from the weights in use: Y = X, M = 0, what
 //! the alignment law knew forgotten. Steps, generator, replay buffer and held-out samples go on over sessions; the drift
@@ -10,8 +10,8 @@
 //! What became of each sample and of each session follows from the image and the stream alone, so that another machine
 //! comes to the same verdicts.
 
-use crate::adapt::{Adaptation, Recipe, Replay, Report, Ring};
-use crate::error::Refusal;
+use crate::adapt::{Adaptation, HoldOut, Recipe, Replay, Report, Ring};
+use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
 use crate::network::{Fixed, Layer, Parameter, Prediction, Target};
 use serde::{Deserialize, Serialize};
@@ -95,13 +95,17 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
     /// Starts from the network's weights, which then are those in use; see [`Adaptation::start`].
     ///
     /// # Errors
-    /// As there, and where the memory for the weights in use is not as long as they are; then nothing has changed.
+    /// As there, and where the memory for the weights in use is not as long as they are, or that for held-out samples is too
+    /// short; then nothing has changed.
     pub fn start(&mut self, recipe: Recipe) -> Result<(), Refusal> {
         let mut weights = 0;
         self.adaptation.network_mut().parameters(&mut |parameter| weights += parameter.state.x.elements().len());
         let found = self.in_use.as_mut().len();
         if found != weights {
             return Err(Refusal::Scratch { expected: weights as u32, found: found as u32 });
+        }
+        if recipe.hold_out.is_some_and(|HoldOut { keep, .. }| keep as usize > self.held_out.capacity()) {
+            return Err(Refusal::Recipe(Field::HoldOut));
         }
         self.adaptation.start(recipe)?;
         self.held_out.clear();
@@ -116,19 +120,18 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
     /// As [`Adaptation::learn`]; then nothing has changed, the count of samples included.
     pub fn learn(&mut self, input: &[f32], label: u32, observe: impl FnMut(Report)) -> Result<Taken, Refusal> {
         let taken = self.counts.taken.wrapping_add(1);
-        let every = u64::from(self.adaptation.recipe().hold_out);
-        let held_out = every > 0 && taken.is_multiple_of(every);
-        let prediction = if held_out {
+        let held_out =
+            self.adaptation.recipe().hold_out.filter(|HoldOut { every, .. }| taken.is_multiple_of((*every).into()));
+        let prediction = if let Some(HoldOut { keep, .. }) = held_out {
             Target::Class(label).check(self.adaptation.network().outputs())?;
             let prediction = self.adaptation.predict(input)?;
-            let keep = self.held_out.capacity();
-            self.held_out.push(keep, input.iter().copied(), label);
+            self.held_out.push(keep as usize, input.iter().copied(), label);
             prediction
         } else {
             self.adaptation.learn(input, label, observe)?
         };
         self.counts.taken = taken;
-        Ok(Taken { prediction, held_out })
+        Ok(Taken { prediction, held_out: held_out.is_some() })
     }
 
     /// The class of a sample by the weights in use.

@@ -1,5 +1,6 @@
 //! The constants of the update rule in words, as options take them and reports show them.
 
+use graftage_core::adapt::HoldOut;
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::transport::Transport;
@@ -39,6 +40,16 @@ pub fn momentum(text: &str) -> Result<Momentum, String> {
         },
         Some(_) => Err(wrong()),
     }
+}
+
+/// Reads `EVERY,KEEP`.
+///
+/// # Errors
+/// A line that says what is taken.
+pub fn hold_out(text: &str) -> Result<HoldOut, String> {
+    let numbers = text.split_once(',').and_then(|(every, keep)| Some((every.parse().ok()?, keep.parse().ok()?)));
+    let (every, keep) = numbers.ok_or("EVERY,KEEP: every so many-th sample, and how many are kept")?;
+    Ok(HoldOut { every, keep })
 }
 
 /// Reads `constant`, `linear=STEPS` or `wsd=WARMUP,STABLE,DECAY`.

@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use graftage_core::adapt::Recipe;
+use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::image::{Header, Image, VERSION, checksum, write};
 use graftage_core::matrix::RowMajor;
@@ -25,7 +25,13 @@ fn header() -> Header {
         schema: Network::SCHEMA,
         layers: LAYERS.into_iter().collect(),
         geometries: [Geometry::HIDDEN, Geometry::BIAS, Geometry::HEAD, Geometry::BIAS].into_iter().collect(),
-        recipe: Recipe { rule, replay: 300, seed: 1 << 40, hold_out: 5, ..Recipe::DEFAULT },
+        recipe: Recipe {
+            rule,
+            replay: 300,
+            seed: 1 << 40,
+            hold_out: Some(HoldOut { every: 5, keep: 9 }),
+            ..Recipe::DEFAULT
+        },
         scale: 16.0,
     }
 }
@@ -83,15 +89,15 @@ fn the_bytes_of_the_format_never_change() {
     // First bytes, version, length; schema, layers, geometries; step, schedule, momentum, transport, constrained, chain;
     // rest of the recipe; scale; weights; checksum.
     const GOLDEN: &str = "
-        47524654 0300 9c000000
+        47524654 0300 9e000000
         82b791dea9ccb3e087 01 03 000203 0103 000302
         04 0000004040 0c0000803f 0400002041 0c0000803f
         0000803e 00 000000 603f 00 0000003f 01 03
-        08 02 ac02 808080808020 00 05 00
+        08 02 ac02 808080808020 00 01 05 09 00
         00008041
         000080bf 000060bf 000040bf 000020bf 000000bf 0000c0be 000080be 000000be 00000000
         0000003e 0000803e 0000c03e 0000003f 0000203f 0000403f 0000603f 0000803f
-        0ed6630b";
+        723b2c22";
     let found: String = image(&header(), weights()).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(found, GOLDEN.split_whitespace().collect::<String>());
 }
@@ -175,7 +181,7 @@ fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
         (with(|header| header.recipe.batch = 0), recipe(Field::Batch)),
         (with(|header| header.recipe.steps = 17), recipe(Field::Steps)),
         (with(|header| header.recipe.replay = 0), recipe(Field::Replay)),
-        (with(|header| header.recipe.hold_out = 1), recipe(Field::HoldOut)),
+        (with(|header| header.recipe.hold_out = Some(HoldOut { every: 1, keep: 9 })), recipe(Field::HoldOut)),
         (weight(0, f32::NAN), ImageError::NotFinite),
         (weight(16, f32::INFINITY), ImageError::NotFinite),
         (with(|header| header.scale = 0.0), ImageError::NotFinite),

@@ -5,7 +5,7 @@
 
 mod oracle;
 
-use graftage_core::adapt::{Adaptation, Recipe, Replay, Ring};
+use graftage_core::adapt::{Adaptation, HoldOut, Recipe, Replay, Ring};
 use graftage_core::arithmetic::Functions;
 use graftage_core::chain;
 use graftage_core::error::{Field, Refusal};
@@ -18,11 +18,12 @@ use oracle::Random;
 
 type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
 type Learner = Adaptation<Network, Ring<3, 8>, [f32; Network::SCRATCH]>;
-type Device = Session<Network, Ring<3, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<3, HELD>>;
+type Device = Session<Network, Ring<3, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<3, { HELD + 2 }>>;
 
 /// The most samples that judge a session.
 const HELD: usize = 6;
-const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 5, hold_out: 4, ..Recipe::DEFAULT };
+const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 4, keep: HELD as u32 });
+const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 5, hold_out: HOLD_OUT, ..Recipe::DEFAULT };
 
 fn network() -> Network {
     let mut network = Network::ZERO;
@@ -156,7 +157,7 @@ fn a_session_that_was_rolled_back_leaves_no_trace_in_weights_and_momentum() {
 #[test]
 fn each_session_has_the_whole_drift_budget() {
     let rule = Rule::DEFAULT;
-    let recipe = Recipe { rule, budget: Some(6.5 * rule.drift(1)), hold_out: 0, ..RECIPE };
+    let recipe = Recipe { rule, budget: Some(6.5 * rule.drift(1)), hold_out: None, ..RECIPE };
     let mut device = device(recipe);
     let samples = stream(4, 10, false);
     let learnt = |device: &mut Device| {
@@ -208,7 +209,9 @@ fn what_cannot_be_started_says_why() {
     let expected = Network::WEIGHTS as u32;
     assert_eq!(device.start(RECIPE), Err(Refusal::Scratch { expected, found: 3 }));
     let mut device = self::device(RECIPE);
-    let recipe = Recipe { hold_out: 1, ..RECIPE };
-    assert_eq!(device.start(recipe), Err(Refusal::Recipe(Field::HoldOut)));
-    assert_eq!(*device.adaptation().recipe(), RECIPE);
+    for (every, keep) in [(0, 1), (1, 1), (2, 0), (2, HELD as u32 + 3)] {
+        let recipe = Recipe { hold_out: Some(HoldOut { every, keep }), ..RECIPE };
+        assert_eq!(device.start(recipe), Err(Refusal::Recipe(Field::HoldOut)), "{every}, {keep}");
+        assert_eq!(*device.adaptation().recipe(), RECIPE);
+    }
 }

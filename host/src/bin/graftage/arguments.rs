@@ -3,7 +3,7 @@
 use clap::Args;
 use graftage::error::Result;
 use graftage::rule;
-use graftage_core::adapt::Recipe;
+use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::arithmetic::Functions;
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
@@ -51,9 +51,10 @@ pub struct RecipeArguments {
     /// The most that a session may move each matrix, in radii of its norm; steps beyond it are refused.
     #[arg(long, value_name = "RADII")]
     drift_budget: Option<f32>,
-    /// Hold out every so many-th labelled sample, by which a session is judged: 2 or more, 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    hold_out: u32,
+    /// Hold out every so many-th labelled sample, and judge each session by the last ones: it is committed where it is no
+    /// worse on them, else rolled back.
+    #[arg(long, value_name = "EVERY,KEEP", value_parser = rule::hold_out)]
+    hold_out: Option<HoldOut>,
     /// Samples a step: the new one and others from the replay buffer.
     #[arg(long, default_value_t = 8)]
     batch: u32,
