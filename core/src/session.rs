@@ -38,6 +38,13 @@ pub struct Counts {
     pub rolled_back: u64,
 }
 
+impl Counts {
+    /// Sessions that ended.
+    pub fn sessions(&self) -> u64 {
+        self.committed.wrapping_add(self.rolled_back)
+    }
+}
+
 /// What became of a labelled sample.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Taken {
@@ -193,6 +200,11 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
     /// The adaptation that goes on beside the weights in use.
     pub fn adaptation(&self) -> &Adaptation<N, R, S> {
         &self.adaptation
+    }
+
+    /// The network, to be given other weights; [start](Self::start) again after that.
+    pub fn network_mut(&mut self) -> &mut N {
+        self.adaptation.network_mut()
     }
 
     /// The samples that judge a session, oldest first.

@@ -1,51 +1,63 @@
 //! A board's behaviour on the link, without the board.
 
 use embedded_io::{Read, Write};
-use graftage_core::adapt::{Adaptation, Replay, Ring};
+use graftage_core::adapt::{Replay, Ring};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::Image;
 use graftage_core::network::Fixed;
+use graftage_core::session::Session;
 use graftage_link::{
-    ANSWER, Answer, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, decode, encode,
+    ANSWER, Answer, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, decode, encode,
 };
 use heapless::{String, Vec};
 
 /// What happened, for the board's log.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Event<'a> {
-    /// A sample was learnt.
+    /// A labelled sample was learnt or held out.
     Learnt(&'a Learnt),
+    /// A session ended.
+    Ended(&'a Ended),
     /// A sample was refused; nothing has changed.
     Refused(Refusal),
     /// A frame was dropped.
     Dropped(FrameError),
 }
 
-/// A network N that adapts, behind a link for samples of up to I numbers in frames of up to F bytes.
+/// A network that adapts in sessions L, behind a link for samples of up to I numbers in frames of up to F bytes.
 ///
 /// F is [`graftage_link::request`]`(I)` or more.
 #[derive(Debug)]
-pub struct Device<N, R, S, const I: usize, const F: usize> {
+pub struct Device<L, const I: usize, const F: usize> {
     name: Option<&'static str>,
-    adaptation: Adaptation<N, R, S>,
+    session: L,
     /// The scale of the image that is in use; 0 where there is none.
     scale: f32,
     /// Why there is none, where there is none: without any start, there were no bytes of an image.
     refused: ImageError,
     receiver: Receiver<F>,
     dropped: u32,
-    last: Option<Learnt>,
+    last: Option<Last>,
     plain: [u8; ANSWER],
     wire: [u8; ANSWER],
 }
 
-impl<N: Fixed, const I: usize, const K: usize, const S: usize, const F: usize> Device<N, Ring<I, K>, [f32; S], I, F> {
-    /// A device without an image, to be [started](Self::start). Constant and, around a network of zeros, all zeros: static
+/// What the last labelled sample or the last end of a session brought: the answer, should it be asked for again.
+#[derive(Clone, Debug)]
+enum Last {
+    Learnt(Learnt),
+    Ended(Ended),
+}
+
+impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, const H: usize, const F: usize>
+    Device<Session<N, Ring<I, K>, [f32; S], [f32; W], Ring<I, H>>, I, F>
+{
+    /// A device without an image, to be [started](Self::start). Constant and, around a session of zeros, all zeros: static
     /// memory that costs no flash.
-    pub const fn new(network: N, replay: Ring<I, K>, scratch: [f32; S]) -> Self {
+    pub const fn new(session: Session<N, Ring<I, K>, [f32; S], [f32; W], Ring<I, H>>) -> Self {
         Self {
             name: None,
-            adaptation: Adaptation::new(network, replay, scratch),
+            session,
             scale: 0.0,
             refused: ImageError::Magic,
             receiver: Receiver::new(),
@@ -57,13 +69,20 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize, const F: usize> D
     }
 }
 
-impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Device<N, R, S, I, F> {
+impl<N, R, S, W, H, const I: usize, const F: usize> Device<Session<N, R, S, W, H>, I, F>
+where
+    N: Fixed,
+    R: Replay,
+    S: AsMut<[f32]>,
+    W: AsMut<[f32]>,
+    H: Replay,
+{
     /// What its RAM holds.
     pub const MEMORY: Memory = {
-        let array = (4 * N::WEIGHTS) as u32;
-        let (replay, scratch) = (size_of::<R>() as u32, size_of::<S>() as u32);
-        let link = size_of::<Self>() as u32 - 3 * array - replay - scratch;
-        Memory { weights: array, query_points: array, momenta: array, replay, scratch, link }
+        let (array, in_use) = ((4 * N::WEIGHTS) as u32, size_of::<W>() as u32);
+        let (replay, held_out, scratch) = (size_of::<R>() as u32, size_of::<H>() as u32, size_of::<S>() as u32);
+        let link = size_of::<Self>() as u32 - 3 * array - in_use - replay - held_out - scratch;
+        Memory { weights: array, query_points: array, momenta: array, in_use, replay, held_out, scratch, link }
     };
 
     /// Starts from the image at the start of `bytes`, as a board of that name.
@@ -75,8 +94,8 @@ impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Devic
         self.last = None;
         self.scale = 0.0;
         let started = Image::parse(bytes).and_then(|image| {
-            image.load(N::SCHEMA, self.adaptation.network_mut())?;
-            self.adaptation.start(image.header.recipe).map_err(ImageError::Recipe)?;
+            image.load(N::SCHEMA, self.session.network_mut())?;
+            self.session.start(image.header.recipe).map_err(ImageError::Recipe)?;
             self.scale = image.header.scale;
             Ok(())
         });
@@ -91,9 +110,9 @@ impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Devic
         if self.scale > 0.0 { Ok(()) } else { Err(self.refused) }
     }
 
-    /// The network that it teaches.
-    pub fn adaptation(&self) -> &Adaptation<N, R, S> {
-        &self.adaptation
+    /// The sessions that it holds.
+    pub fn session(&self) -> &Session<N, R, S, W, H> {
+        &self.session
     }
 
     /// Where it stands, as [`Request::Hello`] is answered.
@@ -111,10 +130,10 @@ impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Devic
             dropped: self.dropped,
             memory: Self::MEMORY,
             status: self.status().map(|()| {
-                let scale = self.scale;
-                let (learnt, correct) = self.adaptation.score();
-                let (step, digest) = (self.adaptation.step(), self.adaptation.digest());
-                Status { scale, steps: self.adaptation.recipe().steps, learnt, correct, step, digest }
+                let (scale, counts, adaptation) = (self.scale, self.session.counts(), self.session.adaptation());
+                let (learnt, correct) = adaptation.score();
+                let (steps, step, digest) = (adaptation.recipe().steps, adaptation.step(), adaptation.digest());
+                Status { scale, steps, counts, learnt, correct, step, digest }
             }),
         }
     }
@@ -138,35 +157,62 @@ impl<N: Fixed, R: Replay, S: AsMut<[f32]>, const I: usize, const F: usize> Devic
     }
 
     fn answer(&mut self, request: Request<Vec<f32, I>>, observe: &mut impl FnMut(Event)) -> Answer {
-        if let (Err(error), Request::Predict { .. } | Request::Learn { .. }) = (self.status(), &request) {
+        if request != Request::Hello
+            && let Err(error) = self.status()
+        {
             return Answer::NoNetwork(error);
         }
-        let adaptation = &mut self.adaptation;
         let answer = match request {
             Request::Hello => Ok(Answer::Hello(self.hello())),
-            Request::Predict { sample } => adaptation.predict(&sample).map(Answer::Predicted),
-            Request::Learn { number, label, sample } => match (&self.last, adaptation.score().0) {
-                (Some(last), learnt) if number.checked_add(1) == Some(learnt) => Ok(Answer::Learnt(last.clone())),
-                (_, learnt) if number != learnt => Ok(Answer::OutOfOrder { expected: learnt }),
-                _ => {
-                    let mut reports = Vec::new();
-                    let learnt = adaptation.learn(&sample, label, |report| {
-                        // There is room: a recipe has no more steps.
-                        let _ = reports.push(report);
-                    });
-                    learnt.map(|prediction| {
-                        let (learnt, correct) = adaptation.score();
-                        let learnt = Learnt { prediction, learnt, correct, reports };
-                        observe(Event::Learnt(&learnt));
-                        Answer::Learnt(self.last.insert(learnt).clone())
-                    })
-                }
-            },
+            Request::Predict { sample } => self.session.predict(&sample).map(Answer::Predicted),
+            Request::Learn { number, label, sample } => self.learn(number, &sample, label, observe),
+            Request::End { number } => Ok(self.end(number, observe)),
         };
         answer.unwrap_or_else(|refusal| {
             observe(Event::Refused(refusal));
             Answer::Refused(refusal)
         })
+    }
+
+    fn learn(
+        &mut self,
+        number: u64,
+        sample: &[f32],
+        label: u32,
+        observe: &mut impl FnMut(Event),
+    ) -> Result<Answer, Refusal> {
+        let expected = self.session.counts().taken;
+        match &self.last {
+            Some(Last::Learnt(last)) if number.checked_add(1) == Some(expected) => {
+                return Ok(Answer::Learnt(last.clone()));
+            }
+            _ if number != expected => return Ok(Answer::OutOfOrder { expected }),
+            _ => {}
+        }
+        let mut reports = Vec::new();
+        let taken = self.session.learn(sample, label, |report| {
+            // There is room: a recipe has no more steps.
+            let _ = reports.push(report);
+        })?;
+        let (learnt, correct) = self.session.adaptation().score();
+        let learnt = Learnt { taken, learnt, correct, reports };
+        observe(Event::Learnt(&learnt));
+        self.last = Some(Last::Learnt(learnt.clone()));
+        Ok(Answer::Learnt(learnt))
+    }
+
+    fn end(&mut self, number: u64, observe: &mut impl FnMut(Event)) -> Answer {
+        let expected = self.session.counts().sessions();
+        match &self.last {
+            Some(Last::Ended(last)) if number.checked_add(1) == Some(expected) => return Answer::Ended(*last),
+            _ if number != expected => return Answer::OutOfOrder { expected },
+            _ => {}
+        }
+        let verdict = self.session.end();
+        let ended = Ended { verdict, digest: self.session.adaptation().digest() };
+        observe(Event::Ended(&ended));
+        self.last = Some(Last::Ended(ended));
+        Answer::Ended(ended)
     }
 
     /// Answers requests for as long as the port works.

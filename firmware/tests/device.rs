@@ -1,16 +1,17 @@
 //! A device without a board: bytes in, bytes out, and exactly core's adaptation behind them.
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
-use graftage_core::adapt::{Adaptation, Recipe, Ring};
+use graftage_core::adapt::{HoldOut, Recipe, Ring};
 use graftage_core::chain;
 use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::image::{self, Header};
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::Geometry;
+use graftage_core::session::{Counts, Session};
 use graftage_firmware::device::{Device, Event};
 use graftage_link::{
-    ANSWER, Answer, FrameError, Hello, Learnt, Numbered, Receiver, Request, Status, decode, encode, request,
+    ANSWER, Answer, Ended, FrameError, Hello, Learnt, Numbered, Receiver, Request, Status, decode, encode, request,
 };
 use std::collections::VecDeque;
 
@@ -18,13 +19,17 @@ const INPUTS: usize = 4;
 const CLASSES: u32 = 3;
 /// Samples that the device's replay buffer can keep.
 const REPLAY: usize = 16;
+/// Held-out samples that it can keep.
+const HELD_OUT: usize = 5;
 
 type Network = chain![Dense<INPUTS, 6>, Relu<6>, Dense<6, 3>];
 type Scratch = [f32; Network::SCRATCH];
-type Core = Adaptation<Network, Ring<INPUTS, REPLAY>, Scratch>;
-type Board = Device<Network, Ring<INPUTS, REPLAY>, Scratch, INPUTS, { request(INPUTS) }>;
+type Core = Session<Network, Ring<INPUTS, REPLAY>, Scratch, [f32; Network::WEIGHTS], Ring<INPUTS, HELD_OUT>>;
+type Board = Device<Core, INPUTS, { request(INPUTS) }>;
 
-const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 5, ..Recipe::DEFAULT };
+/// Every tenth sample judges.
+const HOLD_OUT: HoldOut = HoldOut { every: 10, keep: 4 };
+const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 5, hold_out: Some(HOLD_OUT), ..Recipe::DEFAULT };
 const SCALE: f32 = 16.0;
 const NAME: &str = "a test";
 
@@ -32,9 +37,13 @@ const NAME: &str = "a test";
 fn core() -> Core {
     let mut network = Network::ZERO;
     initialise(&mut network, &mut Generator::new(7, 0), &mut [0.0; Network::SCRATCH]);
-    let mut core = Core::new(network, Ring::new(), [0.0; Network::SCRATCH]);
+    let mut core = around(network);
     core.start(RECIPE).unwrap();
     core
+}
+
+fn around(network: Network) -> Core {
+    Core::new(network, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new())
 }
 
 /// The image of that network, as changed.
@@ -68,7 +77,7 @@ fn started(flash: &[u8]) -> Board {
 }
 
 fn unstarted() -> Board {
-    Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH])
+    Device::new(around(Network::ZERO))
 }
 
 /// The n-th sample of a stream that can be learnt, and its class.
@@ -169,16 +178,16 @@ fn hello(device: &mut Board) -> Hello {
 fn expected(core: &mut Core, n: u64) -> Answer {
     let (sample, label) = sample(n);
     let mut reports = graftage_link::Vec::new();
-    let prediction = core.learn(&sample, label, |report| reports.push(report).unwrap()).unwrap();
-    let (learnt, correct) = core.score();
-    Answer::Learnt(Learnt { prediction, learnt, correct, reports })
+    let taken = core.learn(&sample, label, |report| reports.push(report).unwrap()).unwrap();
+    let (learnt, correct) = core.adaptation().score();
+    Answer::Learnt(Learnt { taken, learnt, correct, reports })
 }
 
 #[test]
 fn a_device_says_who_it_is_and_where_it_stands() {
     let core = core();
-    let (digest, steps) = (core.digest(), RECIPE.steps);
-    let status = Ok(Status { scale: SCALE, steps, learnt: 0, correct: 0, step: 0, digest });
+    let (digest, steps, counts) = (core.adaptation().digest(), RECIPE.steps, Counts::default());
+    let status = Ok(Status { scale: SCALE, steps, counts, learnt: 0, correct: 0, step: 0, digest });
     let expected = Hello {
         board: NAME.try_into().unwrap(),
         schema: Network::SCHEMA,
@@ -209,16 +218,49 @@ fn what_a_device_learns_and_predicts_is_what_core_does() {
         assert_eq!(ask(&mut device, &wire(&Request::Predict { sample: &input })), [predicted]);
         let expected = expected(&mut core, n);
         let Answer::Learnt(learnt) = &expected else { unreachable!() };
-        assert_eq!(learnt.reports.len(), 3, "a digest for every step");
+        assert_eq!(learnt.taken.held_out, n % 10 == 9);
+        assert_eq!(learnt.reports.len(), if learnt.taken.held_out { 0 } else { 3 }, "a digest for every step");
         let (found, events) = observe(&mut device, &learn(n));
         assert_eq!(events, [format!("{:?}", Event::Learnt(learnt))]);
         assert_eq!(found, [expected], "sample {n}");
     }
     let status = hello(&mut device).status.unwrap();
-    let (learnt, correct) = core.score();
-    assert_eq!((status.learnt, status.correct, status.step), (learnt, correct, core.step()));
-    assert_eq!(status.digest, core.digest());
-    assert!(correct > 40, "it learns: {correct} of 60 right before they were learnt");
+    let (learnt, correct) = core.adaptation().score();
+    assert_eq!((status.counts.taken, status.learnt, status.correct), (60, learnt, correct));
+    assert_eq!((status.step, status.digest), (core.adaptation().step(), core.adaptation().digest()));
+    assert!(correct > 40, "it learns: {correct} of 54 right before they were learnt");
+}
+
+fn end(number: u64) -> Vec<u8> {
+    wire(&Request::End { number })
+}
+
+#[test]
+fn a_session_ends_as_in_core_and_only_once() {
+    let (mut device, mut core) = (started(&image()), core());
+    let mut committed = [0, 0];
+    for session in 0..8 {
+        for n in 20 * session..20 * (session + 1) {
+            // Every other session learns what is wrong, to be judged by what is right.
+            let (sample, label) = sample(n);
+            let label = if session % 2 == 1 && n % 10 != 9 { (label + 1) % CLASSES } else { label };
+            ask(&mut device, &wire(&Request::Learn { number: n, label, sample: &sample }));
+            core.learn(&sample, label, |_| ()).unwrap();
+        }
+        assert_eq!(ask(&mut device, &end(session + 1)), [Answer::OutOfOrder { expected: session }]);
+        let verdict = core.end();
+        committed[usize::from(verdict.committed)] += 1;
+        let ended = Ended { verdict, digest: core.adaptation().digest() };
+        let (found, events) = observe(&mut device, &[end(session), end(session)].concat());
+        assert_eq!(found, [Answer::Ended(ended), Answer::Ended(ended)], "session {session}");
+        assert_eq!(events, [format!("{:?}", Event::Ended(&ended))], "it ended once");
+        let (input, _) = sample(1000 + session);
+        let predicted = Answer::Predicted(core.predict(&input).unwrap());
+        assert_eq!(ask(&mut device, &wire(&Request::Predict { sample: &input })), [predicted]);
+    }
+    println!("{} rolled back, {} committed", committed[0], committed[1]);
+    assert!(committed.iter().all(|count| *count > 0), "{committed:?}");
+    assert_eq!(hello(&mut device).status.unwrap().counts, core.counts());
 }
 
 #[test]
@@ -306,7 +348,7 @@ fn a_sample_out_of_order_is_told_which_is_expected_and_changes_nothing() {
 
 /// All that a device without a usable image answers.
 fn has_no_network(device: &mut Board, why: ImageError) {
-    let requests = [wire(&Request::Predict { sample: &[0.5; INPUTS] }), learn(0), learn(7)];
+    let requests = [wire(&Request::Predict { sample: &[0.5; INPUTS] }), learn(0), learn(7), end(0)];
     for request in requests {
         assert_eq!(ask(device, &request), [Answer::NoNetwork(why)]);
     }
@@ -316,7 +358,7 @@ fn has_no_network(device: &mut Board, why: ImageError) {
 
 #[test]
 fn a_device_without_a_usable_image_says_why() {
-    let version = [&b"GRFT\x03\x00"[..], &image()[6..]].concat();
+    let version = [&b"GRFT\x04\x00"[..], &image()[6..]].concat();
     let elsewhere = [Kind::Dense { inputs: 4, outputs: 3 }];
     let schema = Kind::schema(&elsewhere);
     let other = image_with(|header| {
@@ -324,18 +366,20 @@ fn a_device_without_a_usable_image_says_why() {
     });
     let other_schema = ImageError::Schema { expected: Network::SCHEMA, found: schema };
     let large = image_with(|header| header.recipe.replay = REPLAY as u32 + 1);
+    let held = image_with(|header| header.recipe.hold_out = Some(HoldOut { keep: HELD_OUT as u32 + 1, ..HOLD_OUT }));
     let flat = image_with(|header| header.geometries[2] = Geometry { radius: -1.0, ..Geometry::HEAD });
     let still = image_with(|header| header.recipe.rule.step = 0.0);
     let unscaled = image_with(|header| header.scale = 0.0);
     let layerless = image_with(|header| header.geometries.truncate(1));
-    let flashes: [(&[u8], ImageError); 12] = [
+    let flashes: [(&[u8], ImageError); 13] = [
         (&[0xff; 1000], ImageError::Magic),
         (&[0; 1000], ImageError::Magic),
         (&[], ImageError::Truncated),
         (&image()[..9], ImageError::Truncated),
-        (&version, ImageError::Version(3)),
+        (&version, ImageError::Version(4)),
         (&other, other_schema),
         (&large, ImageError::Recipe(Refusal::Recipe(Field::Replay))),
+        (&held, ImageError::Recipe(Refusal::Recipe(Field::HoldOut))),
         (&flat, ImageError::Recipe(Refusal::Recipe(Field::Radius))),
         (&still, ImageError::Recipe(Refusal::Recipe(Field::Step))),
         (&unscaled, ImageError::NotFinite),
@@ -376,11 +420,11 @@ fn no_image_with_a_flipped_bit_or_a_missing_byte_is_used() {
 #[test]
 fn a_request_of_another_version_is_answered_and_counted() {
     let mut device = started(&image());
-    // Version 2, the message of one byte 0, CRC-32/ISO-HDLC, stuffed by hand.
-    let checksum = image::checksum(&[2, 0]).to_le_bytes();
+    // Version 3, the message of one byte 0, CRC-32/ISO-HDLC, stuffed by hand.
+    let checksum = image::checksum(&[3, 0]).to_le_bytes();
     assert!(!checksum.contains(&0));
-    let bytes = [&[0, 2, 2, 5][..], &checksum, &[0]].concat();
-    let dropped = format!("{:?}", Event::Dropped(FrameError::Version(2)));
+    let bytes = [&[0, 2, 3, 5][..], &checksum, &[0]].concat();
+    let dropped = format!("{:?}", Event::Dropped(FrameError::Version(3)));
     assert_eq!(observe(&mut device, &bytes), (vec![Answer::OtherVersion], vec![dropped]));
     assert_eq!(hello(&mut device).dropped, 1);
 }
@@ -409,10 +453,11 @@ fn serving_ends_with_the_line() {
 #[test]
 fn the_parts_of_its_memory_add_up() {
     let memory = Board::MEMORY;
-    let parts = [memory.weights, memory.query_points, memory.momenta, memory.replay, memory.scratch, memory.link];
-    assert_eq!(parts.iter().sum::<u32>() as usize, size_of::<Board>());
+    let arrays = memory.weights + memory.query_points + memory.momenta + memory.in_use;
+    let samples = memory.replay + memory.held_out;
+    assert_eq!((arrays + samples + memory.scratch + memory.link) as usize, size_of::<Board>());
     // 4·6 + 6 + 6·3 + 3 numbers of four bytes; sixteen samples of four numbers and a label.
-    assert_eq!((memory.weights, memory.query_points, memory.momenta), (204, 204, 204));
-    assert!(memory.replay >= 16 * 20 && memory.scratch as usize == size_of::<Scratch>());
+    assert_eq!([memory.weights, memory.query_points, memory.momenta, memory.in_use], [204; 4]);
+    assert!(memory.replay >= 16 * 20 && memory.held_out >= 5 * 20 && memory.scratch as usize == size_of::<Scratch>());
     assert!(memory.link as usize >= 2 * ANSWER + request(INPUTS));
 }

@@ -5,7 +5,9 @@ use crate::error::{Error, Result};
 use crate::network::Layers;
 use graftage_core::adapt::{Adaptation, Recipe, Replay};
 use graftage_core::image::Image;
+use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Layer, scratch_length, usual_geometries};
+use graftage_core::session::Session;
 use std::collections::VecDeque;
 
 /// The last labelled samples, as many as the recipe asks for.
@@ -43,6 +45,23 @@ pub fn start<N: Layer>(mut network: N, recipe: Recipe) -> Result<Workstation<N>>
     let mut adaptation = Adaptation::with(network, Memory::default(), memory);
     adaptation.start(recipe)?;
     Ok(adaptation)
+}
+
+/// Sessions on the workstation.
+pub type Sessions<N> = Session<N, Memory, Vec<f32>, Vec<f32>, Memory>;
+
+/// Starts a network's sessions on the workstation.
+///
+/// # Errors
+/// Where the recipe is refused.
+pub fn start_sessions<N: Layer>(mut network: N, recipe: Recipe) -> Result<Sessions<N>> {
+    let mut weights = 0;
+    network.parameters(&mut |parameter| weights += parameter.state.x.elements().len());
+    let memory = vec![0.0; scratch_length(&mut network)];
+    let adaptation = Adaptation::with(network, Memory::default(), memory);
+    let mut sessions = Session::with(adaptation, vec![0.0; weights], Memory::default());
+    sessions.start(recipe)?;
+    Ok(sessions)
 }
 
 /// The network of an image, as a device starts with it.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use graftage_core::network::Prediction;
-use graftage_link::{ANSWER, Answer, Hello, Learnt, Numbered, Receiver, Request, decode, encode, request};
+use graftage_link::{ANSWER, Answer, Ended, Hello, Learnt, Numbered, Receiver, Request, decode, encode, request};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -142,7 +142,7 @@ impl Board {
         }
     }
 
-    /// Lets it learn a sample, its `number`-th from 0; `Err` inside where the board refuses it.
+    /// Lets it take a labelled sample, its `number`-th from 0; `Err` inside where the board refuses it.
     ///
     /// # Errors
     /// Where it does not answer, has no network, or waits for another number.
@@ -159,6 +159,17 @@ impl Board {
         }
     }
 
+    /// Ends its session, its `number`-th from 0.
+    ///
+    /// # Errors
+    /// Where it does not answer, has no network, or waits for another number.
+    pub fn end(&mut self, number: u64) -> Result<Ended> {
+        match self.ask(&Request::End { number })? {
+            Answer::Ended(ended) => Ok(ended),
+            answer => Err(self.unexpected(&answer)),
+        }
+    }
+
     fn unexpected(&self, answer: &Answer) -> Error {
         let what = match answer {
             Answer::NoNetwork(error) => format!("the board has no network: {error}"),
@@ -166,7 +177,7 @@ impl Board {
                 format!("the board refuses link version {}: flash a firmware of this version", graftage_link::VERSION)
             }
             Answer::OutOfOrder { expected } => {
-                format!("the board waits for sample {expected}: it was reset or learns from somebody else, too")
+                format!("the board waits for number {expected}: it was reset or learns from somebody else, too")
             }
             _ => "the board's answer does not fit the question".into(),
         };
@@ -176,7 +187,7 @@ impl Board {
     /// Sends a request, again where nothing comes back, and returns the answer.
     fn ask(&mut self, question: &Request<&[f32]>) -> Result<Answer> {
         let length = match question {
-            Request::Hello => 0,
+            Request::Hello | Request::End { .. } => 0,
             Request::Predict { sample } | Request::Learn { sample, .. } => sample.len(),
         };
         let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);

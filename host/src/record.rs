@@ -4,10 +4,11 @@ use crate::error::{Error, Result};
 use crate::files;
 use graftage_core::adapt::Report;
 use graftage_core::image::checksum;
+use graftage_link::Ended;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The samples that a board learnt, in order, and the digest of its state after each step.
+/// What a board consumed, in order, and the digest of its state after each step.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Name of the board.
@@ -16,17 +17,28 @@ pub struct Record {
     pub image: u32,
     /// Digest of its state before the first sample.
     pub start: u64,
-    /// What it learnt.
-    pub learnt: Vec<Lesson>,
+    /// What came.
+    pub events: Vec<Event>,
 }
 
-/// A sample that a board learnt.
+/// What changes a board.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Event {
+    /// A labelled sample.
+    Sample(Lesson),
+    /// The end of a session.
+    End(Ended),
+}
+
+/// A labelled sample that a board took.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Lesson {
     /// Its numbers, scaled as they were sent.
     pub input: Vec<f32>,
     /// Its class.
     pub label: u32,
+    /// Whether it was held out; else it was learnt.
+    pub held_out: bool,
     /// The steps that it brought.
     pub reports: Vec<Report>,
 }
@@ -39,9 +51,26 @@ pub fn identity(image: &[u8]) -> u32 {
 }
 
 /// First bytes of a record: a name and the version of the format.
-const MAGIC: [u8; 6] = *b"GRFR\x01\x00";
+const MAGIC: [u8; 6] = *b"GRFR\x02\x00";
 
 impl Record {
+    /// Its labelled samples.
+    pub fn lessons(&self) -> impl DoubleEndedIterator<Item = &Lesson> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Sample(lesson) => Some(lesson),
+            Event::End(_) => None,
+        })
+    }
+
+    /// Digest of the board's state at the end.
+    pub fn digest(&self) -> u64 {
+        let digest = |event: &Event| match event {
+            Event::Sample(lesson) => lesson.reports.last().map(|report| report.digest),
+            Event::End(ended) => Some(ended.digest),
+        };
+        self.events.iter().rev().find_map(digest).unwrap_or(self.start)
+    }
+
     /// Writes a record.
     ///
     /// # Errors

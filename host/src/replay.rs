@@ -1,9 +1,9 @@
 //! A record, computed again: by core on this machine, and by core's rule on libtorch tensors in exact order.
 
-use crate::adaptation::{network, start};
+use crate::adaptation::{network, start_sessions};
 use crate::error::{Error, Result};
 use crate::network::Layers;
-use crate::record::Record;
+use crate::record::{Event, Lesson, Record};
 use crate::report::Target;
 use graftage_core::adapt::Report;
 use graftage_core::image::Image;
@@ -28,48 +28,83 @@ pub fn with_libtorch(record: &Record, image: &Image) -> Result<Target> {
 
 /// The recorded board itself.
 pub fn recorded(record: &Record) -> Target {
-    let reports = record.learnt.iter().flat_map(|lesson| &lesson.reports);
-    let digest = reports.clone().last().map_or(record.start, |report| report.digest);
     Target {
         target: record.board.clone(),
-        steps: reports.count() as u64,
+        steps: record.lessons().map(|lesson| lesson.reports.len() as u64).sum(),
         differing: 0,
         first_difference: None,
-        digest: format!("{digest:016x}"),
+        digest: format!("{:016x}", record.digest()),
+    }
+}
+
+/// What differs between a record and what was computed again.
+#[derive(Default)]
+struct Differences {
+    count: u64,
+    first: Option<String>,
+}
+
+impl Differences {
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        self.count += 1;
+        self.first.get_or_insert_with(what);
+    }
+
+    /// Of the steps that a sample brought, the `number`-th from 1.
+    fn steps(&mut self, number: usize, recorded: &Lesson, found: &[Report]) {
+        for (at, recorded) in recorded.reports.iter().enumerate() {
+            match found.get(at) {
+                // The loss is part of what is compared, to its bits.
+                Some(found) if bits(found) == bits(recorded) => {}
+                Some(found) if found.digest == recorded.digest => self.note(|| format!("step {}: loss", recorded.step)),
+                Some(_) => self.note(|| format!("step {}: state", recorded.step)),
+                None => self.note(|| format!("step {}: not taken", recorded.step)),
+            }
+        }
+        if found.len() > recorded.reports.len() {
+            self.note(|| format!("sample {number}: more steps than recorded"));
+        }
     }
 }
 
 fn replay<N: Layer>(record: &Record, image: &Image, target: &str, over: impl FnOnce(Layers) -> N) -> Result<Target> {
-    let mut adaptation = start(over(network(image)?), image.header.recipe)?;
-    let mut differing = 0;
-    let mut first_difference = None;
-    let mut differs = |what: String| {
-        differing += 1;
-        first_difference.get_or_insert(what);
-    };
-    if adaptation.digest() != record.start {
-        differs("before the first step".into());
+    let mut board = start_sessions(over(network(image)?), image.header.recipe)?;
+    let mut differences = Differences::default();
+    if board.adaptation().digest() != record.start {
+        differences.note(|| "before the first step".into());
     }
-    for (index, lesson) in record.learnt.iter().enumerate() {
-        let mut reports: Vec<Report> = Vec::new();
-        adaptation
-            .learn(&lesson.input, lesson.label, |report| reports.push(report))
-            .map_err(|e| Error::Usage(format!("sample {} of the record: {e}", index + 1)))?;
-        for (at, recorded) in lesson.reports.iter().enumerate() {
-            match reports.get(at) {
-                // The loss is part of what is compared, to its bits.
-                Some(found) if bits(found) == bits(recorded) => {}
-                Some(found) if found.digest == recorded.digest => differs(format!("step {}: loss", recorded.step)),
-                Some(_) => differs(format!("step {}: state", recorded.step)),
-                None => differs(format!("step {}: not taken", recorded.step)),
+    let (mut samples, mut sessions) = (0, 0);
+    for event in &record.events {
+        match event {
+            Event::Sample(lesson) => {
+                samples += 1;
+                let mut reports: Vec<Report> = Vec::new();
+                let taken = board
+                    .learn(&lesson.input, lesson.label, |report| reports.push(report))
+                    .map_err(|e| Error::Usage(format!("sample {samples} of the record: {e}")))?;
+                differences.steps(samples, lesson, &reports);
+                if taken.held_out != lesson.held_out {
+                    differences.note(|| format!("sample {samples}: held out or not"));
+                }
+            }
+            Event::End(recorded) => {
+                sessions += 1;
+                if board.end() != recorded.verdict {
+                    differences.note(|| format!("session {sessions}: verdict"));
+                } else if board.adaptation().digest() != recorded.digest {
+                    differences.note(|| format!("session {sessions}: state"));
+                }
             }
         }
-        if reports.len() > lesson.reports.len() {
-            differs(format!("sample {}: more steps than recorded", index + 1));
-        }
     }
-    let (steps, digest) = (adaptation.step(), format!("{:016x}", adaptation.digest()));
-    Ok(Target { target: target.into(), steps, differing, first_difference, digest })
+    let adaptation = board.adaptation();
+    Ok(Target {
+        target: target.into(),
+        steps: adaptation.step(),
+        differing: differences.count,
+        first_difference: differences.first,
+        digest: format!("{:016x}", adaptation.digest()),
+    })
 }
 
 fn bits(report: &Report) -> (u64, u32, u32, u64) {

@@ -21,6 +21,7 @@ pub use transfer::transfer_page;
 use crate::error::Result;
 use crate::files;
 use graftage_core::scion::Rule;
+use graftage_core::session::Verdict;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -139,8 +140,10 @@ pub struct Method {
 pub struct Session {
     /// Name of the board.
     pub board: String,
-    /// Samples learnt.
+    /// Labelled samples that the board took.
     pub samples: usize,
+    /// How its session ended.
+    pub verdict: Verdict,
     /// Samples that the board refused.
     pub refused: usize,
     /// Steps taken.
@@ -153,7 +156,7 @@ pub struct Session {
     pub after: f32,
     /// (samples learnt, share of them that were predicted rightly before they were learnt).
     pub curve: Vec<(usize, f32)>,
-    /// Digest after the last step, in hexadecimal.
+    /// Digest at the end, in hexadecimal.
     pub digest: String,
     /// Frames that the board dropped.
     pub dropped: u32,
@@ -192,7 +195,7 @@ pub struct Memory {
     pub image: u64,
     /// RAM: variables, without the stack.
     pub ram: u64,
-    /// (part, bytes) of the RAM: weights, momentum, query point, replay buffer, scratch memory, link.
+    /// (part, bytes) of the RAM, as the board says them.
     pub parts: Vec<(String, u64)>,
 }
 

@@ -7,10 +7,10 @@ use graftage::board::{Board, Port, read_log, size};
 use graftage::data::Samples;
 use graftage::files;
 use graftage::graft::{IMAGE, graft};
-use graftage::record::{Lesson, Record, identity};
+use graftage::record::{Event, Lesson, Record, identity};
 use graftage::replay::with_core;
 use graftage::report::Session;
-use graftage_core::adapt::Recipe;
+use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::network::{Kind, Prediction};
 use graftage_link::{ANSWER, Answer, Hello, Numbered, Status, encode};
@@ -50,7 +50,11 @@ fn firmware() -> Option<PathBuf> {
 
 /// The image of a network of these widths.
 fn image(folder: &Folder, name: &str, widths: &[u32]) -> PathBuf {
-    graft(&checkpoint(widths, 100), RECIPE, usize::MAX, &folder.path(name)).unwrap();
+    image_with(folder, name, widths, RECIPE)
+}
+
+fn image_with(folder: &Folder, name: &str, widths: &[u32], recipe: Recipe) -> PathBuf {
+    graft(&checkpoint(widths, 100), recipe, usize::MAX, &folder.path(name)).unwrap();
     folder.path(name).join(IMAGE)
 }
 
@@ -75,17 +79,18 @@ fn learn(board: &mut Board, lessons: &mut Vec<Lesson>) {
     for (number, (input, label)) in stream().iter().enumerate().skip(lessons.len()) {
         let learnt = board.learn(number as u64, input, label).unwrap().unwrap();
         assert_eq!((learnt.learnt, learnt.reports.len()), (number as u64 + 1, 2));
-        lessons.push(Lesson { input: input.to_vec(), label, reports: learnt.reports.to_vec() });
+        lessons.push(Lesson { input: input.to_vec(), label, held_out: false, reports: learnt.reports.to_vec() });
     }
 }
 
 /// Holds a session against core on this machine; returns the last digest.
 fn core_agrees(image: &Path, start: u64, learnt: Vec<Lesson>) -> u64 {
     let bytes = std::fs::read(image).unwrap();
-    let record = Record { board: String::new(), image: identity(&bytes), start, learnt };
+    let events = learnt.into_iter().map(Event::Sample).collect();
+    let record = Record { board: String::new(), image: identity(&bytes), start, events };
     let target = with_core(&record, &parse(&bytes)).unwrap();
     assert_eq!((target.steps, target.differing, target.first_difference), (2 * SAMPLES as u64, 0, None));
-    let last = record.learnt.last().unwrap().reports.last().unwrap().digest;
+    let last = record.digest();
     assert_eq!(target.digest, format!("{last:016x}"));
     last
 }
@@ -109,6 +114,40 @@ fn a_board_learns_what_core_computes_on_this_machine() {
     assert!(log.iter().any(|line| line.contains(&format!("{:016x}", before.digest))), "{log:#?}");
     assert!(log.last().unwrap().contains("step 20 loss"), "{log:#?}");
     assert!(log.last().unwrap().contains(&format!("digest {last:016x}")), "{log:#?}");
+}
+
+#[test]
+fn sessions_on_a_board_end_as_on_this_machine() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::new();
+    let recipe = Recipe { hold_out: Some(HoldOut { every: 3, keep: 8 }), ..RECIPE };
+    let image = image_with(&folder, "model", &WIDTHS, recipe);
+    let mut board = Board::open(Port::Emulator(firmware), Some(&image), None).unwrap();
+    let start = status(&board.hello().unwrap()).digest;
+    let (mut events, mut committed, mut number) = (Vec::new(), Vec::new(), 0);
+    for session in 0..4 {
+        // The second one learns what is wrong, and is judged by what is right.
+        for (input, label) in samples(24, INPUTS, 10).iter() {
+            let learnt = session == 1 && number % 3 != 2;
+            let label = if learnt { (label + 1) % 10 } else { label };
+            let learnt = board.learn(number, input, label).unwrap().unwrap();
+            number += 1;
+            let (held_out, reports) = (learnt.taken.held_out, learnt.reports.to_vec());
+            events.push(Event::Sample(Lesson { input: input.to_vec(), label, held_out, reports }));
+        }
+        let ended = board.end(session).unwrap();
+        committed.push(ended.verdict.committed);
+        events.push(Event::End(ended));
+    }
+    println!("committed: {committed:?}");
+    assert!(committed.contains(&true) && committed.contains(&false), "{committed:?}");
+    let counts = status(&board.hello().unwrap()).counts;
+    assert_eq!((counts.taken, counts.sessions()), (96, 4));
+    let bytes = std::fs::read(&image).unwrap();
+    let record = Record { board: String::new(), image: identity(&bytes), start, events };
+    let target = with_core(&record, &parse(&bytes)).unwrap();
+    assert_eq!((target.steps, target.differing, target.first_difference), (2 * 64, 0, None));
+    assert_eq!(target.digest, format!("{:016x}", record.digest()));
 }
 
 #[test]
@@ -311,7 +350,7 @@ fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
     let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--record=a.record"];
     let message = folder.command(adapt).failed();
     assert!(message.contains("no answer to 3 requests"), "{message}");
-    assert_eq!(Record::read(&folder.path("a.record")).unwrap().learnt.len(), 5);
+    assert_eq!(Record::read(&folder.path("a.record")).unwrap().lessons().count(), 5);
     folder.graftage("verify a.record --image model/image.grft").succeeded();
 }
 
@@ -319,9 +358,10 @@ fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
 fn the_memory_of_a_firmware_is_that_of_its_board_and_little_more() {
     let Some((_folder, _, mut board)) = board() else { return };
     let memory = board.hello().unwrap().memory;
-    let parts = [memory.weights, memory.query_points, memory.momenta, memory.replay, memory.scratch, memory.link];
+    let arrays = [memory.weights, memory.query_points, memory.momenta, memory.in_use];
+    let parts = [memory.replay, memory.held_out, memory.scratch, memory.link];
     let (flash, ram) = size(&firmware().unwrap()).unwrap();
-    let device = u64::from(parts.iter().sum::<u32>());
+    let device = u64::from(arrays.iter().chain(&parts).sum::<u32>());
     assert!((device..device + 1024).contains(&ram), "{ram} bytes of RAM, {device} of the device");
     // To the byte what the linker laid out for it.
     let elf = files::read(&firmware().unwrap()).unwrap();
@@ -396,13 +436,13 @@ fn a_line_that_is_closed_is_said_at_once() {
 fn a_board_of_another_version_is_told_from_a_silent_one() {
     let mut board = impostor(|mut socket| {
         let _ = socket.read(&mut [0; 100]);
-        // A whole frame of version 2: CRC-32/ISO-HDLC of its two bytes behind them.
-        let checksum = graftage_core::image::checksum(&[2, 0]).to_le_bytes();
-        let _ = socket.write_all(&[&[0, 2, 2, 5][..], &checksum, &[0]].concat());
+        // A whole frame of version 3: CRC-32/ISO-HDLC of its two bytes behind them.
+        let checksum = graftage_core::image::checksum(&[3, 0]).to_le_bytes();
+        let _ = socket.write_all(&[&[0, 2, 3, 5][..], &checksum, &[0]].concat());
         let _ = socket.read(&mut [0; 100]);
     });
     let message = board.hello().unwrap_err().to_string();
-    assert!(message.contains("link version 2"), "{message}");
+    assert!(message.contains("link version 3"), "{message}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use common::{Folder, Run, about, bits, checkpoint, samples, with_weights};
 use flate2::{Compression, write::GzEncoder};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{AgedSensor, Samples};
-use graftage::record::{Lesson, Record, identity};
+use graftage::record::{Event, Lesson, Record, identity};
 use graftage::report::{Rehearsal, Verification};
 use graftage::{adaptation, files, graft};
 use graftage_core::adapt::Recipe;
@@ -32,13 +32,13 @@ fn folder() -> Folder {
     let bytes = std::fs::read(folder.path("model/image.grft")).unwrap();
     let image = common::parse(&bytes);
     let mut board = adaptation::start(adaptation::network(&image).unwrap(), recipe).unwrap();
-    let (start, mut learnt) = (board.digest(), Vec::new());
+    let (start, mut events) = (board.digest(), Vec::new());
     for (input, label) in samples(20, 4, 3).iter() {
         let mut reports = Vec::new();
         board.learn(input, label, |report| reports.push(report)).unwrap();
-        learnt.push(Lesson { input: input.to_vec(), label, reports });
+        events.push(Event::Sample(Lesson { input: input.to_vec(), label, held_out: false, reports }));
     }
-    let record = Record { board: "mps2-an386".into(), image: identity(&bytes), start, learnt };
+    let record = Record { board: "mps2-an386".into(), image: identity(&bytes), start, events };
     record.write(&folder.path("good.record")).unwrap();
     folder
 }
@@ -439,7 +439,7 @@ fn verify_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
     let (run, found) = verify("good.record");
     let output = run.succeeded();
     let mut record = Record::read(&folder.path("good.record")).unwrap();
-    let last = format!("{:016x}", record.learnt[19].reports[1].digest);
+    let last = format!("{:016x}", record.digest());
     for target in &found.targets {
         assert_eq!((target.steps, target.differing, &target.first_difference), (40, 0, &None), "{}", target.target);
         let line = output.lines().find(|line| line.starts_with(&target.target)).unwrap();
@@ -448,7 +448,8 @@ fn verify_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
     let targets: Vec<_> = found.targets.iter().map(|target| target.target.as_str()).collect();
     assert_eq!(targets[..2], ["mps2-an386", std::env::consts::ARCH]);
 
-    record.learnt[6].reports[1].digest ^= 1;
+    let Event::Sample(lesson) = &mut record.events[6] else { panic!("no sample") };
+    lesson.reports[1].digest ^= 1;
     record.write(&folder.path("other.record")).unwrap();
     let (run, found) = verify("other.record");
     assert!(run.output.lines().any(|line| line.ends_with("step 14: state")), "{}", run.output);

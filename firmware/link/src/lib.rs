@@ -11,7 +11,8 @@
 //! The message is [`Numbered`]: an answer carries the number of its request, so that a late answer is not taken for one
 //! to the next question. A frame that is cut, damaged or too long is dropped and counted; the next one is taken. A
 //! request that brought no answer may be sent again, under its number: [`Request::Learn`] also carries the number of the
-//! sample, so a board that has learnt it already answers as before and learns nothing twice.
+//! sample and [`Request::End`] that of the session, so a board that has done it already answers as before and does nothing
+//! twice.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -22,11 +23,12 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use graftage_core::adapt::{Report, STEPS};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::network::Prediction;
+use graftage_core::session::{Counts, Taken, Verdict};
 pub use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of frames and messages.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const CHECKSUM: usize = 4;
@@ -54,14 +56,19 @@ pub enum Request<S> {
         /// One number for each input of the network.
         sample: S,
     },
-    /// Learn that this is of that class.
+    /// Learn that this is of that class, or hold it out.
     Learn {
-        /// How many samples were learnt before this one.
+        /// How many labelled samples were taken before this one.
         number: u64,
         /// The class.
         label: u32,
         /// One number for each input of the network.
         sample: S,
+    },
+    /// End the session: commit its weights, or roll them back.
+    End {
+        /// How many sessions ended before this one.
+        number: u64,
     },
 }
 
@@ -75,13 +82,15 @@ pub enum Answer {
     Predicted(Prediction),
     /// To [`Request::Learn`].
     Learnt(Learnt),
+    /// To [`Request::End`].
+    Ended(Ended),
     /// The sample was refused; nothing has changed.
     Refused(Refusal),
     /// The board has no image that it can use.
     NoNetwork(ImageError),
-    /// [`Request::Learn`] came out of order; nothing has changed.
+    /// [`Request::Learn`] or [`Request::End`] came out of order; nothing has changed.
     OutOfOrder {
-        /// The number of the sample that the board waits for.
+        /// The number of the sample, or of the session, that the board waits for.
         expected: u64,
     },
     /// The request has another version than the board speaks ([`VERSION`] of its frame).
@@ -116,8 +125,12 @@ pub struct Memory {
     pub query_points: u32,
     /// The momenta M.
     pub momenta: u32,
+    /// The weights in use.
+    pub in_use: u32,
     /// The replay buffer.
     pub replay: u32,
+    /// The held-out samples.
+    pub held_out: u32,
     /// Activations and errors of a sample, or the workspace of a step.
     pub scratch: u32,
     /// Frames, the last answer, and all that is small.
@@ -131,6 +144,8 @@ pub struct Status {
     pub scale: f32,
     /// Steps a sample, as the image says.
     pub steps: u32,
+    /// Labelled samples taken, and sessions ended.
+    pub counts: Counts,
     /// Samples learnt.
     pub learnt: u64,
     /// Of these, how many were predicted rightly before they were learnt.
@@ -141,17 +156,26 @@ pub struct Status {
     pub digest: u64,
 }
 
-/// What a sample brought.
+/// What a labelled sample brought.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Learnt {
-    /// What the network predicted for it before it learnt.
-    pub prediction: Prediction,
-    /// Samples learnt, this one included.
+    /// What became of it.
+    pub taken: Taken,
+    /// Samples learnt, this one included where it was.
     pub learnt: u64,
     /// Of these, how many were predicted rightly before they were learnt.
     pub correct: u64,
-    /// Its steps.
+    /// Its steps; none where it is held out.
     pub reports: Vec<Report, STEPS>,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Ended {
+    /// Whether its weights are in use now, and what judged them.
+    pub verdict: Verdict,
+    /// Digest of the state from which the next one starts.
+    pub digest: u64,
 }
 
 /// Why a frame is dropped.

@@ -11,6 +11,7 @@ fn main() {
 mod board {
     use graftage_core::adapt::Ring;
     use graftage_core::network::Fixed;
+    use graftage_core::session::Session;
     use graftage_firmware::board::mps2_an386 as board;
     use graftage_firmware::device::{Device, Event};
 
@@ -22,30 +23,45 @@ mod board {
 
     /// The most samples that the replay buffer can keep.
     const REPLAY: usize = 128;
+    /// The most samples that can be held out.
+    const HELD_OUT: usize = 32;
 
-    type Board = Device<
+    type Learner = Session<
         Network,
         Ring<{ Network::INPUTS }, REPLAY>,
         [f32; Network::SCRATCH],
-        { Network::INPUTS },
-        { graftage_link::request(Network::INPUTS) },
+        [f32; Network::WEIGHTS],
+        Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
+    type Board = Device<Learner, { Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
 
     #[cortex_m_rt::entry]
     fn main() -> ! {
-        static mut DEVICE: Board = Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH]);
+        static mut DEVICE: Board = Device::new(Session::new(
+            Network::ZERO,
+            Ring::new(),
+            [0.0; Network::SCRATCH],
+            [0.0; Network::WEIGHTS],
+            Ring::new(),
+        ));
         let ram = Board::MEMORY;
         defmt::info!(
-            "RAM in bytes: weights {}, query points {}, momenta {}, replay {}, scratch {}, link {}",
+            "RAM in bytes: weights {}, query points {}, momenta {}, in use {}, replay {}, held out {}, scratch {}, link {}",
             ram.weights,
             ram.query_points,
             ram.momenta,
+            ram.in_use,
             ram.replay,
+            ram.held_out,
             ram.scratch,
             ram.link
         );
         match DEVICE.start(board::NAME, board::image()) {
-            Ok(()) => defmt::info!("ready: {} weights, digest {:016x}", Network::WEIGHTS, DEVICE.adaptation().digest()),
+            Ok(()) => defmt::info!(
+                "ready: {} weights, digest {:016x}",
+                Network::WEIGHTS,
+                DEVICE.session().adaptation().digest()
+            ),
             Err(error) => defmt::error!("image refused: {}", defmt::Display2Format(&error)),
         }
         let end = DEVICE.serve(&mut board::Uart::link(), |event| match event {
@@ -60,6 +76,17 @@ mod board {
                         report.digest
                     );
                 }
+            }
+            Event::Ended(ended) => {
+                let outcome = if ended.verdict.committed { "committed" } else { "rolled back" };
+                defmt::info!(
+                    "session {}: {} of {} held-out samples right, {} before, digest {:016x}",
+                    outcome,
+                    ended.verdict.after,
+                    ended.verdict.held_out,
+                    ended.verdict.before,
+                    ended.digest
+                );
             }
             Event::Refused(refusal) => defmt::warn!("sample refused: {}", defmt::Display2Format(&refusal)),
             Event::Dropped(error) => defmt::warn!("frame dropped: {}", defmt::Display2Format(&error)),

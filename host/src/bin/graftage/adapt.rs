@@ -7,9 +7,10 @@ use graftage::board::{Board, Port, read_log, size};
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
 use graftage::files;
-use graftage::record::{Lesson, Record, identity};
+use graftage::record::{Event, Lesson, Record, identity};
 use graftage::report::{Memory, Session};
 use graftage_core::error::Refusal;
+use graftage_core::session::{Counts, Verdict};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -59,9 +60,9 @@ impl Adapt {
         };
         let stream = read(&self.stream)?;
         let test = self.test.as_deref().map(read).transpose()?;
-        if self.record.is_some() && status.learnt > 0 {
-            let learnt = status.learnt;
-            return Err(Error::Board(format!("the board has learnt {learnt} samples already: reset it to record it")));
+        if self.record.is_some() && (status.counts.taken, status.counts.sessions()) != (0, 0) {
+            let taken = status.counts.taken;
+            return Err(Error::Board(format!("the board has taken {taken} samples already: reset it to record it")));
         }
 
         let before = test.as_ref().map(|test| accuracy(&mut board, test, "asking, before")).transpose()?;
@@ -69,15 +70,15 @@ impl Adapt {
             board: hello.board.to_string(),
             image: image.as_deref().map_or(0, identity),
             start: status.digest,
-            learnt: Vec::new(),
+            events: Vec::new(),
         };
         let mut course = Course::default();
-        let learnt = course.learn(&mut board, status.learnt, &stream, &mut record);
+        let learnt = course.learn(&mut board, status.counts, &stream, &mut record);
         // What the board has learnt is not lost with the line to it.
         if let Some(path) = &self.record {
             record.write(path)?;
         }
-        learnt?;
+        let verdict = learnt?;
         let after = test.as_ref().map(|test| accuracy(&mut board, test, "asking, after")).transpose()?;
         let hello = board.hello()?;
         let end = hello.status.map_err(refused)?;
@@ -89,7 +90,8 @@ impl Adapt {
         }
         let session = Session {
             board: record.board,
-            samples: record.learnt.len(),
+            samples: course.taken,
+            verdict,
             refused: course.refusals.len(),
             updates: end.step - status.step,
             before: before.unwrap_or(f32::NAN),
@@ -107,6 +109,7 @@ impl Adapt {
             files::write_json(path, &memory(firmware, image, &hello.memory)?)?;
         }
         say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);
+        say!("{}", outcome(&verdict));
         if let Some((before, after)) = before.zip(after) {
             say!("accuracy on the board: {} before, {} after", percent(before), percent(after));
         }
@@ -125,6 +128,8 @@ impl Adapt {
 /// How a stream went.
 #[derive(Default)]
 struct Course {
+    /// Samples that the board took.
+    taken: usize,
     /// (samples learnt, share of them predicted rightly before).
     curve: Vec<(usize, f32)>,
     /// (sample from 1, why the board refused it).
@@ -132,23 +137,39 @@ struct Course {
 }
 
 impl Course {
-    /// Sends a stream to a board that has learnt `before` samples already, and records what it learns.
-    fn learn(&mut self, board: &mut Board, before: u64, stream: &Samples, record: &mut Record) -> Result<()> {
+    /// Sends a stream to a board that stands there, ends its session, and records what it consumes.
+    fn learn(&mut self, board: &mut Board, counts: Counts, stream: &Samples, record: &mut Record) -> Result<Verdict> {
         let progress = Progress::new("learning", stream.len() as u64);
         for (index, (input, label)) in stream.iter().enumerate() {
-            match board.learn(before + record.learnt.len() as u64, input, label)? {
+            match board.learn(counts.taken + self.taken as u64, input, label)? {
                 Ok(learnt) => {
+                    self.taken += 1;
                     let share = learnt.correct as f32 / learnt.learnt as f32;
-                    self.curve.push((learnt.learnt as usize, share));
+                    if !learnt.taken.held_out {
+                        self.curve.push((learnt.learnt as usize, share));
+                    }
                     let loss = learnt.reports.last().map_or(0.0, |report| report.outcome.loss);
                     let note = || format!("loss {loss:.3}, {} right before learning", percent(share));
                     progress.at(index as u64 + 1, note);
-                    record.learnt.push(Lesson { input: input.to_vec(), label, reports: learnt.reports.to_vec() });
+                    let (held_out, reports) = (learnt.taken.held_out, learnt.reports.to_vec());
+                    record.events.push(Event::Sample(Lesson { input: input.to_vec(), label, held_out, reports }));
                 }
                 Err(refusal) => self.refusals.push((index + 1, refusal)),
             }
         }
-        Ok(())
+        let ended = board.end(counts.sessions())?;
+        record.events.push(Event::End(ended));
+        Ok(ended.verdict)
+    }
+}
+
+/// A verdict in words.
+fn outcome(verdict: &Verdict) -> String {
+    let Verdict { committed, held_out, before, after } = *verdict;
+    let what = if committed { "committed" } else { "rolled back" };
+    match held_out {
+        0 => format!("{what}: no sample was held out to judge by (see --hold-out of `graftage graft`)"),
+        _ => format!("{what}: of {held_out} held-out samples {after} are right, {before} were with the weights before"),
     }
 }
 
@@ -159,7 +180,9 @@ fn memory(firmware: &Path, image: u64, held: &graftage_link::Memory) -> Result<M
         ("weights", held.weights),
         ("query points", held.query_points),
         ("momenta", held.momenta),
+        ("weights in use", held.in_use),
         ("replay buffer", held.replay),
+        ("held-out samples", held.held_out),
         ("scratch memory", held.scratch),
         ("link", held.link),
     ]
