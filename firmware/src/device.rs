@@ -37,14 +37,17 @@ pub struct Device<L, const I: usize, const F: usize> {
     refused: ImageError,
     receiver: Receiver<F>,
     dropped: u32,
-    last: Option<Last>,
+    last: Last,
     plain: [u8; ANSWER],
     wire: [u8; ANSWER],
 }
 
 /// What the last labelled sample or the last end of a session brought: the answer, should it be asked for again.
 #[derive(Clone, Debug)]
+// Zero is nothing, so that a device that was not started is all zeros and lies in no flash.
+#[repr(u8)]
 enum Last {
+    Nothing,
     Learnt(Learnt),
     Ended(Ended),
 }
@@ -62,7 +65,7 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, c
             refused: ImageError::Magic,
             receiver: Receiver::new(),
             dropped: 0,
-            last: None,
+            last: Last::Nothing,
             plain: [0; ANSWER],
             wire: [0; ANSWER],
         }
@@ -91,7 +94,7 @@ where
     /// Where the image cannot be used; then the device answers every request for the network with the reason.
     pub fn start(&mut self, name: &'static str, bytes: &[u8]) -> Result<(), ImageError> {
         self.name = Some(name);
-        self.last = None;
+        self.last = Last::Nothing;
         self.scale = 0.0;
         let started = Image::parse(bytes).and_then(|image| {
             image.load(N::SCHEMA, self.session.network_mut())?;
@@ -183,7 +186,7 @@ where
     ) -> Result<Answer, Refusal> {
         let expected = self.session.counts().taken;
         match &self.last {
-            Some(Last::Learnt(last)) if number.checked_add(1) == Some(expected) => {
+            Last::Learnt(last) if number.checked_add(1) == Some(expected) => {
                 return Ok(Answer::Learnt(last.clone()));
             }
             _ if number != expected => return Ok(Answer::OutOfOrder { expected }),
@@ -197,21 +200,21 @@ where
         let (learnt, correct) = self.session.adaptation().score();
         let learnt = Learnt { taken, learnt, correct, reports };
         observe(Event::Learnt(&learnt));
-        self.last = Some(Last::Learnt(learnt.clone()));
+        self.last = Last::Learnt(learnt.clone());
         Ok(Answer::Learnt(learnt))
     }
 
     fn end(&mut self, number: u64, observe: &mut impl FnMut(Event)) -> Answer {
         let expected = self.session.counts().sessions();
         match &self.last {
-            Some(Last::Ended(last)) if number.checked_add(1) == Some(expected) => return Answer::Ended(*last),
+            Last::Ended(last) if number.checked_add(1) == Some(expected) => return Answer::Ended(*last),
             _ if number != expected => return Answer::OutOfOrder { expected },
             _ => {}
         }
         let verdict = self.session.end();
         let ended = Ended { verdict, digest: self.session.adaptation().digest() };
         observe(Event::Ended(&ended));
-        self.last = Some(Last::Ended(ended));
+        self.last = Last::Ended(ended);
         Answer::Ended(ended)
     }
 

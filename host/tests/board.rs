@@ -127,7 +127,8 @@ fn sessions_on_a_board_end_as_on_this_machine() {
     let (mut events, mut committed, mut number) = (Vec::new(), Vec::new(), 0);
     for session in 0..4 {
         // The second one learns what is wrong, and is judged by what is right.
-        for (input, label) in samples(24, INPUTS, 10).iter() {
+        let samples = samples(24, INPUTS, 10);
+        for (input, label) in (0..4).flat_map(|_| samples.iter()) {
             let learnt = session == 1 && number % 3 != 2;
             let label = if learnt { (label + 1) % 10 } else { label };
             let learnt = board.learn(number, input, label).unwrap().unwrap();
@@ -142,11 +143,11 @@ fn sessions_on_a_board_end_as_on_this_machine() {
     println!("committed: {committed:?}");
     assert!(committed.contains(&true) && committed.contains(&false), "{committed:?}");
     let counts = status(&board.hello().unwrap()).counts;
-    assert_eq!((counts.taken, counts.sessions()), (96, 4));
+    assert_eq!((counts.taken, counts.sessions()), (4 * 96, 4));
     let bytes = std::fs::read(&image).unwrap();
     let record = Record { board: String::new(), image: identity(&bytes), start, events };
     let target = with_core(&record, &parse(&bytes)).unwrap();
-    assert_eq!((target.steps, target.differing, target.first_difference), (2 * 64, 0, None));
+    assert_eq!((target.steps, target.differing, target.first_difference), (2 * 256, 0, None));
     assert_eq!(target.digest, format!("{:016x}", record.digest()));
 }
 
@@ -186,7 +187,7 @@ fn a_bad_sample_is_refused_by_the_board_and_the_next_one_learnt() {
 fn a_sample_out_of_order_is_an_error_that_says_what_happened() {
     let Some((_folder, _, mut board)) = board() else { return };
     let message = board.learn(5, &[0.5; INPUTS], 1).unwrap_err().to_string();
-    assert!(message.contains("waits for sample 0") && message.contains("reset"), "{message}");
+    assert!(message.contains("waits for number 0") && message.contains("reset"), "{message}");
 }
 
 /// The emulated board on a TCP port, behind a line that is in our hands.
