@@ -341,7 +341,7 @@ fn parts_of_a_batch_give_the_same_training() {
 fn a_loss_that_is_not_finite_stops_it_and_the_last_good_checkpoint_stays() {
     let folder = folder();
     // The last samples overflow, and some of them are in the training part.
-    let wild = samples() + &("3e38,".repeat(8) + "0\n").repeat(4);
+    let wild = samples() + &("3e38,".repeat(8) + "0\n").repeat(8);
     folder.file("samples.csv", wild);
     folder.file("wild.toml", MLP.replace("checkpoint-every = 5", "checkpoint-every = 1"));
     let line = fails(&folder, "train wild.toml");
@@ -408,7 +408,7 @@ fn bad_input_is_named_with_its_place() {
         ("steps = 120", "steps = 120\nepochs = 2", &["both steps and epochs"]),
         ("steps = 120", "steps = 0", &["at least one step"]),
         ("batch = 16", "batch = 16\nparts = 3", &["16", "3 equal parts"]),
-        ("hidden = [16]", "hidden = [0]", &["hidden", "at least 1"]),
+        ("hidden = [16]", "hidden = [0]", &["hidden", "from 1 to"]),
         ("step-size = 0.02", "step-size = -1.0", &["step size must be > 0"]),
         ("step-size = 0.02", "momentum = 1.0", &["momentum"]),
         ("step-size = 0.02", "transport = \"theta=2\"", &["theta"]),
