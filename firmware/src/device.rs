@@ -46,6 +46,7 @@ pub struct Device<L, const I: usize, const F: usize> {
 #[derive(Clone, Debug)]
 // Zero is nothing, so that a device that was not started is all zeros and lies in no flash.
 #[repr(u8)]
+#[allow(clippy::large_enum_variant, reason = "there is no heap to put the largest on")]
 enum Last {
     Nothing,
     Learnt(Learnt),

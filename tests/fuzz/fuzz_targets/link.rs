@@ -8,10 +8,11 @@ use graftage_core::adapt::Report;
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::checksum;
 use graftage_core::network::{Outcome, Prediction};
+use graftage_core::session::{Counts, Taken, Verdict};
 use graftage_fuzz::Input;
 use graftage_link::{
-    ANSWER, Answer, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION, Vec as Short,
-    decode, encode, request,
+    ANSWER, Answer, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION,
+    Vec as Short, decode, encode, request,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -45,13 +46,16 @@ enum Piece<'a> {
 /// Version and message of one of each kind.
 static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let sample = [0.5, 0.0, -1.0, f32::MAX, f32::NAN, 0.1, 2.0, 1e-45];
-    let sent: [Sent; 3] = [
+    let sent: [Sent; 4] = [
         (1, Request::Hello),
         (2, Request::Predict { sample: &sample[..3] }),
         (3, Request::Learn { number: 300, label: 2, sample: &sample }),
+        (4, Request::End { number: 300 }),
     ];
-    let memory = Memory { weights: 1, query_points: 2, momenta: 3, replay: 4, scratch: 5, link: 600 };
-    let status = Status { scale: 16.0, steps: 2, learnt: 7, correct: 5, step: 14, digest: u64::MAX };
+    let memory =
+        Memory { weights: 1, query_points: 2, momenta: 3, in_use: 4, replay: 5, held_out: 6, scratch: 7, link: 600 };
+    let counts = Counts { taken: 300, committed: 1, rolled_back: 2 };
+    let status = Status { scale: 16.0, steps: 2, counts, learnt: 7, correct: 5, step: 14, digest: u64::MAX };
     let hello = |status| {
         let board = "board".try_into().expect("a short name");
         Answer::Hello(Hello { board, schema: 1, inputs: 8, classes: 3, dropped: 300, memory, status })
@@ -63,7 +67,8 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         hello(Ok(status)),
         hello(Err(ImageError::Schema { expected: 1, found: 2 })),
         Answer::Predicted(prediction),
-        Answer::Learnt(Learnt { prediction, learnt: 8, correct: 6, reports }),
+        Answer::Learnt(Learnt { taken: Taken { prediction, held_out: false }, learnt: 8, correct: 6, reports }),
+        Answer::Ended(Ended { verdict: Verdict { committed: true, held_out: 9, before: 4, after: 300 }, digest: 1 }),
         Answer::Refused(Refusal::Label { label: 300, classes: 3 }),
         Answer::NoNetwork(ImageError::Version(1)),
         Answer::OutOfOrder { expected: 300 },
