@@ -63,6 +63,9 @@ fn what_static_memory_learnt_is_computed_again_to_the_bit() {
 /// Something that goes wrong with one sample of a record.
 type Alteration = fn(&mut Lesson);
 
+/// Something that goes wrong with its end.
+type OtherEnd = fn(&mut Ended);
+
 /// Of the 54 steps all from the 15th on, and the end.
 const DIFFERING: u64 = 41;
 
@@ -86,7 +89,7 @@ fn the_first_difference_of_a_record_is_named() {
         let target = with_core(&record, &parse(&bytes)).unwrap();
         assert_eq!((target.differing, target.first_difference.as_deref()), (differing, Some(first)), "{index}");
     }
-    let ends: [(fn(&mut Ended), &str); 3] = [
+    let ends: [(OtherEnd, &str); 3] = [
         (|ended| ended.digest ^= 1, "session 1: state"),
         (|ended| ended.verdict.committed ^= true, "session 1: verdict"),
         (|ended| ended.verdict.after += 1, "session 1: verdict"),

@@ -82,8 +82,6 @@ pub enum Answer {
     Predicted(Prediction),
     /// To [`Request::Learn`].
     Learnt(Learnt),
-    /// To [`Request::End`].
-    Ended(Ended),
     /// The sample was refused; nothing has changed.
     Refused(Refusal),
     /// The board has no image that it can use.
@@ -95,6 +93,8 @@ pub enum Answer {
     },
     /// The request has another version than the board speaks ([`VERSION`] of its frame).
     OtherVersion,
+    /// To [`Request::End`].
+    Ended(Ended),
 }
 
 /// Who a board is and where it stands.

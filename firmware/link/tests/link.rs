@@ -3,9 +3,10 @@
 use graftage_core::adapt::{Report, STEPS};
 use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::network::{Outcome, Prediction};
+use graftage_core::session::{Counts, Taken, Verdict};
 use graftage_link::{
-    ANSWER, Answer, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION, Vec as Short,
-    decode, encode, request,
+    ANSWER, Answer, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION,
+    Vec as Short, decode, encode, request,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -61,14 +62,15 @@ fn messages<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Vec<T> {
 const PREDICTION: Prediction = Prediction { class: 7, probability: 0.75 };
 
 fn hello(status: Result<Status, ImageError>) -> Answer {
-    let memory = Memory { weights: 1, query_points: 2, momenta: 3, replay: 4, scratch: 5, link: 600 };
+    let memory =
+        Memory { weights: 1, query_points: 2, momenta: 3, in_use: 4, replay: 5, held_out: 6, scratch: 7, link: 600 };
     let board = "b1".try_into().unwrap();
     Answer::Hello(Hello { board, schema: 0x0123_4567_89ab_cdef, inputs: 64, classes: 10, dropped: 3, memory, status })
 }
 
 fn learnt(reports: &[Report]) -> Answer {
-    let prediction = Prediction { class: 3, probability: 0.5 };
-    Answer::Learnt(Learnt { prediction, learnt: 21, correct: 20, reports: Short::from_slice(reports).unwrap() })
+    let taken = Taken { prediction: Prediction { class: 3, probability: 0.5 }, held_out: false };
+    Answer::Learnt(Learnt { taken, learnt: 21, correct: 20, reports: Short::from_slice(reports).unwrap() })
 }
 
 fn report(step: u64) -> Report {
@@ -80,14 +82,25 @@ fn largest_answer() -> Answer {
     let outcome = Outcome { admitted: u32::MAX, loss: f32::MIN };
     let report = Report { step: u64::MAX, outcome, digest: u64::MAX };
     Answer::Learnt(Learnt {
-        prediction: Prediction { class: u32::MAX, probability: 1.1 },
+        taken: Taken { prediction: Prediction { class: u32::MAX, probability: 1.1 }, held_out: true },
         learnt: u64::MAX,
         correct: u64::MAX,
         reports: Short::from_slice(&[report; STEPS]).unwrap(),
     })
 }
 
-const STATUS: Status = Status { scale: 16.0, steps: 2, learnt: 7, correct: 5, step: 14, digest: 0xfedc_ba98_7654_3210 };
+const STATUS: Status = Status {
+    scale: 16.0,
+    steps: 2,
+    counts: Counts { taken: 9, committed: 1, rolled_back: 300 },
+    learnt: 7,
+    correct: 5,
+    step: 14,
+    digest: 0xfedc_ba98_7654_3210,
+};
+
+const ENDED: Ended =
+    Ended { verdict: Verdict { committed: true, held_out: 9, before: 4, after: 300 }, digest: 0x1122_3344_5566_7788 };
 
 fn refusals() -> Vec<Refusal> {
     let fields = [
@@ -96,6 +109,7 @@ fn refusals() -> Vec<Refusal> {
         Field::Theta,
         Field::Batch,
         Field::Steps,
+        Field::HoldOut,
         Field::Replay,
         Field::Radius,
         Field::Taps,
@@ -126,6 +140,7 @@ fn answers() -> Vec<Answer> {
         largest_answer(),
         Answer::OutOfOrder { expected: u64::MAX },
         Answer::OtherVersion,
+        Answer::Ended(ENDED),
     ];
     all.extend(refusals().into_iter().map(Answer::Refused));
     for error in image_errors() {
@@ -146,10 +161,11 @@ fn every_request_arrives_as_it_was_sent() {
         let sample = &sample[..length];
         let received = || Short::from_slice(sample).unwrap();
         let (number, label) = (u64::MAX - length as u64, u32::MAX);
-        let pairs: [(Sent, Received); 3] = [
+        let pairs: [(Sent, Received); 4] = [
             (Request::Hello, Request::Hello),
             (Request::Predict { sample }, Request::Predict { sample: received() }),
             (Request::Learn { number, label, sample }, Request::Learn { number, label, sample: received() }),
+            (Request::End { number }, Request::End { number }),
         ];
         for (sent, expected) in pairs {
             let bytes = wire(&sent, request(INPUTS));
@@ -188,34 +204,36 @@ impl Bits for [f32] {
 
 /// Written down from the description of the format, not by this software: whoever changes a byte changes [`VERSION`].
 #[test]
-fn the_bytes_on_the_wire_are_those_of_version_1() {
+fn the_bytes_on_the_wire_are_those_of_version_2() {
     let numbers = [0.1, 0.0, 2.0];
-    let requests: [(Sent, &str); 3] = [
-        (Request::Hello, "00 02 01 05 be 23 c2 58 00"),
-        (Request::Predict { sample: &[1.0, -0.5] }, "00 04 01 01 02 01 03 80 3f 01 01 06 bf 06 b8 22 0d 00"),
+    let requests: [(Sent, &str); 4] = [
+        (Request::Hello, "00 02 02 05 7d 70 ef 73 00"),
+        (Request::Predict { sample: &[1.0, -0.5] }, "00 04 02 01 02 01 03 80 3f 01 01 06 bf 07 de c0 94 00"),
         (
             Request::Learn { number: 300, label: 9, sample: &numbers },
-            "00 0b 01 02 ac 02 09 03 cd cc cc 3d 01 01 01 01 01 01 06 40 46 61 16 a5 00",
+            "00 0b 02 02 ac 02 09 03 cd cc cc 3d 01 01 01 01 01 01 06 40 24 bc 90 4f 00",
         ),
+        (Request::End { number: 300 }, "00 09 02 03 ac 02 07 3b b7 65 00"),
     ];
     let answers = [
         (
             hello(Ok(STATUS)),
-            "00 02 01 17 02 62 31 ef 9b af cd f8 ac d1 91 01 40 0a 03 01 02 03 04 05 d8 04 01 01 15 80 41 02 07 05 0e \
-             90 e4 d0 b2 87 d3 ae ee fe 01 48 84 6f ef 00",
+            "00 02 02 19 02 62 31 ef 9b af cd f8 ac d1 91 01 40 0a 03 01 02 03 04 05 06 07 d8 04 01 01 19 80 41 02 \
+             09 01 ac 02 07 05 0e 90 e4 d0 b2 87 d3 ae ee fe 01 ad cf 84 6a 00",
         ),
-        (Answer::Predicted(PREDICTION), "00 04 01 01 07 01 07 40 3f 47 b9 78 04 00"),
+        (Answer::Predicted(PREDICTION), "00 04 02 01 07 01 07 40 3f da a3 90 35 00"),
         (
             learnt(&[report(42)]),
-            "00 04 01 02 03 01 01 07 3f 15 14 01 2a 08 01 10 80 3e 88 ef 99 ab c5 e8 8c 91 11 7c 48 ee 1e 00",
+            "00 04 02 02 03 01 01 02 3f 06 15 14 01 2a 08 01 10 80 3e 88 ef 99 ab c5 e8 8c 91 11 38 09 56 7f 00",
         ),
-        (Answer::Refused(Refusal::NotFinite { index: 3 }), "00 09 01 03 01 03 db 66 ac 1b 00"),
-        (Answer::NoNetwork(ImageError::Schema { expected: 1, found: 2 }), "00 0a 01 04 05 01 02 7c db fe 85 00"),
-        (Answer::OutOfOrder { expected: 128 }, "00 09 01 05 80 01 4f d2 b7 d3 00"),
-        (Answer::OtherVersion, "00 07 01 06 8b 86 a1 b1 00"),
+        (Answer::Refused(Refusal::NotFinite { index: 3 }), "00 09 02 03 01 03 35 c9 19 09 00"),
+        (Answer::NoNetwork(ImageError::Schema { expected: 1, found: 2 }), "00 0a 02 04 05 01 02 ac a1 5e c2 00"),
+        (Answer::OutOfOrder { expected: 128 }, "00 09 02 05 80 01 a1 7d 02 c1 00"),
+        (Answer::OtherVersion, "00 07 02 06 48 d5 8c 9a 00"),
+        (Answer::Ended(ENDED), "00 15 02 07 01 09 04 ac 02 88 ef 99 ab c5 e8 8c 91 11 16 79 19 40 00"),
     ];
     let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-    assert_eq!(VERSION, 1);
+    assert_eq!(VERSION, 2);
     for (request, bytes) in requests {
         assert_eq!(hex(wire(&request, ANSWER)), bytes, "{request:?}");
     }
@@ -304,7 +322,7 @@ fn an_overlong_frame_is_reported_once_and_the_next_one_taken() {
 
 #[test]
 fn another_version_is_told_from_damage() {
-    for version in [0, 2, 255] {
+    for version in [0, 1, 3, 255] {
         assert_eq!(receive::<Received, 64>(&frame(&[version, 0])), [Err(FrameError::Version(version))]);
         // Whatever that version means by its bytes.
         assert_eq!(receive::<Received, 64>(&frame(&[version, 99, 1, 2])), [Err(FrameError::Version(version))]);
