@@ -234,6 +234,12 @@ fn the_bytes_on_the_wire_are_those_of_version_2() {
     ];
     let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     assert_eq!(VERSION, 2);
+    let page = include_str!("../../../docs/link.md");
+    let shown = page.lines().filter_map(|line| line.split("| `00 ").nth(1)?.strip_suffix("` |"));
+    let known: Vec<_> =
+        requests.iter().map(|(_, bytes)| *bytes).chain(answers.iter().map(|(_, bytes)| *bytes)).collect();
+    let shown: Vec<_> = shown.map(|rest| format!("00 {rest}")).collect();
+    assert!(shown.len() == 9 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
     for (request, bytes) in requests {
         assert_eq!(hex(wire(&request, ANSWER)), bytes, "{request:?}");
     }
