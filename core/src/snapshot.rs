@@ -18,7 +18,7 @@
 
 use crate::adapt::{Adaptation, Position, Recipe, Replay};
 use crate::error::ImageError;
-use crate::image::{self, LAYERS};
+use crate::image::{self, LAYERS, Sink};
 use crate::matrix::RowMajor;
 use crate::network::{LARGEST_MOMENTUM, Layer, Parameter};
 use crate::scion::Geometry;
@@ -61,24 +61,35 @@ pub fn write<'a, N: Layer, R: Replay, S: AsMut<[f32]>>(
     schema: u64,
     memory: &'a mut [u8],
 ) -> Option<&'a [u8]> {
+    image::in_memory(memory, |sink| write_to(adaptation, schema, sink))
+}
+
+/// The same to a sink, piece by piece: no memory of the snapshot's size is needed.
+pub fn write_to<N: Layer, R: Replay, S: AsMut<[f32]>>(
+    adaptation: &mut Adaptation<N, R, S>,
+    schema: u64,
+    sink: &mut (impl Sink + ?Sized),
+) -> Option<()> {
     let position = adaptation.position()?;
     let recipe = *adaptation.recipe();
-    let mut parameters = Some(Vec::new());
-    adaptation.network_mut().parameters(&mut |Parameter { geometry, alignment, .. }| {
+    let (mut parameters, mut numbers) = (Some(Vec::new()), 0);
+    adaptation.network_mut().parameters(&mut |Parameter { state, geometry, alignment, .. }| {
+        numbers += 3 * state.x.elements().len();
         let Alignment { mean, weight } = *alignment;
         let settings = Settings { geometry: *geometry, mean, weight };
         parameters = parameters.take().and_then(|mut all| all.push(settings).ok().map(|()| all));
     });
-    let replay = adaptation.replay().len() as u32;
-    let header = Header { schema, recipe, position, replay, parameters: parameters? };
-    image::frame(MAGIC, VERSION, &header, memory, |body| {
+    let samples = adaptation.replay().len();
+    let header = Header { schema, recipe, position, replay: samples as u32, parameters: parameters? };
+    let words = numbers + samples * (adaptation.network().inputs() + 1);
+    image::frame(MAGIC, VERSION, &header, words, sink, |body| {
         let mut whole = true;
         adaptation.network_mut().parameters(&mut |Parameter { state, .. }| {
             for matrix in [&state.x, &state.y, &state.m] {
                 whole &= body.numbers(matrix.elements()).is_some();
             }
         });
-        for (input, label) in (0..adaptation.replay().len()).filter_map(|index| adaptation.replay().get(index)) {
+        for (input, label) in (0..samples).filter_map(|index| adaptation.replay().get(index)) {
             body.numbers(input)?;
             body.word(label.to_le_bytes())?;
         }

@@ -7,3 +7,4 @@
 #[cfg(target_os = "none")]
 pub mod board;
 pub mod device;
+pub mod store;
