@@ -22,7 +22,7 @@
 use core::fmt;
 use core::ops::Range;
 use crc::{CRC_32_ISO_HDLC, Crc, Digest};
-use embedded_storage::nor_flash::NorFlash;
+use embedded_storage::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
 use graftage_core::image::Sink;
 use heapless::Vec;
 
@@ -348,6 +348,34 @@ impl<F: NorFlash> Store<F> {
             Some(Found { settled: true, header: found, .. }) if found == header => Ok(()),
             _ => Err(StoreError::Unverified),
         }
+    }
+}
+
+/// What keeps something through a power cut, or does not.
+pub trait Keep {
+    /// As [`Store::save`]; `None` where there is nothing to keep it in.
+    fn keep(
+        &mut self,
+        contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
+    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>>;
+}
+
+impl<F: NorFlash> Keep for Option<Store<F>> {
+    fn keep(
+        &mut self,
+        contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
+    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>> {
+        self.as_mut().map(|store| store.save(contents).map_err(|error| error.map(|error| error.kind())))
+    }
+}
+
+/// Keeps nothing.
+impl Keep for () {
+    fn keep(
+        &mut self,
+        _: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
+    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>> {
+        None
     }
 }
 

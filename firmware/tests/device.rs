@@ -8,7 +8,7 @@ use graftage_core::image::{self, Header};
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::Geometry;
-use graftage_firmware::device::{Device, Event};
+use graftage_firmware::device::{Configuration, Device, Event};
 use graftage_link::{
     ANSWER, Answer, FrameError, Hello, Learnt, Numbered, Receiver, Request, Status, decode, encode, request,
 };
@@ -26,7 +26,7 @@ type Board = Device<Network, Ring<INPUTS, REPLAY>, Scratch, INPUTS, { request(IN
 
 const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 5, ..Recipe::DEFAULT };
 const SCALE: f32 = 16.0;
-const NAME: &str = "a test";
+const CONFIGURATION: Configuration = Configuration { name: "a test", save_every: 4 };
 
 /// The network that the image holds, at the start of its adaptation.
 fn core() -> Core {
@@ -63,7 +63,7 @@ fn image() -> Vec<u8> {
 /// A device that was started from these bytes of flash.
 fn started(flash: &[u8]) -> Board {
     let mut device = unstarted();
-    device.start(NAME, flash).unwrap();
+    device.start(CONFIGURATION, flash).unwrap();
     device
 }
 
@@ -150,7 +150,7 @@ fn answers(bytes: &[u8]) -> Vec<Answer> {
 /// What a device answers to some bytes, and what it tells its log.
 fn observe(device: &mut Board, bytes: &[u8]) -> (Vec<Answer>, Vec<String>) {
     let (mut line, mut events) = (Line::with(bytes), Vec::new());
-    device.serve(&mut line, |event| events.push(format!("{event:?}"))).unwrap();
+    device.serve(&mut line, &mut (), |event| events.push(format!("{event:?}"))).unwrap();
     (answers(&line.outgoing), events)
 }
 
@@ -180,7 +180,7 @@ fn a_device_says_who_it_is_and_where_it_stands() {
     let (digest, steps) = (core.digest(), RECIPE.steps);
     let status = Ok(Status { scale: SCALE, steps, learnt: 0, correct: 0, step: 0, digest });
     let expected = Hello {
-        board: NAME.try_into().unwrap(),
+        board: CONFIGURATION.name.try_into().unwrap(),
         schema: Network::SCHEMA,
         inputs: INPUTS as u32,
         classes: CLASSES,
@@ -196,7 +196,8 @@ fn a_device_says_who_it_is_and_where_it_stands() {
 #[test]
 fn a_name_that_is_too_long_is_cut() {
     let mut device = unstarted();
-    device.start("0123456789012345678901234567890123456789", &image()).unwrap();
+    let name = "0123456789012345678901234567890123456789";
+    device.start(Configuration { name, ..CONFIGURATION }, &image()).unwrap();
     assert_eq!(hello(&mut device).board, "01234567890123456789012345678901");
 }
 
@@ -344,15 +345,15 @@ fn a_device_without_a_usable_image_says_why() {
     ];
     for (flash, why) in flashes {
         let mut device = unstarted();
-        assert_eq!(device.start(NAME, flash), Err(why));
+        assert_eq!(device.start(CONFIGURATION, flash), Err(why));
         has_no_network(&mut device, why);
         // Nor does it go on with the image that it had before.
         let mut device = started(&image());
         ask(&mut device, &learn(0));
-        assert_eq!(device.start(NAME, flash), Err(why));
+        assert_eq!(device.start(CONFIGURATION, flash), Err(why));
         has_no_network(&mut device, why);
         // A good image helps, from its first sample.
-        device.start(NAME, &image()).unwrap();
+        device.start(CONFIGURATION, &image()).unwrap();
         assert_eq!(ask(&mut device, &learn(0)), [expected(&mut core(), 0)]);
     }
     has_no_network(&mut unstarted(), ImageError::Magic);
@@ -365,11 +366,11 @@ fn no_image_with_a_flipped_bit_or_a_missing_byte_is_used() {
         let mut damaged = image.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         let mut device = unstarted();
-        let why = device.start(NAME, &damaged).expect_err("a damaged image");
+        let why = device.start(CONFIGURATION, &damaged).expect_err("a damaged image");
         assert_eq!(hello(&mut device).status, Err(why), "bit {bit}");
     }
     for length in 0..image.len() {
-        assert_eq!(unstarted().start(NAME, &image[..length]), Err(ImageError::Truncated), "{length} bytes");
+        assert_eq!(unstarted().start(CONFIGURATION, &image[..length]), Err(ImageError::Truncated), "{length} bytes");
     }
 }
 
@@ -389,20 +390,20 @@ fn a_request_of_another_version_is_answered_and_counted() {
 fn answers_are_whole_on_a_line_that_takes_few_bytes_at_a_time() {
     let requests: Vec<u8> = [wire(&Request::Hello), learn(0), learn(1), learn(5)].concat();
     let mut whole = Line::with(&requests);
-    started(&image()).serve(&mut whole, |_| ()).unwrap();
+    started(&image()).serve(&mut whole, &mut (), |_| ()).unwrap();
     assert_eq!(answers(&whole.outgoing).len(), 4);
     for takes in [vec![1], vec![3, 1, 2]] {
         let mut line = Line { takes, ..Line::with(&requests) };
-        started(&image()).serve(&mut line, |_| ()).unwrap();
+        started(&image()).serve(&mut line, &mut (), |_| ()).unwrap();
         assert_eq!(line.outgoing, whole.outgoing);
     }
 }
 
 #[test]
 fn serving_ends_with_the_line() {
-    assert_eq!(started(&image()).serve(&mut Line::with(&[]), |_| ()), Ok(()));
+    assert_eq!(started(&image()).serve(&mut Line::with(&[]), &mut (), |_| ()), Ok(()));
     let mut broken = Line { broken: true, ..Line::with(&wire(&Request::Hello)) };
-    assert_eq!(started(&image()).serve(&mut broken, |_| ()), Err(ErrorKind::BrokenPipe));
+    assert_eq!(started(&image()).serve(&mut broken, &mut (), |_| ()), Err(ErrorKind::BrokenPipe));
     assert_eq!(answers(&broken.outgoing).len(), 1, "what came before is answered");
 }
 
