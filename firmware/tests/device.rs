@@ -1,14 +1,16 @@
 //! A device without a board: bytes in, bytes out, and exactly core's adaptation behind them.
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
+use embedded_storage::nor_flash::NorFlashErrorKind;
 use graftage_core::adapt::{Adaptation, Recipe, Ring};
 use graftage_core::chain;
 use graftage_core::error::{Field, ImageError, Refusal};
-use graftage_core::image::{self, Header};
+use graftage_core::image::{self, Header, Sink};
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::Geometry;
-use graftage_firmware::device::{Configuration, Device, Event};
+use graftage_firmware::device::{Configuration, Device, Event, NotResumed};
+use graftage_firmware::store::{Keep, StoreError};
 use graftage_link::{
     ANSWER, Answer, FrameError, Hello, Learnt, Numbered, Receiver, Request, Status, decode, encode, request,
 };
@@ -416,4 +418,94 @@ fn the_parts_of_its_memory_add_up() {
     assert_eq!((memory.weights, memory.query_points, memory.momenta), (204, 204, 204));
     assert!(memory.replay >= 16 * 20 && memory.scratch as usize == size_of::<Scratch>());
     assert!(memory.link as usize >= 2 * ANSWER + request(INPUTS));
+}
+
+/// Keeps all that is saved, until it is full.
+struct Memory {
+    saved: Vec<Vec<u8>>,
+    room: usize,
+}
+
+impl Keep for Memory {
+    fn keep(
+        &mut self,
+        contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
+    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>> {
+        struct Bytes(Vec<u8>);
+        impl Sink for Bytes {
+            fn put(&mut self, bytes: &[u8]) -> Option<()> {
+                self.0.extend(bytes);
+                Some(())
+            }
+        }
+        let mut bytes = Bytes(Vec::new());
+        contents(&mut bytes).unwrap();
+        if self.saved.len() == self.room {
+            return Some(Err(StoreError::Unverified));
+        }
+        self.saved.push(bytes.0);
+        Some(Ok(self.saved.len() as u64))
+    }
+}
+
+#[test]
+fn a_device_saves_as_configured_and_goes_on_from_what_it_saved() {
+    let (mut device, mut memory) = (started(&image()), Memory { saved: vec![], room: 2 });
+    let mut states = Vec::new();
+    for n in 0..14 {
+        let mut events = Vec::new();
+        // The second time it is only answered again.
+        let mut line = Line::with(&[learn(n), learn(n)].concat());
+        device.serve(&mut line, &mut memory, |event| events.push(format!("{event:?}"))).unwrap();
+        let saved = match n + 1 {
+            4 | 8 => vec![format!("Saved({})", (n + 1) / 4)],
+            12 => vec!["NotSaved(Unverified)".to_owned()],
+            _ => vec![],
+        };
+        assert_eq!(events[1..], saved, "sample {n}");
+        states.push(hello(&mut device));
+    }
+    let expected = predicted(&mut device);
+    for (saved, learnt) in memory.saved.iter().zip([4, 8]) {
+        assert!(saved.len() <= Board::saved(REPLAY));
+        let mut resumed = started(&image());
+        assert_eq!(resumed.resume(&[&saved[..], &[0xff; 9]].concat()), Ok(()));
+        assert_eq!(hello(&mut resumed), states[learnt as usize - 1]);
+        assert_eq!(ask(&mut resumed, &learn(learnt - 1)), [Answer::OutOfOrder { expected: learnt }]);
+        (learnt..14).for_each(|n| drop(ask(&mut resumed, &learn(n))));
+        assert_eq!((hello(&mut resumed), predicted(&mut resumed)), (states[13].clone(), expected.clone()));
+    }
+    let never = Configuration { save_every: 0, ..CONFIGURATION };
+    device.start(never, &image()).unwrap();
+    memory.room = 100;
+    (0..9).for_each(|n| device.serve(&mut Line::with(&learn(n)), &mut memory, |_| ()).unwrap());
+    assert_eq!(memory.saved.len(), 2);
+}
+
+/// What it predicts.
+fn predicted(device: &mut Board) -> Vec<Answer> {
+    ask(device, &wire(&Request::Predict { sample: &sample(77).0 }))
+}
+
+#[test]
+fn a_device_does_not_go_on_from_what_is_not_its_own() {
+    let (mut device, mut memory) = (started(&image()), Memory { saved: vec![], room: 1 });
+    (0..4).for_each(|n| device.serve(&mut Line::with(&learn(n)), &mut memory, |_| ()).unwrap());
+    let good = &memory.saved[0];
+    assert_eq!(unstarted().resume(good), Err(NotResumed::Unusable(ImageError::Magic)));
+    let other = image_with(|header| header.recipe.seed += 1);
+    let truncated = NotResumed::Unusable(ImageError::Truncated);
+    let mut damaged = good.clone();
+    damaged[100] ^= 1;
+    for (image, bytes, why) in [
+        (&other, &good[..], NotResumed::OtherImage),
+        (&image(), &good[..3], truncated),
+        (&image(), &good[..good.len() - 1], truncated),
+        (&image(), &damaged, NotResumed::Unusable(ImageError::Checksum)),
+    ] {
+        let mut device = started(image);
+        let before = hello(&mut device);
+        assert_eq!(device.resume(bytes), Err(why));
+        assert_eq!(hello(&mut device), before);
+    }
 }
