@@ -18,8 +18,10 @@ use crate::error::ImageError;
 use crate::matrix::RowMajor;
 use crate::network::{Kind, Layer};
 use crate::scion::Geometry;
-use crc::{CRC_32_ISO_HDLC, Crc};
+use crc::{CRC_32_ISO_HDLC, Crc, Digest};
 use heapless::Vec;
+use postcard::experimental::serialized_size;
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 /// The version that this software writes and reads.
@@ -31,11 +33,27 @@ pub const LAYERS: usize = 16;
 const MAGIC: [u8; 4] = *b"GRFT";
 const PREFIX: usize = 10;
 const CHECKSUM: usize = 4;
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// CRC-32/ISO-HDLC of some bytes.
 pub fn checksum(bytes: &[u8]) -> u32 {
     CRC.checksum(bytes)
+}
+
+/// Where bytes go, one piece after another.
+pub trait Sink {
+    /// Takes some bytes; `None` where it takes no more.
+    fn put(&mut self, bytes: &[u8]) -> Option<()>;
+}
+
+/// What is written goes to the start of the memory, what remains of it is left.
+impl Sink for &mut [u8] {
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        let (place, rest) = core::mem::take(self).split_at_mut_checked(bytes.len())?;
+        place.copy_from_slice(bytes);
+        *self = rest;
+        Some(())
+    }
 }
 
 /// What an image says besides the weights.
@@ -123,27 +141,48 @@ impl<'a> Image<'a> {
 /// Writes an image and returns its bytes at the start of `memory`; `None` where it is too short.
 ///
 /// The weights must be as many as the layers have.
-pub fn write<'a>(header: &Header, weights: impl IntoIterator<Item = f32>, memory: &'a mut [u8]) -> Option<&'a [u8]> {
-    frame(MAGIC, VERSION, header, memory, |body| {
-        weights.into_iter().try_for_each(|weight| body.word(weight.to_le_bytes()))
+pub fn write<'a>(
+    header: &Header,
+    weights: impl IntoIterator<Item = f32, IntoIter: Clone>,
+    memory: &'a mut [u8],
+) -> Option<&'a [u8]> {
+    let mut weights = weights.into_iter();
+    in_memory(memory, |sink| {
+        frame(MAGIC, VERSION, header, weights.clone().count(), sink, |body| {
+            weights.try_for_each(|weight| body.word(weight.to_le_bytes()))
+        })
     })
+}
+
+/// What was written at the start of `memory`; `None` where nothing was.
+pub(crate) fn in_memory(memory: &mut [u8], write: impl FnOnce(&mut &mut [u8]) -> Option<()>) -> Option<&[u8]> {
+    let mut free = &mut *memory;
+    write(&mut free)?;
+    let free = free.len();
+    memory.get(..memory.len() - free)
 }
 
 /// What of a framed file is neither header nor words: prefix and checksum.
 pub(crate) const FRAME: usize = PREFIX + CHECKSUM;
 
-/// Where the words of a framed file are written.
-pub(crate) struct Body<'a> {
-    memory: &'a mut [u8],
-    end: usize,
+/// Where all but the checksum of a framed file is written.
+pub(crate) struct Body<'a, S: ?Sized> {
+    sink: &'a mut S,
+    digest: Digest<'static, u32>,
+    /// Bytes that are still to come.
+    left: usize,
 }
 
-impl Body<'_> {
+impl<S: Sink + ?Sized> Body<'_, S> {
+    fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
+        self.left = self.left.checked_sub(bytes.len())?;
+        self.digest.update(bytes);
+        self.sink.put(bytes)
+    }
+
     /// Appends four bytes; `None` where there is no room.
     pub(crate) fn word(&mut self, word: [u8; 4]) -> Option<()> {
-        *self.memory.get_mut(self.end..)?.first_chunk_mut()? = word;
-        self.end += 4;
-        Some(())
+        self.bytes(&word)
     }
 
     /// Appends numbers.
@@ -152,25 +191,39 @@ impl Body<'_> {
     }
 }
 
-/// Writes magic, version, length, header, words and checksum to the start of `memory`; `None` where it is too short.
-pub(crate) fn frame<'a, H: Serialize>(
+impl<S: Sink + ?Sized> Flavor for &mut Body<'_, S> {
+    type Output = ();
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.bytes(bytes).ok_or(postcard::Error::SerializeBufferFull)
+    }
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes magic, version, length, header, so many words and a checksum; `None` where the sink takes no more or the words
+/// are not as many.
+pub(crate) fn frame<S: Sink + ?Sized>(
     magic: [u8; 4],
     version: u16,
-    header: &H,
-    memory: &'a mut [u8],
-    words: impl FnOnce(&mut Body) -> Option<()>,
-) -> Option<&'a [u8]> {
-    let used = postcard::to_slice(header, memory.get_mut(PREFIX..)?).ok()?.len();
-    let mut body = Body { memory: &mut *memory, end: PREFIX + used };
-    words(&mut body)?;
-    let end = body.end;
-    let length = u32::try_from(end + CHECKSUM).ok()?;
-    let prefix: &mut [u8; PREFIX] = memory.first_chunk_mut()?;
-    let ([m0, m1, m2, m3], [v0, v1], [l0, l1, l2, l3]) = (magic, version.to_le_bytes(), length.to_le_bytes());
-    *prefix = [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3];
-    let sum = checksum(memory.get(..end)?);
-    *memory.get_mut(end..)?.first_chunk_mut()? = sum.to_le_bytes();
-    memory.get(..end + CHECKSUM)
+    header: &impl Serialize,
+    words: usize,
+    sink: &mut S,
+    write: impl FnOnce(&mut Body<S>) -> Option<()>,
+) -> Option<()> {
+    let left = words.checked_mul(4)?.checked_add(serialized_size(header).ok()?)?.checked_add(PREFIX)?;
+    let length = u32::try_from(left.checked_add(CHECKSUM)?).ok()?;
+    let mut body = Body { sink, digest: CRC.digest(), left };
+    body.bytes(&magic)?;
+    body.bytes(&version.to_le_bytes())?;
+    body.bytes(&length.to_le_bytes())?;
+    postcard::serialize_with_flavor(header, &mut body).ok()?;
+    write(&mut body)?;
+    let Body { sink, digest, left: 0 } = body else { return None };
+    sink.put(&digest.finalize().to_le_bytes())
 }
 
 /// Header, words and length of a framed file at the start of `bytes`, once magic, version, length and checksum are right.

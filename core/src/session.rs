@@ -10,7 +10,7 @@
 //! What became of each sample and of each session follows from the image and the stream alone, so that another machine
 //! comes to the same verdicts.
 
-use crate::adapt::{Adaptation, HoldOut, Recipe, Replay, Report, Ring};
+use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring};
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
 use crate::network::{Fixed, Layer, Parameter, Prediction, Target};
@@ -105,20 +105,49 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
     /// As there, and where the memory for the weights in use is not as long as they are, or that for held-out samples is too
     /// short; then nothing has changed.
     pub fn start(&mut self, recipe: Recipe) -> Result<(), Refusal> {
+        self.check(&recipe)?;
+        self.adaptation.start(recipe)?;
+        self.held_out.clear();
+        self.counts = Counts::default();
+        self.put_in_use();
+        Ok(())
+    }
+
+    /// Says what of a recipe, or of the memory, does not fit.
+    pub(crate) fn check(&mut self, recipe: &Recipe) -> Result<(), Refusal> {
         let mut weights = 0;
         self.adaptation.network_mut().parameters(&mut |parameter| weights += parameter.state.x.elements().len());
         let found = self.in_use.as_mut().len();
         if found != weights {
             return Err(Refusal::Scratch { expected: weights as u32, found: found as u32 });
         }
-        if recipe.hold_out.is_some_and(|HoldOut { keep, .. }| keep as usize > self.held_out.capacity()) {
-            return Err(Refusal::Recipe(Field::HoldOut));
+        recipe.check(self.adaptation.replay().capacity())?;
+        match recipe.hold_out {
+            Some(HoldOut { keep, .. }) if keep as usize > self.held_out.capacity() => {
+                Err(Refusal::Recipe(Field::HoldOut))
+            }
+            _ => Ok(()),
         }
-        self.adaptation.start(recipe)?;
-        self.held_out.clear();
-        self.counts = Counts::default();
-        self.put_in_use();
-        Ok(())
+    }
+
+    /// Goes on from a position of an earlier run, with these weights in use and these samples in the replay buffer, oldest
+    /// first; the network's parameters have been put back by the caller.
+    pub(crate) fn resume<I: IntoIterator<Item = f32>>(
+        &mut self,
+        position: Position,
+        counts: Counts,
+        in_use: impl Iterator<Item = f32>,
+        replay: impl Iterator<Item = (I, u32)>,
+    ) {
+        self.in_use.as_mut().iter_mut().zip(in_use).for_each(|(used, w)| *used = w);
+        self.counts = counts;
+        self.adaptation.resume(position, replay);
+    }
+
+    /// The same for the held-out samples.
+    pub(crate) fn resume_held_out<I: IntoIterator<Item = f32>>(&mut self, samples: impl Iterator<Item = (I, u32)>) {
+        let keep = self.held_out.capacity();
+        samples.for_each(|(input, label)| self.held_out.push(keep, input, label));
     }
 
     /// Takes one labelled sample: learns it, or holds it out. `observe` is told of every step.

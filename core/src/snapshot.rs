@@ -1,27 +1,30 @@
-//! The whole state of an adaptation as checksummed bytes: an interrupted one goes on in the same bits.
+//! The whole state of sessions as checksummed bytes: what was interrupted goes on in the same bits.
 //!
 //! ```text
 //! offset  bytes
 //! 0       "GRFS"
 //! 4       version, u16                  little-endian, like all that follows
 //! 6       length of the whole snapshot in bytes, u32
-//! 10      header                        postcard: schema hash, recipe, position, for each parameter its geometry and
-//!                                       what the alignment law knows
+//! 10      header                        postcard: schema hash, recipe, position, counts of samples and sessions, sizes of
+//!                                       replay buffer and held-out samples, for each parameter its geometry and what the
+//!                                       alignment law knows
 //!         X, Y, M, f32                  parameter by parameter, row by row
-//!         samples, f32 and label, u32   of the replay buffer, oldest first
+//!         the weights in use, f32       the same
+//!         samples, f32 and label, u32   of the replay buffer, oldest first, then the held-out ones
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
 //!
 //! The position is all that counts steps: step t, from which step size and momentum of the schedules follow, drift, the
 //! generator, samples seen and predicted rightly. Nothing of a snapshot is used before its checksum and all its lengths
-//! agree with the network and the replay buffer that are to take it.
+//! agree with the network and the memory that are to take it.
 
-use crate::adapt::{Adaptation, Position, Recipe, Replay};
+use crate::adapt::{HoldOut, Position, Recipe, Replay};
 use crate::error::ImageError;
-use crate::image::{self, LAYERS};
+use crate::image::{self, Body, LAYERS, Sink};
 use crate::matrix::RowMajor;
 use crate::network::{LARGEST_MOMENTUM, Layer, Parameter};
 use crate::scion::Geometry;
+use crate::session::{Counts, Session};
 use crate::transport::Alignment;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -36,7 +39,9 @@ struct Header {
     schema: u64,
     recipe: Recipe,
     position: Position,
+    counts: Counts,
     replay: u32,
+    held_out: u32,
     parameters: Vec<Settings, { 2 * LAYERS }>,
 }
 
@@ -48,52 +53,71 @@ struct Settings {
     weight: f32,
 }
 
-/// Bytes that [`write()`] needs at most, for a network of so many weights and inputs and so many samples in the replay buffer.
+/// Bytes that [`write()`] needs at most, for a network of so many weights and inputs and so many samples in replay buffer and
+/// held-out samples together.
 pub const fn length(weights: usize, inputs: usize, samples: usize) -> usize {
-    // A header of all parameters takes no more than 32 bytes for each and 160 for the rest.
-    image::FRAME + 160 + 32 * 2 * LAYERS + 12 * weights + samples * 4 * (inputs + 1)
+    // A header of all parameters takes no more than 32 bytes for each and 200 for the rest.
+    image::FRAME + 200 + 32 * 2 * LAYERS + 16 * weights + samples * 4 * (inputs + 1)
 }
 
-/// Writes the state of an adaptation whose network has this schema hash, and returns its bytes at the start of `memory`;
-/// `None` where that is too short, the adaptation was not started, or it has more parameters than an image can name.
-pub fn write<'a, N: Layer, R: Replay, S: AsMut<[f32]>>(
-    adaptation: &mut Adaptation<N, R, S>,
+/// Writes the state of sessions whose network has this schema hash, and returns its bytes at the start of `memory`; `None`
+/// where that is too short, they were not started, or the network has more parameters than an image can name.
+pub fn write<'a, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
+    session: &mut Session<N, R, S, W, H>,
     schema: u64,
     memory: &'a mut [u8],
 ) -> Option<&'a [u8]> {
-    let position = adaptation.position()?;
-    let recipe = *adaptation.recipe();
+    image::in_memory(memory, |sink| write_to(session, schema, sink))
+}
+
+/// The same to a sink, piece by piece: no memory of the snapshot's size is needed.
+pub fn write_to<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
+    session: &mut Session<N, R, S, W, H>,
+    schema: u64,
+    sink: &mut (impl Sink + ?Sized),
+) -> Option<()> {
+    let position = session.adaptation().position()?;
+    let (recipe, counts) = (*session.adaptation().recipe(), session.counts());
     let mut parameters = Some(Vec::new());
-    adaptation.network_mut().parameters(&mut |Parameter { geometry, alignment, .. }| {
+    session.network_mut().parameters(&mut |Parameter { geometry, alignment, .. }| {
         let Alignment { mean, weight } = *alignment;
         let settings = Settings { geometry: *geometry, mean, weight };
         parameters = parameters.take().and_then(|mut all| all.push(settings).ok().map(|()| all));
     });
-    let replay = adaptation.replay().len() as u32;
-    let header = Header { schema, recipe, position, replay, parameters: parameters? };
-    image::frame(MAGIC, VERSION, &header, memory, |body| {
+    let (replay, held_out) = (session.adaptation().replay().len(), session.held_out().len());
+    let words = 4 * session.in_use().len() + (replay + held_out) * (session.adaptation().network().inputs() + 1);
+    let (replay, held_out) = (replay as u32, held_out as u32);
+    let header = Header { schema, recipe, position, counts, replay, held_out, parameters: parameters? };
+    image::frame(MAGIC, VERSION, &header, words, sink, |body| {
         let mut whole = true;
-        adaptation.network_mut().parameters(&mut |Parameter { state, .. }| {
+        session.network_mut().parameters(&mut |Parameter { state, .. }| {
             for matrix in [&state.x, &state.y, &state.m] {
                 whole &= body.numbers(matrix.elements()).is_some();
             }
         });
-        for (input, label) in (0..adaptation.replay().len()).filter_map(|index| adaptation.replay().get(index)) {
-            body.numbers(input)?;
-            body.word(label.to_le_bytes())?;
-        }
+        body.numbers(session.in_use())?;
+        samples(session.adaptation().replay(), body)?;
+        samples(session.held_out(), body)?;
         whole.then_some(())
     })
 }
 
-/// Puts a snapshot at the start of `bytes` into an adaptation whose network has this schema hash: it then is, in every bit,
-/// the one that was written.
+fn samples<S: Sink + ?Sized>(replay: &impl Replay, body: &mut Body<S>) -> Option<()> {
+    for (input, label) in (0..replay.len()).filter_map(|index| replay.get(index)) {
+        body.numbers(input)?;
+        body.word(label.to_le_bytes())?;
+    }
+    Some(())
+}
+
+/// Puts a snapshot at the start of `bytes` into sessions whose network has this schema hash: they then are, in every bit, those
+/// that were written.
 ///
 /// # Errors
-/// Where a byte is wrong or missing, or the snapshot is of another network or of more samples than the replay buffer can
-/// hold; then nothing has changed.
-pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>>(
-    adaptation: &mut Adaptation<N, R, S>,
+/// Where a byte is wrong or missing, or the snapshot is of another network or of more samples than the memory can hold; then
+/// nothing has changed.
+pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
+    session: &mut Session<N, R, S, W, H>,
     schema: u64,
     bytes: &[u8],
 ) -> Result<(), ImageError> {
@@ -101,18 +125,21 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>>(
     if header.schema != schema {
         return Err(ImageError::Schema { expected: schema, found: header.schema });
     }
-    header.recipe.check(adaptation.replay().capacity()).map_err(ImageError::Recipe)?;
-    let (mut parameters, mut numbers) = (0, 0);
-    adaptation.network_mut().parameters(&mut |Parameter { state, .. }| {
+    session.check(&header.recipe).map_err(ImageError::Recipe)?;
+    let (mut parameters, mut weights) = (0, 0);
+    session.network_mut().parameters(&mut |Parameter { state, .. }| {
         parameters += 1;
-        numbers += 3 * state.x.elements().len();
+        weights += state.x.elements().len();
     });
-    let sample = adaptation.network().inputs() + 1;
-    let samples = header.replay as usize;
+    let sample = session.adaptation().network().inputs() + 1;
+    let (replay, held_out) = (header.replay as usize, header.held_out as usize);
+    let kept = header.recipe.hold_out.map_or(0, |HoldOut { keep, .. }| keep as usize);
+    let samples = replay.checked_add(held_out).and_then(|samples| samples.checked_mul(sample));
     let fits = header.parameters.len() == parameters
-        && samples <= header.recipe.replay as usize
-        && Some(words.len()) == samples.checked_mul(sample).and_then(|labelled| labelled.checked_add(numbers));
-    let (arrays, labelled) = words.split_at_checked(numbers).ok_or(ImageError::Malformed)?;
+        && replay <= header.recipe.replay as usize
+        && held_out <= kept
+        && Some(words.len()) == samples.and_then(|labelled| labelled.checked_add(4 * weights));
+    let (arrays, labelled) = words.split_at_checked(4 * weights).ok_or(ImageError::Malformed)?;
     if !fits {
         return Err(ImageError::Malformed);
     }
@@ -120,7 +147,7 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>>(
         settings.geometry.check().map_err(ImageError::Recipe)?;
     }
     let finite = |words: &[[u8; 4]]| words.iter().all(|word| f32::from_le_bytes(*word).is_finite());
-    let classes = adaptation.network().outputs() as u32;
+    let classes = session.adaptation().network().outputs() as u32;
     let right = |sample: &[[u8; 4]]| {
         sample.split_last().is_some_and(|(label, input)| finite(input) && u32::from_le_bytes(*label) < classes)
     };
@@ -129,7 +156,7 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>>(
     // A larger momentum might overflow in the next step.
     let mut words = arrays.iter();
     let mut admitted = true;
-    adaptation.network_mut().parameters(&mut |Parameter { state, .. }| {
+    session.network_mut().parameters(&mut |Parameter { state, .. }| {
         let size = state.m.elements().len();
         let mut momentum = words.by_ref().skip(2 * size).take(size);
         admitted &= momentum.all(|word| bounded(f32::from_le_bytes(*word), LARGEST_MOMENTUM));
@@ -143,25 +170,22 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>>(
         return Err(ImageError::NotFinite);
     }
     // From here on nothing can fail but the start, which changes nothing where it does.
-    adaptation.start(header.recipe).map_err(ImageError::Recipe)?;
-    let (mut arrays, mut settings) = (arrays.iter(), header.parameters.iter());
-    adaptation.network_mut().parameters(&mut |Parameter { state, geometry, alignment, .. }| {
+    session.start(header.recipe).map_err(ImageError::Recipe)?;
+    let (mut arrays, mut settings) = (arrays.iter().map(|word| f32::from_le_bytes(*word)), header.parameters.iter());
+    session.network_mut().parameters(&mut |Parameter { state, geometry, alignment, .. }| {
         let mut state = state;
         for matrix in [&mut state.x, &mut state.y, &mut state.m] {
-            for (e, word) in matrix.elements_mut().iter_mut().zip(&mut arrays) {
-                *e = f32::from_le_bytes(*word);
-            }
+            matrix.elements_mut().iter_mut().zip(&mut arrays).for_each(|(e, number)| *e = number);
         }
         if let Some(Settings { geometry: of, mean, weight }) = settings.next() {
             (*geometry, *alignment) = (*of, Alignment { mean: *mean, weight: *weight });
         }
     });
-    adaptation.resume(
-        header.position,
-        labelled.chunks(sample).filter_map(|sample| {
-            let (label, input) = sample.split_last()?;
-            Some((input.iter().map(|word| f32::from_le_bytes(*word)), u32::from_le_bytes(*label)))
-        }),
-    );
+    let mut labelled = labelled.chunks(sample).filter_map(|sample| {
+        let (label, input) = sample.split_last()?;
+        Some((input.iter().map(|word| f32::from_le_bytes(*word)), u32::from_le_bytes(*label)))
+    });
+    session.resume(header.position, header.counts, arrays, labelled.by_ref().take(replay));
+    session.resume_held_out(labelled);
     Ok(())
 }

@@ -1,11 +1,15 @@
 //! A board's behaviour on the link, without the board.
 
+use crate::store::{Keep, StoreError};
+use core::fmt;
 use embedded_io::{Read, Write};
+use embedded_storage::nor_flash::NorFlashErrorKind;
 use graftage_core::adapt::{Replay, Ring};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::Image;
 use graftage_core::network::Fixed;
-use graftage_core::session::Session;
+use graftage_core::session::{Counts, Session};
+use graftage_core::snapshot;
 use graftage_link::{
     ANSWER, Answer, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, decode, encode,
 };
@@ -22,7 +26,44 @@ pub enum Event<'a> {
     Refused(Refusal),
     /// A frame was dropped.
     Dropped(FrameError),
+    /// The state was saved, as this generation.
+    Saved(u64),
+    /// The state could not be saved; what was saved before still is, and learning goes on.
+    NotSaved(StoreError<NorFlashErrorKind>),
 }
+
+/// What a board decides about its device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Configuration {
+    /// What it calls itself.
+    pub name: &'static str,
+    /// The state is saved whenever so many more labelled samples were taken and at the end of each session, before that is
+    /// answered; 0: never.
+    pub save_every: u64,
+}
+
+/// Why a device does not go on from what was saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotResumed {
+    /// It was learnt from another image than the one that the device has started from.
+    OtherImage,
+    /// There is no image in use, or the snapshot cannot be used.
+    Unusable(ImageError),
+}
+
+impl fmt::Display for NotResumed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            NotResumed::OtherImage => f.write_str("it was learnt from another image"),
+            NotResumed::Unusable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for NotResumed {}
+
+/// Bytes that say which image a state was learnt from.
+const IDENTITY: usize = 4;
 
 /// A network that adapts in sessions L, behind a link for samples of up to I numbers in frames of up to F bytes.
 ///
@@ -30,11 +71,14 @@ pub enum Event<'a> {
 #[derive(Debug)]
 pub struct Device<L, const I: usize, const F: usize> {
     name: Option<&'static str>,
+    save_every: u64,
     session: L,
     /// The scale of the image that is in use; 0 where there is none.
     scale: f32,
     /// Why there is none, where there is none: without any start, there were no bytes of an image.
     refused: ImageError,
+    /// The checksum of the image that is in use, which tells it from others.
+    image: u32,
     receiver: Receiver<F>,
     dropped: u32,
     last: Last,
@@ -61,9 +105,11 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, c
     pub const fn new(session: Session<N, Ring<I, K>, [f32; S], [f32; W], Ring<I, H>>) -> Self {
         Self {
             name: None,
+            save_every: 0,
             session,
             scale: 0.0,
             refused: ImageError::Magic,
+            image: 0,
             receiver: Receiver::new(),
             dropped: 0,
             last: Last::Nothing,
@@ -89,17 +135,25 @@ where
         Memory { weights: array, query_points: array, momenta: array, in_use, replay, held_out, scratch, link }
     };
 
-    /// Starts from the image at the start of `bytes`, as a board of that name.
+    /// Bytes that [`save`](Self::save) keeps at most, where replay buffer and held-out samples are up to `samples`.
+    pub const fn saved(samples: usize) -> usize {
+        IDENTITY + snapshot::length(N::WEIGHTS, N::INPUTS, samples)
+    }
+
+    /// Starts from the image at the start of `bytes`.
     ///
     /// # Errors
     /// Where the image cannot be used; then the device answers every request for the network with the reason.
-    pub fn start(&mut self, name: &'static str, bytes: &[u8]) -> Result<(), ImageError> {
-        self.name = Some(name);
+    pub fn start(&mut self, configuration: Configuration, bytes: &[u8]) -> Result<(), ImageError> {
+        self.name = Some(configuration.name);
+        self.save_every = configuration.save_every;
         self.last = Last::Nothing;
         self.scale = 0.0;
         let started = Image::parse(bytes).and_then(|image| {
             image.load(N::SCHEMA, self.session.network_mut())?;
             self.session.start(image.header.recipe).map_err(ImageError::Recipe)?;
+            let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
+            self.image = sum.map_or(0, |sum| u32::from_le_bytes(*sum));
             self.scale = image.header.scale;
             Ok(())
         });
@@ -107,6 +161,35 @@ where
             self.refused = error;
         }
         started
+    }
+
+    /// Goes on from what [`save`](Self::save) kept, after a start from the same image.
+    ///
+    /// # Errors
+    /// Where the bytes are not from this network and image; then nothing has changed.
+    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), NotResumed> {
+        self.status().map_err(NotResumed::Unusable)?;
+        let (image, state) = bytes.split_first_chunk().ok_or(NotResumed::Unusable(ImageError::Truncated))?;
+        if u32::from_le_bytes(*image) != self.image {
+            return Err(NotResumed::OtherImage);
+        }
+        snapshot::restore(&mut self.session, N::SCHEMA, state).map_err(NotResumed::Unusable)?;
+        self.last = Last::Nothing;
+        Ok(())
+    }
+
+    /// Saves the whole state: which image it was learnt from, and its snapshot.
+    pub fn save(&mut self, keep: &mut impl Keep, observe: &mut impl FnMut(Event)) {
+        let (image, session) = (self.image.to_le_bytes(), &mut self.session);
+        let saved = keep.keep(&mut |sink| {
+            sink.put(&image)?;
+            snapshot::write_to(session, N::SCHEMA, sink)
+        });
+        match saved {
+            Some(Ok(generation)) => observe(Event::Saved(generation)),
+            Some(Err(error)) => observe(Event::NotSaved(error)),
+            None => {}
+        }
     }
 
     /// Whether an image is in use, or why not: a scale is positive.
@@ -142,11 +225,12 @@ where
         }
     }
 
-    /// Takes a byte of the line; returns what to send when it ended a request. `observe` is told what happened.
-    pub fn receive(&mut self, byte: u8, observe: &mut impl FnMut(Event)) -> Option<&[u8]> {
+    /// Takes a byte of the line; returns what to send when it ended a request. What is to be saved goes to `keep`; `observe`
+    /// is told what happened.
+    pub fn receive(&mut self, byte: u8, keep: &mut impl Keep, observe: &mut impl FnMut(Event)) -> Option<&[u8]> {
         let request = self.receiver.push(byte)?.and_then(decode::<Numbered<Request<Vec<f32, I>>>>);
         let answer: Numbered<Answer> = match request {
-            Ok((number, request)) => (number, self.answer(request, observe)),
+            Ok((number, request)) => (number, self.answer(request, keep, observe)),
             Err(error) => {
                 self.dropped = self.dropped.wrapping_add(1);
                 observe(Event::Dropped(error));
@@ -160,22 +244,38 @@ where
         self.wire.get(..used)
     }
 
-    fn answer(&mut self, request: Request<Vec<f32, I>>, observe: &mut impl FnMut(Event)) -> Answer {
+    fn answer(
+        &mut self,
+        request: Request<Vec<f32, I>>,
+        keep: &mut impl Keep,
+        observe: &mut impl FnMut(Event),
+    ) -> Answer {
         if request != Request::Hello
             && let Err(error) = self.status()
         {
             return Answer::NoNetwork(error);
         }
+        let before = self.session.counts();
         let answer = match request {
             Request::Hello => Ok(Answer::Hello(self.hello())),
             Request::Predict { sample } => self.session.predict(&sample).map(Answer::Predicted),
             Request::Learn { number, label, sample } => self.learn(number, &sample, label, observe),
             Request::End { number } => Ok(self.end(number, observe)),
         };
+        if self.is_due(before) {
+            self.save(keep, observe);
+        }
         answer.unwrap_or_else(|refusal| {
             observe(Event::Refused(refusal));
             Answer::Refused(refusal)
         })
+    }
+
+    /// Whether the state is to be saved that stood there before: each end of a session is, and so many samples are.
+    fn is_due(&self, before: Counts) -> bool {
+        let now = self.session.counts();
+        let sampled = now.taken != before.taken && now.taken.is_multiple_of(self.save_every);
+        self.save_every > 0 && (sampled || now.sessions() != before.sessions())
     }
 
     fn learn(
@@ -223,11 +323,16 @@ where
     ///
     /// # Errors
     /// The port's own, when it fails; `Ok` when it has come to its end.
-    pub fn serve<P: Read + Write>(&mut self, port: &mut P, mut observe: impl FnMut(Event)) -> Result<(), P::Error> {
+    pub fn serve<P: Read + Write>(
+        &mut self,
+        port: &mut P,
+        keep: &mut impl Keep,
+        mut observe: impl FnMut(Event),
+    ) -> Result<(), P::Error> {
         let mut byte = [0];
         while port.read(&mut byte)? > 0 {
             let [received] = byte;
-            if let Some(mut answer) = self.receive(received, &mut observe) {
+            if let Some(mut answer) = self.receive(received, keep, &mut observe) {
                 while !answer.is_empty() {
                     let sent = port.write(answer)?;
                     answer = answer.get(sent..).unwrap_or(&[]);

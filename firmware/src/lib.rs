@@ -7,3 +7,5 @@
 #[cfg(target_os = "none")]
 pub mod board;
 pub mod device;
+pub mod eeprom;
+pub mod store;

@@ -1,15 +1,17 @@
 //! A device without a board: bytes in, bytes out, and exactly core's adaptation behind them.
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
+use embedded_storage::nor_flash::NorFlashErrorKind;
 use graftage_core::adapt::{HoldOut, Recipe, Ring};
 use graftage_core::chain;
 use graftage_core::error::{Field, ImageError, Refusal};
-use graftage_core::image::{self, Header};
+use graftage_core::image::{self, Header, Sink};
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::Geometry;
 use graftage_core::session::{Counts, Session};
-use graftage_firmware::device::{Device, Event};
+use graftage_firmware::device::{Configuration, Device, Event, NotResumed};
+use graftage_firmware::store::{Keep, StoreError};
 use graftage_link::{
     ANSWER, Answer, Ended, FrameError, Hello, Learnt, Numbered, Receiver, Request, Status, decode, encode, request,
 };
@@ -31,7 +33,7 @@ type Board = Device<Core, INPUTS, { request(INPUTS) }>;
 const HOLD_OUT: HoldOut = HoldOut { every: 10, keep: 4 };
 const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 5, hold_out: Some(HOLD_OUT), ..Recipe::DEFAULT };
 const SCALE: f32 = 16.0;
-const NAME: &str = "a test";
+const CONFIGURATION: Configuration = Configuration { name: "a test", save_every: 4 };
 
 /// The network that the image holds, at the start of its adaptation.
 fn core() -> Core {
@@ -72,7 +74,7 @@ fn image() -> Vec<u8> {
 /// A device that was started from these bytes of flash.
 fn started(flash: &[u8]) -> Board {
     let mut device = unstarted();
-    device.start(NAME, flash).unwrap();
+    device.start(CONFIGURATION, flash).unwrap();
     device
 }
 
@@ -159,7 +161,7 @@ fn answers(bytes: &[u8]) -> Vec<Answer> {
 /// What a device answers to some bytes, and what it tells its log.
 fn observe(device: &mut Board, bytes: &[u8]) -> (Vec<Answer>, Vec<String>) {
     let (mut line, mut events) = (Line::with(bytes), Vec::new());
-    device.serve(&mut line, |event| events.push(format!("{event:?}"))).unwrap();
+    device.serve(&mut line, &mut (), |event| events.push(format!("{event:?}"))).unwrap();
     (answers(&line.outgoing), events)
 }
 
@@ -189,7 +191,7 @@ fn a_device_says_who_it_is_and_where_it_stands() {
     let (digest, steps, counts) = (core.adaptation().digest(), RECIPE.steps, Counts::default());
     let status = Ok(Status { scale: SCALE, steps, counts, learnt: 0, correct: 0, step: 0, digest });
     let expected = Hello {
-        board: NAME.try_into().unwrap(),
+        board: CONFIGURATION.name.try_into().unwrap(),
         schema: Network::SCHEMA,
         inputs: INPUTS as u32,
         classes: CLASSES,
@@ -205,7 +207,8 @@ fn a_device_says_who_it_is_and_where_it_stands() {
 #[test]
 fn a_name_that_is_too_long_is_cut() {
     let mut device = unstarted();
-    device.start("0123456789012345678901234567890123456789", &image()).unwrap();
+    let name = "0123456789012345678901234567890123456789";
+    device.start(Configuration { name, ..CONFIGURATION }, &image()).unwrap();
     assert_eq!(hello(&mut device).board, "01234567890123456789012345678901");
 }
 
@@ -388,15 +391,15 @@ fn a_device_without_a_usable_image_says_why() {
     ];
     for (flash, why) in flashes {
         let mut device = unstarted();
-        assert_eq!(device.start(NAME, flash), Err(why));
+        assert_eq!(device.start(CONFIGURATION, flash), Err(why));
         has_no_network(&mut device, why);
         // Nor does it go on with the image that it had before.
         let mut device = started(&image());
         ask(&mut device, &learn(0));
-        assert_eq!(device.start(NAME, flash), Err(why));
+        assert_eq!(device.start(CONFIGURATION, flash), Err(why));
         has_no_network(&mut device, why);
         // A good image helps, from its first sample.
-        device.start(NAME, &image()).unwrap();
+        device.start(CONFIGURATION, &image()).unwrap();
         assert_eq!(ask(&mut device, &learn(0)), [expected(&mut core(), 0)]);
     }
     has_no_network(&mut unstarted(), ImageError::Magic);
@@ -409,11 +412,11 @@ fn no_image_with_a_flipped_bit_or_a_missing_byte_is_used() {
         let mut damaged = image.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         let mut device = unstarted();
-        let why = device.start(NAME, &damaged).expect_err("a damaged image");
+        let why = device.start(CONFIGURATION, &damaged).expect_err("a damaged image");
         assert_eq!(hello(&mut device).status, Err(why), "bit {bit}");
     }
     for length in 0..image.len() {
-        assert_eq!(unstarted().start(NAME, &image[..length]), Err(ImageError::Truncated), "{length} bytes");
+        assert_eq!(unstarted().start(CONFIGURATION, &image[..length]), Err(ImageError::Truncated), "{length} bytes");
     }
 }
 
@@ -433,20 +436,20 @@ fn a_request_of_another_version_is_answered_and_counted() {
 fn answers_are_whole_on_a_line_that_takes_few_bytes_at_a_time() {
     let requests: Vec<u8> = [wire(&Request::Hello), learn(0), learn(1), learn(5)].concat();
     let mut whole = Line::with(&requests);
-    started(&image()).serve(&mut whole, |_| ()).unwrap();
+    started(&image()).serve(&mut whole, &mut (), |_| ()).unwrap();
     assert_eq!(answers(&whole.outgoing).len(), 4);
     for takes in [vec![1], vec![3, 1, 2]] {
         let mut line = Line { takes, ..Line::with(&requests) };
-        started(&image()).serve(&mut line, |_| ()).unwrap();
+        started(&image()).serve(&mut line, &mut (), |_| ()).unwrap();
         assert_eq!(line.outgoing, whole.outgoing);
     }
 }
 
 #[test]
 fn serving_ends_with_the_line() {
-    assert_eq!(started(&image()).serve(&mut Line::with(&[]), |_| ()), Ok(()));
+    assert_eq!(started(&image()).serve(&mut Line::with(&[]), &mut (), |_| ()), Ok(()));
     let mut broken = Line { broken: true, ..Line::with(&wire(&Request::Hello)) };
-    assert_eq!(started(&image()).serve(&mut broken, |_| ()), Err(ErrorKind::BrokenPipe));
+    assert_eq!(started(&image()).serve(&mut broken, &mut (), |_| ()), Err(ErrorKind::BrokenPipe));
     assert_eq!(answers(&broken.outgoing).len(), 1, "what came before is answered");
 }
 
@@ -460,4 +463,94 @@ fn the_parts_of_its_memory_add_up() {
     assert_eq!([memory.weights, memory.query_points, memory.momenta, memory.in_use], [204; 4]);
     assert!(memory.replay >= 16 * 20 && memory.held_out >= 5 * 20 && memory.scratch as usize == size_of::<Scratch>());
     assert!(memory.link as usize >= 2 * ANSWER + request(INPUTS));
+}
+
+/// Keeps all that is saved, until it is full.
+struct Memory {
+    saved: Vec<Vec<u8>>,
+    room: usize,
+}
+
+impl Keep for Memory {
+    fn keep(
+        &mut self,
+        contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
+    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>> {
+        struct Bytes(Vec<u8>);
+        impl Sink for Bytes {
+            fn put(&mut self, bytes: &[u8]) -> Option<()> {
+                self.0.extend(bytes);
+                Some(())
+            }
+        }
+        let mut bytes = Bytes(Vec::new());
+        contents(&mut bytes).unwrap();
+        if self.saved.len() == self.room {
+            return Some(Err(StoreError::Unverified));
+        }
+        self.saved.push(bytes.0);
+        Some(Ok(self.saved.len() as u64))
+    }
+}
+
+#[test]
+fn a_device_saves_as_configured_and_goes_on_from_what_it_saved() {
+    let (mut device, mut memory) = (started(&image()), Memory { saved: vec![], room: 2 });
+    let mut states = Vec::new();
+    for n in 0..14 {
+        let mut events = Vec::new();
+        // The second time it is only answered again.
+        let mut line = Line::with(&[learn(n), learn(n)].concat());
+        device.serve(&mut line, &mut memory, |event| events.push(format!("{event:?}"))).unwrap();
+        let saved = match n + 1 {
+            4 | 8 => vec![format!("Saved({})", (n + 1) / 4)],
+            12 => vec!["NotSaved(Unverified)".to_owned()],
+            _ => vec![],
+        };
+        assert_eq!(events[1..], saved, "sample {n}");
+        states.push(hello(&mut device));
+    }
+    let expected = predicted(&mut device);
+    for (saved, learnt) in memory.saved.iter().zip([4, 8]) {
+        assert!(saved.len() <= Board::saved(REPLAY));
+        let mut resumed = started(&image());
+        assert_eq!(resumed.resume(&[&saved[..], &[0xff; 9]].concat()), Ok(()));
+        assert_eq!(hello(&mut resumed), states[learnt as usize - 1]);
+        assert_eq!(ask(&mut resumed, &learn(learnt - 1)), [Answer::OutOfOrder { expected: learnt }]);
+        (learnt..14).for_each(|n| drop(ask(&mut resumed, &learn(n))));
+        assert_eq!((hello(&mut resumed), predicted(&mut resumed)), (states[13].clone(), expected.clone()));
+    }
+    let never = Configuration { save_every: 0, ..CONFIGURATION };
+    device.start(never, &image()).unwrap();
+    memory.room = 100;
+    (0..9).for_each(|n| device.serve(&mut Line::with(&learn(n)), &mut memory, |_| ()).unwrap());
+    assert_eq!(memory.saved.len(), 2);
+}
+
+/// What it predicts.
+fn predicted(device: &mut Board) -> Vec<Answer> {
+    ask(device, &wire(&Request::Predict { sample: &sample(77).0 }))
+}
+
+#[test]
+fn a_device_does_not_go_on_from_what_is_not_its_own() {
+    let (mut device, mut memory) = (started(&image()), Memory { saved: vec![], room: 1 });
+    (0..4).for_each(|n| device.serve(&mut Line::with(&learn(n)), &mut memory, |_| ()).unwrap());
+    let good = &memory.saved[0];
+    assert_eq!(unstarted().resume(good), Err(NotResumed::Unusable(ImageError::Magic)));
+    let other = image_with(|header| header.recipe.seed += 1);
+    let truncated = NotResumed::Unusable(ImageError::Truncated);
+    let mut damaged = good.clone();
+    damaged[100] ^= 1;
+    for (image, bytes, why) in [
+        (&other, &good[..], NotResumed::OtherImage),
+        (&image(), &good[..3], truncated),
+        (&image(), &good[..good.len() - 1], truncated),
+        (&image(), &damaged, NotResumed::Unusable(ImageError::Checksum)),
+    ] {
+        let mut device = started(image);
+        let before = hello(&mut device);
+        assert_eq!(device.resume(bytes), Err(why));
+        assert_eq!(hello(&mut device), before);
+    }
 }

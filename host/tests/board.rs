@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, SCALE, checkpoint, parse, samples};
+use common::{Folder, SCALE, checkpoint, firmware, parse, samples};
 use graftage::board::{Board, Port, read_log, size};
 use graftage::data::Samples;
 use graftage::files;
@@ -27,26 +27,6 @@ const INPUTS: usize = 64;
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 3, ..Recipe::DEFAULT };
 /// Samples of a session.
 const SAMPLES: usize = 10;
-
-/// The firmware `adapt`, where it is built and can be emulated; else one line says what to do.
-///
-/// `GRAFTAGE_FIRMWARE` names its folder; with `GRAFTAGE_REQUIRE_BOARD=1`, nothing is skipped.
-fn firmware() -> Option<PathBuf> {
-    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/target/thumbv7em-none-eabihf/release");
-    let folder = std::env::var_os("GRAFTAGE_FIRMWARE").map_or_else(usual, PathBuf::from);
-    let firmware = folder.join("adapt");
-    let emulator = Command::new("qemu-system-arm").arg("--version").stdout(Stdio::null()).status();
-    let lack = match (firmware.is_file(), emulator) {
-        (true, Ok(_)) => return Some(firmware),
-        (false, _) => format!("{} is no file", firmware.display()),
-        (_, Err(error)) => format!("qemu-system-arm cannot be started ({error})"),
-    };
-    let line = format!("skipped, no emulated board: {lack}; run `cargo xtask test`");
-    assert!(std::env::var("GRAFTAGE_REQUIRE_BOARD").map_or(true, |required| required != "1"), "{line}");
-    // Past the test harness, which would keep it to itself.
-    let _ = writeln!(std::io::stderr(), "{line}");
-    None
-}
 
 /// The image of a network of these widths.
 fn image(folder: &Folder, name: &str, widths: &[u32]) -> PathBuf {

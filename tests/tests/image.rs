@@ -36,11 +36,11 @@ fn header() -> Header {
     }
 }
 
-fn weights() -> impl Iterator<Item = f32> {
+fn weights() -> impl Iterator<Item = f32> + Clone {
     (0..Network::WEIGHTS).map(|i| i as f32 / 8.0 - 1.0)
 }
 
-fn image(header: &Header, weights: impl IntoIterator<Item = f32>) -> Vec<u8> {
+fn image(header: &Header, weights: impl IntoIterator<Item = f32, IntoIter: Clone>) -> Vec<u8> {
     write(header, weights, &mut [0xee; 512]).unwrap().to_vec()
 }
 

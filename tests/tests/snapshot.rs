@@ -1,30 +1,36 @@
-//! Snapshots: an interrupted adaptation ends in the bits of one that was not, and nothing else is taken for a snapshot.
+//! Snapshots: what was interrupted ends in the bits of what was not, and nothing else is taken for a snapshot.
 
 mod oracle;
 
-use graftage_core::adapt::{Adaptation, Recipe, Ring};
+use graftage_core::adapt::{HoldOut, Recipe, Replay, Ring};
 use graftage_core::chain;
-use graftage_core::error::{ImageError, Refusal};
+use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Layer, Parameter, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::Rule;
+use graftage_core::session::{Session, Taken, Verdict};
 use graftage_core::snapshot::{length, restore, write};
 use graftage_core::transport::Transport;
 use oracle::Random;
 
 type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
-type Device = Adaptation<Network, Ring<3, 8>, [f32; Network::SCRATCH]>;
+type Device<const K: usize = 8, const H: usize = 4> =
+    Session<Network, Ring<3, K>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<3, H>>;
 
-const RECIPE: Recipe = Recipe { batch: 3, steps: 2, replay: 5, seed: 9, budget: Some(0.5), ..Recipe::DEFAULT };
+const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 4, keep: 3 });
+const RECIPE: Recipe =
+    Recipe { batch: 3, steps: 2, replay: 5, seed: 9, budget: Some(0.5), hold_out: HOLD_OUT, ..Recipe::DEFAULT };
+/// Numbers before the checksum of a full snapshot: four arrays, five samples in the replay buffer and three held out.
+const NUMBERS: usize = 4 * Network::WEIGHTS + 8 * 4;
 
-fn fresh() -> Device {
-    Device::new(Network::ZERO, Ring::new(), [f32::NAN; Network::SCRATCH])
+fn fresh<const K: usize, const H: usize>() -> Device<K, H> {
+    Device::new(Network::ZERO, Ring::new(), [f32::NAN; Network::SCRATCH], [f32::NAN; Network::WEIGHTS], Ring::new())
 }
 
 fn started(rule: Rule) -> Device {
-    let mut device = fresh();
+    let mut device: Device = fresh();
     initialise(device.network_mut(), &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
     device.start(Recipe { rule, ..RECIPE }).unwrap();
     device
@@ -36,18 +42,29 @@ fn samples() -> Vec<(Vec<f32>, u32)> {
 }
 
 fn bytes(device: &mut Device) -> Vec<u8> {
-    let mut memory = vec![0xee; length(Network::WEIGHTS, Network::INPUTS, 8)];
+    let mut memory = vec![0xee; length(Network::WEIGHTS, Network::INPUTS, 8 + 4)];
     write(device, Network::SCHEMA, &mut memory).unwrap().to_vec()
 }
 
 /// All that there is of it: digest, position, recipe, and the arrays' bits.
 fn whole(device: &mut Device) -> (u64, String, Vec<u32>) {
-    let about = format!("{:?} {:?}", device.position(), device.recipe());
-    let mut arrays = Vec::new();
+    let adaptation = device.adaptation();
+    let all = (adaptation.position(), adaptation.recipe(), device.counts());
+    let samples = |ring: &dyn Fn(usize) -> Option<(Vec<f32>, u32)>| (0..8).map(ring).collect::<Vec<_>>();
+    let kept = samples(&|at| adaptation.replay().get(at).map(|(x, y)| (x.to_vec(), y)));
+    let held_out = samples(&|at| device.held_out().get(at).map(|(x, y)| (x.to_vec(), y)));
+    let about = format!("{all:?} {kept:?} {held_out:?}");
+    let mut arrays = oracle::bits(device.in_use());
     device.network_mut().parameters(&mut |Parameter { state, .. }| {
         arrays.extend([&state.x, &state.y, &state.m].into_iter().flat_map(|array| oracle::bits(array.elements())));
     });
-    (device.digest(), about, arrays)
+    (device.adaptation().digest(), about, arrays)
+}
+
+/// Takes the sample of that index, the sixth the first of a new session.
+fn take(device: &mut Device, at: usize, (x, y): &(Vec<f32>, u32)) -> (Option<Verdict>, Result<Taken, Refusal>) {
+    let verdict = (at == 5).then(|| device.end());
+    (verdict, device.learn(x, *y, |_| ()))
 }
 
 #[test]
@@ -62,11 +79,12 @@ fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
     ] {
         let rule = Rule { schedule, momentum, transport, ..Rule::DEFAULT };
         let mut unbroken = started(rule);
-        let expected: Vec<_> = samples().iter().map(|(x, y)| unbroken.learn(x, *y, |_| ())).collect();
+        let expected: Vec<_> =
+            samples().iter().enumerate().map(|(at, sample)| take(&mut unbroken, at, sample)).collect();
         for interrupted in 0..=samples().len() {
             let mut device = started(rule);
             let mut found = Vec::new();
-            for (at, (x, y)) in samples().iter().enumerate() {
+            for (at, sample) in samples().iter().enumerate() {
                 if at == interrupted {
                     let snapshot = bytes(&mut device);
                     let before = whole(&mut device);
@@ -75,7 +93,7 @@ fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
                     assert_eq!(whole(&mut device), before, "{transport:?} at {at}");
                     assert_eq!(bytes(&mut device), snapshot);
                 }
-                found.push(device.learn(x, *y, |_| ()));
+                found.push(take(&mut device, at, sample));
             }
             assert_eq!(found, expected, "{transport:?} at {interrupted}");
             assert_eq!(whole(&mut device), whole(&mut unbroken), "{transport:?} at {interrupted}");
@@ -120,18 +138,17 @@ fn damaged_or_foreign_bytes_are_refused_and_change_nothing() {
         refused(&bytes);
     }
     assert_eq!(restore(&mut device, 7, &good), Err(ImageError::Schema { expected: 7, found: Network::SCHEMA }));
-    // More samples than the replay buffer can hold.
-    let mut small = Adaptation::new(Network::ZERO, Ring::<3, 4>::new(), [0.0; Network::SCRATCH]);
-    let field = graftage_core::error::Field::Replay;
-    let full = ImageError::Recipe(Refusal::Recipe(field));
-    assert_eq!(restore(&mut small, Network::SCHEMA, &good), Err(full));
+    // More samples than the memory can hold.
+    let full = |field| Err(ImageError::Recipe(Refusal::Recipe(field)));
+    assert_eq!(restore(&mut fresh::<4, 4>(), Network::SCHEMA, &good), full(Field::Replay));
+    assert_eq!(restore(&mut fresh::<8, 2>(), Network::SCHEMA, &good), full(Field::HoldOut));
     assert!(restore(&mut device, Network::SCHEMA, &good).is_ok());
 }
 
 #[test]
 fn sealed_nonsense_is_refused_or_taken_whole_and_never_panics() {
     let (good, mut device) = cases();
-    let arrays = good.len() - 4 - 4 * (3 * Network::WEIGHTS + 5 * 4);
+    let arrays = good.len() - 4 - 4 * NUMBERS;
     let nan = f32::NAN.to_le_bytes();
     for at in (arrays..good.len() - 4).step_by(4) {
         let mut bytes = good.clone();
@@ -159,7 +176,7 @@ fn sealed_nonsense_is_refused_or_taken_whole_and_never_panics() {
 /// The snapshot of [`cases`] with another number at a place of its arrays.
 fn with_number(good: &[u8], place: usize, number: f32) -> Vec<u8> {
     let mut bytes = good.to_vec();
-    let at = good.len() - 4 - 4 * (3 * Network::WEIGHTS + 5 * 4) + 4 * place;
+    let at = good.len() - 4 - 4 * NUMBERS + 4 * place;
     bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
     seal(bytes)
 }
@@ -179,6 +196,8 @@ fn a_momentum_larger_than_any_gradient_makes_is_refused() {
         (3 * weights - 1, f32::MIN, false),
         (3 * weights, f32::MIN, true),
         (3 * Network::WEIGHTS - 1, most.next_up(), false),
+        // The first weight in use.
+        (3 * Network::WEIGHTS, f32::MAX, true),
     ] {
         let before = whole(&mut device);
         let restored = restore(&mut device, Network::SCHEMA, &with_number(&good, place, number));
@@ -191,7 +210,7 @@ fn a_momentum_larger_than_any_gradient_makes_is_refused() {
 fn an_alignment_that_no_two_steps_have_is_refused() {
     // The last step's: mean and weight stand before the arrays, eight bytes.
     let (good, mut device) = cases();
-    let at = good.len() - 4 - 4 * (3 * Network::WEIGHTS + 5 * 4) - 8;
+    let at = good.len() - 4 - 4 * NUMBERS - 8;
     let (mean, weight) = (&good[at..at + 4], &good[at + 4..at + 8]);
     let (mean, weight) = [mean, weight].map(|e| f32::from_le_bytes(e.try_into().unwrap())).into();
     assert!(weight > 0.9 && mean.abs() <= weight);
@@ -220,5 +239,5 @@ fn too_little_memory_writes_nothing_and_what_was_not_started_has_no_state() {
     for short in 0..needed {
         assert!(write(&mut device, Network::SCHEMA, &mut vec![0; short]).is_none());
     }
-    assert!(write(&mut fresh(), Network::SCHEMA, &mut vec![0; 4096]).is_none());
+    assert!(write(&mut fresh::<8, 4>(), Network::SCHEMA, &mut vec![0; 4096]).is_none());
 }

@@ -9,11 +9,13 @@ fn main() {
 
 #[cfg(target_os = "none")]
 mod board {
+    use embedded_storage::nor_flash::NorFlash;
     use graftage_core::adapt::Ring;
     use graftage_core::network::Fixed;
     use graftage_core::session::Session;
     use graftage_firmware::board::mps2_an386 as board;
-    use graftage_firmware::device::{Device, Event};
+    use graftage_firmware::device::{Configuration, Device, Event};
+    use graftage_firmware::store::Store;
 
     /// The network, as `graftage graft` writes it.
     mod network {
@@ -26,6 +28,8 @@ mod board {
     /// The most samples that can be held out.
     const HELD_OUT: usize = 32;
 
+    const CONFIGURATION: Configuration = Configuration { name: board::NAME, save_every: 8 };
+
     type Learner = Session<
         Network,
         Ring<{ Network::INPUTS }, REPLAY>,
@@ -34,6 +38,20 @@ mod board {
         Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
     type Board = Device<Learner, { Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
+
+    /// Goes on from the newest state in the store, where there is one. Its memory is on the stack, for the time of the start.
+    #[inline(never)]
+    fn resume<F: NorFlash>(device: &mut Board, store: &mut Store<F>) {
+        let mut buffer = [0; Board::saved(REPLAY + HELD_OUT)];
+        match store.load(&mut buffer) {
+            Ok(None) => defmt::info!("nothing is stored: the factory image"),
+            Ok(Some((generation, length))) => match device.resume(buffer.get(..length).unwrap_or_default()) {
+                Ok(()) => defmt::info!("stored state of generation {}", generation),
+                Err(why) => defmt::warn!("stored state not used, but the image: {}", defmt::Display2Format(&why)),
+            },
+            Err(error) => defmt::error!("stored state cannot be read: {}", defmt::Debug2Format(&error)),
+        }
+    }
 
     #[cortex_m_rt::entry]
     fn main() -> ! {
@@ -56,7 +74,13 @@ mod board {
             ram.scratch,
             ram.link
         );
-        match DEVICE.start(board::NAME, board::image()) {
+        let started = DEVICE.start(CONFIGURATION, board::image());
+        let mut store = board::store();
+        match &mut store {
+            Some(store) => resume(DEVICE, store),
+            None => defmt::info!("no store: what is learnt is lost with the power"),
+        }
+        match started {
             Ok(()) => defmt::info!(
                 "ready: {} weights, digest {:016x}",
                 Network::WEIGHTS,
@@ -64,7 +88,7 @@ mod board {
             ),
             Err(error) => defmt::error!("image refused: {}", defmt::Display2Format(&error)),
         }
-        let end = DEVICE.serve(&mut board::Uart::link(), |event| match event {
+        let end = DEVICE.serve(&mut board::Uart::link(), &mut store, |event| match event {
             Event::Learnt(learnt) => {
                 for report in &learnt.reports {
                     defmt::info!(
@@ -90,6 +114,8 @@ mod board {
             }
             Event::Refused(refusal) => defmt::warn!("sample refused: {}", defmt::Display2Format(&refusal)),
             Event::Dropped(error) => defmt::warn!("frame dropped: {}", defmt::Display2Format(&error)),
+            Event::Saved(generation) => defmt::info!("saved as generation {}", generation),
+            Event::NotSaved(error) => defmt::error!("not saved: {}", defmt::Display2Format(&error)),
         });
         board::exit(end.is_ok())
     }

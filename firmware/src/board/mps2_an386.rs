@@ -3,11 +3,15 @@
 //! Memory as in `memory.x`; the weights image lies in the upper half of the flash. UART 0 is the link; the log leaves by
 //! semihosting.
 
+use super::sbcon::Sbcon;
+use crate::eeprom::Eeproms;
+use crate::store::Store;
 use core::convert::Infallible;
 use core::ptr::{read_volatile, write_volatile};
 use cortex_m_semihosting::debug;
 use defmt_semihosting as _;
 use embedded_io::{ErrorType, Read, Write};
+use embedded_storage::nor_flash::ReadNorFlash;
 
 /// What the board calls itself.
 pub const NAME: &str = "mps2-an386";
@@ -20,6 +24,14 @@ pub fn image() -> &'static [u8] {
     // SAFETY: the region is flash of this board, readable for its whole length, outside all sections of `memory.x`, and
     // nothing writes to it.
     unsafe { core::slice::from_raw_parts(IMAGE.0 as *const u8, IMAGE.1) }
+}
+
+/// The store in the EEPROMs on the I²C bus of the second shield; `None` where there are none.
+pub fn store() -> Option<Store<Eeproms<Sbcon>>> {
+    // SAFETY: an SBCon of this board, which nothing else uses.
+    let eeproms = Eeproms::find(unsafe { Sbcon::at(0x4002_a000) })?;
+    let end = eeproms.capacity() as u32;
+    Store::new(eeproms, 0..end).ok()
 }
 
 /// CMSDK APB UART (Arm DDI 0479, §4.3).

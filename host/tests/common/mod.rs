@@ -8,8 +8,9 @@ use graftage_core::image::Image;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Kind, Layer, initialise, scratch_length};
 use graftage_core::random::Generator;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// What features are divided by: a power of two, so that multiplying again gives the same bits.
 pub const SCALE: f32 = 16.0;
@@ -157,4 +158,24 @@ impl Run {
         assert!(line.starts_with("graftage: "), "{}", self.errors);
         line.into()
     }
+}
+
+/// The firmware `adapt`, where it is built and can be emulated; else one line says what to do.
+///
+/// `GRAFTAGE_FIRMWARE` names its folder; with `GRAFTAGE_REQUIRE_BOARD=1`, nothing is skipped.
+pub fn firmware() -> Option<PathBuf> {
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/target/thumbv7em-none-eabihf/release");
+    let folder = std::env::var_os("GRAFTAGE_FIRMWARE").map_or_else(usual, PathBuf::from);
+    let firmware = folder.join("adapt");
+    let emulator = Command::new("qemu-system-arm").arg("--version").stdout(Stdio::null()).status();
+    let lack = match (firmware.is_file(), emulator) {
+        (true, Ok(_)) => return Some(firmware),
+        (false, _) => format!("{} is no file", firmware.display()),
+        (_, Err(error)) => format!("qemu-system-arm cannot be started ({error})"),
+    };
+    let line = format!("skipped, no emulated board: {lack}; run `cargo xtask test`");
+    assert!(std::env::var("GRAFTAGE_REQUIRE_BOARD").map_or(true, |required| required != "1"), "{line}");
+    // Past the test harness, which would keep it to itself.
+    let _ = writeln!(std::io::stderr(), "{line}");
+    None
 }

@@ -42,7 +42,7 @@ static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
     written(&header, weights)
 });
 
-fn written(header: &Header, weights: impl IntoIterator<Item = f32>) -> Vec<u8> {
+fn written(header: &Header, weights: impl IntoIterator<Item = f32, IntoIter: Clone>) -> Vec<u8> {
     let mut memory = vec![0; 4096];
     write(header, weights, &mut memory).expect("there is memory for it").to_vec()
 }

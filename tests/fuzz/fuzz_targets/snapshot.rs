@@ -5,13 +5,13 @@
 
 use std::sync::LazyLock;
 
-use graftage_core::adapt::{Replay, Ring};
+use graftage_core::adapt::Replay;
 use graftage_core::network::Fixed;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::Rule;
 use graftage_core::snapshot::{length, restore, write};
 use graftage_core::transport::Transport;
-use graftage_fuzz::{Device, Input, Network, SAMPLE, learn, seal, started, words};
+use graftage_fuzz::{Device, Input, Network, SAMPLE, learn, seal, started, unstarted, words};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
@@ -44,7 +44,7 @@ static VALID: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
 });
 
 fn written(device: &mut Device) -> Vec<u8> {
-    let mut memory = [0; length(Network::WEIGHTS, Network::INPUTS, 4)];
+    let mut memory = [0; length(Network::WEIGHTS, Network::INPUTS, 4 + 2)];
     write(device, Network::SCHEMA, &mut memory).expect("there is memory for it").to_vec()
 }
 
@@ -57,7 +57,7 @@ static BEFORE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 /// The device that was written.
 fn restored(snapshot: &[u8]) -> Device {
-    let mut device = Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH]);
+    let mut device = unstarted();
     restore(&mut device, Network::SCHEMA, snapshot).expect("what is written is a snapshot");
     assert!(written(&mut device) == snapshot, "written and restored again");
     device
@@ -69,18 +69,22 @@ fuzz_target!(|case: Case| {
         seal(&mut bytes);
     }
     let mut device = restored(&BEFORE);
-    let digest = device.digest();
+    let digest = device.adaptation().digest();
     if restore(&mut device, Network::SCHEMA, &bytes).is_err() {
-        assert!(written(&mut device) == *BEFORE && device.digest() == digest, "what is refused changes nothing");
+        assert!(
+            written(&mut device) == *BEFORE && device.adaptation().digest() == digest,
+            "what is refused changes nothing"
+        );
         return;
     }
     let snapshot = written(&mut device);
     let length = u32::from_le_bytes([bytes[6], bytes[7], bytes[8], bytes[9]]) as usize;
-    let count = 3 * Network::WEIGHTS + device.replay().len() * (Network::INPUTS + 1);
+    let samples = device.adaptation().replay().len() + device.held_out().len();
+    let count = 4 * Network::WEIGHTS + samples * (Network::INPUTS + 1);
     assert_eq!(words(&snapshot, count), words(&bytes[..length], count), "arrays and samples, bit by bit");
 
     let mut again = restored(&snapshot);
-    assert_eq!(again.digest(), device.digest());
+    assert_eq!(again.adaptation().digest(), device.adaptation().digest());
     assert_eq!(learn(&mut again), learn(&mut device), "both go on");
     assert!(written(&mut again) == written(&mut device), "in the same bits");
 });

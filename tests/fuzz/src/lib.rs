@@ -1,24 +1,26 @@
 //! What the fuzz targets share: inputs that start from valid bytes, and a device to take them.
 #![forbid(unsafe_code)]
 
-use graftage_core::adapt::{Adaptation, Recipe, Ring};
+use graftage_core::adapt::{HoldOut, Recipe, Ring};
 use graftage_core::chain;
 use graftage_core::error::Refusal;
 use graftage_core::image::checksum;
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Convolution, Dense, Fixed, Layer, Parameter, Prediction, Relu, initialise};
+use graftage_core::network::{Convolution, Dense, Fixed, Layer, Parameter, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::Rule;
+use graftage_core::session::{Session, Taken};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
 /// A small network with every way to flatten weights.
 pub type Network = chain![Convolution<6, 1, 2, 3, 1>, Relu<8>, Dense<8, 3>];
 
 /// A device that adapts it.
-pub type Device = Adaptation<Network, Ring<6, 4>, [f32; Network::SCRATCH]>;
+pub type Device = Session<Network, Ring<6, 4>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<6, 2>>;
 
 /// What the device learns when nothing else is said.
-pub const RECIPE: Recipe = Recipe { batch: 2, steps: 2, replay: 3, seed: 9, ..Recipe::DEFAULT };
+pub const RECIPE: Recipe = Recipe { batch: 2, steps: 2, replay: 3, seed: 9, hold_out: HOLD_OUT, ..Recipe::DEFAULT };
+const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 3, keep: 2 });
 
 /// A sample for the device.
 pub const SAMPLE: [f32; 6] = [0.5, -0.25, 1.0, 0.0, -1.0, 0.125];
@@ -126,10 +128,15 @@ pub fn seal(bytes: &mut [u8]) {
 
 /// A device that was started with this rule.
 pub fn started(rule: Rule) -> Device {
-    let mut device = Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH]);
+    let mut device = unstarted();
     initialise(device.network_mut(), &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
     device.start(Recipe { rule, ..RECIPE }).expect("the recipe is in its ranges");
     device
+}
+
+/// A device that was not started.
+pub fn unstarted() -> Device {
+    Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new())
 }
 
 /// The bits of X, Y and M of all parameters.
@@ -146,15 +153,15 @@ pub fn arrays(network: &mut Network) -> [Vec<u32>; 3] {
 /// Lets a device learn the sample, where its recipe does not ask for more steps than the fuzzer has time for. Whatever it
 /// was loaded with, X and M stay finite, Y as well if all were of a size that a network has; a sample that is refused
 /// changes nothing.
-pub fn learn(device: &mut Device) -> Option<Result<Prediction, Refusal>> {
-    let recipe = *device.recipe();
+pub fn learn(device: &mut Device) -> Option<Result<Taken, Refusal>> {
+    let recipe = *device.adaptation().recipe();
     if recipe.batch.saturating_mul(recipe.steps) > 64 {
         return None;
     }
-    let before = (arrays(device.network_mut()), device.position());
+    let before = (arrays(device.network_mut()), device.adaptation().position());
     let usual = before.0.iter().flatten().all(|bits| f32::from_bits(*bits).abs() < 1e6);
     let learnt = device.learn(&SAMPLE, 1, |_| ());
-    let after = (arrays(device.network_mut()), device.position());
+    let after = (arrays(device.network_mut()), device.adaptation().position());
     if learnt.is_err() {
         assert_eq!(after, before, "{learnt:?}");
     }

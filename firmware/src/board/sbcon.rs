@@ -1,0 +1,118 @@
+//! SBCon, Arm's two-wire serial bus of two pins and three registers: I²C by hand, the only master.
+
+use core::ptr::{read_volatile, write_volatile};
+use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation, SevenBitAddress};
+
+const SCL: u32 = 1;
+const SDA: u32 = 2;
+
+/// Half a period of 400 kHz at 25 MHz, in cycles.
+const HALF: u32 = 31;
+
+/// A bus; its two registers set pins and clear them.
+pub struct Sbcon(*mut u32);
+
+impl Sbcon {
+    /// The bus whose registers begin there.
+    ///
+    /// # Safety
+    /// They are those of an SBCon, and nothing but this value uses them.
+    pub const unsafe fn at(registers: usize) -> Self {
+        Self(registers as *mut u32)
+    }
+
+    fn set(&mut self, pin: u32, high: bool) {
+        // SAFETY: registers of this bus by the promise of whoever made this value.
+        unsafe { write_volatile(self.0.add(usize::from(!high)), pin) }
+    }
+
+    /// A bit on the line while the clock is high.
+    fn clock(&mut self) -> bool {
+        cortex_m::asm::delay(HALF);
+        self.set(SCL, true);
+        cortex_m::asm::delay(HALF);
+        // SAFETY: as above.
+        let bit = unsafe { read_volatile(self.0) } & SDA != 0;
+        self.set(SCL, false);
+        bit
+    }
+
+    /// A start, or a repeated one.
+    fn start(&mut self) {
+        self.set(SDA, true);
+        cortex_m::asm::delay(HALF);
+        self.set(SCL, true);
+        cortex_m::asm::delay(HALF);
+        self.set(SDA, false);
+        cortex_m::asm::delay(HALF);
+        self.set(SCL, false);
+    }
+
+    fn stop(&mut self) {
+        self.set(SDA, false);
+        cortex_m::asm::delay(HALF);
+        self.set(SCL, true);
+        cortex_m::asm::delay(HALF);
+        self.set(SDA, true);
+    }
+
+    /// Sends a byte; whether it is acknowledged.
+    fn send(&mut self, byte: u8) -> bool {
+        for bit in (0..8).rev() {
+            self.set(SDA, byte >> bit & 1 != 0);
+            self.clock();
+        }
+        self.set(SDA, true);
+        !self.clock()
+    }
+
+    fn receive(&mut self, acknowledge: bool) -> u8 {
+        self.set(SDA, true);
+        let byte = (0..8).fold(0, |byte, _| byte << 1 | u8::from(self.clock()));
+        self.set(SDA, !acknowledge);
+        self.clock();
+        byte
+    }
+
+    /// All but the stop.
+    fn transact(&mut self, address: u8, operations: &mut [Operation]) -> Result<(), NoAcknowledgeSource> {
+        let mut reading = None;
+        let mut operations = operations.iter_mut().peekable();
+        while let Some(operation) = operations.next() {
+            let reads = matches!(operation, Operation::Read(_));
+            if reading.replace(reads) != Some(reads) {
+                self.start();
+                if !self.send(address << 1 | u8::from(reads)) {
+                    return Err(NoAcknowledgeSource::Address);
+                }
+            }
+            match operation {
+                Operation::Write(bytes) => {
+                    if !bytes.iter().all(|byte| self.send(*byte)) {
+                        return Err(NoAcknowledgeSource::Data);
+                    }
+                }
+                Operation::Read(bytes) => {
+                    let more = matches!(operations.peek(), Some(Operation::Read(_)));
+                    let mut bytes = bytes.iter_mut().peekable();
+                    while let Some(byte) = bytes.next() {
+                        *byte = self.receive(more || bytes.peek().is_some());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ErrorType for Sbcon {
+    type Error = ErrorKind;
+}
+
+impl I2c<SevenBitAddress> for Sbcon {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation]) -> Result<(), ErrorKind> {
+        let done = self.transact(address, operations);
+        self.stop();
+        done.map_err(ErrorKind::NoAcknowledge)
+    }
+}

@@ -1,0 +1,434 @@
+//! Bytes that survive a power cut at any moment, in two slots of a NOR flash.
+//!
+//! ```text
+//! offset  bytes, little-endian
+//! 0       header: "GRFSLOT" and the version of the format
+//! 8       generation, u64               grows with every save
+//! 16      length of the contents, u32
+//! 20      CRC-32/ISO-HDLC of the contents
+//! 24      padding, 0xff
+//! 28      CRC-32/ISO-HDLC of the 28 bytes before it
+//! U       the header once more, where U is 32, WRITE_SIZE or READ_SIZE, whichever is largest
+//! 2U      contents
+//! ```
+//!
+//! A save erases the blocks that it needs of the slot that is not kept, writes the contents and reads them back, writes the
+//! first header and reads it back, then writes the second. A slot is whole with either header, and kept, once the second is
+//! there: then nothing of it is being programmed any more, so it reads the same for ever, and the other slot may go.
+//! `docs/persistence.md` says why no cut does harm.
+//!
+//! All that a store erases or writes lies in its region.
+
+use core::fmt;
+use core::ops::Range;
+use crc::{CRC_32_ISO_HDLC, Crc, Digest};
+use embedded_storage::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
+use graftage_core::image::Sink;
+use heapless::Vec;
+
+/// The version of the format that this software writes and reads.
+pub const VERSION: u8 = 1;
+
+const MAGIC: [u8; 8] = [b'G', b'R', b'F', b'S', b'L', b'O', b'T', VERSION];
+const HEADER: usize = 32;
+/// Bytes that are read or written at a time; a multiple of the flash's own sizes.
+const CHUNK: usize = 256;
+
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+/// Why something is not stored or not found. The state that was kept before still is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreError<E> {
+    /// The region does not consist of two erase blocks or more of the flash.
+    Region,
+    /// The contents are longer than what a slot has room for.
+    TooLarge {
+        /// Bytes of the contents.
+        length: usize,
+        /// Bytes that there is room for.
+        room: usize,
+    },
+    /// There is nothing to save, or no more memory to load it to than this.
+    Contents,
+    /// What was written reads back otherwise: the flash is worn out or broken.
+    Unverified,
+    /// The flash's own.
+    Flash(E),
+}
+
+impl<E> StoreError<E> {
+    /// The same with another error of the flash.
+    pub fn map<T>(self, flash: impl FnOnce(E) -> T) -> StoreError<T> {
+        match self {
+            StoreError::Region => StoreError::Region,
+            StoreError::TooLarge { length, room } => StoreError::TooLarge { length, room },
+            StoreError::Contents => StoreError::Contents,
+            StoreError::Unverified => StoreError::Unverified,
+            StoreError::Flash(error) => StoreError::Flash(flash(error)),
+        }
+    }
+}
+
+impl<E: fmt::Debug> fmt::Display for StoreError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            StoreError::Region => f.write_str("the region is not two erase blocks or more"),
+            StoreError::TooLarge { length, room } => write!(f, "{length} bytes in a slot for {room}"),
+            StoreError::Contents => f.write_str("no contents, or no memory for them"),
+            StoreError::Unverified => f.write_str("the flash reads back other bytes than were written"),
+            StoreError::Flash(error) => write!(f, "flash: {error:?}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug> core::error::Error for StoreError<E> {}
+
+/// What a header says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Header {
+    generation: u64,
+    length: u32,
+    checksum: u32,
+}
+
+impl Header {
+    fn to_bytes(self) -> [u8; HEADER] {
+        let mut bytes = [0xff; HEADER];
+        let mut rest = &mut bytes[..];
+        let mut put = |field: &[u8]| rest.put(field);
+        // There is room for all of them.
+        let _ = put(&MAGIC);
+        let _ = put(&self.generation.to_le_bytes());
+        let _ = put(&self.length.to_le_bytes());
+        let _ = put(&self.checksum.to_le_bytes());
+        let _ = put(&[0xff; 4]);
+        if let Some((content, sum)) = bytes.split_last_chunk_mut() {
+            *sum = CRC.checksum(content).to_le_bytes();
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (generation, rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let header = Self {
+            generation: u64::from_le_bytes(*generation),
+            length: u32::from_le_bytes(*length),
+            checksum: u32::from_le_bytes(*rest.first_chunk()?),
+        };
+        bytes.starts_with(&header.to_bytes()).then_some(header)
+    }
+}
+
+/// One of the two slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Slot {
+    First,
+    Second,
+}
+
+impl Slot {
+    fn other(self) -> Self {
+        match self {
+            Slot::First => Slot::Second,
+            Slot::Second => Slot::First,
+        }
+    }
+}
+
+/// A slot with a header.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    slot: Slot,
+    header: Header,
+    /// Whether the second header is there.
+    settled: bool,
+}
+
+/// Two slots in a region of a flash.
+#[derive(Debug)]
+pub struct Store<F> {
+    flash: F,
+    start: u32,
+    /// Of a slot.
+    size: u32,
+    /// What is loaded.
+    newest: Option<Found>,
+    /// The slot that no save touches.
+    kept: Option<Slot>,
+}
+
+impl<F: NorFlash> Store<F> {
+    /// Bytes from one header to the next and to the contents.
+    const UNIT: usize = {
+        assert!(CHUNK.is_multiple_of(F::READ_SIZE) && CHUNK.is_multiple_of(F::WRITE_SIZE), "sizes of the flash");
+        assert!(F::ERASE_SIZE.is_multiple_of(F::READ_SIZE) && F::ERASE_SIZE.is_multiple_of(F::WRITE_SIZE));
+        // All of them are powers of two, as divisors of CHUNK.
+        let size = if F::READ_SIZE > F::WRITE_SIZE { F::READ_SIZE } else { F::WRITE_SIZE };
+        if size > HEADER { size } else { HEADER }
+    };
+
+    /// The store in a region of a flash, in bytes from its start: the first half of its blocks is one slot, the second the
+    /// other; of an odd number one is left over. Reads what is there, and writes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Region`].
+    pub fn new(flash: F, region: Range<u32>) -> Result<Self, StoreError<F::Error>> {
+        let block = F::ERASE_SIZE as u32;
+        let length = region.end.checked_sub(region.start).ok_or(StoreError::Region)?;
+        let aligned = region.start.is_multiple_of(block) && region.end.is_multiple_of(block);
+        let size = length / block / 2 * block;
+        if !aligned || (size as usize) <= 2 * Self::UNIT || region.end as usize > flash.capacity() {
+            return Err(StoreError::Region);
+        }
+        let mut store = Self { flash, start: region.start, size, newest: None, kept: None };
+        store.survey();
+        Ok(store)
+    }
+
+    /// Bytes of contents that a slot has room for.
+    pub fn room(&self) -> usize {
+        (self.size as usize).saturating_sub(2 * Self::UNIT)
+    }
+
+    /// The flash, to be used for something else.
+    pub fn into_flash(self) -> F {
+        self.flash
+    }
+
+    /// Puts the newest contents that are whole to the start of `buffer`; returns their generation and length. `None` where
+    /// nothing whole is stored.
+    ///
+    /// # Errors
+    /// Where the buffer is too short for them, or the flash's own; they then are still stored.
+    pub fn load(&mut self, buffer: &mut [u8]) -> Result<Option<(u64, usize)>, StoreError<F::Error>> {
+        let Some(Found { slot, header, .. }) = self.newest else { return Ok(None) };
+        let length = header.length as usize;
+        let mut rest = buffer.get_mut(..length).ok_or(StoreError::Contents)?;
+        self.read(slot, length, |bytes| {
+            // It has just that length.
+            let _ = rest.put(bytes);
+        })?;
+        if buffer.get(..length).map(|bytes| CRC.checksum(bytes)) != Some(header.checksum) {
+            return Err(StoreError::Unverified);
+        }
+        Ok(Some((header.generation, length)))
+    }
+
+    /// Saves what `contents` puts into a sink, and returns its generation. `contents` is called twice, to measure and to
+    /// write, and must put the same bytes both times; `None` from it means that there is nothing to save.
+    ///
+    /// # Errors
+    /// Where it does not fit, there is nothing, or the flash fails; what was kept before is then still the newest.
+    pub fn save(&mut self, mut contents: impl FnMut(&mut dyn Sink) -> Option<()>) -> Result<u64, StoreError<F::Error>> {
+        let mut measure = Measure { length: 0, digest: CRC.digest() };
+        contents(&mut measure).ok_or(StoreError::Contents)?;
+        let (length, room) = (measure.length, self.room());
+        if length > room {
+            return Err(StoreError::TooLarge { length, room });
+        }
+        let slot = match (self.kept, self.newest) {
+            (Some(kept), _) => kept.other(),
+            (None, Some(newest)) => newest.slot.other(),
+            (None, None) => Slot::First,
+        };
+        // 2^64 saves outlast every flash.
+        let generation = self.newest.map_or(1, |newest| newest.header.generation.wrapping_add(1));
+        let checksum = measure.digest.finalize();
+        let header = Header { generation, length: length as u32, checksum };
+        if self.newest.is_some_and(|newest| newest.slot == slot) {
+            self.newest = None;
+        }
+        let written = self.write(slot, header, &mut contents);
+        if written.is_ok() {
+            self.newest = Some(Found { slot, header, settled: true });
+            self.kept = Some(slot);
+        } else {
+            // Whatever is whole by now.
+            self.survey();
+        }
+        written.map(|()| generation)
+    }
+
+    fn offset(&self, slot: Slot) -> u32 {
+        match slot {
+            Slot::First => self.start,
+            Slot::Second => self.start.wrapping_add(self.size),
+        }
+    }
+
+    fn contents(&self, slot: Slot) -> u32 {
+        self.offset(slot).wrapping_add(2 * Self::UNIT as u32)
+    }
+
+    /// Finds out what is there.
+    fn survey(&mut self) {
+        (self.newest, self.kept) = (None, None);
+        let (first, second) = (self.found(Slot::First), self.found(Slot::Second));
+        let generation = |found: Option<Found>| found.map(|found| found.header.generation);
+        let newest_first = if generation(second) > generation(first) { [second, first] } else { [first, second] };
+        for found in newest_first.into_iter().flatten() {
+            if self.is_whole(found.slot, found.header) {
+                self.newest.get_or_insert(found);
+                if found.settled {
+                    self.kept = Some(found.slot);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A slot's header. Where a flash cannot read what was being programmed when the power went, there is none.
+    fn found(&mut self, slot: Slot) -> Option<Found> {
+        let [first, second] = [0, Self::UNIT as u32].map(|offset| {
+            let mut bytes = [0; CHUNK];
+            let unit = bytes.get_mut(..Self::UNIT)?;
+            self.flash.read(self.offset(slot).wrapping_add(offset), unit).ok()?;
+            Header::from_bytes(unit)
+        });
+        Some(Found { slot, header: second.or(first)?, settled: second.is_some() })
+    }
+
+    /// Whether the contents are those that the header was written for.
+    fn is_whole(&mut self, slot: Slot, header: Header) -> bool {
+        let length = header.length as usize;
+        let mut digest = CRC.digest();
+        let read = length <= self.room() && self.read(slot, length, |bytes| digest.update(bytes)).is_ok();
+        read && digest.finalize() == header.checksum
+    }
+
+    /// Hands on a slot's contents, piece by piece.
+    fn read(&mut self, slot: Slot, length: usize, mut take: impl FnMut(&[u8])) -> Result<(), StoreError<F::Error>> {
+        let (mut offset, mut left, mut buffer) = (self.contents(slot), length, [0; CHUNK]);
+        while left > 0 {
+            let taken = left.min(CHUNK);
+            let piece = buffer.get_mut(..taken.next_multiple_of(F::READ_SIZE)).unwrap_or_default();
+            self.flash.read(offset, piece).map_err(StoreError::Flash)?;
+            take(piece.get(..taken).unwrap_or_default());
+            left = left.saturating_sub(taken);
+            offset = offset.wrapping_add(taken as u32);
+        }
+        Ok(())
+    }
+
+    /// Makes a slot hold these contents, the header last, and twice.
+    fn write(
+        &mut self,
+        slot: Slot,
+        header: Header,
+        contents: &mut impl FnMut(&mut dyn Sink) -> Option<()>,
+    ) -> Result<(), StoreError<F::Error>> {
+        let (start, length) = (self.offset(slot), header.length as usize);
+        let needed = length.saturating_add(2 * Self::UNIT).next_multiple_of(F::ERASE_SIZE) as u32;
+        self.flash.erase(start, start.wrapping_add(needed)).map_err(StoreError::Flash)?;
+        let offset = self.contents(slot);
+        let flash = &mut self.flash;
+        let mut program = Program { flash, offset, left: length, piece: Vec::new(), failed: None };
+        let put = contents(&mut program).and_then(|()| program.flush());
+        if let Some(error) = program.failed {
+            return Err(StoreError::Flash(error));
+        }
+        put.ok_or(StoreError::Contents)?;
+        let mut bytes = [0xff; CHUNK];
+        let unit = bytes.get_mut(..Self::UNIT).unwrap_or_default();
+        let _ = (&mut *unit).put(&header.to_bytes());
+        for offset in [0, Self::UNIT as u32] {
+            // The contents before the first header, the first header before the second: what comes later says that what
+            // came before is there to stay.
+            let before = match offset {
+                0 => self.is_whole(slot, header),
+                _ => self.found(slot).is_some_and(|found| found.header == header),
+            };
+            if !before {
+                return Err(StoreError::Unverified);
+            }
+            self.flash.write(start.wrapping_add(offset), unit).map_err(StoreError::Flash)?;
+        }
+        match self.found(slot) {
+            Some(Found { settled: true, header: found, .. }) if found == header => Ok(()),
+            _ => Err(StoreError::Unverified),
+        }
+    }
+}
+
+/// What keeps something through a power cut, or does not.
+pub trait Keep {
+    /// As [`Store::save`]; `None` where there is nothing to keep it in.
+    fn keep(
+        &mut self,
+        contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
+    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>>;
+}
+
+impl<F: NorFlash> Keep for Option<Store<F>> {
+    fn keep(
+        &mut self,
+        contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
+    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>> {
+        self.as_mut().map(|store| store.save(contents).map_err(|error| error.map(|error| error.kind())))
+    }
+}
+
+/// Keeps nothing.
+impl Keep for () {
+    fn keep(
+        &mut self,
+        _: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
+    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>> {
+        None
+    }
+}
+
+/// How many bytes there are, and their checksum.
+struct Measure {
+    length: usize,
+    digest: Digest<'static, u32>,
+}
+
+impl Sink for Measure {
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        self.length = self.length.checked_add(bytes.len())?;
+        self.digest.update(bytes);
+        Some(())
+    }
+}
+
+/// Programs a flash that was erased, a piece of up to CHUNK bytes at a time.
+struct Program<'a, F: NorFlash> {
+    flash: &'a mut F,
+    /// Where the piece goes.
+    offset: u32,
+    /// Bytes that are still to come.
+    left: usize,
+    piece: Vec<u8, CHUNK>,
+    failed: Option<F::Error>,
+}
+
+impl<F: NorFlash> Program<'_, F> {
+    /// Programs the piece, padded to what the flash writes at once.
+    fn flush(&mut self) -> Option<()> {
+        let length = self.piece.len().next_multiple_of(F::WRITE_SIZE);
+        self.piece.resize(length, 0xff).ok()?;
+        self.failed = self.flash.write(self.offset, &self.piece).err();
+        self.offset = self.offset.wrapping_add(length as u32);
+        self.piece.clear();
+        self.failed.is_none().then_some(())
+    }
+}
+
+impl<F: NorFlash> Sink for Program<'_, F> {
+    fn put(&mut self, mut bytes: &[u8]) -> Option<()> {
+        self.left = self.left.checked_sub(bytes.len())?;
+        while !bytes.is_empty() {
+            // Up to the next multiple of CHUNK, where pages of the flash end.
+            let end = CHUNK - self.offset as usize % CHUNK;
+            let (now, later) = bytes.split_at(bytes.len().min(end.saturating_sub(self.piece.len())));
+            self.piece.extend_from_slice(now).ok()?;
+            bytes = later;
+            if self.piece.len() == end {
+                self.flush()?;
+            }
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,208 @@
+//! What the emulated board has learnt outlives its emulator, which is killed at any moment of a session.
+
+mod common;
+
+use common::{Folder, checkpoint, firmware, parse, samples};
+use graftage::adaptation;
+use graftage::board::{Board, Port, read_log};
+use graftage::graft::{IMAGE, graft};
+use graftage_core::adapt::Recipe;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 3, ..Recipe::DEFAULT };
+/// The device saves its state whenever so many samples were learnt.
+const SAVE_EVERY: u64 = 8;
+const SAMPLES: u64 = 48;
+const SEED: u64 = 20_261_125;
+
+/// A running emulator; it is killed, as kill -9 does, when it is dropped.
+struct Emulator(Child);
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the board with these EEPROMs, and connects to it.
+fn start(firmware: &Path, image: &Path, eeproms: &[PathBuf], log: &Path) -> (Emulator, Board) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // The emulator listens where nobody does any more.
+    drop(listener);
+    let mut command = Command::new("qemu-system-arm");
+    command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"]);
+    command.args(["-serial", &format!("tcp:{address},server=on,wait=on,nodelay=on")]);
+    command.args(["-semihosting-config", "enable=on,target=native"]);
+    command.args(["-device", &format!("loader,file={},addr=0x00200000,force-raw=on", image.display())]);
+    for (index, file) in eeproms.iter().enumerate() {
+        command.args(["-drive", &format!("if=none,id=eeprom{index},format=raw,file={}", file.display())]);
+        let place = format!("bus=i2c,address={},rom-size=65536,drive=eeprom{index}", 0x50 + index);
+        command.args(["-device", &format!("at24c-eeprom,{place}")]);
+    }
+    let log = std::fs::File::create(log).unwrap();
+    let emulator = Emulator(command.arg("-kernel").arg(firmware).stdin(Stdio::null()).stdout(log).spawn().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match Board::open(Port::Tcp(address.to_string()), None, None) {
+            Ok(board) => return (emulator, board),
+            Err(error) if Instant::now() > deadline => panic!("{error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+fn image(folder: &Folder) -> PathBuf {
+    graft(&checkpoint(&[64, 32, 10], 100), RECIPE, usize::MAX, &folder.path("model")).unwrap();
+    folder.path("model").join(IMAGE)
+}
+
+fn eeprom(folder: &Folder, index: usize) -> PathBuf {
+    folder.file(&format!("eeprom{index}"), vec![0xff; 0x1_0000])
+}
+
+/// The digest that core computes on this machine after each number of samples of the stream.
+fn digests(image: &Path) -> Vec<u64> {
+    let bytes = std::fs::read(image).unwrap();
+    let mut core = adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE).unwrap();
+    let mut digests = vec![core.digest()];
+    for (input, label) in samples(SAMPLES as usize, 64, 10).iter() {
+        core.learn(input, label, |_| ()).unwrap();
+        digests.push(core.digest());
+    }
+    digests
+}
+
+/// How many samples it has learnt, when its digest is that of core.
+fn learnt(board: &mut Board, digests: &[u64]) -> u64 {
+    let status = board.hello().unwrap().status.unwrap();
+    assert_eq!(status.digest, digests[status.learnt as usize], "after {} samples", status.learnt);
+    status.learnt
+}
+
+/// Lets it learn the samples from that number on.
+fn learn(board: &mut Board, from: u64, to: u64) {
+    for (number, (input, label)) in (0..).zip(samples(SAMPLES as usize, 64, 10).iter()) {
+        if (from..to).contains(&number) {
+            board.learn(number, input, label).unwrap().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not() {
+    let Some(firmware) = firmware() else { return };
+    let kills: u64 = std::env::var("GRAFTAGE_KILLS").map_or(12, |kills| kills.parse().unwrap());
+    let (folder, mut random) = (Folder::new(), SEED);
+    let (image, log) = (image(&folder), folder.path("log"));
+    let digests = digests(&image);
+    let mut below = |bound: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % bound
+    };
+    let started = Instant::now();
+    let (mut killed, mut sessions, mut lost, mut idle) = (0, 0, 0, 0);
+    while killed < kills || sessions == 0 {
+        let eeproms = [eeprom(&folder, 0)];
+        // The most that an answer said was learnt; all but what came after the last save is there at the next start.
+        let mut told = 0;
+        loop {
+            let (mut emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+            let at = learnt(&mut board, &digests);
+            assert!(at.is_multiple_of(SAVE_EVERY) && at >= told / SAVE_EVERY * SAVE_EVERY, "{at} of {told} samples");
+            lost += told.saturating_sub(at);
+            told = at;
+            if killed >= kills {
+                learn(&mut board, at, SAMPLES);
+                assert_eq!(learnt(&mut board, &digests), SAMPLES);
+                break;
+            }
+            // At a moment between here and half a second after the sample that is saved next, or some later one, is sent.
+            let last = (at + SAVE_EVERY * (1 + below(2))).min(SAMPLES);
+            let moment = Duration::from_millis(below(1500));
+            let killer = std::thread::spawn(move || {
+                std::thread::sleep(moment);
+                let _ = emulator.0.kill();
+                emulator
+            });
+            for (number, (input, label)) in (0..).zip(samples(SAMPLES as usize, 64, 10).iter()) {
+                if (at..last).contains(&number) {
+                    match board.learn(number, input, label) {
+                        Ok(answer) => told = answer.unwrap().learnt,
+                        Err(_) => break,
+                    }
+                }
+            }
+            idle += u64::from(told == last);
+            drop(killer.join().unwrap());
+            killed += 1;
+            if told == SAMPLES {
+                break;
+            }
+        }
+        sessions += 1;
+        let (_emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+        assert_eq!(learnt(&mut board, &digests), SAMPLES);
+    }
+    println!(
+        "seed {SEED}: {killed} kills in {sessions} sessions of {SAMPLES} samples, {idle} of them while the board waited, \
+         {lost} answered samples learnt again, {} s; digest {:016x}",
+        started.elapsed().as_secs(),
+        digests[SAMPLES as usize]
+    );
+}
+
+#[test]
+fn a_board_says_what_it_goes_on_from() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::new();
+    let (image, log) = (image(&folder), folder.path("log"));
+    let digests = digests(&image);
+    let said = |words: &str| {
+        let lines = read_log(&firmware, &log).unwrap();
+        assert!(lines.iter().any(|line| line.contains(words)), "no {words:?} in {lines:#?}");
+    };
+    // Nothing on the bus: as before.
+    let (emulator, mut board) = start(&firmware, &image, &[], &log);
+    learn(&mut board, 0, SAVE_EVERY);
+    assert_eq!(learnt(&mut board, &digests), SAVE_EVERY);
+    drop(emulator);
+    said("no store");
+    let (emulator, mut board) = start(&firmware, &image, &[], &log);
+    assert_eq!(learnt(&mut board, &digests), 0);
+    drop(emulator);
+    // Two EEPROMs: a slot each.
+    let eeproms = [eeprom(&folder, 0), eeprom(&folder, 1)];
+    let (emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+    assert_eq!(learnt(&mut board, &digests), 0);
+    learn(&mut board, 0, 2 * SAVE_EVERY + 1);
+    drop(emulator);
+    said("nothing is stored");
+    said("saved as generation 2");
+    let (emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+    assert_eq!(learnt(&mut board, &digests), 2 * SAVE_EVERY);
+    drop(emulator);
+    said("stored state of generation 2");
+    // The newest state is damaged: the one before. Both are: the image.
+    for (file, expected) in [(1, SAVE_EVERY), (0, 0)] {
+        let mut bytes = std::fs::read(&eeproms[file]).unwrap();
+        bytes[20_000] ^= 1;
+        std::fs::write(&eeproms[file], bytes).unwrap();
+        let (_emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+        assert_eq!(learnt(&mut board, &digests), expected);
+    }
+    // Another image was flashed: what was learnt from the first is not used.
+    let recipe = Recipe { seed: 4, ..RECIPE };
+    let (_emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+    learn(&mut board, 0, SAVE_EVERY);
+    drop((_emulator, board));
+    graft(&checkpoint(&[64, 32, 10], 100), recipe, usize::MAX, &folder.path("other")).unwrap();
+    let (emulator, mut board) = start(&firmware, &folder.path("other").join(IMAGE), &eeproms, &log);
+    assert_eq!(board.hello().unwrap().status.unwrap().learnt, 0);
+    drop(emulator);
+    said("learnt from another image");
+}
