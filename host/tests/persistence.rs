@@ -107,7 +107,7 @@ fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not
     let started = Instant::now();
     let (mut killed, mut sessions, mut lost, mut idle) = (0, 0, 0, 0);
     while killed < kills || sessions == 0 {
-        let eeproms = [eeprom(&folder, 0)];
+        let eeproms = [eeprom(&folder, 0), eeprom(&folder, 1)];
         // The most that an answer said was learnt; all but what came after the last save is there at the next start.
         let mut told = 0;
         loop {
