@@ -156,6 +156,7 @@ pub struct Learnt {
 
 /// Why a frame is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FrameError {
     /// Longer than the receiver's memory.
     TooLong,

@@ -3,15 +3,16 @@
 
 #[cfg(not(target_os = "none"))]
 fn main() {
-    eprintln!("this is firmware: build it for a board with `cargo xtask firmware build`");
+    eprintln!("this is firmware: build it for a board with `cargo xtask firmware build --board NAME`");
     std::process::exit(1);
 }
 
 #[cfg(target_os = "none")]
-mod board {
+mod bare {
+    use embedded_hal::digital::OutputPin;
     use graftage_core::adapt::Ring;
     use graftage_core::network::Fixed;
-    use graftage_firmware::board::mps2_an386 as board;
+    use graftage_firmware::board::{Board, Parts, Selected, image};
     use graftage_firmware::device::{Device, Event};
 
     /// The network, as `graftage graft` writes it.
@@ -23,7 +24,7 @@ mod board {
     /// The most samples that the replay buffer can keep.
     const REPLAY: usize = 128;
 
-    type Board = Device<
+    type Adaptive = Device<
         Network,
         Ring<{ Network::INPUTS }, REPLAY>,
         [f32; Network::SCRATCH],
@@ -31,10 +32,23 @@ mod board {
         { graftage_link::request(Network::INPUTS) },
     >;
 
-    #[cortex_m_rt::entry]
+    /// What the RAM holds, for whoever reads the ELF file: it is not loaded.
+    #[used]
+    #[unsafe(link_section = ".graftage")]
+    static HELD: [u32; 6] = {
+        let ram = Adaptive::MEMORY;
+        [ram.weights, ram.query_points, ram.momenta, ram.replay, ram.scratch, ram.link]
+    };
+
+    static mut DEVICE: Adaptive = Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH]);
+
+    #[cfg_attr(target_arch = "arm", cortex_m_rt::entry)]
+    #[cfg_attr(target_arch = "riscv32", riscv_rt::entry)]
     fn main() -> ! {
-        static mut DEVICE: Board = Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH]);
-        let ram = Board::MEMORY;
+        let Some(Parts { mut link, mut status, .. }) = Selected::take() else { Selected::end(false) };
+        // SAFETY: this runs once, and nothing else names it.
+        let device = unsafe { &mut *(&raw mut DEVICE) };
+        let ram = Adaptive::MEMORY;
         defmt::info!(
             "RAM in bytes: weights {}, query points {}, momenta {}, replay {}, scratch {}, link {}",
             ram.weights,
@@ -44,11 +58,15 @@ mod board {
             ram.scratch,
             ram.link
         );
-        match DEVICE.start(board::NAME, board::image()) {
-            Ok(()) => defmt::info!("ready: {} weights, digest {:016x}", Network::WEIGHTS, DEVICE.adaptation().digest()),
-            Err(error) => defmt::error!("image refused: {}", defmt::Display2Format(&error)),
+        match device.start(Selected::NAME, image()) {
+            Ok(()) => {
+                defmt::info!("ready: {} weights, digest {:016x}", Network::WEIGHTS, device.adaptation().digest());
+                // A light that fails is no reason not to learn.
+                let _ = status.set_high();
+            }
+            Err(error) => defmt::error!("image refused: {}", error),
         }
-        let end = DEVICE.serve(&mut board::Uart::link(), |event| match event {
+        let end = device.serve(&mut link, |event| match event {
             Event::Learnt(learnt) => {
                 for report in &learnt.reports {
                     defmt::info!(
@@ -61,9 +79,9 @@ mod board {
                     );
                 }
             }
-            Event::Refused(refusal) => defmt::warn!("sample refused: {}", defmt::Display2Format(&refusal)),
-            Event::Dropped(error) => defmt::warn!("frame dropped: {}", defmt::Display2Format(&error)),
+            Event::Refused(refusal) => defmt::warn!("sample refused: {}", refusal),
+            Event::Dropped(error) => defmt::warn!("frame dropped: {}", error),
         });
-        board::exit(end.is_ok())
+        Selected::end(end.is_ok())
     }
 }

@@ -8,6 +8,8 @@ use graftage_core::image::Image;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Kind, Layer, initialise, scratch_length};
 use graftage_core::random::Generator;
+use object::write::{Object, Symbol, SymbolSection};
+use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolKind, SymbolScope};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -80,6 +82,24 @@ pub fn parse(bytes: &[u8]) -> Image<'_> {
 /// The bits of some numbers.
 pub fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|e| e.to_bits()).collect()
+}
+
+/// An ELF file that calls itself the firmware of a board, and holds no program.
+pub fn firmware(board: &str) -> Vec<u8> {
+    let mut file = Object::new(BinaryFormat::Elf, Architecture::Arm, Endianness::Little);
+    for name in [&format!("_board_{board}"), "_image_start", "_image_size", "_flash_size", "_ram_size"] {
+        file.add_symbol(Symbol {
+            name: name.as_bytes().into(),
+            value: 0,
+            size: 0,
+            kind: SymbolKind::Data,
+            scope: SymbolScope::Linkage,
+            weak: false,
+            section: SymbolSection::Absolute,
+            flags: SymbolFlags::None,
+        });
+    }
+    file.write().unwrap()
 }
 
 /// A folder that goes away with its owner.
