@@ -37,13 +37,16 @@ pub struct Region {
     pub size: u64,
 }
 
+/// Bytes of each part of something.
+pub type Parts = Vec<(&'static str, u64)>;
+
 /// What is used of a memory.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Memory {
     /// Its bytes.
     pub size: u64,
-    /// What uses it: bytes of each part.
-    pub parts: Vec<(&'static str, u64)>,
+    /// What uses it.
+    pub parts: Parts,
 }
 
 impl Memory {
@@ -125,7 +128,7 @@ impl Firmware {
 
 /// Parts of flash and RAM: of the sections that are loaded or variables, without the stack and the heap of riscv-rt, which
 /// are all that is left.
-fn parts(file: &File) -> (Vec<(&'static str, u64)>, Vec<(&'static str, u64)>) {
+fn parts(file: &File) -> (Parts, Parts) {
     let [mut code, mut constants, mut initial, mut variables] = [0; 4];
     for section in file.sections() {
         let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
@@ -146,7 +149,7 @@ fn parts(file: &File) -> (Vec<(&'static str, u64)>, Vec<(&'static str, u64)>) {
     }
     let held = file.section_by_name(SECTION).and_then(|section| section.data().ok()).unwrap_or_default();
     let words = held.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_le_bytes(*word)));
-    let mut ram: Vec<_> = HELD.into_iter().zip(words).collect();
+    let mut ram: Parts = HELD.into_iter().zip(words).collect();
     let rest = variables.saturating_sub(ram.iter().map(|(_, bytes)| bytes).sum());
     ram.push(("other variables", rest));
     (vec![("code", code), ("constants", constants), ("initial values", initial)], ram)

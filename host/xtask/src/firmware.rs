@@ -66,10 +66,12 @@ pub struct What {
 }
 
 impl What {
-    /// Builds it; returns the ELF file and what it says.
-    fn build(&self) -> Result<(PathBuf, Firmware)> {
+    /// Builds it, with room for that image; returns the ELF file and what it says.
+    fn build(&self, image: Option<&Path>) -> Result<(PathBuf, Firmware)> {
+        let length = image.map_or(Ok(0), length)?;
         let elf = build(self.board, self.network.as_deref())?.join("adapt");
         let firmware = read(&elf)?;
+        firmware.fits(length)?;
         Ok((elf, firmware))
     }
 }
@@ -96,16 +98,15 @@ pub fn run(task: Task) -> Result<()> {
                 .try_for_each(Target::lint)
         }
         Task::Size { what } => {
-            let (_, firmware) = what.build()?;
+            let (_, firmware) = what.build(None)?;
             console::say(&firmware.to_string());
             Ok(())
         }
         Task::Run { what, image, port } => {
-            let (elf, firmware) = what.build()?;
-            check(image.as_deref(), &firmware)?;
-            match &firmware.board.runs {
+            match &what.board.runs {
                 Runs::Emulated(machine) => {
                     let image = image.context("--image IMAGE is missing: an emulated board has no other")?;
+                    let (elf, firmware) = what.build(Some(&image))?;
                     console::say(&format!(
                         "`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"
                     ));
@@ -115,6 +116,7 @@ pub fn run(task: Task) -> Result<()> {
                 }
                 Runs::Probed { chip } => {
                     probe()?;
+                    let (elf, firmware) = what.build(image.as_deref())?;
                     write_image(image.as_deref(), &firmware, chip)?;
                     process::run(Command::new("probe-rs").args(["run", "--chip", chip]).arg(&elf))
                 }
@@ -124,9 +126,8 @@ pub fn run(task: Task) -> Result<()> {
             let Runs::Probed { chip } = &what.board.runs else {
                 bail!("{} is emulated: `cargo xtask firmware run` starts it", what.board.name);
             };
-            let (elf, firmware) = what.build()?;
-            check(image.as_deref(), &firmware)?;
             probe()?;
+            let (elf, firmware) = what.build(image.as_deref())?;
             write_image(image.as_deref(), &firmware, chip)?;
             process::run(Command::new("probe-rs").args(["download", "--chip", chip]).arg(&elf))?;
             process::run(Command::new("probe-rs").args(["reset", "--chip", chip]))
@@ -176,18 +177,17 @@ fn read(elf: &Path) -> Result<Firmware> {
     Ok(Firmware::read(&std::fs::read(elf)?)?)
 }
 
-/// That an image is there, and has room.
-fn check(image: Option<&Path>, firmware: &Firmware) -> Result<()> {
-    let Some(image) = image else { return Ok(()) };
+/// The bytes of an image.
+fn length(image: &Path) -> Result<u64> {
     let found = std::fs::metadata(image).ok().filter(|found| found.is_file());
     let found = found.with_context(|| format!("{} is no file: `graftage graft` writes one", image.display()))?;
-    firmware.fits(found.len()).with_context(|| image.display().to_string())
+    Ok(found.len())
 }
 
 /// That probe-rs is there and sees a probe.
 fn probe() -> Result<()> {
     let list = process::output(Command::new("probe-rs").arg("list"))
-        .context("install it as https://probe.rs/docs/getting-started/installation says")?;
+        .context("a real board is reached with probe-rs: https://probe.rs/docs/getting-started/installation")?;
     if list.contains("No debug probes were found") {
         bail!(
             "probe-rs finds no debug probe: plug the board in by its debugger's USB port (on Linux, its udev rules let \
