@@ -62,7 +62,7 @@ mod bare {
             Ok(()) => {
                 defmt::info!("ready: {} weights, digest {:016x}", Network::WEIGHTS, device.adaptation().digest());
                 // A light that fails is no reason not to learn.
-                let _ = status.set_high();
+                let _ = OutputPin::set_high(&mut status);
             }
             Err(error) => defmt::error!("image refused: {}", error),
         }

@@ -82,7 +82,7 @@ impl ReadNorFlash for Store {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
         let place = self.place(offset, bytes.len())?;
-        self.0.read(place, bytes).map_err(|_| NorFlashErrorKind::Other)
+        ReadNorFlash::read(&mut self.0, place, bytes).map_err(|_| NorFlashErrorKind::Other)
     }
 
     fn capacity(&self) -> usize {
