@@ -46,8 +46,9 @@ mod bare {
     #[cfg_attr(target_arch = "riscv32", riscv_rt::entry)]
     fn main() -> ! {
         let Some(Parts { mut link, mut status, .. }) = Selected::take() else { Selected::end(false) };
+        let device = &raw mut DEVICE;
         // SAFETY: this runs once, and nothing else names it.
-        let device = unsafe { &mut *(&raw mut DEVICE) };
+        let device = unsafe { &mut *device };
         let ram = Adaptive::MEMORY;
         defmt::info!(
             "RAM in bytes: weights {}, query points {}, momenta {}, replay {}, scratch {}, link {}",
