@@ -1,9 +1,10 @@
-//! Linker scripts for the bare-metal target, and where the type of the network comes from.
+//! Linker scripts of the board, and where the type of the network comes from.
 
-use std::env;
-use std::path::PathBuf;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=GRAFTAGE_NETWORK");
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     // `graftage graft` writes such a file; the one beside this script is the demo's.
@@ -13,10 +14,47 @@ fn main() {
     // What is logged; the compiler reads it, so that it need not be set by hand.
     println!("cargo::rerun-if-env-changed=DEFMT_LOG");
     println!("cargo::rustc-env=DEFMT_LOG={}", env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into()));
-    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
-        println!("cargo::rustc-link-search={}", here.display());
-        println!("cargo::rerun-if-changed=memory.x");
-        println!("cargo::rustc-link-arg-bins=-Tlink.x");
-        println!("cargo::rustc-link-arg-bins=-Tdefmt.x");
-    }
+    if env::var("CARGO_CFG_TARGET_OS")? == "none" { link(&here) } else { Ok(()) }
+}
+
+/// Lays the program out for the board whose feature is set: exactly one.
+fn link(here: &Path) -> Result<(), Box<dyn Error>> {
+    let folder = here.join("src/board");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    // A board is what has a memory script here, `src/board/BOARD.x`.
+    let mut boards: Vec<String> = fs::read_dir(&folder)?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".x")?.to_owned()))
+        .collect();
+    boards.sort();
+    let chosen = |board: &&String| env::var_os(format!("CARGO_FEATURE_{}", board.to_uppercase())).is_some();
+    let chosen: Vec<_> = boards.iter().filter(chosen).collect();
+    let [board] = chosen[..] else {
+        let known = boards.join(", ").replace('_', "-");
+        println!("cargo::error=one build is for one board, with one of the features {known}; {} are set", chosen.len());
+        return Ok(());
+    };
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    let memory = fs::read_to_string(folder.join(board).with_extension("x"))?;
+    fs::write(out.join("memory.x"), memory)?;
+    fs::write(out.join("board.x"), described(board))?;
+    println!("cargo::rustc-link-search={}", out.display());
+    let riscv = env::var("CARGO_CFG_TARGET_ARCH")?.starts_with("riscv");
+    // That of riscv-rt does not include the memory's itself.
+    let scripts = riscv.then_some("memory.x").into_iter().chain(["link.x", "board.x", "defmt.x"]);
+    scripts.for_each(|script| println!("cargo::rustc-link-arg-bins=-T{script}"));
+    Ok(())
+}
+
+/// What whoever flashes, emulates or measures a firmware reads in its ELF file: board and memory as symbols, what the RAM
+/// holds in a section that is not loaded.
+fn described(board: &str) -> String {
+    format!(
+        "_board_{board} = 0;
+_image_start = ORIGIN(IMAGE);
+_image_size = LENGTH(IMAGE);
+_flash_size = LENGTH(FLASH);
+_ram_size = LENGTH(RAM);
+SECTIONS {{ .graftage 0 (INFO) : {{ KEEP(*(.graftage)) }} }}
+"
+    )
 }

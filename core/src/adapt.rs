@@ -81,6 +81,7 @@ impl Recipe {
     pub const DEFAULT: Self = Self { rule: Rule::DEFAULT, batch: 8, steps: 2, replay: 32, ..Self::ZERO };
 
     /// Says which number is outside its range, for a replay buffer that holds up to `capacity` samples.
+    #[inline]
     pub fn check(&self, capacity: usize) -> Result<(), Refusal> {
         self.rule.check()?;
         if self.batch == 0 || self.batch > 65536 {

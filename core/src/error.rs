@@ -4,6 +4,7 @@ use core::fmt;
 
 /// Why a sample, a step or a recipe was refused; nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
     /// The sample does not have as many numbers as the network has inputs.
     Length {
@@ -59,6 +60,7 @@ pub enum Refusal {
 
 /// A number of a recipe; its range is part of its message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Field {
     /// The step size η.
     Step,
@@ -144,6 +146,7 @@ impl core::error::Error for Refusal {}
 
 /// Why the bytes of an image are refused; the network that was to take it is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ImageError {
     /// The first bytes are not those of an image.
     Magic,

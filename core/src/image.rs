@@ -85,6 +85,8 @@ impl<'a> Image<'a> {
     ///
     /// # Errors
     /// Where a byte is wrong or missing; see [`ImageError`].
+    // Compiled with its caller: a device that is built for size wants this small, and only the kernels fast.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let (header, weights, length) = unframe::<Header>(MAGIC, VERSION, bytes)?;
         if header.layers.is_empty() || header.schema != Kind::schema(&header.layers) {

@@ -279,6 +279,7 @@ impl Kind {
     }
 
     /// FNV-1a (64 bits) of the layer's tag and numbers.
+    #[inline]
     const fn hash(self) -> u64 {
         let (tag, numbers) = match self {
             Kind::Dense { inputs, outputs } => (1, [inputs, outputs, 0, 0, 0]),
@@ -300,6 +301,7 @@ impl Kind {
     }
 
     /// Schema hash of an architecture: of its last layer, then of each before it with what follows.
+    #[inline]
     pub fn schema(layers: &[Kind]) -> u64 {
         let mut hash = None;
         for kind in layers.iter().rev() {

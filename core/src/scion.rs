@@ -77,6 +77,7 @@ impl Rule {
     }
 
     /// Says which constant is outside its range.
+    #[inline]
     pub fn check(&self) -> Result<(), Refusal> {
         let largest = if self.constrained { 1.0 } else { LARGEST };
         if !(self.step > 0.0 && self.step <= largest) {

@@ -1,4 +1,99 @@
-//! The boards. One file a board; what a binary needs of one: its name, its serial port, its image and its end.
+//! The boards: a file each, and beside it a script with its memory. The feature of the same name chooses one.
 
-pub mod mps2_an386;
-pub mod sbcon;
+use core::panic::PanicInfo;
+
+pub mod absent;
+#[cfg(any(feature = "nucleo-f446re", feature = "nrf52840-dk", feature = "pico2"))]
+mod cycles;
+#[cfg(any(feature = "nucleo-f446re", feature = "pico2"))]
+mod serial;
+
+#[cfg(feature = "mps2-an386")]
+mod mps2_an386;
+#[cfg(feature = "mps2-an386")]
+mod sbcon;
+#[cfg(feature = "mps2-an386")]
+pub use mps2_an386::Mps2An386 as Selected;
+
+#[cfg(feature = "riscv32-virt")]
+mod riscv32_virt;
+#[cfg(feature = "riscv32-virt")]
+pub use riscv32_virt::Riscv32Virt as Selected;
+
+#[cfg(feature = "nucleo-f446re")]
+mod nucleo_f446re;
+#[cfg(feature = "nucleo-f446re")]
+pub use nucleo_f446re::NucleoF446re as Selected;
+
+#[cfg(feature = "nrf52840-dk")]
+mod nrf52840_dk;
+#[cfg(feature = "nrf52840-dk")]
+pub use nrf52840_dk::Nrf52840Dk as Selected;
+
+#[cfg(feature = "pico2")]
+mod pico2;
+#[cfg(feature = "pico2")]
+pub use pico2::Pico2 as Selected;
+
+/// What a program needs of a board. [`absent`] stands for what one does not have.
+pub trait Board: Sized {
+    /// What it calls itself: the name of its feature.
+    const NAME: &'static str;
+
+    /// The line to the workstation. Bytes that arrive damaged are dropped: the frame's checksum misses them.
+    type Link: embedded_io::Read + embedded_io::Write;
+    /// What time is measured with.
+    type Clock: Clock;
+    /// Flash for what is to outlast a power cut, without the program and the image.
+    type Flash: embedded_storage::nor_flash::NorFlash;
+    /// The bus of the sensors.
+    type Sensors: embedded_hal::i2c::I2c;
+    /// A light, off until it is set high.
+    type Status: embedded_hal::digital::OutputPin;
+
+    /// Sets clocks and peripherals up; `None` where they were taken before or do not come up.
+    fn take() -> Option<Parts<Self>>;
+
+    /// Ends the program. An emulator ends, with status 0 after a success, else 1; a real board idles until its reset.
+    fn end(success: bool) -> !;
+}
+
+/// What [`Board::take`] hands out.
+pub struct Parts<B: Board> {
+    /// [`Board::Link`].
+    pub link: B::Link,
+    /// [`Board::Clock`].
+    pub clock: B::Clock,
+    /// [`Board::Flash`].
+    pub flash: B::Flash,
+    /// [`Board::Sensors`].
+    pub sensors: B::Sensors,
+    /// [`Board::Status`].
+    pub status: B::Status,
+}
+
+/// A clock that runs evenly and never stops.
+pub trait Clock {
+    /// How fast it counts.
+    const TICKS_PER_SECOND: u32;
+
+    /// Ticks since some moment, modulo 2^32: [`u32::wrapping_sub`] gives the time between two.
+    fn now(&self) -> u32;
+}
+
+/// The flash in which the image lies, all of it: the image is at its start.
+pub fn image() -> &'static [u8] {
+    unsafe extern "C" {
+        static _image_start: u8;
+        static _image_size: u8;
+    }
+    // SAFETY: the linker sets these symbols to a region of the memory script that is readable for its whole length, lies
+    // outside all sections, and to which nothing writes.
+    unsafe { core::slice::from_raw_parts(&raw const _image_start, (&raw const _image_size).addr()) }
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo) -> ! {
+    defmt::error!("panic");
+    Selected::end(false)
+}

@@ -44,6 +44,7 @@ pub struct Configuration {
 
 /// Why a device does not go on from what was saved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub enum NotResumed {
     /// It was learnt from another image than the one that the device has started from.
     OtherImage,

@@ -46,11 +46,11 @@ impl<E: core::fmt::Debug> NorFlashError for EepromError<E> {
 }
 
 impl<B: I2c> Eeproms<B> {
-    /// Those that answer; `None` where there is none.
-    pub fn find(mut bus: B) -> Option<Self> {
+    /// Those that answer; where there are none, a flash of no bytes.
+    pub fn find(mut bus: B) -> Self {
         let answers = |address: &u8| patiently(|| bus.write(*address, &[0, 0])).is_ok();
         let count = (FIRST..FIRST + MOST).take_while(answers).count() as u8;
-        (count > 0).then_some(Self { bus, count })
+        Self { bus, count }
     }
 
     /// Programs a page.

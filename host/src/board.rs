@@ -1,12 +1,13 @@
 //! A board on its link: a serial port, a TCP address, or an emulator that this process starts.
 
 use crate::error::{Error, Result};
+use graftage_boards::elf::Firmware;
 use graftage_core::network::Prediction;
 use graftage_link::{ANSWER, Answer, Ended, Hello, Learnt, Numbered, Receiver, Request, decode, encode, request};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ pub enum Port {
     Serial(String),
     /// `tcp:HOST:PORT`, e.g. a serial server.
     Tcp(String),
-    /// `qemu:FIRMWARE`: the board mps2-an386 emulated, with this firmware.
+    /// `qemu:FIRMWARE`: the board of this firmware emulated, with it.
     Emulator(PathBuf),
 }
 
@@ -46,7 +47,7 @@ impl std::fmt::Display for Port {
         match self {
             Self::Serial(path) => write!(f, "{path} at {BAUD} baud"),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
-            Self::Emulator(firmware) => write!(f, "qemu-system-arm -machine mps2-an386 with {}", firmware.display()),
+            Self::Emulator(firmware) => write!(f, "the emulator with {}", firmware.display()),
         }
     }
 }
@@ -267,30 +268,26 @@ fn listen(mut reader: Box<dyn Read + Send>, sender: &mpsc::Sender<Vec<u8>>) {
     }
 }
 
-/// Starts the emulated board: UART 0 on a connection to this process, the log by semihosting on its standard output.
-fn emulate(firmware: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<(Emulator, TcpStream)> {
-    for file in [Some(firmware), image].into_iter().flatten() {
-        std::fs::metadata(file).map_err(Error::file(file))?;
+/// Starts the emulated board: its link on a connection to this process, the log by semihosting on its standard output.
+fn emulate(elf: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<(Emulator, TcpStream)> {
+    if let Some(image) = image {
+        std::fs::metadata(image).map_err(Error::file(image))?;
     }
+    let firmware = firmware(elf)?;
+    let name = firmware.board.name;
+    let machine = firmware.board.machine().ok_or_else(|| Error::content(elf, format!("{name} is not emulated")))?;
     let failed = |e: std::io::Error| Error::Board(format!("no connection to the emulator: {e}"));
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
-    let port = listener.local_addr().map_err(failed)?.port();
-    let mut command = Command::new("qemu-system-arm");
-    command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"]);
-    command.args(["-serial", &format!("tcp:127.0.0.1:{port},nodelay=on")]);
-    command.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(firmware);
-    if let Some(image) = image {
-        // A comma in a path would end the option; doubled, it stands for itself. The address is the board file's.
-        let path = image.display().to_string().replace(',', ",,");
-        command.args(["-device", &format!("loader,file={path},addr=0x00200000,force-raw=on")]);
-    }
+    let address = listener.local_addr().map_err(failed)?;
+    let mut command = machine.linked(&firmware, elf, &format!("tcp:{address},nodelay=on"), image);
     let output = match log {
         Some(log) => Stdio::from(std::fs::File::create(log).map_err(Error::file(log))?),
         None => Stdio::null(),
     };
     command.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
     let child = command.spawn().map_err(|e| {
-        Error::Board(format!("qemu-system-arm cannot be started ({e}): run `cargo xtask setup` or install QEMU"))
+        let program = machine.program;
+        Error::Board(format!("{program} cannot be started ({e}): run `cargo xtask setup` or install QEMU"))
     })?;
     let mut emulator = Emulator(child);
     listener.set_nonblocking(true).map_err(failed)?;
@@ -332,26 +329,10 @@ pub fn read_log(firmware: &Path, log: &Path) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Flash and RAM that a firmware takes, by its ELF file: code, constants and initial values; variables, without the stack.
+/// What the ELF file of a firmware says.
 ///
 /// # Errors
-/// Where the file is no ELF file.
-pub fn size(firmware: &Path) -> Result<(u64, u64)> {
-    use object::{Object, ObjectSection, SectionFlags, elf};
-    let bytes = crate::files::read(firmware)?;
-    let file = object::File::parse(&bytes[..]).map_err(|e| Error::content(firmware, e))?;
-    let (mut flash, mut ram) = (0, 0);
-    for section in file.sections() {
-        let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
-        if sh_flags & u64::from(elf::SHF_ALLOC) == 0 || section.name().is_ok_and(|name| name.starts_with(".defmt")) {
-            continue;
-        }
-        if section.file_range().is_some() {
-            flash += section.size();
-        }
-        if sh_flags & u64::from(elf::SHF_WRITE) != 0 {
-            ram += section.size();
-        }
-    }
-    Ok((flash, ram))
+/// Where it cannot be read, or is no firmware of this project.
+pub fn firmware(elf: &Path) -> Result<Firmware> {
+    Firmware::read(&crate::files::read(elf)?).map_err(|e| Error::content(elf, e))
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, Run, about, bits, checkpoint, samples, with_weights};
+use common::{Folder, Run, about, bits, checkpoint, firmware, samples, with_weights};
 use flate2::{Compression, write::GzEncoder};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{AgedSensor, Samples};
@@ -295,7 +295,7 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
 #[test]
 fn a_board_that_cannot_be_reached_is_named_with_what_to_do() {
     let folder = folder();
-    folder.file("firmware", "no ELF file");
+    folder.file("firmware", firmware("mps2_an386"));
     all_fail(
         &folder,
         &[

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, checkpoint, firmware, parse, samples};
+use common::{Folder, checkpoint, emulated, parse, samples};
 use graftage::adaptation;
 use graftage::board::{Board, Port, read_log};
 use graftage::graft::{IMAGE, graft};
@@ -17,6 +17,11 @@ const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 3, ..Recipe
 const SAVE_EVERY: u64 = 8;
 const SAMPLES: u64 = 48;
 const SEED: u64 = 20_261_125;
+
+/// The firmware of the board that has EEPROMs.
+fn firmware() -> Option<PathBuf> {
+    emulated().into_iter().find(|board| board.name == "mps2-an386").map(|board| board.firmware)
+}
 
 /// A running emulator; it is killed, as kill -9 does, when it is dropped.
 struct Emulator(Child);

@@ -180,6 +180,7 @@ pub struct Ended {
 
 /// Why a frame is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FrameError {
     /// Longer than the receiver's memory.
     TooLong,

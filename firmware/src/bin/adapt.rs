@@ -3,17 +3,18 @@
 
 #[cfg(not(target_os = "none"))]
 fn main() {
-    eprintln!("this is firmware: build it for a board with `cargo xtask firmware build`");
+    eprintln!("this is firmware: build it for a board with `cargo xtask firmware build --board NAME`");
     std::process::exit(1);
 }
 
 #[cfg(target_os = "none")]
-mod board {
-    use embedded_storage::nor_flash::NorFlash;
+mod bare {
+    use embedded_hal::digital::OutputPin;
+    use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
     use graftage_core::adapt::Ring;
     use graftage_core::network::Fixed;
     use graftage_core::session::Session;
-    use graftage_firmware::board::mps2_an386 as board;
+    use graftage_firmware::board::{Board, Parts, Selected, image};
     use graftage_firmware::device::{Configuration, Device, Event};
     use graftage_firmware::store::Store;
 
@@ -28,7 +29,7 @@ mod board {
     /// The most samples that can be held out.
     const HELD_OUT: usize = 32;
 
-    const CONFIGURATION: Configuration = Configuration { name: board::NAME, save_every: 8 };
+    const CONFIGURATION: Configuration = Configuration { name: Selected::NAME, save_every: 8 };
 
     type Learner = Session<
         Network,
@@ -37,32 +38,46 @@ mod board {
         [f32; Network::WEIGHTS],
         Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
-    type Board = Device<Learner, { Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
+    type Adaptive = Device<Learner, { Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
 
     /// Goes on from the newest state in the store, where there is one. Its memory is on the stack, for the time of the start.
     #[inline(never)]
-    fn resume<F: NorFlash>(device: &mut Board, store: &mut Store<F>) {
-        let mut buffer = [0; Board::saved(REPLAY + HELD_OUT)];
+    fn resume<F: NorFlash>(device: &mut Adaptive, store: &mut Store<F>) {
+        let mut buffer = [0; Adaptive::saved(REPLAY + HELD_OUT)];
         match store.load(&mut buffer) {
             Ok(None) => defmt::info!("nothing is stored: the factory image"),
             Ok(Some((generation, length))) => match device.resume(buffer.get(..length).unwrap_or_default()) {
                 Ok(()) => defmt::info!("stored state of generation {}", generation),
-                Err(why) => defmt::warn!("stored state not used, but the image: {}", defmt::Display2Format(&why)),
+                Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
             },
             Err(error) => defmt::error!("stored state cannot be read: {}", defmt::Debug2Format(&error)),
         }
     }
 
-    #[cortex_m_rt::entry]
+    /// What the RAM holds, for whoever reads the ELF file: it is not loaded.
+    #[used]
+    #[unsafe(link_section = ".graftage")]
+    static HELD: [u32; 8] = {
+        let ram = Adaptive::MEMORY;
+        [ram.weights, ram.query_points, ram.momenta, ram.in_use, ram.replay, ram.held_out, ram.scratch, ram.link]
+    };
+
+    static mut DEVICE: Adaptive = Device::new(Session::new(
+        Network::ZERO,
+        Ring::new(),
+        [0.0; Network::SCRATCH],
+        [0.0; Network::WEIGHTS],
+        Ring::new(),
+    ));
+
+    #[cfg_attr(target_arch = "arm", cortex_m_rt::entry)]
+    #[cfg_attr(target_arch = "riscv32", riscv_rt::entry)]
     fn main() -> ! {
-        static mut DEVICE: Board = Device::new(Session::new(
-            Network::ZERO,
-            Ring::new(),
-            [0.0; Network::SCRATCH],
-            [0.0; Network::WEIGHTS],
-            Ring::new(),
-        ));
-        let ram = Board::MEMORY;
+        let Some(Parts { mut link, flash, mut status, .. }) = Selected::take() else { Selected::end(false) };
+        let device = &raw mut DEVICE;
+        // SAFETY: this runs once, and nothing else names it.
+        let device = unsafe { &mut *device };
+        let ram = Adaptive::MEMORY;
         defmt::info!(
             "RAM in bytes: weights {}, query points {}, momenta {}, in use {}, replay {}, held out {}, scratch {}, link {}",
             ram.weights,
@@ -74,21 +89,23 @@ mod board {
             ram.scratch,
             ram.link
         );
-        let started = DEVICE.start(CONFIGURATION, board::image());
-        let mut store = board::store();
+        let started = device.start(CONFIGURATION, image());
+        let end = flash.capacity() as u32;
+        let mut store = Store::new(flash, 0..end).ok();
         match &mut store {
-            Some(store) => resume(DEVICE, store),
+            Some(store) => resume(device, store),
             None => defmt::info!("no store: what is learnt is lost with the power"),
         }
         match started {
-            Ok(()) => defmt::info!(
-                "ready: {} weights, digest {:016x}",
-                Network::WEIGHTS,
-                DEVICE.session().adaptation().digest()
-            ),
-            Err(error) => defmt::error!("image refused: {}", defmt::Display2Format(&error)),
+            Ok(()) => {
+                let digest = device.session().adaptation().digest();
+                defmt::info!("ready: {} weights, digest {:016x}", Network::WEIGHTS, digest);
+                // A light that fails is no reason not to learn.
+                let _ = OutputPin::set_high(&mut status);
+            }
+            Err(error) => defmt::error!("image refused: {}", error),
         }
-        let end = DEVICE.serve(&mut board::Uart::link(), &mut store, |event| match event {
+        let end = device.serve(&mut link, &mut store, |event| match event {
             Event::Learnt(learnt) => {
                 for report in &learnt.reports {
                     defmt::info!(
@@ -112,11 +129,11 @@ mod board {
                     ended.digest
                 );
             }
-            Event::Refused(refusal) => defmt::warn!("sample refused: {}", defmt::Display2Format(&refusal)),
-            Event::Dropped(error) => defmt::warn!("frame dropped: {}", defmt::Display2Format(&error)),
+            Event::Refused(refusal) => defmt::warn!("sample refused: {}", refusal),
+            Event::Dropped(error) => defmt::warn!("frame dropped: {}", error),
             Event::Saved(generation) => defmt::info!("saved as generation {}", generation),
             Event::NotSaved(error) => defmt::error!("not saved: {}", defmt::Display2Format(&error)),
         });
-        board::exit(end.is_ok())
+        Selected::end(end.is_ok())
     }
 }

@@ -1,37 +1,40 @@
 //! Arm's MPS2 board with the Cortex-M4F image AN386, as QEMU emulates it (`-machine mps2-an386`).
 //!
-//! Memory as in `memory.x`; the weights image lies in the upper half of the flash. UART 0 is the link; the log leaves by
-//! semihosting.
+//! UART 0 is the link; the log leaves by semihosting.
 
+use super::absent::NoBus;
 use super::sbcon::Sbcon;
+use super::{Board, Clock, Parts};
 use crate::eeprom::Eeproms;
-use crate::store::Store;
 use core::convert::Infallible;
 use core::ptr::{read_volatile, write_volatile};
-use cortex_m_semihosting::debug;
 use defmt_semihosting as _;
+use embedded_hal::digital::{self, OutputPin};
 use embedded_io::{ErrorType, Read, Write};
 use embedded_storage::nor_flash::ReadNorFlash;
 
-/// What the board calls itself.
-pub const NAME: &str = "mps2-an386";
+/// The board.
+pub struct Mps2An386;
 
-/// Where the image lies, and how much room it has.
-const IMAGE: (usize, usize) = (0x0020_0000, 0x0020_0000);
+impl Board for Mps2An386 {
+    const NAME: &'static str = "mps2-an386";
 
-/// The flash in which the image lies.
-pub fn image() -> &'static [u8] {
-    // SAFETY: the region is flash of this board, readable for its whole length, outside all sections of `memory.x`, and
-    // nothing writes to it.
-    unsafe { core::slice::from_raw_parts(IMAGE.0 as *const u8, IMAGE.1) }
-}
+    type Link = Uart;
+    type Clock = Timer;
+    type Flash = Eeproms<Sbcon>;
+    type Sensors = NoBus;
+    type Status = Led;
 
-/// The store in the EEPROMs on the I²C bus of the second shield; `None` where there are none.
-pub fn store() -> Option<Store<Eeproms<Sbcon>>> {
-    // SAFETY: an SBCon of this board, which nothing else uses.
-    let eeproms = Eeproms::find(unsafe { Sbcon::at(0x4002_a000) })?;
-    let end = eeproms.capacity() as u32;
-    Store::new(eeproms, 0..end).ok()
+    fn take() -> Option<Parts<Self>> {
+        let _ = cortex_m::Peripherals::take()?;
+        // SAFETY: the I²C bus of the second shield, which nothing else uses.
+        let flash = Eeproms::find(unsafe { Sbcon::at(0x4002_a000) });
+        Some(Parts { link: Uart::start(), clock: Timer::start(), flash, sensors: NoBus, status: Led })
+    }
+
+    fn end(success: bool) -> ! {
+        semihosting::process::exit(i32::from(!success))
+    }
 }
 
 /// CMSDK APB UART (Arm DDI 0479, §4.3).
@@ -45,7 +48,7 @@ const RECEIVE_FULL: u32 = 2;
 
 impl Uart {
     /// UART 0, enabled.
-    pub fn link() -> Self {
+    fn start() -> Self {
         let uart = Self(0x4000_4000 as *mut u32);
         // The least divider that the hardware takes.
         uart.write_register(DIVIDER, 16);
@@ -93,12 +96,12 @@ impl Write for Uart {
     }
 }
 
-/// CMSDK APB timer 0 (Arm DDI 0479, §4.4), which counts down from 2^32 at 25 MHz.
+/// CMSDK APB timer 0 (Arm DDI 0479, §4.4), which counts down from 2^32.
 pub struct Timer(*mut u32);
 
 impl Timer {
     /// Timer 0, running.
-    pub fn start() -> Self {
+    fn start() -> Self {
         let timer = Self(0x4000_0000 as *mut u32);
         // SAFETY: registers of the timer of this board, which nothing but this value uses: reload, value, enable.
         unsafe {
@@ -108,30 +111,39 @@ impl Timer {
         }
         timer
     }
+}
 
-    /// Ticks left.
-    pub fn now(&self) -> u32 {
+impl Clock for Timer {
+    const TICKS_PER_SECOND: u32 = 25_000_000;
+
+    fn now(&self) -> u32 {
         // SAFETY: as above.
-        unsafe { read_volatile(self.0.add(1)) }
-    }
-
-    /// Instructions since then, where the emulator gives each 32 ns (`-icount shift=5`) and a tick is 40 ns; at most two
-    /// off.
-    pub fn instructions_since(&self, then: u32) -> u64 {
-        u64::from(then.wrapping_sub(self.now())) * 40 / 32
+        !unsafe { read_volatile(self.0.add(1)) }
     }
 }
 
-/// Ends the emulation: status 0 when all went well, else 1.
-pub fn exit(success: bool) -> ! {
-    debug::exit(if success { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
-    loop {
-        cortex_m::asm::wfi();
+/// The first of the two lights of the FPGA's system registers (Arm DAI 0386, §4.4).
+pub struct Led;
+
+impl Led {
+    fn set(&self, on: bool) {
+        // SAFETY: the register of the lights, which nothing but this value uses.
+        unsafe { write_volatile(0x4002_8000 as *mut u32, u32::from(on)) }
     }
 }
 
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    defmt::error!("panic");
-    exit(false)
+impl digital::ErrorType for Led {
+    type Error = Infallible;
+}
+
+impl OutputPin for Led {
+    fn set_low(&mut self) -> Result<(), Infallible> {
+        self.set(false);
+        Ok(())
+    }
+
+    fn set_high(&mut self) -> Result<(), Infallible> {
+        self.set(true);
+        Ok(())
+    }
 }

@@ -4,10 +4,13 @@
 use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::Samples;
 use graftage::network::Layers;
+use graftage_boards::BOARDS;
 use graftage_core::image::Image;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Kind, Layer, initialise, scratch_length};
 use graftage_core::random::Generator;
+use object::write::{Object, Symbol, SymbolSection};
+use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolKind, SymbolScope};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -81,6 +84,24 @@ pub fn parse(bytes: &[u8]) -> Image<'_> {
 /// The bits of some numbers.
 pub fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|e| e.to_bits()).collect()
+}
+
+/// An ELF file that calls itself the firmware of a board, and holds no program.
+pub fn firmware(board: &str) -> Vec<u8> {
+    let mut file = Object::new(BinaryFormat::Elf, Architecture::Arm, Endianness::Little);
+    for name in [&format!("_board_{board}"), "_image_start", "_image_size", "_flash_size", "_ram_size"] {
+        file.add_symbol(Symbol {
+            name: name.as_bytes().into(),
+            value: 0,
+            size: 0,
+            kind: SymbolKind::Data,
+            scope: SymbolScope::Linkage,
+            weak: false,
+            section: SymbolSection::Absolute,
+            flags: SymbolFlags::None,
+        });
+    }
+    file.write().unwrap()
 }
 
 /// A folder that goes away with its owner.
@@ -160,22 +181,33 @@ impl Run {
     }
 }
 
-/// The firmware `adapt`, where it is built and can be emulated; else one line says what to do.
+/// A board that is emulated here: its name, and the firmware `adapt` for it.
+pub struct Emulated {
+    /// Its name.
+    pub name: &'static str,
+    /// Its firmware.
+    pub firmware: PathBuf,
+}
+
+/// Every emulated board whose firmware is built and whose emulator is there; for another one a line says what to do.
 ///
-/// `GRAFTAGE_FIRMWARE` names its folder; with `GRAFTAGE_REQUIRE_BOARD=1`, nothing is skipped.
-pub fn firmware() -> Option<PathBuf> {
-    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/target/thumbv7em-none-eabihf/release");
-    let folder = std::env::var_os("GRAFTAGE_FIRMWARE").map_or_else(usual, PathBuf::from);
-    let firmware = folder.join("adapt");
-    let emulator = Command::new("qemu-system-arm").arg("--version").stdout(Stdio::null()).status();
-    let lack = match (firmware.is_file(), emulator) {
-        (true, Ok(_)) => return Some(firmware),
-        (false, _) => format!("{} is no file", firmware.display()),
-        (_, Err(error)) => format!("qemu-system-arm cannot be started ({error})"),
-    };
-    let line = format!("skipped, no emulated board: {lack}; run `cargo xtask test`");
-    assert!(std::env::var("GRAFTAGE_REQUIRE_BOARD").map_or(true, |required| required != "1"), "{line}");
-    // Past the test harness, which would keep it to itself.
-    let _ = writeln!(std::io::stderr(), "{line}");
-    None
+/// With `GRAFTAGE_REQUIRE_BOARD=1`, nothing is skipped.
+pub fn emulated() -> Vec<Emulated> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/target");
+    let boards = BOARDS.iter().filter_map(|board| {
+        let (name, program) = (board.name, board.machine()?.program);
+        let firmware = folder.join(name).join(board.target).join("release/adapt");
+        let emulator = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+        let lack = match (firmware.is_file(), emulator) {
+            (true, Ok(_)) => return Some(Emulated { name, firmware }),
+            (false, _) => format!("{} is no file", firmware.display()),
+            (_, Err(error)) => format!("{program} cannot be started ({error})"),
+        };
+        let line = format!("skipped on {name}: {lack}; run `cargo xtask test`");
+        assert!(std::env::var("GRAFTAGE_REQUIRE_BOARD").map_or(true, |required| required != "1"), "{line}");
+        // Past the test harness, which would keep it to itself.
+        let _ = writeln!(std::io::stderr(), "{line}");
+        None
+    });
+    boards.collect()
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use graftage_boards::DEFAULT;
 use serde_json::{Value, json};
 
-use crate::setup::target;
-use crate::{console, emulator, firmware, process, project};
+use crate::{console, firmware, process, project};
 
 /// What to measure.
 #[derive(Clone, Subcommand)]
@@ -119,12 +119,9 @@ fn as_json(count: &Count) -> Value {
 
 /// Builds the firmware's bench as peers are built, runs it and reads what it counted.
 fn counts() -> Result<Vec<Count>> {
-    let mut cargo = process::cargo();
-    cargo.args(["build", "--profile", "count", "--bin", "bench"]).current_dir(project::root().join("firmware"));
-    target::select(&mut cargo, firmware::TARGET)?;
-    process::run(&mut cargo)?;
-    let elf = project::root().join("firmware/target").join(firmware::TARGET).join("count/bench");
-    let mut qemu = emulator::command("qemu-system-arm", "mps2-an386", &elf);
+    let machine = DEFAULT.machine().context("the board is not emulated")?;
+    process::run(&mut firmware::cargo("build", DEFAULT, "count")?)?;
+    let mut qemu = machine.command(&firmware::folder(DEFAULT, "count").join("bench"));
     // One instruction is 2^5 ns of the board's time.
     qemu.args(["-icount", "shift=5", "-serial", "stdio"]);
     parse(&process::limited(&mut qemu, LIMIT)?)

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use graftage_boards::DEFAULT;
 
 use crate::{console, firmware, process, project, setup};
 
@@ -30,7 +31,7 @@ pub fn run() -> Result<()> {
     graftage.run(&["rehearse", NETWORK, "--output", "rehearsal.json"])?;
     step("The network is grafted: a weights image and the type of the network for the firmware");
     graftage.run(&["graft", NETWORK, "--rehearsal", "rehearsal.json", "--output", "model"])?;
-    let elf = firmware::build(Some(&folder.join("model/network.rs")))?.join("adapt").display().to_string();
+    let elf = firmware::build(DEFAULT, Some(&folder.join("model/network.rs")))?.join("adapt").display().to_string();
     step("The board meets the aged sensor of drift 1 and learns from 200 labelled samples");
     graftage.run(&["age", NETWORK, "--seed", "1", "--stream", "stream.csv", "--test", "test.csv"])?;
     graftage.run(&[

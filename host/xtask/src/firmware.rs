@@ -1,85 +1,144 @@
-//! `cargo xtask firmware`: builds it, shows what it takes, runs it on the emulated board.
+//! `cargo xtask firmware`: builds it for a board, shows what it takes, runs and flashes it.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use graftage_boards::elf::Firmware;
+use graftage_boards::{BOARDS, Board, DEFAULT, Runs};
 
 use crate::setup::target;
 use crate::verify::target::{TARGETS, Target};
-use crate::{console, emulator, process, project};
+use crate::{console, process, project};
 
-/// The target of the board mps2-an386.
-pub const TARGET: &str = "thumbv7em-none-eabihf";
+/// The profile of what is shipped.
+pub const RELEASE: &str = "release";
 
 /// What to do with the firmware.
 #[derive(Subcommand)]
 pub enum Task {
     /// Build it
     Build {
-        /// The type of the network, as `graftage graft` writes it; the demo's unless given
-        #[arg(long)]
-        network: Option<PathBuf>,
+        #[command(flatten)]
+        what: What,
+        /// For every board
+        #[arg(long, conflicts_with = "board")]
+        all: bool,
     },
-    /// Run clippy on it and on the conformance program for all their targets, warnings as errors
+    /// Run clippy on it for every board and on the conformance program for all their targets, warnings as errors
     Lint,
     /// Build it, and show what it takes of flash and RAM
     Size {
-        /// As for build
-        #[arg(long)]
-        network: Option<PathBuf>,
+        #[command(flatten)]
+        what: What,
     },
-    /// Build it, and run it on the emulated board with its link on a TCP port of this machine
+    /// Build it, and run it: in the emulator with its link on a TCP port of this machine, or on a board at a debug probe
     Run {
-        /// As for build
+        #[command(flatten)]
+        what: What,
+        /// The weights image, as `graftage graft` writes it; an emulated board forgets it, so needs it each time
         #[arg(long)]
-        network: Option<PathBuf>,
-        /// The weights image, as `graftage graft` writes it
-        #[arg(long)]
-        image: PathBuf,
+        image: Option<PathBuf>,
         /// The port
         #[arg(long, default_value_t = 7310)]
         port: u16,
     },
+    /// Build it, and write it to a board at a debug probe
+    Flash {
+        #[command(flatten)]
+        what: What,
+        /// The weights image, as `graftage graft` writes it, to be written as well
+        #[arg(long)]
+        image: Option<PathBuf>,
+    },
+}
+
+/// What to build.
+#[derive(Args)]
+pub struct What {
+    /// The board
+    #[arg(long, value_parser = Board::find, default_value = DEFAULT.name)]
+    board: &'static Board,
+    /// The type of the network, as `graftage graft` writes it; the demo's unless given
+    #[arg(long)]
+    network: Option<PathBuf>,
+}
+
+impl What {
+    /// Builds it, with room for that image; returns the ELF file and what it says.
+    fn build(&self, image: Option<&Path>) -> Result<(PathBuf, Firmware)> {
+        let length = image.map_or(Ok(0), length)?;
+        let elf = build(self.board, self.network.as_deref())?.join("adapt");
+        let firmware = read(&elf)?;
+        firmware.fits(length)?;
+        Ok((elf, firmware))
+    }
 }
 
 /// Does it.
 pub fn run(task: Task) -> Result<()> {
     match task {
-        Task::Build { network } => {
-            let elf = build(network.as_deref())?.join("adapt");
-            console::say(&format!("built {}", elf.display()));
-            Ok(())
+        Task::Build { what, all } => {
+            let boards = if all { BOARDS.iter().collect() } else { vec![what.board] };
+            boards.into_iter().try_for_each(|board| {
+                let elf = build(board, what.network.as_deref())?.join("adapt");
+                console::say(&format!("built {}", elf.display()));
+                Ok(())
+            })
         }
         Task::Lint => {
-            let mut cargo = process::cargo();
-            cargo.args(["clippy", "--release", "--bins"]).current_dir(project::root().join("firmware"));
-            target::select(&mut cargo, TARGET)?;
-            process::run(cargo.args(["--", "-D", "warnings"]))?;
+            BOARDS
+                .iter()
+                .try_for_each(|board| process::run(cargo("clippy", board, RELEASE)?.args(["--", "-D", "warnings"])))?;
             // With the flags of a processor that this machine is not, procedural macros would not run here.
             TARGETS
                 .iter()
                 .filter(|target| target.has_program() && target.skipped().is_none())
                 .try_for_each(Target::lint)
         }
-        Task::Size { network } => {
-            let elf = build(network.as_deref())?.join("adapt");
-            let mut graftage = process::cargo();
-            graftage.args(["run", "--quiet", "--release", "--package=graftage", "--no-default-features"]);
-            // Beside the one with libtorch, which stays as it is.
-            graftage.args(["--target-dir", "target/without-torch", "--", "size"]).arg(elf);
-            process::run(graftage.current_dir(project::root()))
+        Task::Size { what } => {
+            let (_, firmware) = what.build(None)?;
+            console::say(&firmware.to_string());
+            Ok(())
         }
-        Task::Run { network, image, port } => emulate(&build(network.as_deref())?.join("adapt"), &image, port),
+        Task::Run { what, image, port } => {
+            match &what.board.runs {
+                Runs::Emulated(machine) => {
+                    let image = image.context("--image IMAGE is missing: an emulated board has no other")?;
+                    let (elf, firmware) = what.build(Some(&image))?;
+                    console::say(&format!(
+                        "`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"
+                    ));
+                    let serial = format!("tcp:127.0.0.1:{port},server=on,wait=off");
+                    // The log, which only its decoder can read, is on standard output.
+                    process::run(machine.linked(&firmware, &elf, &serial, Some(&image)).stdout(Stdio::null()))
+                }
+                Runs::Probed { chip } => {
+                    probe()?;
+                    let (elf, firmware) = what.build(image.as_deref())?;
+                    write_image(image.as_deref(), &firmware, chip)?;
+                    process::run(Command::new("probe-rs").args(["run", "--chip", chip]).arg(&elf))
+                }
+            }
+        }
+        Task::Flash { what, image } => {
+            let Runs::Probed { chip } = &what.board.runs else {
+                bail!("{} is emulated: `cargo xtask firmware run` starts it", what.board.name);
+            };
+            probe()?;
+            let (elf, firmware) = what.build(image.as_deref())?;
+            write_image(image.as_deref(), &firmware, chip)?;
+            process::run(Command::new("probe-rs").args(["download", "--chip", chip]).arg(&elf))?;
+            process::run(Command::new("probe-rs").args(["reset", "--chip", chip]))
+        }
     }
 }
 
-/// Builds all binaries of the firmware for a network; returns the folder that holds them.
-pub fn build(network: Option<&Path>) -> Result<PathBuf> {
-    let mut cargo = process::cargo();
-    cargo.args(["build", "--release", "--bins"]).current_dir(project::root().join("firmware"));
-    target::select(&mut cargo, TARGET)?;
+/// Builds all binaries of the firmware that a board has, for a network, and refuses what does not fit it; returns the folder
+/// that holds them.
+pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
+    let mut cargo = cargo("build", board, RELEASE)?;
     if let Some(network) = network {
         let network = std::path::absolute(network)?;
         if !network.is_file() {
@@ -88,23 +147,101 @@ pub fn build(network: Option<&Path>) -> Result<PathBuf> {
         cargo.env("GRAFTAGE_NETWORK", network);
     }
     process::run(&mut cargo)?;
-    Ok(folder())
+    let elf = folder(board, RELEASE).join("adapt");
+    read(&elf)?.fits(0).with_context(|| format!("{} does not fit", elf.display()))?;
+    Ok(folder(board, RELEASE))
 }
 
-/// The folder that holds its binaries once it is built.
-pub fn folder() -> PathBuf {
-    project::root().join("firmware/target").join(TARGET).join("release")
+/// The folder that holds its binaries once it is built for a board with that profile.
+pub fn folder(board: &Board, profile: &str) -> PathBuf {
+    project::root().join(target_folder(board)).join(board.target).join(profile)
 }
 
-fn emulate(elf: &Path, image: &Path, port: u16) -> Result<()> {
-    if !image.is_file() {
-        bail!("{} is no file: `graftage graft` writes one", image.display());
+/// Cargo at work on the firmware for a board.
+pub fn cargo(task: &str, board: &Board, profile: &str) -> Result<Command> {
+    let mut cargo = process::cargo();
+    cargo.args([task, "--profile", profile, "--bins", "--features", board.name]);
+    // A folder each: boards of one target do not replace one another's programs.
+    cargo.arg("--target-dir").arg(project::root().join(target_folder(board)));
+    cargo.current_dir(project::root().join("firmware"));
+    target::select(&mut cargo, board.target)?;
+    Ok(cargo)
+}
+
+fn target_folder(board: &Board) -> PathBuf {
+    Path::new("firmware/target").join(board.name)
+}
+
+/// What an ELF file says.
+fn read(elf: &Path) -> Result<Firmware> {
+    Ok(Firmware::read(&std::fs::read(elf)?)?)
+}
+
+/// The bytes of an image.
+fn length(image: &Path) -> Result<u64> {
+    let found = std::fs::metadata(image).ok().filter(|found| found.is_file());
+    let found = found.with_context(|| format!("{} is no file: `graftage graft` writes one", image.display()))?;
+    Ok(found.len())
+}
+
+/// That probe-rs is there and sees a probe.
+fn probe() -> Result<()> {
+    let list = process::output(Command::new("probe-rs").arg("list"))
+        .context("a real board is reached with probe-rs: https://probe.rs/docs/getting-started/installation")?;
+    if list.contains("No debug probes were found") {
+        bail!(
+            "probe-rs finds no debug probe: plug the board in by its debugger's USB port (on Linux, its udev rules let \
+               you use it: https://probe.rs/docs/getting-started/probe-setup)"
+        );
     }
-    let image = image.to_str().context("the path of the image is not Unicode")?.replace(',', ",,");
-    console::say(&format!("`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"));
-    let mut qemu = emulator::command("qemu-system-arm", "mps2-an386", elf);
-    qemu.args(["-serial", &format!("tcp:127.0.0.1:{port},server=on,wait=off")]);
-    qemu.args(["-device", &format!("loader,file={image},addr=0x00200000,force-raw=on")]);
-    // The log, which only its decoder can read, is on standard output.
-    process::run(qemu.stdout(Stdio::null()))
+    Ok(())
+}
+
+/// Writes an image where the firmware looks for it.
+fn write_image(image: Option<&Path>, firmware: &Firmware, chip: &str) -> Result<()> {
+    let Some(image) = image else { return Ok(()) };
+    let address = format!("{:#x}", firmware.image.start);
+    let mut probe = Command::new("probe-rs");
+    probe.args(["download", "--chip", chip, "--binary-format", "bin", "--base-address", &address]);
+    process::run(probe.arg(image))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(subcommand)]
+        task: Task,
+    }
+
+    fn parse(arguments: &str) -> Result<Task, clap::Error> {
+        Ok(Arguments::try_parse_from(format!("firmware {arguments}").split(' '))?.task)
+    }
+
+    #[test]
+    fn the_board_is_the_one_that_is_named_or_else_the_default() {
+        for (arguments, expected) in [("size", DEFAULT.name), ("size --board pico2", "pico2")] {
+            let Ok(Task::Size { what }) = parse(arguments) else { panic!("{arguments}") };
+            assert_eq!(what.board.name, expected);
+        }
+        let Err(error) = parse("build --board pico3") else { panic!("pico3 is no board") };
+        let message = error.to_string();
+        assert!(BOARDS.iter().all(|board| message.contains(board.name)), "{message}");
+        assert!(parse("build --all").is_ok() && parse("build --all --board pico2").is_err());
+    }
+
+    #[test]
+    fn boards_of_one_target_do_not_share_a_folder() {
+        let folders: std::collections::BTreeSet<_> = BOARDS.iter().map(|board| folder(board, RELEASE)).collect();
+        assert_eq!(folders.len(), BOARDS.len());
+    }
+
+    #[test]
+    fn an_emulated_board_is_not_flashed() {
+        let Err(error) = run(parse("flash --board riscv32-virt").unwrap()) else { panic!("flashed") };
+        assert!(error.to_string().contains("firmware run"), "{error}");
+    }
 }

@@ -1,17 +1,19 @@
 //! `cargo xtask fused`: no fused multiply-add in what the compiler makes of core.
 
 use anyhow::Result;
+use graftage_boards::BOARDS;
 
 use crate::verify::target::{TARGETS, example};
 use crate::{firmware, process, project};
 
-/// Builds the conformance program for every target, and reads its machine code; the firmware's too, where it is built.
+/// Builds the conformance program for every target, and reads its machine code; the firmware's too, of the boards for which it is built.
 pub fn run() -> Result<()> {
     let mut files = Vec::new();
     for target in TARGETS.iter().filter(|target| target.has_machine_code()) {
         files.push(target.build()?);
     }
-    files.extend(Some(firmware::folder().join("adapt")).filter(|adapt| adapt.is_file()));
+    let firmware = BOARDS.iter().map(|board| firmware::folder(board, firmware::RELEASE).join("adapt"));
+    files.extend(firmware.filter(|adapt| adapt.is_file()));
     let root = project::root();
     let files = files.iter().map(|file| file.strip_prefix(&root).unwrap_or(file));
     process::run(example("graftage-tests", "disassemble")?.args(files))

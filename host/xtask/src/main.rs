@@ -3,7 +3,6 @@
 mod bench;
 mod console;
 mod demo;
-mod emulator;
 mod firmware;
 mod fused;
 mod fuzz;
@@ -42,7 +41,7 @@ enum Task {
     /// Measure how fast it is: instructions on the emulated board, times beside peers here
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Build, measure or run the firmware
+    /// Build, measure, run or flash the firmware
     #[command(subcommand)]
     Firmware(firmware::Task),
 }

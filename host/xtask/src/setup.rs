@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
 use crate::{console, project};
@@ -38,7 +39,8 @@ enum Outcome {
 
 /// Gets every part that is missing; a part that fails does not stop the others.
 pub fn run() -> Result<()> {
-    let triples: BTreeSet<_> = TARGETS.iter().filter_map(|target| target.triple()).collect();
+    let boards = BOARDS.iter().map(|board| board.target);
+    let triples: BTreeSet<_> = TARGETS.iter().filter_map(|target| target.triple()).chain(boards).collect();
     let targets = triples.into_iter().map(|triple| Box::new(target::Target(triple)) as Box<dyn Part>);
     let others: [Box<dyn Part>; 5] = [
         Box::new(qemu::Qemu),

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of every package and target.
 
 use anyhow::Result;
+use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
 use crate::{bench, console, demo, firmware, fused, fuzz, process, project, setup, verify};
@@ -8,12 +9,12 @@ use crate::{bench, console, demo, firmware, fused, fuzz, process, project, setup
 /// Sets up, then runs them all; the first failure ends it.
 pub fn run() -> Result<()> {
     setup::run()?;
-    let firmware = firmware::build(None)?;
+    BOARDS.iter().try_for_each(|board| firmware::build(board, None).map(drop))?;
     let workspace = |arguments: &[&str]| {
         let mut cargo = process::cargo();
         cargo.args(arguments).current_dir(project::root());
-        // Tests on the emulated board skip where there is none; here there is one.
-        cargo.env("GRAFTAGE_FIRMWARE", &firmware).env("GRAFTAGE_REQUIRE_BOARD", "1");
+        // Tests on the emulated boards skip where there is none; here they are.
+        cargo.env("GRAFTAGE_REQUIRE_BOARD", "1");
         cargo
     };
     heading("packages of the workspace");

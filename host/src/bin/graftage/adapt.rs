@@ -3,7 +3,7 @@
 use crate::console::{Progress, percent, say};
 use crate::inputs::read_image;
 use clap::Args;
-use graftage::board::{Board, Port, read_log, size};
+use graftage::board::{self, Board, Port, read_log};
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
 use graftage::files;
@@ -175,7 +175,8 @@ fn outcome(verdict: &Verdict) -> String {
 
 /// What a firmware and an image take; RAM by part as the board says.
 fn memory(firmware: &Path, image: u64, held: &graftage_link::Memory) -> Result<Memory> {
-    let (flash, ram) = size(firmware)?;
+    let firmware = board::firmware(firmware)?;
+    let (flash, ram) = (firmware.flash.used(), firmware.ram.used());
     let mut parts: Vec<_> = [
         ("weights", held.weights),
         ("query points", held.query_points),

@@ -14,11 +14,7 @@ pub struct Size {
 
 impl Size {
     pub fn run(self) -> Result<()> {
-        let (flash, ram) = board::size(&self.firmware)?;
-        say!(
-            "{}: {flash} bytes of flash without weights, {ram} bytes of RAM without the stack",
-            self.firmware.display()
-        );
+        say!("{}", board::firmware(&self.firmware)?);
         Ok(())
     }
 }

@@ -5,9 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use graftage_boards::qemu::Machine;
 
 use crate::setup::{qemu, target};
-use crate::{emulator, process, project};
+use crate::{process, project};
 
 /// Whoever takes longer hangs. The slowest take some ten seconds.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -139,7 +140,7 @@ impl Target {
             }
             Runner::Emulated(board) => {
                 qemu::check(board.emulator(), board.model()).context("run `cargo xtask setup`")?;
-                emulator::command(board.emulator(), board.machine, &self.build()?)
+                Machine { program: board.emulator(), machine: board.machine }.command(&self.build()?)
             }
             Runner::Wasm => {
                 let mut engine = example("graftage-tests", "wasm")?;

@@ -1,0 +1,114 @@
+//! Nordic's nRF52840-DK: an nRF52840, a Cortex-M4F at 64 MHz.
+//!
+//! UARTE 0 (P0.06, P0.08), which the debugger makes a serial port of the workstation, is the link at 115,200 baud;
+//! sensors are on TWIM 0 (P0.26, P0.27 of the Arduino header); the light is LED 1 (P0.13); the log leaves by RTT.
+
+use super::cycles::Cycles;
+use super::{Board, Parts};
+use core::convert::Infallible;
+use defmt_rtt as _;
+use embedded_hal::digital::{self, OutputPin};
+use embedded_io::{ErrorType, Read, Write};
+use nrf52840_hal::clocks::Clocks;
+use nrf52840_hal::gpio::{Level, Output, Pin, PushPull, p0};
+use nrf52840_hal::nvmc::Nvmc;
+use nrf52840_hal::pac::{NVMC, Peripherals, TWIM0, UARTE0};
+use nrf52840_hal::uarte::{self, Baudrate, Error, Parity, Uarte};
+use nrf52840_hal::{Twim, twim};
+
+/// The board.
+pub struct Nrf52840Dk;
+
+impl Board for Nrf52840Dk {
+    const NAME: &'static str = "nrf52840-dk";
+
+    type Link = Link;
+    type Clock = Cycles<64_000_000>;
+    type Flash = Nvmc<NVMC>;
+    type Sensors = Twim<TWIM0>;
+    type Status = Led;
+
+    fn take() -> Option<Parts<Self>> {
+        unsafe extern "C" {
+            static mut _store_start: u8;
+            static _store_size: u8;
+        }
+        let core = cortex_m::Peripherals::take()?;
+        let device = Peripherals::take()?;
+        // The crystal's, for the serial port.
+        let _ = Clocks::new(device.CLOCK).enable_ext_hfosc();
+        let pins = p0::Parts::new(device.P0);
+        let line = uarte::Pins {
+            txd: pins.p0_06.into_push_pull_output(Level::High).degrade(),
+            rxd: pins.p0_08.into_floating_input().degrade(),
+            cts: None,
+            rts: None,
+        };
+        let bus = twim::Pins {
+            scl: pins.p0_27.into_floating_input().degrade(),
+            sda: pins.p0_26.into_floating_input().degrade(),
+        };
+        // SAFETY: the linker sets these symbols to a region of the memory script that is flash, lies outside all sections,
+        // and is reached by this one value, as the peripherals are taken once.
+        let store = unsafe { core::slice::from_raw_parts_mut(&raw mut _store_start, (&raw const _store_size).addr()) };
+        Some(Parts {
+            link: Link(Uarte::new(device.UARTE0, line, Parity::EXCLUDED, Baudrate::BAUD115200)),
+            clock: Cycles::start(core.DCB, core.DWT),
+            flash: Nvmc::new(device.NVMC, store),
+            sensors: Twim::new(device.TWIM0, bus, twim::Frequency::K100),
+            status: Led(pins.p0_13.into_push_pull_output(Level::High).degrade()),
+        })
+    }
+
+    fn end(_: bool) -> ! {
+        loop {
+            cortex_m::asm::wfi();
+        }
+    }
+}
+
+/// The serial port. It reads byte by byte, as a transfer ends only with its last byte.
+pub struct Link(Uarte<UARTE0>);
+
+impl ErrorType for Link {
+    type Error = Error;
+}
+
+impl Read for Link {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let Some(first) = buffer.first_mut() else { return Ok(0) };
+        while self.0.read(core::slice::from_mut(first)).is_err() {}
+        Ok(1)
+    }
+}
+
+impl Write for Link {
+    fn write(&mut self, buffer: &[u8]) -> Result<usize, Error> {
+        if !buffer.is_empty() {
+            self.0.write(buffer)?;
+        }
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        // Whatever was written has left.
+        Ok(())
+    }
+}
+
+/// A light that shines when its pin is low.
+pub struct Led(Pin<Output<PushPull>>);
+
+impl digital::ErrorType for Led {
+    type Error = Infallible;
+}
+
+impl OutputPin for Led {
+    fn set_low(&mut self) -> Result<(), Infallible> {
+        self.0.set_high()
+    }
+
+    fn set_high(&mut self) -> Result<(), Infallible> {
+        self.0.set_low()
+    }
+}

@@ -1,0 +1,41 @@
+//! A serial port as a link.
+
+use core::convert::Infallible;
+use embedded_hal_nb::serial;
+use embedded_io::{ErrorType, Read, Write};
+use nb::block;
+
+/// The port of a HAL, one byte at a time. A byte that it reports as damaged or overrun is dropped, and the next one
+/// awaited: noise on the line must not end a program.
+pub struct Serial<P>(pub P);
+
+impl<P> ErrorType for Serial<P> {
+    type Error = Infallible;
+}
+
+impl<P: serial::Read> Read for Serial<P> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+        let Some(first) = buffer.first_mut() else { return Ok(0) };
+        loop {
+            if let Ok(byte) = block!(self.0.read()) {
+                *first = byte;
+                return Ok(1);
+            }
+        }
+    }
+}
+
+impl<P: serial::Write> Write for Serial<P> {
+    fn write(&mut self, buffer: &[u8]) -> Result<usize, Infallible> {
+        for byte in buffer {
+            // An error would be one of receiving, which nothing is known to report here.
+            let _ = block!(self.0.write(*byte));
+        }
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        let _ = block!(self.0.flush());
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! What the ELF file of a firmware says: for which board it is, where its image lies, what it takes of flash and RAM.
+//!
+//! The firmware's build script puts the board and its memory into symbols, and its program what its RAM holds into a
+//! section that is not loaded.
+
+use crate::{BOARDS, Board};
+use object::elf::{SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE};
+use object::{File, Object, ObjectSection, ObjectSymbol, SectionFlags};
+use std::fmt;
+
+/// The least that must be left of the RAM for the stack, in bytes.
+pub const STACK: u64 = 8 * 1024;
+
+/// The section with what the RAM holds: a little-endian u32 for each of [`HELD`].
+const SECTION: &str = ".graftage";
+const HELD: [&str; 8] = [
+    "weights",
+    "query points",
+    "momenta",
+    "weights in use",
+    "replay buffer",
+    "held-out samples",
+    "scratch memory",
+    "link",
+];
+
+/// A firmware.
+#[derive(Debug, PartialEq)]
+pub struct Firmware {
+    /// Its board.
+    pub board: &'static Board,
+    /// Where its image lies.
+    pub image: Region,
+    /// Flash without the image.
+    pub flash: Memory,
+    /// RAM without the stack.
+    pub ram: Memory,
+}
+
+/// A part of the address space.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Region {
+    /// Its first address.
+    pub start: u64,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// Bytes of each part of something.
+pub type Parts = Vec<(&'static str, u64)>;
+
+/// What is used of a memory.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Memory {
+    /// Its bytes.
+    pub size: u64,
+    /// What uses it.
+    pub parts: Parts,
+}
+
+impl Memory {
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        self.parts.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// Why a file says nothing, or a firmware does not fit.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Error {
+    /// It is no ELF file.
+    NotElf(String),
+    /// It is one, but of no firmware of this project.
+    NoFirmware,
+    /// Something does not fit.
+    TooLarge {
+        /// What does not.
+        what: &'static str,
+        /// Bytes that it needs.
+        needs: u64,
+        /// Bytes that there are.
+        has: u64,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::NotElf(why) => write!(f, "no ELF file ({why})"),
+            Self::NoFirmware => f.write_str("no firmware of this project"),
+            Self::TooLarge { what, needs, has } => {
+                write!(f, "{what} of {needs} bytes, {} more than the {has} that the board has", needs - has)
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Firmware {
+    /// Reads the bytes of an ELF file.
+    ///
+    /// # Errors
+    /// Where they are not those of a firmware.
+    pub fn read(bytes: &[u8]) -> Result<Self, Error> {
+        let file = File::parse(bytes).map_err(|error| Error::NotElf(error.to_string()))?;
+        let symbol = |name: &str| {
+            let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
+            found.map(|symbol| symbol.address()).ok_or(Error::NoFirmware)
+        };
+        let named = |board: &&Board| symbol(&format!("_board_{}", board.name.replace('-', "_"))).is_ok();
+        let board = BOARDS.iter().find(named).ok_or(Error::NoFirmware)?;
+        let image = Region { start: symbol("_image_start")?, size: symbol("_image_size")? };
+        let (flash, ram) = parts(&file);
+        Ok(Self {
+            board,
+            image,
+            flash: Memory { size: symbol("_flash_size")?, parts: flash },
+            ram: Memory { size: symbol("_ram_size")?, parts: ram },
+        })
+    }
+
+    /// That it fits its board, with [`STACK`] to spare, and an image of that many bytes as well.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], with the numbers.
+    pub fn fits(&self, image: u64) -> Result<(), Error> {
+        let needs = [
+            ("flash", self.flash.used(), self.flash.size),
+            ("RAM with the least stack", self.ram.used() + STACK, self.ram.size),
+            ("an image", image, self.image.size),
+        ];
+        let exceeding = needs.into_iter().find(|(_, needs, has)| needs > has);
+        exceeding.map_or(Ok(()), |(what, needs, has)| Err(Error::TooLarge { what, needs, has }))
+    }
+}
+
+/// Parts of flash and RAM: of the sections that are loaded or variables, without the stack and the heap of riscv-rt, which
+/// are all that is left.
+fn parts(file: &File) -> (Parts, Parts) {
+    let [mut code, mut constants, mut initial, mut variables] = [0; 4];
+    for section in file.sections() {
+        let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+        let has = |flag: u32| sh_flags & u64::from(flag) != 0;
+        let left = section.name().is_ok_and(|name| [".stack", ".heap", ".defmt", SECTION].contains(&name));
+        if left || !has(SHF_ALLOC) {
+            continue;
+        }
+        let size = section.size();
+        match (has(SHF_EXECINSTR), has(SHF_WRITE)) {
+            (true, _) => code += size,
+            (false, false) => constants += size,
+            (false, true) => {
+                variables += size;
+                initial += section.file_range().map_or(0, |(_, size)| size);
+            }
+        }
+    }
+    let held = file.section_by_name(SECTION).and_then(|section| section.data().ok()).unwrap_or_default();
+    let words = held.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_le_bytes(*word)));
+    let mut ram: Parts = HELD.into_iter().zip(words).collect();
+    let rest = variables.saturating_sub(ram.iter().map(|(_, bytes)| bytes).sum());
+    ram.push(("other variables", rest));
+    (vec![("code", code), ("constants", constants), ("initial values", initial)], ram)
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for (name, memory) in [("flash without weights", &self.flash), ("RAM without the stack", &self.ram)] {
+            writeln!(f, "{name:<24}{:>9} of {} bytes on {}", memory.used(), memory.size, self.board.name)?;
+            for (part, bytes) in &memory.parts {
+                writeln!(f, "  {part:<22}{bytes:>9}")?;
+            }
+        }
+        write!(f, "room for an image       {:>9} bytes at {:#x}", self.image.size, self.image.start)
+    }
+}
