@@ -11,7 +11,6 @@ use core::ptr::{read_volatile, write_volatile};
 use defmt_semihosting as _;
 use embedded_hal::digital::{self, OutputPin};
 use embedded_io::{ErrorType, Read, Write};
-use embedded_storage::nor_flash::ReadNorFlash;
 
 /// The board.
 pub struct Mps2An386;
