@@ -88,8 +88,7 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, c
         held_out: Ring<I, H>,
     ) -> Self {
         const { assert!(W == N::WEIGHTS, "the memory for the weights in use has another length than the network") }
-        let counts = Counts { taken: 0, committed: 0, rolled_back: 0 };
-        Self { adaptation: Adaptation::new(network, replay, scratch), in_use, held_out, counts }
+        Self::with(Adaptation::new(network, replay, scratch), in_use, held_out)
     }
 }
 
@@ -130,22 +129,19 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
         }
     }
 
-    /// Goes on from a position of an earlier run, with these weights in use and these samples in the replay buffer, oldest
-    /// first; the network's parameters have been put back by the caller.
+    /// Goes on from a position of an earlier run, with these weights in use and these samples: as many in the replay buffer,
+    /// the others held out, each oldest first. The network's parameters have been put back by the caller.
     pub(crate) fn resume<I: IntoIterator<Item = f32>>(
         &mut self,
         position: Position,
         counts: Counts,
         in_use: impl Iterator<Item = f32>,
-        replay: impl Iterator<Item = (I, u32)>,
+        replay: usize,
+        mut samples: impl Iterator<Item = (I, u32)>,
     ) {
         self.in_use.as_mut().iter_mut().zip(in_use).for_each(|(used, w)| *used = w);
         self.counts = counts;
-        self.adaptation.resume(position, replay);
-    }
-
-    /// The same for the held-out samples.
-    pub(crate) fn resume_held_out<I: IntoIterator<Item = f32>>(&mut self, samples: impl Iterator<Item = (I, u32)>) {
+        self.adaptation.resume(position, samples.by_ref().take(replay));
         let keep = self.held_out.capacity();
         samples.for_each(|(input, label)| self.held_out.push(keep, input, label));
     }
@@ -173,7 +169,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
     /// The class of a sample by the weights in use.
     ///
     /// # Errors
-    /// Where the sample is refused, or nothing was started.
+    /// Where the sample is refused.
     pub fn predict(&mut self, input: &[f32]) -> Result<Prediction, Refusal> {
         self.exchange();
         let prediction = self.adaptation.predict(input);

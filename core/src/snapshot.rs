@@ -126,11 +126,8 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
         return Err(ImageError::Schema { expected: schema, found: header.schema });
     }
     session.check(&header.recipe).map_err(ImageError::Recipe)?;
-    let (mut parameters, mut weights) = (0, 0);
-    session.network_mut().parameters(&mut |Parameter { state, .. }| {
-        parameters += 1;
-        weights += state.x.elements().len();
-    });
+    let (mut parameters, weights) = (0, session.in_use().len());
+    session.network_mut().parameters(&mut |_| parameters += 1);
     let sample = session.adaptation().network().inputs() + 1;
     let (replay, held_out) = (header.replay as usize, header.held_out as usize);
     let kept = header.recipe.hold_out.map_or(0, |HoldOut { keep, .. }| keep as usize);
@@ -181,11 +178,10 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
             (*geometry, *alignment) = (*of, Alignment { mean: *mean, weight: *weight });
         }
     });
-    let mut labelled = labelled.chunks(sample).filter_map(|sample| {
+    let labelled = labelled.chunks(sample).filter_map(|sample| {
         let (label, input) = sample.split_last()?;
         Some((input.iter().map(|word| f32::from_le_bytes(*word)), u32::from_le_bytes(*label)))
     });
-    session.resume(header.position, header.counts, arrays, labelled.by_ref().take(replay));
-    session.resume_held_out(labelled);
+    session.resume(header.position, header.counts, arrays, replay, labelled);
     Ok(())
 }

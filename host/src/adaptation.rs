@@ -40,11 +40,15 @@ pub type Workstation<N> = Adaptation<N, Memory, Vec<f32>>;
 ///
 /// # Errors
 /// Where the recipe is refused.
-pub fn start<N: Layer>(mut network: N, recipe: Recipe) -> Result<Workstation<N>> {
-    let memory = vec![0.0; scratch_length(&mut network)];
-    let mut adaptation = Adaptation::with(network, Memory::default(), memory);
+pub fn start<N: Layer>(network: N, recipe: Recipe) -> Result<Workstation<N>> {
+    let mut adaptation = unstarted(network);
     adaptation.start(recipe)?;
     Ok(adaptation)
+}
+
+fn unstarted<N: Layer>(mut network: N) -> Workstation<N> {
+    let memory = vec![0.0; scratch_length(&mut network)];
+    Adaptation::with(network, Memory::default(), memory)
 }
 
 /// Sessions on the workstation.
@@ -57,9 +61,7 @@ pub type Sessions<N> = Session<N, Memory, Vec<f32>, Vec<f32>, Memory>;
 pub fn start_sessions<N: Layer>(mut network: N, recipe: Recipe) -> Result<Sessions<N>> {
     let mut weights = 0;
     network.parameters(&mut |parameter| weights += parameter.state.x.elements().len());
-    let memory = vec![0.0; scratch_length(&mut network)];
-    let adaptation = Adaptation::with(network, Memory::default(), memory);
-    let mut sessions = Session::with(adaptation, vec![0.0; weights], Memory::default());
+    let mut sessions = Session::with(unstarted(network), vec![0.0; weights], Memory::default());
     sessions.start(recipe)?;
     Ok(sessions)
 }

@@ -356,7 +356,7 @@ pub fn sentence(summary: &Summary) -> String {
         format!(" In rehearsal {} did better than the board's rule: {mean} against {board}{caution}.", control.name)
     });
     format!(
-        "A network of {network} that knew {clean} of the test samples {fell} {aged} when its sensor aged; after \
+        "A network ({network}) that knew {clean} of the test samples {fell} {aged} when its sensor aged; after \
          {samples} labelled samples on the board it knows {adapted}.{} {} Firmware: {} flash, {} weights image, \
          {} RAM.",
         better.unwrap_or_default(),

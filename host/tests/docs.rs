@@ -3,6 +3,7 @@
 mod common;
 
 use common::Folder;
+use graftage::config::Config;
 use std::process::Command;
 
 const PAGE: &str = include_str!("../../docs/training.md");
@@ -47,4 +48,15 @@ fn every_command_of_the_training_page_works_with_its_files() {
     let result: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.path("leaves/training.json")).unwrap()).unwrap();
     assert_eq!(result["accuracy"].as_f64(), Some(1.0));
+}
+
+#[test]
+fn every_example_is_a_configuration() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let examples: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
+    for example in &examples {
+        Config::read(example).unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert_eq!(examples.len(), 7);
 }

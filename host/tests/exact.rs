@@ -264,14 +264,7 @@ const RULES: [Rule; 5] = [
 
 #[test]
 fn transported_steps_have_cores_bits() {
-    transported_steps_have_cores_bits_on(Device::Cpu);
-}
-
-#[test]
-fn transported_steps_on_cuda_have_cores_bits() {
-    if let Some(device) = cuda::device() {
-        transported_steps_have_cores_bits_on(device);
-    }
+    cuda::devices().for_each(transported_steps_have_cores_bits_on);
 }
 
 fn transported_steps_have_cores_bits_on(device: Device) {

@@ -126,14 +126,7 @@ fn assert_agrees(arithmetic: Arithmetic, what: &str, found: &[f32], expected: &[
 
 #[test]
 fn steps_are_cores_recurrence() {
-    steps_are_cores_recurrence_on(Device::Cpu);
-}
-
-#[test]
-fn steps_on_cuda_are_cores_recurrence() {
-    if let Some(device) = cuda::device() {
-        steps_are_cores_recurrence_on(device);
-    }
+    cuda::devices().for_each(steps_are_cores_recurrence_on);
 }
 
 fn steps_are_cores_recurrence_on(device: Device) {

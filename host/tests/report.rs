@@ -138,7 +138,7 @@ fn the_summary_is_flat_and_true() {
 
 #[test]
 fn the_sentence_says_it_in_words() {
-    let expected = "A network of 64-32-10 that knew 98.7 % of the test samples fell to 70.1 % when its sensor aged; \
+    let expected = "A network (64-32-10) that knew 98.7 % of the test samples fell to 70.1 % when its sensor aged; \
                     after 200 labelled samples on the board it knows 95.2 %. All 400 updates are the same bits on \
                     mps2-an386, x86_64 and libtorch-exact. Firmware: 31.2 KB flash, 9.5 KB weights image, 81.0 KB RAM.";
     assert_eq!(sentence(&summary(&story())), expected);

@@ -37,23 +37,22 @@ impl Sbcon {
         bit
     }
 
+    /// The data line, the clock to high, and the data line the other way: what tells a start from a stop.
+    fn turn(&mut self, high: bool) {
+        for (pin, high) in [(SDA, high), (SCL, true), (SDA, !high)] {
+            self.set(pin, high);
+            cortex_m::asm::delay(HALF);
+        }
+    }
+
     /// A start, or a repeated one.
     fn start(&mut self) {
-        self.set(SDA, true);
-        cortex_m::asm::delay(HALF);
-        self.set(SCL, true);
-        cortex_m::asm::delay(HALF);
-        self.set(SDA, false);
-        cortex_m::asm::delay(HALF);
+        self.turn(true);
         self.set(SCL, false);
     }
 
     fn stop(&mut self) {
-        self.set(SDA, false);
-        cortex_m::asm::delay(HALF);
-        self.set(SCL, true);
-        cortex_m::asm::delay(HALF);
-        self.set(SDA, true);
+        self.turn(false);
     }
 
     /// Sends a byte; whether it is acknowledged.

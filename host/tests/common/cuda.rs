@@ -1,10 +1,10 @@
 //! What is the same on a CUDA device.
 
-/// The CUDA device, or a word that there is none.
-pub fn device() -> Option<tch::Device> {
+/// The processor and the CUDA device, or a word that there is none.
+pub fn devices() -> impl Iterator<Item = tch::Device> {
     let found = tch::Cuda::is_available().then_some(tch::Device::Cuda(0));
     if found.is_none() {
-        println!("skipped: libtorch sees no CUDA device on this machine");
+        println!("skipped on CUDA: libtorch sees no such device on this machine");
     }
-    found
+    [tch::Device::Cpu].into_iter().chain(found)
 }
