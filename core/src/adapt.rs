@@ -6,17 +6,17 @@
 //! alone another machine computes the same state, and the digest after each step says where two of them part.
 
 use crate::arithmetic::{self, Functions};
+use crate::digest::Digest;
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
-use crate::network::{Fixed, Layer, Outcome, Prediction, Step, Target, predict, scratch_length};
+use crate::network::{Fixed, Layer, Outcome, Parameter, Prediction, Step, Target, predict, scratch_length};
 use crate::polar::Chain;
 use crate::random::Generator;
 use crate::schedule::{Momentum, Schedule};
-use crate::scion::{Rule, Scion};
-use crate::transport::{Alignment, Transport};
+use crate::scion::Rule;
+use crate::transport::Transport;
 use heapless::Deque;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh64::Xxh64;
 
 /// The most steps that one sample can bring.
 pub const STEPS: usize = 16;
@@ -143,7 +143,7 @@ impl<const I: usize, const N: usize> Replay for Ring<I, N> {
         N
     }
     fn len(&self) -> usize {
-        self.0.iter().len()
+        self.0.len()
     }
     fn clear(&mut self) {
         self.0.clear();
@@ -422,46 +422,23 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
 
 /// See [`Adaptation::digest`].
 fn digest<N: Layer + ?Sized>(network: &mut N, step: u64, generator: &Generator) -> u64 {
-    let mut hash = Xxh64::new(0);
-    network.parameters(&mut |parameter| {
-        hash_state(&mut hash, &parameter.state);
-        hash_alignment(&mut hash, parameter.alignment);
+    let mut hash = Digest::default();
+    network.parameters(&mut |Parameter { state, alignment, .. }| {
+        for matrix in [&state.x, &state.y, &state.m] {
+            hash.numbers(matrix.elements());
+        }
+        if let Some(mean) = alignment.mean {
+            hash.numbers(&[mean, alignment.weight]);
+        }
     });
     let (seed, stream, position) = generator.state();
-    for word in [step, seed, stream, position] {
-        hash.update(&word.to_le_bytes());
-    }
-    hash.digest()
-}
-
-/// X, then Y, then M, row by row.
-fn hash_state<M: RowMajor>(hash: &mut Xxh64, state: &Scion<M>) {
-    for matrix in [&state.x, &state.y, &state.m] {
-        hash_elements(hash, matrix.elements());
-    }
-}
-
-/// Its two numbers, once there are any.
-fn hash_alignment(hash: &mut Xxh64, alignment: &Alignment<f32>) {
-    if let Some(mean) = alignment.mean {
-        hash_elements(hash, &[mean, alignment.weight]);
-    }
-}
-
-/// The numbers as little-endian bytes.
-fn hash_elements(hash: &mut Xxh64, elements: &[f32]) {
-    for chunk in elements.chunks(8) {
-        let mut bytes = [0; 32];
-        for (place, e) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(chunk) {
-            *place = e.to_le_bytes();
-        }
-        hash.update(bytes.get(..4 * chunk.len()).unwrap_or(&bytes));
-    }
+    hash.doubles(&[step, seed, stream, position]);
+    hash.finish()
 }
 
 /// xxHash64 of some numbers as little-endian bytes: equal where all bits are.
 pub fn fingerprint(elements: &[f32]) -> u64 {
-    let mut hash = Xxh64::new(0);
-    hash_elements(&mut hash, elements);
-    hash.digest()
+    let mut hash = Digest::default();
+    hash.numbers(elements);
+    hash.finish()
 }

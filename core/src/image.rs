@@ -33,7 +33,8 @@ pub const LAYERS: usize = 16;
 const MAGIC: [u8; 4] = *b"GRFT";
 const PREFIX: usize = 10;
 const CHECKSUM: usize = 4;
-static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+/// The checksum of all that is stored or sent: one table of 1 KB.
+pub static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// CRC-32/ISO-HDLC of some bytes.
 pub fn checksum(bytes: &[u8]) -> u32 {

@@ -8,6 +8,7 @@
 //! | [`error`] | why a sample, a recipe or an image is refused |
 //! | [`arithmetic`] | the few exact operations from which all else is made |
 //! | [`random`] | the one named generator |
+//! | [`digest`] | the hash that tells states apart |
 //! | [`matrix`] | the operations of the update rule on a matrix, a run-time slab, a libtorch tensor |
 //! | [`polar`] | the polar factor of a matrix by quintic iteration |
 //! | [`norm`] | norms, their linear minimization oracles and dual norms |
@@ -56,6 +57,8 @@ pub mod error;
 pub mod arithmetic;
 
 pub mod random;
+
+pub mod digest;
 
 pub mod matrix;
 

@@ -227,7 +227,7 @@ impl<M: RowMajor> Matrix for M {
         }
         match group {
             Group::Whole => normalise(elements, 1),
-            Group::Row => elements.chunks_mut(n).for_each(|row| normalise(row, 1)),
+            Group::Row => elements.chunks_mut(n.max(1)).for_each(|row| normalise(row, 1)),
             Group::Column => {
                 (0..n).for_each(|j| normalise(elements.get_mut(j..=(m - 1) * n + j).unwrap_or(&mut []), n))
             }
@@ -292,10 +292,15 @@ fn cosine(s: &[f32], o: &[f32]) -> f32 {
         return 0.0;
     }
     let ((p, q), (u, v)) = (into_unit_binade(largest_s), into_unit_binade(largest_o));
-    let inner = sum_over(s, o, |s, o| (s * p * q) * (o * u * v));
-    let square = |e: f32| e * e;
-    let (s, o) = (sum_over(s, s, |s, _| square(s * p * q)), sum_over(o, o, |o, _| square(o * u * v)));
-    inner / sqrt(s * o)
+    let (s, o) = ((s, p, q), (o, u, v));
+    inner_scaled(s, o) / sqrt(inner_scaled(s, s) * inner_scaled(o, o))
+}
+
+/// ⟨s, o⟩ of two arrays, each with the two factors that scale it.
+// Once in a firmware, which need not be fast here.
+#[inline(never)]
+fn inner_scaled((s, p, q): (&[f32], f32, f32), (o, u, v): (&[f32], f32, f32)) -> f32 {
+    sum_over(s, o, |s, o| (s * p * q) * (o * u * v))
 }
 
 /// One copy for all shapes, too.

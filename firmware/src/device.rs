@@ -3,7 +3,6 @@
 use crate::store::{Keep, StoreError};
 use core::fmt;
 use embedded_io::{Read, Write};
-use embedded_storage::nor_flash::NorFlashErrorKind;
 use graftage_core::adapt::{Replay, Ring};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::Image;
@@ -29,7 +28,7 @@ pub enum Event<'a> {
     /// The state was saved, as this generation.
     Saved(u64),
     /// The state could not be saved; what was saved before still is, and learning goes on.
-    NotSaved(StoreError<NorFlashErrorKind>),
+    NotSaved(StoreError),
 }
 
 /// What a board decides about its device.

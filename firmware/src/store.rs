@@ -21,9 +21,9 @@
 
 use core::fmt;
 use core::ops::Range;
-use crc::{CRC_32_ISO_HDLC, Crc, Digest};
-use embedded_storage::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
-use graftage_core::image::Sink;
+use crc::Digest;
+use embedded_storage::nor_flash::NorFlash;
+use graftage_core::image::{CRC, Sink};
 use heapless::Vec;
 
 /// The version of the format that this software writes and reads.
@@ -34,11 +34,10 @@ const HEADER: usize = 32;
 /// Bytes that are read or written at a time; a multiple of the flash's own sizes.
 const CHUNK: usize = 256;
 
-static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-
 /// Why something is not stored or not found. The state that was kept before still is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StoreError<E> {
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
+pub enum StoreError {
     /// The region does not consist of two erase blocks or more of the flash.
     Region,
     /// The contents are longer than what a slot has room for.
@@ -52,36 +51,23 @@ pub enum StoreError<E> {
     Contents,
     /// What was written reads back otherwise: the flash is worn out or broken.
     Unverified,
-    /// The flash's own.
-    Flash(E),
+    /// The flash did not read, erase or write.
+    Flash,
 }
 
-impl<E> StoreError<E> {
-    /// The same with another error of the flash.
-    pub fn map<T>(self, flash: impl FnOnce(E) -> T) -> StoreError<T> {
-        match self {
-            StoreError::Region => StoreError::Region,
-            StoreError::TooLarge { length, room } => StoreError::TooLarge { length, room },
-            StoreError::Contents => StoreError::Contents,
-            StoreError::Unverified => StoreError::Unverified,
-            StoreError::Flash(error) => StoreError::Flash(flash(error)),
-        }
-    }
-}
-
-impl<E: fmt::Debug> fmt::Display for StoreError<E> {
+impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             StoreError::Region => f.write_str("the region is not two erase blocks or more"),
             StoreError::TooLarge { length, room } => write!(f, "{length} bytes in a slot for {room}"),
             StoreError::Contents => f.write_str("no contents, or no memory for them"),
             StoreError::Unverified => f.write_str("the flash reads back other bytes than were written"),
-            StoreError::Flash(error) => write!(f, "flash: {error:?}"),
+            StoreError::Flash => f.write_str("the flash does not read, erase or write"),
         }
     }
 }
 
-impl<E: fmt::Debug> core::error::Error for StoreError<E> {}
+impl core::error::Error for StoreError {}
 
 /// What a header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,7 +159,7 @@ impl<F: NorFlash> Store<F> {
     ///
     /// # Errors
     /// [`StoreError::Region`].
-    pub fn new(flash: F, region: Range<u32>) -> Result<Self, StoreError<F::Error>> {
+    pub fn new(flash: F, region: Range<u32>) -> Result<Self, StoreError> {
         let block = F::ERASE_SIZE as u32;
         let length = region.end.checked_sub(region.start).ok_or(StoreError::Region)?;
         let aligned = region.start.is_multiple_of(block) && region.end.is_multiple_of(block);
@@ -201,7 +187,7 @@ impl<F: NorFlash> Store<F> {
     ///
     /// # Errors
     /// Where the buffer is too short for them, or the flash's own; they then are still stored.
-    pub fn load(&mut self, buffer: &mut [u8]) -> Result<Option<(u64, usize)>, StoreError<F::Error>> {
+    pub fn load(&mut self, buffer: &mut [u8]) -> Result<Option<(u64, usize)>, StoreError> {
         let Some(Found { slot, header, .. }) = self.newest else { return Ok(None) };
         let length = header.length as usize;
         let mut rest = buffer.get_mut(..length).ok_or(StoreError::Contents)?;
@@ -220,7 +206,7 @@ impl<F: NorFlash> Store<F> {
     ///
     /// # Errors
     /// Where it does not fit, there is nothing, or the flash fails; what was kept before is then still the newest.
-    pub fn save(&mut self, mut contents: impl FnMut(&mut dyn Sink) -> Option<()>) -> Result<u64, StoreError<F::Error>> {
+    pub fn save(&mut self, mut contents: impl FnMut(&mut dyn Sink) -> Option<()>) -> Result<u64, StoreError> {
         let mut measure = Measure { length: 0, digest: CRC.digest() };
         contents(&mut measure).ok_or(StoreError::Contents)?;
         let (length, room) = (measure.length, self.room());
@@ -298,12 +284,12 @@ impl<F: NorFlash> Store<F> {
     }
 
     /// Hands on a slot's contents, piece by piece.
-    fn read(&mut self, slot: Slot, length: usize, mut take: impl FnMut(&[u8])) -> Result<(), StoreError<F::Error>> {
+    fn read(&mut self, slot: Slot, length: usize, mut take: impl FnMut(&[u8])) -> Result<(), StoreError> {
         let (mut offset, mut left, mut buffer) = (self.contents(slot), length, [0; CHUNK]);
         while left > 0 {
             let taken = left.min(CHUNK);
             let piece = buffer.get_mut(..taken.next_multiple_of(F::READ_SIZE)).unwrap_or_default();
-            self.flash.read(offset, piece).map_err(StoreError::Flash)?;
+            self.flash.read(offset, piece).map_err(|_| StoreError::Flash)?;
             take(piece.get(..taken).unwrap_or_default());
             left = left.saturating_sub(taken);
             offset = offset.wrapping_add(taken as u32);
@@ -317,16 +303,16 @@ impl<F: NorFlash> Store<F> {
         slot: Slot,
         header: Header,
         contents: &mut impl FnMut(&mut dyn Sink) -> Option<()>,
-    ) -> Result<(), StoreError<F::Error>> {
+    ) -> Result<(), StoreError> {
         let (start, length) = (self.offset(slot), header.length as usize);
         let needed = length.saturating_add(2 * Self::UNIT).next_multiple_of(F::ERASE_SIZE) as u32;
-        self.flash.erase(start, start.wrapping_add(needed)).map_err(StoreError::Flash)?;
+        self.flash.erase(start, start.wrapping_add(needed)).map_err(|_| StoreError::Flash)?;
         let offset = self.contents(slot);
         let flash = &mut self.flash;
-        let mut program = Program { flash, offset, left: length, piece: Vec::new(), failed: None };
+        let mut program = Program { flash, offset, left: length, piece: Vec::new(), failed: false };
         let put = contents(&mut program).and_then(|()| program.flush());
-        if let Some(error) = program.failed {
-            return Err(StoreError::Flash(error));
+        if program.failed {
+            return Err(StoreError::Flash);
         }
         put.ok_or(StoreError::Contents)?;
         let mut bytes = [0xff; CHUNK];
@@ -342,7 +328,7 @@ impl<F: NorFlash> Store<F> {
             if !before {
                 return Err(StoreError::Unverified);
             }
-            self.flash.write(start.wrapping_add(offset), unit).map_err(StoreError::Flash)?;
+            self.flash.write(start.wrapping_add(offset), unit).map_err(|_| StoreError::Flash)?;
         }
         match self.found(slot) {
             Some(Found { settled: true, header: found, .. }) if found == header => Ok(()),
@@ -354,27 +340,18 @@ impl<F: NorFlash> Store<F> {
 /// What keeps something through a power cut, or does not.
 pub trait Keep {
     /// As [`Store::save`]; `None` where there is nothing to keep it in.
-    fn keep(
-        &mut self,
-        contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
-    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>>;
+    fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>>;
 }
 
 impl<F: NorFlash> Keep for Option<Store<F>> {
-    fn keep(
-        &mut self,
-        contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
-    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>> {
-        self.as_mut().map(|store| store.save(contents).map_err(|error| error.map(|error| error.kind())))
+    fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {
+        self.as_mut().map(|store| store.save(contents))
     }
 }
 
 /// Keeps nothing.
 impl Keep for () {
-    fn keep(
-        &mut self,
-        _: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
-    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>> {
+    fn keep(&mut self, _: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {
         None
     }
 }
@@ -401,7 +378,7 @@ struct Program<'a, F: NorFlash> {
     /// Bytes that are still to come.
     left: usize,
     piece: Vec<u8, CHUNK>,
-    failed: Option<F::Error>,
+    failed: bool,
 }
 
 impl<F: NorFlash> Program<'_, F> {
@@ -409,10 +386,10 @@ impl<F: NorFlash> Program<'_, F> {
     fn flush(&mut self) -> Option<()> {
         let length = self.piece.len().next_multiple_of(F::WRITE_SIZE);
         self.piece.resize(length, 0xff).ok()?;
-        self.failed = self.flash.write(self.offset, &self.piece).err();
+        self.failed = self.flash.write(self.offset, &self.piece).is_err();
         self.offset = self.offset.wrapping_add(length as u32);
         self.piece.clear();
-        self.failed.is_none().then_some(())
+        (!self.failed).then_some(())
     }
 }
 

@@ -472,10 +472,7 @@ struct Memory {
 }
 
 impl Keep for Memory {
-    fn keep(
-        &mut self,
-        contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>,
-    ) -> Option<Result<u64, StoreError<NorFlashErrorKind>>> {
+    fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {
         struct Bytes(Vec<u8>);
         impl Sink for Bytes {
             fn put(&mut self, bytes: &[u8]) -> Option<()> {

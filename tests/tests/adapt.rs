@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use graftage_core::adapt::{Adaptation, Recipe, Replay, Report, Ring, STEPS};
+use graftage_core::adapt::{Adaptation, Recipe, Replay, Report, Ring, STEPS, fingerprint};
 use graftage_core::arithmetic::Functions;
 use graftage_core::chain;
 use graftage_core::error::{Field, Refusal};
@@ -99,6 +99,16 @@ fn the_hash_of_the_oracle_is_xxhash() {
     assert_eq!(oracle::xxh64(b""), 0xef46_db37_51d8_e999);
     assert_eq!(oracle::xxh64(b"abc"), 0x44bc_2cf5_ad77_0999);
     assert_eq!(oracle::xxh64(b"Nobody inspects the spammish repetition"), 0xfbce_a83c_8a37_8bf1);
+}
+
+#[test]
+fn digests_are_xxhash_at_every_length() {
+    let mut words = Pcg::new(21, 0);
+    for length in 0..70 {
+        let numbers: Vec<f32> = (0..length).map(|_| f32::from_bits(words.bits())).collect();
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert_eq!(fingerprint(&numbers), oracle::xxh64(&bytes), "{length} numbers");
+    }
 }
 
 #[test]

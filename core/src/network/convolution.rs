@@ -17,7 +17,7 @@
 
 use crate::matrix::{FixedMatrix, RowMajor};
 use crate::network::dense::Affine;
-use crate::network::shape::{Slide, Slides, Window, channel, channel_mut, once};
+use crate::network::shape::{Slide, Slides, Window, channel, channel_mut, once, pieces};
 use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted, larger};
 use crate::norm::workspace;
 use crate::scion::{Point, Role, Scion};
@@ -136,7 +136,7 @@ impl<P: Slides, W: RowMajor, B: RowMajor> Layer for ChannelFilters<P, W, B> {
         let (window, bias) = (self.slide.window(), self.bias.weights(at));
         let (channels, taps) = (window.channels as usize, window.taps as usize);
         for (under, out) in window.over(input).zip(trace.chunks_exact_mut(channels)) {
-            let rows = self.weights.weights(at).chunks_exact(taps);
+            let rows = pieces(self.weights.weights(at), taps);
             for (c, ((out, row), b)) in out.iter_mut().zip(rows).zip(bias).enumerate() {
                 *out = *b;
                 for (w, a) in row.iter().zip(channel(under, c, channels)) {
@@ -149,7 +149,7 @@ impl<P: Slides, W: RowMajor, B: RowMajor> Layer for ChannelFilters<P, W, B> {
         let window = self.slide.window();
         let (channels, taps) = (window.channels as usize, window.taps as usize);
         window.backward(errors, channels, input_errors, |errors, under| {
-            for (c, (row, error)) in self.weights.weights(at).chunks_exact(taps).zip(errors).enumerate() {
+            for (c, (row, error)) in pieces(self.weights.weights(at), taps).zip(errors).enumerate() {
                 for (e, w) in channel_mut(under, c, channels).zip(row) {
                     *e += w * error;
                 }

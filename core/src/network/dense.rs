@@ -2,7 +2,7 @@
 //! M_W ← keep·M_W + δ a'ᵀ, M_b ← keep·M_b + δ.
 
 use crate::matrix::{FixedMatrix, RowMajor};
-use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted, larger};
+use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted, larger, split, split_mut};
 use crate::norm::workspace;
 use crate::scion::{Point, Role, Scion};
 
@@ -71,13 +71,17 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
 /// out ← bias + W a, each element from its bias, inputs ascending.
 #[inline(never)]
 fn multiply(weights: &[f32], bias: &[f32], a: &[f32], out: &mut [f32]) {
-    let (fours, ones) = weights.split_at(weights.len() / (4 * a.len().max(1)) * (4 * a.len()));
     let (out_fours, out_ones) = out.as_chunks_mut::<4>();
     let (bias_fours, bias_ones) = bias.as_chunks::<4>();
-    for ((rows, out), bias) in fours.chunks_exact((4 * a.len()).max(1)).zip(out_fours).zip(bias_fours) {
+    let mut rest = weights;
+    for (out, bias) in out_fours.iter_mut().zip(bias_fours) {
+        let (rows, after) = split(rest, 4 * a.len());
+        rest = after;
         *out = dot(*bias, four_rows(rows, a.len()), a);
     }
-    for ((row, out), bias) in ones.chunks_exact(a.len().max(1)).zip(out_ones).zip(bias_ones) {
+    for (out, bias) in out_ones.iter_mut().zip(bias_ones) {
+        let (row, after) = split(rest, a.len());
+        rest = after;
         *out = *bias;
         row.iter().zip(a).for_each(|(w, a)| *out += w * a);
     }
@@ -120,13 +124,17 @@ fn add_transposed(weights: &[f32], errors: &[f32], out: &mut [f32]) {
 #[inline(never)]
 fn add_outer(momentum: &mut [f32], keep: f32, errors: &[f32], a: &[f32]) {
     let (errors_of_fours, errors_of_ones) = errors.as_chunks::<4>();
-    let (fours, ones) = momentum.split_at_mut((4 * a.len() * errors_of_fours.len()).min(momentum.len()));
-    for (rows, errors) in fours.chunks_exact_mut((4 * a.len()).max(1)).zip(errors_of_fours) {
-        let (first, second) = rows.split_at_mut(2 * a.len());
-        let ((r0, r1), (r2, r3)) = (first.split_at_mut(a.len()), second.split_at_mut(a.len()));
+    let mut rest = momentum;
+    for errors in errors_of_fours {
+        let (rows, after) = split_mut(rest, 4 * a.len());
+        rest = after;
+        let (first, second) = split_mut(rows, 2 * a.len());
+        let ((r0, r1), (r2, r3)) = (split_mut(first, a.len()), split_mut(second, a.len()));
         add_scaled_rows([r0, r1, r2, r3], keep, *errors, a);
     }
-    for (row, error) in ones.chunks_exact_mut(a.len().max(1)).zip(errors_of_ones) {
+    for error in errors_of_ones {
+        let (row, after) = split_mut(rest, a.len());
+        rest = after;
         add_scaled(row, keep, *error, a);
     }
 }

@@ -19,7 +19,7 @@
 
 use crate::arithmetic::{into_unit_binade, largest, sqrt, sum};
 use crate::matrix::{FixedMatrix, RowMajor};
-use crate::network::shape::{Constant, Count, once};
+use crate::network::shape::{Constant, Count, once, pieces};
 use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted};
 use crate::norm::workspace;
 use crate::scion::{Point, Role, Scion};
@@ -93,7 +93,7 @@ impl<P: Count, G: RowMajor> Layer for Normalisation<P, G> {
     }
     fn forward(&self, at: Point, input: &[f32], trace: &mut [f32]) {
         let channels = self.channels();
-        for (place, out) in input.chunks_exact(channels).zip(trace.chunks_exact_mut(channels)) {
+        for (place, out) in pieces(input, channels).zip(trace.chunks_exact_mut(channels)) {
             for ((out, n), g) in out.iter_mut().zip(normalised(place)).zip(self.gain.weights(at)) {
                 *out = g * n;
             }
@@ -101,7 +101,7 @@ impl<P: Count, G: RowMajor> Layer for Normalisation<P, G> {
     }
     fn backward(&self, at: Point, input: &[f32], _trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
         let (channels, gain) = (self.channels(), self.gain.weights(at));
-        let places = input.chunks_exact(channels).zip(errors.chunks_exact(channels));
+        let places = pieces(input, channels).zip(errors.chunks_exact(channels));
         for ((place, errors), input_errors) in places.zip(input_errors.chunks_exact_mut(channels)) {
             let Some(scale) = Scale::of(place) else {
                 input_errors.fill(0.0);
@@ -126,7 +126,7 @@ impl<P: Count, G: RowMajor> Layer for Normalisation<P, G> {
     }
     fn accumulate(&mut self, keep: f32, input: &[f32], _trace: &[f32], errors: &[f32]) {
         let channels = self.channels();
-        let places = input.chunks_exact(channels).zip(errors.chunks_exact(channels));
+        let places = pieces(input, channels).zip(errors.chunks_exact(channels));
         for (keep, (place, errors)) in once(keep).zip(places) {
             for ((m, n), error) in self.gain.momentum().iter_mut().zip(normalised(place)).zip(errors) {
                 *m = keep * *m + error * n;

@@ -67,7 +67,10 @@ impl Window {
     /// Where the window lies, from the first place to the last.
     pub(super) fn spans(self) -> impl Iterator<Item = Range<usize>> {
         let step = self.stride as usize * self.channels as usize;
-        (0..self.outputs() as usize).map(move |place| place * step..place * step + self.size())
+        // Not a range's: an iterator by index lets `zip` ask chunks for their number, and built for size that division keeps
+        // its panic.
+        let starts = iter::successors(Some(0), move |start: &usize| start.checked_add(step));
+        starts.map(move |start| start..start + self.size()).take(self.outputs() as usize)
     }
 
     /// What lies under the window, from the first place to the last.
@@ -92,6 +95,16 @@ impl Window {
             spread(errors, input_errors.get_mut(span).unwrap_or(&mut []));
         }
     }
+}
+
+/// Pieces of so many numbers, one after another; none of 0.
+// `chunks_exact` divides to know how many they are where it is zipped, and built for size keeps a panic for a 0.
+pub(super) fn pieces(mut numbers: &[f32], length: usize) -> impl Iterator<Item = &[f32]> {
+    iter::from_fn(move || {
+        let (piece, rest) = numbers.split_at_checked(length).filter(|_| length > 0)?;
+        numbers = rest;
+        Some(piece)
+    })
 }
 
 /// A window: a type, or numbers at run time.

@@ -19,9 +19,9 @@
 
 use cobs::{CobsEncoder, decode_in_place};
 use core::fmt;
-use crc::{CRC_32_ISO_HDLC, Crc};
 use graftage_core::adapt::{Report, STEPS};
 use graftage_core::error::{ImageError, Refusal};
+use graftage_core::image::checksum;
 use graftage_core::network::Prediction;
 use graftage_core::session::{Counts, Taken, Verdict};
 pub use heapless::{String, Vec};
@@ -30,7 +30,6 @@ use serde::{Deserialize, Serialize};
 /// The version of frames and messages.
 pub const VERSION: u8 = 2;
 
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const CHECKSUM: usize = 4;
 
 /// What travels in a frame: the number of the request, and the request or its answer. [`Answer::OtherVersion`], whose
@@ -214,12 +213,12 @@ pub fn encode<T: Serialize>(message: &T, plain: &mut [u8], wire: &mut [u8]) -> R
     *version = VERSION;
     let used = 1 + postcard::to_slice(message, rest).map_err(|_| FrameError::TooLong)?.len();
     let content = plain.get(..used).ok_or(FrameError::TooLong)?;
-    let checksum = CRC.checksum(content).to_le_bytes();
+    let sum = checksum(content).to_le_bytes();
     let (first, rest) = wire.split_first_mut().ok_or(FrameError::TooLong)?;
     *first = 0;
     let mut encoder = CobsEncoder::new(rest);
     encoder.push(content).map_err(|_| FrameError::TooLong)?;
-    encoder.push(&checksum).map_err(|_| FrameError::TooLong)?;
+    encoder.push(&sum).map_err(|_| FrameError::TooLong)?;
     let used = encoder.finalize();
     *rest.get_mut(used).ok_or(FrameError::TooLong)? = 0;
     Ok(used + 2)
@@ -232,8 +231,8 @@ pub fn encode<T: Serialize>(message: &T, plain: &mut [u8], wire: &mut [u8]) -> R
 pub fn decode<'a, T: Deserialize<'a>>(frame: &'a mut [u8]) -> Result<T, FrameError> {
     let used = decode_in_place(frame).map_err(|_| FrameError::Damaged)?;
     let plain = frame.get(..used).ok_or(FrameError::Damaged)?;
-    let (content, checksum) = plain.split_last_chunk::<CHECKSUM>().ok_or(FrameError::Damaged)?;
-    if CRC.checksum(content) != u32::from_le_bytes(*checksum) {
+    let (content, sum) = plain.split_last_chunk::<CHECKSUM>().ok_or(FrameError::Damaged)?;
+    if checksum(content) != u32::from_le_bytes(*sum) {
         return Err(FrameError::Damaged);
     }
     match content.split_first() {

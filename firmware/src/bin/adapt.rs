@@ -50,7 +50,7 @@ mod bare {
                 Ok(()) => defmt::info!("stored state of generation {}", generation),
                 Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
             },
-            Err(error) => defmt::error!("stored state cannot be read: {}", defmt::Debug2Format(&error)),
+            Err(error) => defmt::error!("stored state cannot be read: {}", error),
         }
     }
 
@@ -132,7 +132,7 @@ mod bare {
             Event::Refused(refusal) => defmt::warn!("sample refused: {}", refusal),
             Event::Dropped(error) => defmt::warn!("frame dropped: {}", error),
             Event::Saved(generation) => defmt::info!("saved as generation {}", generation),
-            Event::NotSaved(error) => defmt::error!("not saved: {}", defmt::Display2Format(&error)),
+            Event::NotSaved(error) => defmt::error!("not saved: {}", error),
         });
         Selected::end(end.is_ok())
     }

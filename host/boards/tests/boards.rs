@@ -110,13 +110,13 @@ fn an_emulated_board_gets_its_program_link_and_image_as_qemu_takes_them() {
 
 #[test]
 fn an_elf_file_says_what_it_takes_by_part() {
-    let held: Vec<u8> = [1_u32, 2, 3, 0, 0, 1].iter().flat_map(|word| word.to_le_bytes()).collect();
+    let held: Vec<u8> = [1_u32, 2, 3, 0, 0, 0, 0, 1].iter().flat_map(|word| word.to_le_bytes()).collect();
     let firmware = Firmware::read(&full(&held)).unwrap();
     assert_eq!((firmware.board.name, firmware.image), ("nucleo-f446re", Region { start: 0x0802_0000, size: 2000 }));
     assert_eq!(firmware.flash.parts, [("code", 60), ("constants", 30), ("initial values", 10)]);
     assert_eq!((firmware.flash.used(), firmware.flash.size, firmware.ram.used()), (100, 100, 10));
     assert_eq!(firmware.ram.parts[..3], [("weights", 1), ("query points", 2), ("momenta", 3)]);
-    assert_eq!(firmware.ram.parts[5..], [("link", 1), ("other variables", 3)]);
+    assert_eq!(firmware.ram.parts[7..], [("link", 1), ("other variables", 3)]);
     let shown = firmware.to_string();
     for words in ["100 of 100 bytes on nucleo-f446re", "10 of 8242 bytes", "code", "momenta", "2000 bytes at 0x8020000"]
     {

@@ -1,5 +1,6 @@
 //! `cargo xtask firmware`: builds it for a board, shows what it takes, runs and flashes it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -28,6 +29,8 @@ pub enum Task {
     },
     /// Run clippy on it for every board and on the conformance program for all their targets, warnings as errors
     Lint,
+    /// Link all that core does on a board where a panic is an error, for the target of every board
+    Prove,
     /// Build it, and show what it takes of flash and RAM
     Size {
         #[command(flatten)]
@@ -97,6 +100,7 @@ pub fn run(task: Task) -> Result<()> {
                 .filter(|target| target.has_program() && target.skipped().is_none())
                 .try_for_each(Target::lint)
         }
+        Task::Prove => prove(),
         Task::Size { what } => {
             let (_, firmware) = what.build(None)?;
             console::say(&firmware.to_string());
@@ -150,6 +154,20 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     let elf = folder(board, RELEASE).join("adapt");
     read(&elf)?.fits(0).with_context(|| format!("{} does not fit", elf.display()))?;
     Ok(folder(board, RELEASE))
+}
+
+/// Links the program that cannot be linked where an adaptation can panic, as the firmware is built.
+pub fn prove() -> Result<()> {
+    let targets: BTreeSet<_> = BOARDS.iter().map(|board| board.target).collect();
+    targets.into_iter().try_for_each(|target| {
+        let mut cargo = process::cargo();
+        cargo.args(["build", "--quiet", "--profile", RELEASE, "--package", "graftage-proof"]);
+        cargo.args(["--target-dir", "target/proof"]).current_dir(project::root().join("firmware"));
+        target::select(&mut cargo, target)?;
+        process::run(&mut cargo).with_context(|| format!("an adaptation can panic on {target}"))?;
+        console::say(&format!("no adaptation can panic on {target}"));
+        Ok(())
+    })
 }
 
 /// The folder that holds its binaries once it is built for a board with that profile.
@@ -235,7 +253,7 @@ mod tests {
 
     #[test]
     fn boards_of_one_target_do_not_share_a_folder() {
-        let folders: std::collections::BTreeSet<_> = BOARDS.iter().map(|board| folder(board, RELEASE)).collect();
+        let folders: BTreeSet<_> = BOARDS.iter().map(|board| folder(board, RELEASE)).collect();
         assert_eq!(folders.len(), BOARDS.len());
     }
 

@@ -33,6 +33,8 @@ pub fn run() -> Result<()> {
     }
     heading("no fused multiply-add in the machine code");
     fused::run()?;
+    heading("no adaptation can panic");
+    firmware::prove()?;
     heading("instructions on the emulated board");
     bench::gate()?;
     heading("whatever bytes come");

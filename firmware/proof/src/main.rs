@@ -1,0 +1,87 @@
+//! Links only where no path through an adaptation can panic: what a panic would call is nowhere.
+//!
+//! It is built like the firmware. Everything that core does on a device is in it, from the image to the end of a session, with
+//! every kind of layer, law, norm and schedule that a recipe can name; it is not made to be run. What writes a snapshot or an
+//! answer is not: postcard indexes its buffer for a number in a way that the compiler does not see through.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("this is linked for a board, not run: `cargo xtask firmware prove`");
+    std::process::exit(1);
+}
+
+#[cfg(target_os = "none")]
+mod bare {
+    use core::hint::black_box;
+    use core::panic::PanicInfo;
+    use graftage_core::adapt::Ring;
+    use graftage_core::image::Image;
+    use graftage_core::network::{AveragePool, Convolution, Dense, Depthwise, Fixed, MaxPool, Relu, RmsNorm, Tanh};
+    use graftage_core::session::Session;
+    use graftage_core::{chain, snapshot};
+
+    mod demo {
+        include!("../../network.rs");
+    }
+    type Demo = demo::Network;
+    /// One of every kind of layer.
+    type Whole = chain![
+        Convolution<12, 2, 4, 3, 1>,
+        RmsNorm<4, 10>,
+        Tanh<40>,
+        Depthwise<10, 4, 3, 1>,
+        Relu<32>,
+        MaxPool<8, 4, 2, 2>,
+        AveragePool<4, 4, 2, 2>,
+        Dense<8, 3>,
+    ];
+
+    type Learner<N, const I: usize, const S: usize, const W: usize> =
+        Session<N, Ring<I, 16>, [f32; S], [f32; W], Ring<I, 8>>;
+
+    static mut DEMO: Learner<Demo, { Demo::INPUTS }, { Demo::SCRATCH }, { Demo::WEIGHTS }> =
+        Session::new(Demo::ZERO, Ring::new(), [0.0; Demo::SCRATCH], [0.0; Demo::WEIGHTS], Ring::new());
+    static mut WHOLE: Learner<Whole, { Whole::INPUTS }, { Whole::SCRATCH }, { Whole::WEIGHTS }> =
+        Session::new(Whole::ZERO, Ring::new(), [0.0; Whole::SCRATCH], [0.0; Whole::WEIGHTS], Ring::new());
+    static MEMORY: [u8; 0x1_0000] = [0; 0x1_0000];
+
+    /// All that a device does with what it is given, of which the compiler knows nothing.
+    fn adapt<N: Fixed, const I: usize, const S: usize, const W: usize>(
+        session: &mut Learner<N, I, S, W>,
+        memory: &[u8],
+    ) {
+        if let Ok(image) = Image::parse(black_box(memory)) {
+            let _ = black_box(image.load(N::SCHEMA, session.network_mut()));
+            let _ = black_box(session.start(image.header.recipe));
+        }
+        let _ = black_box(snapshot::restore(session, N::SCHEMA, black_box(memory)));
+        let sample = black_box([0.0; I]);
+        let sample = sample.get(..black_box(I)).unwrap_or_default();
+        let _ = black_box(session.learn(sample, black_box(0), |report| _ = black_box(report)));
+        let _ = black_box(session.predict(sample));
+        let _ = black_box(session.end());
+        let _ = black_box(session.adaptation().digest());
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn _start() -> ! {
+        let (demo, whole) = (&raw mut DEMO, &raw mut WHOLE);
+        // SAFETY: this runs once at most, and nothing else names them.
+        let (demo, whole) = unsafe { (&mut *demo, &mut *whole) };
+        adapt(black_box(demo), &MEMORY);
+        adapt(black_box(whole), &MEMORY);
+        loop {
+            core::hint::spin_loop();
+        }
+    }
+
+    #[panic_handler]
+    fn panic(_: &PanicInfo) -> ! {
+        unsafe extern "C" {
+            fn an_adaptation_can_panic() -> !;
+        }
+        // SAFETY: no such function exists, so that this is never linked.
+        unsafe { an_adaptation_can_panic() }
+    }
+}
