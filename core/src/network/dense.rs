@@ -2,7 +2,7 @@
 //! M_W ← keep·M_W + δ a'ᵀ, M_b ← keep·M_b + δ.
 
 use crate::matrix::{FixedMatrix, RowMajor};
-use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted, larger, split, split_mut};
+use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted, larger, split_mut};
 use crate::norm::workspace;
 use crate::scion::{Point, Role, Scion};
 
@@ -74,24 +74,30 @@ fn multiply(weights: &[f32], bias: &[f32], a: &[f32], out: &mut [f32]) {
     let (out_fours, out_ones) = out.as_chunks_mut::<4>();
     let (bias_fours, bias_ones) = bias.as_chunks::<4>();
     let mut rest = weights;
+    let mut row = || take(&mut rest, a.len());
     for (out, bias) in out_fours.iter_mut().zip(bias_fours) {
-        let (rows, after) = split(rest, 4 * a.len());
-        rest = after;
-        *out = dot(*bias, four_rows(rows, a.len()), a);
+        *out = dot(*bias, [row(), row(), row(), row()], a);
     }
     for (out, bias) in out_ones.iter_mut().zip(bias_ones) {
-        let (row, after) = split(rest, a.len());
-        rest = after;
         *out = *bias;
-        row.iter().zip(a).for_each(|(w, a)| *out += w * a);
+        row().iter().zip(a).for_each(|(w, a)| *out += w * a);
     }
 }
 
-/// Four rows that stand one after another.
+/// The next row; the rest stays.
 #[inline(always)]
-fn four_rows(rows: &[f32], length: usize) -> [&[f32]; 4] {
-    let row = |i: usize| rows.get(i * length..).and_then(|rest| rest.get(..length)).unwrap_or(&[]);
-    [row(0), row(1), row(2), row(3)]
+fn take<'a>(rest: &mut &'a [f32], length: usize) -> &'a [f32] {
+    let (row, after) = rest.split_at_checked(length).unwrap_or_default();
+    *rest = after;
+    row
+}
+
+/// The same, to be written.
+#[inline(always)]
+fn take_mut<'a>(rest: &mut &'a mut [f32], length: usize) -> &'a mut [f32] {
+    let (row, after) = split_mut(core::mem::take(rest), length);
+    *rest = after;
+    row
 }
 
 /// Four sums that go on with the products of four rows and a: each a is read once.
@@ -125,17 +131,12 @@ fn add_transposed(weights: &[f32], errors: &[f32], out: &mut [f32]) {
 fn add_outer(momentum: &mut [f32], keep: f32, errors: &[f32], a: &[f32]) {
     let (errors_of_fours, errors_of_ones) = errors.as_chunks::<4>();
     let mut rest = momentum;
+    let mut row = || take_mut(&mut rest, a.len());
     for errors in errors_of_fours {
-        let (rows, after) = split_mut(rest, 4 * a.len());
-        rest = after;
-        let (first, second) = split_mut(rows, 2 * a.len());
-        let ((r0, r1), (r2, r3)) = (split_mut(first, a.len()), split_mut(second, a.len()));
-        add_scaled_rows([r0, r1, r2, r3], keep, *errors, a);
+        add_scaled_rows([row(), row(), row(), row()], keep, *errors, a);
     }
     for error in errors_of_ones {
-        let (row, after) = split_mut(rest, a.len());
-        rest = after;
-        add_scaled(row, keep, *error, a);
+        add_scaled(row(), keep, *error, a);
     }
 }
 
