@@ -11,4 +11,5 @@ pub mod board;
 pub mod device;
 pub mod eeprom;
 pub mod learner;
+pub mod sensor;
 pub mod store;
