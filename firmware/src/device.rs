@@ -1,7 +1,7 @@
 //! A board's behaviour on the link, without the board.
 
 use crate::learner::Learn;
-use embedded_io::{Read, Write};
+use embedded_io::{Read, ReadReady, Write};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_link::{
     ANSWER, Answer, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, decode, encode,
@@ -149,18 +149,44 @@ impl<const I: usize, const F: usize> Device<I, F> {
         learner: &mut Result<L, ImageError>,
         mut dropped: impl FnMut(FrameError),
     ) -> Result<(), P::Error> {
-        let mut byte = [0];
-        while port.read(&mut byte)? > 0 {
-            let [received] = byte;
-            if let Some(mut answer) = self.receive(received, learner, &mut dropped) {
-                while !answer.is_empty() {
-                    let sent = port.write(answer)?;
-                    answer = answer.get(sent..).unwrap_or(&[]);
-                }
-                port.flush()?;
-            }
-        }
+        while self.turn(port, learner, &mut dropped)? {}
         Ok(())
+    }
+
+    /// Answers what has come, and waits for nothing more: for a program that has other things to do.
+    ///
+    /// # Errors
+    /// The port's own, when it fails.
+    pub fn poll<P: Read + Write + ReadReady, L: Learn>(
+        &mut self,
+        port: &mut P,
+        learner: &mut Result<L, ImageError>,
+        mut dropped: impl FnMut(FrameError),
+    ) -> Result<(), P::Error> {
+        while port.read_ready()? && self.turn(port, learner, &mut dropped)? {}
+        Ok(())
+    }
+
+    /// Takes the next byte, and answers the request that it ends; whether there was one.
+    fn turn<P: Read + Write, L: Learn>(
+        &mut self,
+        port: &mut P,
+        learner: &mut Result<L, ImageError>,
+        dropped: &mut impl FnMut(FrameError),
+    ) -> Result<bool, P::Error> {
+        let mut byte = [0];
+        if port.read(&mut byte)? == 0 {
+            return Ok(false);
+        }
+        let [received] = byte;
+        if let Some(mut answer) = self.receive(received, learner, dropped) {
+            while !answer.is_empty() {
+                let sent = port.write(answer)?;
+                answer = answer.get(sent..).unwrap_or(&[]);
+            }
+            port.flush()?;
+        }
+        Ok(true)
     }
 }
 

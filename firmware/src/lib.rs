@@ -11,5 +11,7 @@ pub mod board;
 pub mod device;
 pub mod eeprom;
 pub mod learner;
+pub mod readings;
+pub mod sensing;
 pub mod sensor;
 pub mod store;
