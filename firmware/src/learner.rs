@@ -71,7 +71,6 @@ pub enum Event<'a> {
 
 /// Why a learner does not go on from what was saved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub enum NotResumed {
     /// It was learnt from another image than the one that the learner has started from.
     OtherImage,
@@ -84,6 +83,16 @@ impl fmt::Display for NotResumed {
         match self {
             NotResumed::OtherImage => f.write_str("it was learnt from another image"),
             NotResumed::Unusable(error) => error.fmt(f),
+        }
+    }
+}
+
+#[cfg(target_os = "none")]
+impl defmt::Format for NotResumed {
+    fn format(&self, f: defmt::Formatter) {
+        match self {
+            NotResumed::OtherImage => defmt::write!(f, "it was learnt from another image"),
+            NotResumed::Unusable(error) => error.format(f),
         }
     }
 }

@@ -8,6 +8,8 @@
 
 #[cfg(target_os = "none")]
 pub mod board;
+#[cfg(target_os = "none")]
+pub mod boot;
 pub mod device;
 pub mod eeprom;
 pub mod learner;

@@ -23,13 +23,7 @@ fn firmware() -> Option<PathBuf> {
 
 /// Starts the board with these EEPROMs, and connects to it.
 fn start(firmware: &Path, image: &Path, eeproms: &[PathBuf], log: &Path) -> (Emulator, Board) {
-    let mut arguments = Vec::new();
-    for (index, file) in eeproms.iter().enumerate() {
-        let file = file.display();
-        let place = format!("bus=i2c,address={},rom-size=65536,drive=eeprom{index}", 0x50 + index);
-        arguments.extend(["-drive".into(), format!("if=none,id=eeprom{index},format=raw,file={file}")]);
-        arguments.extend(["-device".into(), format!("at24c-eeprom,{place}")]);
-    }
+    let arguments: Vec<_> = (0..).zip(eeproms).flat_map(|(index, file)| common::eeprom(index, file)).collect();
     common::start(firmware, image, &arguments, log)
 }
 

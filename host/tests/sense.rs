@@ -12,7 +12,7 @@ use graftage_core::error::Refusal;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 3, ..Recipe::DEFAULT };
@@ -76,8 +76,8 @@ struct Sensing {
 }
 
 impl Sensing {
-    /// The board, with or without a thermometer; `None` where it is not built here.
-    fn start(recipe: Recipe, thermometer: bool) -> Option<Self> {
+    /// The board, with or without a thermometer, and with these EEPROMs; `None` where it is not built here.
+    fn start(recipe: Recipe, thermometer: bool, eeproms: &[&Path]) -> Option<Self> {
         let firmware =
             emulated().into_iter().find(|board| board.name == "mps2-an386")?.firmware.with_file_name("sense");
         let folder = Folder::new();
@@ -87,6 +87,9 @@ impl Sensing {
         // Time is what its instructions take, 32 ns each, so that a busy workstation makes no reading late.
         let mut arguments = vec!["-icount".to_owned(), "shift=5".into()];
         arguments.extend(["-qmp".into(), format!("tcp:{}", listener.local_addr().unwrap())]);
+        for (index, file) in (0..).zip(eeproms) {
+            arguments.extend(common::eeprom(index, file));
+        }
         if thermometer {
             arguments.extend(["-device".into(), "tmp105,bus=i2c,address=0x48,id=thermometer".into()]);
         }
@@ -107,7 +110,7 @@ impl Sensing {
             let (celsius, rest) = line.split_once(" °C; ")?;
             let numbers: Vec<u32> = rest.split(' ').filter_map(|word| word.parse().ok()).collect();
             let [readings, used, dropped, faults, milliseconds] = numbers[..] else { panic!("{line}") };
-            let celsius = celsius.parse().unwrap();
+            let celsius = celsius.rsplit(' ').next().unwrap().parse().unwrap();
             Some(Line { celsius, readings, used, dropped, faults, milliseconds })
         };
         self.log().into_iter().filter_map(line).collect()
@@ -128,7 +131,7 @@ impl Sensing {
 
 #[test]
 fn a_board_learns_from_its_own_thermometer_what_core_learns_from_these_temperatures() {
-    let Some(mut sensing) = Sensing::start(RECIPE, true) else { return };
+    let Some(mut sensing) = Sensing::start(RECIPE, true, &[]) else { return };
     let bytes = std::fs::read(&sensing.image).unwrap();
     let mut core = adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE).unwrap();
     let hello = sensing.board.hello().unwrap();
@@ -166,7 +169,7 @@ fn a_board_learns_from_its_own_thermometer_what_core_learns_from_these_temperatu
 #[test]
 fn while_a_board_learns_for_long_readings_are_dropped_and_all_are_counted() {
     // A step over as many samples as take the board longer than the readings that it may be behind.
-    let Some(mut sensing) = Sensing::start(Recipe { batch: 2048, steps: 4, ..RECIPE }, true) else { return };
+    let Some(mut sensing) = Sensing::start(Recipe { batch: 2048, steps: 4, ..RECIPE }, true, &[]) else { return };
     sensing.monitor.celsius(21.5);
     let before = sensing.until(|line| line.celsius == 21.5);
     assert_eq!(before.dropped, 0);
@@ -190,7 +193,7 @@ fn while_a_board_learns_for_long_readings_are_dropped_and_all_are_counted() {
 
 #[test]
 fn a_board_without_its_thermometer_says_so_and_serves_its_link() {
-    let Some(mut sensing) = Sensing::start(RECIPE, false) else { return };
+    let Some(mut sensing) = Sensing::start(RECIPE, false, &[]) else { return };
     let missing = Refusal::Length { expected: 5, found: 0 };
     assert_eq!(sensing.board.predict(&[]).unwrap(), Err(missing));
     assert_eq!(sensing.board.learn(0, &[], 1).unwrap(), Err(missing));
@@ -202,4 +205,28 @@ fn a_board_without_its_thermometer_says_so_and_serves_its_link() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(sensing.windows(), []);
+}
+
+#[test]
+fn a_sensor_and_a_store_share_the_bus() {
+    let folder = Folder::new();
+    let eeprom = folder.file("eeprom", vec![0xff; 0x1_0000]);
+    let Some(mut sensing) = Sensing::start(RECIPE, true, &[&eeprom]) else { return };
+    sensing.monitor.celsius(21.5);
+    sensing.until(|line| line.celsius == 21.5);
+    // A save takes longer than a period: its transactions and those of the interrupt go by turns.
+    for number in 0..24 {
+        sensing.board.learn(number, &[], 1).unwrap().unwrap();
+    }
+    let digest = sensing.board.hello().unwrap().status.unwrap().digest;
+    let after = sensing.until(|line| line.milliseconds < PERIOD * (line.readings + 1));
+    assert_eq!(after.faults, 0);
+    // No reading was disturbed, or a mean would be another.
+    let first = sensing.windows().iter().position(|line| line.celsius == 21.5).unwrap();
+    assert!(sensing.windows()[first..].iter().all(|line| line.celsius == 21.5), "{:#?}", sensing.log());
+    let log = sensing.log();
+    assert!(log.iter().any(|line| line.contains("saved as generation 3")), "{log:#?}");
+    drop(sensing);
+    let mut sensing = Sensing::start(RECIPE, true, &[&eeprom]).unwrap();
+    assert_eq!(sensing.board.hello().unwrap().status.unwrap().digest, digest);
 }

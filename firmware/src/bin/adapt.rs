@@ -15,6 +15,7 @@ mod bare {
     use graftage_core::network::Fixed;
     use graftage_core::session::Session;
     use graftage_firmware::board::{Board, Parts, Selected, image};
+    use graftage_firmware::boot;
     use graftage_firmware::device::Device;
     use graftage_firmware::learner::{Event, Learner};
     use graftage_firmware::store::Store;
@@ -48,50 +49,7 @@ mod bare {
     /// Goes on from the newest state in the store, where there is one. Its memory is on the stack, for the time of the start.
     #[inline(never)]
     fn resume(learner: &mut Adaptive) {
-        let Some(store) = learner.keep() else {
-            return defmt::info!("no store: what is learnt is lost with the power");
-        };
-        let mut buffer = [0; Adaptive::saved(REPLAY + HELD_OUT)];
-        match store.load(&mut buffer) {
-            Ok(None) => defmt::info!("nothing is stored: the factory image"),
-            Ok(Some((generation, length))) => match learner.resume(buffer.get(..length).unwrap_or_default()) {
-                Ok(()) => defmt::info!("stored state of generation {}", generation),
-                Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
-            },
-            Err(error) => defmt::error!("stored state cannot be read: {}", defmt::Debug2Format(&error)),
-        }
-    }
-
-    /// The log.
-    fn log(event: Event) {
-        match event {
-            Event::Learnt(learnt) => {
-                for report in &learnt.reports {
-                    defmt::info!(
-                        "step {} loss {} accuracy {}/{} digest {:016x}",
-                        report.step,
-                        report.outcome.loss,
-                        learnt.correct,
-                        learnt.learnt,
-                        report.digest
-                    );
-                }
-            }
-            Event::Ended(ended) => {
-                let outcome = if ended.verdict.committed { "committed" } else { "rolled back" };
-                defmt::info!(
-                    "session {}: {} of {} held-out samples right, {} before, digest {:016x}",
-                    outcome,
-                    ended.verdict.after,
-                    ended.verdict.held_out,
-                    ended.verdict.before,
-                    ended.digest
-                );
-            }
-            Event::Refused(refusal) => defmt::warn!("sample refused: {}", refusal),
-            Event::Saved(generation) => defmt::info!("saved as generation {}", generation),
-            Event::NotSaved(error) => defmt::error!("not saved: {}", defmt::Display2Format(&error)),
-        }
+        boot::resume(learner, &mut [0; Adaptive::saved(REPLAY + HELD_OUT)]);
     }
 
     const RAM: Memory = Link::memory::<Adaptive>();
@@ -126,7 +84,7 @@ mod bare {
         );
         let end = flash.capacity() as u32;
         let store = Store::new(flash, 0..end).ok();
-        let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, store, log);
+        let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, store, boot::log);
         match &mut learner {
             Ok(learner) => {
                 resume(learner);

@@ -245,3 +245,10 @@ pub fn start(firmware: &Path, image: &Path, arguments: &[String], log: &Path) ->
         }
     }
 }
+
+/// What has QEMU put an EEPROM with these 64 KiB on the bus of mps2-an386, the first, second and so on.
+pub fn eeprom(index: usize, file: &Path) -> [String; 4] {
+    let drive = format!("if=none,id=eeprom{index},format=raw,file={}", file.display());
+    let place = format!("bus=i2c,address={},rom-size=65536,drive=eeprom{index}", 0x50 + index);
+    ["-drive".into(), drive, "-device".into(), format!("at24c-eeprom,{place}")]
+}

@@ -18,10 +18,12 @@ mod bare {
     use cortex_m::peripheral::syst::SystClkSource;
     use embedded_hal::digital::OutputPin;
     use embedded_hal::i2c::ErrorKind;
+    use embedded_storage::nor_flash::ReadNorFlash;
     use graftage_core::adapt::Ring;
     use graftage_core::network::Fixed;
     use graftage_core::session::Session;
     use graftage_firmware::board::{Board, Clock, Parts, Selected, image};
+    use graftage_firmware::boot;
     use graftage_firmware::device::Device;
     use graftage_firmware::learner::{Event, Learner};
     use graftage_firmware::readings::{Readings, Source};
@@ -29,6 +31,7 @@ mod bare {
     use graftage_firmware::sensor::thermometer::{Address, Thermometer};
     use graftage_firmware::sensor::window::{FEATURES, Window};
     use graftage_firmware::sensor::{Fault, Sensor};
+    use graftage_firmware::store::Store;
 
     /// The network, as `graftage graft` writes it.
     mod network {
@@ -45,6 +48,8 @@ mod bare {
     /// Samples in the replay buffer, and held out.
     const REPLAY: usize = 128;
     const HELD_OUT: usize = 32;
+    /// After so many more labelled samples the state is saved.
+    const SAVE_EVERY: u64 = 8;
 
     type Sessions = Session<
         Network,
@@ -53,6 +58,8 @@ mod bare {
         [f32; Network::WEIGHTS],
         Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
+    type Keep = Option<Store<<Selected as Board>::Flash>>;
+    type Adaptive = Learner<'static, Sessions, Keep, fn(Event)>;
     type Reading = Result<f32, Fault<ErrorKind>>;
     type Bus = <Selected as Board>::Sensors;
 
@@ -75,19 +82,17 @@ mod bare {
         }
     }
 
-    fn log(event: Event) {
-        match event {
-            Event::Learnt(learnt) => defmt::info!("learnt {} samples, {} right", learnt.learnt, learnt.correct),
-            Event::Ended(ended) => defmt::info!("session ended, digest {:016x}", ended.digest),
-            Event::Refused(refusal) => defmt::warn!("sample refused: {}", refusal),
-            // Nothing is kept here: `adapt` shows how.
-            Event::Saved(_) | Event::NotSaved(_) => {}
-        }
+    /// Its memory is on the stack, for the time of the start.
+    #[inline(never)]
+    fn resume(learner: &mut Adaptive) {
+        boot::resume(learner, &mut [0; Adaptive::saved(REPLAY + HELD_OUT)]);
     }
 
     #[cortex_m_rt::entry]
     fn main() -> ! {
-        let Some(Parts { mut link, clock, sensors, mut status, .. }) = Selected::take() else { Selected::end(false) };
+        let Some(Parts { mut link, clock, flash, sensors, mut status }) = Selected::take() else {
+            Selected::end(false)
+        };
         let (sessions, device) = (&raw mut SESSIONS, &raw mut LINK);
         let (readings, sampler) = (&raw mut READINGS, &raw mut SAMPLER);
         // SAFETY: this runs once, and nothing else names them; the interrupt, which does, is not enabled yet.
@@ -96,9 +101,12 @@ mod bare {
         // SAFETY: as above.
         unsafe { *sampler = Some((Thermometer::new(sensors, Address::default()), source)) };
         device.rename(Selected::NAME);
-        let learner = Learner::start(sessions, image(), 0, (), log as fn(Event));
-        if let Err(error) = &learner {
-            defmt::error!("image refused: {}", error);
+        let end = flash.capacity() as u32;
+        let store = Store::new(flash, 0..end).ok();
+        let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, store, boot::log);
+        match &mut learner {
+            Ok(learner) => resume(learner),
+            Err(error) => defmt::error!("image refused: {}", error),
         }
         let mut learner = learner.map(Sensing::<_, FEATURES>::new);
         sample();
