@@ -10,12 +10,15 @@ use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::Geometry;
 use graftage_core::session::{Counts, Session};
-use graftage_firmware::device::{Configuration, Device, Event, NotResumed};
+use graftage_firmware::device::Device;
+use graftage_firmware::learner::{Event, Learn, Learner, NotResumed};
 use graftage_firmware::store::{Keep, StoreError};
 use graftage_link::{
     ANSWER, Answer, Ended, FrameError, Hello, Learnt, Numbered, Receiver, Request, Status, decode, encode, request,
 };
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 const INPUTS: usize = 4;
 const CLASSES: u32 = 3;
@@ -27,13 +30,16 @@ const HELD_OUT: usize = 5;
 type Network = chain![Dense<INPUTS, 6>, Relu<6>, Dense<6, 3>];
 type Scratch = [f32; Network::SCRATCH];
 type Core = Session<Network, Ring<INPUTS, REPLAY>, Scratch, [f32; Network::WEIGHTS], Ring<INPUTS, HELD_OUT>>;
-type Board = Device<Core, INPUTS, { request(INPUTS) }>;
+type Observe = Box<dyn FnMut(Event)>;
+type Adaptive = Learner<'static, Core, Memory, Observe>;
+type Link = Device<INPUTS, { request(INPUTS) }>;
 
 /// Every tenth sample judges.
 const HOLD_OUT: HoldOut = HoldOut { every: 10, keep: 4 };
 const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 5, hold_out: Some(HOLD_OUT), ..Recipe::DEFAULT };
 const SCALE: f32 = 16.0;
-const CONFIGURATION: Configuration = Configuration { name: "a test", save_every: 4 };
+const NAME: &str = "a test";
+const SAVE_EVERY: u64 = 4;
 
 /// The network that the image holds, at the start of its adaptation.
 fn core() -> Core {
@@ -71,15 +77,41 @@ fn image() -> Vec<u8> {
     image_with(|_| ())
 }
 
-/// A device that was started from these bytes of flash.
-fn started(flash: &[u8]) -> Board {
-    let mut device = unstarted();
-    device.start(CONFIGURATION, flash).unwrap();
-    device
+/// A device: a learner, and the link before it.
+struct Board {
+    link: Link,
+    learner: Result<Adaptive, ImageError>,
+    memory: Memory,
+    events: Rc<RefCell<Vec<String>>>,
 }
 
-fn unstarted() -> Board {
-    Device::new(around(Network::ZERO))
+impl Board {
+    /// From these bytes of flash, with what was kept of an earlier run.
+    fn start(flash: &[u8], save_every: u64, memory: Memory) -> Self {
+        let (mut link, events) = (Link::new(), Rc::<RefCell<Vec<String>>>::default());
+        link.rename(NAME);
+        let told = Rc::clone(&events);
+        let observe: Observe = Box::new(move |event| told.borrow_mut().push(format!("{event:?}")));
+        let sessions = Box::leak(Box::new(around(Network::ZERO)));
+        let learner = Adaptive::start(sessions, flash, save_every, memory.clone(), observe);
+        Self { link, learner, memory, events }
+    }
+
+    fn serve(&mut self, line: &mut Line) -> Result<(), ErrorKind> {
+        let events = Rc::clone(&self.events);
+        self.link.serve(line, &mut self.learner, |error| events.borrow_mut().push(format!("{error:?}")))
+    }
+
+    fn learner(&mut self) -> &mut Adaptive {
+        self.learner.as_mut().unwrap()
+    }
+}
+
+/// A device that was started from these bytes of flash.
+fn started(flash: &[u8]) -> Board {
+    let board = Board::start(flash, SAVE_EVERY, Memory::of(0));
+    assert_eq!(board.learner.as_ref().err(), None);
+    board
 }
 
 /// The n-th sample of a stream that can be learnt, and its class.
@@ -160,9 +192,9 @@ fn answers(bytes: &[u8]) -> Vec<Answer> {
 
 /// What a device answers to some bytes, and what it tells its log.
 fn observe(device: &mut Board, bytes: &[u8]) -> (Vec<Answer>, Vec<String>) {
-    let (mut line, mut events) = (Line::with(bytes), Vec::new());
-    device.serve(&mut line, &mut (), |event| events.push(format!("{event:?}"))).unwrap();
-    (answers(&line.outgoing), events)
+    let mut line = Line::with(bytes);
+    device.serve(&mut line).unwrap();
+    (answers(&line.outgoing), device.events.take())
 }
 
 fn ask(device: &mut Board, bytes: &[u8]) -> Vec<Answer> {
@@ -191,12 +223,12 @@ fn a_device_says_who_it_is_and_where_it_stands() {
     let (digest, steps, counts) = (core.adaptation().digest(), RECIPE.steps, Counts::default());
     let status = Ok(Status { scale: SCALE, steps, counts, learnt: 0, correct: 0, step: 0, digest });
     let expected = Hello {
-        board: CONFIGURATION.name.try_into().unwrap(),
+        board: NAME.try_into().unwrap(),
         schema: Network::SCHEMA,
         inputs: INPUTS as u32,
         classes: CLASSES,
         dropped: 0,
-        memory: Board::MEMORY,
+        memory: Link::memory::<Adaptive>(),
         status,
     };
     assert_eq!(hello(&mut started(&image())), expected);
@@ -206,9 +238,8 @@ fn a_device_says_who_it_is_and_where_it_stands() {
 
 #[test]
 fn a_name_that_is_too_long_is_cut() {
-    let mut device = unstarted();
-    let name = "0123456789012345678901234567890123456789";
-    device.start(Configuration { name, ..CONFIGURATION }, &image()).unwrap();
+    let mut device = started(&image());
+    device.link.rename("0123456789012345678901234567890123456789");
     assert_eq!(hello(&mut device).board, "01234567890123456789012345678901");
 }
 
@@ -298,7 +329,7 @@ fn a_sample_longer_than_the_network_takes_is_dropped_and_counted() {
     let (mut device, mut core) = (started(&image()), core());
     for (length, error) in [(INPUTS + 1, FrameError::Unknown), (100, FrameError::TooLong)] {
         let long = wire(&Request::Learn { number: 0, label: 1, sample: &vec![0.5; length] });
-        assert_eq!(observe(&mut device, &long), (vec![], vec![format!("{:?}", Event::Dropped(error))]));
+        assert_eq!(observe(&mut device, &long), (vec![], vec![format!("{error:?}")]));
     }
     assert_eq!(hello(&mut device).dropped, 2);
     assert_eq!(ask(&mut device, &learn(0)), [expected(&mut core, 0)]);
@@ -390,33 +421,37 @@ fn a_device_without_a_usable_image_says_why() {
         (&image()[..100], ImageError::Truncated),
     ];
     for (flash, why) in flashes {
-        let mut device = unstarted();
-        assert_eq!(device.start(CONFIGURATION, flash), Err(why));
+        let mut device = Board::start(flash, SAVE_EVERY, Memory::of(0));
+        assert_eq!(device.learner.as_ref().err(), Some(&why));
         has_no_network(&mut device, why);
-        // Nor does it go on with the image that it had before.
-        let mut device = started(&image());
-        ask(&mut device, &learn(0));
-        assert_eq!(device.start(CONFIGURATION, flash), Err(why));
-        has_no_network(&mut device, why);
-        // A good image helps, from its first sample.
-        device.start(CONFIGURATION, &image()).unwrap();
-        assert_eq!(ask(&mut device, &learn(0)), [expected(&mut core(), 0)]);
     }
-    has_no_network(&mut unstarted(), ImageError::Magic);
+}
+
+#[test]
+fn sessions_start_anew_from_every_image_that_can_be_used() {
+    let mut sessions = around(Network::ZERO);
+    let start = |sessions: &mut Core, flash: &[u8], n| {
+        let (sample, label) = sample(n);
+        let mut learner = Learner::start(sessions, flash, 0, (), |_| ())?;
+        Ok::<_, ImageError>(Answer::Learnt(learner.learn(&sample, label).unwrap()))
+    };
+    for n in 0..3 {
+        assert_eq!(start(&mut sessions, &image(), n), Ok(expected(&mut core(), n)));
+        assert_eq!(start(&mut sessions, &[0xff; 1000], n), Err(ImageError::Magic));
+    }
 }
 
 #[test]
 fn no_image_with_a_flipped_bit_or_a_missing_byte_is_used() {
-    let image = image();
+    let (image, mut sessions) = (image(), around(Network::ZERO));
     for bit in 0..8 * image.len() {
         let mut damaged = image.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        let mut device = unstarted();
-        let why = device.start(CONFIGURATION, &damaged).expect_err("a damaged image");
-        assert_eq!(hello(&mut device).status, Err(why), "bit {bit}");
+        assert!(Learner::start(&mut sessions, &damaged, 0, (), |_| ()).is_err(), "bit {bit}");
     }
     for length in 0..image.len() {
-        assert_eq!(unstarted().start(CONFIGURATION, &image[..length]), Err(ImageError::Truncated), "{length} bytes");
+        let started = Learner::start(&mut sessions, &image[..length], 0, (), |_| ());
+        assert_eq!(started.err(), Some(ImageError::Truncated), "{length} bytes");
     }
 }
 
@@ -427,7 +462,7 @@ fn a_request_of_another_version_is_answered_and_counted() {
     let checksum = image::checksum(&[3, 0]).to_le_bytes();
     assert!(!checksum.contains(&0));
     let bytes = [&[0, 2, 3, 5][..], &checksum, &[0]].concat();
-    let dropped = format!("{:?}", Event::Dropped(FrameError::Version(3)));
+    let dropped = format!("{:?}", FrameError::Version(3));
     assert_eq!(observe(&mut device, &bytes), (vec![Answer::OtherVersion], vec![dropped]));
     assert_eq!(hello(&mut device).dropped, 1);
 }
@@ -436,29 +471,29 @@ fn a_request_of_another_version_is_answered_and_counted() {
 fn answers_are_whole_on_a_line_that_takes_few_bytes_at_a_time() {
     let requests: Vec<u8> = [wire(&Request::Hello), learn(0), learn(1), learn(5)].concat();
     let mut whole = Line::with(&requests);
-    started(&image()).serve(&mut whole, &mut (), |_| ()).unwrap();
+    started(&image()).serve(&mut whole).unwrap();
     assert_eq!(answers(&whole.outgoing).len(), 4);
     for takes in [vec![1], vec![3, 1, 2]] {
         let mut line = Line { takes, ..Line::with(&requests) };
-        started(&image()).serve(&mut line, &mut (), |_| ()).unwrap();
+        started(&image()).serve(&mut line).unwrap();
         assert_eq!(line.outgoing, whole.outgoing);
     }
 }
 
 #[test]
 fn serving_ends_with_the_line() {
-    assert_eq!(started(&image()).serve(&mut Line::with(&[]), &mut (), |_| ()), Ok(()));
+    assert_eq!(started(&image()).serve(&mut Line::with(&[])), Ok(()));
     let mut broken = Line { broken: true, ..Line::with(&wire(&Request::Hello)) };
-    assert_eq!(started(&image()).serve(&mut broken, &mut (), |_| ()), Err(ErrorKind::BrokenPipe));
+    assert_eq!(started(&image()).serve(&mut broken), Err(ErrorKind::BrokenPipe));
     assert_eq!(answers(&broken.outgoing).len(), 1, "what came before is answered");
 }
 
 #[test]
 fn the_parts_of_its_memory_add_up() {
-    let memory = Board::MEMORY;
+    let memory = Link::memory::<Adaptive>();
     let arrays = memory.weights + memory.query_points + memory.momenta + memory.in_use;
     let samples = memory.replay + memory.held_out;
-    assert_eq!((arrays + samples + memory.scratch + memory.link) as usize, size_of::<Board>());
+    assert_eq!((arrays + samples + memory.scratch + memory.link) as usize, size_of::<Core>() + size_of::<Link>());
     // 4·6 + 6 + 6·3 + 3 numbers of four bytes; sixteen samples of four numbers and a label.
     assert_eq!([memory.weights, memory.query_points, memory.momenta, memory.in_use], [204; 4]);
     assert!(memory.replay >= 16 * 20 && memory.held_out >= 5 * 20 && memory.scratch as usize == size_of::<Scratch>());
@@ -466,9 +501,16 @@ fn the_parts_of_its_memory_add_up() {
 }
 
 /// Keeps all that is saved, until it is full.
+#[derive(Clone)]
 struct Memory {
-    saved: Vec<Vec<u8>>,
+    saved: Rc<RefCell<Vec<Vec<u8>>>>,
     room: usize,
+}
+
+impl Memory {
+    fn of(room: usize) -> Self {
+        Self { saved: Rc::default(), room }
+    }
 }
 
 impl Keep for Memory {
@@ -480,25 +522,27 @@ impl Keep for Memory {
                 Some(())
             }
         }
+        if self.room == 0 {
+            return None;
+        }
         let mut bytes = Bytes(Vec::new());
         contents(&mut bytes).unwrap();
-        if self.saved.len() == self.room {
+        let mut saved = self.saved.borrow_mut();
+        if saved.len() == self.room {
             return Some(Err(StoreError::Unverified));
         }
-        self.saved.push(bytes.0);
-        Some(Ok(self.saved.len() as u64))
+        saved.push(bytes.0);
+        Some(Ok(saved.len() as u64))
     }
 }
 
 #[test]
-fn a_device_saves_as_configured_and_goes_on_from_what_it_saved() {
-    let (mut device, mut memory) = (started(&image()), Memory { saved: vec![], room: 2 });
+fn a_device_saves_as_told_and_goes_on_from_what_it_saved() {
+    let mut device = Board::start(&image(), SAVE_EVERY, Memory::of(2));
     let mut states = Vec::new();
     for n in 0..14 {
-        let mut events = Vec::new();
         // The second time it is only answered again.
-        let mut line = Line::with(&[learn(n), learn(n)].concat());
-        device.serve(&mut line, &mut memory, |event| events.push(format!("{event:?}"))).unwrap();
+        let (_, events) = observe(&mut device, &[learn(n), learn(n)].concat());
         let saved = match n + 1 {
             4 | 8 => vec![format!("Saved({})", (n + 1) / 4)],
             12 => vec!["NotSaved(Unverified)".to_owned()],
@@ -508,20 +552,23 @@ fn a_device_saves_as_configured_and_goes_on_from_what_it_saved() {
         states.push(hello(&mut device));
     }
     let expected = predicted(&mut device);
-    for (saved, learnt) in memory.saved.iter().zip([4, 8]) {
-        assert!(saved.len() <= Board::saved(REPLAY));
+    for (saved, learnt) in device.memory.saved.take().iter().zip([4, 8]) {
+        assert!(saved.len() <= Adaptive::saved(REPLAY));
         let mut resumed = started(&image());
-        assert_eq!(resumed.resume(&[&saved[..], &[0xff; 9]].concat()), Ok(()));
+        assert_eq!(resumed.learner().resume(&[&saved[..], &[0xff; 9]].concat()), Ok(()));
         assert_eq!(hello(&mut resumed), states[learnt as usize - 1]);
         assert_eq!(ask(&mut resumed, &learn(learnt - 1)), [Answer::OutOfOrder { expected: learnt }]);
         (learnt..14).for_each(|n| drop(ask(&mut resumed, &learn(n))));
         assert_eq!((hello(&mut resumed), predicted(&mut resumed)), (states[13].clone(), expected.clone()));
     }
-    let never = Configuration { save_every: 0, ..CONFIGURATION };
-    device.start(never, &image()).unwrap();
-    memory.room = 100;
-    (0..9).for_each(|n| device.serve(&mut Line::with(&learn(n)), &mut memory, |_| ()).unwrap());
-    assert_eq!(memory.saved.len(), 2);
+    let mut never = Board::start(&image(), 0, Memory::of(100));
+    (0..9).for_each(|n| drop(ask(&mut never, &learn(n))));
+    ask(&mut never, &end(0));
+    assert_eq!(never.memory.saved.borrow().len(), 0);
+    // The end of a session is saved, whatever its number of samples.
+    let mut always = Board::start(&image(), SAVE_EVERY, Memory::of(100));
+    let (_, events) = observe(&mut always, &[learn(0), end(0)].concat());
+    assert_eq!((&events[2][..], events.len()), ("Saved(1)", 3));
 }
 
 /// What it predicts.
@@ -531,10 +578,9 @@ fn predicted(device: &mut Board) -> Vec<Answer> {
 
 #[test]
 fn a_device_does_not_go_on_from_what_is_not_its_own() {
-    let (mut device, mut memory) = (started(&image()), Memory { saved: vec![], room: 1 });
-    (0..4).for_each(|n| device.serve(&mut Line::with(&learn(n)), &mut memory, |_| ()).unwrap());
-    let good = &memory.saved[0];
-    assert_eq!(unstarted().resume(good), Err(NotResumed::Unusable(ImageError::Magic)));
+    let mut device = Board::start(&image(), SAVE_EVERY, Memory::of(1));
+    (0..4).for_each(|n| drop(ask(&mut device, &learn(n))));
+    let good = &device.memory.saved.borrow()[0];
     let other = image_with(|header| header.recipe.seed += 1);
     let truncated = NotResumed::Unusable(ImageError::Truncated);
     let mut damaged = good.clone();
@@ -547,7 +593,30 @@ fn a_device_does_not_go_on_from_what_is_not_its_own() {
     ] {
         let mut device = started(image);
         let before = hello(&mut device);
-        assert_eq!(device.resume(bytes), Err(why));
+        assert_eq!(device.learner().resume(bytes), Err(why));
         assert_eq!(hello(&mut device), before);
     }
+}
+
+#[test]
+fn an_application_and_the_link_learn_in_turn() {
+    let (mut device, mut core) = (started(&image()), core());
+    for n in 0..12 {
+        if n % 3 == 1 {
+            // From a sensor, without the link.
+            let (sample, label) = sample(n);
+            assert_eq!(device.learner().predict(&sample), core.predict(&sample));
+            assert_eq!(device.learner().learn(&sample, label).map(Answer::Learnt), Ok(expected(&mut core, n)));
+            // What the link asks for now was not learnt from it: it is not answered as if it were.
+            for number in [n - 1, n] {
+                assert_eq!(ask(&mut device, &learn(number)), [Answer::OutOfOrder { expected: n + 1 }]);
+            }
+        } else {
+            assert_eq!(ask(&mut device, &learn(n)), [expected(&mut core, n)]);
+        }
+    }
+    let verdict = core.end();
+    assert_eq!(device.learner().end(), Ended { verdict, digest: core.adaptation().digest() });
+    assert_eq!(ask(&mut device, &end(0)), [Answer::OutOfOrder { expected: 1 }]);
+    assert_eq!(device.learner().status(), hello(&mut device).status.unwrap());
 }

@@ -2,14 +2,12 @@
 
 mod common;
 
-use common::{Folder, checkpoint, emulated, parse, samples};
+use common::{Emulator, Folder, checkpoint, emulated, parse, samples};
 use graftage::adaptation;
-use graftage::board::{Board, Port, read_log};
+use graftage::board::{Board, read_log};
 use graftage::graft::{IMAGE, graft};
 use graftage_core::adapt::Recipe;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 3, ..Recipe::DEFAULT };
@@ -23,42 +21,10 @@ fn firmware() -> Option<PathBuf> {
     emulated().into_iter().find(|board| board.name == "mps2-an386").map(|board| board.firmware)
 }
 
-/// A running emulator; it is killed, as kill -9 does, when it is dropped.
-struct Emulator(Child);
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Starts the board with these EEPROMs, and connects to it.
 fn start(firmware: &Path, image: &Path, eeproms: &[PathBuf], log: &Path) -> (Emulator, Board) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    // The emulator listens where nobody does any more.
-    drop(listener);
-    let mut command = Command::new("qemu-system-arm");
-    command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"]);
-    command.args(["-serial", &format!("tcp:{address},server=on,wait=on,nodelay=on")]);
-    command.args(["-semihosting-config", "enable=on,target=native"]);
-    command.args(["-device", &format!("loader,file={},addr=0x00200000,force-raw=on", image.display())]);
-    for (index, file) in eeproms.iter().enumerate() {
-        command.args(["-drive", &format!("if=none,id=eeprom{index},format=raw,file={}", file.display())]);
-        let place = format!("bus=i2c,address={},rom-size=65536,drive=eeprom{index}", 0x50 + index);
-        command.args(["-device", &format!("at24c-eeprom,{place}")]);
-    }
-    let log = std::fs::File::create(log).unwrap();
-    let emulator = Emulator(command.arg("-kernel").arg(firmware).stdin(Stdio::null()).stdout(log).spawn().unwrap());
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        match Board::open(Port::Tcp(address.to_string()), None, None) {
-            Ok(board) => return (emulator, board),
-            Err(error) if Instant::now() > deadline => panic!("{error}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
-        }
-    }
+    let arguments: Vec<_> = (0..).zip(eeproms).flat_map(|(index, file)| common::eeprom(index, file)).collect();
+    common::start(firmware, image, &arguments, log)
 }
 
 fn image(folder: &Folder) -> PathBuf {

@@ -2,7 +2,6 @@
 //!
 //! UART 0 is the link; the log leaves by semihosting.
 
-use super::absent::NoBus;
 use super::sbcon::Sbcon;
 use super::{Board, Clock, Parts};
 use crate::eeprom::Eeproms;
@@ -10,7 +9,7 @@ use core::convert::Infallible;
 use core::ptr::{read_volatile, write_volatile};
 use defmt_semihosting as _;
 use embedded_hal::digital::{self, OutputPin};
-use embedded_io::{ErrorType, Read, Write};
+use embedded_io::{ErrorType, Read, ReadReady, Write};
 
 /// The board.
 pub struct Mps2An386;
@@ -21,14 +20,16 @@ impl Board for Mps2An386 {
     type Link = Uart;
     type Clock = Timer;
     type Flash = Eeproms<Sbcon>;
-    type Sensors = NoBus;
+    type Sensors = Sbcon;
     type Status = Led;
 
     fn take() -> Option<Parts<Self>> {
         let _ = cortex_m::Peripherals::take()?;
+        // The emulator can put a device on this one of the board's four buses only: store and sensors share it.
         // SAFETY: the I²C bus of the second shield, which nothing else uses.
-        let flash = Eeproms::find(unsafe { Sbcon::at(0x4002_a000) });
-        Some(Parts { link: Uart::start(), clock: Timer::start(), flash, sensors: NoBus, status: Led })
+        let sensors = unsafe { Sbcon::at(0x4002_a000) };
+        let flash = Eeproms::find(sensors.clone());
+        Some(Parts { link: Uart::start(), clock: Timer::start(), flash, sensors, status: Led })
     }
 
     fn end(success: bool) -> ! {
@@ -74,9 +75,15 @@ impl ErrorType for Uart {
 impl Read for Uart {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
         let Some(first) = buffer.first_mut() else { return Ok(0) };
-        while self.read_register(STATE) & RECEIVE_FULL == 0 {}
+        while !self.read_ready()? {}
         *first = self.read_register(0) as u8;
         Ok(1)
+    }
+}
+
+impl ReadReady for Uart {
+    fn read_ready(&mut self) -> Result<bool, Infallible> {
+        Ok(self.read_register(STATE) & RECEIVE_FULL != 0)
     }
 }
 

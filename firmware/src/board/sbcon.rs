@@ -10,13 +10,17 @@ const SDA: u32 = 2;
 const HALF: u32 = 31;
 
 /// A bus; its two registers set pins and clear them.
+///
+/// Of one bus there may be several values, each with devices of its own, in the program and in its interrupts: a transaction
+/// is not interrupted, and leaves nothing behind. At 400 kHz a byte takes 23 µs, a page of an EEPROM 3 ms.
+#[derive(Clone)]
 pub struct Sbcon(*mut u32);
 
 impl Sbcon {
     /// The bus whose registers begin there.
     ///
     /// # Safety
-    /// They are those of an SBCon, and nothing but this value uses them.
+    /// They are those of an SBCon, and nothing but this value and its clones uses them.
     pub const unsafe fn at(registers: usize) -> Self {
         Self(registers as *mut u32)
     }
@@ -110,8 +114,11 @@ impl ErrorType for Sbcon {
 
 impl I2c<SevenBitAddress> for Sbcon {
     fn transaction(&mut self, address: u8, operations: &mut [Operation]) -> Result<(), ErrorKind> {
-        let done = self.transact(address, operations);
-        self.stop();
+        let done = cortex_m::interrupt::free(|_| {
+            let done = self.transact(address, operations);
+            self.stop();
+            done
+        });
         done.map_err(ErrorKind::NoAcknowledge)
     }
 }

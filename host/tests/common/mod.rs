@@ -1,6 +1,7 @@
 //! What several test files use: small networks and samples, a folder, and the command line in it.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use graftage::board::{self, Board, Port};
 use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::Samples;
 use graftage::network::Layers;
@@ -12,8 +13,10 @@ use graftage_core::random::Generator;
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolKind, SymbolScope};
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// What features are divided by: a power of two, so that multiplying again gives the same bits.
 pub const SCALE: f32 = 16.0;
@@ -210,4 +213,42 @@ pub fn emulated() -> Vec<Emulated> {
         None
     });
     boards.collect()
+}
+
+/// A running emulator; it is killed, as kill -9 does, when it is dropped.
+pub struct Emulator(pub Child);
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts an emulated board with these further arguments of QEMU, and connects to it.
+pub fn start(firmware: &Path, image: &Path, arguments: &[String], log: &Path) -> (Emulator, Board) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // The emulator listens where nobody does any more.
+    drop(listener);
+    let said = board::firmware(firmware).unwrap();
+    let serial = format!("tcp:{address},server=on,wait=on,nodelay=on");
+    let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image));
+    let log = std::fs::File::create(log).unwrap();
+    let emulator = Emulator(command.args(arguments).stdin(Stdio::null()).stdout(log).spawn().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match Board::open(Port::Tcp(address.to_string()), None, None) {
+            Ok(board) => return (emulator, board),
+            Err(error) if Instant::now() > deadline => panic!("{error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// What has QEMU put an EEPROM with these 64 KiB on the bus of mps2-an386, the first, second and so on.
+pub fn eeprom(index: usize, file: &Path) -> [String; 4] {
+    let drive = format!("if=none,id=eeprom{index},format=raw,file={}", file.display());
+    let place = format!("bus=i2c,address={},rom-size=65536,drive=eeprom{index}", 0x50 + index);
+    ["-drive".into(), drive, "-device".into(), format!("at24c-eeprom,{place}")]
 }

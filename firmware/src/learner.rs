@@ -1,0 +1,293 @@
+//! A network that goes on learning where it is used: what a device does, whoever asks it to.
+//!
+//! The link is one caller, a loop over a sensor another. On any machine, and without a board:
+//!
+//! ```
+//! use graftage_core::adapt::Ring;
+//! use graftage_core::network::{Dense, Fixed, Relu};
+//! use graftage_core::session::Session;
+//! use graftage_firmware::learner::{Event, Learn, Learner};
+//!
+//! type Network = graftage_core::chain![Dense<4, 6>, Relu<6>, Dense<6, 3>];
+//! type Sessions = Session<Network, Ring<4, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<4, 8>>;
+//!
+//! /// All zeros, so it costs no flash: put it into a static.
+//! const SESSIONS: Sessions =
+//!     Session::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new());
+//!
+//! fn log(event: Event) {
+//!     println!("{event:?}");
+//! }
+//!
+//! # fn image() -> Vec<u8> {
+//! #     use graftage_core::{adapt::Recipe, image, network::Kind, scion::Geometry};
+//! #     let layers = [Kind::Dense { inputs: 4, outputs: 6 }, Kind::Relu { width: 6 }, Kind::Dense { inputs: 6, outputs: 3 }];
+//! #     let (schema, layers) = (Kind::schema(&layers), layers.into_iter().collect());
+//! #     let geometries = [Geometry::HEAD; 4].into_iter().collect();
+//! #     let header = image::Header { schema, layers, geometries, recipe: Recipe { replay: 8, ..Recipe::DEFAULT }, scale: 1.0 };
+//! #     image::write(&header, (0..Network::WEIGHTS).map(|i| i as f32 / 64.0), &mut [0; 1024]).unwrap().to_vec()
+//! # }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut sessions = SESSIONS;
+//! // `()` keeps nothing; a `Store` in a flash does.
+//! let mut learner = Learner::start(&mut sessions, &image(), 0, (), log)?;
+//! let (sample, label) = ([0.1, 0.9, 0.2, 0.0], 1);
+//! let before = learner.predict(&sample)?;
+//! let learnt = learner.learn(&sample, label)?;
+//! assert_eq!((learnt.learnt, learnt.taken.prediction), (1, before));
+//! // What is refused has changed nothing.
+//! assert!(learner.learn(&[f32::NAN; 4], label).is_err());
+//! assert_eq!(learner.status().learnt, 1);
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::store::{Keep, StoreError};
+use core::fmt;
+use graftage_core::adapt::Replay;
+use graftage_core::error::{ImageError, Refusal};
+use graftage_core::image::Image;
+use graftage_core::network::{Fixed, Prediction};
+use graftage_core::session::{Counts, Session};
+use graftage_core::snapshot;
+use graftage_link::{Ended, Learnt, Memory, Status};
+use heapless::Vec;
+
+/// What happened, for the board's log.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Event<'a> {
+    /// A labelled sample was learnt or held out.
+    Learnt(&'a Learnt),
+    /// A session ended.
+    Ended(&'a Ended),
+    /// A sample was refused; nothing has changed.
+    Refused(Refusal),
+    /// The state was saved, as this generation.
+    Saved(u64),
+    /// The state could not be saved; what was saved before still is, and learning goes on.
+    NotSaved(StoreError),
+}
+
+/// Why a learner does not go on from what was saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotResumed {
+    /// It was learnt from another image than the one that the learner has started from.
+    OtherImage,
+    /// The snapshot cannot be used.
+    Unusable(ImageError),
+}
+
+impl fmt::Display for NotResumed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            NotResumed::OtherImage => f.write_str("it was learnt from another image"),
+            NotResumed::Unusable(error) => error.fmt(f),
+        }
+    }
+}
+
+#[cfg(target_os = "none")]
+impl defmt::Format for NotResumed {
+    fn format(&self, f: defmt::Formatter) {
+        match self {
+            NotResumed::OtherImage => defmt::write!(f, "it was learnt from another image"),
+            NotResumed::Unusable(error) => error.format(f),
+        }
+    }
+}
+
+impl core::error::Error for NotResumed {}
+
+/// Bytes that say which image a state was learnt from.
+const IDENTITY: usize = 4;
+
+/// What an application asks of a network that goes on learning.
+///
+/// A sample is a number for each input, divided by the scale that [`status`](Self::status) names.
+pub trait Learn {
+    /// Hash of the network's schema.
+    const SCHEMA: u64;
+    /// Numbers of a sample.
+    const INPUTS: u32;
+    /// Classes.
+    const CLASSES: u32;
+    /// What its RAM holds; as `link`, what is none of the other parts.
+    const MEMORY: Memory;
+
+    /// The class of a sample, by the weights in use.
+    ///
+    /// # Errors
+    /// Where the sample is refused.
+    fn predict(&mut self, sample: &[f32]) -> Result<Prediction, Refusal>;
+
+    /// Takes a labelled sample: learns it, or holds it out.
+    ///
+    /// # Errors
+    /// Where the sample or its label is refused; then nothing has changed.
+    fn learn(&mut self, sample: &[f32], label: u32) -> Result<Learnt, Refusal>;
+
+    /// Ends the session: commits its weights or rolls them back.
+    fn end(&mut self) -> Ended;
+
+    /// What was counted since the start.
+    fn counts(&self) -> Counts;
+
+    /// Where it stands.
+    fn status(&self) -> Status;
+}
+
+/// A network that adapts in sessions S, in memory that somebody else has; K keeps what was learnt, O is told what happened.
+#[derive(Debug)]
+pub struct Learner<'a, S, K, O> {
+    session: &'a mut S,
+    keep: K,
+    observe: O,
+    /// The state is saved whenever so many more labelled samples were taken; 0: never.
+    save_every: u64,
+    /// What raw features are divided by.
+    scale: f32,
+    /// The checksum of the image, which tells it from others.
+    image: u32,
+}
+
+impl<'a, N, R, S, W, H, K, O> Learner<'a, Session<N, R, S, W, H>, K, O>
+where
+    N: Fixed,
+    R: Replay,
+    S: AsMut<[f32]>,
+    W: AsMut<[f32]>,
+    H: Replay,
+    K: Keep,
+    O: FnMut(Event),
+{
+    /// Bytes that [`save`](Self::save) keeps at most, where replay buffer and held-out samples are up to `samples`.
+    pub const fn saved(samples: usize) -> usize {
+        IDENTITY + snapshot::length(N::WEIGHTS, N::INPUTS, samples)
+    }
+
+    /// Starts from the image at the start of `bytes`. The state is saved whenever `save_every` more labelled samples were
+    /// taken and at the end of each session, before that returns; 0: never.
+    ///
+    /// # Errors
+    /// Where the image cannot be used; the session then is not to be used either, before another start.
+    pub fn start(
+        session: &'a mut Session<N, R, S, W, H>,
+        bytes: &[u8],
+        save_every: u64,
+        keep: K,
+        observe: O,
+    ) -> Result<Self, ImageError> {
+        let image = Image::parse(bytes)?;
+        image.load(N::SCHEMA, session.network_mut())?;
+        session.start(image.header.recipe).map_err(ImageError::Recipe)?;
+        let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
+        let sum = sum.map_or(0, |sum| u32::from_le_bytes(*sum));
+        Ok(Self { session, keep, observe, save_every, scale: image.header.scale, image: sum })
+    }
+
+    /// Goes on from what [`save`](Self::save) kept, after a start from the same image.
+    ///
+    /// # Errors
+    /// Where the bytes are not from this network and image; then nothing has changed.
+    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), NotResumed> {
+        let (image, state) = bytes.split_first_chunk().ok_or(NotResumed::Unusable(ImageError::Truncated))?;
+        if u32::from_le_bytes(*image) != self.image {
+            return Err(NotResumed::OtherImage);
+        }
+        snapshot::restore(self.session, N::SCHEMA, state).map_err(NotResumed::Unusable)
+    }
+
+    /// Saves the whole state: which image it was learnt from, and its snapshot.
+    pub fn save(&mut self) {
+        let (image, session) = (self.image.to_le_bytes(), &mut *self.session);
+        let saved = self.keep.keep(&mut |sink| {
+            sink.put(&image)?;
+            snapshot::write_to(session, N::SCHEMA, sink)
+        });
+        match saved {
+            Some(Ok(generation)) => (self.observe)(Event::Saved(generation)),
+            Some(Err(error)) => (self.observe)(Event::NotSaved(error)),
+            None => {}
+        }
+    }
+
+    /// The sessions in which it learns.
+    pub fn session(&self) -> &Session<N, R, S, W, H> {
+        self.session
+    }
+
+    /// What keeps its state.
+    pub fn keep(&mut self) -> &mut K {
+        &mut self.keep
+    }
+
+    /// Tells of a refusal.
+    fn refused<T>(&mut self, taken: Result<T, Refusal>) -> Result<T, Refusal> {
+        taken.inspect_err(|refusal| (self.observe)(Event::Refused(*refusal)))
+    }
+}
+
+impl<N, R, S, W, H, K, O> Learn for Learner<'_, Session<N, R, S, W, H>, K, O>
+where
+    N: Fixed,
+    R: Replay,
+    S: AsMut<[f32]>,
+    W: AsMut<[f32]>,
+    H: Replay,
+    K: Keep,
+    O: FnMut(Event),
+{
+    const SCHEMA: u64 = N::SCHEMA;
+    const INPUTS: u32 = N::INPUTS as u32;
+    const CLASSES: u32 = N::OUTPUTS as u32;
+
+    const MEMORY: Memory = {
+        let (array, in_use) = ((4 * N::WEIGHTS) as u32, size_of::<W>() as u32);
+        let (replay, held_out, scratch) = (size_of::<R>() as u32, size_of::<H>() as u32, size_of::<S>() as u32);
+        let all = size_of::<Session<N, R, S, W, H>>() as u32;
+        let link = all - 3 * array - in_use - replay - held_out - scratch;
+        Memory { weights: array, query_points: array, momenta: array, in_use, replay, held_out, scratch, link }
+    };
+
+    fn predict(&mut self, sample: &[f32]) -> Result<Prediction, Refusal> {
+        let predicted = self.session.predict(sample);
+        self.refused(predicted)
+    }
+
+    fn learn(&mut self, sample: &[f32], label: u32) -> Result<Learnt, Refusal> {
+        let mut reports = Vec::new();
+        let taken = self.session.learn(sample, label, |report| {
+            // There is room: a recipe has no more steps.
+            let _ = reports.push(report);
+        });
+        let taken = self.refused(taken)?;
+        let (learnt, correct) = self.session.adaptation().score();
+        let learnt = Learnt { taken, learnt, correct, reports };
+        (self.observe)(Event::Learnt(&learnt));
+        if self.save_every > 0 && self.session.counts().taken.is_multiple_of(self.save_every) {
+            self.save();
+        }
+        Ok(learnt)
+    }
+
+    fn end(&mut self) -> Ended {
+        let verdict = self.session.end();
+        let ended = Ended { verdict, digest: self.session.adaptation().digest() };
+        (self.observe)(Event::Ended(&ended));
+        if self.save_every > 0 {
+            self.save();
+        }
+        ended
+    }
+
+    fn counts(&self) -> Counts {
+        self.session.counts()
+    }
+
+    fn status(&self) -> Status {
+        let (counts, adaptation) = (self.session.counts(), self.session.adaptation());
+        let (learnt, correct) = adaptation.score();
+        let (steps, step, digest) = (adaptation.recipe().steps, adaptation.step(), adaptation.digest());
+        Status { scale: self.scale, steps, counts, learnt, correct, step, digest }
+    }
+}

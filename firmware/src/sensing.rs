@@ -1,0 +1,69 @@
+//! A learner beside a sensor.
+
+use crate::learner::Learn;
+use graftage_core::error::Refusal;
+use graftage_core::network::Prediction;
+use graftage_core::session::Counts;
+use graftage_link::{Ended, Learnt, Memory, Status};
+
+/// A learner L that knows the newest sample of a sensor, I numbers. Whoever predicts or labels a sample of no numbers means
+/// that one; before the first, it is refused as too short.
+#[derive(Debug)]
+pub struct Sensing<L, const I: usize> {
+    learner: L,
+    newest: Option<[f32; I]>,
+}
+
+impl<L: Learn, const I: usize> Sensing<L, I> {
+    /// Before the first sample.
+    pub const fn new(learner: L) -> Self {
+        const { assert!(I == L::INPUTS as usize, "the sensor's samples are not what the network takes") }
+        Self { learner, newest: None }
+    }
+
+    /// Takes a sample in the sensor's units, and predicts its class.
+    ///
+    /// # Errors
+    /// Where the sample is refused; it is the newest all the same, so that its label is refused, too.
+    pub fn sense(&mut self, sample: [f32; I]) -> Result<Prediction, Refusal> {
+        let scale = self.learner.status().scale;
+        let sample = sample.map(|feature| feature / scale);
+        self.newest = Some(sample);
+        self.learner.predict(&sample)
+    }
+}
+
+/// The sample that is meant.
+fn meant<'a, const I: usize>(sample: &'a [f32], newest: &'a Option<[f32; I]>) -> &'a [f32] {
+    match newest {
+        Some(newest) if sample.is_empty() => newest,
+        _ => sample,
+    }
+}
+
+impl<L: Learn, const I: usize> Learn for Sensing<L, I> {
+    const SCHEMA: u64 = L::SCHEMA;
+    const INPUTS: u32 = L::INPUTS;
+    const CLASSES: u32 = L::CLASSES;
+    const MEMORY: Memory = L::MEMORY;
+
+    fn predict(&mut self, sample: &[f32]) -> Result<Prediction, Refusal> {
+        self.learner.predict(meant(sample, &self.newest))
+    }
+
+    fn learn(&mut self, sample: &[f32], label: u32) -> Result<Learnt, Refusal> {
+        self.learner.learn(meant(sample, &self.newest), label)
+    }
+
+    fn end(&mut self) -> Ended {
+        self.learner.end()
+    }
+
+    fn counts(&self) -> Counts {
+        self.learner.counts()
+    }
+
+    fn status(&self) -> Status {
+        self.learner.status()
+    }
+}

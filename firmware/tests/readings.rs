@@ -1,0 +1,63 @@
+//! No reading between an interrupt and the program is lost silently.
+
+use graftage_firmware::readings::{Readings, Tally};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[test]
+fn what_finds_no_room_is_counted_by_the_next_that_does() {
+    let mut readings = Readings::<char, 4>::new();
+    let (mut source, mut drain) = readings.split();
+    assert_eq!((drain.get(), drain.tally()), (None, Tally::default()));
+    // Room for three: the fourth and the fifth are dropped.
+    "abcde".chars().for_each(|reading| source.put(reading));
+    assert_eq!(drain.get(), Some(('a', 0)));
+    source.put('f');
+    source.put('g');
+    assert_eq!((drain.get(), drain.get()), (Some(('b', 0)), Some(('c', 0))));
+    assert_eq!(drain.tally(), Tally { put: 3, got: 3, dropped: 0 });
+    assert_eq!((drain.get(), drain.get()), (Some(('f', 2)), None));
+    assert_eq!(drain.tally(), Tally { put: 6, got: 4, dropped: 2 });
+    source.put('h');
+    assert_eq!((drain.get(), drain.tally()), (Some(('h', 1)), Tally { put: 8, got: 5, dropped: 3 }));
+}
+
+#[test]
+fn a_slow_program_gets_or_counts_every_reading_in_order() {
+    const COUNT: u32 = 200_000;
+    const LAST: u32 = u32::MAX;
+    let mut readings = Readings::<u32, 8>::new();
+    let (mut source, mut drain) = readings.split();
+    let (all_put, emptied) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (mut got, mut dropped, mut right, mut expected) = (0, 0, 0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..COUNT).for_each(|reading| source.put(reading));
+            all_put.store(true, Ordering::Release);
+            // One that finds room.
+            while !emptied.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            source.put(LAST);
+        });
+        loop {
+            let all = all_put.load(Ordering::Acquire);
+            let Some((reading, missing)) = drain.get() else {
+                emptied.store(all, Ordering::Release);
+                std::thread::yield_now();
+                continue;
+            };
+            (got, dropped) = (got + 1, dropped + missing);
+            if reading == LAST {
+                break;
+            }
+            // The reading itself says how many came before it.
+            right += u32::from(reading == expected + missing);
+            expected = reading + 1;
+            (0..500).for_each(|_| std::hint::spin_loop());
+        }
+    });
+    println!("{got} got, {dropped} dropped");
+    assert!(got > 8 && dropped > 0);
+    assert_eq!((right, got + dropped), (got - 1, COUNT + 1));
+    assert_eq!(drain.tally(), Tally { put: COUNT + 1, got, dropped });
+}
