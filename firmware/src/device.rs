@@ -7,11 +7,13 @@ use embedded_storage::nor_flash::NorFlashErrorKind;
 use graftage_core::adapt::{Replay, Ring};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::Image;
-use graftage_core::network::Fixed;
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Fixed, Parameter};
 use graftage_core::session::{Counts, Session};
 use graftage_core::snapshot;
 use graftage_link::{
-    ANSWER, Answer, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, decode, encode,
+    ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, Memory, NUMBERS, Numbered, Receiver, Request, Status,
+    decode, encode,
 };
 use heapless::{String, Vec};
 
@@ -80,6 +82,8 @@ pub struct Device<L, const I: usize, const F: usize> {
     refused: ImageError,
     /// The checksum of the image that is in use, which tells it from others.
     image: u32,
+    /// Generation of the newest state that is saved.
+    saved: Option<u64>,
     receiver: Receiver<F>,
     dropped: u32,
     last: Last,
@@ -111,6 +115,7 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, c
             scale: 0.0,
             refused: ImageError::Magic,
             image: 0,
+            saved: None,
             receiver: Receiver::new(),
             dropped: 0,
             last: Last::Nothing,
@@ -149,6 +154,7 @@ where
         self.name = Some(configuration.name);
         self.save_every = configuration.save_every;
         self.last = Last::Nothing;
+        self.saved = None;
         self.scale = 0.0;
         let started = Image::parse(bytes).and_then(|image| {
             image.load(N::SCHEMA, self.session.network_mut())?;
@@ -164,11 +170,11 @@ where
         started
     }
 
-    /// Goes on from what [`save`](Self::save) kept, after a start from the same image.
+    /// Goes on from what [`save`](Self::save) kept as this generation, after a start from the same image.
     ///
     /// # Errors
     /// Where the bytes are not from this network and image; then nothing has changed.
-    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), NotResumed> {
+    pub fn resume(&mut self, generation: u64, bytes: &[u8]) -> Result<(), NotResumed> {
         self.status().map_err(NotResumed::Unusable)?;
         let (image, state) = bytes.split_first_chunk().ok_or(NotResumed::Unusable(ImageError::Truncated))?;
         if u32::from_le_bytes(*image) != self.image {
@@ -176,6 +182,7 @@ where
         }
         snapshot::restore(&mut self.session, N::SCHEMA, state).map_err(NotResumed::Unusable)?;
         self.last = Last::Nothing;
+        self.saved = Some(generation);
         Ok(())
     }
 
@@ -187,7 +194,10 @@ where
             snapshot::write_to(session, N::SCHEMA, sink)
         });
         match saved {
-            Some(Ok(generation)) => observe(Event::Saved(generation)),
+            Some(Ok(generation)) => {
+                self.saved = Some(generation);
+                observe(Event::Saved(generation));
+            }
             Some(Err(error)) => observe(Event::NotSaved(error)),
             None => {}
         }
@@ -221,7 +231,27 @@ where
                 let (scale, counts, adaptation) = (self.scale, self.session.counts(), self.session.adaptation());
                 let (learnt, correct) = adaptation.score();
                 let (steps, step, digest) = (adaptation.recipe().steps, adaptation.step(), adaptation.digest());
-                Status { scale, steps, counts, learnt, correct, step, digest }
+                let (drift, budget) = (adaptation.drift(), adaptation.recipe().budget);
+                let (image, saved) = (self.image, self.saved);
+                let newest = if let Last::Learnt(learnt) = &self.last { Some(learnt) } else { None };
+                let (latest, last) =
+                    (newest.map(|learnt| learnt.taken), newest.and_then(|learnt| learnt.reports.last()));
+                let loss = last.map(|report| report.outcome.loss);
+                Status {
+                    scale,
+                    steps,
+                    counts,
+                    learnt,
+                    correct,
+                    latest,
+                    loss,
+                    step,
+                    digest,
+                    image,
+                    drift,
+                    budget,
+                    saved,
+                }
             }),
         }
     }
@@ -262,6 +292,7 @@ where
             Request::Predict { sample } => self.session.predict(&sample).map(Answer::Predicted),
             Request::Learn { number, label, sample } => self.learn(number, &sample, label, observe),
             Request::End { number } => Ok(self.end(number, observe)),
+            Request::Read { array, first } => Ok(Answer::Numbers(self.numbers(array, first as usize))),
         };
         if self.is_due(before) {
             self.save(keep, observe);
@@ -318,6 +349,28 @@ where
         observe(Event::Ended(&ended));
         self.last = Last::Ended(ended);
         Answer::Ended(ended)
+    }
+
+    /// Numbers of an array from the `first` on.
+    fn numbers(&mut self, array: Array, first: usize) -> Vec<f32, NUMBERS> {
+        let (mut numbers, mut skip) = (Vec::new(), first);
+        let mut take = |elements: &[f32]| {
+            let wanted = elements.get(skip..).unwrap_or_default();
+            let taken = wanted.len().min(NUMBERS.saturating_sub(numbers.len()));
+            skip = skip.saturating_sub(elements.len());
+            // There is room for so many.
+            let _ = numbers.extend_from_slice(wanted.get(..taken).unwrap_or_default());
+        };
+        if array == Array::InUse {
+            take(self.session.in_use());
+        } else {
+            self.session.network_mut().parameters(&mut |Parameter { state, .. }| match array {
+                Array::QueryPoints => take(state.y.elements()),
+                Array::Momenta => take(state.m.elements()),
+                Array::Weights | Array::InUse => take(state.x.elements()),
+            });
+        }
+        numbers
     }
 
     /// Answers requests for as long as the port works.

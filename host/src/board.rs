@@ -188,7 +188,7 @@ impl Board {
     /// Sends a request, again where nothing comes back, and returns the answer.
     fn ask(&mut self, question: &Request<&[f32]>) -> Result<Answer> {
         let length = match question {
-            Request::Hello | Request::End { .. } => 0,
+            Request::Hello | Request::End { .. } | Request::Read { .. } => 0,
             Request::Predict { sample } | Request::Learn { sample, .. } => sample.len(),
         };
         let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);

@@ -46,10 +46,12 @@ mod bare {
         let mut buffer = [0; Adaptive::saved(REPLAY + HELD_OUT)];
         match store.load(&mut buffer) {
             Ok(None) => defmt::info!("nothing is stored: the factory image"),
-            Ok(Some((generation, length))) => match device.resume(buffer.get(..length).unwrap_or_default()) {
-                Ok(()) => defmt::info!("stored state of generation {}", generation),
-                Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
-            },
+            Ok(Some((generation, length))) => {
+                match device.resume(generation, buffer.get(..length).unwrap_or_default()) {
+                    Ok(()) => defmt::info!("stored state of generation {}", generation),
+                    Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
+                }
+            }
             Err(error) => defmt::error!("stored state cannot be read: {}", defmt::Debug2Format(&error)),
         }
     }
