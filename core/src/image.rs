@@ -110,6 +110,11 @@ impl<'a> Image<'a> {
         self.length
     }
 
+    /// The weights, parameter by parameter, row by row.
+    pub fn weights(&self) -> impl Iterator<Item = f32> {
+        self.weights.iter().map(|w| f32::from_le_bytes(*w))
+    }
+
     /// Puts weights and geometries into a network whose schema hash is `schema`; Y starts at X, M at 0.
     ///
     /// # Errors

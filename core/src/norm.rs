@@ -27,8 +27,8 @@
 //! lmo(0) = 0, and lmo(2ᵏ S) = lmo(S) to the bit. To add a norm, add a variant with its line in `Norm::table`, and a line
 //! in the table of `tests/tests/norm.rs`.
 
-use crate::arithmetic::sqrt;
-use crate::matrix::{Group, Matrix, Slab, square};
+use crate::arithmetic::{largest, sqrt, sum_over};
+use crate::matrix::{Group, Matrix, RowMajor, Slab, square};
 use crate::polar::{Chain, polar, squares};
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +156,66 @@ impl Norm {
     /// radius ρ is from stationary at X; at least 0 inside the ball. As [`Norm::dual`] otherwise.
     pub fn gap<M: Matrix>(self, g: &M, x: &M, radius: f32, chain: Chain, work: &mut Workspace<M>) -> M::Element {
         self.dual(g, chain, work) * radius + g.inner(x)
+    }
+}
+
+/// Rounds of the power iteration in [`Norm::of`].
+const ROUNDS: usize = 200;
+
+impl Norm {
+    /// ‖Z‖ itself, for reports. `memory` holds a number for each row and each column, and is overwritten; `None` where it is
+    /// shorter.
+    ///
+    /// A spectral one comes from a power iteration: never above the true one but by rounding, and below it by less than a
+    /// hundredth.
+    pub fn of(self, z: &impl RowMajor, memory: &mut [f32]) -> Option<f32> {
+        let (m, n) = z.shape();
+        let (columns, rows) = memory.get_mut(..m + n)?.split_at_mut(n);
+        let largest_element = largest(z.elements());
+        if largest_element == 0.0 {
+            return Some(0.0);
+        }
+        // Relative to the largest element no square overflows, and none that counts vanishes.
+        let unit = |e: f32| e / largest_element;
+        let (direction, factor) = self.table((m, n));
+        let length = |numbers: &[f32]| sqrt(sum_over(numbers, numbers, |a, b| a * b));
+        let reach = match direction {
+            Direction::Sign => 1.0,
+            Direction::Polar => {
+                // No two columns alike, so that no singular vector of a usual matrix is orthogonal to it.
+                columns.iter_mut().enumerate().for_each(|(j, v)| *v = 1.0 / (1.0 + (j % 61) as f32));
+                let mut reach = 0.0;
+                for _ in 0..ROUNDS {
+                    let scale = length(columns);
+                    for (row, u) in z.elements().chunks_exact(n).zip(&mut *rows) {
+                        *u = sum_over(row, columns, |e, v| unit(e) * (v / scale));
+                    }
+                    reach = length(rows);
+                    columns.fill(0.0);
+                    for (row, u) in z.elements().chunks_exact(n).zip(&*rows) {
+                        columns.iter_mut().zip(row).for_each(|(v, e)| *v += unit(*e) * *u);
+                    }
+                    if largest(&*columns) == 0.0 {
+                        break;
+                    }
+                }
+                reach
+            }
+            Direction::Normalised(group) => {
+                // Sums of squares: by column, and of every row.
+                columns.fill(0.0);
+                for (row, sum) in z.elements().chunks_exact(n).zip(&mut *rows) {
+                    columns.iter_mut().zip(row).for_each(|(sum, e)| *sum += unit(*e) * unit(*e));
+                    *sum = sum_over(row, row, |a, b| unit(a) * unit(b));
+                }
+                sqrt(match group {
+                    Group::Column => largest(&*columns),
+                    Group::Row => largest(&*rows),
+                    Group::Whole => sum_over(rows, rows, |a, _| a),
+                })
+            }
+        };
+        Some(reach / factor * largest_element)
     }
 }
 

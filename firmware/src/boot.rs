@@ -23,7 +23,7 @@ pub fn resume<N, R, S, W, H, F, O>(
     let Some(store) = learner.keep() else { return defmt::info!("no store: what is learnt is lost with the power") };
     match store.load(buffer) {
         Ok(None) => defmt::info!("nothing is stored: the factory image"),
-        Ok(Some((generation, length))) => match learner.resume(buffer.get(..length).unwrap_or_default()) {
+        Ok(Some((generation, length))) => match learner.resume(generation, buffer.get(..length).unwrap_or_default()) {
             Ok(()) => defmt::info!("stored state of generation {}", generation),
             Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
         },

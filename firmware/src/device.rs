@@ -107,6 +107,9 @@ impl<const I: usize, const F: usize> Device<I, F> {
             (Request::Predict { sample }, Ok(learner)) => learner.predict(&sample).map(Answer::Predicted),
             (Request::Learn { number, label, sample }, Ok(learner)) => self.learn(number, &sample, label, learner),
             (Request::End { number }, Ok(learner)) => Ok(self.end(number, learner)),
+            (Request::Read { array, first }, Ok(learner)) => {
+                Ok(Answer::Numbers(learner.numbers(array, first as usize)))
+            }
         };
         answer.unwrap_or_else(Answer::Refused)
     }

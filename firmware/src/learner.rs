@@ -47,10 +47,11 @@ use core::fmt;
 use graftage_core::adapt::Replay;
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::Image;
-use graftage_core::network::{Fixed, Prediction};
-use graftage_core::session::{Counts, Session};
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Fixed, Parameter, Prediction};
+use graftage_core::session::{Counts, Session, Taken};
 use graftage_core::snapshot;
-use graftage_link::{Ended, Learnt, Memory, Status};
+use graftage_link::{Array, Ended, Learnt, Memory, NUMBERS, Status};
 use heapless::Vec;
 
 /// What happened, for the board's log.
@@ -134,6 +135,9 @@ pub trait Learn {
 
     /// Where it stands.
     fn status(&self) -> Status;
+
+    /// Numbers of an array from the `first` on; at its end fewer than there is room for.
+    fn numbers(&mut self, array: Array, first: usize) -> Vec<f32, NUMBERS>;
 }
 
 /// A network that adapts in sessions S, in memory that somebody else has; K keeps what was learnt, O is told what happened.
@@ -148,6 +152,10 @@ pub struct Learner<'a, S, K, O> {
     scale: f32,
     /// The checksum of the image, which tells it from others.
     image: u32,
+    /// Generation of the newest state that is saved.
+    saved: Option<u64>,
+    /// What became of the newest labelled sample of this session, and the loss of its last step.
+    latest: Option<(Taken, Option<f32>)>,
 }
 
 impl<'a, N, R, S, W, H, K, O> Learner<'a, Session<N, R, S, W, H>, K, O>
@@ -182,19 +190,22 @@ where
         session.start(image.header.recipe).map_err(ImageError::Recipe)?;
         let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
         let sum = sum.map_or(0, |sum| u32::from_le_bytes(*sum));
-        Ok(Self { session, keep, observe, save_every, scale: image.header.scale, image: sum })
+        let scale = image.header.scale;
+        Ok(Self { session, keep, observe, save_every, scale, image: sum, saved: None, latest: None })
     }
 
-    /// Goes on from what [`save`](Self::save) kept, after a start from the same image.
+    /// Goes on from what [`save`](Self::save) kept as this generation, after a start from the same image.
     ///
     /// # Errors
     /// Where the bytes are not from this network and image; then nothing has changed.
-    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), NotResumed> {
+    pub fn resume(&mut self, generation: u64, bytes: &[u8]) -> Result<(), NotResumed> {
         let (image, state) = bytes.split_first_chunk().ok_or(NotResumed::Unusable(ImageError::Truncated))?;
         if u32::from_le_bytes(*image) != self.image {
             return Err(NotResumed::OtherImage);
         }
-        snapshot::restore(self.session, N::SCHEMA, state).map_err(NotResumed::Unusable)
+        snapshot::restore(self.session, N::SCHEMA, state).map_err(NotResumed::Unusable)?;
+        (self.saved, self.latest) = (Some(generation), None);
+        Ok(())
     }
 
     /// Saves the whole state: which image it was learnt from, and its snapshot.
@@ -205,7 +216,10 @@ where
             snapshot::write_to(session, N::SCHEMA, sink)
         });
         match saved {
-            Some(Ok(generation)) => (self.observe)(Event::Saved(generation)),
+            Some(Ok(generation)) => {
+                self.saved = Some(generation);
+                (self.observe)(Event::Saved(generation));
+            }
             Some(Err(error)) => (self.observe)(Event::NotSaved(error)),
             None => {}
         }
@@ -261,6 +275,7 @@ where
             let _ = reports.push(report);
         });
         let taken = self.refused(taken)?;
+        self.latest = Some((taken, reports.last().map(|report| report.outcome.loss)));
         let (learnt, correct) = self.session.adaptation().score();
         let learnt = Learnt { taken, learnt, correct, reports };
         (self.observe)(Event::Learnt(&learnt));
@@ -272,6 +287,7 @@ where
 
     fn end(&mut self) -> Ended {
         let verdict = self.session.end();
+        self.latest = None;
         let ended = Ended { verdict, digest: self.session.adaptation().digest() };
         (self.observe)(Event::Ended(&ended));
         if self.save_every > 0 {
@@ -288,6 +304,43 @@ where
         let (counts, adaptation) = (self.session.counts(), self.session.adaptation());
         let (learnt, correct) = adaptation.score();
         let (steps, step, digest) = (adaptation.recipe().steps, adaptation.step(), adaptation.digest());
-        Status { scale: self.scale, steps, counts, learnt, correct, step, digest }
+        let (drift, budget) = (adaptation.drift(), adaptation.recipe().budget);
+        let (latest, loss) = self.latest.unzip();
+        Status {
+            scale: self.scale,
+            steps,
+            counts,
+            learnt,
+            correct,
+            latest,
+            loss: loss.flatten(),
+            step,
+            digest,
+            image: self.image,
+            drift,
+            budget,
+            saved: self.saved,
+        }
+    }
+
+    fn numbers(&mut self, array: Array, first: usize) -> Vec<f32, NUMBERS> {
+        let (mut numbers, mut skip) = (Vec::new(), first);
+        let mut take = |elements: &[f32]| {
+            let wanted = elements.get(skip..).unwrap_or_default();
+            let taken = wanted.len().min(NUMBERS.saturating_sub(numbers.len()));
+            skip = skip.saturating_sub(elements.len());
+            // There is room for so many.
+            let _ = numbers.extend_from_slice(wanted.get(..taken).unwrap_or_default());
+        };
+        if array == Array::InUse {
+            take(self.session.in_use());
+        } else {
+            self.session.network_mut().parameters(&mut |Parameter { state, .. }| match array {
+                Array::QueryPoints => take(state.y.elements()),
+                Array::Momenta => take(state.m.elements()),
+                Array::Weights | Array::InUse => take(state.x.elements()),
+            });
+        }
+        numbers
     }
 }

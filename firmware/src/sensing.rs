@@ -4,7 +4,8 @@ use crate::learner::Learn;
 use graftage_core::error::Refusal;
 use graftage_core::network::Prediction;
 use graftage_core::session::Counts;
-use graftage_link::{Ended, Learnt, Memory, Status};
+use graftage_link::{Array, Ended, Learnt, Memory, NUMBERS, Status};
+use heapless::Vec;
 
 /// A learner L that knows the newest sample of a sensor, I numbers. Whoever predicts or labels a sample of no numbers means
 /// that one; before the first, it is refused as too short.
@@ -65,5 +66,9 @@ impl<L: Learn, const I: usize> Learn for Sensing<L, I> {
 
     fn status(&self) -> Status {
         self.learner.status()
+    }
+
+    fn numbers(&mut self, array: Array, first: usize) -> Vec<f32, NUMBERS> {
+        self.learner.numbers(array, first)
     }
 }

@@ -1,7 +1,6 @@
 //! A device without a board: bytes in, bytes out, and exactly core's adaptation behind them.
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
-use embedded_storage::nor_flash::NorFlashErrorKind;
 use graftage_core::adapt::{HoldOut, Recipe, Ring};
 use graftage_core::chain;
 use graftage_core::error::{Field, ImageError, Refusal};
@@ -14,7 +13,8 @@ use graftage_firmware::device::Device;
 use graftage_firmware::learner::{Event, Learn, Learner, NotResumed};
 use graftage_firmware::store::{Keep, StoreError};
 use graftage_link::{
-    ANSWER, Answer, Ended, FrameError, Hello, Learnt, Numbered, Receiver, Request, Status, decode, encode, request,
+    ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, NUMBERS, Numbered, Receiver, Request, Status, decode,
+    encode, request,
 };
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -219,9 +219,21 @@ fn expected(core: &mut Core, n: u64) -> Answer {
 
 #[test]
 fn a_device_says_who_it_is_and_where_it_stands() {
-    let core = core();
-    let (digest, steps, counts) = (core.adaptation().digest(), RECIPE.steps, Counts::default());
-    let status = Ok(Status { scale: SCALE, steps, counts, learnt: 0, correct: 0, step: 0, digest });
+    let status = Ok(Status {
+        scale: SCALE,
+        steps: RECIPE.steps,
+        counts: Counts::default(),
+        learnt: 0,
+        correct: 0,
+        latest: None,
+        loss: None,
+        step: 0,
+        digest: core().adaptation().digest(),
+        image: u32::from_le_bytes(*image().last_chunk().unwrap()),
+        drift: 0.0,
+        budget: None,
+        saved: None,
+    });
     let expected = Hello {
         board: NAME.try_into().unwrap(),
         schema: Network::SCHEMA,
@@ -458,11 +470,11 @@ fn no_image_with_a_flipped_bit_or_a_missing_byte_is_used() {
 #[test]
 fn a_request_of_another_version_is_answered_and_counted() {
     let mut device = started(&image());
-    // Version 3, the message of one byte 0, CRC-32/ISO-HDLC, stuffed by hand.
-    let checksum = image::checksum(&[3, 0]).to_le_bytes();
+    // Version 9, the message of one byte 0, CRC-32/ISO-HDLC, stuffed by hand.
+    let checksum = image::checksum(&[9, 0]).to_le_bytes();
     assert!(!checksum.contains(&0));
-    let bytes = [&[0, 2, 3, 5][..], &checksum, &[0]].concat();
-    let dropped = format!("{:?}", FrameError::Version(3));
+    let bytes = [&[0, 2, 9, 5][..], &checksum, &[0]].concat();
+    let dropped = format!("{:?}", FrameError::Version(9));
     assert_eq!(observe(&mut device, &bytes), (vec![Answer::OtherVersion], vec![dropped]));
     assert_eq!(hello(&mut device).dropped, 1);
 }
@@ -552,14 +564,20 @@ fn a_device_saves_as_told_and_goes_on_from_what_it_saved() {
         states.push(hello(&mut device));
     }
     let expected = predicted(&mut device);
-    for (saved, learnt) in device.memory.saved.take().iter().zip([4, 8]) {
+    for ((generation, saved), learnt) in (1..).zip(device.memory.saved.take()).zip([4, 8]) {
         assert!(saved.len() <= Adaptive::saved(REPLAY));
         let mut resumed = started(&image());
-        assert_eq!(resumed.learner().resume(&[&saved[..], &[0xff; 9]].concat()), Ok(()));
-        assert_eq!(hello(&mut resumed), states[learnt as usize - 1]);
+        assert_eq!(resumed.learner().resume(generation, &[&saved[..], &[0xff; 9]].concat()), Ok(()));
+        // Of the newest sample it knows what it learnt, not what it answered.
+        let mut saved = states[learnt as usize - 1].clone();
+        saved.status = saved.status.map(|status| Status { latest: None, loss: None, ..status });
+        assert_eq!(hello(&mut resumed), saved);
         assert_eq!(ask(&mut resumed, &learn(learnt - 1)), [Answer::OutOfOrder { expected: learnt }]);
         (learnt..14).for_each(|n| drop(ask(&mut resumed, &learn(n))));
-        assert_eq!((hello(&mut resumed), predicted(&mut resumed)), (states[13].clone(), expected.clone()));
+        // It has saved nothing since.
+        let mut last = states[13].clone();
+        last.status = last.status.map(|status| Status { saved: Some(generation), ..status });
+        assert_eq!((hello(&mut resumed), predicted(&mut resumed)), (last, expected.clone()));
     }
     let mut never = Board::start(&image(), 0, Memory::of(100));
     (0..9).for_each(|n| drop(ask(&mut never, &learn(n))));
@@ -569,6 +587,80 @@ fn a_device_saves_as_told_and_goes_on_from_what_it_saved() {
     let mut always = Board::start(&image(), SAVE_EVERY, Memory::of(100));
     let (_, events) = observe(&mut always, &[learn(0), end(0)].concat());
     assert_eq!((&events[2][..], events.len()), ("Saved(1)", 3));
+}
+
+#[test]
+fn the_status_says_what_the_newest_sample_brought_how_far_it_drifted_and_what_is_saved() {
+    let budget = Some(100.0);
+    let image = image_with(|header| header.recipe.budget = budget);
+    let (mut device, mut core) = (Board::start(&image, SAVE_EVERY, Memory::of(9)), core());
+    for n in 0..8 {
+        ask(&mut device, &learn(n));
+        let (input, label) = sample(n);
+        let mut loss = None;
+        let taken = core.learn(&input, label, |report| loss = Some(report.outcome.loss)).unwrap();
+        let status = hello(&mut device).status.unwrap();
+        assert_eq!((status.latest, status.loss), (Some(taken), loss));
+        assert_eq!((status.drift, status.budget), (core.adaptation().drift(), budget));
+        assert_eq!(status.saved, [None, Some(1), Some(2)][(n as usize + 1) / 4], "sample {n}");
+    }
+    assert!(core.adaptation().drift() > 0.0);
+    ask(&mut device, &end(0));
+    let status = hello(&mut device).status.unwrap();
+    assert_eq!((status.drift, status.saved, status.latest, status.loss), (0.0, Some(3), None, None));
+}
+
+/// An array of a device, read as the link allows.
+fn read(device: &mut Board, array: Array) -> Vec<f32> {
+    let mut all = Vec::new();
+    loop {
+        match &ask(device, &wire(&Request::Read { array, first: all.len() as u32 }))[..] {
+            [Answer::Numbers(numbers)] if numbers.is_empty() => return all,
+            [Answer::Numbers(numbers)] => all.extend_from_slice(numbers),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_numbers_of_every_array_are_read_bit_for_bit_from_any_place_on() {
+    let (mut device, mut core) = (started(&image()), core());
+    for n in 0..6 {
+        ask(&mut device, &learn(n));
+        let (input, label) = sample(n);
+        core.learn(&input, label, |_| ()).unwrap();
+    }
+    let mut arrays = [vec![], vec![], vec![]];
+    core.network_mut().parameters(&mut |parameter| {
+        let state = &parameter.state;
+        for (array, matrix) in arrays.iter_mut().zip([&state.x, &state.y, &state.m]) {
+            array.extend_from_slice(graftage_core::matrix::RowMajor::elements(matrix));
+        }
+    });
+    let [weights, query_points, momenta] = arrays;
+    let in_use = core.in_use().to_vec();
+    assert!(weights != in_use && weights != query_points);
+    for (array, expected) in [
+        (Array::Weights, weights),
+        (Array::QueryPoints, query_points),
+        (Array::Momenta, momenta),
+        (Array::InUse, in_use),
+    ] {
+        assert_eq!(bits(&read(&mut device, array)), bits(&expected), "{array:?}");
+        // Within a parameter, over the border of two, at the end and beyond it.
+        for first in [0, 1, 23, 24, 29, 30, expected.len() - 1, expected.len(), expected.len() + 7, u32::MAX as usize] {
+            let wanted: Vec<f32> = expected.iter().skip(first).take(NUMBERS).copied().collect();
+            let [Answer::Numbers(found)] = &ask(&mut device, &wire(&Request::Read { array, first: first as u32 }))[..]
+            else {
+                panic!("no numbers")
+            };
+            assert_eq!(bits(found), bits(&wanted), "{array:?} from {first}");
+        }
+    }
+}
+
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|e| e.to_bits()).collect()
 }
 
 /// What it predicts.
@@ -593,7 +685,7 @@ fn a_device_does_not_go_on_from_what_is_not_its_own() {
     ] {
         let mut device = started(image);
         let before = hello(&mut device);
-        assert_eq!(device.learner().resume(bytes), Err(why));
+        assert_eq!(device.learner().resume(1, bytes), Err(why));
         assert_eq!(hello(&mut device), before);
     }
 }

@@ -27,16 +27,22 @@ fn a_slow_program_gets_or_counts_every_reading_in_order() {
     const LAST: u32 = u32::MAX;
     let mut readings = Readings::<u32, 8>::new();
     let (mut source, mut drain) = readings.split();
-    let (all_put, emptied) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (seen, all_put, emptied) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+    let wait = |flag: &AtomicBool| {
+        while !flag.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    };
     let (mut got, mut dropped, mut right, mut expected) = (0, 0, 0, 0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            (0..COUNT).for_each(|reading| source.put(reading));
+            (0..COUNT / 2).for_each(|reading| source.put(reading));
+            // However the two threads are scheduled, the program is in the middle of it.
+            wait(&seen);
+            (COUNT / 2..COUNT).for_each(|reading| source.put(reading));
             all_put.store(true, Ordering::Release);
             // One that finds room.
-            while !emptied.load(Ordering::Acquire) {
-                std::thread::yield_now();
-            }
+            wait(&emptied);
             source.put(LAST);
         });
         loop {
@@ -47,6 +53,7 @@ fn a_slow_program_gets_or_counts_every_reading_in_order() {
                 continue;
             };
             (got, dropped) = (got + 1, dropped + missing);
+            seen.store(true, Ordering::Release);
             if reading == LAST {
                 break;
             }

@@ -1,12 +1,14 @@
 //! Core's adaptation over a network and a replay buffer that are put together at run time.
 
 use crate::checkpoint::Checkpoint;
+use crate::data::Samples;
 use crate::error::{Error, Result};
 use crate::network::Layers;
 use graftage_core::adapt::{Adaptation, Recipe, Replay};
+use graftage_core::error::Refusal;
 use graftage_core::image::Image;
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Layer, scratch_length, usual_geometries};
+use graftage_core::network::{Layer, Prediction, scratch_length, usual_geometries};
 use graftage_core::session::Session;
 use std::collections::VecDeque;
 
@@ -75,6 +77,21 @@ pub fn network(image: &Image) -> Result<Layers> {
     let mut network = Layers::new(&image.header.layers).ok_or_else(unfit)?;
     image.load(image.header.schema, &mut network).map_err(|_| unfit())?;
     Ok(network)
+}
+
+/// The share of samples that are predicted rightly; NaN of none.
+///
+/// # Errors
+/// Where a sample is refused.
+pub fn accuracy(
+    samples: &Samples,
+    mut predict: impl FnMut(&[f32]) -> std::result::Result<Prediction, Refusal>,
+) -> Result<f32> {
+    let mut right = 0;
+    for (input, label) in samples.iter() {
+        right += u32::from(predict(input)?.class == label);
+    }
+    Ok(right as f32 / samples.len() as f32)
 }
 
 /// The network of a checkpoint with the usual geometries.

@@ -1,9 +1,12 @@
 //! A board on its link: a serial port, a TCP address, or an emulator that this process starts.
 
 use crate::error::{Error, Result};
+use crate::record::State;
+use defmt_decoder::{DecodeError, Table};
 use graftage_boards::elf::Firmware;
 use graftage_core::network::Prediction;
-use graftage_link::{ANSWER, Answer, Ended, Hello, Learnt, Numbered, Receiver, Request, decode, encode, request};
+use graftage_link::{ANSWER, Answer, Array, Ended, Hello, Learnt, NUMBERS, Numbered};
+use graftage_link::{Receiver, Request, decode, encode, request};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -63,6 +66,8 @@ pub struct Board {
     number: u8,
     /// Frames from the board that were dropped here.
     pub damaged: u32,
+    /// Requests that were sent again, as no answer came.
+    pub repeated: u32,
 }
 
 /// A child process that ends with its owner.
@@ -114,7 +119,7 @@ impl Board {
         };
         let (sender, incoming) = mpsc::channel();
         std::thread::spawn(move || listen(reader, &sender));
-        Ok(Self { port, writer, incoming, receiver: Receiver::new(), emulator, number: 0, damaged: 0 })
+        Ok(Self { port, writer, incoming, receiver: Receiver::new(), emulator, number: 0, damaged: 0, repeated: 0 })
     }
 
     /// Who it is and where it stands.
@@ -171,6 +176,33 @@ impl Board {
         }
     }
 
+    /// All numbers of an array, parameter by parameter, row by row.
+    ///
+    /// # Errors
+    /// Where it does not answer, or has no network.
+    pub fn array(&mut self, array: Array) -> Result<Vec<f32>> {
+        let mut all = Vec::new();
+        loop {
+            match self.ask(&Request::Read { array, first: all.len() as u32 })? {
+                Answer::Numbers(numbers) => {
+                    all.extend_from_slice(&numbers);
+                    if numbers.len() < NUMBERS {
+                        return Ok(all);
+                    }
+                }
+                answer => return Err(self.unexpected(&answer)),
+            }
+        }
+    }
+
+    /// The state of its adaptation: what learns, not what is in use.
+    ///
+    /// # Errors
+    /// As [`Board::array`].
+    pub fn state(&mut self) -> Result<State> {
+        Ok(State { x: self.array(Array::Weights)?, y: self.array(Array::QueryPoints)?, m: self.array(Array::Momenta)? })
+    }
+
     fn unexpected(&self, answer: &Answer) -> Error {
         let what = match answer {
             Answer::NoNetwork(error) => format!("the board has no network: {error}"),
@@ -188,14 +220,15 @@ impl Board {
     /// Sends a request, again where nothing comes back, and returns the answer.
     fn ask(&mut self, question: &Request<&[f32]>) -> Result<Answer> {
         let length = match question {
-            Request::Hello | Request::End { .. } => 0,
+            Request::Hello | Request::End { .. } | Request::Read { .. } => 0,
             Request::Predict { sample } | Request::Learn { sample, .. } => sample.len(),
         };
         let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);
         self.number = self.number.wrapping_add(1);
         let used = encode(&(self.number, question), &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
         let started = Instant::now();
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
+            self.repeated += u32::from(attempt > 0);
             let sent = self.writer.write_all(&wire[..used]).and_then(|()| self.writer.flush());
             sent.map_err(|e| self.gone(&e.to_string()))?;
             let deadline = Instant::now() + TIMEOUT;
@@ -311,22 +344,47 @@ fn emulate(elf: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<(Emul
     }
 }
 
-/// Decodes a board's raw log with its firmware.
-///
-/// # Errors
-/// Where a file cannot be read, or the firmware is none that logs.
-pub fn read_log(firmware: &Path, log: &Path) -> Result<Vec<String>> {
-    let elf = crate::files::read(firmware)?;
-    let table = defmt_decoder::Table::parse(&elf).map_err(|e| Error::content(firmware, format!("{e:#}")))?;
-    let table = table.ok_or_else(|| Error::content(firmware, "a firmware without a log"))?;
-    let mut decoder = table.new_stream_decoder();
-    decoder.received(&crate::files::read(log)?);
-    let mut lines = Vec::new();
-    // An incomplete frame at the end is what the board was writing when it was stopped.
-    while let Ok(frame) = decoder.decode() {
-        lines.push(frame.display(false).to_string());
+/// A board's raw log, decoded while it grows.
+pub struct Log {
+    table: Table,
+    raw: PathBuf,
+    /// Bytes that were decoded.
+    done: usize,
+}
+
+impl Log {
+    /// The log in a file, by the firmware that writes it.
+    ///
+    /// # Errors
+    /// Where the firmware cannot be read, or is none that logs.
+    pub fn open(firmware: &Path, raw: &Path) -> Result<Self> {
+        let table = Table::parse(&crate::files::read(firmware)?);
+        let table = table.map_err(|e| Error::content(firmware, format!("{e:#}")))?;
+        let table = table.ok_or_else(|| Error::content(firmware, "a firmware without a log"))?;
+        Ok(Self { table, raw: raw.to_owned(), done: 0 })
     }
-    Ok(lines)
+
+    /// The lines that came since the last time. An incomplete one is what the board is writing, or was when it was stopped.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn lines(&mut self) -> Result<Vec<String>> {
+        let bytes = crate::files::read(&self.raw)?;
+        let new = bytes.get(self.done..).unwrap_or_default();
+        // A frame ends with a zero, and has no other.
+        let whole = new.iter().rposition(|byte| *byte == 0).map_or(0, |last| last + 1);
+        self.done += whole;
+        let mut decoder = self.table.new_stream_decoder();
+        decoder.received(&new[..whole]);
+        let mut lines = Vec::new();
+        loop {
+            match decoder.decode() {
+                Ok(frame) => lines.push(frame.display(false).to_string()),
+                Err(DecodeError::Malformed) => {}
+                Err(DecodeError::UnexpectedEof) => return Ok(lines),
+            }
+        }
+    }
 }
 
 /// What the ELF file of a firmware says.

@@ -13,8 +13,10 @@
 //! | [`graft`] | a checkpoint becomes an image and a Rust type |
 //! | [`rehearse`] | adaptation on the workstation, beside its controls |
 //! | [`board`] | a board on its link |
+//! | [`monitor`] | what a board does, in a few lines |
 //! | [`record`] | what a board consumed and answered |
 //! | [`replay`] | a record, computed again |
+//! | [`delta`] | the difference that it made, as a small file |
 //! | [`report`] | all of it as one HTML page |
 //! | [`theory`] | whether the update rule obeys its theory |
 //! | [`rule`] | the constants of the update in words |
@@ -43,10 +45,12 @@ pub mod compare;
 #[cfg(feature = "torch")]
 pub mod config;
 pub mod data;
+pub mod delta;
 pub mod error;
 pub mod files;
 pub mod graft;
 pub mod model;
+pub mod monitor;
 pub mod network;
 #[cfg(feature = "torch")]
 pub mod optim;

@@ -4,7 +4,7 @@
 //! what moves the parameters differs. A method's step size is the one of its grid with the best mean accuracy on the
 //! tuning seeds; what is reported comes from other seeds.
 
-use crate::adaptation::{Workstation, start, trained};
+use crate::adaptation::{accuracy, start, trained};
 use crate::checkpoint::Checkpoint;
 use crate::data::{AgedSensor, Samples, Stream};
 use crate::error::{Error, Result};
@@ -160,9 +160,9 @@ impl Rehearse<'_> {
     /// Where the checkpoint, the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Rehearsal> {
         let mut trained = start(trained(self.checkpoint)?, self.recipe)?;
-        let aged = |seed: &u64| self.accuracy(&mut trained, &self.test.aged(&self.sensor(*seed)));
+        let aged = |seed: &u64| accuracy(&self.test.aged(&self.sensor(*seed)), |input| trained.predict(input));
         let aged = Spread::of(self.report.iter().map(aged).collect::<Result<_>>()?);
-        let clean = self.accuracy(&mut trained, self.test)?;
+        let clean = accuracy(self.test, |input| trained.predict(input))?;
 
         let tuning: Vec<_> = Mover::ALL
             .into_iter()
@@ -217,14 +217,6 @@ impl Rehearse<'_> {
         AgedSensor::draw(self.train.inputs(), seed)
     }
 
-    fn accuracy<N: Layer>(&self, adaptation: &mut Workstation<N>, samples: &Samples) -> Result<f32> {
-        let mut right = 0;
-        for (input, label) in samples.iter() {
-            right += u32::from(adaptation.predict(input)?.class == label);
-        }
-        Ok(right as f32 / samples.len() as f32)
-    }
-
     /// One run: the accuracy before, and after every `probe` samples.
     fn adapt(&self, mover: Mover, step: f32, seed: u64, probe: usize) -> Result<Vec<f32>> {
         let mut recipe = self.recipe;
@@ -259,11 +251,11 @@ impl Rehearse<'_> {
         let sensor = self.sensor(seed);
         let (stream, test) = (self.train.arrive(self.samples, seed).aged(&sensor), self.test.aged(&sensor));
         let mut adaptation = start(network, recipe)?;
-        let mut curve = vec![self.accuracy(&mut adaptation, &test)?];
+        let mut curve = vec![accuracy(&test, |input| adaptation.predict(input))?];
         for (index, (input, label)) in stream.iter().enumerate() {
             adaptation.learn(input, label, |_| ())?;
             if (index + 1) % probe == 0 || index + 1 == stream.len() {
-                curve.push(self.accuracy(&mut adaptation, &test)?);
+                curve.push(accuracy(&test, |input| adaptation.predict(input))?);
             }
         }
         Ok(curve)

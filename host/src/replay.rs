@@ -1,19 +1,41 @@
 //! A record, computed again: by core on this machine, and by core's rule on libtorch tensors in exact order.
+//!
+//! A digest of the whole state says after which step a board and this machine part. What else a record holds says in what:
+//!
+//! | what differs first | then the board |
+//! |---|---|
+//! | the prediction before learning | took other numbers, or computed another forward pass |
+//! | the loss at the query point, and the state | took another label, or computed another gradient pass |
+//! | the state alone | computed another update |
+//! | what is recorded of a step, but no later state | had the same state: the record was altered |
+//! | X, Y or M, where the record holds them | holds another number there |
 
-use crate::adaptation::{network, start_sessions};
-use crate::error::{Error, Result};
+use crate::adaptation::{Sessions, network, start_sessions};
+use crate::error::Result;
 use crate::network::Layers;
-use crate::record::{Event, Lesson, Record};
+use crate::record::{Event, Lesson, Record, State};
 use crate::report::Target;
 use graftage_core::adapt::Report;
+use graftage_core::error::Refusal;
 use graftage_core::image::Image;
-use graftage_core::network::Layer;
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Layer, Parameter, Prediction};
+use std::fmt;
+
+/// A record computed again.
+#[derive(Debug)]
+pub struct Replayed<N> {
+    /// What differs.
+    pub target: Target,
+    /// Where the sessions stand at the end.
+    pub sessions: Sessions<N>,
+}
 
 /// Computes the adaptation of a record again with core on this machine.
 ///
 /// # Errors
-/// Where the image is not the record's, or a sample of the record is refused.
-pub fn with_core(record: &Record, image: &Image) -> Result<Target> {
+/// Where the layers of the image do not fit together.
+pub fn with_core(record: &Record, image: &Image) -> Result<Replayed<Layers>> {
     replay(record, image, std::env::consts::ARCH, |network| network)
 }
 
@@ -23,7 +45,7 @@ pub fn with_core(record: &Record, image: &Image) -> Result<Target> {
 /// As [`with_core`].
 #[cfg(feature = "torch")]
 pub fn with_libtorch(record: &Record, image: &Image) -> Result<Target> {
-    replay(record, image, "libtorch-exact", exact::over)
+    Ok(replay(record, image, "libtorch-exact", exact::over)?.target)
 }
 
 /// The recorded board itself.
@@ -33,7 +55,102 @@ pub fn recorded(record: &Record) -> Target {
         steps: record.lessons().map(|lesson| lesson.reports.len() as u64).sum(),
         differing: 0,
         first_difference: None,
+        arrays: Vec::new(),
         digest: format!("{:016x}", record.digest()),
+    }
+}
+
+/// Where a record and what was computed again differ, and in what.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Difference {
+    /// Before the first sample.
+    Start,
+    /// A sample, from 1, whose first step should be the second number.
+    Order { sample: u64, due: u64, found: u64 },
+    /// What was predicted for a sample before.
+    Prediction { sample: u64 },
+    /// A sample was held out in one place and learnt in the other.
+    HeldOut { sample: u64 },
+    /// A sample that was learnt is refused.
+    Untaken { sample: u64, why: Refusal },
+    /// A sample that was refused is not, or for another reason.
+    Refusal { refused: u64, why: Option<Refusal> },
+    /// A sample brought more steps than are recorded.
+    More { sample: u64 },
+    /// A recorded step is not taken.
+    Missing { step: u64 },
+    /// As many samples are not part of a step.
+    Admitted { step: u64 },
+    /// The loss, while the state after the step is the same.
+    Loss { step: u64 },
+    /// The loss, and the state.
+    Gradient { step: u64, sample: u64 },
+    /// The state, after the same loss.
+    Update { step: u64 },
+    /// What is recorded of a step alone.
+    Recorded { step: u64 },
+    /// A number of an array that the board was asked for.
+    Array(Place),
+    /// The arrays of the record have other sizes.
+    Size,
+    /// How a session ended.
+    Verdict { session: u64 },
+    /// The state after its end.
+    Ended { session: u64 },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Difference::Start => f.write_str("before the first step: X, Y or M"),
+            Difference::Order { sample, due, found } => {
+                write!(f, "sample {sample}: its steps begin with {found}, {due} is due: out of order")
+            }
+            Difference::Prediction { sample } => {
+                write!(f, "sample {sample}: its numbers, or what was predicted from them")
+            }
+            Difference::HeldOut { sample } => write!(f, "sample {sample}: held out or not"),
+            Difference::Untaken { sample, why } => write!(f, "sample {sample}: no board takes it: {why}"),
+            Difference::Refusal { refused, why: Some(why) } => {
+                write!(f, "refused sample {refused}: the reason is: {why}")
+            }
+            Difference::Refusal { refused, why: None } => write!(f, "refused sample {refused}: a board takes it"),
+            Difference::More { sample } => write!(f, "sample {sample}: more steps than recorded"),
+            Difference::Missing { step } => write!(f, "step {step}: not taken"),
+            Difference::Admitted { step } => write!(f, "step {step}: the count of its samples"),
+            Difference::Loss { step } => write!(f, "step {step}: loss alone, the state agrees"),
+            Difference::Gradient { step, sample } => {
+                write!(f, "step {step}: loss and state: the label of sample {sample}, or the gradient pass")
+            }
+            Difference::Update { step } => write!(f, "step {step}: X, Y or M after an equal loss: the update"),
+            Difference::Recorded { step } => write!(f, "step {step}: its record alone, the state agrees later on"),
+            Difference::Array(place) => place.fmt(f),
+            Difference::Size => f.write_str("the arrays of the record are not of this network"),
+            Difference::Verdict { session } => write!(f, "session {session}: verdict"),
+            Difference::Ended { session } => write!(f, "session {session}: X, Y or M after its end"),
+        }
+    }
+}
+
+/// The first number of an array that differs.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Place {
+    array: &'static str,
+    /// From 1, in the network's order.
+    parameter: usize,
+    shape: (usize, usize),
+    /// From 1.
+    row: usize,
+    column: usize,
+    /// How many numbers of it differ.
+    count: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { array, parameter, shape: (m, n), row, column, count } = self;
+        let all = m * n;
+        write!(f, "{array} of parameter {parameter} ({m}×{n}): {count} of {all}, first in row {row}, column {column}")
     }
 }
 
@@ -41,74 +158,152 @@ pub fn recorded(record: &Record) -> Target {
 #[derive(Default)]
 struct Differences {
     count: u64,
-    first: Option<String>,
+    first: Option<Difference>,
+    arrays: Vec<Place>,
+    /// Whether a session was rolled back since: then what follows says nothing of what was before.
+    forgotten: bool,
 }
 
 impl Differences {
-    fn note(&mut self, what: impl FnOnce() -> String) {
+    fn note(&mut self, difference: Difference) {
         self.count += 1;
-        self.first.get_or_insert_with(what);
+        self.first.get_or_insert(difference);
     }
 
-    /// Of the steps that a sample brought, the `number`-th from 1.
-    fn steps(&mut self, number: usize, recorded: &Lesson, found: &[Report]) {
+    /// Whether a digest that holds the whole past agrees: then no state before was another.
+    fn agrees(&mut self, agrees: bool) -> bool {
+        if let Some(Difference::Update { step } | Difference::Gradient { step, .. }) = self.first
+            && agrees
+            && !self.forgotten
+        {
+            self.first = Some(Difference::Recorded { step });
+        }
+        agrees
+    }
+
+    /// Of the steps that a sample brought, the `sample`-th from 1.
+    fn steps(&mut self, sample: u64, recorded: &Lesson, found: &[Report]) {
         for (at, recorded) in recorded.reports.iter().enumerate() {
-            match found.get(at) {
-                // The loss is part of what is compared, to its bits.
-                Some(found) if bits(found) == bits(recorded) => {}
-                Some(found) if found.digest == recorded.digest => self.note(|| format!("step {}: loss", recorded.step)),
-                Some(_) => self.note(|| format!("step {}: state", recorded.step)),
-                None => self.note(|| format!("step {}: not taken", recorded.step)),
+            let step = recorded.step;
+            let Some(found) = found.get(at) else {
+                self.note(Difference::Missing { step });
+                continue;
+            };
+            let state = self.agrees(found.digest == recorded.digest && found.step == step);
+            let loss = found.outcome.loss.to_bits() == recorded.outcome.loss.to_bits();
+            match (state, loss) {
+                (true, true) if found.outcome.admitted != recorded.outcome.admitted => {
+                    self.note(Difference::Admitted { step });
+                }
+                (true, true) => {}
+                (true, false) => self.note(Difference::Loss { step }),
+                (false, false) => self.note(Difference::Gradient { step, sample }),
+                (false, true) => self.note(Difference::Update { step }),
             }
         }
         if found.len() > recorded.reports.len() {
-            self.note(|| format!("sample {number}: more steps than recorded"));
+            self.note(Difference::More { sample });
+        }
+    }
+
+    /// Of the arrays that a board was asked for.
+    fn arrays<N: Layer>(&mut self, recorded: &State, network: &mut N) {
+        let sides = [("X", &recorded.x), ("Y", &recorded.y), ("M", &recorded.m)];
+        let (mut at, mut parameter, mut sized) = (0, 0, true);
+        network.parameters(&mut |Parameter { state, .. }| {
+            let shape = state.x.shape();
+            let range = at..at + shape.0 * shape.1;
+            (at, parameter) = (range.end, parameter + 1);
+            for ((array, recorded), found) in sides.iter().zip([&state.x, &state.y, &state.m]) {
+                let Some(recorded) = recorded.get(range.clone()) else {
+                    sized = false;
+                    continue;
+                };
+                let pairs = found.elements().iter().zip(recorded);
+                let mut differing = pairs.enumerate().filter(|(_, (f, r))| f.to_bits() != r.to_bits());
+                if let Some((first, _)) = differing.next() {
+                    let (row, column, count) = (first / shape.1 + 1, first % shape.1 + 1, 1 + differing.count());
+                    let place = Place { array, parameter, shape, row, column, count };
+                    self.note(Difference::Array(place));
+                    self.arrays.push(place);
+                }
+            }
+        });
+        if !sized || sides.iter().any(|(_, recorded)| recorded.len() != at) {
+            self.note(Difference::Size);
         }
     }
 }
 
-fn replay<N: Layer>(record: &Record, image: &Image, target: &str, over: impl FnOnce(Layers) -> N) -> Result<Target> {
+fn replay<N: Layer>(
+    record: &Record,
+    image: &Image,
+    target: &str,
+    over: impl FnOnce(Layers) -> N,
+) -> Result<Replayed<N>> {
     let mut board = start_sessions(over(network(image)?), image.header.recipe)?;
     let mut differences = Differences::default();
     if board.adaptation().digest() != record.start {
-        differences.note(|| "before the first step".into());
+        differences.note(Difference::Start);
     }
-    let (mut samples, mut sessions) = (0, 0);
+    let (mut sample, mut session, mut refused) = (0, 0, 0);
     for event in &record.events {
         match event {
             Event::Sample(lesson) => {
-                samples += 1;
+                sample += 1;
+                let due = board.adaptation().step().wrapping_add(1);
+                if let Some(Report { step: found, .. }) = lesson.reports.first().filter(|report| report.step != due) {
+                    differences.note(Difference::Order { sample, due, found: *found });
+                }
                 let mut reports: Vec<Report> = Vec::new();
-                let taken = board
-                    .learn(&lesson.input, lesson.label, |report| reports.push(report))
-                    .map_err(|e| Error::Usage(format!("sample {samples} of the record: {e}")))?;
-                differences.steps(samples, lesson, &reports);
-                if taken.held_out != lesson.held_out {
-                    differences.note(|| format!("sample {samples}: held out or not"));
+                match board.learn(&lesson.input, lesson.label, |report| reports.push(report)) {
+                    Ok(taken) => {
+                        if bits(&taken.prediction) != bits(&lesson.taken.prediction) {
+                            differences.note(Difference::Prediction { sample });
+                        }
+                        if taken.held_out != lesson.taken.held_out {
+                            differences.note(Difference::HeldOut { sample });
+                        }
+                    }
+                    Err(why) => differences.note(Difference::Untaken { sample, why }),
+                }
+                differences.steps(sample, lesson, &reports);
+            }
+            Event::Refused(recorded) => {
+                refused += 1;
+                let why = board.learn(&recorded.input, recorded.label, |_| ()).err();
+                if why != Some(recorded.why) {
+                    differences.note(Difference::Refusal { refused, why });
                 }
             }
+            Event::State(recorded) => differences.arrays(recorded, board.network_mut()),
             Event::End(recorded) => {
-                sessions += 1;
-                if board.end() != recorded.verdict {
-                    differences.note(|| format!("session {sessions}: verdict"));
-                } else if board.adaptation().digest() != recorded.digest {
-                    differences.note(|| format!("session {sessions}: state"));
+                session += 1;
+                let verdict = board.end();
+                differences.forgotten |= !verdict.committed;
+                let state = differences.agrees(board.adaptation().digest() == recorded.digest);
+                if verdict != recorded.verdict {
+                    differences.note(Difference::Verdict { session });
+                } else if !state {
+                    differences.note(Difference::Ended { session });
                 }
             }
         }
     }
     let adaptation = board.adaptation();
-    Ok(Target {
+    let target = Target {
         target: target.into(),
         steps: adaptation.step(),
         differing: differences.count,
-        first_difference: differences.first,
+        first_difference: differences.first.map(|first| first.to_string()),
+        arrays: differences.arrays.iter().map(Place::to_string).collect(),
         digest: format!("{:016x}", adaptation.digest()),
-    })
+    };
+    Ok(Replayed { target, sessions: board })
 }
 
-fn bits(report: &Report) -> (u64, u32, u32, u64) {
-    (report.step, report.outcome.admitted, report.outcome.loss.to_bits(), report.digest)
+fn bits(prediction: &Prediction) -> (u32, u32) {
+    (prediction.class, prediction.probability.to_bits())
 }
 
 /// X, Y and M in libtorch, in exact order.

@@ -1,5 +1,6 @@
 //! What was measured, as numbers, in a sentence and as one HTML page.
 
+mod account;
 mod chart;
 #[cfg(feature = "torch")]
 mod comparison;
@@ -10,6 +11,7 @@ mod training;
 #[cfg(feature = "torch")]
 mod transfer;
 
+pub use account::{Account, account_page};
 #[cfg(feature = "torch")]
 pub use comparison::comparison_page;
 pub use page::page;
@@ -164,7 +166,7 @@ pub struct Session {
     pub seconds: f32,
 }
 
-/// What `graftage verify` found, a row for each target.
+/// What `graftage replay` found, a row for each target.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Verification {
     /// The machines and implementations, the one that was recorded first.
@@ -178,10 +180,13 @@ pub struct Target {
     pub target: String,
     /// Updates that it computed.
     pub steps: u64,
-    /// Of these, how many ended in another state than the recorded one.
+    /// In how many places it differs from the record: updates that ended in another state, and whatever else is recorded.
     pub differing: u64,
-    /// In words, where it first differs.
+    /// In words, where it first differs, and in what.
     pub first_difference: Option<String>,
+    /// In words, the arrays that differ where the board was asked for them.
+    #[serde(default)]
+    pub arrays: Vec<String>,
     /// Digest after the last update, in hexadecimal.
     pub digest: String,
 }

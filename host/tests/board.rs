@@ -3,17 +3,18 @@
 mod common;
 
 use common::{Emulated, Folder, SCALE, checkpoint, emulated, parse, samples};
-use graftage::board::{self, Board, Port, read_log};
+use graftage::board::{self, Board, Log, Port};
 use graftage::data::Samples;
+use graftage::delta::Delta;
 use graftage::files;
 use graftage::graft::{IMAGE, graft};
 use graftage::record::{Event, Lesson, Record, identity};
-use graftage::replay::with_core;
+use graftage::replay::{Replayed, with_core};
 use graftage::report::Session;
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::network::{Kind, Prediction};
-use graftage_link::{ANSWER, Answer, Hello, Numbered, Status, encode};
+use graftage_link::{ANSWER, Answer, Array, Hello, Numbered, Status, encode};
 use object::{Object, ObjectSymbol};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -62,7 +63,7 @@ fn learn(board: &mut Board, lessons: &mut Vec<Lesson>) {
     for (number, (input, label)) in stream().iter().enumerate().skip(lessons.len()) {
         let learnt = board.learn(number as u64, input, label).unwrap().unwrap();
         assert_eq!((learnt.learnt, learnt.reports.len()), (number as u64 + 1, 2));
-        lessons.push(Lesson { input: input.to_vec(), label, held_out: false, reports: learnt.reports.to_vec() });
+        lessons.push(Lesson { input: input.to_vec(), label, taken: learnt.taken, reports: learnt.reports.to_vec() });
     }
 }
 
@@ -71,7 +72,7 @@ fn core_agrees(image: &Path, start: u64, learnt: Vec<Lesson>) -> u64 {
     let bytes = std::fs::read(image).unwrap();
     let events = learnt.into_iter().map(Event::Sample).collect();
     let record = Record { board: String::new(), image: identity(&bytes), start, events };
-    let target = with_core(&record, &parse(&bytes)).unwrap();
+    let target = with_core(&record, &parse(&bytes)).unwrap().target;
     assert_eq!((target.steps, target.differing, target.first_difference), (2 * SAMPLES as u64, 0, None));
     let last = record.digest();
     assert_eq!(target.digest, format!("{last:016x}"));
@@ -94,7 +95,7 @@ fn a_board_learns_what_core_computes_on_this_machine() {
         let after = status(&board.hello().unwrap());
         assert_eq!((after.learnt, after.step, after.digest), (10, 20, last));
         drop(board);
-        let log = read_log(&emulated.firmware, &folder.path("log")).unwrap();
+        let log = Log::open(&emulated.firmware, &folder.path("log")).unwrap().lines().unwrap();
         assert!(log.iter().any(|line| line.contains(&format!("{:016x}", before.digest))), "{log:#?}");
         assert!(log.last().unwrap().contains("step 20 loss"), "{log:#?}");
         assert!(log.last().unwrap().contains(&format!("digest {last:016x}")), "{log:#?}");
@@ -118,8 +119,8 @@ fn sessions_on_a_board_end_as_on_this_machine() {
                 let label = if learnt { (label + 1) % 10 } else { label };
                 let learnt = board.learn(number, input, label).unwrap().unwrap();
                 number += 1;
-                let (held_out, reports) = (learnt.taken.held_out, learnt.reports.to_vec());
-                events.push(Event::Sample(Lesson { input: input.to_vec(), label, held_out, reports }));
+                let (taken, reports) = (learnt.taken, learnt.reports.to_vec());
+                events.push(Event::Sample(Lesson { input: input.to_vec(), label, taken, reports }));
             }
             let ended = board.end(session).unwrap();
             committed.push(ended.verdict.committed);
@@ -131,9 +132,17 @@ fn sessions_on_a_board_end_as_on_this_machine() {
         assert_eq!((counts.taken, counts.sessions()), (4 * 96, 4));
         let bytes = std::fs::read(&image).unwrap();
         let record = Record { board: String::new(), image: identity(&bytes), start, events };
-        let target = with_core(&record, &parse(&bytes)).unwrap();
+        let Replayed { target, mut sessions } = with_core(&record, &parse(&bytes)).unwrap();
         assert_eq!((target.steps, target.differing, target.first_difference), (2 * 256, 0, None));
         assert_eq!(target.digest, format!("{:016x}", record.digest()));
+
+        // The board's weights, number by number, are those that the record's delta makes of the image.
+        let in_use = board.array(Array::InUse).unwrap();
+        let delta = Delta::between(&parse(&bytes), identity(&bytes), sessions.in_use()).unwrap();
+        let adapted = delta.apply(&parse(&bytes), identity(&bytes)).unwrap();
+        let adapted: Vec<f32> = parse(&adapted).weights().collect();
+        assert_eq!(common::bits(&adapted), common::bits(&in_use));
+        assert_ne!(common::bits(&in_use), common::bits(&parse(&bytes).weights().collect::<Vec<_>>()));
     }
 }
 
@@ -314,7 +323,7 @@ fn a_board_with_an_image_that_it_cannot_use_says_why() {
 }
 
 #[test]
-fn adapt_writes_a_record_that_verify_agrees_with_and_a_readable_log() {
+fn adapt_writes_a_record_that_replay_agrees_with_and_a_readable_log() {
     for emulated in emulated() {
         let Emulated { name, firmware } = emulated;
         let folder = Folder::new();
@@ -330,9 +339,61 @@ fn adapt_writes_a_record_that_verify_agrees_with_and_a_readable_log() {
         assert_eq!((session.updates, session.dropped, session.curve.len()), (20, 0, SAMPLES));
         let log = std::fs::read_to_string(folder.path("a.log")).unwrap();
         assert!(log.lines().last().unwrap().contains(&format!("digest {}", session.digest)), "{log}");
-        let verified = folder.graftage("verify a.record --image model/image.grft").succeeded();
+        let verified = folder.graftage("replay a.record --image model/image.grft").succeeded();
         let agrees = |line: &str| line.contains(&session.digest) && line.ends_with("none");
         assert_eq!(verified.lines().filter(|line| agrees(line)).count(), verified.lines().count() - 1, "{verified}");
+    }
+}
+
+#[test]
+fn what_a_board_has_learnt_becomes_a_delta_from_its_record_and_a_page() {
+    for Emulated { firmware, .. } in emulated() {
+        let folder = Folder::new();
+        image(&folder, "model", &WIDTHS);
+        stream().write(&folder.path("stream.csv"), SCALE).unwrap();
+        samples(20, INPUTS, 10).write(&folder.path("test.csv"), SCALE).unwrap();
+        let port = format!("--port=qemu:{}", firmware.display());
+        let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--test=test.csv"];
+        folder.command([&adapt[..], &["--record=a.record", "--output=a.json"]].concat()).succeeded();
+        let session: Session = files::read_json(&folder.path("a.json")).unwrap();
+        let record = Record::read(&folder.path("a.record")).unwrap();
+        let states = record.events.iter().filter(|event| matches!(event, Event::State(_)));
+        assert_eq!((states.count(), record.lessons().count()), (1, SAMPLES));
+
+        let image = "--image model/image.grft";
+        let page = folder.graftage(&format!("replay a.record {image} --test test.csv --html a.html")).succeeded();
+        let shares = [session.before, session.after].map(|share| format!("{:.1} % by", 100.0 * share));
+        assert!(shares.iter().all(|share| page.contains(share)), "{page}");
+        folder.graftage(&format!("delta make {image} --record a.record -o a.grfd")).succeeded();
+        folder.graftage(&format!("delta apply {image} a.grfd -o adapted.grft")).succeeded();
+        let measured = folder.graftage(&format!("delta eval {image} a.grfd --test test.csv")).succeeded();
+        assert!(measured.contains(&format!("{:.1} % adapted", 100.0 * session.after)), "{measured}");
+        // A board that starts with the adapted image answers as the one that has learnt.
+        let board = Board::open(Port::Emulator(firmware), Some(&folder.path("adapted.grft")), None);
+        let in_use = board.unwrap().array(Array::InUse).unwrap();
+        let Some(Event::State(state)) = record.events.iter().rev().nth(1) else { panic!("no state") };
+        assert_eq!(common::bits(&in_use), common::bits(&state.x));
+    }
+}
+
+#[test]
+fn a_monitor_shows_what_an_emulated_board_does_in_plain_lines_where_there_is_no_terminal() {
+    for Emulated { name, firmware } in emulated() {
+        let folder = Folder::new();
+        image(&folder, "model", &WIDTHS);
+        stream().write(&folder.path("stream.csv"), SCALE).unwrap();
+        let port = format!("--port=qemu:{}", firmware.display());
+        let watch = ["monitor", &port, "--image=model/image.grft", "--polls=3", "--every=0.5"];
+        let said = folder.command(watch).succeeded();
+        let lines: Vec<_> = said.lines().filter(|line| !line.starts_with("log: ")).collect();
+        // It does nothing, so there is nothing new to say.
+        assert_eq!(lines.len(), 1, "{said}");
+        assert!(lines[0].starts_with(&format!("{name}: 0 samples, step 0, none right, drift 0.000")), "{said}");
+        assert!(said.lines().any(|line| line.starts_with("log: INFO ready: 2410 weights")), "{said}");
+        let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--monitor"];
+        let said = folder.command(adapt).succeeded();
+        assert!(said.contains(&format!("{name}: 10 samples, step 20, ")) && said.contains("1 committed"), "{said}");
+        assert!(said.lines().any(|line| line.starts_with("log: INFO step ")), "{said}");
     }
 }
 
@@ -351,7 +412,7 @@ fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
         let message = folder.command(adapt).failed();
         assert!(message.contains("no answer to 3 requests"), "{message}");
         assert_eq!(Record::read(&folder.path("a.record")).unwrap().lessons().count(), 5);
-        folder.graftage("verify a.record --image model/image.grft").succeeded();
+        folder.graftage("replay a.record --image model/image.grft").succeeded();
     }
 }
 
@@ -452,13 +513,13 @@ fn a_line_that_is_closed_is_said_at_once() {
 fn a_board_of_another_version_is_told_from_a_silent_one() {
     let mut board = impostor(|mut socket| {
         let _ = socket.read(&mut [0; 100]);
-        // A whole frame of version 3: CRC-32/ISO-HDLC of its two bytes behind them.
-        let checksum = graftage_core::image::checksum(&[3, 0]).to_le_bytes();
-        let _ = socket.write_all(&[&[0, 2, 3, 5][..], &checksum, &[0]].concat());
+        // A whole frame of version 9: CRC-32/ISO-HDLC of its two bytes behind them.
+        let checksum = graftage_core::image::checksum(&[9, 0]).to_le_bytes();
+        let _ = socket.write_all(&[&[0, 2, 9, 5][..], &checksum, &[0]].concat());
         let _ = socket.read(&mut [0; 100]);
     });
     let message = board.hello().unwrap_err().to_string();
-    assert!(message.contains("link version 3"), "{message}");
+    assert!(message.contains("link version 9"), "{message}");
 }
 
 #[test]

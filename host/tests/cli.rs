@@ -8,12 +8,14 @@ use graftage::checkpoint::Checkpoint;
 use graftage::data::{AgedSensor, Samples};
 use graftage::record::{Event, Lesson, Record, identity};
 use graftage::report::{Rehearsal, Verification};
-use graftage::{adaptation, files, graft};
+use graftage::{adaptation, files, graft, replay};
 use graftage_core::adapt::Recipe;
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::Rule;
+use graftage_core::session::Taken;
 use graftage_core::transport::Transport;
+use graftage_link::Ended;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use std::collections::HashMap;
 use std::io::Write;
@@ -35,8 +37,9 @@ fn folder() -> Folder {
     let (start, mut events) = (board.digest(), Vec::new());
     for (input, label) in samples(20, 4, 3).iter() {
         let mut reports = Vec::new();
-        board.learn(input, label, |report| reports.push(report)).unwrap();
-        events.push(Event::Sample(Lesson { input: input.to_vec(), label, held_out: false, reports }));
+        let prediction = board.learn(input, label, |report| reports.push(report)).unwrap();
+        let taken = Taken { prediction, held_out: false };
+        events.push(Event::Sample(Lesson { input: input.to_vec(), label, taken, reports }));
     }
     let record = Record { board: "mps2-an386".into(), image: identity(&bytes), start, events };
     record.write(&folder.path("good.record")).unwrap();
@@ -241,6 +244,7 @@ fn where_nothing_can_be_written_it_says_so_and_leaves_no_part() {
             ("graft good.safetensors -o other --rehearsal no.json", &["no.json", "No such file"]),
             ("graft good.safetensors -o other --rehearsal good.csv", &["good.csv"]),
             ("report model", &["model/training/training.json", "No such file"]),
+            ("replay good.record --image model/image.grft -o no/a.json", &["no/a.json", "there is no folder no"]),
             ("size nowhere", &["nowhere", "No such file"]),
             ("size good.csv", &["good.csv"]),
         ],
@@ -248,9 +252,6 @@ fn where_nothing_can_be_written_it_says_so_and_leaves_no_part() {
     let before = folder.files();
     let message = folder.graftage(&format!("{rehearse} -o no/a.json")).failed();
     assert!(message.contains("no/a.json") && message.contains("there is no folder no"), "{message}");
-    // A verification that cannot be written is still told.
-    let run = folder.graftage("verify good.record --image model/image.grft -o no/a.json");
-    assert!(run.failed().contains("no/a.json"));
     assert_eq!(folder.files(), before);
 }
 
@@ -270,26 +271,69 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
     folder.file("next.grft", flipped(&image, 4));
     let other = Recipe { seed: 2, replay: 16, ..Recipe::DEFAULT };
     graft::graft(&checkpoint(&[4, 6, 3], 40), other, usize::MAX, &folder.path("other")).unwrap();
-    folder.file("cut.record", &record[..record.len() - 1]);
-    folder.file("flipped.record", flipped(&record, record.len() / 2));
+    folder.file("headless.record", flipped(&record, 12));
+    folder.file("next.record", flipped(&record, 4));
     folder.file("empty.record", "");
     all_fail(
         &folder,
         &[
-            ("verify good.record --image cut.grft", &["cut.grft", "cut short"]),
-            ("verify good.record --image flipped.grft", &["flipped.grft", "damaged (wrong checksum)"]),
-            ("verify good.record --image long.grft", &["long.grft", "bytes follow the image"]),
-            ("verify good.record --image next.grft", &["next.grft", "version 2"]),
-            ("verify good.record --image good.csv", &["good.csv", "no weights image"]),
-            ("verify good.record --image nowhere.grft", &["nowhere.grft", "No such file"]),
-            ("verify good.record --image other/image.grft", &["other/image.grft", "not the image", "good.record"]),
-            ("verify cut.record --image model/image.grft", &["cut.record", "damaged"]),
-            ("verify flipped.record --image model/image.grft", &["flipped.record", "damaged"]),
-            ("verify empty.record --image model/image.grft", &["empty.record", "too short"]),
-            ("verify good.csv --image model/image.grft", &["good.csv", "no record"]),
-            ("verify nowhere --image model/image.grft -o a.json", &["nowhere", "No such file"]),
+            ("replay good.record --image cut.grft", &["cut.grft", "cut short"]),
+            ("replay good.record --image flipped.grft", &["flipped.grft", "damaged (wrong checksum)"]),
+            ("replay good.record --image long.grft", &["long.grft", "bytes follow the image"]),
+            ("replay good.record --image next.grft", &["next.grft", "version 2"]),
+            ("replay good.record --image good.csv", &["good.csv", "no weights image"]),
+            ("replay good.record --image nowhere.grft", &["nowhere.grft", "No such file"]),
+            ("replay good.record --image other/image.grft", &["other/image.grft", "not the image", "good.record"]),
+            ("replay headless.record --image model/image.grft", &["headless.record", "head of the record is damaged"]),
+            ("replay next.record --image model/image.grft", &["next.record", "version 2", "reads 3"]),
+            ("replay empty.record --image model/image.grft", &["empty.record", "too short"]),
+            ("replay good.csv --image model/image.grft", &["good.csv", "no record"]),
+            ("replay nowhere --image model/image.grft -o a.json", &["nowhere", "No such file"]),
         ],
     );
+}
+
+#[test]
+fn a_wrong_delta_is_named_with_what_is_wrong() {
+    let folder = folder();
+    // The record has no end of a session.
+    let mut record = Record::read(&folder.path("good.record")).unwrap();
+    let bytes = std::fs::read(folder.path("model/image.grft")).unwrap();
+    let mut sessions = replay::with_core(&record, &common::parse(&bytes)).unwrap().sessions;
+    let verdict = sessions.end();
+    record.events.push(Event::End(Ended { verdict, digest: sessions.adaptation().digest() }));
+    record.write(&folder.path("ended.record")).unwrap();
+    let Event::Sample(lesson) = &mut record.events[3] else { panic!("no sample") };
+    lesson.label = (lesson.label + 1) % 3;
+    record.write(&folder.path("altered.record")).unwrap();
+    let made = folder.graftage("delta make --image model/image.grft --record ended.record -o good.grfd").succeeded();
+    assert!(made.contains("of 51 weights"), "{made}");
+    let delta = std::fs::read(folder.path("good.grfd")).unwrap();
+    folder.file("cut.grfd", &delta[..delta.len() - 1]);
+    let other = Recipe { seed: 2, replay: 16, ..Recipe::DEFAULT };
+    graft::graft(&checkpoint(&[4, 6, 3], 40), other, usize::MAX, &folder.path("other")).unwrap();
+    graft::graft(&checkpoint(&[4, 7, 3], 40), other, usize::MAX, &folder.path("wide")).unwrap();
+    all_fail(
+        &folder,
+        &[
+            ("delta make --image model/image.grft --record good.record -o a", &["good.record", "no session has ended"]),
+            ("delta make --image model/image.grft --record altered.record -o a", &["altered.record", "step 7"]),
+            ("delta make --image other/image.grft --record ended.record -o a", &["other/image.grft", "not the image"]),
+            ("delta make --image model/image.grft --record ended.record -o no/a", &["no/a", "there is no folder no"]),
+            ("delta make --image model/image.grft --port tcp:127.0.0.1:1 -o a", &["tcp:127.0.0.1:1", "refused"]),
+            ("delta apply --image other/image.grft good.grfd -o a", &["good.grfd", "for the image with checksum"]),
+            ("delta apply --image wide/image.grft good.grfd -o a", &["good.grfd", "another network"]),
+            ("delta apply --image model/image.grft cut.grfd -o a", &["cut.grfd", "cut or damaged"]),
+            ("delta apply --image model/image.grft good.csv -o a", &["good.csv", "no delta"]),
+            ("delta eval --image model/image.grft cut.grfd --test good.csv", &["cut.grfd", "cut or damaged"]),
+            ("delta eval --image model/image.grft good.grfd --test nowhere", &["nowhere", "No such file"]),
+            ("monitor --port /dev/nowhere", &["/dev/nowhere", "plugged in"]),
+        ],
+    );
+    folder.graftage("delta apply --image model/image.grft good.grfd -o adapted.grft").succeeded();
+    let adapted = std::fs::read(folder.path("adapted.grft")).unwrap();
+    let adapted: Vec<f32> = common::parse(&adapted).weights().collect();
+    assert_eq!(bits(&adapted), bits(sessions.in_use()));
 }
 
 #[test]
@@ -333,6 +377,8 @@ fn an_argument_that_is_none_is_named() {
         ("graft good.safetensors -o other --step-size wide", &["--step-size", "wide"]),
         ("graft good.safetensors -o other --step-size 1 --rehearsal a.json", &["--rehearsal", "--step-size"]),
         ("graft good.safetensors -o other --batch=-1", &["--batch", "-1"]),
+        ("monitor --port tcp:localhost:1 --every 0", &["--every", "0.01 to 86400"]),
+        ("delta make --image model/image.grft -o a", &["--record", "--port"]),
         ("rehearse good.safetensors --data good.csv -o a.json --tune 5..4", &["--tune", "empty"]),
         ("rehearse good.safetensors --data good.csv -o a.json --tune a..b", &["--tune", "whole number"]),
         ("rehearse good.safetensors --data good.csv -o a.json --report 1..", &["--report", "whole number"]),
@@ -430,13 +476,13 @@ fn rehearse_writes_measurements_from_which_graft_takes_the_step_size() {
 }
 
 #[test]
-fn verify_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
+fn replay_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
     let folder = folder();
-    let verify = |record: &str| -> (Run, Verification) {
-        let run = folder.graftage(&format!("verify {record} --image model/image.grft -o a.json"));
+    let replay = |record: &str| -> (Run, Verification) {
+        let run = folder.graftage(&format!("replay {record} --image model/image.grft -o a.json"));
         (run, files::read_json(&folder.path("a.json")).unwrap())
     };
-    let (run, found) = verify("good.record");
+    let (run, found) = replay("good.record");
     let output = run.succeeded();
     let mut record = Record::read(&folder.path("good.record")).unwrap();
     let last = format!("{:016x}", record.digest());
@@ -451,9 +497,34 @@ fn verify_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
     let Event::Sample(lesson) = &mut record.events[6] else { panic!("no sample") };
     lesson.reports[1].digest ^= 1;
     record.write(&folder.path("other.record")).unwrap();
-    let (run, found) = verify("other.record");
-    assert!(run.output.lines().any(|line| line.ends_with("step 14: state")), "{}", run.output);
+    let (run, found) = replay("other.record");
+    assert!(
+        run.output.lines().any(|line| line.ends_with("step 14: its record alone, the state agrees later on")),
+        "{}",
+        run.output
+    );
     assert_eq!(found.targets[1].differing, 1);
     let message = run.failed();
-    assert!(message.contains("other.record") && message.contains("differ"), "{message}");
+    assert!(message.contains("other.record: it differs") && message.contains("step 14"), "{message}");
+
+    // Damaged bytes are located, and what stands before them is computed again all the same.
+    let good = std::fs::read(folder.path("good.record")).unwrap();
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    for (name, bytes, words) in [
+        (
+            "flipped.record",
+            &flipped[..],
+            "damaged in event 10 (wrong checksum); the 9 before it are equal to the last bit",
+        ),
+        ("cut.record", &good[..good.len() - 1], "ends in event 20"),
+        ("long.record", &[&good[..], &[0]].concat(), "bytes follow the last event"),
+    ] {
+        folder.file(name, bytes);
+        let run = folder.graftage(&format!("replay {name} --image model/image.grft"));
+        assert_eq!(run.errors.lines().count(), 1, "{}", run.errors);
+        assert!(run.output.lines().skip(1).all(|line| line.ends_with("none")), "{}", run.output);
+        let message = run.failed();
+        assert!(message.contains(name) && message.contains(words), "{message}");
+    }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Emulator, Folder, checkpoint, emulated, parse, samples};
 use graftage::adaptation;
-use graftage::board::{Board, read_log};
+use graftage::board::{Board, Log};
 use graftage::graft::{IMAGE, graft};
 use graftage_core::adapt::Recipe;
 use std::path::{Path, PathBuf};
@@ -134,7 +134,7 @@ fn a_board_says_what_it_goes_on_from() {
     let (image, log) = (image(&folder), folder.path("log"));
     let digests = digests(&image);
     let said = |words: &str| {
-        let lines = read_log(&firmware, &log).unwrap();
+        let lines = Log::open(&firmware, &log).unwrap().lines().unwrap();
         assert!(lines.iter().any(|line| line.contains(words)), "no {words:?} in {lines:#?}");
     };
     // Nothing on the bus: as before.

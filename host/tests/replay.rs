@@ -4,11 +4,14 @@ mod common;
 
 use common::{Folder, bits, parse, samples};
 use graftage::graft::{IMAGE, graft};
-use graftage::record::{Event, Lesson, Record, identity};
+use graftage::record::{Event, Lesson, Record, Refused, State, identity};
 use graftage::replay::{recorded, with_core};
 use graftage_core::adapt::{HoldOut, Recipe, Report, Ring};
 use graftage_core::chain;
-use graftage_core::network::{Dense, Fixed, Outcome, Relu};
+use graftage_core::error::Refusal;
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Dense, Fixed, Layer, Outcome, Relu};
+use graftage_core::random::Generator;
 use graftage_core::session::Session;
 use graftage_link::Ended;
 
@@ -34,8 +37,15 @@ fn session(folder: &Folder) -> (Vec<u8>, Record) {
     for (input, label) in samples(30, 5, 3).iter() {
         let mut reports = Vec::new();
         let taken = board.learn(input, label, |report| reports.push(report)).unwrap();
-        events.push(Event::Sample(Lesson { input: input.to_vec(), label, held_out: taken.held_out, reports }));
+        events.push(Event::Sample(Lesson { input: input.to_vec(), label, taken, reports }));
     }
+    let mut state = State { x: vec![], y: vec![], m: vec![] };
+    board.network_mut().parameters(&mut |parameter| {
+        state.x.extend(parameter.state.x.elements());
+        state.y.extend(parameter.state.y.elements());
+        state.m.extend(parameter.state.m.elements());
+    });
+    events.push(Event::State(state));
     let verdict = board.end();
     events.push(Event::End(Ended { verdict, digest: board.adaptation().digest() }));
     let record = Record { board: "a board".into(), image: identity(&bytes), start, events };
@@ -45,14 +55,14 @@ fn session(folder: &Folder) -> (Vec<u8>, Record) {
 fn lesson(record: &mut Record, index: usize) -> &mut Lesson {
     match &mut record.events[index] {
         Event::Sample(lesson) => lesson,
-        Event::End(_) => panic!("event {index} is no sample"),
+        _ => panic!("event {index} is no sample"),
     }
 }
 
 #[test]
 fn what_static_memory_learnt_is_computed_again_to_the_bit() {
     let (bytes, record) = session(&Folder::new());
-    let target = with_core(&record, &parse(&bytes)).unwrap();
+    let target = with_core(&record, &parse(&bytes)).unwrap().target;
     let Some(Event::End(Ended { digest: last, .. })) = record.events.last() else { panic!("no end") };
     assert_eq!((target.steps, target.differing, target.first_difference), (54, 0, None));
     assert_eq!(target.digest, format!("{last:016x}"));
@@ -60,61 +70,141 @@ fn what_static_memory_learnt_is_computed_again_to_the_bit() {
     assert_eq!((board.target.as_str(), board.steps, board.digest), ("a board", 54, target.digest));
 }
 
-/// Something that goes wrong with one sample of a record.
-type Alteration = fn(&mut Lesson);
+/// Something that goes wrong with one event of a record.
+type Alteration = fn(&mut Event);
 
-/// Something that goes wrong with its end.
-type OtherEnd = fn(&mut Ended);
+/// What replay says of an altered record: how many differences, and the first.
+fn found(record: &Record, image: &[u8]) -> (u64, String) {
+    let target = with_core(record, &parse(image)).unwrap().target;
+    assert_eq!(target.differing == 0, target.first_difference.is_none());
+    (target.differing, target.first_difference.unwrap_or_default())
+}
 
-/// Of the 54 steps all from the 15th on, and the end.
-const DIFFERING: u64 = 41;
+/// Alters a sample.
+macro_rules! sample {
+    ($lesson:ident, $alteration:expr) => {
+        |event| {
+            let Event::Sample($lesson) = event else { panic!("no sample") };
+            $alteration;
+        }
+    };
+}
+
+/// Alters the end of a session.
+macro_rules! end {
+    ($ended:ident, $alteration:expr) => {
+        |event| {
+            let Event::End($ended) = event else { panic!("no end") };
+            $alteration;
+        }
+    };
+}
+
+/// Alters the state.
+macro_rules! state {
+    ($state:ident, $alteration:expr) => {
+        |event| {
+            let Event::State($state) = event else { panic!("no state") };
+            $alteration;
+        }
+    };
+}
 
 #[test]
-fn the_first_difference_of_a_record_is_named() {
+fn the_first_difference_of_a_record_is_named_with_its_step_and_its_array() {
     let (bytes, record) = session(&Folder::new());
-    let alterations: [(Alteration, u64, &str); 8] = [
-        (|lesson| lesson.reports[1].digest ^= 1 << 40, 1, "step 16: state"),
-        (|lesson| lesson.reports[0].outcome.loss = lesson.reports[0].outcome.loss.next_up(), 1, "step 15: loss"),
-        (|lesson| lesson.reports[0].outcome.admitted -= 1, 1, "step 15: loss"),
-        (|lesson| lesson.reports.truncate(1), 1, "sample 8: more steps than recorded"),
-        (|lesson| lesson.reports.push(EXTRA), 1, "step 99: not taken"),
-        (|lesson| lesson.held_out = true, 1, "sample 8: held out or not"),
-        // Another sample, and every step from there on is another.
-        (|lesson| lesson.input[2] += 0.01, DIFFERING, "step 15: state"),
-        (|lesson| lesson.label = (lesson.label + 1) % 3, DIFFERING, "step 15: state"),
+    // Events 0 to 29 are samples, each tenth is held out; then come the state and the end.
+    let alterations: [(usize, Alteration, &str); 20] = [
+        (7, sample!(l, l.input[2] = l.input[2].next_up()), "sample 8: its numbers"),
+        (7, sample!(l, l.input[2] += 0.01), "sample 8: its numbers"),
+        (9, sample!(l, l.input[2] += 0.01), "sample 10: its numbers"),
+        (7, sample!(l, l.label = (l.label + 1) % 3), "step 15: loss and state: the label of sample 8"),
+        (7, sample!(l, l.label = 3), "sample 8: no board takes it: label 3"),
+        (7, sample!(l, l.input[1] = f32::NAN), "sample 8: no board takes it: number 1"),
+        (7, sample!(l, l.taken.held_out = true), "sample 8: held out or not"),
+        (7, sample!(l, l.taken.prediction.probability = 0.0), "sample 8: its numbers, or what was predicted"),
+        (7, sample!(l, l.reports[1].digest ^= 1 << 40), "step 16: its record alone"),
+        (28, sample!(l, l.reports[1].digest ^= 1), "step 54: its record alone"),
+        (7, sample!(l, l.reports[0].outcome.loss = l.reports[0].outcome.loss.next_up()), "step 15: loss alone"),
+        (7, sample!(l, l.reports[0].outcome.admitted -= 1), "step 15: the count of its samples"),
+        (7, sample!(l, l.reports.truncate(1)), "sample 8: more steps than recorded"),
+        (7, sample!(l, l.reports.push(EXTRA)), "step 99: not taken"),
+        (30, state!(s, s.x[17] = s.x[17].next_up()), "X of parameter 1 (8×5): 1 of 40, first in row 4, column 3"),
+        (30, state!(s, s.m[50] += 1.0), "M of parameter 3 (3×8): 1 of 24, first in row 1, column 3"),
+        (30, state!(s, s.y.truncate(74)), "the arrays of the record are not of this network"),
+        (31, end!(e, e.digest ^= 1), "session 1: X, Y or M after its end"),
+        (31, end!(e, e.verdict.committed ^= true), "session 1: verdict"),
+        (31, end!(e, e.verdict.after += 1), "session 1: verdict"),
     ];
-    for (index, (alter, differing, first)) in alterations.into_iter().enumerate() {
+    for (event, alter, first) in alterations {
         let mut record = record.clone();
-        alter(lesson(&mut record, 7));
-        let target = with_core(&record, &parse(&bytes)).unwrap();
-        assert_eq!((target.differing, target.first_difference.as_deref()), (differing, Some(first)), "{index}");
-    }
-    let ends: [(OtherEnd, &str); 3] = [
-        (|ended| ended.digest ^= 1, "session 1: state"),
-        (|ended| ended.verdict.committed ^= true, "session 1: verdict"),
-        (|ended| ended.verdict.after += 1, "session 1: verdict"),
-    ];
-    for (alter, first) in ends {
-        let mut record = record.clone();
-        let Some(Event::End(ended)) = record.events.last_mut() else { panic!("no end") };
-        alter(ended);
-        let target = with_core(&record, &parse(&bytes)).unwrap();
-        assert_eq!((target.differing, target.first_difference.as_deref()), (1, Some(first)));
+        alter(&mut record.events[event]);
+        let (differing, message) = found(&record, &bytes);
+        assert!(differing > 0 && message.starts_with(first), "{message}, not {first}");
     }
     let mut other = record.clone();
     other.start ^= 1;
-    let target = with_core(&other, &parse(&bytes)).unwrap();
-    assert_eq!((target.differing, target.first_difference.as_deref()), (1, Some("before the first step")));
+    assert_eq!(found(&other, &bytes), (1, "before the first step: X, Y or M".into()));
 }
 
 const EXTRA: Report = Report { step: 99, outcome: Outcome { admitted: 4, loss: 1.0 }, digest: 0 };
 
 #[test]
-fn a_sample_that_no_board_can_have_learnt_is_named() {
-    let (bytes, mut record) = session(&Folder::new());
-    lesson(&mut record, 4).label = 3;
-    let message = with_core(&record, &parse(&bytes)).unwrap_err().to_string();
-    assert!(message.contains("sample 5 of the record") && message.contains("label 3"), "{message}");
+fn what_a_board_computed_otherwise_is_told_from_what_was_altered() {
+    let (bytes, record) = session(&Folder::new());
+    // A board whose update went wrong in step 15: no state after it agrees, the arrays at the end neither.
+    let mut other = record.clone();
+    for event in &mut other.events[7..] {
+        match event {
+            Event::Sample(lesson) => lesson.reports.iter_mut().for_each(|report| report.digest = !report.digest),
+            Event::State(state) => state.m[3] += 1.0,
+            Event::End(ended) => ended.digest = !ended.digest,
+            Event::Refused(_) => {}
+        }
+    }
+    let target = with_core(&other, &parse(&bytes)).unwrap().target;
+    assert_eq!(target.first_difference.unwrap(), "step 15: X, Y or M after an equal loss: the update");
+    // Steps 15 to 54, the array, and the end.
+    assert_eq!(target.differing, 40 + 2);
+    assert_eq!(target.arrays, ["M of parameter 1 (8×5): 1 of 40, first in row 1, column 4"]);
+}
+
+#[test]
+fn events_in_another_order_are_found() {
+    let (bytes, record) = session(&Folder::new());
+    for (a, b, first) in [(6, 7, "sample 7: its steps begin with 15, 13 is due"), (8, 9, "sample 9: "), (28, 31, "")] {
+        let mut other = record.clone();
+        other.events.swap(a, b);
+        let (differing, message) = found(&other, &bytes);
+        assert!(differing > 0 && message.starts_with(first), "{message}");
+    }
+    for missing in 0..30 {
+        let mut other = record.clone();
+        other.events.remove(missing);
+        assert!(found(&other, &bytes).0 > 0, "without event {missing}");
+        let mut other = record.clone();
+        other.events.insert(missing, record.events[missing].clone());
+        assert!(found(&other, &bytes).0 > 0, "event {missing} twice");
+    }
+}
+
+#[test]
+fn a_refused_sample_is_refused_again_and_for_the_same_reason() {
+    let (bytes, record) = session(&Folder::new());
+    let refusal = |input: &[f32], label, why| Event::Refused(Refused { input: input.to_vec(), label, why });
+    let nan = [0.5, f32::NAN, 0.5, 0.5, 0.5];
+    let mut with = record.clone();
+    with.events.insert(4, refusal(&nan, 1, Refusal::NotFinite { index: 1 }));
+    with.events.insert(9, refusal(&[0.5; 3], 1, Refusal::Length { expected: 5, found: 3 }));
+    assert_eq!(found(&with, &bytes), (0, String::new()));
+    for (event, first) in [
+        (refusal(&nan, 1, Refusal::Overflow), "refused sample 3: the reason is: number 1 of the sample is not finite"),
+        (refusal(&[0.5; 5], 1, Refusal::Overflow), "refused sample 3: a board takes it"),
+    ] {
+        let mut with = with.clone();
+        with.events.insert(20, event);
+        assert!(found(&with, &bytes).1.starts_with(first));
+    }
 }
 
 #[test]
@@ -129,21 +219,95 @@ fn a_record_is_read_as_it_was_written() {
     assert_eq!(bits(&lesson(&mut read, 0).input), bits(&lesson(&mut record, 0).input));
 }
 
+/// A record with a sample, a refusal, the state and the end of a session, and its bytes.
+fn short(folder: &Folder) -> (Record, Vec<u8>) {
+    let (_, mut record) = session(folder);
+    record.events.drain(2..29);
+    let why = Refusal::NotFinite { index: 0 };
+    record.events.insert(1, Event::Refused(Refused { input: vec![1.0; 5], label: 9, why }));
+    let path = folder.path("record");
+    record.write(&path).unwrap();
+    (record, std::fs::read(&path).unwrap())
+}
+
+/// The event in which some bytes are damaged, once what stands before it is as it was written.
+fn damaged(folder: &Folder, record: &Record, bytes: &[u8]) -> Option<usize> {
+    let path = folder.file("damaged", bytes);
+    let error = Record::read(&path).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 1);
+    let (found, damage) = Record::salvage(&path).ok()?;
+    let damage = damage.expect("damage is seen");
+    assert_eq!((found.board.as_str(), found.start), (record.board.as_str(), record.start));
+    assert_eq!(found.events[..], record.events[..damage.event - 1]);
+    assert!(error.contains(&format!("event {}", damage.event)), "{error}");
+    Some(damage.event)
+}
+
+/// Where each section of a record ends, as the format says: a length, so many bytes, a checksum.
+fn ends(bytes: &[u8]) -> Vec<usize> {
+    let mut ends = vec![6];
+    while let Some(length) = bytes.get(*ends.last().unwrap()..).and_then(|rest| rest.first_chunk()) {
+        ends.push(ends.last().unwrap() + 8 + u32::from_le_bytes(*length) as usize);
+    }
+    ends.remove(0);
+    ends
+}
+
 #[test]
-fn no_record_with_a_flipped_bit_or_a_missing_byte_is_read() {
+fn the_event_with_a_flipped_bit_is_named_and_all_before_it_are_read() {
     let folder = Folder::new();
-    let (_, mut record) = session(&folder);
-    record.events.drain(2..30);
+    let (record, bytes) = short(&folder);
+    let ends = ends(&bytes);
+    assert_eq!((ends.len(), ends.last()), (1 + record.events.len(), Some(&bytes.len())));
+    for bit in 0..8 * bytes.len() {
+        let mut other = bytes.clone();
+        other[bit / 8] ^= 1 << (bit % 8);
+        // The head is no event.
+        let section = ends.iter().position(|end| bit / 8 < *end).unwrap();
+        assert_eq!(damaged(&folder, &record, &other), (section > 0).then_some(section), "bit {bit}");
+    }
+}
+
+#[test]
+fn the_event_in_which_a_record_is_cut_is_named() {
+    let folder = Folder::new();
+    let (record, bytes) = short(&folder);
+    let ends = ends(&bytes);
+    for length in 0..bytes.len() {
+        let section = ends.iter().position(|end| length < *end).unwrap();
+        assert_eq!(damaged(&folder, &record, &bytes[..length]), (section > 0).then_some(section), "{length} bytes");
+    }
+    assert_eq!(damaged(&folder, &record, &[&bytes[..], &[0]].concat()), Some(record.events.len() + 1));
+}
+
+#[test]
+fn another_byte_at_200_places_is_named_and_all_before_it_is_computed_again() {
+    let folder = Folder::new();
+    let (image, record) = session(&folder);
     let path = folder.path("record");
     record.write(&path).unwrap();
     let bytes = std::fs::read(&path).unwrap();
-    for bit in 0..8 * bytes.len() {
-        let mut damaged = bytes.clone();
-        damaged[bit / 8] ^= 1 << (bit % 8);
-        assert!(Record::read(&folder.file("damaged", &damaged)).is_err(), "bit {bit}");
+    let (ends, mut generator) = (ends(&bytes), Generator::new(4, 0));
+    for _ in 0..200 {
+        let (at, change) = (generator.below(bytes.len() as u32) as usize, 1 + generator.below(255) as u8);
+        let mut other = bytes.clone();
+        other[at] ^= change;
+        let event = damaged(&folder, &record, &other);
+        let section = ends.iter().position(|end| at < *end).unwrap();
+        assert_eq!(event, (section > 0).then_some(section), "byte {at}");
+        if let Some(event) = event {
+            let (whole, _) = Record::salvage(&folder.path("damaged")).unwrap();
+            assert_eq!((whole.events.len(), found(&whole, &image)), (event - 1, (0, String::new())));
+        }
     }
-    for length in 0..bytes.len() {
-        assert!(Record::read(&folder.file("damaged", &bytes[..length])).is_err(), "{length} bytes");
-    }
-    assert!(Record::read(&folder.file("damaged", [&bytes[..], &[0]].concat())).is_err(), "a byte more");
+}
+
+#[test]
+fn events_that_change_places_in_the_file_are_damage() {
+    let folder = Folder::new();
+    let (record, bytes) = short(&folder);
+    let ends = ends(&bytes);
+    let [head, first, second] = ends[..3] else { panic!("three sections") };
+    let swapped = [&bytes[..head], &bytes[first..second], &bytes[head..first], &bytes[second..]].concat();
+    assert_eq!(damaged(&folder, &record, &swapped), Some(1));
 }

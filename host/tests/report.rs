@@ -22,7 +22,7 @@ fn method(key: &str, name: &str, mean: f32) -> Method {
 
 fn target(name: &str) -> Target {
     let digest = "93a1c07be25f4d18".into();
-    Target { target: name.into(), steps: 400, differing: 0, first_difference: None, digest }
+    Target { target: name.into(), steps: 400, differing: 0, first_difference: None, arrays: vec![], digest }
 }
 
 /// Nothing goes wrong in it, and no control wins.

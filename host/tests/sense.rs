@@ -5,7 +5,7 @@ mod common;
 
 use common::{Emulator, Folder, SCALE, checkpoint, emulated, parse};
 use graftage::adaptation;
-use graftage::board::{Board, read_log};
+use graftage::board::{Board, Log};
 use graftage::graft::{IMAGE, graft};
 use graftage_core::adapt::Recipe;
 use graftage_core::error::Refusal;
@@ -101,7 +101,7 @@ impl Sensing {
     }
 
     fn log(&self) -> Vec<String> {
-        read_log(&self.firmware, &self.folder.path("log")).unwrap()
+        Log::open(&self.firmware, &self.folder.path("log")).unwrap().lines().unwrap()
     }
 
     /// The windows so far.

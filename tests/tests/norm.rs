@@ -165,6 +165,30 @@ fn dual_norm_and_gap_come_from_the_oracle() {
 }
 
 #[test]
+fn the_norm_itself_is_that_of_the_mathematics() {
+    let (mut exactly, mut spectral) = (Worst::default(), Worst::default());
+    for (norm, exact, (m, n), g) in gradients() {
+        for z in [g, Random::new(3).matrix(m, n).transpose().iter().map(|e| *e as f32 * 1e-30).collect()] {
+            let z32 = Slab::new(m, n, z.clone()).unwrap();
+            let found = f64::from(norm.of(&z32, &mut vec![f32::NAN; m + n]).unwrap());
+            let error = found / exact.of(&real((m, n), &z)) - 1.0;
+            match exact {
+                oracle::Norm::Spectral(_) => {
+                    assert!(error < tolerance::NORM, "{norm:?} is {error} too large");
+                    spectral.see(-error);
+                }
+                _ => exactly.see(error.abs()),
+            }
+            assert_eq!(norm.of(&z32, &mut vec![0.0; m + n - 1]), None);
+        }
+        let zeros = vec![0.0; m * n];
+        assert_eq!(norm.of(&Slab::new(m, n, zeros).unwrap(), &mut vec![f32::NAN; m + n]), Some(0.0));
+    }
+    exactly.at_most("a norm", tolerance::NORM);
+    spectral.at_most("a spectral norm", tolerance::SPECTRAL);
+}
+
+#[test]
 fn the_norms_of_an_embedding_are_those_of_its_transpose() {
     let mut random = Random::new(71);
     for (m, n) in SHAPES {

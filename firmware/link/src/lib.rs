@@ -28,7 +28,7 @@ pub use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of frames and messages.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 const CHECKSUM: usize = 4;
 
@@ -38,6 +38,9 @@ pub type Numbered<T> = (u8, T);
 
 /// Bytes of the largest answer on the wire, and of any request without a sample.
 pub const ANSWER: usize = 512;
+
+/// The most numbers of an array in one answer.
+pub const NUMBERS: usize = 96;
 
 /// Bytes of the largest request on the wire, for samples of that many numbers.
 pub const fn request(inputs: usize) -> usize {
@@ -69,6 +72,26 @@ pub enum Request<S> {
         /// How many sessions ended before this one.
         number: u64,
     },
+    /// What are the numbers of an array, from one of them on?
+    Read {
+        /// The array.
+        array: Array,
+        /// Index of the first number that is wanted.
+        first: u32,
+    },
+}
+
+/// What a board holds a number of for each weight: parameter by parameter, row by row, in the network's order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Array {
+    /// The weights X that learn.
+    Weights,
+    /// The query points Y.
+    QueryPoints,
+    /// The momenta M.
+    Momenta,
+    /// The weights in use.
+    InUse,
 }
 
 /// What the board answers.
@@ -94,6 +117,8 @@ pub enum Answer {
     OtherVersion,
     /// To [`Request::End`].
     Ended(Ended),
+    /// To [`Request::Read`]: [`NUMBERS`] of them or, at the end of the array, fewer.
+    Numbers(Vec<f32, NUMBERS>),
 }
 
 /// Who a board is and where it stands.
@@ -149,10 +174,22 @@ pub struct Status {
     pub learnt: u64,
     /// Of these, how many were predicted rightly before they were learnt.
     pub correct: u64,
+    /// What became of the newest labelled sample; none after a start or the end of a session.
+    pub latest: Option<Taken>,
+    /// Loss of its last step, where it was learnt.
+    pub loss: Option<f32>,
     /// Steps taken.
     pub step: u64,
     /// Digest of the state.
     pub digest: u64,
+    /// Checksum at the end of the image that it started from.
+    pub image: u32,
+    /// The most that a matrix can have moved in this session, in radii of its norm.
+    pub drift: f32,
+    /// The drift that a session may not exceed, where the image names one.
+    pub budget: Option<f32>,
+    /// Generation of the newest state that is saved; none where nothing was.
+    pub saved: Option<u64>,
 }
 
 /// What a labelled sample brought.

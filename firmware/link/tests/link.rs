@@ -5,8 +5,8 @@ use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::network::{Outcome, Prediction};
 use graftage_core::session::{Counts, Taken, Verdict};
 use graftage_link::{
-    ANSWER, Answer, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION,
-    Vec as Short, decode, encode, request,
+    ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, Memory, NUMBERS, Numbered, Receiver, Request, Status,
+    VERSION, Vec as Short, decode, encode, request,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -73,6 +73,10 @@ fn learnt(reports: &[Report]) -> Answer {
     Answer::Learnt(Learnt { taken, learnt: 21, correct: 20, reports: Short::from_slice(reports).unwrap() })
 }
 
+fn array(numbers: &[f32]) -> Answer {
+    Answer::Numbers(Short::from_slice(numbers).unwrap())
+}
+
 fn report(step: u64) -> Report {
     Report { step, outcome: Outcome { admitted: 8, loss: 0.25 }, digest: 0x1122_3344_5566_7788 }
 }
@@ -95,8 +99,14 @@ const STATUS: Status = Status {
     counts: Counts { taken: 9, committed: 1, rolled_back: 300 },
     learnt: 7,
     correct: 5,
+    latest: Some(Taken { prediction: Prediction { class: 3, probability: 0.75 }, held_out: true }),
+    loss: Some(0.25),
     step: 14,
     digest: 0xfedc_ba98_7654_3210,
+    image: 0xdead_beef,
+    drift: 0.5,
+    budget: Some(2.0),
+    saved: Some(300),
 };
 
 const ENDED: Ended =
@@ -141,6 +151,8 @@ fn answers() -> Vec<Answer> {
         Answer::OutOfOrder { expected: u64::MAX },
         Answer::OtherVersion,
         Answer::Ended(ENDED),
+        array(&[]),
+        array(&[f32::MIN; NUMBERS]),
     ];
     all.extend(refusals().into_iter().map(Answer::Refused));
     for error in image_errors() {
@@ -161,11 +173,15 @@ fn every_request_arrives_as_it_was_sent() {
         let sample = &sample[..length];
         let received = || Short::from_slice(sample).unwrap();
         let (number, label) = (u64::MAX - length as u64, u32::MAX);
-        let pairs: [(Sent, Received); 4] = [
+        let pairs: [(Sent, Received); 5] = [
             (Request::Hello, Request::Hello),
             (Request::Predict { sample }, Request::Predict { sample: received() }),
             (Request::Learn { number, label, sample }, Request::Learn { number, label, sample: received() }),
             (Request::End { number }, Request::End { number }),
+            (
+                Request::Read { array: Array::Momenta, first: u32::MAX },
+                Request::Read { array: Array::Momenta, first: u32::MAX },
+            ),
         ];
         for (sent, expected) in pairs {
             let bytes = wire(&sent, request(INPUTS));
@@ -204,42 +220,45 @@ impl Bits for [f32] {
 
 /// Written down from the description of the format, not by this software: whoever changes a byte changes [`VERSION`].
 #[test]
-fn the_bytes_on_the_wire_are_those_of_version_2() {
+fn the_bytes_on_the_wire_are_those_of_version_3() {
     let numbers = [0.1, 0.0, 2.0];
-    let requests: [(Sent, &str); 4] = [
-        (Request::Hello, "00 02 02 05 7d 70 ef 73 00"),
-        (Request::Predict { sample: &[1.0, -0.5] }, "00 04 02 01 02 01 03 80 3f 01 01 06 bf 07 de c0 94 00"),
+    let requests: [(Sent, &str); 5] = [
+        (Request::Hello, "00 02 03 05 3c 41 f4 6a 00"),
+        (Request::Predict { sample: &[1.0, -0.5] }, "00 04 03 01 02 01 03 80 3f 01 01 06 bf c7 01 4e 55 00"),
         (
             Request::Learn { number: 300, label: 9, sample: &numbers },
-            "00 0b 02 02 ac 02 09 03 cd cc cc 3d 01 01 01 01 01 01 06 40 24 bc 90 4f 00",
+            "00 0b 03 02 ac 02 09 03 cd cc cc 3d 01 01 01 01 01 01 06 40 c5 0a c2 a0 00",
         ),
-        (Request::End { number: 300 }, "00 09 02 03 ac 02 07 3b b7 65 00"),
+        (Request::End { number: 300 }, "00 09 03 03 ac 02 62 5c 0b dd 00"),
+        (Request::Read { array: Array::InUse, first: 300 }, "00 0a 03 04 03 ac 02 0a 36 1a e0 00"),
     ];
     let answers = [
         (
             hello(Ok(STATUS)),
-            "00 02 02 19 02 62 31 ef 9b af cd f8 ac d1 91 01 40 0a 03 01 02 03 04 05 06 07 d8 04 01 01 19 80 41 02 \
-             09 01 ac 02 07 05 0e 90 e4 d0 b2 87 d3 ae ee fe 01 ad cf 84 6a 00",
+            "00 02 03 19 02 62 31 ef 9b af cd f8 ac d1 91 01 40 0a 03 01 02 03 04 05 06 07 d8 04 01 01 \
+             0c 80 41 02 09 01 ac 02 07 05 01 03 01 05 40 3f 01 01 01 13 80 3e 0e 90 e4 d0 b2 87 d3 ae \
+             ee fe 01 ef fd b6 f5 0d 01 01 03 3f 01 01 01 09 40 01 ac 02 82 9c 95 8f 00",
         ),
-        (Answer::Predicted(PREDICTION), "00 04 02 01 07 01 07 40 3f da a3 90 35 00"),
+        (Answer::Predicted(PREDICTION), "00 04 03 01 07 01 07 40 3f 6e a8 e7 93 00"),
         (
             learnt(&[report(42)]),
-            "00 04 02 02 03 01 01 02 3f 06 15 14 01 2a 08 01 10 80 3e 88 ef 99 ab c5 e8 8c 91 11 38 09 56 7f 00",
+            "00 04 03 02 03 01 01 02 3f 06 15 14 01 2a 08 01 10 80 3e 88 ef 99 ab c5 e8 8c 91 11 af af 4b 98 00",
         ),
-        (Answer::Refused(Refusal::NotFinite { index: 3 }), "00 09 02 03 01 03 35 c9 19 09 00"),
-        (Answer::NoNetwork(ImageError::Schema { expected: 1, found: 2 }), "00 0a 02 04 05 01 02 ac a1 5e c2 00"),
-        (Answer::OutOfOrder { expected: 128 }, "00 09 02 05 80 01 a1 7d 02 c1 00"),
-        (Answer::OtherVersion, "00 07 02 06 48 d5 8c 9a 00"),
-        (Answer::Ended(ENDED), "00 15 02 07 01 09 04 ac 02 88 ef 99 ab c5 e8 8c 91 11 16 79 19 40 00"),
+        (Answer::Refused(Refusal::NotFinite { index: 3 }), "00 09 03 03 01 03 50 ae a5 b1 00"),
+        (Answer::NoNetwork(ImageError::Schema { expected: 1, found: 2 }), "00 0a 03 04 05 01 02 1c 88 3e ff 00"),
+        (Answer::OutOfOrder { expected: 128 }, "00 09 03 05 80 01 c4 1a be 79 00"),
+        (Answer::OtherVersion, "00 07 03 06 09 e4 97 83 00"),
+        (Answer::Ended(ENDED), "00 15 03 07 01 09 04 ac 02 88 ef 99 ab c5 e8 8c 91 11 87 e8 71 ee 00"),
+        (array(&[1.0, -0.5]), "00 04 03 08 02 01 03 80 3f 01 01 06 bf 0d 2a 5b a9 00"),
     ];
     let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-    assert_eq!(VERSION, 2);
+    assert_eq!(VERSION, 3);
     let page = include_str!("../../../docs/link.md");
     let shown = page.lines().filter_map(|line| line.split("| `00 ").nth(1)?.strip_suffix("` |"));
     let known: Vec<_> =
         requests.iter().map(|(_, bytes)| *bytes).chain(answers.iter().map(|(_, bytes)| *bytes)).collect();
     let shown: Vec<_> = shown.map(|rest| format!("00 {rest}")).collect();
-    assert!(shown.len() == 9 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
+    assert!(shown.len() == 11 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
     for (request, bytes) in requests {
         assert_eq!(hex(wire(&request, ANSWER)), bytes, "{request:?}");
     }
@@ -328,7 +347,7 @@ fn an_overlong_frame_is_reported_once_and_the_next_one_taken() {
 
 #[test]
 fn another_version_is_told_from_damage() {
-    for version in [0, 1, 3, 255] {
+    for version in [0, 1, 2, 4, 255] {
         assert_eq!(receive::<Received, 64>(&frame(&[version, 0])), [Err(FrameError::Version(version))]);
         // Whatever that version means by its bytes.
         assert_eq!(receive::<Received, 64>(&frame(&[version, 99, 1, 2])), [Err(FrameError::Version(version))]);
@@ -356,6 +375,7 @@ fn the_promised_sizes_suffice() {
     longest.board = "01234567890123456789012345678901".try_into().unwrap();
     longest.memory.link = u32::MAX;
     assert!(wire(&Answer::Hello(longest), ANSWER).len() < ANSWER);
+    assert!(wire(&array(&[f32::MIN; NUMBERS]), ANSWER).len() < ANSWER);
     // Numbers with a zero byte and without: the byte stuffing costs most without.
     for number in [f32::from_bits(u32::MAX), 0.0, 1.0] {
         for inputs in 0..700 {

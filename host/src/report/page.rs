@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, Line, short, swatch};
 use super::style::STYLE;
-use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Training, TrainingPoint};
+use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Target, Training, TrainingPoint};
 use super::{Verification, kilobytes, percent, same_bits, sentence, summary};
 use crate::rule::{momentum_words, schedule_words, transport_words};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -264,6 +264,13 @@ fn verification_section(verification: &Verification, board: &str, summary: &Summ
             strong { (same_bits(summary)) }
             @if !agree { " The digests after the last update are not all equal to the board's, " code { (board) } "." }
         }
+        (targets_table(&verification.targets))
+    }
+}
+
+/// What was found on each target, the record first.
+pub(super) fn targets_table(targets: &[Target]) -> Markup {
+    html! {
         div class="scroll" {
             table {
                 thead {
@@ -276,7 +283,7 @@ fn verification_section(verification: &Verification, board: &str, summary: &Summ
                     }
                 }
                 tbody {
-                    @for (index, target) in verification.targets.iter().enumerate() {
+                    @for (index, target) in targets.iter().enumerate() {
                         tr {
                             th scope="row" { (target.target) @if index == 0 { " (the record)" } }
                             td { (target.steps) }

@@ -54,7 +54,7 @@ pub fn run() -> Result<()> {
         "memory.json",
     ])?;
     step("The workstation computes every update of the board again");
-    graftage.run(&["verify", "session.record", "--image", "model/image.grft", "--output", "verification.json"])?;
+    graftage.run(&["replay", "session.record", "--image", "model/image.grft", "--output", "verification.json"])?;
     let seconds = started.elapsed().as_secs();
     step(&format!(
         "Done in {seconds} s: target/demo/report.html tells the story, target/demo/summary.json holds the numbers"

@@ -11,7 +11,7 @@ use graftage_core::network::{Outcome, Prediction};
 use graftage_core::session::{Counts, Taken, Verdict};
 use graftage_fuzz::Input;
 use graftage_link::{
-    ANSWER, Answer, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION,
+    ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION,
     Vec as Short, decode, encode, request,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -51,11 +51,26 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         (2, Request::Predict { sample: &sample[..3] }),
         (3, Request::Learn { number: 300, label: 2, sample: &sample }),
         (4, Request::End { number: 300 }),
+        (5, Request::Read { array: Array::InUse, first: 300 }),
     ];
     let memory =
         Memory { weights: 1, query_points: 2, momenta: 3, in_use: 4, replay: 5, held_out: 6, scratch: 7, link: 600 };
     let counts = Counts { taken: 300, committed: 1, rolled_back: 2 };
-    let status = Status { scale: 16.0, steps: 2, counts, learnt: 7, correct: 5, step: 14, digest: u64::MAX };
+    let status = Status {
+        scale: 16.0,
+        steps: 2,
+        counts,
+        learnt: 7,
+        correct: 5,
+        latest: Some(Taken { prediction: Prediction { class: 2, probability: 0.75 }, held_out: true }),
+        loss: Some(0.25),
+        step: 14,
+        digest: u64::MAX,
+        image: u32::MAX,
+        drift: 0.5,
+        budget: Some(1.0),
+        saved: Some(300),
+    };
     let hello = |status| {
         let board = "board".try_into().expect("a short name");
         Answer::Hello(Hello { board, schema: 1, inputs: 8, classes: 3, dropped: 300, memory, status })
@@ -73,6 +88,7 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         Answer::NoNetwork(ImageError::Version(1)),
         Answer::OutOfOrder { expected: 300 },
         Answer::OtherVersion,
+        Answer::Numbers([1.0, -0.0, f32::NAN].into_iter().collect()),
     ];
     let answered = answered.into_iter().map(|answer| content(&(9u8, answer)));
     sent.iter().map(content).chain(answered).collect()

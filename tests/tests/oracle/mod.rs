@@ -34,6 +34,10 @@ pub mod tolerance {
     pub const RANK: f64 = 5e-4;
     /// ‖lmo(G)‖ − 1: measured 2.1e-7. ‖X‖/ρ − 1 when constrained: 4.5e-8.
     pub const OVERSHOOT: f64 = 5e-7;
+    /// ‖Z‖ itself: all but the spectral ones, and what a power iteration may be too large by.
+    pub const NORM: f64 = 5e-7;
+    /// What a power iteration may lack of the spectral norm.
+    pub const SPECTRAL: f64 = 1e-2;
     /// ⟨G, lmo(G)⟩ + ‖G‖_*, by ‖G‖_*, for well-conditioned G. Measured 1.4e-7.
     pub const DUAL: f64 = 3e-7;
     /// Dual norm and Frank–Wolfe gap with the converged chain, by the dual norm. Measured 5.1e-7.

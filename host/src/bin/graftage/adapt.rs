@@ -2,17 +2,18 @@
 
 use crate::console::{Progress, percent, say};
 use crate::inputs::read_image;
+use crate::monitor::{Page, raw_log};
 use clap::Args;
-use graftage::board::{self, Board, Port, read_log};
+use graftage::board::{self, Board, Log, Port};
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
 use graftage::files;
-use graftage::record::{Event, Lesson, Record, identity};
+use graftage::record::{Event, Lesson, Record, Refused, identity};
 use graftage::report::{Memory, Session};
 use graftage_core::error::Refusal;
 use graftage_core::session::{Counts, Verdict};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub struct Adapt {
@@ -31,6 +32,9 @@ pub struct Adapt {
     /// Record what the board consumed and answered.
     #[arg(long, requires = "image")]
     record: Option<PathBuf>,
+    /// Show the page of `graftage monitor` while it learns.
+    #[arg(long)]
+    monitor: bool,
     /// Write the emulated board's own log as text.
     #[arg(long)]
     log: Option<PathBuf>,
@@ -47,8 +51,7 @@ impl Adapt {
         files::check_folders([&self.record, &self.log, &self.output, &self.memory].into_iter().flatten())?;
         let started = Instant::now();
         let image = self.image.as_deref().map(read_image).transpose()?;
-        // The raw log is for the decoder alone.
-        let raw = tempfile::NamedTempFile::new().map_err(|e| Error::Board(format!("no temporary file: {e}")))?;
+        let raw = raw_log()?;
         let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(raw.path()))?;
         let hello = board.hello()?;
         let refused = |error| Error::Board(format!("{}: the board refuses its image: {error}", self.port));
@@ -73,7 +76,12 @@ impl Adapt {
             events: Vec::new(),
         };
         let mut course = Course::default();
-        let learnt = course.learn(&mut board, status.counts, &stream, &mut record);
+        let mut view = match self.monitor {
+            true => View::Page(Box::new(Page::new(&self.port, raw.path())?), Instant::now()),
+            false => View::Bar(Progress::new("learning", stream.len() as u64)),
+        };
+        let learnt = course.learn(&mut board, status.counts, &stream, &mut record, self.record.is_some(), &mut view);
+        drop(view);
         // What the board has learnt is not lost with the line to it.
         if let Some(path) = &self.record {
             record.write(path)?;
@@ -84,7 +92,7 @@ impl Adapt {
         let end = hello.status.map_err(refused)?;
         drop(board);
         if let (Some(path), Port::Emulator(firmware)) = (&self.log, &self.port) {
-            let mut text = read_log(firmware, raw.path())?.join("\n");
+            let mut text = Log::open(firmware, raw.path())?.lines()?.join("\n");
             text.push('\n');
             files::write(path, text.as_bytes())?;
         }
@@ -125,6 +133,36 @@ impl Adapt {
     }
 }
 
+/// What is shown while a board learns.
+enum View {
+    Bar(Progress),
+    /// And when it is due again.
+    Page(Box<Page>, Instant),
+}
+
+/// Between two questions for the page, so that the line's time is the stream's.
+const SHOWN_EVERY: Duration = Duration::from_millis(500);
+
+impl View {
+    /// So many samples of the stream were sent.
+    fn at(&mut self, board: &mut Board, done: u64, note: impl FnOnce() -> String) -> Result<()> {
+        match self {
+            View::Bar(progress) => progress.at(done, note),
+            View::Page(page, due) if Instant::now() >= *due => {
+                page.show(board)?;
+                *due = Instant::now() + SHOWN_EVERY;
+            }
+            View::Page(..) => {}
+        }
+        Ok(())
+    }
+
+    /// Shows the end.
+    fn finish(&mut self, board: &mut Board) -> Result<()> {
+        if let View::Page(page, _) = self { page.show(board) } else { Ok(()) }
+    }
+}
+
 /// How a stream went.
 #[derive(Default)]
 struct Course {
@@ -137,9 +175,17 @@ struct Course {
 }
 
 impl Course {
-    /// Sends a stream to a board that stands there, ends its session, and records what it consumes.
-    fn learn(&mut self, board: &mut Board, counts: Counts, stream: &Samples, record: &mut Record) -> Result<Verdict> {
-        let progress = Progress::new("learning", stream.len() as u64);
+    /// Sends a stream to a board that stands there, ends its session, and records what it consumes; with `states` also
+    /// its whole state at the end, which takes the line's time.
+    fn learn(
+        &mut self,
+        board: &mut Board,
+        counts: Counts,
+        stream: &Samples,
+        record: &mut Record,
+        states: bool,
+        view: &mut View,
+    ) -> Result<Verdict> {
         for (index, (input, label)) in stream.iter().enumerate() {
             match board.learn(counts.taken + self.taken as u64, input, label)? {
                 Ok(learnt) => {
@@ -149,16 +195,26 @@ impl Course {
                         self.curve.push((learnt.learnt as usize, share));
                     }
                     let loss = learnt.reports.last().map_or(0.0, |report| report.outcome.loss);
+                    let (taken, reports) = (learnt.taken, learnt.reports.to_vec());
+                    record.events.push(Event::Sample(Lesson { input: input.to_vec(), label, taken, reports }));
                     let note = || format!("loss {loss:.3}, {} right before learning", percent(share));
-                    progress.at(index as u64 + 1, note);
-                    let (held_out, reports) = (learnt.taken.held_out, learnt.reports.to_vec());
-                    record.events.push(Event::Sample(Lesson { input: input.to_vec(), label, held_out, reports }));
+                    view.at(board, index as u64 + 1, note)?;
                 }
-                Err(refusal) => self.refusals.push((index + 1, refusal)),
+                Err(why) => {
+                    self.refusals.push((index + 1, why));
+                    if let View::Page(page, _) = view {
+                        page.refused();
+                    }
+                    record.events.push(Event::Refused(Refused { input: input.to_vec(), label, why }));
+                }
             }
+        }
+        if states {
+            record.events.push(Event::State(board.state()?));
         }
         let ended = board.end(counts.sessions())?;
         record.events.push(Event::End(ended));
+        view.finish(board)?;
         Ok(ended.verdict)
     }
 }

@@ -4,6 +4,7 @@ use graftage::checkpoint::Checkpoint;
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
 use graftage::files;
+use graftage::record::{Record, identity};
 use graftage_core::image::Image;
 use std::path::Path;
 
@@ -15,6 +16,24 @@ pub fn read_image(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::content(path, "bytes follow the image"));
     }
     Ok(bytes)
+}
+
+/// The bytes of the image that a board started from whose record this is.
+pub fn image_of(record: &Record, record_path: &Path, path: &Path) -> Result<Vec<u8>> {
+    let bytes = read_image(path)?;
+    if record.image != identity(&bytes) {
+        return Err(Error::content(path, format!("not the image that {} began with", record_path.display())));
+    }
+    Ok(bytes)
+}
+
+/// Samples that the network of an image can take.
+pub fn samples_for(image: &Image, path: &Path) -> Result<Samples> {
+    let samples = Samples::read(path, image.header.scale)?;
+    let ends = image.header.layers.first().zip(image.header.layers.last());
+    let (inputs, classes) = ends.map_or((0, 0), |(first, last)| (first.shape().0 as usize, last.shape().1 as usize));
+    samples.check(path, inputs, classes)?;
+    Ok(samples)
 }
 
 /// The checkpoint, and its data in its own split: training part and test part.

@@ -8,12 +8,15 @@ mod bench;
 #[cfg(feature = "torch")]
 mod compare;
 mod console;
+mod delta;
 mod eval;
 mod graft;
 mod inputs;
 #[cfg(feature = "torch")]
 mod models;
+mod monitor;
 mod rehearse;
+mod replay;
 mod report;
 mod schedule;
 mod size;
@@ -24,7 +27,6 @@ mod train;
 mod transfer;
 #[cfg(feature = "torch")]
 mod trials;
-mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -67,10 +69,14 @@ enum Task {
     Rehearse(rehearse::Rehearse),
     /// Let a board learn from a stream of labelled samples, and measure it.
     Adapt(adapt::Adapt),
+    /// Show what a board does that learns by itself, as it does it.
+    Monitor(monitor::Monitor),
     /// Show what a firmware takes of flash and RAM.
     Size(size::Size),
-    /// Compute a board's recorded adaptation again and compare every update.
-    Verify(verify::Verify),
+    /// Compute a board's recorded adaptation again: equal to the last bit, or where it first differs.
+    Replay(replay::Replay),
+    /// Keep what a board has learnt as the difference from its image.
+    Delta(delta::Delta),
     /// Show on problems made for it whether core's rule obeys the theory.
     Theory(theory::Theory),
     /// Say which momentum, step size and batch the theory asks for.
@@ -102,8 +108,10 @@ fn main() -> ExitCode {
         Task::Age(task) => task.run(),
         Task::Rehearse(task) => task.run(),
         Task::Adapt(task) => task.run(),
+        Task::Monitor(task) => task.run(),
         Task::Size(task) => task.run(),
-        Task::Verify(task) => task.run(),
+        Task::Replay(task) => task.run(),
+        Task::Delta(task) => task.run(),
         Task::Theory(task) => task.run(),
         Task::Schedule(task) => task.run(),
         #[cfg(feature = "torch")]

@@ -1,0 +1,172 @@
+//! `graftage delta`.
+
+use crate::console::{percent, say};
+use crate::inputs::{image_of, read_image, samples_for};
+use clap::{Args, Subcommand};
+use graftage::adaptation::{self, accuracy};
+use graftage::board::{Board, Port};
+use graftage::delta::Delta as Difference;
+use graftage::error::{Error, Result};
+use graftage::record::{Event, Record, identity};
+use graftage::{files, replay};
+use graftage_core::image::Image;
+use graftage_link::Array;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct Delta {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Write what a board's weights in use differ from its image.
+    Make(Make),
+    /// Write the image of the adapted weights.
+    Apply(Apply),
+    /// Measure the weights of the image and the adapted ones.
+    Eval(Eval),
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// The board's record, from which its weights are computed again.
+    #[arg(long)]
+    record: Option<PathBuf>,
+    /// The board itself: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE.
+    #[arg(long)]
+    port: Option<Port>,
+}
+
+#[derive(Args)]
+struct Make {
+    /// The image that the board started from.
+    #[arg(long)]
+    image: PathBuf,
+    #[command(flatten)]
+    source: Source,
+    /// The delta to write.
+    #[arg(long, short)]
+    output: PathBuf,
+}
+
+#[derive(Args)]
+struct Apply {
+    /// The image that the delta is for.
+    #[arg(long)]
+    image: PathBuf,
+    /// The delta.
+    delta: PathBuf,
+    /// The image to write.
+    #[arg(long, short)]
+    output: PathBuf,
+}
+
+#[derive(Args)]
+struct Eval {
+    /// The image that the delta is for.
+    #[arg(long)]
+    image: PathBuf,
+    /// The delta.
+    delta: PathBuf,
+    /// Samples in the units that trained.
+    #[arg(long)]
+    test: PathBuf,
+}
+
+impl Delta {
+    pub fn run(self) -> Result<()> {
+        match self.task {
+            Task::Make(task) => task.run(),
+            Task::Apply(task) => task.run(),
+            Task::Eval(task) => task.run(),
+        }
+    }
+}
+
+impl Make {
+    fn run(self) -> Result<()> {
+        files::check_folders([&self.output])?;
+        let bytes = read_image(&self.image)?;
+        let image = parsed(&self.image, &bytes)?;
+        let adapted = match &self.source {
+            Source { record: Some(path), .. } => recorded(path, &self.image, &image)?,
+            Source { port: Some(port), .. } => asked(port, &self.image, &bytes)?,
+            Source { record: None, port: None } => return Err(Error::Usage("a delta needs --record or --port".into())),
+        };
+        let delta =
+            Difference::between(&image, identity(&bytes), &adapted).map_err(|e| Error::content(&self.image, e))?;
+        let written = delta.to_bytes();
+        files::write(&self.output, &written)?;
+        let (differing, weights) = delta.count();
+        say!(
+            "{}: {} bytes for {differing} of {weights} weights, {} of the {} bytes that they take",
+            self.output.display(),
+            written.len(),
+            percent(written.len() as f32 / (4 * weights) as f32),
+            4 * weights
+        );
+        Ok(())
+    }
+}
+
+impl Apply {
+    fn run(self) -> Result<()> {
+        files::check_folders([&self.output])?;
+        files::write(&self.output, &applied(&self.image, &read_image(&self.image)?, &self.delta)?)?;
+        say!("{}: the image of the adapted weights", self.output.display());
+        Ok(())
+    }
+}
+
+impl Eval {
+    fn run(self) -> Result<()> {
+        let bytes = read_image(&self.image)?;
+        let adapted = applied(&self.image, &bytes, &self.delta)?;
+        let image = parsed(&self.image, &bytes)?;
+        let test = samples_for(&image, &self.test)?;
+        let measured = |image: &Image| {
+            let mut network = adaptation::start(adaptation::network(image)?, image.header.recipe)?;
+            accuracy(&test, |input| network.predict(input))
+        };
+        let (before, after) = (measured(&image)?, measured(&parsed(&self.delta, &adapted)?)?);
+        say!("accuracy of {} samples: {} by the image, {} adapted", test.len(), percent(before), percent(after));
+        Ok(())
+    }
+}
+
+fn parsed<'a>(path: &Path, bytes: &'a [u8]) -> Result<Image<'a>> {
+    Image::parse(bytes).map_err(|error| Error::Image { path: path.to_owned(), error })
+}
+
+fn applied(image: &Path, bytes: &[u8], delta: &Path) -> Result<Vec<u8>> {
+    let parsed = parsed(image, bytes)?;
+    Difference::read(delta)?.apply(&parsed, identity(bytes)).map_err(|e| Error::content(delta, e))
+}
+
+/// The weights in use at the end of a record, computed again.
+fn recorded(path: &Path, image_path: &Path, image: &Image) -> Result<Vec<f32>> {
+    let record = Record::read(path)?;
+    image_of(&record, path, image_path)?;
+    if !record.events.iter().any(|event| matches!(event, Event::End(_))) {
+        return Err(Error::content(path, "no session has ended in it: the board still answers by its image's weights"));
+    }
+    let mut replayed = replay::with_core(&record, image)?;
+    match replayed.target.first_difference {
+        None => Ok(replayed.sessions.in_use().to_vec()),
+        Some(first) => Err(Error::content(path, format!("it cannot be computed again; first difference: {first}"))),
+    }
+}
+
+/// The weights in use of a board.
+fn asked(port: &Port, image_path: &Path, image: &[u8]) -> Result<Vec<f32>> {
+    let mut board = Board::open(port.clone(), Some(image_path), None)?;
+    let status = board.hello()?.status;
+    let status = status.map_err(|error| Error::Board(format!("{port}: the board refuses its image: {error}")))?;
+    if status.image != identity(image) {
+        return Err(Error::content(image_path, format!("not the image that the board at {port} began with")));
+    }
+    board.array(Array::InUse)
+}

@@ -1,0 +1,116 @@
+//! `graftage monitor`, and the page that `graftage adapt --monitor` shows.
+//!
+//! A port has one owner: who learns a stream on it can show the page, and nobody else can ask meanwhile. So this command is for
+//! a board that learns by itself, from its own sensors.
+
+use crate::console::say;
+use clap::Args;
+use graftage::board::{Board, Log, Port};
+use graftage::error::{Error, Result};
+use graftage::monitor::{Line, Monitor as Seen};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[derive(Args)]
+pub struct Monitor {
+    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board.
+    #[arg(long)]
+    port: Port,
+    /// The weights image that the emulated board starts with.
+    #[arg(long)]
+    image: Option<PathBuf>,
+    /// Seconds between questions.
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    every: f64,
+    /// End after so many of them, instead of with Ctrl-C.
+    #[arg(long, value_name = "QUESTIONS")]
+    polls: Option<u64>,
+}
+
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.01..=86400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("from 0.01 to 86400 seconds".into()),
+    }
+}
+
+impl Monitor {
+    pub fn run(self) -> Result<()> {
+        let raw = raw_log()?;
+        let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(raw.path()))?;
+        let mut page = Page::new(&self.port, raw.path())?;
+        let mut left = self.polls.unwrap_or(u64::MAX);
+        while left > 0 {
+            page.show(&mut board)?;
+            left -= 1;
+            if left > 0 {
+                std::thread::sleep(Duration::from_secs_f64(self.every));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file for a board's raw log, which is for the decoder alone.
+pub fn raw_log() -> Result<tempfile::NamedTempFile> {
+    tempfile::NamedTempFile::new().map_err(|e| Error::Board(format!("no temporary file: {e}")))
+}
+
+/// What a board does, in place on a terminal, else as a line whenever that is another.
+pub struct Page {
+    seen: Seen,
+    log: Option<Log>,
+    terminal: Option<ProgressBar>,
+    said: String,
+}
+
+impl Page {
+    /// For a board that writes its raw log to `raw` where it is emulated.
+    pub fn new(port: &Port, raw: &Path) -> Result<Self> {
+        let log = if let Port::Emulator(firmware) = port { Some(Log::open(firmware, raw)?) } else { None };
+        let terminal = std::io::stdout().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+            if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Ok(Self { seen: Seen::default(), log, terminal, said: String::new() })
+    }
+
+    /// One sample more was refused.
+    pub fn refused(&mut self) {
+        self.seen.refused += 1;
+    }
+
+    /// Asks the board and shows what it says.
+    pub fn show(&mut self, board: &mut Board) -> Result<()> {
+        let hello = board.hello()?;
+        self.seen.see(hello, Line { damaged: board.damaged, repeated: board.repeated });
+        let lines = self.log.as_mut().map(Log::lines).transpose()?.unwrap_or_default();
+        if let Some(bar) = &self.terminal {
+            self.seen.log(lines);
+            bar.set_message(self.seen.page().join("\n"));
+            bar.tick();
+        } else {
+            lines.iter().for_each(|line| say!("log: {line}"));
+            let summary = self.seen.summary();
+            if summary != self.said {
+                say!("{summary}");
+                self.said = summary;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Page {
+    /// What was shown last stays.
+    fn drop(&mut self) {
+        if let Some(bar) = &self.terminal {
+            bar.abandon();
+        }
+    }
+}

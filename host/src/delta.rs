@@ -1,0 +1,226 @@
+//! The difference between the weights of an image and adapted ones, as a small file.
+//!
+//! ```text
+//! offset  bytes
+//! 0       "GRFD"
+//! 4       version, u16            little-endian, like all that follows
+//! 6       header                  postcard: schema hash, identity of the image, identity of the adapted image, weights
+//!         differences             raw deflate
+//! end−4   CRC-32/ISO-HDLC of all bytes before it
+//! ```
+//!
+//! The bits of a binary32 are numbered in the order of the numbers that they are, so that two weights that are close have
+//! close numbers. The difference of the two numbers of each weight, modulo 2^32, is written with its sign in the lowest bit
+//! (0, −1, 1, −2, … as 0, 1, 2, 3, …), then the lowest bytes of all weights, the next ones, and so on: the high bytes are
+//! almost all 0, and what does not learn costs nothing.
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::record::identity;
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use graftage_core::image::{Image, checksum, write};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io::{Read, Write};
+use std::path::Path;
+
+const MAGIC: [u8; 4] = *b"GRFD";
+
+/// The version of the format that this software writes and reads.
+pub const VERSION: u16 = 1;
+
+/// What turns an image into that of the adapted weights.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Delta {
+    header: Header,
+    /// For each weight.
+    differences: Vec<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Header {
+    schema: u64,
+    base: u32,
+    adapted: u32,
+    weights: u32,
+}
+
+/// Why a delta is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeltaError {
+    /// The first bytes are not those of a delta.
+    Magic,
+    /// It has another version than this software reads.
+    Version(u16),
+    /// The checksum does not agree with the bytes.
+    Checksum,
+    /// Its parts do not fit together.
+    Malformed,
+    /// It is for another network.
+    Schema,
+    /// It is for another image of this network.
+    Base {
+        /// [`identity`] of the image that it is for.
+        expected: u32,
+        /// [`identity`] of the image.
+        found: u32,
+    },
+    /// There are other numbers of weights.
+    Weights,
+    /// A weight is not finite.
+    NotFinite,
+    /// What it makes of the image is not the adapted image.
+    Result,
+}
+
+impl fmt::Display for DeltaError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            DeltaError::Magic => f.write_str("this is no delta (wrong first bytes)"),
+            DeltaError::Version(found) => write!(f, "a delta of version {found}, this software reads {VERSION}"),
+            DeltaError::Checksum => f.write_str("the delta is cut or damaged (wrong checksum)"),
+            DeltaError::Malformed => f.write_str("the delta is malformed"),
+            DeltaError::Schema => f.write_str("the delta is for another network"),
+            DeltaError::Base { expected, found } => {
+                write!(f, "the delta is for the image with checksum {expected:08x}, this one has {found:08x}")
+            }
+            DeltaError::Weights => f.write_str("there are not as many weights as in the image"),
+            DeltaError::NotFinite => f.write_str("an adapted weight is not finite"),
+            DeltaError::Result => f.write_str("the delta does not give the image that it was made of"),
+        }
+    }
+}
+
+impl std::error::Error for DeltaError {}
+
+/// The place of a number among all others.
+fn place(number: f32) -> u32 {
+    let bits = number.to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+fn at(place: u32) -> f32 {
+    f32::from_bits(if place >> 31 == 1 { place & !(1 << 31) } else { !place })
+}
+
+/// The sign into the lowest bit.
+fn folded(difference: u32) -> u32 {
+    (difference << 1) ^ if difference >> 31 == 1 { u32::MAX } else { 0 }
+}
+
+fn unfolded(folded: u32) -> u32 {
+    (folded >> 1) ^ if folded & 1 == 1 { u32::MAX } else { 0 }
+}
+
+impl Delta {
+    /// Between an image and its adapted weights, parameter by parameter, row by row.
+    ///
+    /// # Errors
+    /// [`DeltaError::Weights`] where they are not as many, [`DeltaError::NotFinite`].
+    pub fn between(image: &Image, base: u32, adapted: &[f32]) -> std::result::Result<Self, DeltaError> {
+        if image.weights().count() != adapted.len() {
+            return Err(DeltaError::Weights);
+        }
+        if adapted.iter().any(|weight| !weight.is_finite()) {
+            return Err(DeltaError::NotFinite);
+        }
+        let pairs = image.weights().zip(adapted);
+        let differences = pairs.map(|(from, to)| folded(place(*to).wrapping_sub(place(from)))).collect();
+        let made = identity(&with_weights(image, adapted).ok_or(DeltaError::Malformed)?);
+        let weights = u32::try_from(adapted.len()).map_err(|_| DeltaError::Weights)?;
+        Ok(Self { header: Header { schema: image.header.schema, base, adapted: made, weights }, differences })
+    }
+
+    /// How many weights differ, of how many.
+    pub fn count(&self) -> (usize, usize) {
+        (self.differences.iter().filter(|difference| **difference != 0).count(), self.differences.len())
+    }
+
+    /// The image of the adapted weights.
+    ///
+    /// # Errors
+    /// Where the image is another one than the delta is for, or the result not what it was made of.
+    pub fn apply(&self, image: &Image, found: u32) -> std::result::Result<Vec<u8>, DeltaError> {
+        let Header { schema, base: expected, adapted, .. } = self.header;
+        if image.header.schema != schema {
+            return Err(DeltaError::Schema);
+        }
+        if expected != found {
+            return Err(DeltaError::Base { expected, found });
+        }
+        if image.weights().count() != self.differences.len() {
+            return Err(DeltaError::Weights);
+        }
+        let pairs = image.weights().zip(&self.differences);
+        let weights: Vec<f32> = pairs.map(|(from, d)| at(place(from).wrapping_add(unfolded(*d)))).collect();
+        if weights.iter().any(|weight| !weight.is_finite()) {
+            return Err(DeltaError::NotFinite);
+        }
+        let made = with_weights(image, &weights).ok_or(DeltaError::Malformed)?;
+        if identity(&made) == adapted { Ok(made) } else { Err(DeltaError::Result) }
+    }
+
+    /// As a file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
+        // A vector takes whatever comes.
+        let header = postcard::to_allocvec(&self.header).unwrap_or_default();
+        bytes.extend(header);
+        let planes: Vec<u8> =
+            (0..4).flat_map(|byte| self.differences.iter().map(move |d| d.to_le_bytes()[byte])).collect();
+        let mut encoder = DeflateEncoder::new(bytes, Compression::best());
+        let _ = encoder.write_all(&planes);
+        let mut bytes = encoder.finish().unwrap_or_default();
+        bytes.extend(checksum(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// From the bytes of a whole file.
+    ///
+    /// # Errors
+    /// Where a byte is wrong or missing.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, DeltaError> {
+        let rest = bytes.strip_prefix(&MAGIC).ok_or(DeltaError::Magic)?;
+        let (version, rest) = rest.split_first_chunk().ok_or(DeltaError::Checksum)?;
+        match u16::from_le_bytes(*version) {
+            VERSION => {}
+            found => return Err(DeltaError::Version(found)),
+        }
+        let (body, sum) = rest.split_last_chunk().ok_or(DeltaError::Checksum)?;
+        if checksum(&bytes[..bytes.len() - sum.len()]) != u32::from_le_bytes(*sum) {
+            return Err(DeltaError::Checksum);
+        }
+        let (header, packed) = postcard::take_from_bytes::<Header>(body).map_err(|_| DeltaError::Malformed)?;
+        let (weights, mut planes) = (header.weights as usize, Vec::new());
+        let mut decoder = DeflateDecoder::new(packed);
+        // One byte more than there should be tells too many.
+        let read = decoder.by_ref().take(4 * u64::from(header.weights) + 1).read_to_end(&mut planes);
+        if read.is_err()
+            || planes.len() as u64 != 4 * u64::from(header.weights)
+            || decoder.total_in() != packed.len() as u64
+        {
+            return Err(DeltaError::Malformed);
+        }
+        let byte = |plane: usize, weight: usize| planes[plane * weights + weight];
+        let differences = (0..weights).map(|w| u32::from_le_bytes([byte(0, w), byte(1, w), byte(2, w), byte(3, w)]));
+        Ok(Self { header, differences: differences.collect() })
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or a byte is wrong or missing.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::parse(&files::read(path)?).map_err(|e| Error::content(path, e))
+    }
+}
+
+/// An image with other weights: as many.
+fn with_weights(image: &Image, weights: &[f32]) -> Option<Vec<u8>> {
+    let mut memory = vec![0; image.length()];
+    let length = write(&image.header, weights.iter().copied(), &mut memory)?.len();
+    memory.truncate(length);
+    Some(memory)
+}

@@ -1,0 +1,388 @@
+//! The page of a record: what a board learnt when, and what it made of its weights.
+
+use super::chart::{Chart, Line, short};
+use super::page::{document, figure, thin};
+use super::{Target, percent};
+use crate::record::{Event, Record};
+use graftage_core::image::Image;
+use graftage_core::matrix::Slab;
+use graftage_core::session::Verdict;
+use maud::{Markup, PreEscaped, html};
+use std::fmt::Write;
+
+/// Samples of the running share of right predictions.
+const WINDOW: usize = 20;
+
+/// The most rows and columns of a heat map; of a larger parameter each cell shows the largest of several weights.
+const CELLS: usize = 96;
+
+/// What a record says, once it was computed again.
+#[derive(Debug)]
+pub struct Account<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// The image that the board started from.
+    pub image: &'a Image<'a>,
+    /// The weights in use at the end, parameter by parameter, row by row.
+    pub in_use: &'a [f32],
+    /// (m, n) of every parameter.
+    pub shapes: &'a [(usize, usize)],
+    /// What was found when it was computed again, the board first.
+    pub targets: &'a [Target],
+    /// What is wrong with the record's bytes, in words, where something is.
+    pub damage: Option<String>,
+    /// Test samples, and the shares of them that image and weights in use predict rightly, where they were measured.
+    pub accuracy: Option<(usize, f32, f32)>,
+}
+
+/// A record as what happened after so many labelled samples.
+#[derive(Default)]
+struct Course {
+    /// (samples taken, whether that one was predicted rightly before).
+    right: Vec<(usize, bool)>,
+    /// (step, loss at the query point).
+    loss: Vec<(f64, f64)>,
+    /// (step, drift of the session so far).
+    drift: Vec<(f64, f64)>,
+    sessions: Vec<Session>,
+    /// (samples taken before, why).
+    refused: Vec<(usize, String)>,
+    held_out: usize,
+}
+
+struct Session {
+    /// Of the labelled samples, up to which it went.
+    samples: usize,
+    steps: u64,
+    drift: f32,
+    verdict: Verdict,
+}
+
+impl Course {
+    fn of(record: &Record, image: &Image) -> Self {
+        let (mut course, mut drift, mut step) = (Self::default(), 0.0, 0);
+        for event in &record.events {
+            match event {
+                Event::Sample(lesson) => {
+                    let taken = course.right.len() + 1;
+                    course.right.push((taken, lesson.taken.prediction.class == lesson.label));
+                    course.held_out += usize::from(lesson.taken.held_out);
+                    for report in &lesson.reports {
+                        step = report.step;
+                        drift += image.header.recipe.rule.drift(step);
+                        course.loss.push((step as f64, report.outcome.loss.into()));
+                        course.drift.push((step as f64, drift.into()));
+                    }
+                }
+                Event::Refused(refused) => course.refused.push((course.right.len(), refused.why.to_string())),
+                Event::State(_) => {}
+                Event::End(ended) => {
+                    let (samples, verdict) = (course.right.len(), ended.verdict);
+                    course.sessions.push(Session { samples, steps: step, drift, verdict });
+                    drift = 0.0;
+                }
+            }
+        }
+        course
+    }
+
+    /// The share of all samples so far, and of the last [`WINDOW`], that were predicted rightly.
+    fn shares(&self) -> [Vec<(f64, f64)>; 2] {
+        let share = |window: usize| {
+            let counted = self.right.iter().enumerate().map(|(index, (taken, _))| {
+                let of = &self.right[(index + 1).saturating_sub(window)..=index];
+                let right = of.iter().filter(|(_, right)| *right).count();
+                (*taken as f64, 100.0 * right as f64 / of.len() as f64)
+            });
+            thin(counted).0
+        };
+        [share(usize::MAX), share(WINDOW)]
+    }
+}
+
+/// What a parameter has become.
+struct Moved<'a> {
+    /// From 1.
+    number: usize,
+    shape: (usize, usize),
+    norm: String,
+    radius: f32,
+    /// X at the end − X of the image.
+    differences: &'a [f32],
+    /// Its norm, in radii; none of a frozen parameter.
+    drift: Option<f32>,
+}
+
+/// The account as one HTML file that needs nothing else.
+pub fn account_page(account: &Account) -> String {
+    let Account { record, image, in_use, shapes, targets, damage, accuracy } = account;
+    let course = Course::of(record, image);
+    let differences: Vec<f32> = in_use.iter().zip(image.weights()).map(|(end, start)| end - start).collect();
+    let committed: f32 = course.sessions.iter().filter(|s| s.verdict.committed).map(|s| s.drift).sum();
+    let sections = html! {
+        section { h2 { "What was learnt when" } (course_section(&course, image.header.recipe.budget)) }
+        @if let Some((samples, before, after)) = accuracy {
+            section {
+                h2 { "Before and after" }
+                ol class="steps" {
+                    li { h3 { "The image" } p class="key" { (percent(*before)) } p { "right, of " (samples) " test samples" } }
+                    li {
+                        h3 { "The weights in use at the end" }
+                        p class="key" { (percent(*after)) }
+                        p { "right, of the same test samples" }
+                    }
+                }
+            }
+        }
+        section { h2 { "Sessions" } (sessions_section(&course)) }
+        @if !course.refused.is_empty() { section { h2 { "Refused samples" } (refused_section(&course)) } }
+        section {
+            h2 { "What became of the weights" }
+            (weights_section(&moved(image, shapes, &differences), committed))
+        }
+        section { h2 { "Computed again" } (targets_section(targets, damage.as_deref())) }
+    };
+    document("Graftage: what a board has learnt", &lead(account, &course), &sections)
+}
+
+/// The page in a sentence or two.
+fn lead(Account { record, targets, damage, .. }: &Account, course: &Course) -> String {
+    let samples = course.right.len();
+    let right = course.right.iter().filter(|(_, right)| *right).count();
+    let differing: u64 = targets.iter().map(|target| target.differing).sum();
+    let verdict = match (damage, differing) {
+        (None, 0) => "Computed again, all of it is equal to the last bit.".to_owned(),
+        (Some(damage), 0) => format!("But {damage}; what stands before that is equal to the last bit."),
+        (_, differing) => format!("Computed again, it is NOT the same: it differs in {differing} places."),
+    };
+    format!(
+        "{} took {samples} labelled samples in {} steps, {} of them predicted rightly before it was told the label. {verdict}",
+        record.board,
+        course.loss.len(),
+        percent(right as f32 / samples as f32),
+    )
+}
+
+fn course_section(course: &Course, budget: Option<f32>) -> Markup {
+    let [all, last] = course.shares();
+    let chart =
+        |title, x, y, percent, lines, references| Chart { title, size: (860, 300), x, y, percent, lines, references };
+    let line = |name: &str, points| Line { name: name.to_owned(), points };
+    let budget = budget.map(|budget| ("budget".to_owned(), f64::from(budget)));
+    html! {
+        (figure(
+            chart(
+                "Share of samples predicted rightly before they were learnt",
+                "labelled samples",
+                "predicted rightly, in %",
+                true,
+                vec![line("of all so far", all), line("of the last 20", last)],
+                vec![],
+            ),
+            "Before the board was told the label, by the weights that learn.",
+        ))
+        (figure(
+            chart("Loss over steps", "step", "loss in nats", false, vec![line("", thin(course.loss.iter().copied()).0)], vec![]),
+            "Mean loss of each step's samples, at the query point.",
+        ))
+        (figure(
+            chart(
+                "Drift over steps",
+                "step",
+                "drift in radii",
+                false,
+                vec![line("", thin(course.drift.iter().copied()).0)],
+                budget.into_iter().collect(),
+            ),
+            "The most that a matrix can have moved since the session began, in radii of its norm.",
+        ))
+    }
+}
+
+fn sessions_section(course: &Course) -> Markup {
+    if course.sessions.is_empty() {
+        return html! { p { "No session has ended: the weights in use are those of the image." } };
+    }
+    html! {
+        p {
+            (course.held_out) " samples were held out to judge sessions. A session is committed where its weights predict no "
+            "fewer of them rightly than the weights in use; else it is rolled back."
+        }
+        div class="scroll" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "Session" }
+                        th scope="col" { "Samples so far" }
+                        th scope="col" { "Steps so far" }
+                        th scope="col" { "Drift in radii" }
+                        th scope="col" { "Held out" }
+                        th scope="col" { "Right before" }
+                        th scope="col" { "Right after" }
+                        th scope="col" class="words" { "Verdict" }
+                    }
+                }
+                tbody {
+                    @for (index, Session { samples, steps, drift, verdict }) in course.sessions.iter().enumerate() {
+                        tr {
+                            th scope="row" { (index + 1) }
+                            td { (samples) }
+                            td { (steps) }
+                            td { (short((*drift).into())) }
+                            td { (verdict.held_out) }
+                            td { (verdict.before) }
+                            td { (verdict.after) }
+                            td class=(if verdict.committed { "words" } else { "words bad" }) {
+                                (if verdict.committed { "committed" } else { "rolled back" })
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn refused_section(course: &Course) -> Markup {
+    html! {
+        p { (course.refused.len()) " samples were refused; they changed nothing." }
+        div class="scroll" {
+            table {
+                thead { tr { th scope="col" { "After so many samples" } th scope="col" class="words" { "Why" } } }
+                tbody {
+                    @for (taken, why) in &course.refused { tr { th scope="row" { (taken) } td class="words" { (why) } } }
+                }
+            }
+        }
+    }
+}
+
+/// Every parameter beside what it was.
+fn moved<'a>(image: &Image, shapes: &[(usize, usize)], differences: &'a [f32]) -> Vec<Moved<'a>> {
+    let mut rest = differences;
+    let parameters = shapes.iter().zip(&image.header.geometries).enumerate();
+    let moved = parameters.map_while(|(index, (&(m, n), geometry))| {
+        let (mine, others) = rest.split_at_checked(m * n)?;
+        rest = others;
+        let norm = Slab::new(m, n, mine.to_vec()).and_then(|z| geometry.norm.of(&z, &mut vec![0.0; m + n]));
+        Some(Moved {
+            number: index + 1,
+            shape: (m, n),
+            norm: format!("{:?}", geometry.norm),
+            radius: geometry.radius,
+            differences: mine,
+            drift: norm.filter(|_| geometry.radius > 0.0).map(|norm| norm / geometry.radius),
+        })
+    });
+    moved.collect()
+}
+
+fn weights_section(moved: &[Moved], bound: f32) -> Markup {
+    html! {
+        p {
+            "The difference between the weights in use at the end and those of the image. Its norm is the one in which the "
+            "parameter's steps are measured, in radii; no committed steps can have brought it beyond " (short(bound.into()))
+            ", the sum of the committed sessions' drifts."
+        }
+        div class="scroll" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "Parameter" }
+                        th scope="col" { "Shape" }
+                        th scope="col" class="words" { "Norm" }
+                        th scope="col" { "Radius" }
+                        th scope="col" { "Drift in radii" }
+                        th scope="col" { "Of the bound" }
+                        th scope="col" { "Largest" }
+                        th scope="col" { "Weights that differ" }
+                    }
+                }
+                tbody {
+                    @for Moved { number, shape: (m, n), norm, radius, differences, drift } in moved {
+                        tr {
+                            th scope="row" { (number) }
+                            td { (m) "×" (n) }
+                            td class="words" { (norm) }
+                            td { (short((*radius).into())) }
+                            td { @match drift { Some(drift) => (short((*drift).into())), None => "frozen" } }
+                            td {
+                                @match drift.filter(|_| bound > 0.0) {
+                                    Some(drift) => (percent(drift / bound)),
+                                    None => "–",
+                                }
+                            }
+                            td { (short(largest(differences).into())) }
+                            td { (differences.iter().filter(|d| **d != 0.0).count()) " of " (differences.len()) }
+                        }
+                    }
+                }
+            }
+        }
+        @for parameter in moved.iter().filter(|parameter| largest(parameter.differences) > 0.0) { (heat_map(parameter)) }
+    }
+}
+
+fn largest(numbers: &[f32]) -> f32 {
+    numbers.iter().fold(0.0, |largest, number| largest.max(number.abs()))
+}
+
+/// Shades of a heat map on each side of 0.
+const SHADES: usize = 8;
+
+/// A cell for each weight: its colour the sign of the difference, its strength the size.
+fn heat_map(Moved { number, shape: (m, n), differences, .. }: &Moved) -> Markup {
+    let (tall, wide) = (m.div_ceil(CELLS), n.div_ceil(CELLS));
+    let (rows, columns) = (m.div_ceil(tall), n.div_ceil(wide));
+    let most = largest(differences);
+    let mut shades = vec![String::new(); 2 * SHADES];
+    for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+        let inside = (row * tall..(row * tall + tall).min(*m)).flat_map(|i| {
+            let end = (column * wide + wide).min(*n);
+            &differences[i * n + column * wide..i * n + end]
+        });
+        let cell = inside.fold(0.0f32, |cell, e| if e.abs() > cell.abs() { *e } else { cell });
+        let shade = (cell.abs() / most * SHADES as f32).ceil() as usize;
+        if shade > 0 {
+            let path = &mut shades[shade.min(SHADES) - 1 + if cell < 0.0 { SHADES } else { 0 }];
+            // A string takes whatever is written.
+            let _ = write!(path, "M{column} {row}h1v1h-1z");
+        }
+    }
+    let side = (860 / columns.max(1)).clamp(4, 16);
+    let size = (columns * side, rows * side);
+    let mut paths = String::new();
+    for (index, path) in shades.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
+        let (colour, opacity) = (index / SHADES, (index % SHADES + 1) as f32 / SHADES as f32);
+        let _ = write!(paths, r#"<path fill="var(--series-{colour})" fill-opacity="{opacity}" d="{path}"/>"#);
+    }
+    let title = format!("Differences of parameter {number}, {m} rows and {n} columns");
+    let several =
+        if tall * wide > 1 { format!(" A cell is the largest of {tall}×{wide} weights.") } else { String::new() };
+    html! {
+        figure {
+            div class="scroll" {
+                svg role="img" viewBox={ "0 0 " (columns) " " (rows) }
+                    style={ "--width:" (size.0) "px;--least:0;background:var(--panel)" } shape-rendering="crispEdges" {
+                    title { (title) }
+                    (PreEscaped(paths))
+                }
+            }
+            figcaption {
+                "Parameter " (number) ", a row for each output: blue has become larger, orange smaller, the strongest by "
+                (short(most.into())) "." (several)
+            }
+        }
+    }
+}
+
+fn targets_section(targets: &[Target], damage: Option<&str>) -> Markup {
+    html! {
+        @if let Some(damage) = damage { p class="bad" { "What can be read of the record ends early: " (damage) "." } }
+        (super::page::targets_table(targets))
+        @for target in targets.iter().filter(|target| !target.arrays.is_empty()) {
+            p { "Where the board was asked for its state, on " (target.target) ":" }
+            ul { @for array in &target.arrays { li { (array) } } }
+        }
+    }
+}
