@@ -1,6 +1,6 @@
 //! Weights as safetensors, by the names that the model gives them, with what they are for in the metadata.
 
-use crate::data::{Dataset, Labelled, Normalisation, Normalise, Source, Split};
+use crate::data::{Dataset, Group, Labelled, Normalisation, Normalise, Samples, Source, Split};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Model, Shape};
@@ -95,6 +95,21 @@ impl About {
             part.check(source.path(), inputs, classes)?;
         }
         Ok(labelled)
+    }
+
+    /// The groups that the training part lacks, each with its samples, read as by [`About::samples`].
+    ///
+    /// # Errors
+    /// As there, and where the split is not by group.
+    pub fn unseen(&self, path: Option<&Path>) -> Result<Vec<(String, Samples)>> {
+        let Split::Group(Group { test }) = &self.split else {
+            return Err(Error::Usage("its training left no group out: train with [split.group]".into()));
+        };
+        let alone = |name: &String| {
+            let split = Split::Group(Group { test: vec![name.clone()] });
+            Ok((name.clone(), Self { split, ..self.clone() }.samples(path)?.test))
+        };
+        test.iter().map(alone).collect()
     }
 }
 
