@@ -562,11 +562,6 @@ impl Step {
         Ok(loss)
     }
 
-    /// The mean loss of the admitted samples; NaN before the first.
-    pub fn loss(&self) -> f32 {
-        self.loss / self.admitted as f32
-    }
-
     /// Moves every parameter; `None`, and nothing is moved, where no sample was admitted or `scratch`, which is
     /// overwritten, is shorter than [`scratch_length`].
     pub fn finish<N: Layer + ?Sized>(self, network: &mut N, rule: &Rule, scratch: &mut [f32]) -> Option<Outcome> {
@@ -574,7 +569,7 @@ impl Step {
             return None;
         }
         network.advance(rule, self.t, scratch);
-        Some(Outcome { admitted: self.admitted, loss: self.loss() })
+        Some(Outcome { admitted: self.admitted, loss: self.loss / self.admitted as f32 })
     }
 }
 

@@ -28,6 +28,7 @@ use graftage_core::arithmetic::Functions;
 use graftage_core::error::Refusal;
 use graftage_core::network::{Layer, initialise, predict, scratch_length, train_last};
 use graftage_core::schedule::Momentum;
+use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,10 +70,10 @@ impl Mover {
     /// Step sizes by factors of two around what is usual.
     fn grid(self) -> impl Iterator<Item = f32> {
         let (first, count) = match self {
-            Self::Transported | Self::Scion | Self::Head => (0.000_312_5, 8),
-            Self::Scratch => (0.002_5, 6),
+            Self::Transported | Self::Scion | Self::Head => (0.000_937_5, 8),
+            Self::Scratch => (0.003_75, 6),
             Self::Sgd => (0.001_562_5, 7),
-            Self::Adam => (0.000_125, 8),
+            Self::Adam => (0.000_175, 8),
         };
         (0..count).map(move |e| first * (1 << e) as f32)
     }
@@ -107,17 +108,12 @@ impl Task<'_> {
                 self.learn(network, recipe, probe)
             }
             Mover::Sgd => {
-                // Without momentum of the rule, M is the gradient.
-                recipe.rule.momentum = Momentum::Constant(0.0);
-                recipe.rule.transport = Transport::Fixed { theta: 0.0 };
                 let sgd = Sgd::new(&mut network);
-                self.learn(MovedBy::new(network, sgd), recipe, probe)
+                self.learn(MovedBy::new(network, sgd), control(recipe), probe)
             }
             Mover::Adam => {
-                recipe.rule.momentum = Momentum::Constant(0.0);
-                recipe.rule.transport = Transport::Fixed { theta: 0.0 };
                 let adam = Adam::new(&mut network);
-                self.learn(MovedBy::new(network, adam), recipe, probe)
+                self.learn(MovedBy::new(network, adam), control(recipe), probe)
             }
             Mover::Scratch => {
                 let mut scratch = vec![0.0; scratch_length(&mut network)];
@@ -145,6 +141,12 @@ impl Task<'_> {
         }
         Ok(curve)
     }
+}
+
+/// The recipe of a control: without momentum of core's rule, M is the gradient.
+fn control(recipe: Recipe) -> Recipe {
+    let (momentum, transport) = (Momentum::Constant(0.0), Transport::Fixed { theta: 0.0 });
+    Recipe { rule: Rule { momentum, transport, ..recipe.rule }, ..recipe }
 }
 
 /// The share of samples whose class a network's weights X predict.

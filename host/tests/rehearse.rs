@@ -147,7 +147,7 @@ fn mean(numbers: &[f32]) -> f32 {
 fn its_own_methods_are_cores_adaptation_with_and_without_transport() {
     let story = story();
     let rehearsal = rehearse(&story, RECIPE);
-    for (method, theta, key) in [(0, 0.5, "transported_scion"), (1, 0.0, "scion")] {
+    for (method, theta, key) in [(0, 1.0, "transported_scion"), (1, 0.0, "scion")] {
         let method = &rehearsal.methods[method];
         assert_eq!(method.key, key);
         let rule = |step| Rule { step, transport: Transport::Fixed { theta }, ..RECIPE.rule };
