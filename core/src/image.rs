@@ -68,7 +68,8 @@ pub struct Header {
     pub geometries: Vec<Geometry, { 2 * LAYERS }>,
     /// How the device adapts.
     pub recipe: Recipe,
-    /// What raw features were divided by in training; whoever feeds the device divides by it, too.
+    /// What raw features were divided by in training; whoever feeds the device divides by it, too. 1 where the first layer
+    /// standardises them.
     pub scale: f32,
 }
 

@@ -13,6 +13,7 @@
 //! | [`Convolution`], [`Depthwise`] | [`convolution`] | a filter at every place |
 //! | [`AveragePool`], [`MaxPool`] | [`pooling`] | of the places under a window |
 //! | [`RmsNorm`] | [`normalisation`] | each place by its RMS |
+//! | [`Standardise`] | [`standardisation`] | each feature by constants |
 //!
 //! With activations a₀ (the sample), a₁, …, a_L (the outputs), w = (1 − β_t)/B, and δ the derivative of w times the loss by
 //! the outputs ([`loss`]), a backward pass takes δ through the layers, and M ← keep·M + δ a'ᵀ. Sample by sample,
@@ -30,6 +31,7 @@ pub mod loss;
 pub mod normalisation;
 pub mod pooling;
 pub mod shape;
+pub mod standardisation;
 
 #[cfg(feature = "micromath")]
 pub use activation::MicromathTanh;
@@ -40,6 +42,7 @@ pub use loss::Target;
 pub use normalisation::{Normalisation, RmsNorm};
 pub use pooling::{AveragePool, MaxPool, Pool};
 pub use shape::Window;
+pub use standardisation::{Standardisation, Standardise};
 
 use crate::arithmetic::{Functions, largest};
 use crate::error::Refusal;
@@ -250,6 +253,11 @@ pub enum Kind {
         /// Channels of each.
         channels: u32,
     },
+    /// [`Standardise`].
+    Standardise {
+        /// Numbers that come in and go out.
+        width: u32,
+    },
 }
 
 impl Window {
@@ -266,7 +274,7 @@ impl Kind {
         }
         match self {
             Kind::Dense { inputs, outputs } => (inputs, outputs),
-            Kind::Relu { width } | Kind::Tanh { width, .. } => (width, width),
+            Kind::Relu { width } | Kind::Tanh { width, .. } | Kind::Standardise { width } => (width, width),
             Kind::Convolution { window, filters } => slides(window, filters),
             Kind::Depthwise(window) | Kind::AveragePool(window) | Kind::MaxPool(window) => {
                 slides(window, window.channels)
@@ -290,6 +298,7 @@ impl Kind {
             Kind::AveragePool(window) => (6, window.numbers(0)),
             Kind::MaxPool(window) => (7, window.numbers(0)),
             Kind::RmsNorm { places, channels } => (8, [places, channels, 0, 0, 0]),
+            Kind::Standardise { width } => (9, [width, width, 0, 0, 0]),
         };
         let mut hash = fnv(0xcbf2_9ce4_8422_2325, tag);
         let mut i = 0;

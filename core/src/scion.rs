@@ -151,6 +151,7 @@ impl Geometry {
             Role::Convolution { taps } => Self { norm: Norm::Convolution { taps }, radius: Self::HIDDEN.radius },
             Role::Channels => Self { norm: Norm::Row, radius: Self::HIDDEN.radius },
             Role::Bias | Role::Gain => Self::BIAS,
+            Role::Mean | Role::Deviation => Self::FROZEN,
         }
     }
 
@@ -188,12 +189,16 @@ pub enum Role {
     Bias,
     /// Multiplied; starts at 1.
     Gain,
+    /// Of a feature, subtracted: a constant; starts at 0.
+    Mean,
+    /// Of a feature, divided by: a constant; starts at 1.
+    Deviation,
 }
 
 impl Role {
     /// Whether it mixes or filters, rather than adds or scales.
     pub fn is_weights(self) -> bool {
-        !matches!(self, Role::Bias | Role::Gain)
+        matches!(self, Role::Weights | Role::Convolution { .. } | Role::Channels)
     }
 }
 
@@ -299,8 +304,8 @@ impl<M: RowMajor> Scion<M> {
         let drawn = with_workspace(self.x.shape(), scratch, |work| {
             let x = &mut self.x.slab();
             match role {
-                Role::Bias => x.elements_mut().fill(0.0),
-                Role::Gain => x.elements_mut().fill(1.0),
+                Role::Bias | Role::Mean => x.elements_mut().fill(0.0),
+                Role::Gain | Role::Deviation => x.elements_mut().fill(1.0),
                 Role::Weights | Role::Convolution { .. } | Role::Channels => {
                     x.elements_mut().iter_mut().for_each(|e| *e = 2.0 * generator.uniform() - 1.0);
                     geometry.norm.direction(x, Chain::DEFAULT, work);

@@ -1,6 +1,6 @@
 //! Weights as safetensors, by the names that the model gives them, with what they are for in the metadata.
 
-use crate::data::{Dataset, Labelled, Normalisation, Normalise, Source, Split};
+use crate::data::{Dataset, Group, Labelled, Normalisation, Normalise, Samples, Source, Split};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Model, Shape};
@@ -55,16 +55,31 @@ impl About {
         self.model.layers(&self.shape).ok_or_else(|| Error::Usage(what()))
     }
 
-    /// What raw features were divided by.
+    /// What raw features were divided by, for files of features alone.
     ///
     /// # Errors
-    /// Where they were scaled in another way, which no image says.
+    /// Where they were scaled in another way.
     pub fn scale(&self) -> Result<f32> {
         let scale = self.normalisation.as_ref().and_then(Normalisation::scale);
         scale.ok_or_else(|| {
             Error::Usage(
-                "its features were scaled one by one, and an image holds one scale: train with normalise.divide".into(),
+                "its features were not just divided by one number: only those of a training with normalise.divide are read and written so".into(),
             )
+        })
+    }
+
+    /// How a device takes features: what their sender divides them by, then the constants of a
+    /// [`Standardise`](graftage_core::network::Standardise) layer, means and deviations; none where a division is all.
+    ///
+    /// # Errors
+    /// Where the model takes a text.
+    pub fn inputs(&self) -> Result<(f32, Vec<Vec<f32>>)> {
+        let normalisation = self.normalisation.as_ref();
+        let normalisation = normalisation.ok_or_else(|| Error::Usage("a text has no features".into()))?;
+        let each = |numbers: &[f32]| numbers.iter().copied().cycle().take(self.shape.numbers().0).collect();
+        Ok(match normalisation.scale() {
+            Some(scale) => (scale, Vec::new()),
+            None => (1.0, vec![each(&normalisation.mean), each(&normalisation.deviation)]),
         })
     }
 
@@ -95,6 +110,21 @@ impl About {
             part.check(source.path(), inputs, classes)?;
         }
         Ok(labelled)
+    }
+
+    /// The groups that the training part lacks, each with its samples, read as by [`About::samples`].
+    ///
+    /// # Errors
+    /// As there, and where the split is not by group.
+    pub fn unseen(&self, path: Option<&Path>) -> Result<Vec<(String, Samples)>> {
+        let Split::Group(Group { test }) = &self.split else {
+            return Err(Error::Usage("its training left no group out: train with [split.group]".into()));
+        };
+        let alone = |name: &String| {
+            let split = Split::Group(Group { test: vec![name.clone()] });
+            Ok((name.clone(), Self { split, ..self.clone() }.samples(path)?.test))
+        };
+        test.iter().map(alone).collect()
     }
 }
 

@@ -198,6 +198,23 @@ impl Samples {
         self.pick(&order)
     }
 
+    /// In a random order of [`Stream::Arrival`], the first `per_class` samples of each class, of which as many or more are
+    /// left, else half of them; and all others.
+    pub fn introduce(&self, per_class: usize, seed: u64) -> (Self, Self) {
+        let mut wanted = vec![0; self.classes()];
+        self.labels.iter().for_each(|label| wanted[*label as usize] += 1);
+        wanted.iter_mut().for_each(|count| *count = per_class.min(*count / 2));
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        Stream::Arrival.generator(seed).shuffle(&mut order);
+        let (stream, rest): (Vec<_>, Vec<_>) = order.into_iter().partition(|sample| {
+            let wanted = &mut wanted[self.labels[*sample] as usize];
+            let taken = *wanted > 0;
+            *wanted -= usize::from(taken);
+            taken
+        });
+        (self.pick(&stream), self.pick(&rest))
+    }
+
     /// Replaces each label with probability `share` by one of the other classes, each as likely as any other; two draws of
     /// [`Stream::WrongLabels`] a label, so that the wrong labels of a smaller share are among those of a larger one. With
     /// fewer than two classes nothing changes.

@@ -8,6 +8,7 @@ use graftage_core::adapt::Recipe;
 use graftage_core::arithmetic::Functions;
 use graftage_core::image::{Header, write};
 use graftage_core::network::{Kind, Layer, Window, train_last};
+use graftage_core::scion::Geometry;
 use std::path::Path;
 
 /// Name of the image in the folder that [`graft`] writes.
@@ -16,18 +17,24 @@ pub const IMAGE: &str = "image.grft";
 pub const NETWORK: &str = "network.rs";
 
 /// Writes `image.grft` and `network.rs` into a folder, which is made where it is missing. On the device the last `learning`
-/// layers with weights learn, the others are frozen; `usize::MAX` is all of them.
+/// layers with weights learn, the others are frozen; `usize::MAX` is all of them. Features that were divided by one number
+/// are sent divided by it; those that were normalised in any other way are sent as they are, and a frozen layer before all
+/// others does the same to them in the same bits.
 ///
 /// # Errors
-/// Where core has no layers for the model or its features have no common scale, no layer would learn, the recipe is refused, the network has too many layers for an image, or a file cannot be written.
+/// Where core has no layers for the model, no layer would learn, the recipe is refused, the network has too many layers for an image, or a file cannot be written.
 pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, learning: usize, folder: &Path) -> Result<Header> {
     recipe.check(usize::MAX)?;
     if learning == 0 {
         return Err(Error::Usage("at least one layer learns".into()));
     }
-    let (layers, scale) = (checkpoint.about.layers()?, checkpoint.about.scale()?);
+    let mut layers = checkpoint.about.layers()?;
+    let (scale, constants) = checkpoint.about.inputs()?;
     let too_many = |_| Error::Usage(format!("an image holds at most {} layers", graftage_core::image::LAYERS));
-    let mut geometries = Vec::new();
+    let mut geometries = vec![Geometry::FROZEN; constants.len()];
+    if let [means, ..] = &constants[..] {
+        layers.insert(0, Kind::Standardise { width: means.len() as u32 });
+    }
     let mut network = trained(checkpoint)?;
     train_last(&mut network, learning);
     network.parameters(&mut |parameter| geometries.push(*parameter.geometry));
@@ -38,7 +45,7 @@ pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, learning: usize, folder: &
         recipe,
         scale,
     };
-    let weights = checkpoint.weights().flatten().copied();
+    let weights = constants.iter().map(Vec::as_slice).chain(checkpoint.weights()).flatten().copied();
     let mut memory = vec![0; 4096 + 4 * weights.clone().count()];
     let image = write(&header, weights, &mut memory).ok_or_else(|| Error::Usage("the header is too long".into()))?;
     std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
@@ -86,5 +93,6 @@ fn layer(kind: Kind) -> String {
         Kind::AveragePool(window) => format!("AveragePool<{}>", slides(window)),
         Kind::MaxPool(window) => format!("MaxPool<{}>", slides(window)),
         Kind::RmsNorm { places, channels } => format!("RmsNorm<{channels}, {places}>"),
+        Kind::Standardise { width } => format!("Standardise<{width}>"),
     }
 }

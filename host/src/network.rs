@@ -4,7 +4,7 @@ use graftage_core::matrix::Slab;
 use graftage_core::network::activation::Function;
 use graftage_core::network::pooling::{Average, Maximum};
 use graftage_core::network::{
-    Activation, Affine, ChannelFilters, Filters, Kind, Layer, Normalisation, Parameter, Pool,
+    Activation, Affine, ChannelFilters, Filters, Kind, Layer, Normalisation, Parameter, Pool, Standardisation,
 };
 use graftage_core::scion::{Point, Rule, Scion};
 use std::fmt;
@@ -57,6 +57,7 @@ fn build(kind: Kind) -> Option<Box<dyn Layer + Send>> {
         Kind::AveragePool(window) => Box::new(Pool::<_, Average>::new(window)?),
         Kind::MaxPool(window) => Box::new(Pool::<_, Maximum>::new(window)?),
         Kind::RmsNorm { places, channels } => Box::new(Normalisation::new(places as usize, zeros(1, channels)?)?),
+        Kind::Standardise { width } => Box::new(Standardisation::new(zeros(1, width)?, zeros(1, width)?)?),
     })
 }
 

@@ -107,7 +107,41 @@ pub struct Rehearsal {
     pub methods: Vec<Method>,
 }
 
-/// Mean and standard deviation over drift seeds.
+/// What `graftage rehearse --per-class` measured.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GroupRehearsal {
+    /// Labelled samples a class of a stream.
+    pub per_class: usize,
+    /// Seeds of the streams; each accuracy of a group is the mean over them.
+    pub streams: Vec<u64>,
+    /// The groups.
+    pub groups: Vec<String>,
+    /// Of each, samples of a stream and those that test.
+    pub samples: Vec<(usize, usize)>,
+    /// Accuracy before any adaptation.
+    pub before: Spread,
+    /// Each method, the board's first.
+    pub methods: Vec<GroupMethod>,
+}
+
+/// A method of adaptation to groups.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GroupMethod {
+    /// Key, e.g. `transported_scion`.
+    pub key: String,
+    /// In words.
+    pub name: String,
+    /// The step size that is best for all groups, which a board would be given.
+    pub step: f32,
+    /// For each group the step size that is best for all the others.
+    pub steps: Vec<f32>,
+    /// Accuracy at the end, each group's with its own of [`GroupMethod::steps`].
+    pub accuracy: Spread,
+    /// (step size, accuracy at the end) of the whole grid.
+    pub grid: Vec<(f32, Spread)>,
+}
+
+/// Mean and standard deviation over drift seeds, or over groups.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Spread {
     /// Mean.
@@ -116,7 +150,7 @@ pub struct Spread {
     /// Sample standard deviation.
     #[serde(deserialize_with = "number")]
     pub deviation: f32,
-    /// One number for each seed.
+    /// One number for each of them.
     pub by_seed: Vec<f32>,
 }
 

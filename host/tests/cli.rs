@@ -7,7 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{AgedSensor, Samples};
 use graftage::record::{Event, Lesson, Record, identity};
-use graftage::report::{Rehearsal, Verification};
+use graftage::report::{GroupRehearsal, Rehearsal, Verification};
 use graftage::{adaptation, files, graft, replay};
 use graftage_core::adapt::Recipe;
 use graftage_core::polar::Chain;
@@ -17,6 +17,7 @@ use graftage_core::session::Taken;
 use graftage_core::transport::Transport;
 use graftage_link::Ended;
 use safetensors::tensor::{Dtype, TensorView, serialize};
+use serde_json::json;
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::Command;
@@ -212,6 +213,12 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
             ("age good.safetensors --data good.csv --samples 0 --stream a.csv --test b.csv", &["--samples 0"]),
             ("rehearse good.safetensors --data good.csv -o a.json --samples 41", &["--samples 41", "has 40"]),
             ("rehearse good.safetensors --data good.csv -o a.json --samples 0", &["--samples 0"]),
+            ("rehearse good.safetensors good.safetensors -o a.json", &["one checkpoint", "--per-class"]),
+            ("rehearse good.safetensors --per-class 0 -o a.json", &["--per-class 0"]),
+            (
+                "rehearse good.safetensors --per-class 2 -o a.json",
+                &["good.safetensors", "no group out", "[split.group]"],
+            ),
         ],
     );
     // Whose split asks for more samples than there are.
@@ -376,6 +383,7 @@ fn an_argument_that_is_none_is_named() {
         ("adapt --port tcp:localhost:1 --stream good.csv --record a", &["--image"]),
         ("graft good.safetensors -o other --step-size wide", &["--step-size", "wide"]),
         ("graft good.safetensors -o other --step-size 1 --rehearsal a.json", &["--rehearsal", "--step-size"]),
+        ("rehearse good.safetensors -o a.json --per-class 2 --samples 3", &["--per-class", "--samples"]),
         ("graft good.safetensors -o other --batch=-1", &["--batch", "-1"]),
         ("monitor --port tcp:localhost:1 --every 0", &["--every", "0.01 to 86400"]),
         ("delta make --image model/image.grft -o a", &["--record", "--port"]),
@@ -459,6 +467,40 @@ fn age_writes_a_stream_and_a_test_part_that_are_read_again_bit_for_bit() {
 }
 
 #[test]
+fn rehearse_meets_the_people_whom_two_trainings_left_out() {
+    let folder = folder();
+    let mut lines = String::from("length,width,colour,who,kind\n");
+    for (index, (input, label)) in samples(120, 3, 3).iter().enumerate() {
+        // Everybody sees more of everything than the one before.
+        let (who, more) = [("Ann", 1.0), ("Ben", 1.5), ("Cem", 2.0), ("Dia", 3.0)][index % 4];
+        lines += &format!("{},{},{},{who},{label}\n", more * input[0], more * input[1], more * input[2]);
+    }
+    folder.file("people.csv", lines);
+    for (file, unseen) in [("first", vec!["Ann", "Ben"]), ("second", vec!["Cem"])] {
+        let mut network = checkpoint(&[3, 5, 3], 40);
+        network.about.data =
+            serde_json::from_value(json!({ "csv": { "path": "people.csv", "group": "who" } })).unwrap();
+        network.about.split = serde_json::from_value(json!({ "group": { "test": unseen } })).unwrap();
+        network.about.normalisation =
+            serde_json::from_value(json!({ "mean": [0.5, 0.5, 1.0], "deviation": [0.3, 0.25, 0.5] })).unwrap();
+        network.write(&folder.path(&format!("{file}.safetensors"))).unwrap();
+    }
+    let options = "--per-class 4 --streams 1..2 --batch 2 --steps 1 -o people.json";
+    let output = folder.graftage(&format!("rehearse first.safetensors second.safetensors {options}")).succeeded();
+    let met: GroupRehearsal = files::read_json(&folder.path("people.json")).unwrap();
+    assert_eq!((met.groups, met.samples), (vec!["Ann".into(), "Ben".into(), "Cem".into()], vec![(12, 18); 3]));
+    for method in &met.methods {
+        assert!(
+            output.contains(&format!("{:.3} ± {:.3}", method.accuracy.mean, method.accuracy.deviation)),
+            "{output}"
+        );
+    }
+    folder.graftage("graft good.safetensors --rehearsal people.json -o other").succeeded();
+    let bytes = std::fs::read(folder.path("other/image.grft")).unwrap();
+    assert_eq!(common::parse(&bytes).header.recipe.rule.step, met.methods[0].step);
+}
+
+#[test]
 fn rehearse_writes_measurements_from_which_graft_takes_the_step_size() {
     let folder = folder();
     let options = "--samples 6 --tune 1..2 --report 3 --batch 2 --steps 1 --replay 8";
@@ -466,7 +508,7 @@ fn rehearse_writes_measurements_from_which_graft_takes_the_step_size() {
     let output = run.succeeded();
     let rehearsal: Rehearsal = files::read_json(&folder.path("a.json")).unwrap();
     assert_eq!((rehearsal.tuned_on, rehearsal.reported_on, rehearsal.samples), (vec![1, 2], vec![3], 6));
-    assert_eq!(rehearsal.methods.len(), 5);
+    assert_eq!(rehearsal.methods.len(), 6);
     for method in &rehearsal.methods {
         assert!(output.contains(&method.name), "{output}");
     }

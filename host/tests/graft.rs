@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::{Folder, SCALE, bits, checkpoint, layers, parse};
+use common::{Folder, SCALE, bits, checkpoint, layers, parse, samples};
+use graftage::adaptation::{self, start, trained};
 use graftage::checkpoint::Checkpoint;
+use graftage::data::Normalisation;
 use graftage::graft::{IMAGE, NETWORK, graft, network};
 use graftage_core::adapt::Recipe;
 use graftage_core::matrix::RowMajor;
@@ -45,6 +47,50 @@ fn image_and_type_are_written_side_by_side_with_one_schema() {
     assert_eq!((&image.header, image.length()), (&header, bytes.len()));
     assert_eq!(header.layers.as_slice(), checkpoint.about.layers().unwrap());
     assert_eq!((header.schema, header.recipe, header.scale), (Kind::schema(&header.layers), RECIPE, SCALE));
+}
+
+#[test]
+fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_same_bits() {
+    let (folder, mut checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    for (mean, deviation) in [
+        (vec![0.1, -3.0, 700.0, 1e-3], vec![0.3, 7.0, 1e4, 1e-5]),
+        // One for all, as "overall" learns it.
+        (vec![0.3], vec![0.7]),
+    ] {
+        checkpoint.about.normalisation = Some(Normalisation { mean: mean.clone(), deviation: deviation.clone() });
+        for (learning, learns) in [(usize::MAX, [true; 4]), (1, [false, false, true, true])] {
+            let header = graft(&checkpoint, RECIPE, learning, &folder.path("model")).unwrap();
+            let text = std::fs::read_to_string(folder.path("model").join(NETWORK)).unwrap();
+            assert!(text.contains("chain![Standardise<4>, Dense<4, 6>, Relu<6>, Dense<6, 3>]"), "{text}");
+            assert!(text.contains(&format!("{:#018x}", Kind::schema(&header.layers))), "{text}");
+            assert_eq!(header.scale, 1.0);
+            let moves = header.geometries.iter().map(|geometry| !geometry.is_frozen());
+            assert_eq!(moves.collect::<Vec<_>>(), [&[false; 2][..], &learns].concat());
+        }
+        graft(&checkpoint, RECIPE, usize::MAX, &folder.path("model")).unwrap();
+        let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
+        let mut board = start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE).unwrap();
+        let mut workstation = start(trained(&checkpoint).unwrap(), RECIPE).unwrap();
+        let constants = |i: usize| (mean[i % mean.len()], deviation[i % mean.len()]);
+        for (input, label) in samples(30, 4, 3).iter() {
+            let raw: Vec<f32> = input.iter().enumerate().map(|(i, x)| constants(i).0 + constants(i).1 * x).collect();
+            let standard: Vec<f32> =
+                raw.iter().enumerate().map(|(i, x)| (x - constants(i).0) / constants(i).1).collect();
+            let mut losses = [Vec::new(), Vec::new()];
+            let predictions = [
+                board.learn(&raw, label, |report| losses[0].push(report.outcome.loss.to_bits())).unwrap(),
+                workstation.learn(&standard, label, |report| losses[1].push(report.outcome.loss.to_bits())).unwrap(),
+            ];
+            assert_eq!((predictions[0], &losses[0]), (predictions[1], &losses[1]));
+        }
+        let mut found = Vec::new();
+        board.network_mut().parameters(&mut |Parameter { state, .. }| found.push(bits(state.x.elements())));
+        let mut expected = Vec::new();
+        workstation.network_mut().parameters(&mut |Parameter { state, .. }| expected.push(bits(state.x.elements())));
+        let each = |numbers: fn((f32, f32)) -> f32| bits(&(0..4).map(|i| numbers(constants(i))).collect::<Vec<_>>());
+        assert_eq!(found[..2], [each(|(mean, _)| mean), each(|(_, deviation)| deviation)]);
+        assert_eq!(found[2..], expected);
+    }
 }
 
 #[test]

@@ -2,20 +2,21 @@
 
 mod common;
 
-use common::{checkpoint, layers, samples};
-use graftage::adaptation::{start, trained};
-use graftage::checkpoint::Checkpoint;
-use graftage::data::{AgedSensor, Samples};
+use common::{checkpoint, layers, samples, with_weights};
+use graftage::adaptation::{start, start_sessions, trained};
+use graftage::checkpoint::{About, Checkpoint};
+use graftage::data::{AgedSensor, Dataset, Normalise, Samples, Source, Split};
 use graftage::network::{Layers, Update};
-use graftage::rehearse::{Adam, Rehearse, Sgd};
-use graftage::report::Rehearsal;
-use graftage_core::adapt::Recipe;
+use graftage::rehearse::{Adam, Drifts, Groups, Sgd, Unseen};
+use graftage::report::{GroupMethod, GroupRehearsal, Rehearsal};
+use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Layer, Parameter};
 use graftage_core::random::Generator;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
+use std::path::Path;
 
 const STEP: f32 = 0.03;
 const RULE: Rule = Rule { step: STEP, momentum: Momentum::Constant(0.0), ..Rule::DEFAULT };
@@ -106,23 +107,24 @@ const SAMPLES: usize = 25;
 
 /// A small network that has learnt its samples a little, with them.
 fn story() -> (Checkpoint, Samples, Samples) {
-    let mut checkpoint = checkpoint(&[6, 8, 4], 60);
     let (train, test) = samples(160, 6, 4).split(60, 0).unwrap();
-    let mut teacher = start(trained(&checkpoint).unwrap(), RECIPE).unwrap();
+    (taught(checkpoint(&[6, 8, 4], 60), &train, RECIPE), train, test)
+}
+
+/// A checkpoint after these samples.
+fn taught(checkpoint: Checkpoint, train: &Samples, recipe: Recipe) -> Checkpoint {
+    let mut teacher = start(trained(&checkpoint).unwrap(), recipe).unwrap();
     for (input, label) in train.iter() {
         teacher.learn(input, label, |_| ()).unwrap();
     }
     let mut weights = Vec::new();
     teacher.network_mut().parameters(&mut |Parameter { state, .. }| weights.push(state.x.elements().to_vec()));
-    for (tensor, weights) in checkpoint.tensors.iter_mut().zip(weights) {
-        tensor.2 = weights;
-    }
-    (checkpoint, train, test)
+    with_weights(checkpoint.about, weights)
 }
 
 fn rehearse((checkpoint, train, test): &(Checkpoint, Samples, Samples), recipe: Recipe) -> Rehearsal {
     let (tune, report) = (vec![11, 12], vec![1, 2, 3]);
-    Rehearse { checkpoint, train, test, samples: SAMPLES, recipe, tune, report }.run(&|_, _| ()).unwrap()
+    Drifts { checkpoint, train, test, samples: SAMPLES, recipe, tune, report }.run(&|_, _| ()).unwrap()
 }
 
 /// The share of the test samples that an adaptation predicts rightly after a stream, by core alone.
@@ -145,7 +147,7 @@ fn mean(numbers: &[f32]) -> f32 {
 fn its_own_methods_are_cores_adaptation_with_and_without_transport() {
     let story = story();
     let rehearsal = rehearse(&story, RECIPE);
-    for (method, theta, key) in [(0, 0.5, "transported_scion"), (1, 0.0, "scion")] {
+    for (method, theta, key) in [(0, 1.0, "transported_scion"), (1, 0.0, "scion")] {
         let method = &rehearsal.methods[method];
         assert_eq!(method.key, key);
         let rule = |step| Rule { step, transport: Transport::Fixed { theta }, ..RECIPE.rule };
@@ -171,7 +173,7 @@ fn a_step_size_is_the_best_of_its_grid_on_the_tuning_seeds() {
     let rehearsal = rehearse(&story(), RECIPE);
     assert_eq!((rehearsal.tuned_on, rehearsal.reported_on), (vec![11, 12], vec![1, 2, 3]));
     let keys: Vec<_> = rehearsal.methods.iter().map(|method| method.key.as_str()).collect();
-    assert_eq!(keys, ["transported_scion", "scion", "sgd_momentum", "adam", "from_scratch"]);
+    assert_eq!(keys, KEYS);
     for method in &rehearsal.methods {
         let chosen = method.grid.iter().find(|(step, _)| *step == method.step).expect("one of the grid").1;
         assert!(method.grid.iter().all(|(_, accuracy)| *accuracy <= chosen), "{}", method.key);
@@ -180,6 +182,8 @@ fn a_step_size_is_the_best_of_its_grid_on_the_tuning_seeds() {
         assert!((method.accuracy.mean - mean).abs() < 1e-6 && (method.accuracy.deviation - deviation).abs() < 1e-6);
     }
 }
+
+const KEYS: [&str; 6] = ["transported_scion", "scion", "head_only", "sgd_momentum", "adam", "from_scratch"];
 
 struct Spreads {
     mean: f32,
@@ -202,4 +206,200 @@ fn a_rehearsal_is_the_same_every_time() {
     let still =
         rehearse(&story, Recipe { rule: Rule { transport: Transport::Fixed { theta: 0.0 }, ..RECIPE.rule }, ..RECIPE });
     assert_eq!(still.methods[0].grid, still.methods[1].grid);
+}
+
+// ---- people ----
+
+const STREAMS: [u64; 2] = [5, 6];
+const PER_CLASS: usize = 3;
+
+/// A network that knows the samples as they are, and four people, each with a distortion of its own: two of one checkpoint, two
+/// of another.
+fn people() -> Vec<Unseen> {
+    let (checkpoint, train, test) = story();
+    let person = |name: &str, seed| (name.to_owned(), test.aged(&AgedSensor::draw(6, seed)));
+    let more = taught(checkpoint.clone(), &train, RECIPE);
+    vec![(checkpoint, vec![person("Ann", 1), person("Ben", 2)]), (more, vec![person("Cem", 3), person("Dia", 4)])]
+}
+
+fn meet(unseen: &[Unseen], recipe: Recipe) -> GroupRehearsal {
+    Groups { unseen, per_class: PER_CLASS, streams: STREAMS.into(), recipe }.run(&|_, _| ()).unwrap()
+}
+
+/// The first samples of each class in the order in which all would arrive, and the others.
+fn introduced(all: &Samples, seed: u64) -> (Samples, Samples) {
+    let mut seen = [0; 4];
+    let (mut stream, mut rest) = (Samples::new(6), Samples::new(6));
+    for (input, label) in all.arrive(all.len(), seed).iter() {
+        seen[label as usize] += 1;
+        if seen[label as usize] <= PER_CLASS { &mut stream } else { &mut rest }.push(input, label);
+    }
+    (stream, rest)
+}
+
+fn share(samples: &Samples, mut right: impl FnMut(&[f32], u32) -> bool) -> f32 {
+    samples.iter().filter(|(input, label)| right(input, *label)).count() as f32 / samples.len() as f32
+}
+
+/// The accuracy of each person, the mean over the streams, by core's sessions alone.
+fn by_core(unseen: &[Unseen], recipe: Recipe, prepare: fn(&mut Layers)) -> Vec<f32> {
+    let people =
+        unseen.iter().flat_map(|(checkpoint, people)| people.iter().map(move |person| (checkpoint, &person.1)));
+    let accuracy = |(checkpoint, all): (&Checkpoint, &Samples)| {
+        mean(&STREAMS.map(|seed| {
+            let (stream, test) = introduced(all, seed);
+            let mut network = trained(checkpoint).unwrap();
+            prepare(&mut network);
+            let mut session = start_sessions(network, recipe).unwrap();
+            for (input, label) in stream.iter() {
+                session.learn(input, label, |_| ()).unwrap();
+            }
+            session.end();
+            share(&test, |input, label| session.predict(input).unwrap().class == label)
+        }))
+    };
+    people.map(accuracy).collect()
+}
+
+fn with_step(step: f32, recipe: Recipe) -> Recipe {
+    Recipe { rule: Rule { step, ..recipe.rule }, ..recipe }
+}
+
+fn freeze_first(network: &mut Layers) {
+    let mut parameter = 0;
+    network.parameters(&mut |found| {
+        if parameter < 2 {
+            found.geometry.radius = 0.0;
+        }
+        parameter += 1;
+    });
+}
+
+#[test]
+fn unseen_people_are_adapted_to_by_cores_sessions_from_some_samples_a_class() {
+    let unseen = people();
+    let held_out = Recipe { hold_out: Some(HoldOut { every: 3, keep: 4 }), ..RECIPE };
+    for recipe in [RECIPE, held_out] {
+        let met = meet(&unseen, recipe);
+        assert_eq!(met.groups, ["Ann", "Ben", "Cem", "Dia"]);
+        assert_eq!((met.per_class, &met.streams[..], &met.samples[..]), (PER_CLASS, &STREAMS[..], &[(12, 88); 4][..]));
+        assert_eq!(met.methods.iter().map(|method| method.key.as_str()).collect::<Vec<_>>(), KEYS);
+        let nothing: fn(&mut Layers) = |_| ();
+        for (method, prepare) in [(0, nothing), (2, freeze_first)] {
+            for (step, found) in &met.methods[method].grid {
+                let expected = by_core(&unseen, with_step(*step, recipe), prepare);
+                assert_eq!(found.by_seed, expected, "{}, step size {step}", KEYS[method]);
+            }
+        }
+        assert_ne!(met.methods[0].grid, met.methods[2].grid, "the first layer does something");
+        let people =
+            unseen.iter().flat_map(|(checkpoint, people)| people.iter().map(move |person| (checkpoint, person)));
+        let before = people.map(|(checkpoint, (_, all))| {
+            let mut network = start(trained(checkpoint).unwrap(), RECIPE).unwrap();
+            mean(&STREAMS.map(|seed| {
+                share(&introduced(all, seed).1, |input, label| network.predict(input).unwrap().class == label)
+            }))
+        });
+        assert_eq!(met.before.by_seed, before.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_is_worse_on_held_out_samples_is_rolled_back() {
+    // Steps of ten radii destroy a network; where that is seen, nobody is worse off.
+    let unseen = people();
+    let spoilt = |recipe| mean(&by_core(&unseen, with_step(10.0, recipe), |_| ()));
+    let held_out = Recipe { hold_out: Some(HoldOut { every: 2, keep: 12 }), ..RECIPE };
+    let before = meet(&unseen, RECIPE).before.mean;
+    assert!(spoilt(RECIPE) < before - 0.2, "{} {before}", spoilt(RECIPE));
+    assert!(spoilt(held_out) > before - 0.1, "{} {before}", spoilt(held_out));
+}
+
+#[test]
+fn a_persons_step_size_is_the_best_for_the_others() {
+    let met = meet(&people(), RECIPE);
+    for GroupMethod { key, step, steps, accuracy, grid, .. } in &met.methods {
+        let best = |counts: &dyn Fn(usize) -> bool| {
+            let score = |spread: &[f32]| {
+                let counted: Vec<_> =
+                    (0..4).filter(|person| counts(*person)).map(|person| f64::from(spread[person])).collect();
+                counted.iter().sum::<f64>() / counted.len() as f64
+            };
+            grid.iter().map(|(_, spread)| score(&spread.by_seed)).fold(0.0, f64::max)
+        };
+        for person in 0..4 {
+            let chosen = &grid.iter().find(|row| row.0 == steps[person]).expect("one of the grid").1;
+            assert_eq!(accuracy.by_seed[person], chosen.by_seed[person], "{key}");
+            let others: f32 = (0..4).filter(|other| *other != person).map(|other| chosen.by_seed[other]).sum();
+            assert!((f64::from(others) / 3.0 - best(&|other| other != person)).abs() < 1e-6, "{key}, person {person}");
+        }
+        let all = &grid.iter().find(|row| row.0 == *step).expect("one of the grid").1;
+        assert!((f64::from(all.mean) - best(&|_| true)).abs() < 1e-6, "{key}");
+    }
+    // Somebody's own samples would have chosen otherwise.
+    assert!(met.methods.iter().any(|method| method.steps.iter().any(|step| *step != method.step)));
+}
+
+#[test]
+fn a_drift_budget_ends_the_learning_and_not_the_rehearsal() {
+    let unseen = people();
+    let met = meet(&unseen, Recipe { budget: Some(1e-6), ..RECIPE });
+    for (step, found) in &met.methods[0].grid {
+        assert_eq!(found.by_seed, met.before.by_seed, "step size {step}");
+    }
+}
+
+#[test]
+fn people_without_others_or_without_samples_are_refused() {
+    let refused = |unseen: &[Unseen]| {
+        let groups = Groups { unseen, per_class: 2, streams: vec![1], recipe: RECIPE };
+        groups.run(&|_, _| ()).unwrap_err().to_string()
+    };
+    let mut unseen = people();
+    unseen.truncate(1);
+    unseen[0].1.truncate(1);
+    assert!(refused(&unseen).contains("two or more"));
+    let mut single = Samples::new(6);
+    (0..4).for_each(|class| single.push(&[0.5; 6], class));
+    unseen[0].1.push(("Eve".into(), single));
+    assert!(refused(&unseen).contains("\"Eve\""));
+}
+
+/// Activities of people in a pocket's phone (Kwapisz, Weiss and Moore 2010); nine of them were never met.
+#[test]
+fn nine_real_people_are_better_served_after_five_samples_an_activity() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/wisdm/WISDM_ar_v1.1_transformed.arff");
+    if !path.exists() {
+        eprintln!("skipped: there is no {}", path.display());
+        return;
+    }
+    let about = serde_json::json!({
+        "model": { "mlp": { "hidden": [32] } },
+        "shape": { "features": { "shape": [43], "classes": 6 } },
+        "data": { "arff": { "path": path, "label": "45", "group": "1", "ignore": ["0"] } },
+        "split": { "group": { "test": ["4", "8", "12", "16", "20", "24", "28", "32", "36"] } },
+        "normalisation": null,
+        "classes": [],
+    });
+    let keys = |key: &str| about[key].clone();
+    let source: Source = serde_json::from_value(keys("data")).unwrap();
+    let split: Split = serde_json::from_value(keys("split")).unwrap();
+    let Dataset::Labelled(labelled) = source.load(&split, &Normalise::Features).unwrap() else { panic!() };
+    let mut about = about.clone();
+    about["normalisation"] = serde_json::to_value(&labelled.normalisation).unwrap();
+    about["classes"] = serde_json::to_value(&labelled.classes).unwrap();
+    let about: About = serde_json::from_value(about).unwrap();
+    let first = checkpoint(&[43, 32, 6], 1);
+    let untaught = with_weights(about, first.weights().map(<[f32]>::to_vec).collect());
+    let recipe = Recipe { batch: 8, replay: 128, ..RECIPE };
+    let checkpoint = taught(untaught, &labelled.train.arrive(2000, 1), recipe);
+    let unseen = checkpoint.about.unseen(None).unwrap();
+    assert_eq!(
+        unseen.iter().map(|(_, samples)| samples.len()).collect::<Vec<_>>(),
+        [60, 168, 168, 102, 273, 131, 107, 171, 163]
+    );
+    let met =
+        Groups { unseen: &[(checkpoint, unseen)], per_class: 5, streams: vec![1], recipe }.run(&|_, _| ()).unwrap();
+    let (before, after) = (met.before.mean, met.methods[0].accuracy.mean);
+    assert!(after > before + 0.03, "{before} {after}");
 }

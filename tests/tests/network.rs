@@ -10,7 +10,7 @@ use graftage_core::error::Refusal;
 use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::{
     AveragePool, Chain, Convolution, Dense, Depthwise, Fixed, Kind, Layer, MaxPool, MicromathTanh, Outcome, Parameter,
-    Relu, RmsNorm, Step, Tanh, Target, Window, initialise, predict, scratch, scratch_length, train_last,
+    Relu, RmsNorm, Standardise, Step, Tanh, Target, Window, initialise, predict, scratch, scratch_length, train_last,
     usual_geometries,
 };
 use graftage_core::norm::{with_workspace, workspace};
@@ -260,6 +260,7 @@ fn the_constants_of_a_type_are_the_numbers_of_its_network() {
     check::<MaxPool<9, 2, 9, 1>>();
     check::<RmsNorm<6>>();
     check::<RmsNorm<6, 3>>();
+    check::<chain![Standardise<6>, Dense<6, 2>]>();
     assert_eq!((Convolution::<9, 2, 5, 3, 2>::INPUTS, Convolution::<9, 2, 5, 3, 2>::OUTPUTS), (18, 20));
     assert_eq!((Depthwise::<8, 2, 3, 2>::INPUTS, Depthwise::<8, 2, 3, 2>::OUTPUTS), (16, 6));
 }
@@ -290,6 +291,7 @@ fn the_schema_names_the_architecture() {
         (Kind::AveragePool(window), AveragePool::<9, 2, 3, 2>::SCHEMA),
         (Kind::MaxPool(window), MaxPool::<9, 2, 3, 2>::SCHEMA),
         (Kind::RmsNorm { places: 3, channels: 6 }, RmsNorm::<6, 3>::SCHEMA),
+        (Kind::Standardise { width: 7 }, Standardise::<7>::SCHEMA),
     ];
     let mut hashes = vec![Network::SCHEMA, Kind::schema(&[]), Kind::schema(&layers[..4]), Kind::schema(&layers[1..])];
     for (kind, schema) in kinds {
@@ -333,6 +335,7 @@ fn shapes_of_kinds_are_those_of_their_types() {
     assert_eq!(Kind::Convolution { window, filters: 5 }.shape(), (18, 20));
     assert_eq!(Kind::Depthwise(window).shape(), (18, 8));
     assert_eq!(Kind::RmsNorm { places: 3, channels: 6 }.shape(), (18, 18));
+    assert_eq!(Kind::Standardise { width: 7 }.shape(), (7, 7));
     for impossible in [
         Window { taps: 10, ..window },
         Window { taps: 0, ..window },
@@ -574,4 +577,58 @@ fn a_small_convolutional_network_learns() {
     let right = right.count();
     println!("{right} of 300");
     assert!(right > 285, "{right} of 300");
+}
+
+/// The network after it sees (a − μ)/σ, learns as if it stood alone, and asks for errors over σ; the constants stay.
+#[test]
+fn a_standardisation_is_arithmetic_on_constants_that_never_move() {
+    type Behind = chain![Dense<3, 4>, Relu<4>, Dense<4, 2>];
+    type Whole = chain![Standardise<3>, Dense<3, 4>, Relu<4>, Dense<4, 2>];
+    let (means, deviations) = ([0.5, -20.0, 3e-4], [0.25, 30.0, 1e-5]);
+    let (mut alone, mut whole) = (Behind::ZERO, Whole::ZERO);
+    initialise(&mut alone, &mut Generator::new(3, 0), &mut [0.0; Behind::SCRATCH]);
+    initialise(&mut whole, &mut Generator::new(3, 0), &mut [0.0; Whole::SCRATCH]);
+    let mut starts = Vec::new();
+    whole.parameters(&mut |Parameter { mut state, geometry, .. }| {
+        if starts.len() < 2 {
+            assert!(geometry.is_frozen());
+            starts.push(state.x.elements().to_vec());
+            state.x.elements_mut().copy_from_slice([&means, &deviations][starts.len() - 1]);
+            state.start();
+        }
+    });
+    assert_eq!(starts, [vec![0.0; 3], vec![1.0; 3]]);
+    let mut layer = Standardise::<3>::ZERO;
+    let mut constants = [means, deviations].into_iter();
+    layer.parameters(&mut |Parameter { mut state, .. }| {
+        state.x.elements_mut().copy_from_slice(&constants.next().unwrap());
+        state.start();
+    });
+    let rule = Rule::DEFAULT;
+    let mut random = Random::new(77);
+    for t in 1..=5 {
+        let raw: Vec<f32> = random.vector(3).iter().zip(deviations).map(|(x, d)| 2.0 * x * d).collect();
+        let standard: Vec<f32> = (0..3).map(|i| (raw[i] - means[i]) / deviations[i]).collect();
+        let mut output = [0.0; 3];
+        layer.forward(Point::Query, &raw, &mut output);
+        assert_eq!(output[..], standard[..]);
+        let mut errors = [0.5, -1.0, 3.0];
+        let mut asked = [f32::NAN; 3];
+        layer.backward(Point::Query, &raw, &output, &mut errors, &mut asked);
+        assert_eq!(asked, [0, 1, 2].map(|i| errors[i] / deviations[i]));
+        let learn = |network: &mut dyn Layer, input: &[f32], memory: &mut [f32]| {
+            let mut step = Step::begin(&rule, Functions::Libm, t, 1);
+            step.add(network, input, Target::Class(1), memory).unwrap();
+            step.finish(network, &rule, memory).unwrap()
+        };
+        let expected = learn(&mut alone, &standard, &mut [0.0; Behind::SCRATCH]);
+        assert_eq!(learn(&mut whole, &raw, &mut [0.0; Whole::SCRATCH]), expected);
+    }
+    let all = |network: &mut dyn Layer| {
+        let mut all = Vec::new();
+        network.parameters(&mut |Parameter { state, .. }| all.push(oracle::bits(state.x.elements())));
+        all
+    };
+    assert_eq!(all(&mut whole)[..2], [oracle::bits(&means), oracle::bits(&deviations)]);
+    assert_eq!(all(&mut whole)[2..], all(&mut alone));
 }

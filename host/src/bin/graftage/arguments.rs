@@ -21,7 +21,7 @@ pub struct RuleArguments {
     momentum: Momentum,
     /// Law of transport: theta=SHARE (0 is Scion, 1 Transported Scion as published), lag=MEMORY, alignment=DAMPING or
     /// nesterov.
-    #[arg(long, value_name = "LAW", default_value = "theta=0.5", value_parser = rule::transport)]
+    #[arg(long, value_name = "LAW", default_value = "theta=1", value_parser = rule::transport)]
     transport: Transport,
     /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged.
     #[arg(long, default_value = "polar-express-8", value_parser = rule::chain)]
@@ -72,7 +72,7 @@ pub struct RecipeArguments {
 impl RecipeArguments {
     pub fn recipe(&self) -> Result<Recipe> {
         let Self { batch, steps, replay, seed, drift_budget: budget, hold_out, schedule, .. } = *self;
-        let rule = self.rule.rule(Rule::DEFAULT.step, schedule)?;
+        let rule = self.rule.rule(Recipe::DEFAULT.rule.step, schedule)?;
         let recipe = Recipe { rule, batch, steps, replay, seed, budget, hold_out, functions: Functions::Libm };
         recipe.check(usize::MAX)?;
         Ok(recipe)

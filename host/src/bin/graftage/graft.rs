@@ -5,8 +5,8 @@ use crate::console::say;
 use clap::Args;
 use graftage::checkpoint::Checkpoint;
 use graftage::error::{Error, Result};
-use graftage::report::Rehearsal;
 use graftage::{files, graft};
+use serde::Deserialize;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -26,12 +26,23 @@ pub struct Graft {
     output: PathBuf,
 }
 
+/// What of any rehearsal says which step size the board's method takes.
+#[derive(Deserialize)]
+struct Chosen {
+    methods: Vec<Method>,
+}
+
+#[derive(Deserialize)]
+struct Method {
+    step: f32,
+}
+
 impl Graft {
     pub fn run(self) -> Result<()> {
         let checkpoint = Checkpoint::read(&self.checkpoint)?;
         let mut recipe = self.recipe.recipe()?;
         if let Some(path) = &self.rehearsal {
-            let rehearsal: Rehearsal = files::read_json(path)?;
+            let rehearsal: Chosen = files::read_json(path)?;
             let first = rehearsal.methods.first().ok_or_else(|| Error::content(path, "a rehearsal without methods"))?;
             recipe.rule.step = first.step;
         }

@@ -65,7 +65,7 @@ enum Task {
     Graft(graft::Graft),
     /// Write a stream of labelled samples, and test samples, as an aged sensor would see them.
     Age(age::Age),
-    /// Adapt on this machine with each method and step size, over many drifts.
+    /// Adapt on this machine with each method and step size, over many drifts or unseen people.
     Rehearse(rehearse::Rehearse),
     /// Let a board learn from a stream of labelled samples, and measure it.
     Adapt(adapt::Adapt),

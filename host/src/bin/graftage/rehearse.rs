@@ -4,19 +4,30 @@ use crate::arguments::RecipeArguments;
 use crate::console::{Progress, say};
 use crate::inputs::checkpoint_and_data;
 use clap::Args;
+use graftage::checkpoint::Checkpoint;
 use graftage::error::{Error, Result};
 use graftage::files;
-use std::path::PathBuf;
+use graftage::rehearse::{Drifts, Groups};
+use graftage::report::Spread;
+use graftage_core::adapt::Recipe;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Rehearse {
-    /// The checkpoint.
-    checkpoint: PathBuf,
+    /// The checkpoint; with --per-class there may be more, each with the groups that it has not seen.
+    #[arg(required = true)]
+    checkpoints: Vec<PathBuf>,
     /// Samples in the units that trained, instead of those that did.
     #[arg(long)]
     data: Option<PathBuf>,
     #[command(flatten)]
     recipe: RecipeArguments,
+    /// Adapt to the groups (people, places) that training left out, from so many labelled samples a class, instead of to drifts.
+    #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["samples", "tune", "report"])]
+    per_class: Option<usize>,
+    /// Seeds of a group's streams, over which its accuracy is averaged.
+    #[arg(long, value_parser = seeds, default_value = "1..3", requires = "per_class")]
+    streams: Seeds,
     /// Samples of a stream.
     #[arg(long, default_value_t = 200)]
     samples: usize,
@@ -45,36 +56,73 @@ pub fn seeds(text: &str) -> std::result::Result<Seeds, String> {
 impl Rehearse {
     pub fn run(self) -> Result<()> {
         files::check_folders([&self.output])?;
-        let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
-        if self.samples == 0 || self.samples > train.len() {
-            return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
+        let recipe = self.recipe.recipe()?;
+        match (self.per_class, &self.checkpoints[..]) {
+            (Some(per_class), _) => self.groups(recipe, per_class),
+            (None, [checkpoint]) => self.drifts(recipe, checkpoint),
+            (None, _) => {
+                Err(Error::Usage("drifts are rehearsed with one checkpoint; --per-class takes several".into()))
+            }
+        }
+    }
+
+    fn drifts(&self, recipe: Recipe, checkpoint: &Path) -> Result<()> {
+        let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
+        let samples = self.samples;
+        if samples == 0 || samples > train.len() {
+            return Err(Error::Usage(format!("--samples {samples}: the training part has {}", train.len())));
         }
         let (checkpoint, train, test) = (&checkpoint, &train, &test);
-        let (samples, recipe) = (self.samples, self.recipe.recipe()?);
-        let rehearse = graftage::rehearse::Rehearse {
-            checkpoint,
-            train,
-            test,
-            samples,
-            recipe,
-            tune: self.tune.0,
-            report: self.report.0,
-        };
-        let progress = Progress::new("rehearsing", 0);
-        let rehearsal = rehearse.run(&|done, total| {
-            progress.total(total as u64);
-            progress.at(done as u64, String::new);
-        })?;
-        drop(progress);
+        let (tune, report) = (self.tune.0.clone(), self.report.0.clone());
+        let rehearsal =
+            shown(|progress| Drifts { checkpoint, train, test, samples, recipe, tune, report }.run(progress))?;
         files::write_json(&self.output, &rehearsal)?;
         say!("accuracy of {} test samples after {samples} labelled aged ones:", test.len());
-        let aged = &rehearsal.aged;
-        say!("{:<32} {:>9}  {:>16}", "method", "step size", "accuracy");
-        say!("{:<32} {:>9}  {:.3} ± {:.3}", "none", "", aged.mean, aged.deviation);
-        for method in &rehearsal.methods {
-            let (name, step, accuracy) = (&method.name, method.step, &method.accuracy);
-            say!("{name:<32} {step:>9}  {:.3} ± {:.3}", accuracy.mean, accuracy.deviation);
-        }
+        let methods = rehearsal.methods.iter();
+        table(&rehearsal.aged, methods.map(|method| (method.name.as_str(), method.step, &method.accuracy)));
         Ok(())
+    }
+
+    fn groups(&self, recipe: Recipe, per_class: usize) -> Result<()> {
+        if per_class == 0 {
+            return Err(Error::Usage("--per-class 0: there is nothing to learn from".into()));
+        }
+        let read = |path: &PathBuf| {
+            let checkpoint = Checkpoint::read(path)?;
+            let groups = checkpoint.about.unseen(self.data.as_deref()).map_err(|e| match e {
+                Error::Usage(what) => Error::content(path, what),
+                other => other,
+            })?;
+            Ok((checkpoint, groups))
+        };
+        let unseen = &self.checkpoints.iter().map(read).collect::<Result<Vec<_>>>()?[..];
+        let streams = self.streams.0.clone();
+        let rehearsal = shown(|progress| Groups { unseen, per_class, streams, recipe }.run(progress))?;
+        files::write_json(&self.output, &rehearsal)?;
+        let (groups, streams) = (rehearsal.groups.len(), rehearsal.streams.len());
+        say!(
+            "accuracy on {groups} unseen groups after up to {per_class} labelled samples a class, mean of {streams} streams; each \
+             group's step size is chosen on the others, shown is the best for all:"
+        );
+        let methods = rehearsal.methods.iter();
+        table(&rehearsal.before, methods.map(|method| (method.name.as_str(), method.step, &method.accuracy)));
+        Ok(())
+    }
+}
+
+/// Runs with a bar.
+fn shown<T>(run: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> Result<T>) -> Result<T> {
+    let progress = Progress::new("rehearsing", 0);
+    run(&|done, total| {
+        progress.total(total as u64);
+        progress.at(done as u64, String::new);
+    })
+}
+
+fn table<'a>(before: &Spread, methods: impl Iterator<Item = (&'a str, f32, &'a Spread)>) {
+    say!("{:<32} {:>9}  {:>16}", "method", "step size", "accuracy");
+    say!("{:<32} {:>9}  {:.3} ± {:.3}", "none", "", before.mean, before.deviation);
+    for (name, step, accuracy) in methods {
+        say!("{name:<32} {step:>9}  {:.3} ± {:.3}", accuracy.mean, accuracy.deviation);
     }
 }

@@ -1,0 +1,77 @@
+//! What adaptation is compared with: the published methods, over the same gradients.
+
+use crate::network::{Layers, Update, View};
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Layer, Parameter};
+use graftage_core::scion::Rule;
+
+/// Stochastic gradient descent: V ← μV + G, X ← X − ηV (Polyak 1964).
+#[derive(Debug)]
+pub struct Sgd {
+    velocity: Vec<Vec<f32>>,
+}
+
+impl Sgd {
+    /// At rest, for a network of this shape.
+    pub fn new(network: &mut Layers) -> Self {
+        Self { velocity: zeros(network, 0.0) }
+    }
+}
+
+impl Update for Sgd {
+    fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64) {
+        let mut velocities = self.velocity.iter_mut();
+        network.parameters(&mut |Parameter { mut state, .. }| {
+            let velocity = velocities.next().into_iter().flatten();
+            for ((x, g), v) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(velocity) {
+                *v = 0.9 * *v + g;
+                *x -= rule.step_at(t) * *v;
+            }
+            query_at_iterate(&mut state);
+        });
+    }
+}
+
+/// Adam (Kingma and Ba 2015, Algorithm 1).
+#[derive(Debug)]
+pub struct Adam {
+    moments: Vec<Vec<(f32, f32)>>,
+    step: i32,
+}
+
+impl Adam {
+    /// Before its first step, for a network of this shape.
+    pub fn new(network: &mut Layers) -> Self {
+        Self { moments: zeros(network, (0.0, 0.0)), step: 0 }
+    }
+}
+
+impl Update for Adam {
+    fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64) {
+        self.step += 1;
+        let (first, second) = (1.0 - 0.9f32.powi(self.step), 1.0 - 0.999f32.powi(self.step));
+        let mut moments = self.moments.iter_mut();
+        network.parameters(&mut |Parameter { mut state, .. }| {
+            let moments = moments.next().into_iter().flatten();
+            for ((x, g), (m, v)) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(moments) {
+                *m = 0.9 * *m + 0.1 * g;
+                *v = 0.999 * *v + 0.001 * g * g;
+                *x -= rule.step_at(t) * (*m / first) / ((*v / second).sqrt() + 1e-8);
+            }
+            query_at_iterate(&mut state);
+        });
+    }
+}
+
+/// The controls take their gradients at X.
+fn query_at_iterate(state: &mut View) {
+    for (y, x) in state.y.elements_mut().iter_mut().zip(state.x.elements()) {
+        *y = *x;
+    }
+}
+
+fn zeros<T: Clone>(network: &mut Layers, zero: T) -> Vec<Vec<T>> {
+    let mut all = Vec::new();
+    network.parameters(&mut |parameter| all.push(vec![zero.clone(); parameter.state.x.elements().len()]));
+    all
+}

@@ -1,0 +1,79 @@
+//! Sensors that have aged, each in its own way: step sizes are chosen on other drifts than those that are reported.
+
+use super::{METHODS, Run, Runs, Task, accuracy};
+use crate::checkpoint::Checkpoint;
+use crate::data::{AgedSensor, Samples};
+use crate::error::Result;
+use crate::report::{Method, Rehearsal, Spread};
+use graftage_core::adapt::Recipe;
+
+/// How often the accuracy of a reported run is measured, in samples.
+const PROBE: usize = 10;
+
+/// A rehearsal of drifts.
+#[derive(Debug)]
+pub struct Drifts<'a> {
+    /// The trained network.
+    pub checkpoint: &'a Checkpoint,
+    /// Samples of which a stream is made, as they are.
+    pub train: &'a Samples,
+    /// Samples that measure accuracy, as they are.
+    pub test: &'a Samples,
+    /// Samples of a stream.
+    pub samples: usize,
+    /// How the board adapts; its step size is replaced by each of the grid.
+    pub recipe: Recipe,
+    /// Drift seeds on which step sizes are chosen.
+    pub tune: Vec<u64>,
+    /// Drift seeds that are reported.
+    pub report: Vec<u64>,
+}
+
+impl Drifts<'_> {
+    /// Runs all methods on all seeds, on all processors; `progress` is told (runs done, runs in all).
+    ///
+    /// # Errors
+    /// Where the checkpoint, the recipe or a sample is refused.
+    pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Rehearsal> {
+        let tasks = |seeds: &[u64]| -> Vec<Task> { seeds.iter().map(|seed| self.task(*seed)).collect() };
+        let (tuning, reporting) = (tasks(&self.tune), tasks(&self.report));
+        let before = reporting.iter().map(Task::before).collect::<Result<_>>()?;
+        let clean = accuracy(&mut self.checkpoint.network()?, self.test)?;
+
+        let total = Run::grids(&tuning).count() + METHODS * reporting.len();
+        let runs = Runs::new(self.recipe, total, progress);
+        let grids = runs.grids(&tuning)?;
+        let chosen = grids.iter().map(|grid| (grid, grid.best(|_| true)));
+        let finals: Vec<_> = chosen
+            .flat_map(|(grid, step)| reporting.iter().map(move |task| Run { mover: grid.mover, step, task }))
+            .collect();
+        let curves = runs.curves(&finals, PROBE)?;
+        let methods = grids.iter().zip(finals.chunks(reporting.len()).zip(curves.chunks(reporting.len())));
+        let methods = methods.map(|(grid, (finals, curves))| {
+            let at = |i: usize| curves.iter().map(|curve| curve[i]).sum::<f32>() / curves.len() as f32;
+            let (key, name) = grid.mover.names();
+            Method {
+                key: key.into(),
+                name: name.into(),
+                step: finals.first().map_or(0.0, |run| run.step),
+                grid: grid.means(|_| true).collect(),
+                accuracy: Spread::of(curves.iter().filter_map(|curve| curve.last().copied()).collect()),
+                curve: (0..curves[0].len()).map(|i| ((i * PROBE).min(self.samples), at(i))).collect(),
+            }
+        });
+        Ok(Rehearsal {
+            samples: self.samples,
+            tuned_on: self.tune.clone(),
+            reported_on: self.report.clone(),
+            clean,
+            aged: Spread::of(before),
+            methods: methods.collect(),
+        })
+    }
+
+    fn task(&self, seed: u64) -> Task<'_> {
+        let sensor = AgedSensor::draw(self.train.inputs(), seed);
+        let stream = self.train.arrive(self.samples, seed).aged(&sensor);
+        Task { checkpoint: self.checkpoint, stream, test: self.test.aged(&sensor), seed }
+    }
+}

@@ -1,0 +1,87 @@
+//! People, or whatever the samples are grouped by, that a network has never met: each is adapted to from a few labelled samples
+//! a class.
+//!
+//! A group's step size is the one that serves all the other groups best, so no group's own samples choose it. The checkpoints
+//! of the others may have been trained on the group: only the choice of one number sees that.
+
+use super::{Run, Runs, Task};
+use crate::checkpoint::Checkpoint;
+use crate::data::Samples;
+use crate::error::{Error, Result};
+use crate::report::{GroupMethod, GroupRehearsal, Spread};
+use graftage_core::adapt::Recipe;
+
+/// A trained network, and the groups that it has not seen, by name.
+pub type Unseen = (Checkpoint, Vec<(String, Samples)>);
+
+/// A rehearsal of groups.
+#[derive(Debug)]
+pub struct Groups<'a> {
+    /// Networks with groups of one kind of data.
+    pub unseen: &'a [Unseen],
+    /// Labelled samples a class of a stream, where there are twice as many; else half of those that there are.
+    pub per_class: usize,
+    /// Seeds of the streams: which samples a stream takes, in which order. A group's accuracy is the mean over them.
+    pub streams: Vec<u64>,
+    /// How the board adapts; its step size is replaced by each of the grid.
+    pub recipe: Recipe,
+}
+
+impl Groups<'_> {
+    /// Runs all methods with all step sizes on all groups, on all processors; `progress` is told (runs done, runs in all).
+    ///
+    /// # Errors
+    /// Where there are fewer than two groups, one has no class with two samples, or the checkpoint, the recipe or a sample is
+    /// refused.
+    pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<GroupRehearsal> {
+        let (mut names, mut tasks) = (Vec::new(), Vec::new());
+        for (checkpoint, groups) in self.unseen {
+            for (name, samples) in groups {
+                names.push(name.as_str());
+                for seed in &self.streams {
+                    let (stream, test) = samples.introduce(self.per_class, *seed);
+                    if stream.is_empty() {
+                        return Err(Error::Usage(format!(
+                            "group {name:?}: no class has two samples to learn and to test"
+                        )));
+                    }
+                    tasks.push(Task { checkpoint, stream, test, seed: *seed });
+                }
+            }
+        }
+        if names.iter().all(|name| *name == names[0]) {
+            return Err(Error::Usage(
+                "a group's step size is chosen on other groups: name checkpoints with two or more".into(),
+            ));
+        }
+        let streams = self.streams.len();
+        let by_group = |accuracies: &[f32]| -> Vec<f32> {
+            accuracies.chunks(streams).map(|group| group.iter().sum::<f32>() / streams as f32).collect()
+        };
+        let before: Vec<f32> = tasks.iter().map(Task::before).collect::<Result<_>>()?;
+        let grids = Runs::new(self.recipe, Run::grids(&tasks).count(), progress).grids(&tasks)?;
+        let methods = grids.iter().map(|grid| {
+            let others = |name: &str| grid.best(|task| names[task / streams] != name);
+            let steps: Vec<_> = names.iter().map(|name| others(name)).collect();
+            let of = |step: f32| grid.rows.iter().find(|row| row.0 == step).map_or(Vec::new(), |row| by_group(&row.1));
+            let accuracy = steps.iter().enumerate().filter_map(|(group, step)| of(*step).get(group).copied());
+            let (key, name) = grid.mover.names();
+            GroupMethod {
+                key: key.into(),
+                name: name.into(),
+                step: grid.best(|_| true),
+                accuracy: Spread::of(accuracy.collect()),
+                grid: grid.rows.iter().map(|(step, row)| (*step, Spread::of(by_group(row)))).collect(),
+                steps,
+            }
+        });
+        Ok(GroupRehearsal {
+            per_class: self.per_class,
+            streams: self.streams.clone(),
+            samples: tasks.iter().step_by(streams).map(|task| (task.stream.len(), task.test.len())).collect(),
+            before: Spread::of(by_group(&before)),
+            methods: methods.collect(),
+            groups: names.iter().map(|name| (*name).into()).collect(),
+        })
+    }
+}
