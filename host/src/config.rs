@@ -127,12 +127,13 @@ pub struct Optimizer {
 
 impl Default for Optimizer {
     fn default() -> Self {
-        let Rule { step, momentum, transport, constrained, chain, .. } = Rule::DEFAULT;
+        let Rule { step, momentum, constrained, chain, .. } = Rule::DEFAULT;
         Self {
             method: Method::default(),
             step_size: step,
             momentum,
-            transport,
+            // Of the laws the one that is never far from the best: docs/evidence.md.
+            transport: Transport::Lag { memory: 0.6 },
             schedule: Course::default(),
             chain,
             constrained,

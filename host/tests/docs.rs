@@ -58,5 +58,5 @@ fn every_example_is_a_configuration() {
     for example in &examples {
         Config::read(example).unwrap_or_else(|error| panic!("{error}"));
     }
-    assert_eq!(examples.len(), 7);
+    assert_eq!(examples.len(), 9);
 }

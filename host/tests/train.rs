@@ -289,7 +289,7 @@ fn killed_at_any_moment_it_ends_in_the_same_bits() {
     );
     let moments = [31, 7, 190, 83, 3];
     println!("killed {moments:?} ms after the first checkpoint or the start");
-    for (config, transport) in [("long.toml", "theta"), ("gpt.toml", "alignment")] {
+    for (config, transport) in [("long.toml", "lag"), ("gpt.toml", "alignment")] {
         succeeds(&folder, &format!("train {config} -o whole-{transport}"));
         killed(&folder, config, &format!("cut-{transport}"), &moments);
         let read = |part: &str, file: &str| std::fs::read(folder.path(&format!("{part}-{transport}/{file}"))).unwrap();
