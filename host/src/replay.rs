@@ -120,7 +120,7 @@ impl fmt::Display for Difference {
             Difference::Admitted { step } => write!(f, "step {step}: the count of its samples"),
             Difference::Loss { step } => write!(f, "step {step}: loss alone, the state agrees"),
             Difference::Gradient { step, sample } => {
-                write!(f, "step {step}: loss and state: the label of sample {sample}, or the gradient pass")
+                write!(f, "step {step}: loss and state: label or a last bit of sample {sample}, or the gradient pass")
             }
             Difference::Update { step } => write!(f, "step {step}: X, Y or M after an equal loss: the update"),
             Difference::Recorded { step } => write!(f, "step {step}: its record alone, the state agrees later on"),
