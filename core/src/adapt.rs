@@ -4,6 +4,9 @@
 //! last [`Recipe::replay`] samples (the new one among them) with replacement. The draws come from one [`Generator`] with
 //! indices over 32 bits, counted from the oldest, so that every machine draws the same. From the image and the stream
 //! alone another machine computes the same state, and the digest after each step says where two of them part.
+//!
+//! What a sample brings can be done in slices, so that something else with a deadline goes on between them:
+//! [`Adaptation::begin`] is the first, each [`Adaptation::advance`] one more, and [`Adaptation::learn`] all of them.
 
 use crate::arithmetic::{self, Functions};
 use crate::digest::Digest;
@@ -196,6 +199,7 @@ pub struct Adaptation<N, R, S> {
     seen: u64,
     correct: u64,
     digest: u64,
+    work: Work,
 }
 
 /// What one step of an adaptation did.
@@ -207,6 +211,41 @@ pub struct Report {
     pub outcome: Outcome,
     /// [`Adaptation::digest`] after it.
     pub digest: u64,
+}
+
+/// What one slice of learning a sample did.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Slice {
+    /// A part of a step: a sample of its batch, or the move of a parameter.
+    Part,
+    /// The last part of a step.
+    Step(Report),
+    /// Nothing: no sample is being learnt.
+    Idle,
+}
+
+/// A step that is being taken.
+#[derive(Debug)]
+struct Round {
+    /// Steps that the sample has brought before this one.
+    before: u32,
+    /// The step, with the samples that it has taken.
+    step: Step,
+    /// [`Adaptation::drift`] after it.
+    drift: f32,
+    /// Samples of the batch that were taken.
+    samples: u32,
+    /// Parameters that have moved and are in the digest.
+    parameters: usize,
+    digest: Digest,
+}
+
+/// What is being done between two slices. Without a niche in which to tell the two apart, so that nothing is all zeros.
+#[repr(u8)]
+#[derive(Debug)]
+enum Work {
+    Nothing,
+    Round(Round),
 }
 
 /// What an adaptation in static memory holds, in bytes.
@@ -271,12 +310,14 @@ impl<N, R, S> Adaptation<N, R, S> {
     pub const fn with(network: N, replay: R, scratch: S) -> Self {
         let recipe = Recipe::ZERO;
         let generator = None;
-        Self { network, replay, scratch, recipe, generator, step: 0, drift: 0.0, seen: 0, correct: 0, digest: 0 }
+        let (drift, digest, work) = (0.0, 0, Work::Nothing);
+        Self { network, replay, scratch, recipe, generator, step: 0, drift, seen: 0, correct: 0, digest, work }
     }
 }
 
 impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
-    /// Starts from the network's weights: Y = X, M = 0, an empty replay buffer, the generator at its seed.
+    /// Starts from the network's weights: Y = X, M = 0, an empty replay buffer, the generator at its seed. What of a sample
+    /// is not learnt yet is dropped.
     ///
     /// # Errors
     /// Where this machine's arithmetic is not the promised one, the recipe is outside its ranges, or the scratch memory too
@@ -292,59 +333,112 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
         self.recipe = recipe;
         let generator = self.generator.insert(Generator::new(recipe.seed, 0));
         (self.step, self.drift, self.seen, self.correct) = (0, 0.0, 0, 0);
+        self.work = Work::Nothing;
         self.replay.clear();
         self.network.parameters(&mut |mut parameter| parameter.start());
         self.digest = digest(&mut self.network, self.step, generator);
         Ok(())
     }
 
-    /// Learns from one labelled sample; `observe` is told of every step.
+    /// Learns from one labelled sample: [begins](Self::begin) and [finishes](Self::finish) it; `observe` is told of every
+    /// step.
     ///
     /// Returns what the network predicted for it before it learnt.
+    ///
+    /// # Errors
+    /// As [`Adaptation::begin`].
+    pub fn learn(&mut self, input: &[f32], label: u32, observe: impl FnMut(Report)) -> Result<Prediction, Refusal> {
+        let prediction = self.begin(input, label)?;
+        self.finish(observe);
+        Ok(prediction)
+    }
+
+    /// Begins to learn from one labelled sample: predicts it, and takes it into its first step and the replay buffer. Nothing
+    /// of it can be refused after that.
+    ///
+    /// Returns what the network predicted for it before it learnt. An earlier sample is [finished](Self::finish) first.
     ///
     /// # Errors
     /// Where it was not [started](Self::start) or the sample is refused: wrong length, a non-finite number, no such class,
     /// an overflow in its first gradient, or a first step beyond the drift budget. Then no bit of weights, momentum,
     /// generator or replay buffer has changed. Where the budget ends between the steps of a sample, the later ones are not
     /// taken.
-    pub fn learn(&mut self, input: &[f32], label: u32, mut observe: impl FnMut(Report)) -> Result<Prediction, Refusal> {
-        let Recipe { rule, batch, steps, replay, budget, functions, .. } = &self.recipe;
-        let generator = self.generator.as_mut().ok_or(Refusal::NotStarted)?;
-        Target::Class(label).check(self.network.outputs())?;
-        let prediction = predict(&self.network, *functions, input, self.scratch.as_mut())?;
-        for round in 0..*steps {
-            let t = self.step.wrapping_add(1);
-            let drift = self.drift + rule.drift(t);
-            if budget.is_some_and(|budget| drift > budget) {
-                if round == 0 {
-                    return Err(Refusal::Budget);
-                }
-                break;
-            }
-            let mut step = Step::begin(rule, *functions, t, *batch);
-            let admitted = step.add(&mut self.network, input, Target::Class(label), self.scratch.as_mut());
-            if round == 0 {
-                admitted?;
-                self.replay.push(*replay as usize, input.iter().copied(), label);
-            }
-            for _ in 1..*batch {
-                let index = generator.below(self.replay.len() as u32);
-                if let Some((input, label)) = self.replay.get(index as usize) {
-                    // A sample that overflows by now is left out; the outcome counts those that were admitted.
-                    let _ = step.add(&mut self.network, input, Target::Class(label), self.scratch.as_mut());
-                }
-            }
-            if let Some(outcome) = step.finish(&mut self.network, rule, self.scratch.as_mut()) {
-                (self.step, self.drift) = (t, drift);
-                self.digest = digest(&mut self.network, self.step, generator);
-                observe(Report { step: self.step, outcome, digest: self.digest });
-            } else {
-                self.digest = digest(&mut self.network, self.step, generator);
-            }
-        }
+    pub fn begin(&mut self, input: &[f32], label: u32) -> Result<Prediction, Refusal> {
+        self.finish(|_| ());
+        self.generator.as_ref().ok_or(Refusal::NotStarted)?;
+        let target = Target::Class(label);
+        target.check(self.network.outputs())?;
+        let prediction = predict(&self.network, self.recipe.functions, input, self.scratch.as_mut())?;
+        let mut round = self.round(0).ok_or(Refusal::Budget)?;
+        round.step.add(&mut self.network, input, target, self.scratch.as_mut())?;
+        round.samples = 1;
+        self.work = Work::Round(round);
+        self.replay.push(self.recipe.replay as usize, input.iter().copied(), label);
         self.seen = self.seen.wrapping_add(1);
         self.correct = self.correct.wrapping_add(u64::from(prediction.class == label));
         Ok(prediction)
+    }
+
+    /// The next slice of the sample that is being learnt: one sample of a batch, forward and backward, or the move of one
+    /// parameter with its part of the digest.
+    ///
+    /// What is asked between two slices changes no bit. Weights and generator are those of the last slice, digest, step and
+    /// drift those of the last whole step, and the score that of the last sample that began.
+    pub fn advance(&mut self) -> Slice {
+        let Recipe { rule, batch, .. } = &self.recipe;
+        let (Work::Round(round), Some(generator)) = (&mut self.work, &mut self.generator) else { return Slice::Idle };
+        let scratch = self.scratch.as_mut();
+        if round.samples < *batch {
+            let kept = self.replay.len() as u32;
+            // The new one stands last.
+            let index = if round.samples == 0 { kept.wrapping_sub(1) } else { generator.below(kept) };
+            round.samples += 1;
+            if let Some((input, label)) = self.replay.get(index as usize) {
+                // A sample that overflows by now is left out; the outcome counts those that were admitted.
+                let _ = round.step.add(&mut self.network, input, Target::Class(label), scratch);
+            }
+            return Slice::Part;
+        }
+        let (outcome, t) = (round.step.outcome(), self.step.wrapping_add(1));
+        if outcome.is_some() {
+            self.network.advance(round.parameters, rule, t, scratch);
+        }
+        let digest = &mut round.digest;
+        let count = self.network.parameter(round.parameters, &mut |parameter| take(digest, &parameter));
+        round.parameters += 1;
+        if round.parameters < count {
+            return Slice::Part;
+        }
+        if outcome.is_some() {
+            (self.step, self.drift) = (t, round.drift);
+        }
+        self.digest = close(digest, self.step, generator);
+        let taken = round.before.wrapping_add(1);
+        self.work = self.round(taken).map_or(Work::Nothing, Work::Round);
+        outcome.map_or(Slice::Part, |outcome| Slice::Step(Report { step: t, outcome, digest: self.digest }))
+    }
+
+    /// All slices that are left of the sample that is being learnt; `observe` is told of every step.
+    pub fn finish(&mut self, mut observe: impl FnMut(Report)) {
+        loop {
+            match self.advance() {
+                Slice::Part => {}
+                Slice::Step(report) => observe(report),
+                Slice::Idle => return,
+            }
+        }
+    }
+
+    /// The next step of a sample that has brought so many; `None` where the recipe or the drift budget allows no more.
+    fn round(&self, before: u32) -> Option<Round> {
+        let Recipe { rule, batch, steps, budget, functions, .. } = &self.recipe;
+        let t = self.step.wrapping_add(1);
+        let drift = self.drift + rule.drift(t);
+        if before >= *steps || budget.is_some_and(|budget| drift > budget) {
+            return None;
+        }
+        let (step, digest) = (Step::begin(rule, *functions, t, *batch), Digest::default());
+        Some(Round { before, step, drift, samples: 0, parameters: 0, digest })
     }
 
     /// The class of a sample, with the weights X.
@@ -429,18 +523,26 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
 
 /// See [`Adaptation::digest`].
 fn digest<N: Layer + ?Sized>(network: &mut N, step: u64, generator: &Generator) -> u64 {
-    let mut hash = Digest::default();
-    network.parameters(&mut |Parameter { state, alignment, .. }| {
-        for matrix in [&state.x, &state.y, &state.m] {
-            hash.numbers(matrix.elements());
-        }
-        if let Some(mean) = alignment.mean {
-            hash.numbers(&[mean, alignment.weight]);
-        }
-    });
+    let mut digest = Digest::default();
+    network.parameters(&mut |parameter| take(&mut digest, &parameter));
+    close(&mut digest, step, generator)
+}
+
+/// A parameter's part of it.
+fn take(digest: &mut Digest, Parameter { state, alignment, .. }: &Parameter) {
+    for matrix in [&state.x, &state.y, &state.m] {
+        digest.numbers(matrix.elements());
+    }
+    if let Some(mean) = alignment.mean {
+        digest.numbers(&[mean, alignment.weight]);
+    }
+}
+
+/// What comes after all parameters, and the digest.
+fn close(digest: &mut Digest, step: u64, generator: &Generator) -> u64 {
     let (seed, stream, position) = generator.state();
-    hash.doubles(&[step, seed, stream, position]);
-    hash.finish()
+    digest.doubles(&[step, seed, stream, position]);
+    digest.finish()
 }
 
 /// xxHash64 of some numbers as little-endian bytes: equal where all bits are.

@@ -159,9 +159,22 @@ pub trait Layer {
     /// Visits all parameters, in an order that never changes.
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter));
 
-    /// Step t of every parameter from what M holds. `scratch` holds [`Fixed::WORKSPACE`] numbers and is overwritten.
-    fn advance(&mut self, rule: &Rule, t: u64, scratch: &mut [f32]) {
-        self.parameters(&mut |parameter| advance(parameter, rule, t, scratch));
+    /// Visits the parameter at that place of the order, 0 the first, and returns how many there are.
+    fn parameter(&mut self, index: usize, visit: &mut dyn FnMut(Parameter)) -> usize {
+        let mut count = 0;
+        self.parameters(&mut |parameter| {
+            if count == index {
+                visit(parameter);
+            }
+            count += 1;
+        });
+        count
+    }
+
+    /// Step t of the parameter at that place from what M holds; returns how many parameters there are. `scratch` holds
+    /// [`Fixed::WORKSPACE`] numbers and is overwritten.
+    fn advance(&mut self, index: usize, rule: &Rule, t: u64, scratch: &mut [f32]) -> usize {
+        self.parameter(index, &mut |parameter| advance(parameter, rule, t, scratch))
     }
 }
 
@@ -562,14 +575,23 @@ impl Step {
         Ok(loss)
     }
 
-    /// Moves every parameter; `None`, and nothing is moved, where no sample was admitted or `scratch`, which is
-    /// overwritten, is shorter than [`scratch_length`].
+    /// What the step does; `None`, and it moves nothing, where no sample was admitted.
+    pub fn outcome(&self) -> Option<Outcome> {
+        (self.admitted > 0).then(|| Outcome { admitted: self.admitted, loss: self.loss / self.admitted as f32 })
+    }
+
+    /// Moves every parameter, one [`Layer::advance`] after another; `None`, and nothing is moved, where no sample was
+    /// admitted or `scratch`, which is overwritten, is shorter than [`scratch_length`].
     pub fn finish<N: Layer + ?Sized>(self, network: &mut N, rule: &Rule, scratch: &mut [f32]) -> Option<Outcome> {
-        if self.admitted == 0 || scratch.len() < scratch_length(network) {
+        let outcome = self.outcome()?;
+        if scratch.len() < scratch_length(network) {
             return None;
         }
-        network.advance(rule, self.t, scratch);
-        Some(Outcome { admitted: self.admitted, loss: self.loss / self.admitted as f32 })
+        let mut index = 0;
+        while index < network.advance(index, rule, self.t, scratch) {
+            index += 1;
+        }
+        Some(outcome)
     }
 }
 

@@ -10,7 +10,7 @@
 //! What became of each sample and of each session follows from the image and the stream alone, so that another machine
 //! comes to the same verdicts.
 
-use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring};
+use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring, Slice};
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
 use crate::network::{Fixed, Layer, Parameter, Prediction, Target};
@@ -149,8 +149,19 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
     /// Takes one labelled sample: learns it, or holds it out. `observe` is told of every step.
     ///
     /// # Errors
-    /// As [`Adaptation::learn`]; then nothing has changed, the count of samples included.
+    /// As [`Session::begin`].
     pub fn learn(&mut self, input: &[f32], label: u32, observe: impl FnMut(Report)) -> Result<Taken, Refusal> {
+        let taken = self.begin(input, label)?;
+        self.finish(observe);
+        Ok(taken)
+    }
+
+    /// Takes one labelled sample: begins to learn it, or holds it out. An earlier one is [finished](Self::finish) first.
+    ///
+    /// # Errors
+    /// As [`Adaptation::begin`]; then nothing has changed, the count of samples included.
+    pub fn begin(&mut self, input: &[f32], label: u32) -> Result<Taken, Refusal> {
+        self.finish(|_| ());
         let taken = self.counts.taken.wrapping_add(1);
         let held_out =
             self.adaptation.recipe().hold_out.filter(|HoldOut { every, .. }| taken.is_multiple_of((*every).into()));
@@ -160,10 +171,21 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
             self.held_out.push(keep as usize, input.iter().copied(), label);
             prediction
         } else {
-            self.adaptation.learn(input, label, observe)?
+            self.adaptation.begin(input, label)?
         };
         self.counts.taken = taken;
         Ok(Taken { prediction, held_out: held_out.is_some() })
+    }
+
+    /// The next slice of the sample that is being learnt: see [`Adaptation::advance`]. [`Session::predict`] may be asked
+    /// between two of them, and answers as before: by the weights in use.
+    pub fn advance(&mut self) -> Slice {
+        self.adaptation.advance()
+    }
+
+    /// All slices that are left of the sample that is being learnt; `observe` is told of every step.
+    pub fn finish(&mut self, observe: impl FnMut(Report)) {
+        self.adaptation.finish(observe);
     }
 
     /// The class of a sample by the weights in use.
@@ -177,8 +199,10 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
         prediction
     }
 
-    /// Ends the session: commits its weights or rolls them back, says which, and begins the next one.
+    /// Ends the session: [finishes](Self::finish) its last sample, commits its weights or rolls them back, says which, and
+    /// begins the next one.
     pub fn end(&mut self) -> Verdict {
+        self.finish(|_| ());
         let after = self.right();
         self.exchange();
         let before = self.right();

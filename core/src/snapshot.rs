@@ -61,7 +61,8 @@ pub const fn length(weights: usize, inputs: usize, samples: usize) -> usize {
 }
 
 /// Writes the state of sessions whose network has this schema hash, and returns its bytes at the start of `memory`; `None`
-/// where that is too short, they were not started, or the network has more parameters than an image can name.
+/// where that is too short, they were not started, or the network has more parameters than an image can name. A sample that
+/// is being learnt is [finished](Session::finish) first.
 pub fn write<'a, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     session: &mut Session<N, R, S, W, H>,
     schema: u64,
@@ -76,6 +77,7 @@ pub fn write_to<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay
     schema: u64,
     sink: &mut (impl Sink + ?Sized),
 ) -> Option<()> {
+    session.finish(|_| ());
     let position = session.adaptation().position()?;
     let (recipe, counts) = (*session.adaptation().recipe(), session.counts());
     let mut parameters = Some(Vec::new());

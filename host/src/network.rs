@@ -141,8 +141,8 @@ impl Layer for Layers {
 
 /// Something else that moves a network's parameters than core's rule over slabs: a control, or the rule on tensors.
 pub trait Update {
-    /// Step t from what M holds.
-    fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64);
+    /// Step t of the parameter at that place from what M holds; in each step of all of them, from the first to the last.
+    fn advance(&mut self, index: usize, parameter: Parameter, rule: &Rule, t: u64);
 }
 
 /// A network that another [`Update`] moves; all else is the network's own.
@@ -187,7 +187,8 @@ impl<U: Update> Layer for MovedBy<U> {
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         self.network.parameters(visit);
     }
-    fn advance(&mut self, rule: &Rule, t: u64, _scratch: &mut [f32]) {
-        self.update.advance(&mut self.network, rule, t);
+    fn advance(&mut self, index: usize, rule: &Rule, t: u64, _scratch: &mut [f32]) -> usize {
+        let Self { network, update } = self;
+        network.parameter(index, &mut |parameter| update.advance(index, parameter, rule, t))
     }
 }

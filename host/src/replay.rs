@@ -349,18 +349,16 @@ pub mod exact {
     }
 
     impl Update for OnTensors {
-        fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64) {
-            network.parameters(&mut |Parameter { mut state, geometry, alignment, .. }| {
-                let mut tensors = Scion { x: upload(&state.x), y: upload(&state.y), m: upload(&state.m) };
-                let mean = alignment.mean.map(|mean| Operand::from(Tensor::from_slice(&[mean]).view([1, 1])));
-                let mut on_tensors = Alignment { mean, weight: alignment.weight };
-                workspace(state.x.shape(), |work| tensors.advance(*geometry, rule, t, &mut on_tensors, work));
-                *alignment =
-                    Alignment { mean: on_tensors.mean.as_ref().map(Operand::number), weight: on_tensors.weight };
-                download(&tensors.x, &mut state.x);
-                download(&tensors.y, &mut state.y);
-                download(&tensors.m, &mut state.m);
-            });
+        fn advance(&mut self, _index: usize, parameter: Parameter, rule: &Rule, t: u64) {
+            let Parameter { mut state, geometry, alignment, .. } = parameter;
+            let mut tensors = Scion { x: upload(&state.x), y: upload(&state.y), m: upload(&state.m) };
+            let mean = alignment.mean.map(|mean| Operand::from(Tensor::from_slice(&[mean]).view([1, 1])));
+            let mut on_tensors = Alignment { mean, weight: alignment.weight };
+            workspace(state.x.shape(), |work| tensors.advance(*geometry, rule, t, &mut on_tensors, work));
+            *alignment = Alignment { mean: on_tensors.mean.as_ref().map(Operand::number), weight: on_tensors.weight };
+            download(&tensors.x, &mut state.x);
+            download(&tensors.y, &mut state.y);
+            download(&tensors.m, &mut state.m);
         }
     }
 }

@@ -34,7 +34,8 @@ fn run(update: impl FnOnce(&mut Layers) -> Box<dyn Update>, start: &[f32], gradi
         network.parameters(&mut |Parameter { mut state, .. }| {
             state.m.elements_mut().iter_mut().zip(&mut numbers).for_each(|(m, g)| *m = *g);
         });
-        update.advance(&mut network, &RULE, 1);
+        let mut index = 0..;
+        network.parameters(&mut |parameter| update.advance(index.next().unwrap(), parameter, &RULE, 1));
         let mut after = Vec::new();
         network.parameters(&mut |Parameter { state, .. }| {
             assert_eq!(state.y.elements(), state.x.elements(), "gradients are taken at X");

@@ -59,7 +59,9 @@ mod bare {
         let sample = black_box([0.0; I]);
         let sample = sample.get(..black_box(I)).unwrap_or_default();
         let _ = black_box(session.learn(sample, black_box(0), |report| _ = black_box(report)));
+        let _ = black_box(session.begin(sample, black_box(0)));
         let _ = black_box(session.predict(sample));
+        let _ = black_box(session.advance());
         let _ = black_box(session.end());
         let _ = black_box(session.adaptation().digest());
     }

@@ -19,16 +19,13 @@ impl Sgd {
 }
 
 impl Update for Sgd {
-    fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64) {
-        let mut velocities = self.velocity.iter_mut();
-        network.parameters(&mut |Parameter { mut state, .. }| {
-            let velocity = velocities.next().into_iter().flatten();
-            for ((x, g), v) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(velocity) {
-                *v = 0.9 * *v + g;
-                *x -= rule.step_at(t) * *v;
-            }
-            query_at_iterate(&mut state);
-        });
+    fn advance(&mut self, index: usize, Parameter { mut state, .. }: Parameter, rule: &Rule, t: u64) {
+        let velocity = &mut self.velocity[index];
+        for ((x, g), v) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(velocity) {
+            *v = 0.9 * *v + g;
+            *x -= rule.step_at(t) * *v;
+        }
+        query_at_iterate(&mut state);
     }
 }
 
@@ -47,19 +44,16 @@ impl Adam {
 }
 
 impl Update for Adam {
-    fn advance(&mut self, network: &mut Layers, rule: &Rule, t: u64) {
-        self.step += 1;
+    fn advance(&mut self, index: usize, Parameter { mut state, .. }: Parameter, rule: &Rule, t: u64) {
+        self.step += i32::from(index == 0);
         let (first, second) = (1.0 - 0.9f32.powi(self.step), 1.0 - 0.999f32.powi(self.step));
-        let mut moments = self.moments.iter_mut();
-        network.parameters(&mut |Parameter { mut state, .. }| {
-            let moments = moments.next().into_iter().flatten();
-            for ((x, g), (m, v)) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(moments) {
-                *m = 0.9 * *m + 0.1 * g;
-                *v = 0.999 * *v + 0.001 * g * g;
-                *x -= rule.step_at(t) * (*m / first) / ((*v / second).sqrt() + 1e-8);
-            }
-            query_at_iterate(&mut state);
-        });
+        let moments = &mut self.moments[index];
+        for ((x, g), (m, v)) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(moments) {
+            *m = 0.9 * *m + 0.1 * g;
+            *v = 0.999 * *v + 0.001 * g * g;
+            *x -= rule.step_at(t) * (*m / first) / ((*v / second).sqrt() + 1e-8);
+        }
+        query_at_iterate(&mut state);
     }
 }
 
