@@ -400,13 +400,13 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
             return Slice::Part;
         }
         let (outcome, t) = (round.step.outcome(), self.step.wrapping_add(1));
-        if outcome.is_some() {
-            self.network.advance(round.parameters, rule, t, scratch);
-        }
-        let digest = &mut round.digest;
-        let count = self.network.parameter(round.parameters, &mut |parameter| take(digest, &parameter));
+        let (digest, moved) = (&mut round.digest, round.parameters);
         round.parameters += 1;
-        if round.parameters < count {
+        let next = moved..round.parameters;
+        if outcome.is_some() {
+            self.network.advance(next.clone(), rule, t, scratch);
+        }
+        if round.parameters < self.network.parameters_at(next, &mut |parameter| take(digest, &parameter)) {
             return Slice::Part;
         }
         if outcome.is_some() {

@@ -51,6 +51,7 @@ use crate::norm::{with_workspace, workspace};
 use crate::random::Generator;
 use crate::scion::{Geometry, Point, Role, Rule, Scion};
 use crate::transport::Alignment;
+use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 /// A parameter of a layer, as all that works on parameters sees it.
@@ -159,11 +160,11 @@ pub trait Layer {
     /// Visits all parameters, in an order that never changes.
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter));
 
-    /// Visits the parameter at that place of the order, 0 the first, and returns how many there are.
-    fn parameter(&mut self, index: usize, visit: &mut dyn FnMut(Parameter)) -> usize {
+    /// Visits those at these places of the order, 0 the first, and returns how many there are in all.
+    fn parameters_at(&mut self, places: Range<usize>, visit: &mut dyn FnMut(Parameter)) -> usize {
         let mut count = 0;
         self.parameters(&mut |parameter| {
-            if count == index {
+            if places.contains(&count) {
                 visit(parameter);
             }
             count += 1;
@@ -171,10 +172,10 @@ pub trait Layer {
         count
     }
 
-    /// Step t of the parameter at that place from what M holds; returns how many parameters there are. `scratch` holds
-    /// [`Fixed::WORKSPACE`] numbers and is overwritten.
-    fn advance(&mut self, index: usize, rule: &Rule, t: u64, scratch: &mut [f32]) -> usize {
-        self.parameter(index, &mut |parameter| advance(parameter, rule, t, scratch))
+    /// Step t of the parameters at these places from what M holds. `scratch` holds [`Fixed::WORKSPACE`] numbers and is
+    /// overwritten.
+    fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, scratch: &mut [f32]) {
+        self.parameters_at(places, &mut |parameter| advance(parameter, rule, t, scratch));
     }
 }
 
@@ -580,17 +581,14 @@ impl Step {
         (self.admitted > 0).then(|| Outcome { admitted: self.admitted, loss: self.loss / self.admitted as f32 })
     }
 
-    /// Moves every parameter, one [`Layer::advance`] after another; `None`, and nothing is moved, where no sample was
-    /// admitted or `scratch`, which is overwritten, is shorter than [`scratch_length`].
+    /// Moves every parameter; `None`, and nothing is moved, where no sample was admitted or `scratch`, which is
+    /// overwritten, is shorter than [`scratch_length`].
     pub fn finish<N: Layer + ?Sized>(self, network: &mut N, rule: &Rule, scratch: &mut [f32]) -> Option<Outcome> {
         let outcome = self.outcome()?;
         if scratch.len() < scratch_length(network) {
             return None;
         }
-        let mut index = 0;
-        while index < network.advance(index, rule, self.t, scratch) {
-            index += 1;
-        }
+        network.advance(0..usize::MAX, rule, self.t, scratch);
         Some(outcome)
     }
 }

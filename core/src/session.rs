@@ -7,6 +7,9 @@
 //! the alignment law knew forgotten. Steps, generator, replay buffer and held-out samples go on over sessions; the drift
 //! budget is each session's own.
 //!
+//! Learning can be cut into slices, between which the weights in use go on answering: [`Session::begin`] and
+//! [`Session::advance`] do what [`Session::learn`] does at once.
+//!
 //! What became of each sample and of each session follows from the image and the stream alone, so that another machine
 //! comes to the same verdicts.
 

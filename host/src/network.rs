@@ -8,6 +8,7 @@ use graftage_core::network::{
 };
 use graftage_core::scion::{Point, Rule, Scion};
 use std::fmt;
+use std::ops::Range;
 
 /// A network whose architecture is known at run time.
 pub struct Layers {
@@ -187,8 +188,12 @@ impl<U: Update> Layer for MovedBy<U> {
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         self.network.parameters(visit);
     }
-    fn advance(&mut self, index: usize, rule: &Rule, t: u64, _scratch: &mut [f32]) -> usize {
-        let Self { network, update } = self;
-        network.parameter(index, &mut |parameter| update.advance(index, parameter, rule, t))
+    fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, _scratch: &mut [f32]) {
+        let (Self { network, update }, mut index) = (self, places.clone());
+        network.parameters_at(places, &mut |parameter| {
+            if let Some(index) = index.next() {
+                update.advance(index, parameter, rule, t);
+            }
+        });
     }
 }

@@ -6,6 +6,7 @@
 mod oracle;
 
 use core::cell::Cell;
+use core::ops::Range;
 use graftage_core::adapt::{Adaptation, HoldOut, Recipe, Ring, Slice};
 use graftage_core::error::Refusal;
 use graftage_core::matrix::RowMajor;
@@ -209,9 +210,9 @@ impl Layer for Counted {
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         self.0.parameters(visit);
     }
-    fn advance(&mut self, index: usize, rule: &Rule, t: u64, scratch: &mut [f32]) -> usize {
-        self.count(2);
-        self.0.advance(index, rule, t, scratch)
+    fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, scratch: &mut [f32]) {
+        places.clone().for_each(|_| self.count(2));
+        self.0.advance(places, rule, t, scratch);
     }
 }
 

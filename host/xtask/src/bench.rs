@@ -1,5 +1,6 @@
-//! `cargo xtask bench core`: how fast core is. On the emulated Cortex-M4F instructions are counted, which are the same in
-//! every run, and gated; on this machine times are compared with peers in one run, and only reported.
+//! `cargo xtask bench core`: how fast core is, and what a device takes. On the emulated Cortex-M4F instructions and bytes are
+//! counted, which are the same in every run, and gated; on this machine times are compared with peers in one run, and only
+//! reported.
 
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use crate::{console, firmware, process, project};
 /// What to measure.
 #[derive(Clone, Subcommand)]
 pub enum Bench {
-    /// Core's products, directions and training steps
+    /// Core's products, directions and training steps, and what devices do and take
     Core {
-        /// Print only a JSON object: the counts, and the comparisons on this machine
+        /// Print only a JSON object: the counts, the bytes, and the comparisons on this machine
         #[arg(long)]
         json: bool,
     },
@@ -38,7 +39,7 @@ const PEERS: [(&str, u64, &str); 8] = [
 ];
 
 /// The most instructions that each may take.
-const LIMITS: [(&str, u64); 6] = [
+const LIMITS: [(&str, u64); 8] = [
     // 2.1 and 4.0 for each multiply-accumulate.
     ("product 64×32×64", 275_251),
     ("product 30×50×7", 42_000),
@@ -46,13 +47,24 @@ const LIMITS: [(&str, u64); 6] = [
     ("direction PolarExpress5 32×128", 1_900_000),
     ("step 128-32-6 sign batch 1", 120_000),
     ("step 128-32-6 sign batch 8", 340_000),
+    ("longest slice 64-32-10 sign", 215_000),
+    ("longest slice 64-32-10 spectral", 1_920_000),
 ];
+
+/// What the firmware's bench has measured.
+struct Measured {
+    counts: Vec<Count>,
+    /// Names and bytes, as shipped.
+    bytes: Vec<(String, u64)>,
+}
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq)]
 struct Count {
     name: String,
     instructions: u64,
+    /// Compiled as the firmware is that is shipped.
+    shipped: u64,
 }
 
 impl Count {
@@ -71,24 +83,26 @@ impl Count {
 
 /// Measures, prints, and fails where a count is above its limit.
 pub fn run(Bench::Core { json }: Bench) -> Result<()> {
-    let counts = counts()?;
+    let measured = measure()?;
     if !json {
-        table(&counts);
+        table(&measured);
     }
     let times = times(json)?;
     if json {
-        let counts: Vec<Value> = counts.iter().map(as_json).collect();
+        let counts: Vec<Value> = measured.counts.iter().map(as_json).collect();
+        let bytes: Vec<Value> =
+            measured.bytes.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
         let times: Value = serde_json::from_str(&times).context("the example prints no JSON")?;
-        console::say(&json!({ "counts": counts, "times": times }).to_string());
+        console::say(&json!({ "counts": counts, "bytes": bytes, "times": times }).to_string());
     }
-    within(&counts)
+    within(&measured.counts)
 }
 
 /// Counts, prints, and fails where a count is above its limit.
 pub fn gate() -> Result<()> {
-    let counts = counts()?;
-    table(&counts);
-    within(&counts)
+    let measured = measure()?;
+    table(&measured);
+    within(&measured.counts)
 }
 
 fn within(counts: &[Count]) -> Result<()> {
@@ -99,42 +113,99 @@ fn within(counts: &[Count]) -> Result<()> {
     Ok(())
 }
 
-fn table(counts: &[Count]) {
-    console::say(&format!("{:<36} {:>12} {:>10} {:>6}  peer", "Cortex-M4F", "instructions", "limit", "ratio"));
+fn table(Measured { counts, bytes }: &Measured) {
+    console::say(&format!(
+        "{:<36} {:>12} {:>10} {:>12} {:>6}  peer",
+        "Cortex-M4F", "instructions", "limit", "as shipped", "ratio"
+    ));
     for count in counts {
         let limit = count.limit().map_or(String::new(), |limit| limit.to_string());
         let (ratio, peer) = match count.peer() {
             Some((peer, name)) => (format!("{:.2}", peer as f64 / count.instructions as f64), name),
             None => (String::new(), ""),
         };
-        console::say(&format!("{:<36} {:>12} {limit:>10} {ratio:>6}  {peer}", count.name, count.instructions));
+        let Count { name, instructions, shipped } = count;
+        console::say(&format!("{name:<36} {instructions:>12} {limit:>10} {shipped:>12} {ratio:>6}  {peer}"));
+    }
+    console::say(&format!("{:<36} {:>12}", "As shipped", "bytes"));
+    for (name, bytes) in bytes {
+        console::say(&format!("{name:<36} {bytes:>12}"));
     }
 }
 
 fn as_json(count: &Count) -> Value {
-    let Count { name, instructions } = count;
+    let Count { name, instructions, shipped } = count;
     let peer = count.peer().map(|(instructions, name)| json!({ "name": name, "instructions": instructions }));
-    json!({ "name": name, "instructions": instructions, "limit": count.limit(), "peer": peer })
+    json!({ "name": name, "instructions": instructions, "shipped": shipped, "limit": count.limit(), "peer": peer })
 }
 
-/// Builds the firmware's bench as peers are built, runs it and reads what it counted.
-fn counts() -> Result<Vec<Count>> {
+/// What the firmware's bench measures as peers are built, and as the firmware is shipped.
+fn measure() -> Result<Measured> {
+    together(&parse(&lines("count")?)?, parse(&lines(firmware::RELEASE)?)?)
+}
+
+/// Builds the firmware's bench, runs it and returns what it prints.
+fn lines(profile: &str) -> Result<String> {
     let machine = DEFAULT.machine().context("the board is not emulated")?;
-    process::run(&mut firmware::cargo("build", DEFAULT, "count")?)?;
-    let mut qemu = machine.command(&firmware::folder(DEFAULT, "count").join("bench"));
+    process::run(&mut firmware::cargo("build", DEFAULT, profile)?)?;
+    let mut qemu = machine.command(&firmware::folder(DEFAULT, profile).join("bench"));
     // One instruction is 2^5 ns of the board's time.
     qemu.args(["-icount", "shift=5", "-serial", "stdio"]);
-    parse(&process::limited(&mut qemu, LIMIT)?)
+    process::limited(&mut qemu, LIMIT)
 }
 
-/// The lines `INSTRUCTIONS NAME`, up to the one that says that all came.
-fn parse(output: &str) -> Result<Vec<Count>> {
+/// What two builds have measured of the same.
+fn together(fast: &[Line], shipped: Vec<Line>) -> Result<Measured> {
+    if !fast.iter().map(Line::measured).eq(shipped.iter().map(Line::measured)) {
+        bail!("the two builds of the bench do not measure the same");
+    }
+    let mut measured = Measured { counts: Vec::new(), bytes: Vec::new() };
+    for (fast, Line { number, unit, name }) in fast.iter().zip(shipped) {
+        match unit {
+            Unit::Instructions => {
+                measured.counts.push(Count { name, instructions: fast.number, shipped: number });
+            }
+            Unit::Bytes => measured.bytes.push((name, number)),
+        }
+    }
+    Ok(measured)
+}
+
+/// One line of the bench.
+#[derive(Debug, PartialEq)]
+struct Line {
+    number: u64,
+    unit: Unit,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Unit {
+    Instructions,
+    Bytes,
+}
+
+impl Line {
+    /// What, and in which unit.
+    fn measured(&self) -> (&str, Unit) {
+        (&self.name, self.unit)
+    }
+}
+
+/// The lines `NUMBER UNIT NAME`, up to the one that says that all came.
+fn parse(output: &str) -> Result<Vec<Line>> {
     let Some((lines, _)) = output.split_once("end of bench") else { bail!("the bench did not come to its end") };
-    let count = |line: &str| {
-        let (instructions, name) = line.split_once(' ')?;
-        Some(Count { name: name.to_owned(), instructions: instructions.parse().ok()? })
+    let line = |line: &str| {
+        let (number, rest) = line.split_once(' ')?;
+        let (unit, name) = rest.split_once(' ')?;
+        let unit = match unit {
+            "instructions" => Unit::Instructions,
+            "bytes" => Unit::Bytes,
+            _ => return None,
+        };
+        Some(Line { number: number.parse().ok()?, unit, name: name.to_owned() })
     };
-    lines.lines().map(|line| count(line).with_context(|| format!("unexpected line of the bench: {line:?}"))).collect()
+    lines.lines().map(|text| line(text).with_context(|| format!("unexpected line of the bench: {text:?}"))).collect()
 }
 
 /// What the example says of this machine.
@@ -154,23 +225,35 @@ mod tests {
 
     #[test]
     fn counts_are_read_and_gated() {
-        let counts = parse("275251 product 64×32×64\n42001 product 30×50×7\n7 other\nend of bench\n").unwrap();
-        assert_eq!(counts.iter().map(|count| count.exceeds()).collect::<Vec<_>>(), [false, true, false]);
+        let fast =
+            "275251 instructions product 64×32×64\n42001 instructions product 30×50×7\n8 bytes stack\nend of bench\n";
+        let fast = parse(fast).unwrap();
+        let shipped =
+            "275300 instructions product 64×32×64\n42009 instructions product 30×50×7\n7 bytes stack\nend of bench";
+        let Measured { counts, bytes } = together(&fast, parse(shipped).unwrap()).unwrap();
+        assert_eq!(counts.iter().map(|count| count.exceeds()).collect::<Vec<_>>(), [false, true]);
         assert!(within(&counts).unwrap_err().to_string().ends_with("the limit: product 30×50×7"));
         assert!(within(&counts[..1]).is_ok());
-        assert_eq!(counts[2], Count { name: "other".into(), instructions: 7 });
+        assert_eq!(counts[1], Count { name: "product 30×50×7".into(), instructions: 42_001, shipped: 42_009 });
         assert_eq!(counts[0].peer(), Some((458_752, "nalgebra")));
+        assert_eq!(bytes, [("stack".to_owned(), 7)]);
+        for other in ["275300 instructions product 64×32×64\nend of bench", "end of bench"] {
+            assert!(together(&fast, parse(other).unwrap()).is_err_and(|error| error.to_string().contains("the same")));
+        }
     }
 
     #[test]
     fn a_bench_that_did_not_end_says_so() {
-        assert!(parse("1 a\n").unwrap_err().to_string().contains("did not come to its end"));
-        assert!(parse("no number\nend of bench").unwrap_err().to_string().contains("unexpected line"));
+        assert!(parse("1 bytes a\n").unwrap_err().to_string().contains("did not come to its end"));
+        for line in ["no bytes of it", "1 miles a", "1 a"] {
+            let error = parse(&format!("{line}\nend of bench")).unwrap_err();
+            assert!(error.to_string().contains("unexpected line"), "{error}");
+        }
     }
 
     #[test]
     fn what_is_gated_is_named_as_the_firmware_names_it() {
-        let bench = include_str!("../../../firmware/src/bin/bench.rs");
+        let bench = include_str!("../../../firmware/src/bin/bench/main.rs");
         for (name, _) in LIMITS {
             let kind = name.split(' ').next().unwrap();
             assert!(bench.contains(&format!("\"{kind} ")), "{name}");
