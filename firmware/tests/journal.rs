@@ -81,8 +81,12 @@ fn digests(image: &[u8], asked: &[(u64, Ask)]) -> Vec<u64> {
     let mut digests = vec![session.adaptation().digest()];
     for (_, ask) in asked {
         match ask {
-            Ask::Learn(sample, label) => drop(session.learn(sample, *label, |_| ()).unwrap()),
-            Ask::End => drop(session.end()),
+            Ask::Learn(sample, label) => {
+                session.learn(sample, *label, |_| ()).unwrap();
+            }
+            Ask::End => {
+                session.end();
+            }
             Ask::Refuse => continue,
         }
         digests.push(session.adaptation().digest());
@@ -136,9 +140,13 @@ fn go_on<L: Learn>(learner: &mut L, failures: &RefCell<Vec<StoreError>>, asked: 
             return told;
         }
         match ask {
-            Ask::Learn(sample, label) => drop(learner.learn(sample, *label).unwrap()),
+            Ask::Learn(sample, label) => {
+                learner.learn(sample, *label).unwrap();
+            }
             Ask::Refuse => assert!(learner.learn(&[f32::from_bits(u32::MAX); INPUTS], 0).is_err()),
-            Ask::End => drop(learner.end()),
+            Ask::End => {
+                learner.end();
+            }
         }
         told.failed = failures.borrow().first().copied();
         // Before a save that fails it was noted, but whether it was is not known here.
@@ -313,9 +321,13 @@ fn a_full_journal_has_a_gap_where_that_is_chosen() {
     let noted = start(&mut flash, (&image, room, Full::Gap), |learner, failures| {
         for (_, ask) in &all {
             match ask {
-                Ask::Learn(sample, label) => drop(learner.learn(sample, *label).unwrap()),
+                Ask::Learn(sample, label) => {
+                    learner.learn(sample, *label).unwrap();
+                }
                 Ask::Refuse => assert!(learner.learn(&[f32::NAN; INPUTS], 0).is_err()),
-                Ask::End => drop(learner.end()),
+                Ask::End => {
+                    learner.end();
+                }
             }
         }
         assert_eq!(learner.session().adaptation().digest(), digests[60]);
@@ -326,10 +338,11 @@ fn a_full_journal_has_a_gap_where_that_is_chosen() {
     });
     // The saved state is ahead of the journal: it is resumed, and nothing is noted any more.
     start(&mut flash, (&image, room, Full::Gap), |learner, failures| {
-        assert_eq!(events(learner), 60 / SAVE_EVERY * SAVE_EVERY);
+        assert_eq!(events(learner), 60);
         learner.learn(&[0.5; INPUTS], 1).unwrap();
         assert_eq!(*failures.borrow(), []);
-        assert_eq!(entries(identity(&image), bytes(learner)), noted);
+        // Numbers that are NaN are not equal, their text is.
+        assert_eq!(format!("{:?}", entries(identity(&image), bytes(learner))), format!("{noted:?}"));
     });
 }
 
@@ -353,23 +366,24 @@ fn a_state_without_its_journal_and_a_damaged_entry_are_gaps() {
     let mut flash = part(room);
     let all = asked(SAMPLES);
     let slots = Store::<Part>::region(STATE);
-    start(&mut flash, (&image, room, Full::Gap), |learner, failures| drop(go_on(learner, failures, &all)));
-    let saved = start(&mut flash.clone(), (&image, room, Full::Gap), |learner, _| learner.counts());
+    start(&mut flash, (&image, room, Full::Gap), |learner, failures| go_on(learner, failures, &all));
     // The journal is lost.
     let mut lost = flash.clone();
     lost.bytes[slots..].fill(0);
     for full in [Full::Gap, Full::Stop] {
         start(&mut lost.clone(), (&image, room, full), |learner, failures| {
-            assert!(learner.counts() != saved || events(learner) == SAMPLES as u64);
+            // What was saved after the eighth sample and the end of the first session.
+            assert_eq!(events(learner), 9);
             assert_eq!(*failures.borrow(), [StoreError::Gap]);
             let noted = entries(identity(&image), bytes(learner));
             assert!(matches!(noted[..], [Entry::Start { .. }, Entry::Gap]), "{noted:?}");
             assert_eq!(learner.learn(&[0.5; INPUTS], 1).is_ok(), full == Full::Gap);
         });
     }
-    // A bit of an entry that was written long ago flips.
+    // An entry that was written long ago is damaged.
     let mut damaged = flash.clone();
-    damaged.bytes[slots + 300] ^= 4;
+    // More than what an entry is padded by.
+    damaged.bytes[slots + 300..slots + 316].iter_mut().for_each(|byte| *byte ^= 4);
     start(&mut damaged, (&image, room, Full::Gap), |_, failures| {
         assert_eq!(*failures.borrow(), [StoreError::Gap]);
     });
