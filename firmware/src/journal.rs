@@ -205,6 +205,14 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         let length = seal(self.image, number, entry, &mut sealed).ok_or(StoreError::Contents)?;
         sealed.truncate(length);
         self.check(length, reserve)?;
+        self.settle()?;
+        self.write(&sealed)?;
+        (self.newest, self.number) = (sealed, number);
+        Ok(())
+    }
+
+    /// Writes the newest entry once more where an earlier run wrote it.
+    fn settle(&mut self) -> Result<(), StoreError> {
         if !self.settled {
             let newest = core::mem::take(&mut self.newest);
             let written = self.write(&newest);
@@ -212,8 +220,6 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
             written?;
             self.settled = true;
         }
-        self.write(&sealed)?;
-        (self.newest, self.number) = (sealed, number);
         Ok(())
     }
 
@@ -323,6 +329,10 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
 
     fn piece(&mut self, first: u32) -> Piece {
         let mut piece = Piece::default();
+        if let (Some(journal @ Journal { stage: Stage::Open, .. }), 0) = (self.as_mut(), first) {
+            // What is handed out is what was learnt again; without room for that, what can be read.
+            let _ = journal.settle();
+        }
         let Some(Journal { store, region, at: end, stage: Stage::Open | Stage::Closed, .. }) = self else {
             return piece;
         };

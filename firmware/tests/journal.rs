@@ -167,7 +167,7 @@ fn bytes<L: Learn>(learner: &mut L) -> (usize, Vec<u8>) {
     }
 }
 
-type Noted = Entry<Vec<f32>, Learnt>;
+type Noted = Entry<graftage_link::Vec<f32, INPUTS>, Learnt>;
 
 /// The entries that count: the last of each number, and none that a smaller number follows.
 fn entries(identity: u32, (unit, bytes): (usize, Vec<u8>)) -> Vec<Noted> {

@@ -453,11 +453,11 @@ fn entries_of_a_journal_are_read_as_they_were_written_or_not_at_all() {
     let verdict = Verdict { committed: true, held_out: u32::MAX, before: u32::MAX, after: u32::MAX };
     let ended = Ended { verdict, digest: u64::MAX };
     let label = u32::MAX;
-    let entries: [(Entry<&[f32], &Learnt>, Past<Vec<f32>>, usize); 5] = [
+    let entries: [(Entry<&[f32], &Learnt>, Past<Short<f32, INPUTS>>, usize); 5] = [
         (Entry::Start { digest: u64::MAX }, Past::Start, SHORT),
         (
             Entry::Sample { label, sample: &sample, learnt: &brought },
-            Past::Sample { label, sample: sample.to_vec() },
+            Past::Sample { label, sample: Short::from_slice(&sample).unwrap() },
             largest(INPUTS, STEPS),
         ),
         (Entry::Refused { label, sample: &sample, why }, Past::Refused, largest(INPUTS, 1)),
@@ -469,8 +469,8 @@ fn entries_of_a_journal_are_read_as_they_were_written_or_not_at_all() {
         let used = journal::seal(image, number, &entry, &mut memory).unwrap();
         let frame = journal::open(image, &memory).unwrap();
         assert_eq!((frame.number, frame.length), (number, used));
-        assert_eq!(journal::read::<Past<Vec<f32>>>(frame.content), Some(past));
-        let whole = journal::read::<Entry<Vec<f32>, Learnt>>(frame.content).unwrap();
+        assert_eq!(journal::read::<Past<Short<f32, INPUTS>>>(frame.content), Some(past));
+        let whole = journal::read::<Entry<Short<f32, INPUTS>, Learnt>>(frame.content).unwrap();
         assert_eq!(format!("{whole:?}"), format!("{entry:?}"));
         assert_eq!(journal::open(image + 1, &memory), None);
         assert_eq!(journal::open(image, &memory[..used - 1]), None);
