@@ -56,6 +56,8 @@ pub enum Refusal {
         /// Numbers given.
         found: u32,
     },
+    /// The journal of what is learnt has no room for it, and nothing is to be learnt that is not recorded.
+    Unrecorded,
 }
 
 /// A number of a recipe; its range is part of its message.
@@ -137,6 +139,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::Scratch { expected, found } => {
                 write!(f, "scratch memory of {found} numbers, {expected} are needed")
+            }
+            Refusal::Unrecorded => {
+                f.write_str("the board's journal has no room for it, and the board learns nothing that is not recorded")
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What the programs of a board have in common: how they go on from what is stored, and their log.
 
+use crate::journal::{Full, Journal};
 use crate::learner::{Event, Learner};
 use crate::store::Store;
 use embedded_storage::nor_flash::NorFlash;
@@ -7,9 +8,22 @@ use graftage_core::adapt::Replay;
 use graftage_core::network::Fixed;
 use graftage_core::session::Session;
 
-/// Goes on from the newest state in the store, where there is one. The buffer has [`Learner::saved`] bytes or more.
-pub fn resume<N, R, S, W, H, F, O>(
-    learner: &mut Learner<'_, Session<N, R, S, W, H>, Option<Store<F>>, O>,
+/// A store for states of so many bytes at the start of a flash, and a journal behind it; the store takes all of a flash that
+/// has no more. `None` where it does not have that either.
+pub fn keep<F: NorFlash, const I: usize, const B: usize>(
+    flash: F,
+    state: usize,
+    full: Full,
+) -> Option<Journal<F, I, B>> {
+    let end = flash.capacity() as u32;
+    let slots = end.min(Store::<F>::region(state) as u32);
+    Journal::new(Store::new(flash, 0..slots).ok()?, slots..end, full).ok()
+}
+
+/// Goes on from the newest state in the store, where there is one, and from what the journal holds beyond it. The buffer has
+/// [`Learner::saved`] bytes or more.
+pub fn resume<N, R, S, W, H, F, O, const I: usize, const B: usize>(
+    learner: &mut Learner<'_, Session<N, R, S, W, H>, Option<Journal<F, I, B>>, O>,
     buffer: &mut [u8],
 ) where
     N: Fixed,
@@ -20,14 +34,22 @@ pub fn resume<N, R, S, W, H, F, O>(
     F: NorFlash,
     O: FnMut(Event),
 {
-    let Some(store) = learner.keep() else { return defmt::info!("no store: what is learnt is lost with the power") };
-    match store.load(buffer) {
+    let Some(journal) = learner.keep() else { return defmt::info!("no store: what is learnt is lost with the power") };
+    match journal.room() {
+        0 => defmt::info!("no journal: what is learnt is not recorded"),
+        room => defmt::info!("a journal of {} bytes", room),
+    }
+    match journal.store().load(buffer) {
         Ok(None) => defmt::info!("nothing is stored: the factory image"),
         Ok(Some((generation, length))) => match learner.resume(generation, buffer.get(..length).unwrap_or_default()) {
             Ok(()) => defmt::info!("stored state of generation {}", generation),
             Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
         },
         Err(error) => defmt::error!("stored state cannot be read: {}", error),
+    }
+    match learner.recall() {
+        0 => {}
+        again => defmt::info!("{} samples and ends of sessions learnt again", again),
     }
 }
 
@@ -60,5 +82,6 @@ pub fn log(event: Event) {
         Event::Refused(refusal) => defmt::warn!("sample refused: {}", refusal),
         Event::Saved(generation) => defmt::info!("saved as generation {}", generation),
         Event::NotSaved(error) => defmt::error!("not saved: {}", error),
+        Event::NotNoted(error) => defmt::error!("not recorded from here on: {}", error),
     }
 }

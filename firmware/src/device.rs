@@ -110,6 +110,7 @@ impl<const I: usize, const F: usize> Device<I, F> {
             (Request::Read { array, first }, Ok(learner)) => {
                 Ok(Answer::Numbers(learner.numbers(array, first as usize)))
             }
+            (Request::Journal { first }, Ok(learner)) => Ok(Answer::Journal(learner.journal(first))),
         };
         answer.unwrap_or_else(Answer::Refused)
     }

@@ -42,6 +42,7 @@
 //! # }
 //! ```
 
+use crate::journal::{Again, Note};
 use crate::store::{Keep, StoreError};
 use core::fmt;
 use graftage_core::adapt::Replay;
@@ -51,6 +52,7 @@ use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Fixed, Parameter, Prediction};
 use graftage_core::session::{Counts, Session, Taken};
 use graftage_core::snapshot;
+use graftage_link::journal::{Entry, Piece};
 use graftage_link::{Array, Ended, Learnt, Memory, NUMBERS, Status};
 use heapless::Vec;
 
@@ -67,6 +69,8 @@ pub enum Event<'a> {
     Saved(u64),
     /// The state could not be saved; what was saved before still is, and learning goes on.
     NotSaved(StoreError),
+    /// This could not be noted, or what was noted is not whole; nothing more will be.
+    NotNoted(StoreError),
 }
 
 /// Why a learner does not go on from what was saved.
@@ -138,9 +142,12 @@ pub trait Learn {
 
     /// Numbers of an array from the `first` on; at its end fewer than there is room for.
     fn numbers(&mut self, array: Array, first: usize) -> Vec<f32, NUMBERS>;
+
+    /// Bytes of its journal from the `first` on.
+    fn journal(&mut self, first: u32) -> Piece;
 }
 
-/// A network that adapts in sessions S, in memory that somebody else has; K keeps what was learnt, O is told what happened.
+/// A network that adapts in sessions S, in memory that somebody else has; K keeps what was learnt and notes what came, O is told what happened.
 #[derive(Debug)]
 pub struct Learner<'a, S, K, O> {
     session: &'a mut S,
@@ -165,7 +172,7 @@ where
     S: AsMut<[f32]>,
     W: AsMut<[f32]>,
     H: Replay,
-    K: Keep,
+    K: Keep + Note,
     O: FnMut(Event),
 {
     /// Bytes that [`save`](Self::save) keeps at most, where replay buffer and held-out samples are up to `samples`.
@@ -191,7 +198,11 @@ where
         let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
         let sum = sum.map_or(0, |sum| u32::from_le_bytes(*sum));
         let scale = image.header.scale;
-        Ok(Self { session, keep, observe, save_every, scale, image: sum, saved: None, latest: None })
+        let digest = session.adaptation().digest();
+        let mut new = Self { session, keep, observe, save_every, scale, image: sum, saved: None, latest: None };
+        let begun = new.keep.begin(sum, digest);
+        new.noted(begun);
+        Ok(new)
     }
 
     /// Goes on from what [`save`](Self::save) kept as this generation, after a start from the same image.
@@ -206,6 +217,25 @@ where
         snapshot::restore(self.session, N::SCHEMA, state).map_err(NotResumed::Unusable)?;
         (self.saved, self.latest) = (Some(generation), None);
         Ok(())
+    }
+
+    /// Does again what was noted after the state from which it goes on, and returns how many samples and ends of sessions that
+    /// were. To be called once, after [`resume`](Self::resume) or where there is nothing to resume, before anything is learnt.
+    pub fn recall(&mut self) -> u64 {
+        let (counts, session) = (self.session.counts(), &mut *self.session);
+        let recalled = self.keep.recall(counts.taken.wrapping_add(counts.sessions()), &mut |again| match again {
+            Again::Sample(sample, label) => session.learn(sample, label, |_| ()).is_ok(),
+            Again::End => {
+                session.end();
+                true
+            }
+        });
+        self.noted(recalled).unwrap_or_default()
+    }
+
+    /// Tells of what could not be noted.
+    fn noted<T>(&mut self, noted: Result<T, StoreError>) -> Option<T> {
+        noted.inspect_err(|error| (self.observe)(Event::NotNoted(*error))).ok()
     }
 
     /// Saves the whole state: which image it was learnt from, and its snapshot.
@@ -248,7 +278,7 @@ where
     S: AsMut<[f32]>,
     W: AsMut<[f32]>,
     H: Replay,
-    K: Keep,
+    K: Keep + Note,
     O: FnMut(Event),
 {
     const SCHEMA: u64 = N::SCHEMA;
@@ -269,15 +299,23 @@ where
     }
 
     fn learn(&mut self, sample: &[f32], label: u32) -> Result<Learnt, Refusal> {
+        let ready = self.keep.ready(self.session.adaptation().recipe().steps);
+        self.refused(ready)?;
         let mut reports = Vec::new();
         let taken = self.session.learn(sample, label, |report| {
             // There is room: a recipe has no more steps.
             let _ = reports.push(report);
         });
+        if let Err(why) = taken {
+            let noted = self.keep.note(&Entry::Refused { label, sample, why });
+            self.noted(noted);
+        }
         let taken = self.refused(taken)?;
         self.latest = Some((taken, reports.last().map(|report| report.outcome.loss)));
         let (learnt, correct) = self.session.adaptation().score();
         let learnt = Learnt { taken, learnt, correct, reports };
+        let noted = self.keep.note(&Entry::Sample { label, sample, learnt: &learnt });
+        self.noted(noted);
         (self.observe)(Event::Learnt(&learnt));
         if self.save_every > 0 && self.session.counts().taken.is_multiple_of(self.save_every) {
             self.save();
@@ -289,6 +327,8 @@ where
         let verdict = self.session.end();
         self.latest = None;
         let ended = Ended { verdict, digest: self.session.adaptation().digest() };
+        let noted = self.keep.note(&Entry::End(ended));
+        self.noted(noted);
         (self.observe)(Event::Ended(&ended));
         if self.save_every > 0 {
             self.save();
@@ -342,5 +382,8 @@ where
             });
         }
         numbers
+    }
+    fn journal(&mut self, first: u32) -> Piece {
+        self.keep.piece(first)
     }
 }

@@ -1,7 +1,7 @@
 //! The device that goes on learning: a Graftage network behind a serial link.
 //!
 //! [`learner::Learner`] is what a firmware calls: `learn(sample, label)` and `predict(sample)`, with what is learnt kept
-//! through power cuts ([`store`]). [`device::Device`] is the link's end in front of it: bytes in, bytes out. The binary `adapt`
+//! through power cuts ([`store`]) and recorded ([`journal`]). [`device::Device`] is the link's end in front of it: bytes in, bytes out. The binary `adapt`
 //! gives them a board's UART and the image in its flash; host tests give them mocks. Other firmware uses this library
 //! without any feature: features are the boards of its binaries.
 #![cfg_attr(target_os = "none", no_std)]
@@ -12,6 +12,7 @@ pub mod board;
 pub mod boot;
 pub mod device;
 pub mod eeprom;
+pub mod journal;
 pub mod learner;
 pub mod readings;
 pub mod sensing;

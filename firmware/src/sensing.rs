@@ -4,6 +4,7 @@ use crate::learner::Learn;
 use graftage_core::error::Refusal;
 use graftage_core::network::Prediction;
 use graftage_core::session::Counts;
+use graftage_link::journal::Piece;
 use graftage_link::{Array, Ended, Learnt, Memory, NUMBERS, Status};
 use heapless::Vec;
 
@@ -70,5 +71,8 @@ impl<L: Learn, const I: usize> Learn for Sensing<L, I> {
 
     fn numbers(&mut self, array: Array, first: usize) -> Vec<f32, NUMBERS> {
         self.learner.numbers(array, first)
+    }
+    fn journal(&mut self, first: u32) -> Piece {
+        self.learner.journal(first)
     }
 }

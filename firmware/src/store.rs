@@ -32,7 +32,7 @@ pub const VERSION: u8 = 1;
 const MAGIC: [u8; 8] = [b'G', b'R', b'F', b'S', b'L', b'O', b'T', VERSION];
 const HEADER: usize = 32;
 /// Bytes that are read or written at a time; a multiple of the flash's own sizes.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;
 
 /// Why something is not stored or not found. The state that was kept before still is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +53,8 @@ pub enum StoreError {
     Unverified,
     /// The flash did not read, erase or write.
     Flash,
+    /// The journal does not hold all that was learnt.
+    Gap,
 }
 
 impl fmt::Display for StoreError {
@@ -63,6 +65,7 @@ impl fmt::Display for StoreError {
             StoreError::Contents => f.write_str("no contents, or no memory for them"),
             StoreError::Unverified => f.write_str("the flash reads back other bytes than were written"),
             StoreError::Flash => f.write_str("the flash does not read, erase or write"),
+            StoreError::Gap => f.write_str("the journal does not hold all that was learnt"),
         }
     }
 }
@@ -172,9 +175,19 @@ impl<F: NorFlash> Store<F> {
         Ok(store)
     }
 
+    /// Bytes of a region whose slots have room for contents of so many bytes.
+    pub const fn region(contents: usize) -> usize {
+        2 * (contents + 2 * Self::UNIT).next_multiple_of(F::ERASE_SIZE)
+    }
+
     /// Bytes of contents that a slot has room for.
     pub fn room(&self) -> usize {
         (self.size as usize).saturating_sub(2 * Self::UNIT)
+    }
+
+    /// The flash, for what lies outside of the store's region.
+    pub(crate) fn flash(&mut self) -> &mut F {
+        &mut self.flash
     }
 
     /// The flash, to be used for something else.
@@ -308,8 +321,7 @@ impl<F: NorFlash> Store<F> {
         let needed = length.saturating_add(2 * Self::UNIT).next_multiple_of(F::ERASE_SIZE) as u32;
         self.flash.erase(start, start.wrapping_add(needed)).map_err(|_| StoreError::Flash)?;
         let offset = self.contents(slot);
-        let flash = &mut self.flash;
-        let mut program = Program { flash, offset, left: length, piece: Vec::new(), failed: false };
+        let mut program = Program::new(&mut self.flash, offset, length);
         let put = contents(&mut program).and_then(|()| program.flush());
         if program.failed {
             return Err(StoreError::Flash);
@@ -371,7 +383,7 @@ impl Sink for Measure {
 }
 
 /// Programs a flash that was erased, a piece of up to CHUNK bytes at a time.
-struct Program<'a, F: NorFlash> {
+pub(crate) struct Program<'a, F: NorFlash> {
     flash: &'a mut F,
     /// Where the piece goes.
     offset: u32,
@@ -381,9 +393,14 @@ struct Program<'a, F: NorFlash> {
     failed: bool,
 }
 
-impl<F: NorFlash> Program<'_, F> {
+impl<'a, F: NorFlash> Program<'a, F> {
+    /// So many bytes from there on.
+    pub(crate) fn new(flash: &'a mut F, offset: u32, left: usize) -> Self {
+        Self { flash, offset, left, piece: Vec::new(), failed: false }
+    }
+
     /// Programs the piece, padded to what the flash writes at once.
-    fn flush(&mut self) -> Option<()> {
+    pub(crate) fn flush(&mut self) -> Option<()> {
         let length = self.piece.len().next_multiple_of(F::WRITE_SIZE);
         self.piece.resize(length, 0xff).ok()?;
         self.failed = self.flash.write(self.offset, &self.piece).is_err();

@@ -10,6 +10,7 @@ use graftage_core::random::Generator;
 use graftage_core::scion::Geometry;
 use graftage_core::session::{Counts, Session};
 use graftage_firmware::device::Device;
+use graftage_firmware::journal::Note;
 use graftage_firmware::learner::{Event, Learn, Learner, NotResumed};
 use graftage_firmware::store::{Keep, StoreError};
 use graftage_link::{
@@ -524,6 +525,8 @@ impl Memory {
         Self { saved: Rc::default(), room }
     }
 }
+
+impl Note for Memory {}
 
 impl Keep for Memory {
     fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {

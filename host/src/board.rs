@@ -5,10 +5,12 @@ use crate::record::State;
 use defmt_decoder::{DecodeError, Table};
 use graftage_boards::elf::Firmware;
 use graftage_core::network::Prediction;
+use graftage_link::journal::{PIECE, Piece};
 use graftage_link::{ANSWER, Answer, Array, Ended, Hello, Learnt, NUMBERS, Numbered};
 use graftage_link::{Receiver, Request, decode, encode, request};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
@@ -203,6 +205,26 @@ impl Board {
         Ok(State { x: self.array(Array::Weights)?, y: self.array(Array::QueryPoints)?, m: self.array(Array::Momenta)? })
     }
 
+    /// Its journal: the bytes, and what an entry begins at a multiple of; none where it keeps no journal.
+    ///
+    /// # Errors
+    /// Where it does not answer, or has no network.
+    pub fn journal(&mut self) -> Result<Option<(NonZeroU32, Vec<u8>)>> {
+        let mut all = Vec::new();
+        loop {
+            match self.ask(&Request::Journal { first: all.len() as u32 })? {
+                Answer::Journal(Piece { unit: Some(unit), bytes }) => {
+                    all.extend_from_slice(&bytes);
+                    if bytes.len() < PIECE {
+                        return Ok(Some((unit, all)));
+                    }
+                }
+                Answer::Journal(Piece { unit: None, .. }) => return Ok(None),
+                answer => return Err(self.unexpected(&answer)),
+            }
+        }
+    }
+
     fn unexpected(&self, answer: &Answer) -> Error {
         let what = match answer {
             Answer::NoNetwork(error) => format!("the board has no network: {error}"),
@@ -220,7 +242,7 @@ impl Board {
     /// Sends a request, again where nothing comes back, and returns the answer.
     fn ask(&mut self, question: &Request<&[f32]>) -> Result<Answer> {
         let length = match question {
-            Request::Hello | Request::End { .. } | Request::Read { .. } => 0,
+            Request::Hello | Request::End { .. } | Request::Read { .. } | Request::Journal { .. } => 0,
             Request::Predict { sample } | Request::Learn { sample, .. } => sample.len(),
         };
         let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);

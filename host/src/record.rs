@@ -16,9 +16,11 @@ use flate2::Crc;
 use graftage_core::adapt::Report;
 use graftage_core::error::Refusal;
 use graftage_core::session::Taken;
-use graftage_link::Ended;
+use graftage_link::journal::{self, Entry, Frame};
+use graftage_link::{Ended, Learnt};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 /// What a board consumed, in order, and the digest of its state after each step.
@@ -54,6 +56,8 @@ pub enum Event {
     State(State),
     /// A session ended.
     End(Ended),
+    /// What follows is not recorded.
+    Gap,
 }
 
 /// A labelled sample that a board took.
@@ -125,6 +129,16 @@ impl fmt::Display for Damage {
     }
 }
 
+/// The journal of a board does not say from what it started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Missing;
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("its journal has lost the start: nothing in it can be computed again")
+    }
+}
+
 /// What tells images apart: the checksum at the end of one.
 ///
 /// Over a whole image, its own checksum included, the checksum is the same for all of them.
@@ -138,6 +152,51 @@ const MAGIC: [u8; 4] = *b"GRFR";
 pub const VERSION: u16 = 3;
 
 impl Record {
+    /// What a board's journal holds: its bytes, in which entries begin at multiples of `unit`, kept since it started from that
+    /// image. Where an entry is missing there is a gap.
+    ///
+    /// # Errors
+    /// Where the start is missing.
+    pub fn from_journal(board: &str, image: u32, unit: NonZeroU32, bytes: &[u8]) -> std::result::Result<Self, Missing> {
+        let (unit, mut at) = (unit.get() as usize, 0);
+        let mut frames: Vec<Frame> = Vec::new();
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            at += match journal::open(image, rest) {
+                Some(frame) => {
+                    while frames.pop_if(|before| before.number >= frame.number).is_some() {}
+                    frames.push(frame);
+                    frame.length.next_multiple_of(unit)
+                }
+                None => unit,
+            };
+        }
+        let mut entries = (0..).zip(&frames).map(|(due, frame)| {
+            let entry = journal::read::<Entry<Vec<f32>, Learnt>>(frame.content);
+            entry.filter(|_| frame.number == due).unwrap_or(Entry::Gap)
+        });
+        let Some(Entry::Start { digest: start }) = entries.next() else { return Err(Missing) };
+        let mut events = Vec::new();
+        for entry in entries {
+            events.push(match entry {
+                Entry::Sample { label, sample: input, learnt: Learnt { taken, reports, .. } } => {
+                    Event::Sample(Lesson { input, label, taken, reports: reports.to_vec() })
+                }
+                Entry::Refused { label, sample: input, why } => Event::Refused(Refused { input, label, why }),
+                Entry::End(ended) => Event::End(ended),
+                Entry::Start { .. } | Entry::Gap => {
+                    events.push(Event::Gap);
+                    break;
+                }
+            });
+        }
+        Ok(Self { board: board.into(), image, start, events })
+    }
+
+    /// Whether what came last is missing.
+    pub fn has_gap(&self) -> bool {
+        self.events.contains(&Event::Gap)
+    }
+
     /// Its labelled samples.
     pub fn lessons(&self) -> impl DoubleEndedIterator<Item = &Lesson> {
         self.events.iter().filter_map(|event| match event {
@@ -151,7 +210,7 @@ impl Record {
         let digest = |event: &Event| match event {
             Event::Sample(lesson) => lesson.reports.last().map(|report| report.digest),
             Event::End(ended) => Some(ended.digest),
-            Event::Refused(_) | Event::State(_) => None,
+            Event::Refused(_) | Event::State(_) | Event::Gap => None,
         };
         self.events.iter().rev().find_map(digest).unwrap_or(self.start)
     }

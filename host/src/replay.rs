@@ -271,12 +271,18 @@ fn replay<N: Layer>(
             }
             Event::Refused(recorded) => {
                 refused += 1;
+                if recorded.why == Refusal::Unrecorded {
+                    // Of the journal's room, and not of the sample.
+                    continue;
+                }
                 let why = board.learn(&recorded.input, recorded.label, |_| ()).err();
                 if why != Some(recorded.why) {
                     differences.note(Difference::Refusal { refused, why });
                 }
             }
             Event::State(recorded) => differences.arrays(recorded, board.network_mut()),
+            // From what state the board went on is not known.
+            Event::Gap => break,
             Event::End(recorded) => {
                 session += 1;
                 let verdict = board.end();

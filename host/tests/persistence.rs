@@ -6,6 +6,7 @@ use common::{Emulator, Folder, checkpoint, emulated, parse, samples};
 use graftage::adaptation;
 use graftage::board::{Board, Log};
 use graftage::graft::{IMAGE, graft};
+use graftage::record::{Event, Record};
 use graftage_core::adapt::Recipe;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -176,4 +177,47 @@ fn a_board_says_what_it_goes_on_from() {
     assert_eq!(board.hello().unwrap().status.unwrap().learnt, 0);
     drop(emulator);
     said("learnt from another image");
+}
+
+#[test]
+fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::new();
+    let (image, log) = (image(&folder), folder.path("log"));
+    let digests = digests(&image);
+    // A third EEPROM has room for a journal behind the slots.
+    let eeproms = [0, 1, 2].map(|index| eeprom(&folder, index));
+    let mut learnt_before = 0;
+    for (killed_at, ends) in [(SAVE_EVERY + 5, false), (2 * SAVE_EVERY + 7, false), (SAMPLES - 10, true)] {
+        let (emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+        // Not a sample is lost that was answered, saved or not.
+        assert_eq!(learnt(&mut board, &digests), learnt_before);
+        learn(&mut board, learnt_before, killed_at);
+        assert!(board.learn(killed_at, &[f32::NAN; 64], 0).unwrap().is_err());
+        assert_eq!(learnt(&mut board, &digests), killed_at);
+        learnt_before = killed_at;
+        if ends {
+            board.end(0).unwrap();
+        }
+        drop((emulator, board));
+    }
+    let (emulator, board) = start(&firmware, &image, &eeproms, &log);
+    drop(board);
+    let record = folder.path("board.record");
+    let run = folder.command(["record", "--port", &emulator.1, "--output", "board.record"]);
+    assert_eq!(run.status, Some(0), "{}", run.errors);
+    let found = Record::read(&record).unwrap();
+    let stream = samples(SAMPLES as usize, 64, 10);
+    let expected = stream.iter().take(learnt_before as usize);
+    assert!(found.lessons().map(|lesson| (&lesson.input[..], lesson.label)).eq(expected));
+    assert_eq!(found.events.iter().filter(|event| matches!(event, Event::Refused(_))).count(), 3);
+    assert!(matches!(found.events.last(), Some(Event::End(_))) && !found.has_gap());
+    let run = folder.command(["replay", "board.record", "--image", image.to_str().unwrap()]);
+    assert_eq!(run.status, Some(0), "{}{}", run.output, run.errors);
+    println!(
+        "{} of {} events in {} bytes",
+        found.lessons().count(),
+        found.events.len(),
+        std::fs::read(&record).unwrap().len()
+    );
 }

@@ -17,6 +17,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod journal;
+
 use cobs::{CobsEncoder, decode_in_place};
 use core::fmt;
 use graftage_core::adapt::{Report, STEPS};
@@ -79,6 +81,11 @@ pub enum Request<S> {
         /// Index of the first number that is wanted.
         first: u32,
     },
+    /// What are the bytes of the journal, from one of them on?
+    Journal {
+        /// Index of the first byte that is wanted, a multiple of [`journal::PIECE`].
+        first: u32,
+    },
 }
 
 /// What a board holds a number of for each weight: parameter by parameter, row by row, in the network's order.
@@ -119,6 +126,8 @@ pub enum Answer {
     Ended(Ended),
     /// To [`Request::Read`]: [`NUMBERS`] of them or, at the end of the array, fewer.
     Numbers(Vec<f32, NUMBERS>),
+    /// To [`Request::Journal`].
+    Journal(journal::Piece),
 }
 
 /// Who a board is and where it stands.

@@ -4,12 +4,14 @@ use graftage_core::adapt::{Report, STEPS};
 use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::network::{Outcome, Prediction};
 use graftage_core::session::{Counts, Taken, Verdict};
+use graftage_link::journal::{self, Entry, PIECE, Past, Piece, SHORT, largest};
 use graftage_link::{
     ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, Memory, NUMBERS, Numbered, Receiver, Request, Status,
     VERSION, Vec as Short, decode, encode, request,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use std::num::NonZeroU32;
 
 /// Numbers of the largest sample here.
 const INPUTS: usize = 64;
@@ -77,6 +79,10 @@ fn array(numbers: &[f32]) -> Answer {
     Answer::Numbers(Short::from_slice(numbers).unwrap())
 }
 
+fn piece(unit: Option<u32>, bytes: &[u8]) -> Answer {
+    Answer::Journal(Piece { unit: unit.and_then(NonZeroU32::new), bytes: Short::from_slice(bytes).unwrap() })
+}
+
 fn report(step: u64) -> Report {
     Report { step, outcome: Outcome { admitted: 8, loss: 0.25 }, digest: 0x1122_3344_5566_7788 }
 }
@@ -131,6 +137,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Overflow,
         Refusal::NotStarted,
         Refusal::Scratch { expected: 300, found: 1 },
+        Refusal::Unrecorded,
     ];
     others.into_iter().chain(fields.map(Refusal::Recipe)).collect()
 }
@@ -153,6 +160,8 @@ fn answers() -> Vec<Answer> {
         Answer::Ended(ENDED),
         array(&[]),
         array(&[f32::MIN; NUMBERS]),
+        piece(None, &[]),
+        piece(Some(256), &[0; PIECE]),
     ];
     all.extend(refusals().into_iter().map(Answer::Refused));
     for error in image_errors() {
@@ -173,7 +182,7 @@ fn every_request_arrives_as_it_was_sent() {
         let sample = &sample[..length];
         let received = || Short::from_slice(sample).unwrap();
         let (number, label) = (u64::MAX - length as u64, u32::MAX);
-        let pairs: [(Sent, Received); 5] = [
+        let pairs: [(Sent, Received); 6] = [
             (Request::Hello, Request::Hello),
             (Request::Predict { sample }, Request::Predict { sample: received() }),
             (Request::Learn { number, label, sample }, Request::Learn { number, label, sample: received() }),
@@ -182,6 +191,7 @@ fn every_request_arrives_as_it_was_sent() {
                 Request::Read { array: Array::Momenta, first: u32::MAX },
                 Request::Read { array: Array::Momenta, first: u32::MAX },
             ),
+            (Request::Journal { first: u32::MAX }, Request::Journal { first: u32::MAX }),
         ];
         for (sent, expected) in pairs {
             let bytes = wire(&sent, request(INPUTS));
@@ -222,7 +232,7 @@ impl Bits for [f32] {
 #[test]
 fn the_bytes_on_the_wire_are_those_of_version_3() {
     let numbers = [0.1, 0.0, 2.0];
-    let requests: [(Sent, &str); 5] = [
+    let requests: [(Sent, &str); 6] = [
         (Request::Hello, "00 02 03 05 3c 41 f4 6a 00"),
         (Request::Predict { sample: &[1.0, -0.5] }, "00 04 03 01 02 01 03 80 3f 01 01 06 bf c7 01 4e 55 00"),
         (
@@ -231,6 +241,7 @@ fn the_bytes_on_the_wire_are_those_of_version_3() {
         ),
         (Request::End { number: 300 }, "00 09 03 03 ac 02 62 5c 0b dd 00"),
         (Request::Read { array: Array::InUse, first: 300 }, "00 0a 03 04 03 ac 02 0a 36 1a e0 00"),
+        (Request::Journal { first: 256 }, "00 09 03 05 80 02 7e 4b b7 e0 00"),
     ];
     let answers = [
         (
@@ -249,6 +260,7 @@ fn the_bytes_on_the_wire_are_those_of_version_3() {
         (Answer::OutOfOrder { expected: 128 }, "00 09 03 05 80 01 c4 1a be 79 00"),
         (Answer::OtherVersion, "00 07 03 06 09 e4 97 83 00"),
         (Answer::Ended(ENDED), "00 15 03 07 01 09 04 ac 02 88 ef 99 ab c5 e8 8c 91 11 87 e8 71 ee 00"),
+        (piece(Some(16), &[1, 0, 255]), "00 07 03 09 01 10 03 01 06 ff 2a f3 fc eb 00"),
         (array(&[1.0, -0.5]), "00 04 03 08 02 01 03 80 3f 01 01 06 bf 0d 2a 5b a9 00"),
     ];
     let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
@@ -258,7 +270,7 @@ fn the_bytes_on_the_wire_are_those_of_version_3() {
     let known: Vec<_> =
         requests.iter().map(|(_, bytes)| *bytes).chain(answers.iter().map(|(_, bytes)| *bytes)).collect();
     let shown: Vec<_> = shown.map(|rest| format!("00 {rest}")).collect();
-    assert!(shown.len() == 11 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
+    assert!(shown.len() == 13 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
     for (request, bytes) in requests {
         assert_eq!(hex(wire(&request, ANSWER)), bytes, "{request:?}");
     }
@@ -429,5 +441,44 @@ proptest! {
             panic!("no request");
         };
         prop_assert_eq!((*n, *l, s.map_bits()), (number, label, bits));
+    }
+}
+
+/// The largest entries, and what a board reads of each.
+#[test]
+fn entries_of_a_journal_are_read_as_they_were_written_or_not_at_all() {
+    let Answer::Learnt(brought) = largest_answer() else { panic!("the largest answer is another") };
+    let (sample, image) = (sample(), 0xa1b2_c3d4);
+    let why = Refusal::Scratch { expected: u32::MAX, found: u32::MAX };
+    let verdict = Verdict { committed: true, held_out: u32::MAX, before: u32::MAX, after: u32::MAX };
+    let ended = Ended { verdict, digest: u64::MAX };
+    let label = u32::MAX;
+    let entries: [(Entry<&[f32], &Learnt>, Past<Short<f32, INPUTS>>, usize); 5] = [
+        (Entry::Start { digest: u64::MAX }, Past::Start, SHORT),
+        (
+            Entry::Sample { label, sample: &sample, learnt: &brought },
+            Past::Sample { label, sample: Short::from_slice(&sample).unwrap() },
+            largest(INPUTS, STEPS),
+        ),
+        (Entry::Refused { label, sample: &sample, why }, Past::Refused, largest(INPUTS, 1)),
+        (Entry::End(ended), Past::End, SHORT),
+        (Entry::Gap, Past::Gap, SHORT),
+    ];
+    for (number, (entry, past, room)) in (u32::MAX - 4..).zip(entries) {
+        let mut memory = vec![0xff; room];
+        let used = journal::seal(image, number, &entry, &mut memory).unwrap();
+        let frame = journal::open(image, &memory).unwrap();
+        assert_eq!((frame.number, frame.length), (number, used));
+        assert_eq!(journal::read::<Past<Short<f32, INPUTS>>>(frame.content), Some(past));
+        let whole = journal::read::<Entry<Short<f32, INPUTS>, Learnt>>(frame.content).unwrap();
+        assert_eq!(format!("{whole:?}"), format!("{entry:?}"));
+        assert_eq!(journal::open(image + 1, &memory), None);
+        assert_eq!(journal::open(image, &memory[..used - 1]), None);
+        assert_eq!(journal::seal(image, number, &entry, &mut vec![0; used - 1]), None);
+        for bit in 0..8 * used {
+            let mut damaged = memory.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(journal::open(image, &damaged), None, "bit {bit} of {entry:?}");
+        }
     }
 }

@@ -10,15 +10,14 @@ fn main() {
 #[cfg(target_os = "none")]
 mod bare {
     use embedded_hal::digital::OutputPin;
-    use embedded_storage::nor_flash::ReadNorFlash;
     use graftage_core::adapt::Ring;
     use graftage_core::network::Fixed;
     use graftage_core::session::Session;
     use graftage_firmware::board::{Board, Parts, Selected, image};
     use graftage_firmware::boot;
     use graftage_firmware::device::Device;
+    use graftage_firmware::journal::{self, Full, Journal};
     use graftage_firmware::learner::{Event, Learner};
-    use graftage_firmware::store::Store;
     use graftage_link::Memory;
 
     /// The network, as `graftage graft` writes it.
@@ -34,6 +33,8 @@ mod bare {
 
     /// After so many more labelled samples the state is saved.
     const SAVE_EVERY: u64 = 8;
+    /// Once the journal is full, the device goes on learning and its record has a gap.
+    const FULL: Full = Full::Gap;
 
     type Sessions = Session<
         Network,
@@ -42,7 +43,7 @@ mod bare {
         [f32; Network::WEIGHTS],
         Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
-    type Keep = Option<Store<<Selected as Board>::Flash>>;
+    type Keep = Option<Journal<<Selected as Board>::Flash, { Network::INPUTS }, { journal::entry(Network::INPUTS) }>>;
     type Adaptive = Learner<'static, Sessions, Keep, fn(Event)>;
     type Link = Device<{ Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
 
@@ -82,9 +83,8 @@ mod bare {
             RAM.scratch,
             RAM.link
         );
-        let end = flash.capacity() as u32;
-        let store = Store::new(flash, 0..end).ok();
-        let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, store, boot::log);
+        let keep: Keep = boot::keep(flash, Adaptive::saved(REPLAY + HELD_OUT), FULL);
+        let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, keep, boot::log);
         match &mut learner {
             Ok(learner) => {
                 resume(learner);

@@ -75,7 +75,7 @@ impl Course {
                     }
                 }
                 Event::Refused(refused) => course.refused.push((course.right.len(), refused.why.to_string())),
-                Event::State(_) => {}
+                Event::State(_) | Event::Gap => {}
                 Event::End(ended) => {
                     let (samples, verdict) = (course.right.len(), ended.verdict);
                     course.sessions.push(Session { samples, steps: step, drift, verdict });
@@ -151,6 +151,9 @@ fn lead(Account { record, targets, damage, .. }: &Account, course: &Course) -> S
     let right = course.right.iter().filter(|(_, right)| *right).count();
     let differing: u64 = targets.iter().map(|target| target.differing).sum();
     let verdict = match (damage, differing) {
+        (None, 0) if record.has_gap() => {
+            "What is recorded is equal to the last bit; what came later is not recorded.".to_owned()
+        }
         (None, 0) => "Computed again, all of it is equal to the last bit.".to_owned(),
         (Some(damage), 0) => format!("But {damage}; what stands before that is equal to the last bit."),
         (_, differing) => format!("Computed again, it is NOT the same: it differs in {differing} places."),

@@ -215,8 +215,8 @@ pub fn emulated() -> Vec<Emulated> {
     boards.collect()
 }
 
-/// A running emulator; it is killed, as kill -9 does, when it is dropped.
-pub struct Emulator(pub Child);
+/// A running emulator; it is killed, as kill -9 does, when it is dropped. Beside it, its port.
+pub struct Emulator(pub Child, pub String);
 
 impl Drop for Emulator {
     fn drop(&mut self) {
@@ -235,7 +235,8 @@ pub fn start(firmware: &Path, image: &Path, arguments: &[String], log: &Path) ->
     let serial = format!("tcp:{address},server=on,wait=on,nodelay=on");
     let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image));
     let log = std::fs::File::create(log).unwrap();
-    let emulator = Emulator(command.args(arguments).stdin(Stdio::null()).stdout(log).spawn().unwrap());
+    let child = command.args(arguments).stdin(Stdio::null()).stdout(log).spawn().unwrap();
+    let emulator = Emulator(child, format!("tcp:{address}"));
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         match Board::open(Port::Tcp(address.to_string()), None, None) {

@@ -18,20 +18,19 @@ mod bare {
     use cortex_m::peripheral::syst::SystClkSource;
     use embedded_hal::digital::OutputPin;
     use embedded_hal::i2c::ErrorKind;
-    use embedded_storage::nor_flash::ReadNorFlash;
     use graftage_core::adapt::Ring;
     use graftage_core::network::Fixed;
     use graftage_core::session::Session;
     use graftage_firmware::board::{Board, Clock, Parts, Selected, image};
     use graftage_firmware::boot;
     use graftage_firmware::device::Device;
+    use graftage_firmware::journal::{self, Full, Journal};
     use graftage_firmware::learner::{Event, Learner};
     use graftage_firmware::readings::{Readings, Source};
     use graftage_firmware::sensing::Sensing;
     use graftage_firmware::sensor::thermometer::{Address, Thermometer};
     use graftage_firmware::sensor::window::{FEATURES, Window};
     use graftage_firmware::sensor::{Fault, Sensor};
-    use graftage_firmware::store::Store;
 
     /// The network, as `graftage graft` writes it.
     mod network {
@@ -50,6 +49,8 @@ mod bare {
     const HELD_OUT: usize = 32;
     /// After so many more labelled samples the state is saved.
     const SAVE_EVERY: u64 = 8;
+    /// Once the journal is full, the device goes on learning and its record has a gap.
+    const FULL: Full = Full::Gap;
 
     type Sessions = Session<
         Network,
@@ -58,7 +59,7 @@ mod bare {
         [f32; Network::WEIGHTS],
         Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
-    type Keep = Option<Store<<Selected as Board>::Flash>>;
+    type Keep = Option<Journal<<Selected as Board>::Flash, FEATURES, { journal::entry(FEATURES) }>>;
     type Adaptive = Learner<'static, Sessions, Keep, fn(Event)>;
     type Reading = Result<f32, Fault<ErrorKind>>;
     type Bus = <Selected as Board>::Sensors;
@@ -101,9 +102,8 @@ mod bare {
         // SAFETY: as above.
         unsafe { *sampler = Some((Thermometer::new(sensors, Address::default()), source)) };
         device.rename(Selected::NAME);
-        let end = flash.capacity() as u32;
-        let store = Store::new(flash, 0..end).ok();
-        let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, store, boot::log);
+        let keep: Keep = boot::keep(flash, Adaptive::saved(REPLAY + HELD_OUT), FULL);
+        let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, keep, boot::log);
         match &mut learner {
             Ok(learner) => resume(learner),
             Err(error) => defmt::error!("image refused: {}", error),

@@ -15,6 +15,7 @@ mod inputs;
 #[cfg(feature = "torch")]
 mod models;
 mod monitor;
+mod record;
 mod rehearse;
 mod replay;
 mod report;
@@ -71,6 +72,8 @@ enum Task {
     Adapt(adapt::Adapt),
     /// Show what a board does that learns by itself, as it does it.
     Monitor(monitor::Monitor),
+    /// Fetch what a board has recorded by itself, for `graftage replay`.
+    Record(record::Record),
     /// Show what a firmware takes of flash and RAM.
     Size(size::Size),
     /// Compute a board's recorded adaptation again: equal to the last bit, or where it first differs.
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         Task::Rehearse(task) => task.run(),
         Task::Adapt(task) => task.run(),
         Task::Monitor(task) => task.run(),
+        Task::Record(task) => task.run(),
         Task::Size(task) => task.run(),
         Task::Replay(task) => task.run(),
         Task::Delta(task) => task.run(),

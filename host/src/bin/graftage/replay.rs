@@ -53,6 +53,10 @@ impl Replay {
                 say!("{:<16} {array}", "");
             }
         }
+        if record.has_gap() {
+            let samples = record.lessons().count();
+            say!("a gap after {samples} samples: what the board learnt later is not recorded");
+        }
         let accuracy = test.map(|test| -> Result<_> {
             let mut factory = adaptation::start(adaptation::network(&image)?, image.header.recipe)?;
             let before = adaptation::accuracy(&test, |input| factory.predict(input))?;

@@ -1,0 +1,395 @@
+//! A journal in a flash that does what NOR does, and whose power is cut at every single operation: what was noted is there, in
+//! order, and the learner goes on from it.
+
+mod flash;
+
+use flash::{Cut, Flash, Random, SEED, TORN};
+use graftage_core::adapt::{HoldOut, Recipe, Ring, STEPS};
+use graftage_core::chain;
+use graftage_core::error::Refusal;
+use graftage_core::image::{self, Header};
+use graftage_core::network::{Dense, Fixed, Kind, Relu};
+use graftage_core::scion::Geometry;
+use graftage_core::session::Session;
+use graftage_firmware::journal::{Full, Journal, entry};
+use graftage_firmware::learner::{Event, Learn, Learner};
+use graftage_firmware::store::{Store, StoreError};
+use graftage_link::Learnt;
+use graftage_link::journal::{Entry, PIECE, largest, open, read};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+const INPUTS: usize = 4;
+const SAMPLES: usize = 12;
+type Network = chain![Dense<INPUTS, 3>, Relu<3>, Dense<3, 3>];
+type Core = Session<Network, Ring<INPUTS, SAMPLES>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<INPUTS, 4>>;
+type Kept<'a, const R: usize, const W: usize, const E: usize> =
+    Option<Journal<&'a mut Flash<R, W, E>, INPUTS, { entry(INPUTS) }>>;
+type Adaptive<'a, const R: usize, const W: usize, const E: usize> =
+    Learner<'a, Core, Kept<'a, R, W, E>, &'a dyn Fn(Event)>;
+
+const RECIPE: Recipe =
+    Recipe { batch: 2, steps: 2, replay: 3, seed: 5, hold_out: Some(HoldOut { every: 5, keep: 2 }), ..Recipe::DEFAULT };
+/// Bytes of a saved state, and of the journal's region.
+const STATE: usize = 1400;
+const SAVE_EVERY: u64 = 4;
+
+fn core() -> Core {
+    Core::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new())
+}
+
+fn image(seed: u64) -> Vec<u8> {
+    let layers =
+        [Kind::Dense { inputs: 4, outputs: 3 }, Kind::Relu { width: 3 }, Kind::Dense { inputs: 3, outputs: 3 }];
+    let (schema, layers) = (Kind::schema(&layers), layers.into_iter().collect());
+    let geometries = [Geometry::HEAD; 4].into_iter().collect();
+    let header = Header { schema, layers, geometries, recipe: Recipe { seed, ..RECIPE }, scale: 1.0 };
+    let mut random = Random(seed);
+    let weights: Vec<f32> = (0..Network::WEIGHTS).map(|_| random.below(1000) as f32 / 500.0 - 1.0).collect();
+    image::write(&header, weights, &mut [0; 1024]).unwrap().to_vec()
+}
+
+/// What a learner is asked for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Ask {
+    Learn([f32; INPUTS], u32),
+    /// What it refuses: all bits are set.
+    Refuse,
+    End,
+}
+
+/// Some samples, the end of a session and what is refused; by how many were taken and ended before each.
+fn asked(count: usize) -> Vec<(u64, Ask)> {
+    let (mut random, mut before, mut all) = (Random(SEED), 0, Vec::new());
+    for index in 0..count {
+        if index % 5 == 3 {
+            all.push((before, Ask::Refuse));
+        }
+        let sample = [0; INPUTS].map(|_| random.below(1000) as f32 / 250.0 - 2.0);
+        all.push((before, if index % 7 == 6 { Ask::End } else { Ask::Learn(sample, index as u32 % 3) }));
+        before += 1;
+    }
+    all
+}
+
+/// Digests that core alone comes to, after each number of samples and ends.
+fn digests(image: &[u8], asked: &[(u64, Ask)]) -> Vec<u64> {
+    let mut session = core();
+    let parsed = image::Image::parse(image).unwrap();
+    parsed.load(Network::SCHEMA, session.network_mut()).unwrap();
+    session.start(parsed.header.recipe).unwrap();
+    let mut digests = vec![session.adaptation().digest()];
+    for (_, ask) in asked {
+        match ask {
+            Ask::Learn(sample, label) => {
+                session.learn(sample, *label, |_| ()).unwrap();
+            }
+            Ask::End => {
+                session.end();
+            }
+            Ask::Refuse => continue,
+        }
+        digests.push(session.adaptation().digest());
+    }
+    digests
+}
+
+fn events<L: Learn>(learner: &L) -> u64 {
+    learner.counts().taken + learner.counts().sessions()
+}
+
+/// What a run tells: how many samples and ends were noted for certain, and why something was not.
+#[derive(Default, Debug)]
+struct Told {
+    noted: u64,
+    failed: Option<StoreError>,
+}
+
+/// Starts, goes on from what is there, and lets `use_it` do what it likes.
+fn start<const R: usize, const W: usize, const E: usize, T>(
+    flash: &mut Flash<R, W, E>,
+    (image, room, full): (&[u8], usize, Full),
+    use_it: impl FnOnce(&mut Adaptive<R, W, E>, &RefCell<Vec<StoreError>>) -> T,
+) -> T {
+    let slots = Store::<Flash<R, W, E>>::region(STATE) as u32;
+    let store = Store::new(flash, 0..slots).unwrap();
+    let journal = Journal::new(store, slots..slots + room as u32, full).unwrap();
+    let failures = RefCell::new(Vec::new());
+    let observe = |event: Event| {
+        if let Event::NotNoted(error) | Event::NotSaved(error) = event {
+            failures.borrow_mut().push(error);
+        }
+    };
+    let mut sessions = core();
+    let observe: &dyn Fn(Event) = &observe;
+    let mut learner = Learner::start(&mut sessions, image, SAVE_EVERY, Some(journal), observe).unwrap();
+    let mut buffer = vec![0; STATE];
+    if let Ok(Some((generation, length))) = learner.keep().as_mut().unwrap().store().load(&mut buffer) {
+        let _ = learner.resume(generation, &buffer[..length]);
+    }
+    learner.recall();
+    use_it(&mut learner, &failures)
+}
+
+/// Asks a started learner for what is still to come, until it is done or something fails.
+fn go_on<L: Learn>(learner: &mut L, failures: &RefCell<Vec<StoreError>>, asked: &[(u64, Ask)]) -> Told {
+    let from = events(learner);
+    // What a start found may be the entry that the cut has left in doubt: only what was noted since is certain.
+    let mut told = Told { noted: 0, failed: failures.borrow().first().copied() };
+    for (_, ask) in asked.iter().filter(|(before, _)| *before >= from) {
+        if told.failed.is_some() {
+            return told;
+        }
+        match ask {
+            Ask::Learn(sample, label) => {
+                learner.learn(sample, *label).unwrap();
+            }
+            Ask::Refuse => assert!(learner.learn(&[f32::from_bits(u32::MAX); INPUTS], 0).is_err()),
+            Ask::End => {
+                learner.end();
+            }
+        }
+        told.failed = failures.borrow().first().copied();
+        // Before a save that fails it was noted, but whether it was is not known here.
+        told.noted = if told.failed.is_none() { events(learner) } else { told.noted };
+    }
+    told
+}
+
+/// All bytes of a journal, as the link hands them out.
+fn bytes<L: Learn>(learner: &mut L) -> (usize, Vec<u8>) {
+    let mut all = Vec::new();
+    loop {
+        let piece = learner.journal(all.len() as u32);
+        all.extend_from_slice(&piece.bytes);
+        if piece.bytes.len() < PIECE {
+            return (piece.unit.unwrap().get() as usize, all);
+        }
+    }
+}
+
+type Noted = Entry<graftage_link::Vec<f32, INPUTS>, Learnt>;
+
+/// The entries that count: the last of each number, and none that a smaller number follows.
+fn entries(identity: u32, (unit, bytes): (usize, Vec<u8>)) -> Vec<Noted> {
+    let mut all = BTreeMap::new();
+    for at in (0..bytes.len()).step_by(unit) {
+        if let Some(frame) = open(identity, &bytes[at..]) {
+            all.retain(|number, _| *number < frame.number);
+            all.insert(frame.number, read(frame.content).unwrap());
+        }
+    }
+    assert!(all.keys().copied().eq(0..all.len() as u32), "an entry is missing: {:?}", all.keys());
+    all.into_values().collect()
+}
+
+fn identity(image: &[u8]) -> u32 {
+    u32::from_le_bytes(*image.last_chunk().unwrap())
+}
+
+/// That a journal holds just what was asked for, with core's digests.
+fn assert_noted(noted: &[Noted], asked: &[(u64, Ask)], digests: &[u64]) {
+    assert_eq!(noted[0], Entry::Start { digest: digests[0] });
+    let mut found = Vec::new();
+    let mut digest = digests[0];
+    for entry in &noted[1..] {
+        match entry {
+            Entry::Sample { label, sample, learnt } => {
+                digest = learnt.reports.last().map_or(digest, |report| report.digest);
+                found.push((Ask::Learn(sample[..].try_into().unwrap(), *label), digest));
+            }
+            Entry::End(ended) => {
+                digest = ended.digest;
+                found.push((Ask::End, digest));
+            }
+            Entry::Refused { sample, why, .. } => {
+                assert_eq!((sample.len(), *why), (INPUTS, Refusal::NotFinite { index: 0 }));
+            }
+            Entry::Start { .. } | Entry::Gap => panic!("{entry:?}"),
+        }
+    }
+    let taken = asked.iter().filter(|(_, ask)| *ask != Ask::Refuse);
+    let expected: Vec<_> = taken.zip(&digests[1..]).map(|((_, ask), digest)| (*ask, *digest)).collect();
+    assert_eq!(found, expected);
+}
+
+/// Cuts a life at every operation in every way, the next one once more, and lets the one after that come to its end. Returns
+/// how many cuts there were.
+fn cut_everywhere<const R: usize, const W: usize, const E: usize>() -> usize {
+    let (image, asked) = (image(5), asked(SAMPLES));
+    let digests = digests(&image, &asked);
+    let room = (6 * SAMPLES * largest(INPUTS, STEPS).max(3 * W)).next_multiple_of(E);
+    let blocks = (Store::<Flash<R, W, E>>::region(STATE) + room) / E;
+    let fresh = Flash::<R, W, E>::new(blocks);
+    let setup = (&image[..], room, Full::Stop);
+    let live = |flash: &mut Flash<R, W, E>, least: u64, context: &dyn std::fmt::Debug| {
+        let (mut told, read) = start(flash, setup, |learner, failures| {
+            let found = events(learner);
+            let digest = learner.session().adaptation().digest();
+            assert!(found >= least, "{context:?}: {least} were noted, {found} are there");
+            assert_eq!(digest, digests[found as usize], "{context:?}");
+            (go_on(learner, failures, &asked), bytes(learner))
+        });
+        // The cut may also come while the journal is read.
+        if !flash.powered {
+            told.failed.get_or_insert(StoreError::Flash);
+        }
+        if told.failed.is_none() {
+            assert_noted(&entries(identity(&image), read), &asked, &digests);
+        }
+        told
+    };
+    let mut uncut = fresh.clone();
+    uncut.operations = 0;
+    assert!(live(&mut uncut, 0, &"uncut").failed.is_none());
+    let (mut random, mut cuts, mut learnt_twice) = (Random(SEED), 0, 0);
+    for at in 0..uncut.operations {
+        for first in [Cut::Before(at)].into_iter().chain(TORN.map(|torn| Cut::Inside(at, torn))) {
+            let mut flash = fresh.clone();
+            flash.cut(first);
+            let told = live(&mut flash, 0, &first);
+            assert!(told.failed.is_some(), "{first:?}");
+            flash.power();
+            let torn = TORN[random.below(TORN.len())];
+            let second = Cut::Inside(random.below(40), torn);
+            flash.cut(second);
+            let again = live(&mut flash, told.noted, &(first, second));
+            cuts += 1 + usize::from(again.failed.is_some());
+            flash.power();
+            let last = live(&mut flash, told.noted.max(again.noted), &(first, second));
+            assert!(last.failed.is_none(), "{first:?} {second:?}: {last:?}");
+            learnt_twice += usize::from(again.noted > told.noted);
+        }
+    }
+    println!("read {R} write {W} erase {E}: {cuts} cuts, {learnt_twice} second lives that got further");
+    cuts
+}
+
+#[test]
+fn no_cut_loses_what_was_noted_or_breaks_the_order() {
+    println!("seed {SEED}");
+    let counts = [cut_everywhere::<1, 4, 1024>(), cut_everywhere::<16, 8, 512>(), cut_everywhere::<1, 128, 128>()];
+    println!("{} cuts", counts.iter().sum::<usize>());
+}
+
+type Part = Flash<1, 8, 512>;
+
+fn part(room: usize) -> Part {
+    Part::new((Store::<Part>::region(STATE) + room) / 512)
+}
+
+type Log = Journal<Part, INPUTS, { entry(INPUTS) }>;
+
+#[test]
+fn a_full_journal_stops_the_adaptation_where_that_is_chosen() {
+    let (image, room) = (image(5), 2048);
+    let mut flash = part(room);
+    let capacity = Log::capacity(room, RECIPE.steps as usize) as u64;
+    assert!(capacity > 5);
+    let all = asked(200);
+    let stopped = start(&mut flash, (&image, room, Full::Stop), |learner, failures| {
+        for (_, ask) in &all {
+            let Ask::Learn(sample, label) = ask else { continue };
+            let before = (learner.session().adaptation().digest(), learner.counts());
+            match learner.learn(sample, *label) {
+                Ok(_) => {}
+                Err(why) => {
+                    assert_eq!(why, Refusal::Unrecorded);
+                    assert_eq!((learner.session().adaptation().digest(), learner.counts()), before);
+                    break;
+                }
+            }
+        }
+        let taken = learner.counts().taken;
+        assert!(taken >= capacity && taken < 100, "{taken} of {capacity}");
+        // There is still room for the end of the session.
+        learner.end();
+        assert_eq!(*failures.borrow(), []);
+        let noted = entries(identity(&image), bytes(learner));
+        assert_eq!(noted.len() as u64, 1 + taken + 1);
+        assert!(matches!(noted.last(), Some(Entry::End(_))));
+        (taken, learner.session().adaptation().digest())
+    });
+    start(&mut flash, (&image, room, Full::Stop), |learner, _| {
+        assert_eq!((learner.counts().taken, learner.session().adaptation().digest()), stopped);
+        assert_eq!(learner.learn(&[0.5; INPUTS], 1), Err(Refusal::Unrecorded));
+        assert_eq!(learner.session().adaptation().digest(), stopped.1);
+    });
+}
+
+#[test]
+fn a_full_journal_has_a_gap_where_that_is_chosen() {
+    let (image, room) = (image(5), 2048);
+    let mut flash = part(room);
+    let all = asked(60);
+    let digests = digests(&image, &all);
+    let noted = start(&mut flash, (&image, room, Full::Gap), |learner, failures| {
+        for (_, ask) in &all {
+            match ask {
+                Ask::Learn(sample, label) => {
+                    learner.learn(sample, *label).unwrap();
+                }
+                Ask::Refuse => assert!(learner.learn(&[f32::NAN; INPUTS], 0).is_err()),
+                Ask::End => {
+                    learner.end();
+                }
+            }
+        }
+        assert_eq!(learner.session().adaptation().digest(), digests[60]);
+        assert!(matches!(failures.borrow()[..], [StoreError::TooLarge { .. }]), "told once: {failures:?}");
+        let noted = entries(identity(&image), bytes(learner));
+        assert_eq!(noted.last(), Some(&Entry::Gap));
+        noted
+    });
+    // The saved state is ahead of the journal: it is resumed, and nothing is noted any more.
+    start(&mut flash, (&image, room, Full::Gap), |learner, failures| {
+        assert_eq!(events(learner), 60);
+        learner.learn(&[0.5; INPUTS], 1).unwrap();
+        assert_eq!(*failures.borrow(), []);
+        // Numbers that are NaN are not equal, their text is.
+        assert_eq!(format!("{:?}", entries(identity(&image), bytes(learner))), format!("{noted:?}"));
+    });
+}
+
+#[test]
+fn another_image_begins_the_journal_anew() {
+    let (first, second, room) = (image(5), image(6), 4096);
+    let mut flash = part(room);
+    let all = asked(SAMPLES);
+    for image in [&first, &second] {
+        start(&mut flash, (image, room, Full::Stop), |learner, failures| {
+            assert_eq!(events(learner), 0);
+            assert!(go_on(learner, failures, &all).failed.is_none());
+            assert_noted(&entries(identity(image), bytes(learner)), &all, &digests(image, &all));
+        });
+    }
+}
+
+#[test]
+fn a_state_without_its_journal_and_a_damaged_entry_are_gaps() {
+    let (image, room) = (image(5), 4096);
+    let mut flash = part(room);
+    let all = asked(SAMPLES);
+    let slots = Store::<Part>::region(STATE);
+    start(&mut flash, (&image, room, Full::Gap), |learner, failures| go_on(learner, failures, &all));
+    // The journal is lost.
+    let mut lost = flash.clone();
+    lost.bytes[slots..].fill(0);
+    for full in [Full::Gap, Full::Stop] {
+        start(&mut lost.clone(), (&image, room, full), |learner, failures| {
+            // What was saved after the eighth sample and the end of the first session.
+            assert_eq!(events(learner), 9);
+            assert_eq!(*failures.borrow(), [StoreError::Gap]);
+            let noted = entries(identity(&image), bytes(learner));
+            assert!(matches!(noted[..], [Entry::Start { .. }, Entry::Gap]), "{noted:?}");
+            assert_eq!(learner.learn(&[0.5; INPUTS], 1).is_ok(), full == Full::Gap);
+        });
+    }
+    // An entry that was written long ago is damaged.
+    let mut damaged = flash.clone();
+    // More than what an entry is padded by.
+    damaged.bytes[slots + 300..slots + 316].iter_mut().for_each(|byte| *byte ^= 4);
+    start(&mut damaged, (&image, room, Full::Gap), |_, failures| {
+        assert_eq!(*failures.borrow(), [StoreError::Gap]);
+    });
+}

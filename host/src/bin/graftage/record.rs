@@ -1,0 +1,50 @@
+//! `graftage record`.
+
+use crate::console::say;
+use clap::Args;
+use graftage::board::{Board, Port};
+use graftage::error::{Error, Result};
+use graftage::{files, record};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Record {
+    /// /dev/ttyACM0, or tcp:HOST:PORT; an emulated board is one that runs already.
+    #[arg(long)]
+    port: Port,
+    /// Where the record goes.
+    #[arg(long, short)]
+    output: PathBuf,
+}
+
+impl Record {
+    pub fn run(self) -> Result<()> {
+        files::check_folders([&self.output])?;
+        let failed = |what: String| Error::Board(format!("{}: {what}", self.port));
+        if let Port::Emulator(_) = self.port {
+            return Err(failed(
+                "an emulator that starts now has recorded nothing; name the port of one that runs".into(),
+            ));
+        }
+        let mut board = Board::open(self.port.clone(), None, None)?;
+        let hello = board.hello()?;
+        let status = hello.status.map_err(|error| failed(format!("the board refuses its image: {error}")))?;
+        let (unit, bytes) = board.journal()?.ok_or_else(|| {
+            failed("the board keeps no journal: its firmware or its storage has no room for one".into())
+        })?;
+        let record = record::Record::from_journal(&hello.board, status.image, unit, &bytes);
+        let record = record.map_err(|missing| failed(missing.to_string()))?;
+        record.write(&self.output)?;
+        let samples = record.lessons().count();
+        say!(
+            "{}: {samples} samples in {} bytes of journal, digest {:016x}",
+            record.board,
+            bytes.len(),
+            record.digest()
+        );
+        if record.has_gap() {
+            say!("a gap after {samples} samples: what the board learnt later is not recorded");
+        }
+        Ok(())
+    }
+}
