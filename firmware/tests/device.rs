@@ -7,7 +7,7 @@ use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::image::{self, Header, Sink};
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
-use graftage_core::scion::Geometry;
+use graftage_core::scion::{Geometry, Rule};
 use graftage_core::session::{Counts, Session};
 use graftage_firmware::device::Device;
 use graftage_firmware::journal::Note;
@@ -37,7 +37,9 @@ type Link = Device<INPUTS, { request(INPUTS) }>;
 
 /// Every tenth sample judges.
 const HOLD_OUT: HoldOut = HoldOut { every: 10, keep: 4 };
-const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 5, hold_out: Some(HOLD_OUT), ..Recipe::DEFAULT };
+const RULE: Rule = Rule { step: 0.02, ..Rule::DEFAULT };
+const RECIPE: Recipe =
+    Recipe { rule: RULE, batch: 4, steps: 3, replay: 8, seed: 5, hold_out: Some(HOLD_OUT), ..Recipe::DEFAULT };
 const SCALE: f32 = 16.0;
 const NAME: &str = "a test";
 const SAVE_EVERY: u64 = 4;

@@ -318,7 +318,7 @@ pub mod exact {
     use crate::network::{Layers, MovedBy, Update};
     use crate::tensor::{Exact, Operand};
     use graftage_core::matrix::RowMajor;
-    use graftage_core::network::{Layer, Parameter};
+    use graftage_core::network::Parameter;
     use graftage_core::norm::Workspace;
     use graftage_core::scion::{Rule, Scion};
     use graftage_core::transport::Alignment;
