@@ -9,7 +9,7 @@ use graftage_link::journal::{PIECE, Piece};
 use graftage_link::{ANSWER, Answer, Array, Ended, Hello, Learnt, NUMBERS, Numbered};
 use graftage_link::{Receiver, Request, decode, encode, request};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -88,6 +88,25 @@ impl Emulator {
     }
 }
 
+/// A connection that ends when it is dropped, for the thread that reads it as well: the board then is free for the next.
+struct Line(TcpStream);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 impl Drop for Emulator {
     fn drop(&mut self) {
         // It may have ended by itself.
@@ -112,11 +131,15 @@ impl Board {
             }
             Port::Tcp(address) => {
                 let stream = TcpStream::connect(address).map_err(|e| failed(e.to_string()))?;
-                (Box::new(stream.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(stream), None)
+                (Box::new(stream.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(Line(stream)), None)
             }
             Port::Emulator(firmware) => {
                 let (emulator, stream) = emulate(firmware, image, log)?;
-                (Box::new(stream.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(stream), Some(emulator))
+                (
+                    Box::new(stream.try_clone().map_err(|e| failed(e.to_string()))?),
+                    Box::new(Line(stream)),
+                    Some(emulator),
+                )
             }
         };
         let (sender, incoming) = mpsc::channel();

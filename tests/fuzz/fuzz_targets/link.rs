@@ -46,7 +46,7 @@ enum Piece<'a> {
 /// Version and message of one of each kind.
 static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let sample = [0.5, 0.0, -1.0, f32::MAX, f32::NAN, 0.1, 2.0, 1e-45];
-    let sent: [Sent; 4] = [
+    let sent: [Sent; 5] = [
         (1, Request::Hello),
         (2, Request::Predict { sample: &sample[..3] }),
         (3, Request::Learn { number: 300, label: 2, sample: &sample }),
