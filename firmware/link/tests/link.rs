@@ -453,7 +453,8 @@ fn entries_of_a_journal_are_read_as_they_were_written_or_not_at_all() {
     let verdict = Verdict { committed: true, held_out: u32::MAX, before: u32::MAX, after: u32::MAX };
     let ended = Ended { verdict, digest: u64::MAX };
     let label = u32::MAX;
-    let entries: [(Entry<&[f32], &Learnt>, Past<Short<f32, INPUTS>>, usize); 5] = [
+    type Noted<'a> = (Entry<&'a [f32], &'a Learnt>, Past<Short<f32, INPUTS>>, usize);
+    let entries: [Noted; 5] = [
         (Entry::Start { digest: u64::MAX }, Past::Start, SHORT),
         (
             Entry::Sample { label, sample: &sample, learnt: &brought },
