@@ -328,8 +328,9 @@ fn a_persons_step_size_is_the_best_for_the_others() {
             };
             grid.iter().map(|(_, spread)| score(&spread.by_seed)).fold(0.0, f64::max)
         };
-        for person in 0..4 {
-            let chosen = &grid.iter().find(|row| row.0 == steps[person]).expect("one of the grid").1;
+        assert_eq!(steps.len(), 4);
+        for (person, step) in steps.iter().enumerate() {
+            let chosen = &grid.iter().find(|row| row.0 == *step).expect("one of the grid").1;
             assert_eq!(accuracy.by_seed[person], chosen.by_seed[person], "{key}");
             let others: f32 = (0..4).filter(|other| *other != person).map(|other| chosen.by_seed[other]).sum();
             assert!((f64::from(others) / 3.0 - best(&|other| other != person)).abs() < 1e-6, "{key}, person {person}");
