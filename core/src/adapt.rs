@@ -462,19 +462,18 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
         Some(Position { step: self.step, drift: self.drift, generator, score: (self.seen, self.correct) })
     }
 
-    /// Goes on from a position of an earlier run with these samples in the replay buffer, oldest first; the network's
-    /// parameters have been put back by the caller.
-    pub(crate) fn resume<I: IntoIterator<Item = f32>>(
-        &mut self,
-        position: Position,
-        samples: impl Iterator<Item = (I, u32)>,
-    ) {
+    /// Goes on from a position of an earlier run with so many samples in the replay buffer, which `words` hold, oldest first;
+    /// the network's parameters have been put back by the caller.
+    pub(crate) fn resume(&mut self, position: Position, samples: usize, words: &mut impl Iterator<Item = [u8; 4]>) {
         (self.step, self.drift, (self.seen, self.correct)) = (position.step, position.drift, position.score);
         let generator = self.generator.insert(Generator::at(position.generator));
         self.digest = digest(&mut self.network, self.step, generator);
-        for (input, label) in samples {
-            self.replay.push(self.recipe.replay as usize, input, label);
-        }
+        push(&mut self.replay, self.recipe.replay as usize, self.network.inputs(), samples, words);
+    }
+
+    /// Not started any more.
+    pub(crate) fn stop(&mut self) {
+        self.generator = None;
     }
 
     /// A new session from the state as it is, which the caller may have put back: with its whole drift budget.
@@ -518,6 +517,20 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     /// The network, to be given other weights; [start](Self::start) again after that.
     pub fn network_mut(&mut self) -> &mut N {
         &mut self.network
+    }
+}
+
+/// Puts so many samples into a buffer that keeps so many of so many numbers: the label first, then the numbers.
+pub(crate) fn push(
+    replay: &mut impl Replay,
+    keep: usize,
+    inputs: usize,
+    samples: usize,
+    words: &mut impl Iterator<Item = [u8; 4]>,
+) {
+    for _ in 0..samples {
+        let label = words.next().map_or(0, u32::from_le_bytes);
+        replay.push(keep, words.take(inputs).map(f32::from_le_bytes), label);
     }
 }
 

@@ -18,10 +18,12 @@ use crate::error::ImageError;
 use crate::matrix::RowMajor;
 use crate::network::{Kind, Layer};
 use crate::scion::Geometry;
+use core::ops::Range;
 use crc::{CRC_32_ISO_HDLC, Crc, Digest};
 use heapless::Vec;
 use postcard::experimental::serialized_size;
 use postcard::ser_flavors::Flavor;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version that this software writes and reads.
@@ -53,6 +55,25 @@ impl Sink for &mut [u8] {
         let (place, rest) = core::mem::take(self).split_at_mut_checked(bytes.len())?;
         place.copy_from_slice(bytes);
         *self = rest;
+        Some(())
+    }
+}
+
+/// Where bytes come from, as often as they are asked for.
+pub trait Source {
+    /// Reads what lies from byte `at` on; `None` where there is less, or it cannot be read.
+    fn read(&mut self, at: usize, bytes: &mut [u8]) -> Option<()>;
+}
+
+impl<S: Source> Source for &mut S {
+    fn read(&mut self, at: usize, bytes: &mut [u8]) -> Option<()> {
+        (**self).read(at, bytes)
+    }
+}
+
+impl Source for &[u8] {
+    fn read(&mut self, at: usize, bytes: &mut [u8]) -> Option<()> {
+        bytes.copy_from_slice(self.get(at..)?.get(..bytes.len())?);
         Some(())
     }
 }
@@ -235,14 +256,9 @@ pub(crate) fn frame<S: Sink + ?Sized>(
     sink.put(&digest.finalize().to_le_bytes())
 }
 
-/// Header, words and length of a framed file at the start of `bytes`, once magic, version, length and checksum are right.
-pub(crate) fn unframe<'a, H: Deserialize<'a>>(
-    magic: [u8; 4],
-    version: u16,
-    bytes: &'a [u8],
-) -> Result<(H, &'a [[u8; 4]], usize), ImageError> {
-    let (prefix, _) = bytes.split_first_chunk::<PREFIX>().ok_or(ImageError::Truncated)?;
-    let [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3] = *prefix;
+/// The length of a framed file that begins so, once magic and version are right.
+fn begun(magic: [u8; 4], version: u16, prefix: [u8; PREFIX]) -> Result<usize, ImageError> {
+    let [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3] = prefix;
     if [m0, m1, m2, m3] != magic {
         return Err(ImageError::Magic);
     }
@@ -250,7 +266,17 @@ pub(crate) fn unframe<'a, H: Deserialize<'a>>(
     if found != version {
         return Err(ImageError::Version(found));
     }
-    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    Ok(u32::from_le_bytes([l0, l1, l2, l3]) as usize)
+}
+
+/// Header, words and length of a framed file at the start of `bytes`, once magic, version, length and checksum are right.
+fn unframe<'a, H: Deserialize<'a>>(
+    magic: [u8; 4],
+    version: u16,
+    bytes: &'a [u8],
+) -> Result<(H, &'a [[u8; 4]], usize), ImageError> {
+    let (prefix, _) = bytes.split_first_chunk().ok_or(ImageError::Truncated)?;
+    let length = begun(magic, version, *prefix)?;
     let file = bytes.get(..length).ok_or(ImageError::Truncated)?;
     let (content, sum) = file.split_last_chunk::<CHECKSUM>().ok_or(ImageError::Truncated)?;
     if checksum(content) != u32::from_le_bytes(*sum) {
@@ -261,5 +287,94 @@ pub(crate) fn unframe<'a, H: Deserialize<'a>>(
     match words.as_chunks::<4>() {
         (words, []) => Ok((header, words, length)),
         _ => Err(ImageError::Malformed),
+    }
+}
+
+/// A framed file that lies where it cannot be borrowed, once magic, version, length and checksum are right.
+pub(crate) struct Framed<S> {
+    source: S,
+    /// Where its words are.
+    words: Range<usize>,
+    /// Of all before them.
+    digest: Digest<'static, u32>,
+    checksum: u32,
+}
+
+impl<S: Source> Framed<S> {
+    /// Its header, which ends within the first `BEGIN` bytes, and the rest of it.
+    pub(crate) fn open<H: DeserializeOwned, const BEGIN: usize>(
+        magic: [u8; 4],
+        version: u16,
+        mut source: S,
+    ) -> Result<(H, Self), ImageError> {
+        let mut prefix = [0; PREFIX];
+        source.read(0, &mut prefix).ok_or(ImageError::Truncated)?;
+        let end = begun(magic, version, prefix)?.checked_sub(CHECKSUM).ok_or(ImageError::Truncated)?;
+        let mut begin = [0; BEGIN];
+        let begin = begin.get_mut(..end.min(BEGIN)).unwrap_or_default();
+        source.read(0, begin).ok_or(ImageError::Truncated)?;
+        let mut digest = CRC.digest();
+        digest.update(begin);
+        let (mut at, mut piece) = (begin.len(), [0; 64]);
+        while at < end {
+            let piece = piece.get_mut(..end.saturating_sub(at).min(64)).unwrap_or_default();
+            source.read(at, piece).ok_or(ImageError::Truncated)?;
+            digest.update(piece);
+            at = at.saturating_add(piece.len());
+        }
+        let mut sum = [0; CHECKSUM];
+        source.read(end, &mut sum).ok_or(ImageError::Truncated)?;
+        let checksum = u32::from_le_bytes(sum);
+        if digest.finalize() != checksum {
+            return Err(ImageError::Checksum);
+        }
+        let header = begin.get(PREFIX..).ok_or(ImageError::Truncated)?;
+        let (header, rest) = postcard::take_from_bytes::<H>(header).map_err(|_| ImageError::Malformed)?;
+        let before = begin.get(..begin.len().saturating_sub(rest.len())).unwrap_or_default();
+        let (mut digest, words) = (CRC.digest(), before.len()..end);
+        digest.update(before);
+        if !words.len().is_multiple_of(4) {
+            return Err(ImageError::Malformed);
+        }
+        Ok((header, Self { source, words, digest, checksum }))
+    }
+
+    /// How many words it has.
+    pub(crate) fn count(&self) -> usize {
+        self.words.len() / 4
+    }
+
+    /// Its words, read once more.
+    pub(crate) fn words(&mut self) -> Words<'_, S> {
+        let Self { source, words, digest, checksum } = self;
+        Words { source, left: words.clone(), digest: digest.clone(), checksum: *checksum }
+    }
+}
+
+/// The words of a framed file.
+pub(crate) struct Words<'a, S> {
+    source: &'a mut S,
+    left: Range<usize>,
+    digest: Digest<'static, u32>,
+    checksum: u32,
+}
+
+impl<S: Source> Words<'_, S> {
+    /// That all of them were read, and read as they were written.
+    pub(crate) fn end(self) -> Result<(), ImageError> {
+        if self.left.is_empty() && self.digest.finalize() == self.checksum { Ok(()) } else { Err(ImageError::Checksum) }
+    }
+}
+
+impl<S: Source> Iterator for Words<'_, S> {
+    type Item = [u8; 4];
+
+    fn next(&mut self) -> Option<[u8; 4]> {
+        let (mut word, Range { start, end }) = ([0; 4], self.left.clone());
+        let next = start.checked_add(4).filter(|next| *next <= end)?;
+        self.source.read(start, &mut word)?;
+        self.digest.update(&word);
+        self.left = next..end;
+        Some(word)
     }
 }

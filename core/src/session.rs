@@ -13,7 +13,7 @@
 //! What became of each sample and of each session follows from the image and the stream alone, so that another machine
 //! comes to the same verdicts.
 
-use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring, Slice};
+use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring, Slice, push};
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
 use crate::network::{Fixed, Layer, Parameter, Prediction, Target};
@@ -132,21 +132,25 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
         }
     }
 
-    /// Goes on from a position of an earlier run, with these weights in use and these samples: as many in the replay buffer,
-    /// the others held out, each oldest first. The network's parameters have been put back by the caller.
-    pub(crate) fn resume<I: IntoIterator<Item = f32>>(
+    /// Goes on from a position of an earlier run, with the weights in use and the samples that `words` hold: as many in the
+    /// replay buffer, as many held out, each oldest first. The network's parameters have been put back by the caller.
+    pub(crate) fn resume(
         &mut self,
         position: Position,
         counts: Counts,
-        in_use: impl Iterator<Item = f32>,
-        replay: usize,
-        mut samples: impl Iterator<Item = (I, u32)>,
+        (replay, held_out): (usize, usize),
+        words: &mut impl Iterator<Item = [u8; 4]>,
     ) {
-        self.in_use.as_mut().iter_mut().zip(in_use).for_each(|(used, w)| *used = w);
+        self.in_use.as_mut().iter_mut().zip(words.by_ref()).for_each(|(used, word)| *used = f32::from_le_bytes(word));
         self.counts = counts;
-        self.adaptation.resume(position, samples.by_ref().take(replay));
-        let keep = self.held_out.capacity();
-        samples.for_each(|(input, label)| self.held_out.push(keep, input, label));
+        self.adaptation.resume(position, replay, words);
+        let (keep, inputs) = (self.held_out.capacity(), self.adaptation.network().inputs());
+        push(&mut self.held_out, keep, inputs, held_out, words);
+    }
+
+    /// Not started any more.
+    pub(crate) fn stop(&mut self) {
+        self.adaptation.stop();
     }
 
     /// Takes one labelled sample: learns it, or holds it out. `observe` is told of every step.

@@ -10,7 +10,7 @@
 //!                                       alignment law knows
 //!         X, Y, M, f32                  parameter by parameter, row by row
 //!         the weights in use, f32       the same
-//!         samples, f32 and label, u32   of the replay buffer, oldest first, then the held-out ones
+//!         samples: label, u32, and f32  of the replay buffer, oldest first, then the held-out ones
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
 //!
@@ -20,7 +20,7 @@
 
 use crate::adapt::{HoldOut, Position, Recipe, Replay};
 use crate::error::ImageError;
-use crate::image::{self, Body, LAYERS, Sink};
+use crate::image::{self, Body, Framed, LAYERS, Sink, Source, Words};
 use crate::matrix::RowMajor;
 use crate::network::{LARGEST_MOMENTUM, Layer, Parameter};
 use crate::scion::Geometry;
@@ -30,7 +30,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 /// The version that this software writes and reads.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 const MAGIC: [u8; 4] = *b"GRFS";
 
@@ -53,11 +53,13 @@ struct Settings {
     weight: f32,
 }
 
+/// Bytes of all but words, at most: up to 32 for each parameter, and 200 for the rest of the header.
+const REST: usize = image::FRAME + 200 + 32 * 2 * LAYERS;
+
 /// Bytes that [`write()`] needs at most, for a network of so many weights and inputs and so many samples in replay buffer and
 /// held-out samples together.
 pub const fn length(weights: usize, inputs: usize, samples: usize) -> usize {
-    // A header of all parameters takes no more than 32 bytes for each and 200 for the rest.
-    image::FRAME + 200 + 32 * 2 * LAYERS + 16 * weights + samples * 4 * (inputs + 1)
+    REST + 16 * weights + samples * 4 * (inputs + 1)
 }
 
 /// Writes the state of sessions whose network has this schema hash, and returns its bytes at the start of `memory`; `None`
@@ -106,24 +108,26 @@ pub fn write_to<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay
 
 fn samples<S: Sink + ?Sized>(replay: &impl Replay, body: &mut Body<S>) -> Option<()> {
     for (input, label) in (0..replay.len()).filter_map(|index| replay.get(index)) {
-        body.numbers(input)?;
         body.word(label.to_le_bytes())?;
+        body.numbers(input)?;
     }
     Some(())
 }
 
-/// Puts a snapshot at the start of `bytes` into sessions whose network has this schema hash: they then are, in every bit, those
-/// that were written.
+/// Puts a snapshot at the start of `source` into sessions whose network has this schema hash: they then are, in every bit,
+/// those that were written. The source is read three times, piece by piece, so that no memory of the snapshot's size is
+/// needed.
 ///
 /// # Errors
 /// Where a byte is wrong or missing, or the snapshot is of another network or of more samples than the memory can hold; then
-/// nothing has changed.
+/// nothing has changed. Where what was found right reads otherwise when it is taken, [`ImageError::Checksum`]; then the
+/// sessions are not started any more, and the network is to be given its weights again.
 pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     session: &mut Session<N, R, S, W, H>,
     schema: u64,
-    bytes: &[u8],
+    source: impl Source,
 ) -> Result<(), ImageError> {
-    let (header, words, _) = image::unframe::<Header>(MAGIC, VERSION, bytes)?;
+    let (header, mut file) = Framed::open::<Header, REST>(MAGIC, VERSION, source)?;
     if header.schema != schema {
         return Err(ImageError::Schema { expected: schema, found: header.schema });
     }
@@ -137,53 +141,62 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
     let fits = header.parameters.len() == parameters
         && replay <= header.recipe.replay as usize
         && held_out <= kept
-        && Some(words.len()) == samples.and_then(|labelled| labelled.checked_add(4 * weights));
-    let (arrays, labelled) = words.split_at_checked(4 * weights).ok_or(ImageError::Malformed)?;
+        && Some(file.count()) == samples.and_then(|labelled| labelled.checked_add(4 * weights));
     if !fits {
         return Err(ImageError::Malformed);
     }
     for settings in &header.parameters {
         settings.geometry.check().map_err(ImageError::Recipe)?;
     }
-    let finite = |words: &[[u8; 4]]| words.iter().all(|word| f32::from_le_bytes(*word).is_finite());
-    let classes = session.adaptation().network().outputs() as u32;
-    let right = |sample: &[[u8; 4]]| {
-        sample.split_last().is_some_and(|(label, input)| finite(input) && u32::from_le_bytes(*label) < classes)
-    };
-    let counted = header.position.drift >= 0.0;
-    let bounded = |number: f32, bound: f32| (-bound..=bound).contains(&number);
-    // A larger momentum might overflow in the next step.
-    let mut words = arrays.iter();
-    let mut admitted = true;
-    session.network_mut().parameters(&mut |Parameter { state, .. }| {
-        let size = state.m.elements().len();
-        let mut momentum = words.by_ref().skip(2 * size).take(size);
-        admitted &= momentum.all(|word| bounded(f32::from_le_bytes(*word), LARGEST_MOMENTUM));
-    });
-    // A sum of cosines, to rounding, with weights that sum up to no more than 1.
-    let known = |settings: &Settings| {
-        settings.mean.is_none_or(|mean| bounded(mean, 2.0)) && (0.0..=1.0).contains(&settings.weight)
-    };
-    let right = finite(arrays) && labelled.chunks(sample).all(right) && header.parameters.iter().all(known);
-    if !(counted && admitted && right) {
+    let mut words = file.words();
+    let right = are_right(session, &header, &mut words);
+    words.end()?;
+    if !right {
         return Err(ImageError::NotFinite);
     }
-    // From here on nothing can fail but the start, which changes nothing where it does.
     session.start(header.recipe).map_err(ImageError::Recipe)?;
-    let (mut arrays, mut settings) = (arrays.iter().map(|word| f32::from_le_bytes(*word)), header.parameters.iter());
+    let mut words = file.words();
+    let (mut numbers, mut settings) = (words.by_ref().map(f32::from_le_bytes), header.parameters.iter());
     session.network_mut().parameters(&mut |Parameter { state, geometry, alignment, .. }| {
         let mut state = state;
         for matrix in [&mut state.x, &mut state.y, &mut state.m] {
-            matrix.elements_mut().iter_mut().zip(&mut arrays).for_each(|(e, number)| *e = number);
+            matrix.elements_mut().iter_mut().zip(&mut numbers).for_each(|(e, number)| *e = number);
         }
         if let Some(Settings { geometry: of, mean, weight }) = settings.next() {
             (*geometry, *alignment) = (*of, Alignment { mean: *mean, weight: *weight });
         }
     });
-    let labelled = labelled.chunks(sample).filter_map(|sample| {
-        let (label, input) = sample.split_last()?;
-        Some((input.iter().map(|word| f32::from_le_bytes(*word)), u32::from_le_bytes(*label)))
+    session.resume(header.position, header.counts, (replay, held_out), &mut words);
+    words.end().inspect_err(|_| session.stop())
+}
+
+/// Whether the numbers of a snapshot are such as sessions can have: finite, with labels that the network knows. Takes all words.
+fn are_right<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
+    session: &mut Session<N, R, S, W, H>,
+    header: &Header,
+    words: &mut Words<impl Source>,
+) -> bool {
+    let (weights, network) = (session.in_use().len(), session.adaptation().network());
+    let (inputs, classes) = (network.inputs(), network.outputs() as u32);
+    let bounded = |number: f32, bound: f32| (-bound..=bound).contains(&number);
+    let all_bounded = |words: &mut Words<_>, count: usize, bound: f32| {
+        words.take(count).fold(true, |all, word| all & bounded(f32::from_le_bytes(word), bound))
+    };
+    let mut right = header.position.drift >= 0.0;
+    session.network_mut().parameters(&mut |Parameter { state, .. }| {
+        let size = state.m.elements().len();
+        // A larger momentum might overflow in the next step.
+        for bound in [f32::MAX, f32::MAX, LARGEST_MOMENTUM] {
+            right &= all_bounded(words, size, bound);
+        }
     });
-    session.resume(header.position, header.counts, arrays, replay, labelled);
-    Ok(())
+    right &= all_bounded(words, weights, f32::MAX);
+    while let Some(label) = words.next() {
+        right &= u32::from_le_bytes(label) < classes && all_bounded(words, inputs, f32::MAX);
+    }
+    // A sum of cosines, to rounding, with weights that sum up to no more than 1.
+    let known = |settings: &Settings| {
+        settings.mean.is_none_or(|mean| bounded(mean, 2.0)) && (0.0..=1.0).contains(&settings.weight)
+    };
+    right && header.parameters.iter().all(known)
 }

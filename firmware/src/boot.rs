@@ -1,8 +1,8 @@
 //! What the programs of a board have in common: how they go on from what is stored, and their log.
 
-use crate::journal::{Full, Journal};
+use crate::journal::{Full, Journal, Note};
 use crate::learner::{Event, Learner};
-use crate::store::Store;
+use crate::store::{Keep, Store};
 use embedded_storage::nor_flash::NorFlash;
 use graftage_core::adapt::Replay;
 use graftage_core::network::Fixed;
@@ -17,35 +17,31 @@ pub fn keep<F: NorFlash, const I: usize, const B: usize>(
 ) -> Option<Journal<F, I, B>> {
     let end = flash.capacity() as u32;
     let slots = end.min(Store::<F>::region(state) as u32);
-    Journal::new(Store::new(flash, 0..slots).ok()?, slots..end, full).ok()
+    let store = Store::new(flash, 0..slots).ok();
+    let journal = store.and_then(|store| Journal::new(store, slots..end, full).ok());
+    match journal.as_ref().map(Journal::room) {
+        None => defmt::info!("no store: what is learnt is lost with the power"),
+        Some(0) => defmt::info!("no journal: what is learnt is not recorded"),
+        Some(room) => defmt::info!("a journal of {} bytes", room),
+    }
+    journal
 }
 
-/// Goes on from the newest state in the store, where there is one, and from what the journal holds beyond it. The buffer has
-/// [`Learner::saved`] bytes or more.
-pub fn resume<N, R, S, W, H, F, O, const I: usize, const B: usize>(
-    learner: &mut Learner<'_, Session<N, R, S, W, H>, Option<Journal<F, I, B>>, O>,
-    buffer: &mut [u8],
-) where
+/// Goes on from the newest state in the store, where there is one, and from what the journal holds beyond it.
+pub fn resume<N, R, S, W, H, K, O>(learner: &mut Learner<'_, Session<N, R, S, W, H>, K, O>)
+where
     N: Fixed,
     R: Replay,
     S: AsMut<[f32]>,
     W: AsMut<[f32]>,
     H: Replay,
-    F: NorFlash,
+    K: Keep + Note,
     O: FnMut(Event),
 {
-    let Some(journal) = learner.keep() else { return defmt::info!("no store: what is learnt is lost with the power") };
-    match journal.room() {
-        0 => defmt::info!("no journal: what is learnt is not recorded"),
-        room => defmt::info!("a journal of {} bytes", room),
-    }
-    match journal.store().load(buffer) {
+    match learner.resume() {
         Ok(None) => defmt::info!("nothing is stored: the factory image"),
-        Ok(Some((generation, length))) => match learner.resume(generation, buffer.get(..length).unwrap_or_default()) {
-            Ok(()) => defmt::info!("stored state of generation {}", generation),
-            Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
-        },
-        Err(error) => defmt::error!("stored state cannot be read: {}", error),
+        Ok(Some(generation)) => defmt::info!("stored state of generation {}", generation),
+        Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
     }
     match learner.recall() {
         0 => {}

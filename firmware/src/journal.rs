@@ -11,7 +11,7 @@ use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
 use graftage_core::adapt::STEPS;
 use graftage_core::error::Refusal;
-use graftage_core::image::Sink;
+use graftage_core::image::{Sink, Source};
 use graftage_link::Learnt;
 use graftage_link::journal::{Entry, PIECE, Past, Piece, SHORT, largest, length, open, read, seal};
 use heapless::Vec;
@@ -391,6 +391,9 @@ impl Course {
 }
 
 impl<F: NorFlash, const I: usize, const N: usize> Keep for Option<Journal<F, I, N>> {
+    fn kept(&mut self) -> Option<(u64, impl Source)> {
+        self.as_mut()?.store.newest()
+    }
     fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {
         self.as_mut().map(|journal| journal.store.save(contents))
     }

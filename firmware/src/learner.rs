@@ -30,7 +30,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut sessions = SESSIONS;
 //! // `()` keeps nothing; a `Store` in a flash does.
-//! let mut learner = Learner::start(&mut sessions, &image(), 0, (), log)?;
+//! let image = image();
+//! let mut learner = Learner::start(&mut sessions, &image, 0, (), log)?;
 //! let (sample, label) = ([0.1, 0.9, 0.2, 0.0], 1);
 //! let before = learner.predict(&sample)?;
 //! let learnt = learner.learn(&sample, label)?;
@@ -47,7 +48,7 @@ use crate::store::{Keep, StoreError};
 use core::fmt;
 use graftage_core::adapt::Replay;
 use graftage_core::error::{ImageError, Refusal};
-use graftage_core::image::Image;
+use graftage_core::image::{Image, Source};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Fixed, Parameter, Prediction};
 use graftage_core::session::{Counts, Session, Taken};
@@ -106,6 +107,32 @@ impl core::error::Error for NotResumed {}
 /// Bytes that say which image a state was learnt from.
 const IDENTITY: usize = 4;
 
+/// What of a source lies from a byte on.
+struct From<S>(usize, S);
+
+impl<S: Source> Source for From<S> {
+    fn read(&mut self, at: usize, bytes: &mut [u8]) -> Option<()> {
+        let Self(start, source) = self;
+        source.read(start.checked_add(at)?, bytes)
+    }
+}
+
+/// Starts sessions from the image at the start of some bytes; returns its checksum, and what raw features are divided by.
+fn load<N, R, S, W, H>(session: &mut Session<N, R, S, W, H>, bytes: &[u8]) -> Result<(u32, f32), ImageError>
+where
+    N: Fixed,
+    R: Replay,
+    S: AsMut<[f32]>,
+    W: AsMut<[f32]>,
+    H: Replay,
+{
+    let image = Image::parse(bytes)?;
+    image.load(N::SCHEMA, session.network_mut())?;
+    session.start(image.header.recipe).map_err(ImageError::Recipe)?;
+    let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
+    Ok((sum.map_or(0, |sum| u32::from_le_bytes(*sum)), image.header.scale))
+}
+
 /// What an application asks of a network that goes on learning.
 ///
 /// A sample is a number for each input, divided by the scale that [`status`](Self::status) names.
@@ -155,10 +182,12 @@ pub struct Learner<'a, S, K, O> {
     observe: O,
     /// The state is saved whenever so many more labelled samples were taken; 0: never.
     save_every: u64,
+    /// The image from which it started.
+    image: &'a [u8],
+    /// The checksum of the image, which tells it from others.
+    checksum: u32,
     /// What raw features are divided by.
     scale: f32,
-    /// The checksum of the image, which tells it from others.
-    image: u32,
     /// Generation of the newest state that is saved.
     saved: Option<u64>,
     /// What became of the newest labelled sample of this session, and the loss of its last step.
@@ -180,43 +209,45 @@ where
         IDENTITY + snapshot::length(N::WEIGHTS, N::INPUTS, samples)
     }
 
-    /// Starts from the image at the start of `bytes`. The state is saved whenever `save_every` more labelled samples were
+    /// Starts from the image at the start of some bytes. The state is saved whenever `save_every` more labelled samples were
     /// taken and at the end of each session, before that returns; 0: never.
     ///
     /// # Errors
     /// Where the image cannot be used; the session then is not to be used either, before another start.
     pub fn start(
         session: &'a mut Session<N, R, S, W, H>,
-        bytes: &[u8],
+        image: &'a [u8],
         save_every: u64,
         keep: K,
         observe: O,
     ) -> Result<Self, ImageError> {
-        let image = Image::parse(bytes)?;
-        image.load(N::SCHEMA, session.network_mut())?;
-        session.start(image.header.recipe).map_err(ImageError::Recipe)?;
-        let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
-        let sum = sum.map_or(0, |sum| u32::from_le_bytes(*sum));
-        let scale = image.header.scale;
+        let (checksum, scale) = load(session, image)?;
         let digest = session.adaptation().digest();
-        let mut new = Self { session, keep, observe, save_every, scale, image: sum, saved: None, latest: None };
-        let begun = new.keep.begin(sum, digest);
+        let mut new = Self { session, keep, observe, save_every, image, checksum, scale, saved: None, latest: None };
+        let begun = new.keep.begin(checksum, digest);
         new.noted(begun);
         Ok(new)
     }
 
-    /// Goes on from what [`save`](Self::save) kept as this generation, after a start from the same image.
+    /// Goes on, after a start, from the newest state that was kept, and returns its generation; `None` where there is none.
     ///
     /// # Errors
-    /// Where the bytes are not from this network and image; then nothing has changed.
-    pub fn resume(&mut self, generation: u64, bytes: &[u8]) -> Result<(), NotResumed> {
-        let (image, state) = bytes.split_first_chunk().ok_or(NotResumed::Unusable(ImageError::Truncated))?;
-        if u32::from_le_bytes(*image) != self.image {
+    /// Where that is not from this network and image, or cannot be read; then the learner is where it started.
+    pub fn resume(&mut self) -> Result<Option<u64>, NotResumed> {
+        let Some((generation, mut state)) = self.keep.kept() else { return Ok(None) };
+        let mut image = [0; IDENTITY];
+        state.read(0, &mut image).ok_or(NotResumed::Unusable(ImageError::Truncated))?;
+        if u32::from_le_bytes(image) != self.checksum {
             return Err(NotResumed::OtherImage);
         }
-        snapshot::restore(self.session, N::SCHEMA, state).map_err(NotResumed::Unusable)?;
+        let restored = snapshot::restore(self.session, N::SCHEMA, From(IDENTITY, state));
+        if let Err(why) = restored {
+            // It may have been taken halfway, from a flash that reads otherwise each time.
+            let _ = load(self.session, self.image);
+            return Err(NotResumed::Unusable(why));
+        }
         (self.saved, self.latest) = (Some(generation), None);
-        Ok(())
+        Ok(self.saved)
     }
 
     /// Does again what was noted after the state from which it goes on, and returns how many samples and ends of sessions that
@@ -240,7 +271,7 @@ where
 
     /// Saves the whole state: which image it was learnt from, and its snapshot.
     pub fn save(&mut self) {
-        let (image, session) = (self.image.to_le_bytes(), &mut *self.session);
+        let (image, session) = (self.checksum.to_le_bytes(), &mut *self.session);
         let saved = self.keep.keep(&mut |sink| {
             sink.put(&image)?;
             snapshot::write_to(session, N::SCHEMA, sink)
@@ -356,7 +387,7 @@ where
             loss: loss.flatten(),
             step,
             digest,
-            image: self.image,
+            image: self.checksum,
             drift,
             budget,
             saved: self.saved,

@@ -23,7 +23,7 @@ use core::fmt;
 use core::ops::Range;
 use crc::Digest;
 use embedded_storage::nor_flash::NorFlash;
-use graftage_core::image::{CRC, Sink};
+use graftage_core::image::{CRC, Sink, Source};
 use heapless::Vec;
 
 /// The version of the format that this software writes and reads.
@@ -47,7 +47,7 @@ pub enum StoreError {
         /// Bytes that there is room for.
         room: usize,
     },
-    /// There is nothing to save, or no more memory to load it to than this.
+    /// There is nothing to save.
     Contents,
     /// What was written reads back otherwise: the flash is worn out or broken.
     Unverified,
@@ -62,7 +62,7 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Region => f.write_str("the region is not two erase blocks or more"),
             StoreError::TooLarge { length, room } => write!(f, "{length} bytes in a slot for {room}"),
-            StoreError::Contents => f.write_str("no contents, or no memory for them"),
+            StoreError::Contents => f.write_str("there is nothing to save"),
             StoreError::Unverified => f.write_str("the flash reads back other bytes than were written"),
             StoreError::Flash => f.write_str("the flash does not read, erase or write"),
             StoreError::Gap => f.write_str("the journal does not hold all that was learnt"),
@@ -195,23 +195,10 @@ impl<F: NorFlash> Store<F> {
         self.flash
     }
 
-    /// Puts the newest contents that are whole to the start of `buffer`; returns their generation and length. `None` where
-    /// nothing whole is stored.
-    ///
-    /// # Errors
-    /// Where the buffer is too short for them, or the flash's own; they then are still stored.
-    pub fn load(&mut self, buffer: &mut [u8]) -> Result<Option<(u64, usize)>, StoreError> {
-        let Some(Found { slot, header, .. }) = self.newest else { return Ok(None) };
-        let length = header.length as usize;
-        let mut rest = buffer.get_mut(..length).ok_or(StoreError::Contents)?;
-        self.read(slot, length, |bytes| {
-            // It has just that length.
-            let _ = rest.put(bytes);
-        })?;
-        if buffer.get(..length).map(|bytes| CRC.checksum(bytes)) != Some(header.checksum) {
-            return Err(StoreError::Unverified);
-        }
-        Ok(Some((header.generation, length)))
+    /// The newest contents that are whole, and their generation. `None` where nothing whole is stored.
+    pub fn newest(&mut self) -> Option<(u64, Contents<'_, F>)> {
+        let Found { slot, header, .. } = self.newest?;
+        Some((header.generation, self.contents(slot, header.length as usize)))
     }
 
     /// Saves what `contents` puts into a sink, and returns its generation. `contents` is called twice, to measure and to
@@ -256,8 +243,14 @@ impl<F: NorFlash> Store<F> {
         }
     }
 
-    fn contents(&self, slot: Slot) -> u32 {
+    /// Where the contents of a slot begin.
+    fn body(&self, slot: Slot) -> u32 {
         self.offset(slot).wrapping_add(2 * Self::UNIT as u32)
+    }
+
+    fn contents(&mut self, slot: Slot, length: usize) -> Contents<'_, F> {
+        let start = self.body(slot);
+        Contents { flash: &mut self.flash, start, length, piece: [0; CHUNK], index: None }
     }
 
     /// Finds out what is there.
@@ -291,23 +284,16 @@ impl<F: NorFlash> Store<F> {
     /// Whether the contents are those that the header was written for.
     fn is_whole(&mut self, slot: Slot, header: Header) -> bool {
         let length = header.length as usize;
-        let mut digest = CRC.digest();
-        let read = length <= self.room() && self.read(slot, length, |bytes| digest.update(bytes)).is_ok();
-        read && digest.finalize() == header.checksum
-    }
-
-    /// Hands on a slot's contents, piece by piece.
-    fn read(&mut self, slot: Slot, length: usize, mut take: impl FnMut(&[u8])) -> Result<(), StoreError> {
-        let (mut offset, mut left, mut buffer) = (self.contents(slot), length, [0; CHUNK]);
-        while left > 0 {
-            let taken = left.min(CHUNK);
-            let piece = buffer.get_mut(..taken.next_multiple_of(F::READ_SIZE)).unwrap_or_default();
-            self.flash.read(offset, piece).map_err(|_| StoreError::Flash)?;
-            take(piece.get(..taken).unwrap_or_default());
-            left = left.saturating_sub(taken);
-            offset = offset.wrapping_add(taken as u32);
+        if length > self.room() {
+            return false;
         }
-        Ok(())
+        let (mut contents, mut digest, mut at) = (self.contents(slot, length), CRC.digest(), 0);
+        while at < length {
+            let Some(piece) = contents.from(at) else { return false };
+            digest.update(piece);
+            at = at.saturating_add(piece.len());
+        }
+        digest.finalize() == header.checksum
     }
 
     /// Makes a slot hold these contents, the header last, and twice.
@@ -320,7 +306,7 @@ impl<F: NorFlash> Store<F> {
         let (start, length) = (self.offset(slot), header.length as usize);
         let needed = length.saturating_add(2 * Self::UNIT).next_multiple_of(F::ERASE_SIZE) as u32;
         self.flash.erase(start, start.wrapping_add(needed)).map_err(|_| StoreError::Flash)?;
-        let offset = self.contents(slot);
+        let offset = self.body(slot);
         let mut program = Program::new(&mut self.flash, offset, length);
         let put = contents(&mut program).and_then(|()| program.flush());
         if program.failed {
@@ -349,13 +335,63 @@ impl<F: NorFlash> Store<F> {
     }
 }
 
+/// Contents that are stored, read a piece at a time.
+#[derive(Debug)]
+pub struct Contents<'a, F> {
+    flash: &'a mut F,
+    start: u32,
+    length: usize,
+    piece: [u8; CHUNK],
+    /// Which piece that is.
+    index: Option<usize>,
+}
+
+impl<F: NorFlash> Contents<'_, F> {
+    /// Bytes of them.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// What lies from byte `at` on to the end of its piece; `None` beyond the end, or where the flash does not read.
+    fn from(&mut self, at: usize) -> Option<&[u8]> {
+        let (index, within) = (at / CHUNK, at % CHUNK);
+        let start = index.checked_mul(CHUNK)?;
+        let length = self.length.checked_sub(start)?.min(CHUNK);
+        if self.index != Some(index) {
+            self.index = None;
+            let piece = self.piece.get_mut(..length.next_multiple_of(F::READ_SIZE))?;
+            self.flash.read(self.start.checked_add(start as u32)?, piece).ok()?;
+            self.index = Some(index);
+        }
+        self.piece.get(within..length).filter(|found| !found.is_empty())
+    }
+}
+
+impl<F: NorFlash> Source for Contents<'_, F> {
+    fn read(&mut self, mut at: usize, mut bytes: &mut [u8]) -> Option<()> {
+        while !bytes.is_empty() {
+            let found = self.from(at)?;
+            let (now, later) = bytes.split_at_mut_checked(found.len().min(bytes.len()))?;
+            now.copy_from_slice(found.get(..now.len())?);
+            at = at.checked_add(now.len())?;
+            bytes = later;
+        }
+        Some(())
+    }
+}
+
 /// What keeps something through a power cut, or does not.
 pub trait Keep {
+    /// As [`Store::newest`].
+    fn kept(&mut self) -> Option<(u64, impl Source)>;
     /// As [`Store::save`]; `None` where there is nothing to keep it in.
     fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>>;
 }
 
 impl<F: NorFlash> Keep for Option<Store<F>> {
+    fn kept(&mut self) -> Option<(u64, impl Source)> {
+        self.as_mut()?.newest()
+    }
     fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {
         self.as_mut().map(|store| store.save(contents))
     }
@@ -363,6 +399,9 @@ impl<F: NorFlash> Keep for Option<Store<F>> {
 
 /// Keeps nothing.
 impl Keep for () {
+    fn kept(&mut self) -> Option<(u64, impl Source)> {
+        None::<(_, &[u8])>
+    }
     fn keep(&mut self, _: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {
         None
     }

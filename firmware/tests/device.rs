@@ -4,7 +4,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use graftage_core::adapt::{HoldOut, Recipe, Ring};
 use graftage_core::chain;
 use graftage_core::error::{Field, ImageError, Refusal};
-use graftage_core::image::{self, Header, Sink};
+use graftage_core::image::{self, Header, Sink, Source};
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::{Geometry, Rule};
@@ -95,7 +95,7 @@ impl Board {
         link.rename(NAME);
         let told = Rc::clone(&events);
         let observe: Observe = Box::new(move |event| told.borrow_mut().push(format!("{event:?}")));
-        let sessions = Box::leak(Box::new(around(Network::ZERO)));
+        let (sessions, flash) = (Box::leak(Box::new(around(Network::ZERO))), flash.to_vec().leak());
         let learner = Adaptive::start(sessions, flash, save_every, memory.clone(), observe);
         Self { link, learner, memory, events }
     }
@@ -520,17 +520,56 @@ fn the_parts_of_its_memory_add_up() {
 struct Memory {
     saved: Rc<RefCell<Vec<Vec<u8>>>>,
     room: usize,
+    /// What it kept before.
+    kept: Option<(u64, Stored)>,
 }
 
 impl Memory {
     fn of(room: usize) -> Self {
-        Self { saved: Rc::default(), room }
+        Self { saved: Rc::default(), room, kept: None }
     }
+
+    /// With this state, and no room for another.
+    fn with(generation: u64, state: &[u8]) -> Self {
+        let stored = Stored { bytes: state.to_vec(), weak: 0, reads: 0, steady: u32::MAX };
+        Self { kept: Some((generation, stored)), ..Self::of(0) }
+    }
+}
+
+/// Bytes one of which reads otherwise once it was read so often.
+#[derive(Clone)]
+struct Stored {
+    bytes: Vec<u8>,
+    weak: usize,
+    reads: u32,
+    steady: u32,
+}
+
+impl Source for Stored {
+    fn read(&mut self, at: usize, bytes: &mut [u8]) -> Option<()> {
+        bytes.copy_from_slice(self.bytes.get(at..at + bytes.len())?);
+        if (at..at + bytes.len()).contains(&self.weak) {
+            self.reads += 1;
+            bytes[self.weak - at] ^= u8::from(self.reads > self.steady);
+        }
+        Some(())
+    }
+}
+
+/// A device that went on from this state, or says why not.
+fn resumed(image: &[u8], memory: Memory) -> (Board, Result<Option<u64>, NotResumed>) {
+    let mut device = Board::start(image, SAVE_EVERY, memory);
+    let resumed = device.learner().resume();
+    (device, resumed)
 }
 
 impl Note for Memory {}
 
 impl Keep for Memory {
+    fn kept(&mut self) -> Option<(u64, impl Source)> {
+        self.kept.clone()
+    }
+
     fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {
         struct Bytes(Vec<u8>);
         impl Sink for Bytes {
@@ -571,8 +610,8 @@ fn a_device_saves_as_told_and_goes_on_from_what_it_saved() {
     let expected = predicted(&mut device);
     for ((generation, saved), learnt) in (1..).zip(device.memory.saved.take()).zip([4, 8]) {
         assert!(saved.len() <= Adaptive::saved(REPLAY));
-        let mut resumed = started(&image());
-        assert_eq!(resumed.learner().resume(generation, &[&saved[..], &[0xff; 9]].concat()), Ok(()));
+        let (mut resumed, done) = resumed(&image(), Memory::with(generation, &[&saved[..], &[0xff; 9]].concat()));
+        assert_eq!(done, Ok(Some(generation)));
         // Of the newest sample it knows what it learnt, not what it answered.
         let mut saved = states[learnt as usize - 1].clone();
         saved.status = saved.status.map(|status| Status { latest: None, loss: None, ..status });
@@ -688,10 +727,32 @@ fn a_device_does_not_go_on_from_what_is_not_its_own() {
         (&image(), &good[..good.len() - 1], truncated),
         (&image(), &damaged, NotResumed::Unusable(ImageError::Checksum)),
     ] {
-        let mut device = started(image);
-        let before = hello(&mut device);
-        assert_eq!(device.learner().resume(1, bytes), Err(why));
-        assert_eq!(hello(&mut device), before);
+        let (mut device, found) = resumed(image, Memory::with(1, bytes));
+        assert_eq!(found, Err(why));
+        assert_eq!(hello(&mut device), hello(&mut started(image)));
+    }
+    assert_eq!(resumed(&image(), Memory::of(0)).1, Ok(None));
+}
+
+#[test]
+fn a_device_whose_flash_reads_otherwise_each_time_starts_from_its_image() {
+    let mut device = Board::start(&image(), SAVE_EVERY, Memory::of(1));
+    (0..4).for_each(|n| drop(ask(&mut device, &learn(n))));
+    let good = device.memory.saved.borrow()[0].clone();
+    // A number of the newest sample, which is read to sum up, to check and to take.
+    let weak = good.len() - 5;
+    for steady in 0..4 {
+        let mut memory = Memory::with(1, &good);
+        memory.kept = memory.kept.map(|(generation, stored)| (generation, Stored { weak, steady, ..stored }));
+        let (mut device, found) = resumed(&image(), memory);
+        if steady < 3 {
+            assert_eq!(found, Err(NotResumed::Unusable(ImageError::Checksum)), "{steady}");
+            let mut fresh = started(&image());
+            assert_eq!(hello(&mut device), hello(&mut fresh));
+            assert_eq!(ask(&mut device, &learn(0)), ask(&mut fresh, &learn(0)));
+        } else {
+            assert_eq!(found, Ok(Some(1)));
+        }
     }
 }
 

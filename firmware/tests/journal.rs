@@ -123,10 +123,7 @@ fn start<const R: usize, const W: usize, const E: usize, T>(
     let mut sessions = core();
     let observe: &dyn Fn(Event) = &observe;
     let mut learner = Learner::start(&mut sessions, image, SAVE_EVERY, Some(journal), observe).unwrap();
-    let mut buffer = vec![0; STATE];
-    if let Ok(Some((generation, length))) = learner.keep().as_mut().unwrap().store().load(&mut buffer) {
-        let _ = learner.resume(generation, &buffer[..length]);
-    }
+    let _ = learner.resume();
     learner.recall();
     use_it(&mut learner, &failures)
 }

@@ -5,6 +5,7 @@ mod oracle;
 use graftage_core::adapt::{HoldOut, Recipe, Replay, Ring};
 use graftage_core::chain;
 use graftage_core::error::{Field, ImageError, Refusal};
+use graftage_core::image::Source;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Layer, Parameter, Relu, initialise};
 use graftage_core::random::Generator;
@@ -89,7 +90,7 @@ fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
                     let snapshot = bytes(&mut device);
                     let before = whole(&mut device);
                     device = fresh();
-                    restore(&mut device, Network::SCHEMA, &snapshot).unwrap();
+                    restore(&mut device, Network::SCHEMA, &snapshot[..]).unwrap();
                     assert_eq!(whole(&mut device), before, "{transport:?} at {at}");
                     assert_eq!(bytes(&mut device), snapshot);
                 }
@@ -137,12 +138,64 @@ fn damaged_or_foreign_bytes_are_refused_and_change_nothing() {
         bytes[byte] ^= 1 << (byte % 8);
         refused(&bytes);
     }
-    assert_eq!(restore(&mut device, 7, &good), Err(ImageError::Schema { expected: 7, found: Network::SCHEMA }));
+    assert_eq!(restore(&mut device, 7, &good[..]), Err(ImageError::Schema { expected: 7, found: Network::SCHEMA }));
     // More samples than the memory can hold.
     let full = |field| Err(ImageError::Recipe(Refusal::Recipe(field)));
-    assert_eq!(restore(&mut fresh::<4, 4>(), Network::SCHEMA, &good), full(Field::Replay));
-    assert_eq!(restore(&mut fresh::<8, 2>(), Network::SCHEMA, &good), full(Field::HoldOut));
-    assert!(restore(&mut device, Network::SCHEMA, &good).is_ok());
+    assert_eq!(restore(&mut fresh::<4, 4>(), Network::SCHEMA, &good[..]), full(Field::Replay));
+    assert_eq!(restore(&mut fresh::<8, 2>(), Network::SCHEMA, &good[..]), full(Field::HoldOut));
+    assert!(restore(&mut device, Network::SCHEMA, &good[..]).is_ok());
+}
+
+/// Bytes that cannot be borrowed, one of which reads otherwise, or not at all, once it was read so often.
+struct Weak<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    reads: usize,
+    steady: usize,
+    lost: bool,
+}
+
+impl Source for Weak<'_> {
+    fn read(&mut self, at: usize, bytes: &mut [u8]) -> Option<()> {
+        bytes.copy_from_slice(self.bytes.get(at..at + bytes.len())?);
+        if let Some(weak) = self.at.checked_sub(at).and_then(|at| bytes.get_mut(at)) {
+            self.reads += 1;
+            let failing = self.reads > self.steady;
+            *weak ^= u8::from(failing);
+            return (!failing || !self.lost).then_some(());
+        }
+        Some(())
+    }
+}
+
+#[test]
+fn a_memory_that_fails_while_it_is_read_restores_nothing_or_stops_the_sessions() {
+    let (good, mut device) = cases();
+    let before = whole(&mut device);
+    let [mut whole_ones, mut refused, mut stopped] = [0; 3];
+    for (at, lost) in (0..good.len()).flat_map(|at| [(at, false), (at, true)]) {
+        // Every number is read three times: summed up, checked and taken.
+        for steady in 0..4 {
+            let (_, mut device) = cases();
+            let weak = Weak { bytes: &good, at, reads: 0, steady, lost };
+            let restored = restore(&mut device, Network::SCHEMA, weak);
+            let context = format!("byte {at} after {steady} reads: {restored:?}");
+            if restored.is_ok() {
+                assert_eq!(bytes(&mut device), good, "{context}");
+                whole_ones += 1;
+            } else if device.adaptation().position().is_some() {
+                assert_eq!(whole(&mut device), before, "{context}");
+                refused += 1;
+            } else {
+                assert_eq!(device.learn(&[0.5; 3], 1, |_| ()), Err(Refusal::NotStarted), "{context}");
+                stopped += 1;
+            }
+            assert!(steady > 0 || restored.is_err(), "{context}");
+            assert!(steady < 3 || restored.is_ok(), "{context}");
+        }
+    }
+    println!("{whole_ones} restored, {refused} refused, {stopped} stopped");
+    assert!(stopped >= 2 * 4 * NUMBERS);
 }
 
 #[test]
@@ -154,7 +207,7 @@ fn sealed_nonsense_is_refused_or_taken_whole_and_never_panics() {
         let mut bytes = good.clone();
         bytes[at..at + 4].copy_from_slice(&nan);
         let before = whole(&mut device);
-        assert_eq!(restore(&mut device, Network::SCHEMA, &seal(bytes)), Err(ImageError::NotFinite), "word at {at}");
+        assert_eq!(restore(&mut device, Network::SCHEMA, &seal(bytes)[..]), Err(ImageError::NotFinite), "word at {at}");
         assert_eq!(whole(&mut device), before);
     }
     let mut taken = 0;
@@ -163,7 +216,7 @@ fn sealed_nonsense_is_refused_or_taken_whole_and_never_panics() {
             let mut bytes = good.clone();
             bytes[at] = value;
             let before = whole(&mut device);
-            match restore(&mut device, Network::SCHEMA, &seal(bytes)) {
+            match restore(&mut device, Network::SCHEMA, &seal(bytes)[..]) {
                 Ok(()) => taken += 1,
                 Err(_) => assert_eq!(whole(&mut device), before),
             }
@@ -200,7 +253,7 @@ fn a_momentum_larger_than_any_gradient_makes_is_refused() {
         (3 * Network::WEIGHTS, f32::MAX, true),
     ] {
         let before = whole(&mut device);
-        let restored = restore(&mut device, Network::SCHEMA, &with_number(&good, place, number));
+        let restored = restore(&mut device, Network::SCHEMA, &with_number(&good, place, number)[..]);
         assert_eq!(restored, if taken { Ok(()) } else { Err(ImageError::NotFinite) }, "{number} at {place}");
         assert!(taken || whole(&mut device) == before);
     }
@@ -226,7 +279,7 @@ fn an_alignment_that_no_two_steps_have_is_refused() {
         let mut bytes = good.clone();
         bytes[at..at + 4].copy_from_slice(&f32::to_le_bytes(mean));
         bytes[at + 4..at + 8].copy_from_slice(&f32::to_le_bytes(weight));
-        let restored = restore(&mut device, Network::SCHEMA, &seal(bytes));
+        let restored = restore(&mut device, Network::SCHEMA, &seal(bytes)[..]);
         assert_eq!(restored, if taken { Ok(()) } else { Err(ImageError::NotFinite) }, "alignment {mean} of {weight}");
     }
 }

@@ -47,12 +47,6 @@ mod bare {
     type Adaptive = Learner<'static, Sessions, Keep, fn(Event)>;
     type Link = Device<{ Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
 
-    /// Goes on from the newest state in the store, where there is one. Its memory is on the stack, for the time of the start.
-    #[inline(never)]
-    fn resume(learner: &mut Adaptive) {
-        boot::resume(learner, &mut [0; Adaptive::saved(REPLAY + HELD_OUT)]);
-    }
-
     const RAM: Memory = Link::memory::<Adaptive>();
 
     /// What the RAM holds, for whoever reads the ELF file: it is not loaded.
@@ -87,7 +81,7 @@ mod bare {
         let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, keep, boot::log);
         match &mut learner {
             Ok(learner) => {
-                resume(learner);
+                boot::resume(learner);
                 let digest = learner.session().adaptation().digest();
                 defmt::info!("ready: {} weights, digest {:016x}", Network::WEIGHTS, digest);
                 // A light that fails is no reason not to learn.

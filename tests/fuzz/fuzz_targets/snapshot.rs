@@ -70,7 +70,7 @@ fuzz_target!(|case: Case| {
     }
     let mut device = restored(&BEFORE);
     let digest = device.adaptation().digest();
-    if restore(&mut device, Network::SCHEMA, &bytes).is_err() {
+    if restore(&mut device, Network::SCHEMA, &bytes[..]).is_err() {
         assert!(
             written(&mut device) == *BEFORE && device.adaptation().digest() == digest,
             "what is refused changes nothing"

@@ -83,12 +83,6 @@ mod bare {
         }
     }
 
-    /// Its memory is on the stack, for the time of the start.
-    #[inline(never)]
-    fn resume(learner: &mut Adaptive) {
-        boot::resume(learner, &mut [0; Adaptive::saved(REPLAY + HELD_OUT)]);
-    }
-
     #[cortex_m_rt::entry]
     fn main() -> ! {
         let Some(Parts { mut link, clock, flash, sensors, mut status }) = Selected::take() else {
@@ -105,7 +99,7 @@ mod bare {
         let keep: Keep = boot::keep(flash, Adaptive::saved(REPLAY + HELD_OUT), FULL);
         let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, keep, boot::log);
         match &mut learner {
-            Ok(learner) => resume(learner),
+            Ok(learner) => boot::resume(learner),
             Err(error) => defmt::error!("image refused: {}", error),
         }
         let mut learner = learner.map(Sensing::<_, FEATURES>::new);
