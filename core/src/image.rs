@@ -19,7 +19,7 @@ use crate::matrix::RowMajor;
 use crate::network::{Kind, Layer};
 use crate::scion::Geometry;
 use core::ops::Range;
-use crc::{CRC_32_ISO_HDLC, Crc, Digest};
+use crc::{CRC_32_ISO_HDLC, Crc};
 use heapless::Vec;
 use postcard::experimental::serialized_size;
 use postcard::ser_flavors::Flavor;
@@ -35,8 +35,12 @@ pub const LAYERS: usize = 16;
 const MAGIC: [u8; 4] = *b"GRFT";
 const PREFIX: usize = 10;
 const CHECKSUM: usize = 4;
-/// The checksum of all that is stored or sent: one table of 1 KB.
-pub static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+/// A device computes it without the usual table of 1 KB: what takes its time is to store and to send.
+type Table = crc::Table<{ if cfg!(target_os = "none") { 0 } else { 1 } }>;
+/// The checksum of all that is stored or sent.
+pub static CRC: Crc<u32, Table> = Crc::<u32, Table>::new(&CRC_32_ISO_HDLC);
+/// The same of bytes that come piece by piece.
+pub type Digest = crc::Digest<'static, u32, Table>;
 
 /// CRC-32/ISO-HDLC of some bytes.
 pub fn checksum(bytes: &[u8]) -> u32 {
@@ -198,7 +202,7 @@ pub(crate) const FRAME: usize = PREFIX + CHECKSUM;
 /// Where all but the checksum of a framed file is written.
 pub(crate) struct Body<'a, S: ?Sized> {
     sink: &'a mut S,
-    digest: Digest<'static, u32>,
+    digest: Digest,
     /// Bytes that are still to come.
     left: usize,
 }
@@ -296,7 +300,7 @@ pub(crate) struct Framed<S> {
     /// Where its words are.
     words: Range<usize>,
     /// Of all before them.
-    digest: Digest<'static, u32>,
+    digest: Digest,
     checksum: u32,
 }
 
@@ -355,7 +359,7 @@ impl<S: Source> Framed<S> {
 pub(crate) struct Words<'a, S> {
     source: &'a mut S,
     left: Range<usize>,
-    digest: Digest<'static, u32>,
+    digest: Digest,
     checksum: u32,
 }
 

@@ -21,9 +21,8 @@
 
 use core::fmt;
 use core::ops::Range;
-use crc::Digest;
 use embedded_storage::nor_flash::NorFlash;
-use graftage_core::image::{CRC, Sink, Source};
+use graftage_core::image::{CRC, Digest, Sink, Source};
 use heapless::Vec;
 
 /// The version of the format that this software writes and reads.
@@ -410,7 +409,7 @@ impl Keep for () {
 /// How many bytes there are, and their checksum.
 struct Measure {
     length: usize,
-    digest: Digest<'static, u32>,
+    digest: Digest,
 }
 
 impl Sink for Measure {

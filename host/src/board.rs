@@ -18,8 +18,12 @@ use std::time::{Duration, Instant};
 
 /// How long an answer may take; a step of a small network takes milliseconds, of a large one on a slow core a second.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// How often a request is sent before the board is given up.
+/// A board that is silent for so many of them is given up.
 const TRIES: u32 = 3;
+/// A request is sent again at first once its answer takes so many times longer than the slowest to one of its kind did.
+const PATIENCE: u32 = 4;
+/// But no sooner: a workstation with other work keeps an answer waiting, too.
+const SOONEST: Duration = Duration::from_millis(100);
 /// The rate of a serial port; the emulated one does not care.
 const BAUD: u32 = 115_200;
 
@@ -66,6 +70,8 @@ pub struct Board {
     emulator: Option<Emulator>,
     /// Of the last request.
     number: u8,
+    /// How long the slowest answer to each kind of request took.
+    slowest: [Option<Duration>; 6],
     /// Frames from the board that were dropped here.
     pub damaged: u32,
     /// Requests that were sent again, as no answer came.
@@ -144,7 +150,17 @@ impl Board {
         };
         let (sender, incoming) = mpsc::channel();
         std::thread::spawn(move || listen(reader, &sender));
-        Ok(Self { port, writer, incoming, receiver: Receiver::new(), emulator, number: 0, damaged: 0, repeated: 0 })
+        Ok(Self {
+            port,
+            writer,
+            incoming,
+            receiver: Receiver::new(),
+            emulator,
+            number: 0,
+            slowest: [None; 6],
+            damaged: 0,
+            repeated: 0,
+        })
     }
 
     /// Who it is and where it stands.
@@ -264,23 +280,30 @@ impl Board {
 
     /// Sends a request, again where nothing comes back, and returns the answer.
     fn ask(&mut self, question: &Request<&[f32]>) -> Result<Answer> {
-        let length = match question {
-            Request::Hello | Request::End { .. } | Request::Read { .. } | Request::Journal { .. } => 0,
-            Request::Predict { sample } | Request::Learn { sample, .. } => sample.len(),
+        let (kind, length) = match question {
+            Request::Hello => (0, 0),
+            Request::Predict { sample } => (1, sample.len()),
+            Request::Learn { sample, .. } => (2, sample.len()),
+            Request::End { .. } => (3, 0),
+            Request::Read { .. } => (4, 0),
+            Request::Journal { .. } => (5, 0),
         };
         let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);
         self.number = self.number.wrapping_add(1);
         let used = encode(&(self.number, question), &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
-        let started = Instant::now();
-        for attempt in 0..TRIES {
-            self.repeated += u32::from(attempt > 0);
+        let (started, mut requests) = (Instant::now(), 0);
+        let mut patience = self.slowest[kind].map_or(TIMEOUT, |slowest| (PATIENCE * slowest).clamp(SOONEST, TIMEOUT));
+        while started.elapsed() < TRIES * TIMEOUT {
+            self.repeated += u32::from(requests > 0);
+            requests += 1;
+            let asked = Instant::now();
             let sent = self.writer.write_all(&wire[..used]).and_then(|()| self.writer.flush());
             sent.map_err(|e| self.gone(&e.to_string()))?;
-            let deadline = Instant::now() + TIMEOUT;
-            while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            while let Some(left) = patience.checked_sub(asked.elapsed()) {
                 match self.incoming.recv_timeout(left) {
                     Ok(bytes) => {
                         if let Some(answer) = self.take(&bytes)? {
+                            self.slowest[kind] = self.slowest[kind].max(Some(asked.elapsed()));
                             return Ok(answer);
                         }
                     }
@@ -288,9 +311,12 @@ impl Board {
                     Err(mpsc::RecvTimeoutError::Disconnected) => return Err(self.gone("the line was closed")),
                 }
             }
+            // Where it is slow, and not lost, asking more often does not make it faster.
+            patience = (2 * patience).min(TIMEOUT);
         }
         let seconds = started.elapsed().as_secs();
-        Err(self.gone(&format!("no answer to {TRIES} requests in {seconds} s; does it run this project's firmware?")))
+        Err(self
+            .gone(&format!("no answer to {requests} requests in {seconds} s; does it run this project's firmware?")))
     }
 
     /// The board does not go on; an emulator that has ended says why.

@@ -14,6 +14,7 @@ use graftage::report::Session;
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::network::{Kind, Prediction};
+use graftage_core::random::Generator;
 use graftage_link::{ANSWER, Answer, Array, Hello, Numbered, Status, encode};
 use object::{Object, ObjectSymbol};
 use std::io::{Read, Write};
@@ -28,6 +29,7 @@ const INPUTS: usize = 64;
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 3, ..Recipe::DEFAULT };
 /// Samples of a session.
 const SAMPLES: usize = 10;
+const SEED: u64 = 11;
 
 /// The image of a network of these widths.
 fn image(folder: &Folder, name: &str, widths: &[u32]) -> PathBuf {
@@ -60,7 +62,12 @@ fn stream() -> Samples {
 
 /// Lets the board learn all of the stream that it has not learnt.
 fn learn(board: &mut Board, lessons: &mut Vec<Lesson>) {
-    for (number, (input, label)) in stream().iter().enumerate().skip(lessons.len()) {
+    learn_from(board, &stream(), lessons);
+}
+
+/// The same of another one.
+fn learn_from(board: &mut Board, stream: &Samples, lessons: &mut Vec<Lesson>) {
+    for (number, (input, label)) in stream.iter().enumerate().skip(lessons.len()) {
         let learnt = board.learn(number as u64, input, label).unwrap().unwrap();
         assert_eq!((learnt.learnt, learnt.reports.len()), (number as u64 + 1, 2));
         lessons.push(Lesson { input: input.to_vec(), label, taken: learnt.taken, reports: learnt.reports.to_vec() });
@@ -70,10 +77,11 @@ fn learn(board: &mut Board, lessons: &mut Vec<Lesson>) {
 /// Holds a session against core on this machine; returns the last digest.
 fn core_agrees(image: &Path, start: u64, learnt: Vec<Lesson>) -> u64 {
     let bytes = std::fs::read(image).unwrap();
+    let samples = learnt.len() as u64;
     let events = learnt.into_iter().map(Event::Sample).collect();
     let record = Record { board: String::new(), image: identity(&bytes), start, events };
     let target = with_core(&record, &parse(&bytes)).unwrap().target;
-    assert_eq!((target.steps, target.differing, target.first_difference), (2 * SAMPLES as u64, 0, None));
+    assert_eq!((target.steps, target.differing, target.first_difference), (2 * samples, 0, None));
     let last = record.digest();
     assert_eq!(target.digest, format!("{last:016x}"));
     last
@@ -204,11 +212,13 @@ impl Drop for Line {
     }
 }
 
-/// What the line makes of a byte of a frame, frames counted from 0.
-type Noise = fn(frame: usize, begins: bool, byte: u8) -> Vec<u8>;
+/// What the line makes of a byte: of which frame, from 0, whether it begins it, the byte.
+trait Noise: FnMut(usize, bool, u8) -> Vec<u8> + Send + 'static {}
+
+impl<N: FnMut(usize, bool, u8) -> Vec<u8> + Send + 'static> Noise for N {}
 
 /// Hands on every byte as the noise has it.
-fn forward(mut from: impl Read, mut to: impl Write, noise: Noise) -> std::io::Result<()> {
+fn forward(mut from: impl Read, mut to: impl Write, mut noise: impl Noise) -> std::io::Result<()> {
     let (mut byte, mut zeros) = ([0], 0);
     while from.read(&mut byte)? > 0 {
         // A frame is a zero, bytes that are none, and a zero.
@@ -221,7 +231,7 @@ fn forward(mut from: impl Read, mut to: impl Write, noise: Noise) -> std::io::Re
 }
 
 impl Line {
-    fn to(firmware: &Path, image: &Path, to_board: Noise, from_board: Noise) -> Self {
+    fn to(firmware: &Path, image: &Path, to_board: impl Noise, from_board: impl Noise) -> Self {
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
         let (board, workstation) = (listen(), listen());
@@ -264,9 +274,46 @@ fn garbage_on_the_line_costs_no_sample_and_is_counted() {
         let last = core_agrees(&image, start, lessons);
         let hello = board.hello().unwrap();
         assert_eq!((status(&hello).learnt, status(&hello).digest), (SAMPLES as u64, last));
-        // Of twelve requests, the fifth and the tenth; their answers likewise.
-        assert_eq!((hello.dropped, board.damaged), (2, 2));
+        // Of twelve requests, the fifth and the tenth; their answers likewise; more where one was slow and sent again.
+        let damaged = (hello.dropped, board.damaged);
+        assert!(damaged == (2, 2) || board.repeated > 4, "{damaged:?}");
     }
+}
+
+#[test]
+fn a_session_on_a_line_that_damages_one_byte_in_a_thousand_learns_the_same() {
+    const LENGTH: usize = 2000;
+    let Some(Emulated { firmware, .. }) = emulated().into_iter().next() else { return };
+    let folder = Folder::new();
+    let image = image(&folder, "model", &WIDTHS);
+    // One generator a direction, as each has a thread of its own.
+    let damage = |seed: u64| {
+        let mut generator = Generator::new(SEED, seed);
+        move |_, _, byte| match generator.below(3000) {
+            // Changed, lost and doubled.
+            0 => vec![byte ^ (1 << (seed + u64::from(byte)) % 8)],
+            1 => vec![],
+            2 => vec![byte, byte],
+            _ => vec![byte],
+        }
+    };
+    let line = Line::to(&firmware, &image, damage(1), damage(2));
+    let started = Instant::now();
+    let mut board = Board::open(Port::Tcp(line.address.clone()), None, None).unwrap();
+    let start = status(&board.hello().unwrap()).digest;
+    let mut lessons = Vec::new();
+    learn_from(&mut board, &samples(LENGTH, INPUTS, 10), &mut lessons);
+    let last = core_agrees(&image, start, lessons);
+    let hello = board.hello().unwrap();
+    assert_eq!((status(&hello).learnt, status(&hello).digest), (LENGTH as u64, last));
+    println!(
+        "seed {SEED}: {LENGTH} samples in {} s; frames dropped: {} by the board, {} here; requests sent again: {}; digest {last:016x}",
+        started.elapsed().as_secs(),
+        hello.dropped,
+        board.damaged,
+        board.repeated
+    );
+    assert!(hello.dropped > 100 && board.damaged > 100);
 }
 
 #[test]
@@ -410,7 +457,7 @@ fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
         let port = format!("--port=tcp:{}", line.address);
         let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--record=a.record"];
         let message = folder.command(adapt).failed();
-        assert!(message.contains("no answer to 3 requests"), "{message}");
+        assert!(message.contains("no answer to ") && message.contains(" requests in 9 s"), "{message}");
         assert_eq!(Record::read(&folder.path("a.record")).unwrap().lessons().count(), 5);
         folder.graftage("replay a.record --image model/image.grft").succeeded();
     }
@@ -444,7 +491,7 @@ fn the_memory_of_a_firmware_is_that_of_its_board_and_little_more() {
         assert_eq!(laid_out.map(|symbol| symbol.size()).sum::<u64>(), device);
         // A device is all zeros before it starts: no initial values of it lie in flash. What a board with a floating-point
         // unit takes for the demo's network is docs/performance.md's table.
-        let most = if emulated.name == "mps2-an386" { 63_000 } else { 80 * 1024 };
+        let most = if emulated.name == "mps2-an386" { 62_600 } else { 80 * 1024 };
         assert!((10_000..=most).contains(&flash), "{flash} bytes of flash");
     }
 }

@@ -3,11 +3,18 @@
 mod common;
 
 use common::{Emulator, Folder, checkpoint, emulated, parse, samples};
-use graftage::adaptation;
+use graftage::adaptation::{self, Sessions};
 use graftage::board::{Board, Log};
+use graftage::error::Result;
 use graftage::graft::{IMAGE, graft};
+use graftage::network::Layers;
 use graftage::record::{Event, Record};
-use graftage_core::adapt::Recipe;
+use graftage_core::adapt::{HoldOut, Recipe};
+use graftage_core::error::Refusal;
+use graftage_core::random::Generator;
+use graftage_core::session::Counts;
+use graftage_link::{Ended, Learnt};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -219,5 +226,131 @@ fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
         found.lessons().count(),
         found.events.len(),
         std::fs::read(&record).unwrap().len()
+    );
+}
+
+/// What a board was asked for in a long life, and what core made of it.
+enum Done {
+    Learnt(Vec<f32>, u32, Learnt),
+    Ended(Ended),
+}
+
+impl Done {
+    /// Asks the board for it, which has done so much by now; what it makes of it must be the same. An error is its end.
+    fn ask(&self, board: &mut Board, counts: &mut Counts) -> Result<()> {
+        match self {
+            Done::Learnt(sample, label, learnt) => {
+                assert_eq!(board.learn(counts.taken, sample, *label)?.as_ref(), Ok(learnt), "after {counts:?}");
+                counts.taken += 1;
+            }
+            Done::Ended(ended) => {
+                assert_eq!(board.end(counts.sessions())?, *ended, "after {counts:?}");
+                let outcomes = [&mut counts.rolled_back, &mut counts.committed];
+                *outcomes[usize::from(ended.verdict.committed)] += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A long life of core alone.
+struct Life {
+    core: Sessions<Layers>,
+    draw: Generator,
+    done: Vec<Done>,
+    /// After each number of samples and ends.
+    digests: Vec<u64>,
+}
+
+impl Life {
+    /// Goes on by a sample or an end of a session. One sample in 25 has something wrong; if it is refused, it is returned.
+    fn go_on(&mut self) -> Option<(Vec<f32>, u32, Refusal)> {
+        let Self { core, draw, done, digests } = self;
+        if draw.below(200) == 0 {
+            let verdict = core.end();
+            done.push(Done::Ended(Ended { verdict, digest: core.adaptation().digest() }));
+        } else {
+            let mut label = draw.below(10);
+            let mut sample: Vec<_> = (0..64).map(|i| draw.uniform() + f32::from(u8::from(i % 10 == label))).collect();
+            let place = draw.below(64) as usize;
+            match draw.below(100) {
+                0 => sample[place] = f32::NAN,
+                1 => label += 10,
+                2 => sample[place] = f32::MAX,
+                // A wrong label, which is learnt.
+                3 => label = draw.below(10),
+                _ => {}
+            }
+            let mut reports = heapless::Vec::new();
+            match core.learn(&sample, label, |report| reports.push(report).unwrap()) {
+                Ok(taken) => {
+                    let (learnt, correct) = core.adaptation().score();
+                    done.push(Done::Learnt(sample, label, Learnt { taken, learnt, correct, reports }));
+                }
+                Err(refusal) => return Some((sample, label, refusal)),
+            }
+        }
+        digests.push(core.adaptation().digest());
+        None
+    }
+}
+
+#[test]
+fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes() {
+    let Some(firmware) = firmware() else { return };
+    let asks: u64 = std::env::var("GRAFTAGE_LINKED").map_or(300, |asks| asks.parse().unwrap());
+    let hold_out = Some(HoldOut { every: 8, keep: 16 });
+    let recipe = Recipe { steps: 1, replay: 32, budget: Some(1.2), hold_out, ..RECIPE };
+    let folder = Folder::new();
+    graft(&checkpoint(&[64, 32, 10], 100), recipe, usize::MAX, &folder.path("model")).unwrap();
+    let (image, log) = (folder.path("model").join(IMAGE), folder.path("log"));
+    let eeproms = [0, 1, 2].map(|index| eeprom(&folder, index));
+    let network = adaptation::network(&parse(&std::fs::read(&image).unwrap())).unwrap();
+    let core = adaptation::start_sessions(network, recipe).unwrap();
+    let digests = vec![core.adaptation().digest()];
+    let mut life = Life { core, draw: Generator::new(SEED, 1), done: Vec::new(), digests };
+    let (mut moments, started) = (Generator::new(SEED, 2), Instant::now());
+    let (mut asked, mut kills, mut again, mut refused) = (0, 0, 0, BTreeMap::<String, u32>::new());
+    loop {
+        let (mut emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+        let status = board.hello().unwrap().status.unwrap();
+        let (mut counts, mut at) = (status.counts, (status.counts.taken + status.counts.sessions()) as usize);
+        assert_eq!(status.digest, life.digests[at], "after {at} samples and ends");
+        if asked == asks && at == life.done.len() {
+            break;
+        }
+        // Once its journal is full, a board forgets what came after the last save.
+        assert!(life.done.len() - at <= SAVE_EVERY as usize, "{} of {} are there", at, life.done.len());
+        again += life.done.len() - at;
+        let moment = Duration::from_millis(moments.below(8000).into());
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(moment);
+            let _ = emulator.0.kill();
+        });
+        while asked < asks || at < life.done.len() {
+            let answered = if let Some(done) = life.done.get(at) {
+                at += 1;
+                done.ask(&mut board, &mut counts)
+            } else {
+                asked += 1;
+                life.go_on().map_or(Ok(()), |(sample, label, refusal)| {
+                    let kind = format!("{refusal:?}");
+                    *refused.entry(kind.split([' ', '(']).next().unwrap_or_default().to_owned()).or_default() += 1;
+                    board.learn(counts.taken, &sample, label).map(|answer| assert_eq!(answer, Err(refusal)))
+                })
+            };
+            if answered.is_err() {
+                break;
+            }
+        }
+        killer.join().unwrap();
+        kills += 1;
+    }
+    let Counts { taken, committed, rolled_back } = life.core.counts();
+    println!(
+        "seed {SEED}: {asked} asked, {taken} taken, refused {refused:?}; {committed} sessions committed, {rolled_back} \
+         rolled back; {kills} kills, {again} samples and ends came again; {} s; digest {:016x}",
+        started.elapsed().as_secs(),
+        life.core.adaptation().digest()
     );
 }

@@ -196,10 +196,10 @@ pub struct Emulated {
 ///
 /// With `GRAFTAGE_REQUIRE_BOARD=1`, nothing is skipped.
 pub fn emulated() -> Vec<Emulated> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/target");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/target/boards");
     let boards = BOARDS.iter().filter_map(|board| {
         let (name, program) = (board.name, board.machine()?.program);
-        let firmware = folder.join(name).join(board.target).join("release/adapt");
+        let firmware = folder.join(name).join("adapt");
         let emulator = Command::new(program).arg("--version").stdout(Stdio::null()).status();
         let lack = match (firmware.is_file(), emulator) {
             (true, Ok(_)) => return Some(Emulated { name, firmware }),

@@ -148,7 +148,7 @@ fn measure() -> Result<Measured> {
 fn lines(profile: &str) -> Result<String> {
     let machine = DEFAULT.machine().context("the board is not emulated")?;
     process::run(&mut firmware::cargo("build", DEFAULT, profile)?)?;
-    let mut qemu = machine.command(&firmware::folder(DEFAULT, profile).join("bench"));
+    let mut qemu = machine.command(&firmware::built(DEFAULT, profile).join("bench"));
     // One instruction is 2^5 ns of the board's time.
     qemu.args(["-icount", "shift=5", "-serial", "stdio"]);
     process::limited(&mut qemu, LIMIT)

@@ -139,7 +139,7 @@ pub fn run(task: Task) -> Result<()> {
     }
 }
 
-/// Builds all binaries of the firmware that a board has, for a network, and refuses what does not fit it; returns the folder
+/// Builds all programs of the firmware that a board has, for a network, and refuses what does not fit it; returns the folder
 /// that holds them.
 pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     let mut cargo = cargo("build", board, RELEASE)?;
@@ -151,43 +151,61 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
         cargo.env("GRAFTAGE_NETWORK", network);
     }
     process::run(&mut cargo)?;
-    let elf = folder(board, RELEASE).join("adapt");
+    let (built, kept) = (built(board, RELEASE), folder(board));
+    // Boards of one target build to the same place.
+    for program in programs(board) {
+        project::copy(&built.join(program), &kept.join(program))?;
+    }
+    let elf = kept.join("adapt");
     read(&elf)?.fits(0).with_context(|| format!("{} does not fit", elf.display()))?;
-    Ok(folder(board, RELEASE))
+    Ok(kept)
 }
 
 /// Links the program that cannot be linked where an adaptation can panic, as the firmware is built.
 pub fn prove() -> Result<()> {
     let targets: BTreeSet<_> = BOARDS.iter().map(|board| board.target).collect();
     targets.into_iter().try_for_each(|target| {
-        let mut cargo = process::cargo();
-        cargo.args(["build", "--quiet", "--profile", RELEASE, "--package", "graftage-proof"]);
-        cargo.args(["--target-dir", "target/proof"]).current_dir(project::root().join("firmware"));
-        target::select(&mut cargo, target)?;
-        process::run(&mut cargo).with_context(|| format!("an adaptation can panic on {target}"))?;
+        let mut cargo = in_firmware("build", target, RELEASE)?;
+        process::run(cargo.args(["--quiet", "--package", "graftage-proof"]))
+            .with_context(|| format!("an adaptation can panic on {target}"))?;
         console::say(&format!("no adaptation can panic on {target}"));
         Ok(())
     })
 }
 
-/// The folder that holds its binaries once it is built for a board with that profile.
-pub fn folder(board: &Board, profile: &str) -> PathBuf {
-    project::root().join(target_folder(board)).join(board.target).join(profile)
+/// The folder that holds a board's programs once they are built.
+pub fn folder(board: &Board) -> PathBuf {
+    target_folder().join("boards").join(board.name)
 }
 
-/// Cargo at work on the firmware for a board.
+/// The programs that a board has.
+fn programs(board: &Board) -> &'static [&'static str] {
+    if board == DEFAULT { &["adapt", "bench", "sense"] } else { &["adapt"] }
+}
+
+/// Where cargo builds the programs of a board with that profile.
+pub fn built(board: &Board, profile: &str) -> PathBuf {
+    target_folder().join(board.target).join(profile)
+}
+
+/// Cargo at work on the programs of a board.
 pub fn cargo(task: &str, board: &Board, profile: &str) -> Result<Command> {
-    let mut cargo = process::cargo();
-    cargo.args([task, "--profile", profile, "--bins", "--features", board.name]);
-    // A folder each: boards of one target do not replace one another's programs.
-    cargo.arg("--target-dir").arg(project::root().join(target_folder(board)));
-    cargo.current_dir(project::root().join("firmware"));
-    target::select(&mut cargo, board.target)?;
+    let mut cargo = in_firmware(task, board.target, profile)?;
+    cargo.args(["--bins", "--features", board.name]);
     Ok(cargo)
 }
 
-fn target_folder(board: &Board) -> PathBuf {
-    Path::new("firmware/target").join(board.name)
+/// Cargo at work on the firmware's workspace for a target.
+fn in_firmware(task: &str, target: &str, profile: &str) -> Result<Command> {
+    let mut cargo = process::cargo();
+    cargo.args([task, "--profile", profile, "--target-dir"]).arg(target_folder());
+    cargo.current_dir(project::root().join("firmware"));
+    target::select(&mut cargo, target)?;
+    Ok(cargo)
+}
+
+fn target_folder() -> PathBuf {
+    project::root().join("firmware/target")
 }
 
 /// What an ELF file says.
@@ -253,7 +271,7 @@ mod tests {
 
     #[test]
     fn boards_of_one_target_do_not_share_a_folder() {
-        let folders: BTreeSet<_> = BOARDS.iter().map(|board| folder(board, RELEASE)).collect();
+        let folders: BTreeSet<_> = BOARDS.iter().map(folder).collect();
         assert_eq!(folders.len(), BOARDS.len());
     }
 

@@ -12,7 +12,7 @@ pub fn run() -> Result<()> {
     for target in TARGETS.iter().filter(|target| target.has_machine_code()) {
         files.push(target.build()?);
     }
-    let firmware = BOARDS.iter().map(|board| firmware::folder(board, firmware::RELEASE).join("adapt"));
+    let firmware = BOARDS.iter().map(|board| firmware::folder(board).join("adapt"));
     files.extend(firmware.filter(|adapt| adapt.is_file()));
     let root = project::root();
     let files = files.iter().map(|file| file.strip_prefix(&root).unwrap_or(file));

@@ -9,6 +9,7 @@ mod fuzz;
 mod process;
 mod project;
 mod setup;
+mod soak;
 mod test;
 mod verify;
 
@@ -38,6 +39,8 @@ enum Task {
     Fused,
     /// Feed bytes of all kinds to what parses images, snapshots and frames
     Fuzz(fuzz::Options),
+    /// Let the emulated board live long, with faults and resets, and hold it against core on this machine
+    Soak(soak::Options),
     /// Measure how fast it is: instructions on the emulated board, times beside peers here
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Verify(options) => verify::run(&options),
         Task::Fused => fused::run(),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Bench(bench) => bench::run(bench),
         Task::Firmware(task) => firmware::run(task),
     };

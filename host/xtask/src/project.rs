@@ -34,6 +34,15 @@ pub fn put(complete: &Path, place: &Path) -> Result<()> {
     fs::rename(complete, place).with_context(|| format!("cannot move {} to {}", complete.display(), place.display()))
 }
 
+/// Copies a file to its place, where it is complete at any time.
+pub fn copy(file: &Path, place: &Path) -> Result<()> {
+    let copied = || format!("cannot copy {} to {}", file.display(), place.display());
+    let partial = place.with_extension("partial");
+    fs::create_dir_all(place.parent().unwrap_or(place)).with_context(copied)?;
+    fs::copy(file, &partial).with_context(copied)?;
+    fs::rename(partial, place).with_context(copied)
+}
+
 /// Removes a file or a folder, if it is there.
 pub fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };

@@ -4,7 +4,7 @@ use anyhow::Result;
 use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
-use crate::{bench, console, demo, firmware, fused, fuzz, process, project, setup, verify};
+use crate::{bench, console, demo, firmware, fused, fuzz, process, project, setup, soak, verify};
 
 /// Sets up, then runs them all; the first failure ends it.
 pub fn run() -> Result<()> {
@@ -39,6 +39,8 @@ pub fn run() -> Result<()> {
     fused::run()?;
     heading("no adaptation can panic");
     firmware::prove()?;
+    heading("a long life on the emulated board, in short");
+    soak::alone(5000, 1)?;
     heading("instructions on the emulated board");
     bench::gate()?;
     heading("whatever bytes come");

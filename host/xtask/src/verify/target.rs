@@ -155,8 +155,13 @@ impl Target {
     /// Builds the conformance program for it, and returns where that lies.
     pub fn build(&self) -> Result<PathBuf> {
         process::run(&mut self.cargo("build")?)?;
-        let folder = self.folder().join(self.triple().unwrap_or_default()).join("release");
-        Ok(folder.join(if self.triple() == Some(WASM) { "graftage-bare.wasm" } else { "graftage-bare" }))
+        let program = if self.triple() == Some(WASM) { "graftage-bare.wasm" } else { "graftage-bare" };
+        let built = folder().join(self.triple().unwrap_or_default()).join("release").join(program);
+        // Targets that differ in no more than a flag build to the same place. The controls are the reference's program.
+        let name = if self.control.is_some() { TARGETS[0].name } else { self.name };
+        let kept = folder().join(name).join(program);
+        project::copy(&built, &kept)?;
+        Ok(kept)
     }
 
     /// Runs clippy on the conformance program as it is built for it, warnings as errors.
@@ -168,8 +173,7 @@ impl Target {
     fn cargo(&self, task: &str) -> Result<Command> {
         let mut cargo = process::cargo();
         cargo.args([task, "--quiet", "--release"]).current_dir(project::root().join("tests/bare"));
-        // A folder each: targets that differ in no more than a flag do not build one another anew.
-        cargo.arg("--target-dir").arg(self.folder());
+        cargo.arg("--target-dir").arg(folder());
         if let Some(triple) = self.triple() {
             target::select(&mut cargo, triple)?;
         }
@@ -189,12 +193,11 @@ impl Target {
         }
         Ok(cargo)
     }
+}
 
-    fn folder(&self) -> PathBuf {
-        // The controls are the same program as the reference.
-        let name = if self.control.is_some() { TARGETS[0].name } else { self.name };
-        project::root().join("target/verify").join(name)
-    }
+/// Where the conformance program is built: what targets have in common once for all of them.
+fn folder() -> PathBuf {
+    project::root().join("target/verify")
 }
 
 impl Board {

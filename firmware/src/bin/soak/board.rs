@@ -1,0 +1,96 @@
+//! The life on the board: its own store and journal, and resets at random, in the middle of a save, too.
+
+use crate::life::{Ask, BUDGET, HELD_OUT, IMAGE, INPUTS, Line, REPLAY, Sessions, UNSTARTED, ask, image, is_due};
+use crate::world::{Flash, Past, World};
+use core::fmt::Display;
+use cortex_m::peripheral::SCB;
+use embedded_io::Write;
+use graftage_core::random::Generator;
+use graftage_firmware::board::{Board, Parts, Selected};
+use graftage_firmware::boot;
+use graftage_firmware::journal::{self, Full, Journal};
+use graftage_firmware::learner::{Event, Learn, Learner};
+
+/// After so many more labelled samples the state is saved.
+const SAVE_EVERY: u64 = 8;
+/// A board is reset between two asks after so many on average.
+const RESET: u32 = 1000;
+
+type Keep = Option<Journal<Flash, INPUTS, { journal::entry(INPUTS) }>>;
+type Adaptive = Learner<'static, Sessions, Keep, fn(Event)>;
+
+static mut SESSIONS: Sessions = UNSTARTED;
+static mut MEMORY: [u8; IMAGE] = [0; IMAGE];
+
+/// Refusals and saves are in thousands.
+fn silent(_: Event) {}
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    let Some(Parts { mut link, .. }) = Selected::take() else { Selected::end(false) };
+    let (sessions, memory) = (&raw mut SESSIONS, &raw mut MEMORY);
+    // SAFETY: this runs once after a reset, and nothing else names them.
+    let (sessions, memory) = unsafe { (&mut *sessions, &mut *memory) };
+    let ended = live(&mut link, sessions, memory, World::enter());
+    if let Err(why) = &ended {
+        let _ = writeln!(link, "{why}");
+    }
+    Selected::end(ended.is_ok())
+}
+
+fn live(
+    link: &mut impl Write,
+    sessions: &'static mut Sessions,
+    memory: &'static mut [u8],
+    World { given, past, chip, .. }: &'static mut World,
+) -> Result<(), &'static str> {
+    let image = image(given.seed, memory).ok_or("the image does not fit its memory")?;
+    let (cuts, starts) = (chip.cuts, past.resets + chip.cuts);
+    let mut resets = Generator::new(given.seed ^ 1, starts);
+    let flash = Flash::on(chip, given.seed ^ 2, starts);
+    let keep: Keep = boot::keep(flash, Adaptive::saved(REPLAY + HELD_OUT), Full::Gap);
+    let mut learner = Adaptive::start(sessions, image, SAVE_EVERY, keep, silent).map_err(|_| "no start")?;
+    boot::resume(&mut learner);
+    let mut course = past.recall(done(&learner)).ok_or("an older state than the last that was saved")?;
+    while course.asked < given.asks {
+        let refusal = match ask(given.seed, course.asked) {
+            Ask::Learn(sample, label) => {
+                // Its answer is the weights' in use; what it must be is checked with those that learn.
+                let predicted = learner.predict(&sample);
+                if predicted.is_ok_and(|predicted| !(0.0..=1.0).contains(&predicted.probability)) {
+                    return Err("no probability");
+                }
+                learner.learn(&sample, label).err()
+            }
+            Ask::End => {
+                learner.end();
+                None
+            }
+        };
+        course.pass(refusal).ok_or("refused without a fault")?;
+        past.remember(done(&learner), course);
+        if learner.session().adaptation().drift() > BUDGET {
+            return Err("beyond the budget");
+        }
+        if is_due(course.asked, given.asks) && course.asked > past.told {
+            past.told = course.asked;
+            let (score, digest) = (learner.session().adaptation().score(), learner.session().adaptation().digest());
+            say(link, Line { course: &course, counts: learner.counts(), score, digest })?;
+        }
+        if resets.below(RESET) == 0 {
+            past.resets += 1;
+            SCB::sys_reset();
+        }
+    }
+    let Past { resets, again, .. } = past;
+    say(link, format_args!("{resets} resets between asks, {cuts} in the middle of a save; {again} asks came again"))
+}
+
+/// Samples and ends of sessions that it has done.
+fn done(learner: &Adaptive) -> u64 {
+    learner.counts().taken + learner.counts().sessions()
+}
+
+fn say(link: &mut impl Write, line: impl Display) -> Result<(), &'static str> {
+    writeln!(link, "{line}").map_err(|_| "the line is closed")
+}

@@ -1,0 +1,161 @@
+//! What the board lives through, and how it is told.
+
+use core::fmt;
+use graftage_core::adapt::{HoldOut, Recipe, Ring};
+use graftage_core::chain;
+use graftage_core::error::Refusal;
+use graftage_core::image::{self, Header};
+use graftage_core::matrix::RowMajor;
+use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
+use graftage_core::random::Generator;
+use graftage_core::session::{Counts, Session};
+use heapless::Vec;
+
+pub const INPUTS: usize = 12;
+pub const CLASSES: usize = 4;
+const HIDDEN: usize = 16;
+pub type Network = chain![Dense<INPUTS, HIDDEN>, Relu<HIDDEN>, Dense<HIDDEN, CLASSES>];
+
+pub const REPLAY: usize = 32;
+pub const HELD_OUT: usize = 16;
+pub type Sessions =
+    Session<Network, Ring<INPUTS, REPLAY>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<INPUTS, HELD_OUT>>;
+
+/// Sessions that were not started, all zeros.
+pub const UNSTARTED: Sessions =
+    Session::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new());
+
+/// The drift of a session at most: what some eight hundred steps take, which not every session ends before.
+pub const BUDGET: f32 = 6.0;
+const RECIPE: Recipe = Recipe {
+    batch: 4,
+    steps: 1,
+    replay: REPLAY as u32,
+    seed: 5,
+    budget: Some(BUDGET),
+    hold_out: Some(HoldOut { every: 8, keep: HELD_OUT as u32 }),
+    ..Recipe::DEFAULT
+};
+/// A session has so many asks on average.
+const SESSION: u32 = 400;
+/// After so many asks the classes look otherwise.
+const SEASON: u64 = 50_000;
+/// Bytes that hold the image.
+pub const IMAGE: usize = 1024 + 4 * Network::WEIGHTS;
+
+/// The image with which that life begins.
+pub fn image(seed: u64, memory: &mut [u8]) -> Option<&[u8]> {
+    let mut sessions = UNSTARTED;
+    let network = sessions.network_mut();
+    let mut scratch = [0.0; Network::SCRATCH];
+    initialise(network, &mut Generator::new(seed, 0), &mut scratch);
+    let (mut geometries, mut weights, mut filled) = (Vec::new(), [0.0; Network::WEIGHTS], 0);
+    network.parameters(&mut |parameter| {
+        let _ = geometries.push(*parameter.geometry);
+        let elements = parameter.state.x.elements();
+        weights.iter_mut().skip(filled).zip(elements).for_each(|(w, x)| *w = *x);
+        filled += elements.len();
+    });
+    let (inputs, hidden, classes) = (INPUTS as u32, HIDDEN as u32, CLASSES as u32);
+    let layers = [
+        Kind::Dense { inputs, outputs: hidden },
+        Kind::Relu { width: hidden },
+        Kind::Dense { inputs: hidden, outputs: classes },
+    ];
+    let header = Header {
+        schema: Kind::schema(&layers),
+        layers: layers.into_iter().collect(),
+        geometries,
+        recipe: RECIPE,
+        scale: 1.0,
+    };
+    image::write(&header, weights, memory)
+}
+
+/// What is asked of the board.
+pub enum Ask {
+    /// To learn; faults make it a sample to be refused, or one of another class than its label.
+    Learn([f32; INPUTS], u32),
+    /// To end the session.
+    End,
+}
+
+/// What the n-th ask is, whatever happened before.
+pub fn ask(seed: u64, n: u64) -> Ask {
+    // Even streams are asks, odd ones what classes look like.
+    let mut draw = Generator::new(seed, 2 * (n + 1));
+    if draw.below(SESSION) == 0 {
+        return Ask::End;
+    }
+    let mut label = draw.below(CLASSES as u32);
+    let mut looks = Generator::new(seed, 2 * (n / SEASON * CLASSES as u64 + u64::from(label)) + 1);
+    let mut sample = [0.0; INPUTS];
+    sample.iter_mut().for_each(|e| *e = 2.0 * looks.uniform() + draw.uniform() - 1.5);
+    let place = draw.below(INPUTS as u32) as usize;
+    let mut put = |number: f32| sample.iter_mut().skip(place).take(1).for_each(|e| *e = number);
+    match draw.below(256) {
+        0 => put(f32::NAN),
+        1 => put(f32::NEG_INFINITY),
+        2 => label = u32::MAX,
+        3 => label += CLASSES as u32,
+        4 => put(1e30),
+        5 => put(f32::MAX),
+        // Of a wrong class, which is learnt.
+        6..12 => label = draw.below(CLASSES as u32),
+        _ => {}
+    }
+    Ask::Learn(sample, label)
+}
+
+/// What has come of the asks so far.
+#[derive(Clone, Copy, Default)]
+pub struct Course {
+    /// Asks.
+    pub asked: u64,
+    /// Samples that were refused as not finite, without a class, overflowing, beyond the budget.
+    pub refused: [u64; 4],
+}
+
+impl Course {
+    /// Goes on by an ask; `None` where something was refused for a reason that no fault gives.
+    pub fn pass(&mut self, refusal: Option<Refusal>) -> Option<()> {
+        self.asked += 1;
+        let kind = match refusal {
+            None => return Some(()),
+            Some(Refusal::NotFinite { .. }) => 0,
+            Some(Refusal::Label { .. }) => 1,
+            Some(Refusal::Overflow) => 2,
+            Some(Refusal::Budget) => 3,
+            Some(_) => return None,
+        };
+        self.refused.get_mut(kind).map(|count| *count += 1)
+    }
+}
+
+/// Where a life stands: a line that board and workstation must agree on.
+pub struct Line<'a> {
+    pub course: &'a Course,
+    pub counts: Counts,
+    /// Samples learnt, and those that were predicted rightly before.
+    pub score: (u64, u64),
+    pub digest: u64,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { course: Course { asked, refused }, counts, score: (learnt, correct), digest } = self;
+        let [not_finite, label, overflow, budget] = refused;
+        let Counts { taken, committed, rolled_back } = counts;
+        write!(
+            f,
+            "{asked} asked: {taken} taken, {learnt} learnt, {correct} predicted rightly; refused: {not_finite} not finite, \
+             {label} without a class, {overflow} overflowing, {budget} beyond the budget; sessions: {committed} committed, \
+             {rolled_back} rolled back; digest {digest:016x}"
+        )
+    }
+}
+
+/// Whether a line is due after so many of so many asks.
+pub fn is_due(asked: u64, all: u64) -> bool {
+    asked == all || asked.is_multiple_of((all / 20).max(1))
+}

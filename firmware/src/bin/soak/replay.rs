@@ -1,0 +1,73 @@
+//! The same life by core alone, on this machine: no store, no resets, nothing between asks and sessions. Here is checked as
+//! well that no weight leaves the ball that the drift budget allows; the board's bits being the same, it holds there, too.
+
+use crate::life::{
+    Ask, BUDGET, CLASSES, Course, IMAGE, INPUTS, Line, Network, Sessions, UNSTARTED, ask, image, is_due,
+};
+use graftage_core::image::Image;
+use graftage_core::matrix::{RowMajor, Slab};
+use graftage_core::network::{Fixed, Layer, Parameter};
+use std::process::ExitCode;
+
+/// How far a measured norm may be above the sum of steps, for rounding.
+const ROUNDING: f32 = 1.0 + 1e-4;
+
+pub fn main() -> ExitCode {
+    let arguments: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    let [seed, asks] = arguments[..] else {
+        eprintln!("soak SEED ASKS; `cargo xtask soak` runs it, and the same on the emulated board");
+        return ExitCode::FAILURE;
+    };
+    match live(seed, asks) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn live(seed: u64, asks: u64) -> Result<(), String> {
+    let mut memory = [0; IMAGE];
+    let image = image(seed, &mut memory).ok_or("the image does not fit its memory")?;
+    let image = Image::parse(image).map_err(|error| error.to_string())?;
+    let mut sessions = UNSTARTED;
+    image.load(Network::SCHEMA, sessions.network_mut()).map_err(|error| error.to_string())?;
+    sessions.start(image.header.recipe).map_err(|refusal| refusal.to_string())?;
+    let (mut course, mut furthest) = (Course::default(), 0.0f32);
+    while course.asked < asks {
+        let refusal = match ask(seed, course.asked) {
+            Ask::Learn(sample, label) => sessions.learn(&sample, label, |_| ()).err(),
+            Ask::End => {
+                furthest = furthest.max(moved(&mut sessions)?);
+                sessions.end();
+                None
+            }
+        };
+        course.pass(refusal).ok_or_else(|| format!("ask {}: {refusal:?}", course.asked))?;
+        if is_due(course.asked, asks) {
+            let (score, digest) = (sessions.adaptation().score(), sessions.adaptation().digest());
+            println!("{}", Line { course: &course, counts: sessions.counts(), score, digest });
+        }
+    }
+    eprintln!("no session moved a matrix further than {furthest:.3} radii of {BUDGET} that are allowed");
+    Ok(())
+}
+
+/// How far a session has moved the matrix that it moved furthest, in radii: the drift that it counts bounds it, and the budget
+/// that.
+fn moved(sessions: &mut Sessions) -> Result<f32, String> {
+    let (drift, mut before, mut furthest) = (sessions.adaptation().drift(), sessions.in_use().to_vec(), 0.0f32);
+    let mut rest = &mut before[..];
+    sessions.network_mut().parameters(&mut |Parameter { state, geometry, .. }| {
+        let (rows, columns) = state.x.shape();
+        let (mine, others) = std::mem::take(&mut rest).split_at_mut(rows * columns);
+        mine.iter_mut().zip(state.x.elements()).for_each(|(before, x)| *before = x - *before);
+        rest = others;
+        let mut memory = [0.0; INPUTS + CLASSES + 16];
+        let norm = Slab::new(rows, columns, mine).and_then(|difference| geometry.norm.of(&difference, &mut memory));
+        furthest = furthest.max(norm.unwrap_or(f32::INFINITY) / geometry.radius);
+    });
+    let bound = drift.min(BUDGET) * ROUNDING;
+    if furthest <= bound { Ok(furthest) } else { Err(format!("moved by {furthest} radii, {bound} are allowed")) }
+}

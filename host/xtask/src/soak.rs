@@ -1,0 +1,80 @@
+//! `cargo xtask soak`: a long life on the emulated board, and one on its link, held against core on this machine.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use graftage_boards::DEFAULT;
+
+use crate::{console, firmware, process, project};
+
+/// A board that answers takes a thousandth of it for an ask; saves and resets are in that.
+const AN_ASK: Duration = Duration::from_millis(50);
+
+/// Where the program looks for its seed and its number of asks (`firmware/src/bin/soak/world.rs`).
+const GIVEN: u64 = 0x2100_0000;
+
+/// How long.
+#[derive(Args)]
+pub struct Options {
+    /// Labelled samples that the board generates itself; one in 400 is the end of a session instead
+    #[arg(long, value_name = "N", default_value_t = 1_003_000)]
+    pub samples: u64,
+    /// Samples over the link; one in 200 is the end of a session instead
+    #[arg(long, value_name = "N", default_value_t = 10_100)]
+    pub linked: u64,
+    /// Where they come from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Lives both.
+pub fn run(Options { samples, linked, seed }: &Options) -> Result<()> {
+    alone(*samples, *seed)?;
+    console::say("");
+    firmware::build(DEFAULT, None)?;
+    let mut test = process::cargo();
+    test.args(["test", "--quiet", "--release", "--package=graftage", "--test=persistence", "--", "--nocapture"]);
+    test.args(["--exact", "a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes"]);
+    test.env("GRAFTAGE_LINKED", linked.to_string()).env("GRAFTAGE_REQUIRE_BOARD", "1");
+    process::run(test.current_dir(project::root()))
+}
+
+/// A board that generates its samples itself.
+pub fn alone(samples: u64, seed: u64) -> Result<()> {
+    process::run(&mut firmware::cargo("build", DEFAULT, firmware::RELEASE)?)?;
+    let machine = DEFAULT.machine().context("the board is not emulated")?;
+    let mut board = machine.command(&firmware::built(DEFAULT, firmware::RELEASE).join("soak"));
+    board.args(["-serial", "stdio"]);
+    for (address, number) in (GIVEN..).step_by(8).zip([seed, samples]) {
+        board.arg("-device").arg(format!("loader,addr={address:#x},data={number},data-len=8"));
+    }
+    let limit = Duration::from_secs(60) + AN_ASK * u32::try_from(samples)?;
+    let started = Instant::now();
+    let lived = process::limited(&mut board, limit).context("on the board")?;
+    let seconds = started.elapsed().as_secs();
+    let mut core = replay();
+    let expected = process::output(core.args([seed, samples].map(|number| number.to_string())))?;
+    let mut lived = lived.lines();
+    for (expected, line) in expected.lines().zip(&mut lived) {
+        if expected != line {
+            bail!("the board came to\n{line}\nwhere core on this machine comes to\n{expected}");
+        }
+        console::say(line);
+    }
+    let resets = lived.next().context("the board has not come to the end")?;
+    console::say(&format!(
+        "seed {seed}: {resets}; {seconds} s on {}; core on this machine comes to the same",
+        DEFAULT.name
+    ));
+    Ok(())
+}
+
+/// The same program, built for this machine.
+fn replay() -> Command {
+    let mut cargo = process::cargo();
+    cargo.args(["run", "--quiet", "--release", "--bin", "soak", "--features", DEFAULT.name, "--"]);
+    cargo.current_dir(project::root().join("firmware"));
+    cargo
+}
