@@ -111,6 +111,15 @@ impl Target {
         }
     }
 
+    /// How the conformance program starts on it.
+    pub fn kind(&self) -> &'static str {
+        match &self.runner {
+            Runner::Emulated(board) => board.start(),
+            Runner::Wasm => "wasm",
+            Runner::Native { .. } | Runner::Libtorch => "native",
+        }
+    }
+
     /// Why this machine cannot run it, if that is so.
     pub fn skipped(&self) -> Option<&'static str> {
         match self.name {
