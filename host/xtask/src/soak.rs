@@ -1,5 +1,6 @@
 //! `cargo xtask soak`: a long life on the emulated board, and one on its link, held against core on this machine.
 
+use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -46,14 +47,17 @@ pub fn alone(samples: u64, seed: u64) -> Result<()> {
     process::run(&mut firmware::cargo("build", DEFAULT, firmware::RELEASE)?)?;
     let machine = DEFAULT.machine().context("the board is not emulated")?;
     let mut board = machine.command(&firmware::built(DEFAULT, firmware::RELEASE).join("soak"));
-    board.args(["-serial", "stdio"]);
+    // Its log is on standard output.
+    let said = project::root().join("target/soak.txt");
+    board.arg("-serial").arg(format!("file:{}", said.display()));
     for (address, number) in (GIVEN..).step_by(8).zip([seed, samples]) {
         board.arg("-device").arg(format!("loader,addr={address:#x},data={number},data-len=8"));
     }
     let limit = Duration::from_secs(60) + AN_ASK * u32::try_from(samples)?;
     let started = Instant::now();
-    let lived = process::limited(&mut board, limit).context("on the board")?;
+    process::limited(&mut board, limit).context("on the board")?;
     let seconds = started.elapsed().as_secs();
+    let lived = fs::read_to_string(said)?;
     let mut core = replay();
     let expected = process::output(core.args([seed, samples].map(|number| number.to_string())))?;
     let mut lived = lived.lines();
