@@ -281,10 +281,11 @@ impl Life {
                 3 => label = draw.below(10),
                 _ => {}
             }
-            let mut reports = heapless::Vec::new();
-            match core.learn(&sample, label, |report| reports.push(report).unwrap()) {
+            let mut reports = Vec::new();
+            match core.learn(&sample, label, |report| reports.push(report)) {
                 Ok(taken) => {
                     let (learnt, correct) = core.adaptation().score();
+                    let reports = reports.into_iter().collect();
                     done.push(Done::Learnt(sample, label, Learnt { taken, learnt, correct, reports }));
                 }
                 Err(refusal) => return Some((sample, label, refusal)),

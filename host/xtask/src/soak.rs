@@ -55,9 +55,9 @@ pub fn alone(samples: u64, seed: u64) -> Result<()> {
     }
     let limit = Duration::from_secs(60) + AN_ASK * u32::try_from(samples)?;
     let started = Instant::now();
-    process::limited(&mut board, limit).context("on the board")?;
-    let seconds = started.elapsed().as_secs();
-    let lived = fs::read_to_string(said)?;
+    let ended = process::limited(&mut board, limit);
+    let (seconds, lived) = (started.elapsed().as_secs(), fs::read_to_string(said)?);
+    ended.with_context(|| format!("on the board, which said last: {}", lived.lines().last().unwrap_or_default()))?;
     let mut core = replay();
     let expected = process::output(core.args([seed, samples].map(|number| number.to_string())))?;
     let mut lived = lived.lines();
