@@ -215,6 +215,8 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
             ("rehearse good.safetensors --data good.csv -o a.json --samples 0", &["--samples 0"]),
             ("rehearse good.safetensors good.safetensors -o a.json", &["one checkpoint", "--per-class"]),
             ("rehearse good.safetensors --per-class 0 -o a.json", &["--per-class 0"]),
+            ("introduce good.safetensors --per-class 0 -o a", &["--per-class 0"]),
+            ("introduce good.safetensors --data good.csv -o a", &["good.safetensors", "left no group out"]),
             (
                 "rehearse good.safetensors --per-class 2 -o a.json",
                 &["good.safetensors", "no group out", "[split.group]"],
@@ -498,6 +500,23 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
     folder.graftage("graft good.safetensors --rehearsal people.json -o other").succeeded();
     let bytes = std::fs::read(folder.path("other/image.grft")).unwrap();
     assert_eq!(common::parse(&bytes).header.recipe.rule.step, met.methods[0].step);
+    // The same streams for a board.
+    let introduce = "introduce first.safetensors --per-class 4 --streams 1..2 -o streams";
+    assert!(folder.graftage(introduce).succeeded().contains("Ben, stream 2: 12 labelled samples, 18 to test"));
+    let unseen = Checkpoint::read(&folder.path("first.safetensors")).unwrap().about;
+    let unseen = unseen.unseen(Some(&folder.path("people.csv"))).unwrap();
+    for (name, samples) in &unseen {
+        let (stream, test) = samples.introduce(4, 2);
+        for (part, expected) in [("stream", stream), ("test", test)] {
+            let read = Samples::read(&folder.path(&format!("streams/{name}-2.{part}.csv")), 1.0).unwrap();
+            assert_eq!(
+                (bits(read.features()), read.labels()),
+                (bits(expected.features()), expected.labels()),
+                "{name}"
+            );
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path("streams")).unwrap().count(), 2 * 2 * unseen.len());
 }
 
 #[test]

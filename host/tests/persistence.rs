@@ -231,7 +231,7 @@ fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
 
 /// What a board was asked for in a long life, and what core made of it.
 enum Done {
-    Learnt(Vec<f32>, u32, Learnt),
+    Learnt(Vec<f32>, u32, Box<Learnt>),
     Ended(Ended),
 }
 
@@ -240,7 +240,7 @@ impl Done {
     fn ask(&self, board: &mut Board, counts: &mut Counts) -> Result<()> {
         match self {
             Done::Learnt(sample, label, learnt) => {
-                assert_eq!(board.learn(counts.taken, sample, *label)?.as_ref(), Ok(learnt), "after {counts:?}");
+                assert_eq!(board.learn(counts.taken, sample, *label)?.as_ref(), Ok(&**learnt), "after {counts:?}");
                 counts.taken += 1;
             }
             Done::Ended(ended) => {
@@ -286,7 +286,7 @@ impl Life {
                 Ok(taken) => {
                     let (learnt, correct) = core.adaptation().score();
                     let reports = reports.into_iter().collect();
-                    done.push(Done::Learnt(sample, label, Learnt { taken, learnt, correct, reports }));
+                    done.push(Done::Learnt(sample, label, Box::new(Learnt { taken, learnt, correct, reports })));
                 }
                 Err(refusal) => return Some((sample, label, refusal)),
             }

@@ -1,12 +1,11 @@
 //! `cargo xtask demo`: the whole idea on real data, with the commands that anybody would type.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use graftage_boards::DEFAULT;
 
+use crate::graftage::Graftage;
 use crate::{console, firmware, process, project, setup};
 
 /// The trained network, in the demo's folder.
@@ -86,23 +85,4 @@ pub fn accept() -> Result<()> {
 
 fn step(line: &str) {
     console::say(&format!("\n== {line}"));
-}
-
-/// The command line, run in the demo's folder, each command shown first.
-struct Graftage<'a> {
-    folder: &'a Path,
-}
-
-impl Graftage<'_> {
-    fn run(&self, arguments: &[&str]) -> Result<()> {
-        let mut command = Command::new(project::root().join("target/release/graftage"));
-        command.args(arguments).current_dir(self.folder);
-        if arguments[0] != "report" {
-            console::say(&format!(
-                "$ graftage {}",
-                process::shown(&command).split_once(' ').map_or("", |(_, rest)| rest)
-            ));
-        }
-        process::run(&mut command)
-    }
 }

@@ -3,9 +3,11 @@
 mod bench;
 mod console;
 mod demo;
+mod evidence;
 mod firmware;
 mod fused;
 mod fuzz;
+mod graftage;
 mod process;
 mod project;
 mod setup;
@@ -31,6 +33,8 @@ enum Task {
     Setup,
     /// Set up, then show the whole idea on real data: train, graft, adapt on the board, verify
     Demo,
+    /// Set up, then adapt to drifts, and to people whom training left out, on the emulated board, and compute all of it again
+    Evidence(evidence::Options),
     /// Set up, then run every test of every package and target
     Test,
     /// Compute the same updates on every target and compare them bit by bit
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup => setup::run(),
         Task::Demo => demo::run(),
+        Task::Evidence(options) => evidence::run(&options),
         Task::Test => test::run(),
         Task::Verify(options) => verify::run(&options),
         Task::Fused => fused::run(),

@@ -78,3 +78,14 @@ impl RecipeArguments {
         Ok(recipe)
     }
 }
+
+/// Seeds, written `1..10` (both ends counted) or `7`.
+#[derive(Clone)]
+pub struct Seeds(pub Vec<u64>);
+
+pub fn seeds(text: &str) -> std::result::Result<Seeds, String> {
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no whole number; e.g. 1..10 or 7"));
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let seeds: Vec<u64> = (number(first)?..=number(last)?).take(1000).collect();
+    if seeds.is_empty() { Err("the range is empty; e.g. 1..10".into()) } else { Ok(Seeds(seeds)) }
+}

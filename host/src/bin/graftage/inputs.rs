@@ -5,6 +5,7 @@ use graftage::data::Samples;
 use graftage::error::{Error, Result};
 use graftage::files;
 use graftage::record::{Record, identity};
+use graftage::rehearse::Unseen;
 use graftage_core::image::Image;
 use std::path::Path;
 
@@ -41,4 +42,14 @@ pub fn checkpoint_and_data(checkpoint: &Path, data: Option<&Path>) -> Result<(Ch
     let checkpoint = Checkpoint::read(checkpoint)?;
     let labelled = checkpoint.about.samples(data)?;
     Ok((checkpoint, labelled.train, labelled.test))
+}
+
+/// The checkpoint, and the groups that its training left out.
+pub fn checkpoint_and_unseen(path: &Path, data: Option<&Path>) -> Result<Unseen> {
+    let checkpoint = Checkpoint::read(path)?;
+    let groups = checkpoint.about.unseen(data).map_err(|error| match error {
+        Error::Usage(what) => Error::content(path, what),
+        other => other,
+    })?;
+    Ok((checkpoint, groups))
 }

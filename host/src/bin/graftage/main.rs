@@ -12,6 +12,7 @@ mod delta;
 mod eval;
 mod graft;
 mod inputs;
+mod introduce;
 #[cfg(feature = "torch")]
 mod models;
 mod monitor;
@@ -66,6 +67,8 @@ enum Task {
     Graft(graft::Graft),
     /// Write a stream of labelled samples, and test samples, as an aged sensor would see them.
     Age(age::Age),
+    /// Write streams of labelled samples, and test samples, of the groups that a training left out.
+    Introduce(introduce::Introduce),
     /// Adapt on this machine with each method and step size, over many drifts or unseen people.
     Rehearse(rehearse::Rehearse),
     /// Let a board learn from a stream of labelled samples, and measure it.
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         Task::Eval(task) => task.run(),
         Task::Graft(task) => task.run(),
         Task::Age(task) => task.run(),
+        Task::Introduce(task) => task.run(),
         Task::Rehearse(task) => task.run(),
         Task::Adapt(task) => task.run(),
         Task::Monitor(task) => task.run(),

@@ -1,10 +1,9 @@
 //! `graftage rehearse`.
 
-use crate::arguments::RecipeArguments;
+use crate::arguments::{RecipeArguments, Seeds, seeds};
 use crate::console::{Progress, say};
-use crate::inputs::checkpoint_and_data;
+use crate::inputs::{checkpoint_and_data, checkpoint_and_unseen};
 use clap::Args;
-use graftage::checkpoint::Checkpoint;
 use graftage::error::{Error, Result};
 use graftage::files;
 use graftage::rehearse::{Drifts, Groups};
@@ -42,17 +41,6 @@ pub struct Rehearse {
     output: PathBuf,
 }
 
-/// Seeds, written `1..10` (both ends counted) or `7`.
-#[derive(Clone)]
-pub struct Seeds(Vec<u64>);
-
-pub fn seeds(text: &str) -> std::result::Result<Seeds, String> {
-    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no whole number; e.g. 1..10 or 7"));
-    let (first, last) = text.split_once("..").unwrap_or((text, text));
-    let seeds: Vec<u64> = (number(first)?..=number(last)?).take(1000).collect();
-    if seeds.is_empty() { Err("the range is empty; e.g. 1..10".into()) } else { Ok(Seeds(seeds)) }
-}
-
 impl Rehearse {
     pub fn run(self) -> Result<()> {
         files::check_folders([&self.output])?;
@@ -87,14 +75,7 @@ impl Rehearse {
         if per_class == 0 {
             return Err(Error::Usage("--per-class 0: there is nothing to learn from".into()));
         }
-        let read = |path: &PathBuf| {
-            let checkpoint = Checkpoint::read(path)?;
-            let groups = checkpoint.about.unseen(self.data.as_deref()).map_err(|e| match e {
-                Error::Usage(what) => Error::content(path, what),
-                other => other,
-            })?;
-            Ok((checkpoint, groups))
-        };
+        let read = |path: &PathBuf| checkpoint_and_unseen(path, self.data.as_deref());
         let unseen = &self.checkpoints.iter().map(read).collect::<Result<Vec<_>>>()?[..];
         let streams = self.streams.0.clone();
         let rehearsal = shown(|progress| Groups { unseen, per_class, streams, recipe }.run(progress))?;
