@@ -291,7 +291,7 @@ fn a_session_on_a_line_that_damages_one_byte_in_a_thousand_learns_the_same() {
         let mut generator = Generator::new(SEED, seed);
         move |_, _, byte| match generator.below(3000) {
             // Changed, lost and doubled.
-            0 => vec![byte ^ (1 << (seed + u64::from(byte)) % 8)],
+            0 => vec![byte ^ (1 << ((seed + u64::from(byte)) % 8))],
             1 => vec![],
             2 => vec![byte, byte],
             _ => vec![byte],
