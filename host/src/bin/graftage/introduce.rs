@@ -5,7 +5,6 @@ use crate::console::say;
 use crate::inputs::checkpoint_and_unseen;
 use clap::Args;
 use graftage::error::{Error, Result};
-use graftage::files;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
