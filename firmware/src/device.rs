@@ -59,7 +59,7 @@ impl<const I: usize, const F: usize> Device<I, F> {
     }
 
     /// Who it is and where it stands, as [`Request::Hello`] is answered.
-    pub fn hello<L: Learn>(&self, learner: &Result<L, ImageError>) -> Hello {
+    pub fn hello<L: Learn>(&self, learner: &mut Result<L, ImageError>) -> Hello {
         let mut board = String::new();
         // A longer name is cut.
         for c in self.name.unwrap_or_default().chars() {
@@ -72,7 +72,7 @@ impl<const I: usize, const F: usize> Device<I, F> {
             classes: L::CLASSES,
             dropped: self.dropped,
             memory: Self::memory::<L>(),
-            status: learner.as_ref().map(L::status).map_err(|error| *error),
+            status: learner.as_mut().map(L::status).map_err(|error| *error),
         }
     }
 

@@ -394,6 +394,9 @@ impl<F: NorFlash, const I: usize, const N: usize> Keep for Option<Journal<F, I, 
     fn kept(&mut self) -> Option<(u64, impl Source)> {
         self.as_mut()?.store.newest()
     }
+    fn slots(&mut self) -> [Option<u64>; 2] {
+        self.as_mut().map_or([None; 2], |journal| journal.store.slots())
+    }
     fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {
         self.as_mut().map(|journal| journal.store.save(contents))
     }

@@ -165,7 +165,7 @@ pub trait Learn {
     fn counts(&self) -> Counts;
 
     /// Where it stands.
-    fn status(&self) -> Status;
+    fn status(&mut self) -> Status;
 
     /// Numbers of an array from the `first` on; at its end fewer than there is room for.
     fn numbers(&mut self, array: Array, first: usize) -> Vec<f32, NUMBERS>;
@@ -371,7 +371,8 @@ where
         self.session.counts()
     }
 
-    fn status(&self) -> Status {
+    fn status(&mut self) -> Status {
+        let slots = self.keep.slots();
         let (counts, adaptation) = (self.session.counts(), self.session.adaptation());
         let (learnt, correct) = adaptation.score();
         let (steps, step, digest) = (adaptation.recipe().steps, adaptation.step(), adaptation.digest());
@@ -391,6 +392,7 @@ where
             drift,
             budget,
             saved: self.saved,
+            slots,
         }
     }
 

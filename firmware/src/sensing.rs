@@ -65,7 +65,7 @@ impl<L: Learn, const I: usize> Learn for Sensing<L, I> {
         self.learner.counts()
     }
 
-    fn status(&self) -> Status {
+    fn status(&mut self) -> Status {
         self.learner.status()
     }
 

@@ -174,6 +174,11 @@ impl<F: NorFlash> Store<F> {
         Ok(store)
     }
 
+    /// The generation that the header of each slot names, whether its contents are whole or not; none where it has none.
+    pub fn slots(&mut self) -> [Option<u64>; 2] {
+        [Slot::First, Slot::Second].map(|slot| self.found(slot).map(|found| found.header.generation))
+    }
+
     /// Bytes of a region whose slots have room for contents of so many bytes.
     pub const fn region(contents: usize) -> usize {
         2 * (contents + 2 * Self::UNIT).next_multiple_of(F::ERASE_SIZE)
@@ -383,6 +388,10 @@ impl<F: NorFlash> Source for Contents<'_, F> {
 pub trait Keep {
     /// As [`Store::newest`].
     fn kept(&mut self) -> Option<(u64, impl Source)>;
+    /// As [`Store::slots`].
+    fn slots(&mut self) -> [Option<u64>; 2] {
+        [None; 2]
+    }
     /// As [`Store::save`]; `None` where there is nothing to keep it in.
     fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>>;
 }
@@ -390,6 +399,9 @@ pub trait Keep {
 impl<F: NorFlash> Keep for Option<Store<F>> {
     fn kept(&mut self) -> Option<(u64, impl Source)> {
         self.as_mut()?.newest()
+    }
+    fn slots(&mut self) -> [Option<u64>; 2] {
+        self.as_mut().map_or([None; 2], Store::slots)
     }
     fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>> {
         self.as_mut().map(|store| store.save(contents))

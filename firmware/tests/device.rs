@@ -236,6 +236,7 @@ fn a_device_says_who_it_is_and_where_it_stands() {
         drift: 0.0,
         budget: None,
         saved: None,
+        slots: [None; 2],
     });
     let expected = Hello {
         board: NAME.try_into().unwrap(),

@@ -324,6 +324,7 @@ fn ten_thousand_saves_wear_all_blocks_alike() {
         assert_eq!(save(&mut store, &bytes[..length]), Ok(n as u64 + 1));
     }
     assert_eq!(found(&mut store).as_deref(), Some(&bytes[..store.room() - 99]));
+    assert_eq!(store.slots(), [Some(9_999), Some(10_000)]);
     let erases = &flash.erases[1..9];
     let (least, most) = (erases.iter().min().unwrap(), erases.iter().max().unwrap());
     println!("10000 saves: each block of the region was erased {least} to {most} times");
@@ -338,8 +339,9 @@ fn what_does_not_fit_or_is_nothing_or_fails_loses_nothing() {
     let room = store.room();
     assert_eq!(room, 4 * 256 - 2 * 32);
     let bytes = Random(SEED).bytes(room + 1);
-    assert_eq!(found(&mut store), None);
+    assert_eq!((found(&mut store), store.slots()), (None, [None; 2]));
     assert_eq!(save(&mut store, &bytes[..room]), Ok(1));
+    assert_eq!(store.slots(), [Some(1), None]);
     assert_eq!(save(&mut store, &bytes), Err(StoreError::TooLarge { length: room + 1, room }));
     assert_eq!(store.save(|_| None), Err(StoreError::Contents));
     // Contents that change between measuring and writing.

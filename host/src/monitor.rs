@@ -119,13 +119,10 @@ impl Monitor {
             },
         );
         line("sessions", format!("{} committed, {} rolled back", counts.committed, counts.rolled_back));
-        line(
-            "stored",
-            match status.saved {
-                Some(generation) => format!("generation {generation} of the whole state"),
-                None => "nothing".into(),
-            },
-        );
+        let newest = status.saved.map_or_else(|| "nothing".into(), |of| format!("generation {of} of the whole state"));
+        let [first, second] =
+            status.slots.map(|slot| slot.map_or_else(|| "empty".into(), |of| format!("generation {of}")));
+        line("stored", format!("{newest}; slots: {first}, {second}"));
     }
 
     /// All of it, as one line.

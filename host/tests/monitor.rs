@@ -20,6 +20,7 @@ const STATUS: Status = Status {
     drift: 0.25,
     budget: Some(1.0),
     saved: Some(15),
+    slots: [Some(15), Some(14)],
 };
 
 fn hello(status: Result<Status, ImageError>) -> Hello {
@@ -50,7 +51,7 @@ fn a_page_says_where_a_board_stands() {
         ("step", "20, digest 000000000000abcd"),
         ("drift", "█████░░░░░░░░░░░░░░░ 0.250 of 1 radii"),
         ("sessions", "3 committed, 1 rolled back"),
-        ("stored", "generation 15 of the whole state"),
+        ("stored", "generation 15 of the whole state; slots: generation 15, generation 14"),
         ("link", "2 frames dropped by the board, 4 here, 5 requests sent again"),
     ] {
         assert_eq!(line(&monitor, word), expected);
@@ -80,11 +81,19 @@ fn the_share_of_the_newest_samples_is_that_between_two_questions() {
 #[test]
 fn a_board_that_has_learnt_nothing_or_has_no_image_is_shown_too() {
     let mut monitor = Monitor::default();
-    let status =
-        Status { counts: Counts::default(), learnt: 0, latest: None, loss: None, budget: None, saved: None, ..STATUS };
+    let status = Status {
+        counts: Counts::default(),
+        learnt: 0,
+        latest: None,
+        loss: None,
+        budget: None,
+        saved: None,
+        slots: [None; 2],
+        ..STATUS
+    };
     monitor.see(hello(Ok(status)), Line::default());
     assert_eq!(line(&monitor, "drift"), "0.250 radii, without a budget");
-    assert_eq!(line(&monitor, "stored"), "nothing");
+    assert_eq!(line(&monitor, "stored"), "nothing; slots: empty, empty");
     assert!(!monitor.page().iter().any(|line| line.starts_with("right") || line.starts_with("loss")));
     assert!(monitor.summary().contains("none right") && monitor.summary().contains("nothing stored"));
     monitor.see(hello(Err(ImageError::Checksum)), Line::default());

@@ -30,7 +30,7 @@ pub use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of frames and messages.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 const CHECKSUM: usize = 4;
 
@@ -199,6 +199,8 @@ pub struct Status {
     pub budget: Option<f32>,
     /// Generation of the newest state that is saved; none where nothing was.
     pub saved: Option<u64>,
+    /// Generation that the header of each slot of the store names; none where it has none.
+    pub slots: [Option<u64>; 2],
 }
 
 /// What a labelled sample brought.
