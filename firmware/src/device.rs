@@ -92,7 +92,7 @@ impl<const I: usize, const F: usize> Device<I, F> {
                 dropped(error);
                 match error {
                     FrameError::Version(_) => (0, Answer::OtherVersion),
-                    _ => return None,
+                    _ => (0, Answer::Damaged),
                 }
             }
         };

@@ -6,7 +6,7 @@ use defmt_decoder::{DecodeError, Table};
 use graftage_boards::elf::Firmware;
 use graftage_core::network::Prediction;
 use graftage_link::journal::{PIECE, Piece};
-use graftage_link::{ANSWER, Answer, Array, Ended, Hello, Learnt, NUMBERS, Numbered};
+use graftage_link::{ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, NUMBERS, Numbered};
 use graftage_link::{Receiver, Request, decode, encode, request};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -293,7 +293,7 @@ impl Board {
         let used = encode(&(self.number, question), &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
         let (started, mut requests) = (Instant::now(), 0);
         let mut patience = self.slowest[kind].map_or(TIMEOUT, |slowest| (PATIENCE * slowest).clamp(SOONEST, TIMEOUT));
-        while started.elapsed() < TRIES * TIMEOUT {
+        'requests: while started.elapsed() < TRIES * TIMEOUT {
             self.repeated += u32::from(requests > 0);
             requests += 1;
             let asked = Instant::now();
@@ -301,12 +301,14 @@ impl Board {
             sent.map_err(|e| self.gone(&e.to_string()))?;
             while let Some(left) = patience.checked_sub(asked.elapsed()) {
                 match self.incoming.recv_timeout(left) {
-                    Ok(bytes) => {
-                        if let Some(answer) = self.take(&bytes)? {
+                    Ok(bytes) => match self.take(&bytes)? {
+                        Taken::Answer(answer) => {
                             self.slowest[kind] = self.slowest[kind].max(Some(asked.elapsed()));
                             return Ok(answer);
                         }
-                    }
+                        Taken::Damage => continue 'requests,
+                        Taken::Nothing => {}
+                    },
                     Err(mpsc::RecvTimeoutError::Timeout) => break,
                     Err(mpsc::RecvTimeoutError::Disconnected) => return Err(self.gone("the line was closed")),
                 }
@@ -332,27 +334,38 @@ impl Board {
         Error::Board(format!("{}: {what}", self.port))
     }
 
-    /// The answer to the last question that ends in these bytes; damaged ones are counted, late ones to earlier questions
-    /// are dropped.
-    fn take(&mut self, bytes: &[u8]) -> Result<Option<Answer>> {
-        let mut taken = None;
+    /// What ends in these bytes; damaged frames are counted, late answers to earlier questions are dropped.
+    fn take(&mut self, bytes: &[u8]) -> Result<Taken> {
+        let mut taken = Taken::Nothing;
         for byte in bytes {
-            match self.receiver.push(*byte) {
-                Some(Ok(frame)) => match decode::<Numbered<Answer>>(frame) {
-                    Ok((_, answer @ Answer::OtherVersion)) => taken = Some(answer),
-                    Ok((number, answer)) if number == self.number => taken = Some(answer),
-                    Ok(_) => {}
-                    Err(error @ graftage_link::FrameError::Version(_)) => {
-                        return Err(Error::Board(format!("{}: {error}", self.port)));
+            let Some(frame) = self.receiver.push(*byte) else { continue };
+            match frame.and_then(decode::<Numbered<Answer>>) {
+                Ok((number, answer)) if number == self.number || answer == Answer::OtherVersion => {
+                    taken = Taken::Answer(answer);
+                }
+                Err(error @ FrameError::Version(_)) => return Err(Error::Board(format!("{}: {error}", self.port))),
+                // An answer that came before it is still one.
+                Ok((_, Answer::Damaged)) if matches!(taken, Taken::Nothing) => taken = Taken::Damage,
+                Ok(_) => {}
+                Err(_) => {
+                    self.damaged += 1;
+                    if matches!(taken, Taken::Nothing) {
+                        taken = Taken::Damage;
                     }
-                    Err(_) => self.damaged += 1,
-                },
-                Some(Err(_)) => self.damaged += 1,
-                None => {}
+                }
             }
         }
         Ok(taken)
     }
+}
+
+/// What came on the line.
+enum Taken {
+    /// The answer.
+    Answer(Answer),
+    /// What may have been the request or its answer, damaged.
+    Damage,
+    Nothing,
 }
 
 /// Hands on what comes in, until the line or its owner is gone.

@@ -274,9 +274,8 @@ fn garbage_on_the_line_costs_no_sample_and_is_counted() {
         let last = core_agrees(&image, start, lessons);
         let hello = board.hello().unwrap();
         assert_eq!((status(&hello).learnt, status(&hello).digest), (SAMPLES as u64, last));
-        // Of twelve requests, the fifth and the tenth; their answers likewise; more where one was slow and sent again.
-        let damaged = (hello.dropped, board.damaged);
-        assert!(damaged == (2, 2) || board.repeated > 4, "{damaged:?}");
+        // Of twelve requests and answers, and of those that say so, every fifth.
+        assert!(hello.dropped >= 2 && board.damaged >= 2 && board.repeated >= 4, "{} {}", hello.dropped, board.damaged);
     }
 }
 
@@ -457,7 +456,7 @@ fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
         let port = format!("--port=tcp:{}", line.address);
         let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--record=a.record"];
         let message = folder.command(adapt).failed();
-        assert!(message.contains("no answer to ") && message.contains(" requests in 9 s"), "{message}");
+        assert!(message.contains("no answer to ") && message.contains(" requests in "), "{message}");
         assert_eq!(Record::read(&folder.path("a.record")).unwrap().lessons().count(), 5);
         folder.graftage("replay a.record --image model/image.grft").succeeded();
     }

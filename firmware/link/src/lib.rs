@@ -34,7 +34,7 @@ pub const VERSION: u8 = 4;
 
 const CHECKSUM: usize = 4;
 
-/// What travels in a frame: the number of the request, and the request or its answer. [`Answer::OtherVersion`], whose
+/// What travels in a frame: the number of the request, and the request or its answer. [`Answer::OtherVersion`] and [`Answer::Damaged`], whose
 /// request could not be read, has number 0.
 pub type Numbered<T> = (u8, T);
 
@@ -128,6 +128,8 @@ pub enum Answer {
     Numbers(Vec<f32, NUMBERS>),
     /// To [`Request::Journal`].
     Journal(journal::Piece),
+    /// A frame was dropped that may have been a request.
+    Damaged,
 }
 
 /// Who a board is and where it stands.

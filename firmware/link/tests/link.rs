@@ -158,6 +158,7 @@ fn answers() -> Vec<Answer> {
         largest_answer(),
         Answer::OutOfOrder { expected: u64::MAX },
         Answer::OtherVersion,
+        Answer::Damaged,
         Answer::Ended(ENDED),
         array(&[]),
         array(&[f32::MIN; NUMBERS]),
@@ -261,6 +262,7 @@ fn the_bytes_on_the_wire_are_those_of_version_4() {
         (Answer::Refused(Refusal::NotFinite { index: 3 }), "00 09 04 03 01 03 e9 96 72 2c 00"),
         (Answer::NoNetwork(ImageError::Schema { expected: 1, found: 2 }), "00 0a 04 04 05 01 02 0c 54 1e 4d 00"),
         (Answer::OutOfOrder { expected: 128 }, "00 09 04 05 80 01 7d 22 69 e4 00"),
+        (Answer::Damaged, "00 07 04 0a e5 3e 60 c5 00"),
         (Answer::OtherVersion, "00 07 04 06 ce 72 d6 cc 00"),
         (Answer::Ended(ENDED), "00 15 04 07 01 09 04 ac 02 88 ef 99 ab c5 e8 8c 91 11 f2 10 88 13 00"),
         (piece(Some(16), &[1, 0, 255]), "00 07 04 09 01 10 03 01 06 ff 33 fa 39 e1 00"),
@@ -273,7 +275,7 @@ fn the_bytes_on_the_wire_are_those_of_version_4() {
     let known: Vec<_> =
         requests.iter().map(|(_, bytes)| *bytes).chain(answers.iter().map(|(_, bytes)| *bytes)).collect();
     let shown: Vec<_> = shown.map(|rest| format!("00 {rest}")).collect();
-    assert!(shown.len() == 13 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
+    assert!(shown.len() == 14 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
     for (request, bytes) in requests {
         assert_eq!(hex(wire(&request, ANSWER)), bytes, "{request:?}");
     }

@@ -88,6 +88,7 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         Answer::NoNetwork(ImageError::Version(1)),
         Answer::OutOfOrder { expected: 300 },
         Answer::OtherVersion,
+        Answer::Damaged,
         Answer::Numbers([1.0, -0.0, f32::NAN].into_iter().collect()),
     ];
     let answered = answered.into_iter().map(|answer| content(&(9u8, answer)));
