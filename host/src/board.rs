@@ -340,18 +340,15 @@ impl Board {
         for byte in bytes {
             let Some(frame) = self.receiver.push(*byte) else { continue };
             match frame.and_then(decode::<Numbered<Answer>>) {
-                Ok((number, answer)) if number == self.number || answer == Answer::OtherVersion => {
-                    taken = Taken::Answer(answer);
-                }
-                Err(error @ FrameError::Version(_)) => return Err(Error::Board(format!("{}: {error}", self.port))),
-                // An answer that came before it is still one.
-                Ok((_, Answer::Damaged)) if matches!(taken, Taken::Nothing) => taken = Taken::Damage,
+                // Their number is none of a request.
+                Ok((_, Answer::OtherVersion)) => taken = Taken::Answer(Answer::OtherVersion),
+                Ok((_, Answer::Damaged)) => taken = taken.or_damage(),
+                Ok((number, answer)) if number == self.number => taken = Taken::Answer(answer),
                 Ok(_) => {}
+                Err(error @ FrameError::Version(_)) => return Err(Error::Board(format!("{}: {error}", self.port))),
                 Err(_) => {
                     self.damaged += 1;
-                    if matches!(taken, Taken::Nothing) {
-                        taken = Taken::Damage;
-                    }
+                    taken = taken.or_damage();
                 }
             }
         }
@@ -366,6 +363,13 @@ enum Taken {
     /// What may have been the request or its answer, damaged.
     Damage,
     Nothing,
+}
+
+impl Taken {
+    /// After it, something damaged: an answer that came before is still one.
+    fn or_damage(self) -> Self {
+        if let Self::Nothing = self { Self::Damage } else { self }
+    }
 }
 
 /// Hands on what comes in, until the line or its owner is gone.

@@ -276,7 +276,7 @@ fn garbage_on_the_line_costs_no_sample_and_is_counted() {
         let hello = board.hello().unwrap();
         assert_eq!((status(&hello).learnt, status(&hello).digest), (SAMPLES as u64, last));
         // Of twelve requests and answers, and of those that say so, every fifth.
-        assert!(hello.dropped >= 2 && board.damaged >= 2 && board.repeated >= 4, "{} {}", hello.dropped, board.damaged);
+        assert!(hello.dropped >= 2 && board.damaged >= 2 && board.repeated >= 2, "{} {}", hello.dropped, board.damaged);
     }
 }
 
