@@ -63,13 +63,14 @@ fn stream() -> Samples {
 /// Lets the board learn all of the stream that it has not learnt.
 fn learn(board: &mut Board, lessons: &mut Vec<Lesson>) {
     learn_from(board, &stream(), lessons);
+    assert!(lessons.iter().all(|lesson| lesson.reports.len() == RECIPE.steps as usize));
 }
 
 /// The same of another one.
 fn learn_from(board: &mut Board, stream: &Samples, lessons: &mut Vec<Lesson>) {
     for (number, (input, label)) in stream.iter().enumerate().skip(lessons.len()) {
         let learnt = board.learn(number as u64, input, label).unwrap().unwrap();
-        assert_eq!((learnt.learnt, learnt.reports.len()), (number as u64 + 1, 2));
+        assert_eq!(learnt.learnt, number as u64 + 1);
         lessons.push(Lesson { input: input.to_vec(), label, taken: learnt.taken, reports: learnt.reports.to_vec() });
     }
 }
@@ -77,11 +78,11 @@ fn learn_from(board: &mut Board, stream: &Samples, lessons: &mut Vec<Lesson>) {
 /// Holds a session against core on this machine; returns the last digest.
 fn core_agrees(image: &Path, start: u64, learnt: Vec<Lesson>) -> u64 {
     let bytes = std::fs::read(image).unwrap();
-    let samples = learnt.len() as u64;
+    let steps: usize = learnt.iter().map(|lesson| lesson.reports.len()).sum();
     let events = learnt.into_iter().map(Event::Sample).collect();
     let record = Record { board: String::new(), image: identity(&bytes), start, events };
     let target = with_core(&record, &parse(&bytes)).unwrap().target;
-    assert_eq!((target.steps, target.differing, target.first_difference), (2 * samples, 0, None));
+    assert_eq!((target.steps, target.differing, target.first_difference), (steps as u64, 0, None));
     let last = record.digest();
     assert_eq!(target.digest, format!("{last:016x}"));
     last
@@ -243,6 +244,8 @@ impl Line {
         let line = Self { address: address(&workstation), emulator: command.spawn().unwrap() };
         std::thread::spawn(move || {
             let [board, workstation] = [board, workstation].map(|end| end.accept().unwrap().0);
+            // Bytes go one by one.
+            [&board, &workstation].map(|end| end.set_nodelay(true).unwrap());
             let (answers, asked) = (board.try_clone().unwrap(), workstation.try_clone().unwrap());
             // Both directions end with whoever hangs up.
             std::thread::spawn(move || forward(answers, workstation, from_board));
@@ -285,7 +288,7 @@ fn a_session_on_a_line_that_damages_one_byte_in_a_thousand_learns_the_same() {
     const LENGTH: usize = 2000;
     let Some(Emulated { firmware, .. }) = emulated().into_iter().next() else { return };
     let folder = Folder::new();
-    let image = image(&folder, "model", &WIDTHS);
+    let image = image_with(&folder, "model", &WIDTHS, Recipe { batch: 1, steps: 1, ..RECIPE });
     // One generator a direction, as each has a thread of its own.
     let damage = |seed: u64| {
         let mut generator = Generator::new(SEED, seed);
@@ -313,7 +316,7 @@ fn a_session_on_a_line_that_damages_one_byte_in_a_thousand_learns_the_same() {
         board.damaged,
         board.repeated
     );
-    assert!(hello.dropped > 100 && board.damaged > 100);
+    assert!(hello.dropped > 100 && board.damaged > 50);
 }
 
 #[test]
