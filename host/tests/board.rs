@@ -245,7 +245,7 @@ impl Line {
         std::thread::spawn(move || {
             let [board, workstation] = [board, workstation].map(|end| end.accept().unwrap().0);
             // Bytes go one by one.
-            [&board, &workstation].map(|end| end.set_nodelay(true).unwrap());
+            [&board, &workstation].into_iter().for_each(|end| end.set_nodelay(true).unwrap());
             let (answers, asked) = (board.try_clone().unwrap(), workstation.try_clone().unwrap());
             // Both directions end with whoever hangs up.
             std::thread::spawn(move || forward(answers, workstation, from_board));

@@ -75,7 +75,7 @@ fn learn(board: &mut Board, from: u64, to: u64) {
 #[test]
 fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not() {
     let Some(firmware) = firmware() else { return };
-    let kills: u64 = std::env::var("GRAFTAGE_KILLS").map_or(12, |kills| kills.parse().unwrap());
+    let kills: u64 = std::env::var("GRAFTAGE_KILLS").map_or(6, |kills| kills.parse().unwrap());
     let (folder, mut random) = (Folder::new(), SEED);
     let (image, log) = (image(&folder), folder.path("log"));
     let digests = digests(&image);
@@ -299,7 +299,7 @@ impl Life {
 #[test]
 fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes() {
     let Some(firmware) = firmware() else { return };
-    let asks: u64 = std::env::var("GRAFTAGE_LINKED").map_or(200, |asks| asks.parse().unwrap());
+    let asks: u64 = std::env::var("GRAFTAGE_LINKED").map_or(120, |asks| asks.parse().unwrap());
     let hold_out = Some(HoldOut { every: 8, keep: 16 });
     let recipe = Recipe { steps: 1, replay: 32, budget: Some(1.2), hold_out, ..RECIPE };
     let folder = Folder::new();
