@@ -471,11 +471,12 @@ fn age_writes_a_stream_and_a_test_part_that_are_read_again_bit_for_bit() {
 #[test]
 fn rehearse_meets_the_people_whom_two_trainings_left_out() {
     let folder = folder();
-    let mut lines = String::from("length,width,colour,who,kind\n");
+    let (mut lines, mut table) = (String::from("length,width,colour,who,kind\n"), Vec::new());
     for (index, (input, label)) in samples(120, 3, 3).iter().enumerate() {
         // Everybody sees more of everything than the one before.
         let (who, more) = [("Ann", 1.0), ("Ben", 1.5), ("Cem", 2.0), ("Dia", 3.0)][index % 4];
         lines += &format!("{},{},{},{who},{label}\n", more * input[0], more * input[1], more * input[2]);
+        table.push(input.iter().map(|x| more * x).collect::<Vec<f32>>());
     }
     folder.file("people.csv", lines);
     for (file, unseen) in [("first", vec!["Ann", "Ben"]), ("second", vec!["Cem"])] {
@@ -504,6 +505,7 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
     let introduce = "introduce first.safetensors --per-class 4 --streams 1..2 -o streams";
     assert!(folder.graftage(introduce).succeeded().contains("Ben, stream 2: 12 labelled samples, 18 to test"));
     let unseen = Checkpoint::read(&folder.path("first.safetensors")).unwrap().about;
+    let normalisation = unseen.normalisation.clone().unwrap();
     let unseen = unseen.unseen(Some(&folder.path("people.csv"))).unwrap();
     for (name, samples) in &unseen {
         let (stream, test) = samples.introduce(4, 2);

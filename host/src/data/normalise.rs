@@ -121,6 +121,17 @@ impl Normalisation {
         }
     }
 
+    /// Such samples in the units that they had before, to rounding; a value that was missing is the mean.
+    pub fn undo(&self, samples: &Samples) -> Samples {
+        let mut raw = samples.clone();
+        for values in raw.features.chunks_exact_mut(self.mean.len().max(1)) {
+            for ((x, mean), deviation) in values.iter_mut().zip(&self.mean).zip(&self.deviation) {
+                *x = *x * deviation + mean;
+            }
+        }
+        raw
+    }
+
     /// What features are divided by, where no mean is subtracted.
     pub fn scale(&self) -> Option<f32> {
         match (&self.mean[..], &self.deviation[..]) {

@@ -31,7 +31,8 @@ impl Introduce {
             return Err(Error::Usage("--per-class 0: there is nothing to learn from".into()));
         }
         let (checkpoint, groups) = checkpoint_and_unseen(&self.checkpoint, self.data.as_deref())?;
-        let scale = checkpoint.about.scale()?;
+        let normalisation = checkpoint.about.normalisation.as_ref();
+        let normalisation = normalisation.ok_or_else(|| Error::content(&self.checkpoint, "a text has no features"))?;
         // All names before the first file.
         if let Some((name, _)) = groups.iter().find(|(name, _)| Path::new(name).file_name() != Some(name.as_ref())) {
             return Err(Error::content(&self.checkpoint, format!("a file cannot be called after group {name:?}")));
@@ -41,8 +42,8 @@ impl Introduce {
             for seed in &self.streams.0 {
                 let (stream, test) = samples.introduce(self.per_class, *seed);
                 let file = |part: &str| self.output.join(format!("{name}-{seed}.{part}.csv"));
-                stream.write(&file("stream"), scale)?;
-                test.write(&file("test"), scale)?;
+                normalisation.undo(&stream).write(&file("stream"), 1.0)?;
+                normalisation.undo(&test).write(&file("test"), 1.0)?;
                 say!("{name}, stream {seed}: {} labelled samples, {} to test", stream.len(), test.len());
             }
         }
