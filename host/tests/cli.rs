@@ -504,18 +504,18 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
     // The same streams for a board.
     let introduce = "introduce first.safetensors --per-class 4 --streams 1..2 -o streams";
     assert!(folder.graftage(introduce).succeeded().contains("Ben, stream 2: 12 labelled samples, 18 to test"));
-    let unseen = Checkpoint::read(&folder.path("first.safetensors")).unwrap().about;
-    let normalisation = unseen.normalisation.clone().unwrap();
-    let unseen = unseen.unseen(Some(&folder.path("people.csv"))).unwrap();
+    let about = Checkpoint::read(&folder.path("first.safetensors")).unwrap().about;
+    let (unseen, normalisation) = (about.unseen(Some(&folder.path("people.csv"))), about.normalisation.unwrap());
+    let unseen = unseen.unwrap();
     for (name, samples) in &unseen {
         let (stream, test) = samples.introduce(4, 2);
         for (part, expected) in [("stream", stream), ("test", test)] {
             let read = Samples::read(&folder.path(&format!("streams/{name}-2.{part}.csv")), 1.0).unwrap();
-            assert_eq!(
-                (bits(read.features()), read.labels()),
-                (bits(expected.features()), expected.labels()),
-                "{name}"
-            );
+            let raw = normalisation.undo(&expected);
+            assert_eq!((bits(read.features()), read.labels()), (bits(raw.features()), expected.labels()), "{name}");
+            // In the units of the table.
+            let close = |row: &Vec<f32>, input: &[f32]| row.iter().zip(input).all(|(a, b)| (a - b).abs() < 1e-5);
+            assert!(raw.iter().all(|(input, _)| table.iter().any(|row| close(row, input))), "{name}");
         }
     }
     assert_eq!(std::fs::read_dir(folder.path("streams")).unwrap().count(), 2 * 2 * unseen.len());
