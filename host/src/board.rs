@@ -357,6 +357,7 @@ impl Board {
 }
 
 /// What came on the line.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Taken {
     /// The answer.
     Answer(Answer),
