@@ -208,11 +208,11 @@ fn parse(output: &str) -> Result<Vec<Line>> {
     lines.lines().map(|text| line(text).with_context(|| format!("unexpected line of the bench: {text:?}"))).collect()
 }
 
-/// What the example says of this machine.
+/// What the comparison says of this machine.
 fn times(json: bool) -> Result<String> {
     let mut cargo = process::cargo();
-    cargo.args(["run", "--quiet", "--profile", "fast", "--package", "graftage", "--no-default-features"]);
-    cargo.args(["--target-dir", "target/without-torch", "--example", "speed"]).current_dir(project::root());
+    cargo.args(["run", "--quiet", "--profile", "fast", "--package", "graftage-speed"]);
+    cargo.args(["--target-dir", "target/without-torch"]).current_dir(project::root());
     if json {
         return process::output(cargo.args(["--", "--json"]));
     }
