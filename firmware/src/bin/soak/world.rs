@@ -10,7 +10,7 @@ use graftage_core::random::Generator;
 
 /// The PSRAM of the board (Arm DAI 0386, §3.3), 16 MiB.
 const PSRAM: usize = 0x2100_0000;
-/// So many asks are remembered. A state that is taken up again is two saves old at most.
+/// So many samples and ends are remembered. A state that is taken up again is two saves old at most.
 const PLACES: usize = 64;
 const BYTES: usize = 1 << 15;
 const BLOCK: usize = 2048;
@@ -41,7 +41,7 @@ pub struct Past {
     pub resets: u64,
     /// Asks that came again after a reset.
     pub again: u64,
-    /// How many samples and ends had been done, and where the course was, after each of the last asks, oldest first.
+    /// How many samples and ends had been done, and where the course was before the next, oldest first.
     places: [(u64, Course); PLACES],
 }
 
@@ -73,7 +73,10 @@ impl World {
 impl Past {
     /// After so many samples and ends the course has come here.
     pub fn remember(&mut self, done: u64, course: Course) {
-        self.places.rotate_left(1);
+        // Asks that are refused come to the place where the one before them was.
+        if self.places.last().is_some_and(|(place, _)| *place != done) {
+            self.places.rotate_left(1);
+        }
         if let Some(last) = self.places.last_mut() {
             *last = (done, course);
         }
@@ -87,7 +90,6 @@ impl Past {
             newest.pass(None)?;
             self.remember(done, newest);
         }
-        // Asks that were refused come after the last one that was not.
         let index = self.places.iter().rposition(|(place, _)| *place == done)?;
         let (_, found) = *self.places.get(index)?;
         self.again += newest.asked - found.asked;
