@@ -27,8 +27,12 @@ pub enum Task {
         #[arg(long, conflicts_with = "board")]
         all: bool,
     },
-    /// Run clippy on it for every board and on the conformance program for every kind of target, warnings as errors
-    Lint,
+    /// Run clippy on it for the emulated boards and on the conformance program for every kind of target, warnings as errors
+    Lint {
+        /// For every board
+        #[arg(long)]
+        all: bool,
+    },
     /// Link all that core does on a board where a panic is an error, for the target of every board
     Prove,
     /// Build it, and show what it takes of flash and RAM
@@ -90,9 +94,10 @@ pub fn run(task: Task) -> Result<()> {
                 Ok(())
             })
         }
-        Task::Lint => {
+        Task::Lint { all } => {
             BOARDS
                 .iter()
+                .filter(|board| all || board.machine().is_some())
                 .try_for_each(|board| process::run(cargo("clippy", board, RELEASE)?.args(["--", "-D", "warnings"])))?;
             // One of each kind: the others are the same source.
             let mut linted = BTreeSet::new();
