@@ -70,6 +70,7 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         drift: 0.5,
         budget: Some(1.0),
         saved: Some(300),
+        slots: [Some(6), None],
     };
     let hello = |status| {
         let board = "board".try_into().expect("a short name");
