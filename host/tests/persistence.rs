@@ -5,16 +5,20 @@ mod common;
 use common::{Emulator, Folder, checkpoint, emulated, parse, samples};
 use graftage::adaptation::{self, Sessions};
 use graftage::board::{Board, Log};
-use graftage::error::Result;
 use graftage::graft::{IMAGE, graft};
 use graftage::network::Layers;
 use graftage::record::{Event, Record};
+use graftage_boards::elf::STACK;
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::error::Refusal;
 use graftage_core::random::Generator;
 use graftage_core::session::Counts;
 use graftage_link::{Ended, Learnt};
+use object::{Object, ObjectSymbol};
+use serde_json::json;
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -135,6 +139,50 @@ fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not
     );
 }
 
+/// Bytes of the stack that a program has written to: nothing else is written between its variables and the top.
+fn stack(firmware: &Path, folder: &Folder, control: &Path) -> u64 {
+    let elf = std::fs::read(firmware).unwrap();
+    let elf = object::File::parse(&elf[..]).unwrap();
+    let symbol = |name: &str| elf.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap().address();
+    let (end, top, file) = (symbol("__sheap"), symbol("_stack_start"), folder.path("free"));
+    // QEMU's machine protocol: a line each way.
+    let line = UnixStream::connect(control).unwrap();
+    let mut answers = BufReader::new(line.try_clone().unwrap()).lines();
+    let what = json!({ "val": end, "size": top - end, "filename": file });
+    for command in [json!({ "execute": "qmp_capabilities" }), json!({ "execute": "pmemsave", "arguments": what })] {
+        writeln!(&line, "{command}").unwrap();
+        let answer =
+            answers.by_ref().map(Result::unwrap).find(|answer| answer.contains("return") || answer.contains("error"));
+        assert!(answer.as_ref().is_some_and(|answer| answer.contains("return")), "{answer:?}");
+    }
+    let bytes = std::fs::read(file).unwrap();
+    (bytes.len() - bytes.iter().position(|byte| *byte != 0).unwrap()) as u64
+}
+
+#[test]
+fn the_stack_stays_within_what_is_kept_for_it() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::new();
+    let (image, log, control) = (image(&folder), folder.path("log"), folder.path("control"));
+    let eeproms = [0, 1, 2].map(|index| eeprom(&folder, index));
+    // The second time it takes up a state, and learns again what it has noted since.
+    for (from, to) in [(0, SAVE_EVERY + 2), (SAVE_EVERY + 2, 2 * SAVE_EVERY)] {
+        let mut arguments: Vec<_> = (0..).zip(&eeproms).flat_map(|(index, file)| common::eeprom(index, file)).collect();
+        arguments.extend(["-qmp".into(), format!("unix:{},server=on,wait=off", control.display())]);
+        let (_emulator, mut board) = common::start(&firmware, &image, &arguments, &log);
+        learn(&mut board, from, to);
+        board.predict(&[0.5; 64]).unwrap().unwrap();
+        board.state().unwrap();
+        board.journal().unwrap();
+        if from > 0 {
+            board.end(0).unwrap();
+        }
+        let stack = stack(&firmware, &folder, &control);
+        println!("{stack} bytes of stack");
+        assert!((4 * 1024..=STACK).contains(&stack), "{stack} bytes of stack");
+    }
+}
+
 #[test]
 fn a_board_says_what_it_goes_on_from() {
     let Some(firmware) = firmware() else { return };
@@ -237,7 +285,7 @@ enum Done {
 
 impl Done {
     /// Asks the board for it, which has done so much by now; what it makes of it must be the same. An error is its end.
-    fn ask(&self, board: &mut Board, counts: &mut Counts) -> Result<()> {
+    fn ask(&self, board: &mut Board, counts: &mut Counts) -> graftage::error::Result<()> {
         match self {
             Done::Learnt(sample, label, learnt) => {
                 assert_eq!(board.learn(counts.taken, sample, *label)?.as_ref(), Ok(&**learnt), "after {counts:?}");
