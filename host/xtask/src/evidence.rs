@@ -46,7 +46,7 @@ pub fn run(options: &Options) -> Result<()> {
     setup::run()?;
     process::run(process::cargo().args(["build", "--release", "--package=graftage"]).current_dir(project::root()))?;
     let started = Instant::now();
-    let kinds = [("drifts", drifts()?), ("speakers", speakers(&options.data)?), ("people", people(&options.data)?)];
+    let kinds = [("speakers", speakers(&options.data)?), ("people", people(&options.data)?), ("drifts", drifts()?)];
     let mut rows = Vec::new();
     for (kind, studies) in kinds {
         let mut row = Row::default();
