@@ -118,7 +118,8 @@ fn an_elf_file_says_what_it_takes_by_part() {
     assert_eq!(firmware.ram.parts[..3], [("weights", 1), ("query points", 2), ("momenta", 3)]);
     assert_eq!(firmware.ram.parts[7..], [("link", 1), ("other variables", 3)]);
     let shown = firmware.to_string();
-    for words in ["100 of 100 bytes on nucleo-f446re", "10 of 16434 bytes", "code", "momenta", "2000 bytes at 0x8020000"]
+    for words in
+        ["100 of 100 bytes on nucleo-f446re", "10 of 16434 bytes", "code", "momenta", "2000 bytes at 0x8020000"]
     {
         assert!(shown.contains(words), "{shown}");
     }
