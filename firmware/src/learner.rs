@@ -117,22 +117,6 @@ impl<S: Source> Source for From<S> {
     }
 }
 
-/// Starts sessions from the image at the start of some bytes; returns its checksum, and what raw features are divided by.
-fn load<N, R, S, W, H>(session: &mut Session<N, R, S, W, H>, bytes: &[u8]) -> Result<(u32, f32), ImageError>
-where
-    N: Fixed,
-    R: Replay,
-    S: AsMut<[f32]>,
-    W: AsMut<[f32]>,
-    H: Replay,
-{
-    let image = Image::parse(bytes)?;
-    image.load(N::SCHEMA, session.network_mut())?;
-    session.start(image.header.recipe).map_err(ImageError::Recipe)?;
-    let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
-    Ok((sum.map_or(0, |sum| u32::from_le_bytes(*sum)), image.header.scale))
-}
-
 /// What an application asks of a network that goes on learning.
 ///
 /// A sample is a number for each input, divided by the scale that [`status`](Self::status) names.
@@ -221,12 +205,21 @@ where
         keep: K,
         observe: O,
     ) -> Result<Self, ImageError> {
-        let (checksum, scale) = load(session, image)?;
+        let (checksum, scale) = Self::load(session, image)?;
         let digest = session.adaptation().digest();
         let mut new = Self { session, keep, observe, save_every, image, checksum, scale, saved: None, latest: None };
         let begun = new.keep.begin(checksum, digest);
         new.noted(begun);
         Ok(new)
+    }
+
+    /// Starts sessions from the image at the start of some bytes; returns its checksum, and what raw features are divided by.
+    fn load(session: &mut Session<N, R, S, W, H>, bytes: &[u8]) -> Result<(u32, f32), ImageError> {
+        let image = Image::parse(bytes)?;
+        image.load(N::SCHEMA, session.network_mut())?;
+        session.start(image.header.recipe).map_err(ImageError::Recipe)?;
+        let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
+        Ok((sum.map_or(0, |sum| u32::from_le_bytes(*sum)), image.header.scale))
     }
 
     /// Goes on, after a start, from the newest state that was kept, and returns its generation; `None` where there is none.
@@ -243,7 +236,7 @@ where
         let restored = snapshot::restore(self.session, N::SCHEMA, From(IDENTITY, state));
         if let Err(why) = restored {
             // It may have been taken halfway, from a flash that reads otherwise each time.
-            let _ = load(self.session, self.image);
+            let _ = Self::load(self.session, self.image);
             return Err(NotResumed::Unusable(why));
         }
         (self.saved, self.latest) = (Some(generation), None);
