@@ -1,5 +1,6 @@
 //! Transported Scion on one's own tch model.
 
+use graftage::cuda;
 use graftage::optim::TransportedScion;
 use graftage::tensor::Arithmetic;
 use graftage_core::scion::Rule;
@@ -8,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 fn main() -> graftage::error::Result<()> {
     tch::manual_seed(1);
-    let store = nn::VarStore::new(Device::cuda_if_available());
+    let store = nn::VarStore::new(cuda::device().unwrap_or(Device::Cpu));
     let model = nn::seq()
         .add(nn::linear(store.root() / "hidden", 2, 32, Default::default()))
         .add_fn(Tensor::relu)

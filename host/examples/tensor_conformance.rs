@@ -1,11 +1,18 @@
-//! Prints the conformance program's lines as core's rule computes them on libtorch tensors in exact order.
+//! Prints the conformance program's lines as core's rule computes them on libtorch tensors in exact order: on the processor,
+//! or where `cuda` is asked for on a GPU.
 
+use graftage::cuda;
 use graftage::network::Layers;
 use graftage::replay::exact::over;
 use graftage_tests::conformance::{END, KINDS, Networks, training, updates};
 use std::io::Write;
 
 fn main() -> std::io::Result<()> {
+    let device = match std::env::args().nth(1).as_deref() {
+        None => tch::Device::Cpu,
+        Some("cuda") => cuda::device().ok_or_else(|| std::io::Error::other("libtorch sees no CUDA device here"))?,
+        Some(other) => return Err(std::io::Error::other(format!("{other:?} is no device: cuda, or nothing"))),
+    };
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let mut written = Ok(());
     let mut emit = |line: graftage_tests::conformance::Line| {
@@ -13,8 +20,8 @@ fn main() -> std::io::Result<()> {
             written = writeln!(out, "{line}");
         }
     };
-    updates(&mut tensors::OnTensors::default(), &mut emit);
-    let [dense, convolutional] = KINDS.map(|kinds| Layers::new(kinds).map(over));
+    updates(&mut tensors::OnTensors::new(device), &mut emit);
+    let [dense, convolutional] = KINDS.map(|kinds| Layers::new(kinds).map(|layers| over(layers, device)));
     let networks = dense.zip(convolutional).map(|(dense, convolutional)| Networks { dense, convolutional });
     let right = networks.map_or(0, |mut networks| training(&mut networks, &mut emit));
     written?;
@@ -29,35 +36,49 @@ mod tensors {
     use graftage_core::scion::{Geometry, Rule, Scion};
     use graftage_core::transport::Alignment;
     use graftage_tests::conformance::Machine;
+    use tch::Device;
 
     /// One parameter as tensors.
-    #[derive(Default)]
-    pub struct OnTensors(Option<(Scion<Exact>, Alignment<Operand>)>, (usize, usize));
+    pub struct OnTensors {
+        state: Option<(Scion<Exact>, Alignment<Operand>)>,
+        shape: (usize, usize),
+        device: Device,
+    }
 
-    fn tensor((rows, columns): (usize, usize), elements: &[f32]) -> Exact {
-        upload(&Slab::new(rows, columns, elements.to_vec()).expect("as many elements as the shape has"))
+    impl OnTensors {
+        pub fn new(device: Device) -> Self {
+            Self { state: None, shape: (0, 0), device }
+        }
+
+        fn tensor(&self, elements: &[f32]) -> Exact {
+            let (rows, columns) = self.shape;
+            let slab = Slab::new(rows, columns, elements.to_vec()).expect("as many elements as the shape has");
+            upload(&slab, self.device)
+        }
     }
 
     impl Machine for OnTensors {
         fn start(&mut self, shape: (usize, usize), x: &[f32]) {
-            let m = tensor(shape, &vec![0.0; x.len()]);
-            *self = Self(Some((Scion { x: tensor(shape, x), y: tensor(shape, x), m }, Alignment::START)), shape);
+            self.shape = shape;
+            let [x, y, m] = [x, x, &vec![0.0; x.len()]].map(|elements| self.tensor(elements));
+            self.state = Some((Scion { x, y, m }, Alignment::START));
         }
         fn accumulate(&mut self, keep: f32, weight: f32, gradient: &[f32]) {
-            if let Some((state, _)) = &mut self.0 {
-                state.accumulate(keep, weight, &tensor(self.1, gradient));
+            let gradient = self.tensor(gradient);
+            if let Some((state, _)) = &mut self.state {
+                state.accumulate(keep, weight, &gradient);
             }
         }
         fn advance(&mut self, geometry: Geometry, rule: &Rule, t: u64) {
-            if let Some((state, alignment)) = &mut self.0 {
-                workspace(self.1, |work| state.advance(geometry, rule, t, alignment, work));
+            if let Some((state, alignment)) = &mut self.state {
+                workspace(self.shape, self.device, |work| state.advance(geometry, rule, t, alignment, work));
             }
         }
         fn fingerprints(&mut self) -> [u64; 3] {
-            let Some((state, _)) = &self.0 else { return [0; 3] };
+            let Some((state, _)) = &self.state else { return [0; 3] };
             [&state.x, &state.y, &state.m].map(|tensor| {
-                let mut elements = [vec![0.0; self.1.0 * self.1.1]];
-                let mut slab = Slab::new(self.1.0, self.1.1, &mut elements[0][..]).expect("as many elements");
+                let mut elements = [vec![0.0; self.shape.0 * self.shape.1]];
+                let mut slab = Slab::new(self.shape.0, self.shape.1, &mut elements[0][..]).expect("as many elements");
                 download(tensor, &mut slab);
                 fingerprint(&elements[0])
             })

@@ -6,6 +6,7 @@ use graftage_core::matrix::{self, Matrix};
 use graftage_core::polar::{Chain, polar};
 use graftage_core::scion::{Geometry, Rule};
 use serde::Serialize;
+use std::cell::Cell;
 use std::time::Instant;
 use tch::nn::{self, OptimizerConfig};
 use tch::{Cuda, Device, Kind, Tensor, no_grad_guard};
@@ -34,6 +35,8 @@ pub struct Row {
     pub milliseconds: [f64; 3],
     /// Times by those of the products of this kind in the same turn: lower quartile, median, upper quartile.
     pub ratio: [f64; 3],
+    /// Of matrix products alone, 10^12 additions and multiplications a second, by the median time.
+    pub rate: Option<f64>,
 }
 
 /// What [`optimizer`] finds.
@@ -47,31 +50,47 @@ pub struct Table {
     pub threads: usize,
     /// The chain of quintics.
     pub chain: String,
-    /// The products, the step with products of this kind, and libtorch's own optimizers.
+    /// Of each kind one large product, the polar iterations' and the step with them; then libtorch's own optimizers.
     pub rows: Vec<Row>,
 }
 
+/// What is timed.
+type Timed = Box<dyn FnMut() -> Result<()>>;
+
 /// Times a step of [`TransportedScion`] on the hidden matrices of a transformer, the products of its polar iterations alone,
-/// and a step of libtorch's AdamW and SGD, each after the other, again and again; `progress` is told of each turn.
+/// one product that is large enough for the device to show its rate, and a step of libtorch's AdamW and SGD, each after the
+/// other, again and again; `progress` is told of each turn.
 ///
 /// The products are those that core's own iteration asks for on the same stacks, into memory that is there before. Gradients
 /// are there before, too, and nothing but the step is timed; on a GPU until it is done.
 ///
 /// # Errors
-/// What is timed.
-type Timed = Box<dyn FnMut() -> Result<()>>;
-
 /// Where libtorch fails.
 pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Table> {
     let rule = Rule::DEFAULT;
-    let mut rows: Vec<(&str, Kind, Timed)> = Vec::new();
+    let mut rows: Vec<(&str, Kind, Option<f64>, Timed)> = Vec::new();
     for kind in [Kind::Float, Kind::BFloat16] {
+        let side = if options.device.is_cuda() { 8192 } else { 1024 };
+        let large = || Tensor::f_randn([side, side], (kind, options.device));
+        let (a, b, out) = (large()?, large()?, large()?);
+        let work = 2.0 * (side as f64).powi(3);
+        rows.push((
+            "one large product",
+            kind,
+            Some(work),
+            Box::new(move || {
+                let _ = a.f_matmul_out(&out, &b)?;
+                Ok(())
+            }),
+        ));
         let mut products: Vec<_> = sizes(&options).map(|size| Products::new(size, kind, options.device)).collect();
+        let work = products.iter_mut().map(|products| products.all(rule.chain)).sum();
         rows.push((
             "products",
             kind,
+            Some(work),
             Box::new(move || {
-                products.iter_mut().for_each(|products| products.all(rule.chain));
+                products.iter_mut().for_each(|products| _ = products.all(rule.chain));
                 Ok(())
             }),
         ));
@@ -81,6 +100,7 @@ pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Tabl
         rows.push((
             "Transported Scion",
             kind,
+            None,
             Box::new(move || {
                 let _model = &store;
                 optimizer.step()
@@ -96,6 +116,7 @@ pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Tabl
         rows.push((
             name,
             Kind::Float,
+            None,
             Box::new(move || {
                 let _model = &store;
                 optimizer.step();
@@ -121,12 +142,14 @@ pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Tabl
     }
 
     let products = |kind: Kind| rows.iter().position(|row| (row.0, row.1) == ("products", kind)).unwrap_or(0);
-    let row = |((name, kind, _), own): (&(&str, Kind, _), &Vec<f64>)| {
+    let row = |((name, kind, work, _), own): (&(&str, Kind, Option<f64>, _), &Vec<f64>)| {
         let ratios = own.iter().zip(&times[products(*kind)]).map(|(own, products)| own / products);
+        let milliseconds = quartiles(own.clone());
         Row {
             name: (*name).to_owned(),
             kind: format!("{kind:?}"),
-            milliseconds: quartiles(own.clone()),
+            milliseconds,
+            rate: work.map(|work| work / milliseconds[1] / 1e9),
             ratio: quartiles(ratios.collect()),
         }
     };
@@ -171,6 +194,8 @@ struct Products {
     stack: Tensor,
     out: Tensor,
     squares: [Tensor; 3],
+    /// Additions and multiplications since they were last counted.
+    work: Cell<f64>,
 }
 
 impl Products {
@@ -182,12 +207,20 @@ impl Products {
         let stack = Tensor::eye(k, options).repeat([1, m / k, n / k]).expand(size, false)
             * ((k as f64) / (m.max(n) as f64)).sqrt();
         let square = || Tensor::zeros([count, k, k], options);
-        Self { out: stack.zeros_like(), stack, squares: [square(), square(), square()] }
+        Self { out: stack.zeros_like(), stack, squares: [square(), square(), square()], work: Cell::new(0.0) }
     }
 
-    fn all(&mut self, chain: Chain) {
+    /// All of them, and how many additions and multiplications they are.
+    fn all(&mut self, chain: Chain) -> f64 {
         let mut squares = self.squares.each_ref().map(Tensor::shallow_clone);
         polar(self, chain, &mut squares.each_mut());
+        self.work.take()
+    }
+
+    /// out ← a b.
+    fn product(&self, a: &Tensor, b: &Tensor, out: &Tensor) {
+        let _ = a.bmm_out(out, b);
+        self.work.set(self.work.get() + 2.0 * out.numel() as f64 * a.size()[2] as f64);
     }
 
     fn is_wide(&self) -> bool {
@@ -220,13 +253,13 @@ impl Matrix for Products {
     }
     fn gram(&self, gram: &mut Tensor, _scratch: &mut Tensor) {
         let (s, t) = (&self.stack, self.stack.mt());
-        let _ = if self.is_wide() { s.bmm_out(gram, &t) } else { t.bmm_out(gram, s) };
+        if self.is_wide() { self.product(s, &t, gram) } else { self.product(&t, s, gram) }
     }
     fn multiply(&self, _c: f32, left: (f32, &Tensor), right: (f32, &Tensor), out: &mut Tensor) {
-        let _ = left.1.bmm_out(out, &right.1.mt());
+        self.product(left.1, &right.1.mt(), out);
     }
     fn transform(&mut self, _a: f32, p: &Tensor, _scratch: &mut Tensor) {
         let (s, p) = (&self.stack, p.mt());
-        let _ = if self.is_wide() { p.bmm_out(&self.out, s) } else { s.bmm_out(&self.out, &p) };
+        if self.is_wide() { self.product(&p, s, &self.out) } else { self.product(s, &p, &self.out) }
     }
 }

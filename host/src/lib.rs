@@ -26,6 +26,7 @@
 //!
 //! | module | what it says |
 //! |---|---|
+//! | [`cuda`] | the GPU |
 //! | [`tensor`] | core's `Matrix` over libtorch tensors: `Exact` and `Fast` |
 //! | [`optim`] | Transported Scion for one's own tch model |
 //! | [`config`] | what the trainer is told |
@@ -44,6 +45,8 @@ pub mod checkpoint;
 pub mod compare;
 #[cfg(feature = "torch")]
 pub mod config;
+#[cfg(feature = "torch")]
+pub mod cuda;
 pub mod data;
 pub mod delta;
 pub mod error;

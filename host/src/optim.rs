@@ -1,11 +1,11 @@
 //! Transported Scion (Zhang and Lin 2026, arXiv 2605.18528) for one's own tch model.
 //!
 //! ```no_run
-//! # use graftage::{optim::TransportedScion, tensor::Arithmetic};
+//! # use graftage::{cuda, optim::TransportedScion, tensor::Arithmetic};
 //! # use graftage_core::scion::Rule;
 //! # use tch::{Device, Tensor, nn::{self, Module}};
 //! # let (input, target) = (Tensor::zeros([8, 4], tch::kind::FLOAT_CPU), Tensor::zeros([8], tch::kind::INT64_CPU));
-//! let store = nn::VarStore::new(Device::cuda_if_available());
+//! let store = nn::VarStore::new(cuda::device().unwrap_or(Device::Cpu));
 //! let model = nn::linear(store.root(), 4, 3, Default::default());
 //! let mut optimizer = TransportedScion::new(&store, Rule::default(), Arithmetic::Fast)?;
 //! for _ in 0..100 {
@@ -40,16 +40,18 @@ pub mod groups;
 #[cfg(test)]
 mod launches;
 pub mod method;
+mod start;
 mod state;
 
 use crate::data::Stream;
 use crate::tensor::{Arithmetic, Exact, Fast, Operand};
 use graftage_core::error::Refusal;
-use graftage_core::matrix::{Matrix, RowMajor, Slab};
-use graftage_core::norm::{Workspace, workspace};
+use graftage_core::matrix::Matrix;
+use graftage_core::norm::Workspace;
 use graftage_core::scion::{Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 use groups::Settings;
+use start::Start;
 pub use groups::{Group, Groups, Parameter};
 pub use state::{Tensors, read, write};
 use std::collections::HashMap;
@@ -307,23 +309,23 @@ impl TransportedScion {
         let _guard = no_grad_guard();
         self.adopt()?;
         let mut generator = Stream::Weights.generator(seed);
-        for place in &self.places {
-            let stack = &self.stacks[place.stack];
-            if stack.settings.geometry.is_frozen() {
-                continue;
-            }
-            let (m, n) = stack.shape;
-            let zeros = || Slab::new(m, n, vec![0.0; m * n]);
-            // The memory is as long as the slab.
-            let (Some(x), Some(y), Some(momentum)) = (zeros(), zeros(), zeros()) else { continue };
-            let mut state = Scion { x, y, m: momentum };
+        let moved = |place: &&Place| !self.stacks[place.stack].settings.geometry.is_frozen();
+        let moved: Vec<_> = self.places.iter().filter(moved).collect();
+        let starts = moved.iter().map(|place| {
+            let Stack { shape, settings: Settings { geometry, .. }, .. } = self.stacks[place.stack];
             let role = Parameter { name: &place.name, size: &place.size, last: false }.role();
-            state.initialise(stack.settings.geometry, role, &mut generator, &mut vec![0.0; workspace(m, n)]);
-            let x = Tensor::f_from_slice(state.x.elements())?.f_view([m as i64, n as i64])?;
+            let start = Start { shape, geometry, role, generator: generator.clone() };
+            generator = start.next();
+            start
+        });
+        start::each(&starts.collect::<Vec<_>>(), |at, x| {
+            let (place, stack) = (moved[at], &self.stacks[moved[at].stack]);
+            let x = Tensor::f_from_slice(&x)?.f_view([stack.shape.0 as i64, stack.shape.1 as i64])?;
             for array in [Some(&stack.model), stack.x.as_ref()].into_iter().flatten() {
                 array.f_select(0, place.index)?.f_copy_(&x)?;
             }
-        }
+            Ok(())
+        })?;
         for stack in &mut self.stacks {
             for array in [Some(&mut stack.m), stack.before.as_mut(), Some(&mut stack.admitted)].into_iter().flatten() {
                 let _ = array.f_zero_()?;
@@ -541,7 +543,8 @@ impl Stack {
     /// Step t, a spectral direction from products in `kind`; each parameter whose gradient is not finite stays as it is.
     fn step_fast(&mut self, rule: &Rule, t: u64, kind: Kind) -> Result<()> {
         let Some(gradient) = &self.gradient else { return Ok(()) };
-        let admitted = gradient.f_abs()?.f_amax([-2, -1].as_slice(), true)?.f_lt(LARGEST_GRADIENT)?;
+        let largest = gradient.f_norm_scalaropt_dim(f64::INFINITY, [-2, -1].as_slice(), true)?;
+        let admitted = largest.f_lt(LARGEST_GRADIENT)?;
         let _ = self.admitted.f_add_(&admitted)?;
         let kind = if self.settings.geometry.norm.is_spectral() { kind } else { Kind::Float };
         let before = self.alignment.clone();

@@ -45,7 +45,7 @@ pub fn with_core(record: &Record, image: &Image) -> Result<Replayed<Layers>> {
 /// As [`with_core`].
 #[cfg(feature = "torch")]
 pub fn with_libtorch(record: &Record, image: &Image) -> Result<Target> {
-    Ok(replay(record, image, "libtorch-exact", exact::over)?.target)
+    Ok(replay(record, image, "libtorch-exact", |network| exact::over(network, tch::Device::Cpu))?.target)
 }
 
 /// The recorded board itself.
@@ -322,34 +322,34 @@ pub mod exact {
     use graftage_core::norm::Workspace;
     use graftage_core::scion::{Rule, Scion};
     use graftage_core::transport::Alignment;
-    use tch::{Kind, Tensor};
+    use tch::{Device, Kind, Tensor};
 
-    /// The rule on tensors. Between steps the state is the network's, which also sums up the gradients.
+    /// The rule on tensors of a device. Between steps the state is the network's, which also sums up the gradients.
     #[derive(Debug)]
-    pub struct OnTensors;
+    pub struct OnTensors(pub Device);
 
     /// A network whose every step is computed by libtorch.
-    pub fn over(network: Layers) -> MovedBy<OnTensors> {
-        MovedBy::new(network, OnTensors)
+    pub fn over(network: Layers, device: Device) -> MovedBy<OnTensors> {
+        MovedBy::new(network, OnTensors(device))
     }
 
-    /// A matrix as a tensor.
-    pub fn upload(matrix: &impl RowMajor) -> Exact {
+    /// A matrix as a tensor on a device.
+    pub fn upload(matrix: &impl RowMajor, device: Device) -> Exact {
         let (rows, columns) = matrix.shape();
-        Exact(Tensor::from_slice(matrix.elements()).view([rows as i64, columns as i64]))
+        Exact(Tensor::from_slice(matrix.elements()).view([rows as i64, columns as i64]).to_device(device))
     }
 
     /// A tensor's elements into a matrix of its shape.
     pub fn download(tensor: &Exact, matrix: &mut impl RowMajor) {
         let elements = matrix.elements_mut();
         let count = elements.len();
-        tensor.0.contiguous().view([-1]).copy_data(elements, count);
+        tensor.0.to_device(Device::Cpu).contiguous().view([-1]).copy_data(elements, count);
     }
 
     /// Memory for one step of a parameter of m rows and n columns.
-    pub fn workspace((m, n): (usize, usize), f: impl FnOnce(&mut Workspace<Exact>)) {
-        let empty = || Exact(Tensor::empty([0], (Kind::Float, tch::Device::Cpu)));
-        let mut direction = Exact(Tensor::zeros([m as i64, n as i64], (Kind::Float, tch::Device::Cpu)));
+    pub fn workspace((m, n): (usize, usize), device: Device, f: impl FnOnce(&mut Workspace<Exact>)) {
+        let mut direction = Exact(Tensor::zeros([m as i64, n as i64], (Kind::Float, device)));
+        let empty = || Exact(Tensor::new());
         let [mut first, mut second, mut third] = [empty(), empty(), empty()];
         f(&mut Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] });
     }
@@ -357,10 +357,12 @@ pub mod exact {
     impl Update for OnTensors {
         fn advance(&mut self, _index: usize, parameter: Parameter, rule: &Rule, t: u64) {
             let Parameter { mut state, geometry, alignment, .. } = parameter;
-            let mut tensors = Scion { x: upload(&state.x), y: upload(&state.y), m: upload(&state.m) };
-            let mean = alignment.mean.map(|mean| Operand::from(Tensor::from_slice(&[mean]).view([1, 1])));
+            let device = self.0;
+            let [x, y, m] = [&state.x, &state.y, &state.m].map(|matrix| upload(matrix, device));
+            let mut tensors = Scion { x, y, m };
+            let mean = alignment.mean.map(|mean| Tensor::full([1, 1], f64::from(mean), (Kind::Float, device)).into());
             let mut on_tensors = Alignment { mean, weight: alignment.weight };
-            workspace(state.x.shape(), |work| tensors.advance(*geometry, rule, t, &mut on_tensors, work));
+            workspace(state.x.shape(), device, |work| tensors.advance(*geometry, rule, t, &mut on_tensors, work));
             *alignment = Alignment { mean: on_tensors.mean.as_ref().map(Operand::number), weight: on_tensors.weight };
             download(&tensors.x, &mut state.x);
             download(&tensors.y, &mut state.y);

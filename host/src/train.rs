@@ -21,6 +21,7 @@ pub use state::Saved;
 
 use crate::checkpoint::{About, Checkpoint};
 use crate::config::{Config, Device};
+use crate::cuda;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::files;
@@ -88,9 +89,8 @@ pub struct Measurement {
 pub fn device(config: &Config) -> Result<tch::Device> {
     match config.device {
         Device::Cpu => Ok(tch::Device::Cpu),
-        Device::Auto => Ok(tch::Device::cuda_if_available()),
-        Device::Cuda if tch::Cuda::is_available() => Ok(tch::Device::Cuda(0)),
-        Device::Cuda => Err(Error::Usage(
+        Device::Auto => Ok(cuda::device().unwrap_or(tch::Device::Cpu)),
+        Device::Cuda => cuda::device().ok_or_else(|| Error::Usage(
             "device = \"cuda\": libtorch sees no CUDA device on this machine; device = \"auto\" takes the processor then"
                 .into(),
         )),
@@ -221,7 +221,10 @@ impl<'a> Trainer<'a> {
         if self.losses.is_empty() {
             return Ok(Vec::new());
         }
+        let started = Instant::now();
         let losses = Vec::<f32>::try_from(Tensor::f_stack(&self.losses, 0)?)?;
+        // The steps that the device had still to do.
+        self.time.steps += started.elapsed().as_secs_f64();
         self.losses.clear();
         match losses.iter().position(|loss| !loss.is_finite()) {
             None => Ok(losses),

@@ -242,8 +242,9 @@ impl Case {
     }
 
     /// What the whole stack gets in each step.
-    fn gradients(&self) -> Vec<Tensor> {
-        let step = |t: usize| tensor(&self.gradients.iter().map(|member| member[t].clone()).collect::<Vec<_>>());
+    fn gradients_on(&self, device: Device) -> Vec<Tensor> {
+        let member = |t: usize| self.gradients.iter().map(move |member| member[t].clone());
+        let step = |t: usize| tensor(&member(t).collect::<Vec<_>>()).to_device(device);
         (0..STEPS as usize).map(step).collect()
     }
 
@@ -277,15 +278,14 @@ fn transported_steps_have_cores_bits_on(device: Device) {
                 assert_same(&what("Y"), shape, &case.expected(step, |state| &state.y), y);
                 assert_same(&what("M"), shape, &case.expected(step, |state| &state.m), m);
             };
-            let gradients: Vec<_> = case.gradients().iter().map(|tensor| tensor.to_device(device)).collect();
-            let start = tensor(&case.start).to_device(device);
+            let (start, gradients) = (tensor(&case.start).to_device(device), case.gradients_on(device));
             tensor_steps::<Exact>(&start, &gradients, case.geometry, rule, Kind::Float, see);
         }
     });
 }
 
 /// The largest |difference| from core of X and Y over all steps and shapes, in units of the largest |X|.
-fn worst(direction: Kind) -> f32 {
+fn worst(device: Device, direction: Kind) -> f32 {
     let worst = std::cell::Cell::new(0.0f32);
     for_all(|shape, count, generator| {
         // The mean of gradients of so few digits depends on how it is rounded.
@@ -299,7 +299,8 @@ fn worst(direction: Kind) -> f32 {
             }
             let case = Case::new(shape, count, norm, rule, generator);
             let see = |step: usize, x: &Tensor, y: &Tensor, _: &Tensor| {
-                let expected = |array: fn(&Scion<Memory>) -> &Memory| tensor(&case.expected(step, array));
+                let expected =
+                    |array: fn(&Scion<Memory>) -> &Memory| tensor(&case.expected(step, array)).to_device(device);
                 let (ex, ey) = (expected(|state| &state.x), expected(|state| &state.y));
                 let largest = |t: &Tensor| f32::try_from(t.abs().max()).unwrap();
                 // Under Nesterov's law Y is a momentum, of another size.
@@ -308,7 +309,8 @@ fn worst(direction: Kind) -> f32 {
                 // A NaN counts as infinitely far.
                 worst.set(if difference >= 0.0 { worst.get().max(difference) } else { f32::INFINITY });
             };
-            tensor_steps::<Fast>(&tensor(&case.start), &case.gradients(), case.geometry, rule, direction, see);
+            let (start, gradients) = (tensor(&case.start).to_device(device), case.gradients_on(device));
+            tensor_steps::<Fast>(&start, &gradients, case.geometry, rule, direction, see);
         }
     });
     worst.get()
@@ -316,9 +318,12 @@ fn worst(direction: Kind) -> f32 {
 
 #[test]
 fn fast_is_close() {
-    // Measured: 5.9e-6.
-    let worst = worst(Kind::Float);
-    assert!(worst < 3e-5, "{worst:e}");
+    for device in cuda::devices() {
+        // Measured: 5.9e-6.
+        let worst = worst(device, Kind::Float);
+        println!("{device:?}: {worst:e}");
+        assert!(worst < 3e-5, "{device:?}: {worst:e}");
+    }
 }
 
 /// Core's direction of a matrix.
@@ -373,21 +378,25 @@ fn spectral_norms(stack: &Tensor) -> Vec<f64> {
 
 #[test]
 fn a_direction_in_bfloat16_is_within_a_bound_of_that_in_float() {
+    cuda::devices().for_each(a_direction_in_bfloat16_is_within_a_bound_of_that_in_float_on);
+}
+
+fn a_direction_in_bfloat16_is_within_a_bound_of_that_in_float_on(device: Device) {
     // Measured: at most 0.063 and 0.173. A chain that does not converge spreads what is rounded.
     const CHAINS: [(Chain, f64); 2] = [(Chain::DEFAULT, 0.1), (Chain::PolarExpress5, 0.25)];
     for (m, n) in [(64, 64), (256, 64), (128, 512), (384, 384), (384, 1536)] {
         for seed in 1..=3 {
             let mut generator = Generator::new(seed, 1);
             let random: Vec<f32> = (0..m * n).map(|_| 2.0 * generator.uniform() - 1.0).collect();
-            let random = Tensor::from_slice(&random).view([1, m, n]);
+            let random = Tensor::from_slice(&random).view([1, m, n]).to_device(device);
             // As it is, and with singular values that fall off as those of a momentum do.
-            let decaying = Tensor::arange(n, (Kind::Float, Device::Cpu)) * -4.0 / n as f64;
+            let decaying = Tensor::arange(n, (Kind::Float, device)) * -4.0 / n as f64;
             for (what, stack) in [("even", random.copy()), ("decaying", &random * decaying.exp())] {
                 for (chain, bound) in CHAINS {
                     let direction = |kind| fast_direction(&stack, Norm::Spectral, chain, kind);
                     let (float, bfloat) = (direction(Kind::Float), direction(Kind::BFloat16));
                     let error = spectral_norms(&(&float - &bfloat))[0];
-                    println!("{m}×{n}, {what}, {chain:?}, seed {seed}: {error:.4}");
+                    println!("{device:?}, {m}×{n}, {what}, {chain:?}, seed {seed}: {error:.4}");
                     assert!(error > 1e-4 && error < bound, "{m}×{n}, {what}, {chain:?}, seed {seed}: {error}");
                 }
             }
@@ -397,9 +406,14 @@ fn a_direction_in_bfloat16_is_within_a_bound_of_that_in_float() {
 
 #[test]
 fn a_masked_stack_keeps_its_bits_where_the_flag_is_false() {
+    cuda::devices().for_each(a_masked_stack_keeps_its_bits_where_the_flag_is_false_on);
+}
+
+fn a_masked_stack_keeps_its_bits_where_the_flag_is_false_on(device: Device) {
     let mut generator = Generator::new(5, 1);
-    let mut draw = || tensor(&(0..3).map(|_| matrix((4, 6, 1.0), &mut generator)).collect::<Vec<_>>());
-    let flags = Tensor::from_slice(&[true, false, true]).view([3, 1, 1]);
+    let mut matrices = || (0..3).map(|_| matrix((4, 6, 1.0), &mut generator)).collect::<Vec<_>>();
+    let mut draw = || tensor(&matrices()).to_device(device);
+    let flags = Tensor::from_slice(&[true, false, true]).view([3, 1, 1]).to_device(device);
     let (x, y, d) = (draw(), draw(), draw());
     let _ = d.get(1).fill_(f64::NAN);
     let operations: [fn(&mut Fast, &mut Fast, &Fast); 6] = [
@@ -429,7 +443,10 @@ fn a_masked_stack_keeps_its_bits_where_the_flag_is_false() {
 
 #[test]
 fn fast_with_directions_in_bfloat16_is_near() {
-    // Measured: 2.5e-2.
-    let worst = worst(Kind::BFloat16);
-    assert!(worst < 8e-2, "{worst:e}");
+    for device in cuda::devices() {
+        // Measured: 2.5e-2.
+        let worst = worst(device, Kind::BFloat16);
+        println!("{device:?}: {worst:e}");
+        assert!(worst < 8e-2, "{device:?}: {worst:e}");
+    }
 }

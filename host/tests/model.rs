@@ -1,6 +1,9 @@
 //! The models are what their equations say: against plain loops in float64 that share no code with them, and against
 //! identities that need no second implementation.
 
+#[path = "common/cuda.rs"]
+mod cuda;
+
 use graftage::error::Error;
 use graftage::model::{Convolutional, Gpt, Mlp, Model, Network, Shape, Vit};
 use graftage::network::Layers;
@@ -282,15 +285,19 @@ struct Built {
 }
 
 fn build(model: &Model, shape: &Shape, seed: u64) -> Built {
-    println!("{model}, seed {seed}");
-    let store = nn::VarStore::new(Device::Cpu);
+    build_on(Device::Cpu, model, shape, seed)
+}
+
+fn build_on(device: Device, model: &Model, shape: &Shape, seed: u64) -> Built {
+    println!("{model} on {device:?}, seed {seed}");
+    let store = nn::VarStore::new(device);
     let network = Network::new(&store.root(), model, shape).unwrap();
     let mut generator = Generator::new(seed, 0);
     for (_, tensor) in named(&store) {
         let size = tensor.size();
         let columns: i64 = size[1..].iter().product();
         let scale = if size.len() == 1 { 0.5 } else { (3.0 / columns as f32).sqrt() };
-        let new = random(&size, &mut generator) * f64::from(scale);
+        let new = random(&size, &mut generator).to_device(device) * f64::from(scale);
         no_grad(|| tensor.shallow_clone().copy_(&(if size.len() == 1 { &tensor + new } else { new })));
     }
     Built { store, network, generator }
@@ -579,9 +586,13 @@ fn activations_are_what_memory_grows_by() {
 
 #[test]
 fn bfloat16_is_within_two_percent() {
+    cuda::devices().for_each(bfloat16_is_within_two_percent_on);
+}
+
+fn bfloat16_is_within_two_percent_on(device: Device) {
     for (seed, (model, shape)) in usual().iter().enumerate() {
-        let mut built = build(model, shape, 200 + seed as u64);
-        let input = built.input(model, shape, 8);
+        let mut built = build_on(device, model, shape, 200 + seed as u64);
+        let input = built.input(model, shape, 8).to_device(device);
         let single = numbers(&built.forward(&input));
         let half = built.network.forward(&input, Precision::Bfloat16).unwrap();
         assert_eq!(half.kind(), Kind::BFloat16);
@@ -592,6 +603,30 @@ fn bfloat16_is_within_two_percent() {
         assert!(relative < 0.02, "{model}: off by {relative}");
         // Less than what rounding the result alone brings would mean that nothing was computed in bfloat16.
         assert!(relative > 1e-3, "{model}: off by no more than {relative}");
+    }
+}
+
+#[test]
+fn a_gpu_computes_what_the_processor_computes() {
+    let Some(device) = cuda::devices().find(|device| device.is_cuda()) else { return };
+    for (seed, (model, shape)) in usual().iter().enumerate() {
+        let [(logits, gradients), (expected, others)] = [device, Device::Cpu].map(|device| {
+            let mut built = build_on(device, model, shape, 300 + seed as u64);
+            let input = built.input(model, shape, 8).to_device(device);
+            let logits = built.forward(&input);
+            logits.square().mean(Kind::Float).backward();
+            let gradients = named(&built.store).into_iter().map(|(name, tensor)| (name, numbers(&tensor.grad())));
+            (numbers(&logits), gradients.collect::<Vec<_>>())
+        });
+        // On a GPU libtorch convolves in TF32, of ten bits, where nobody says otherwise.
+        let bound = if matches!(model, Model::Convolutional(_)) { 1e-2 } else { 1e-4 };
+        let off = difference(&logits, &expected) / largest(&expected);
+        println!("  off by {off:.1e}");
+        assert!(off < bound, "{model}: off by {off:e}");
+        for ((name, gradient), (_, expected)) in gradients.iter().zip(&others) {
+            let off = difference(gradient, expected) / largest(expected);
+            assert!(off < bound, "{model}: the gradient of {name} is off by {off:e}");
+        }
     }
 }
 

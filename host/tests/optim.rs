@@ -16,6 +16,7 @@ use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Geometry, Point, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 use tch::{Device, Kind, Tensor, nn};
 
 const FULL: Transport = Transport::Fixed { theta: 1.0 };
@@ -177,8 +178,12 @@ fn steps_are_cores_recurrence_on(device: Device) {
 
 #[test]
 fn gradients_are_taken_at_y() {
+    cuda::devices().for_each(gradients_are_taken_at_y_on);
+}
+
+fn gradients_are_taken_at_y_on(device: Device) {
     let rule = Rule { step: 0.05, transport: FULL, ..Rule::DEFAULT };
-    let (store, parameters) = model(3);
+    let (store, parameters) = model_on(device, 3);
     let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Exact).unwrap();
     let mut expected: Vec<_> =
         parameters.iter().zip(PARAMETERS).map(|(p, (_, _, shape))| core_state(p, shape)).collect();
@@ -200,7 +205,11 @@ fn gradients_are_taken_at_y() {
 
 #[test]
 fn evaluation_sees_x_and_puts_y_back() {
-    let (store, parameters) = model(4);
+    cuda::devices().for_each(evaluation_sees_x_and_puts_y_back_on);
+}
+
+fn evaluation_sees_x_and_puts_y_back_on(device: Device) {
+    let (store, parameters) = model_on(device, 4);
     let mut generator = Generator::new(5, 1);
     let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
     for _ in 0..3 {
@@ -227,10 +236,14 @@ fn evaluation_sees_x_and_puts_y_back() {
 
 #[test]
 fn in_exact_arithmetic_a_gradient_that_is_not_finite_changes_nothing() {
+    cuda::devices().for_each(in_exact_arithmetic_a_gradient_that_is_not_finite_changes_nothing_on);
+}
+
+fn in_exact_arithmetic_a_gradient_that_is_not_finite_changes_nothing_on(device: Device) {
     let arithmetic = Arithmetic::Exact;
     for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let (store, parameters) = model(6);
-        let (twin_store, twin) = model(6);
+        let (store, parameters) = model_on(device, 6);
+        let (twin_store, twin) = model_on(device, 6);
         let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, arithmetic).unwrap();
         let mut twin_optimizer = TransportedScion::new(&twin_store, Rule::DEFAULT, arithmetic).unwrap();
         let mut generator = Generator::new(7, 1);
@@ -253,13 +266,17 @@ fn in_exact_arithmetic_a_gradient_that_is_not_finite_changes_nothing() {
 
 #[test]
 fn in_fast_arithmetic_a_gradient_that_is_not_finite_leaves_its_parameter_and_is_told() {
+    cuda::devices().for_each(in_fast_arithmetic_a_gradient_that_is_not_finite_leaves_its_parameter_and_is_told_on);
+}
+
+fn in_fast_arithmetic_a_gradient_that_is_not_finite_leaves_its_parameter_and_is_told_on(device: Device) {
     let laws = [FULL, Transport::Lag { memory: 0.5 }, Transport::Alignment { damping: 1.0 }, Transport::Nesterov];
     for transport in laws {
         // The last of them is finite, but too large.
         for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 2e36] {
             let rule = Rule { transport, ..Rule::DEFAULT };
-            let (store, parameters) = model(6);
-            let (twin_store, twin) = model(6);
+            let (store, parameters) = model_on(device, 6);
+            let (twin_store, twin) = model_on(device, 6);
             let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Fast).unwrap();
             let mut twin_optimizer = TransportedScion::new(&twin_store, rule, Arithmetic::Fast).unwrap();
             let mut generator = Generator::new(7, 1);
@@ -313,17 +330,21 @@ fn a_parameter_without_gradient_has_one_of_zero() {
 
 #[test]
 fn a_restored_optimizer_goes_on_as_if_nothing_had_been() {
+    cuda::devices().for_each(a_restored_optimizer_goes_on_as_if_nothing_had_been_on);
+}
+
+fn a_restored_optimizer_goes_on_as_if_nothing_had_been_on(device: Device) {
     let run = |optimizer: &mut TransportedScion, parameters: &[Tensor], generator: &mut Generator| {
         for _ in 0..3 {
             optimizer.backward_step(&linear_loss(parameters, &gradients(generator))).unwrap();
         }
     };
-    let (store, parameters) = model(10);
+    let (store, parameters) = model_on(device, 10);
     let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
     let mut generator = Generator::new(11, 1);
     run(&mut optimizer, &parameters, &mut generator);
     let state = optimizer.state().unwrap();
-    let (again_store, again) = model(12);
+    let (again_store, again) = model_on(device, 12);
     let mut restored = TransportedScion::new(&again_store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
     // What is incomplete or of another model is refused, and changes nothing.
     let before = bits(&again);
@@ -468,9 +489,13 @@ fn groups_that_do_not_fit_the_model_say_so() {
 
 #[test]
 fn parts_of_a_batch_make_the_mean_over_its_samples_however_they_are_parted() {
-    let inputs = random(&[12, 4], &mut Generator::new(5, 0));
+    cuda::devices().for_each(parts_of_a_batch_make_the_mean_over_its_samples_however_they_are_parted_on);
+}
+
+fn parts_of_a_batch_make_the_mean_over_its_samples_however_they_are_parted_on(device: Device) {
+    let inputs = random(&[12, 4], &mut Generator::new(5, 0)).to_device(device);
     let step = |parts: &[i64]| {
-        let store = nn::VarStore::new(Device::Cpu);
+        let store = nn::VarStore::new(device);
         let layer =
             nn::linear(store.root(), 4, 3, nn::LinearConfig { ws_init: nn::Init::Const(0.5), ..Default::default() });
         store.trainable_variables().iter_mut().for_each(|tensor| drop(tch::no_grad(|| tensor.fill_(0.25))));
@@ -497,7 +522,7 @@ fn parts_of_a_batch_make_the_mean_over_its_samples_however_they_are_parted() {
         let found = step(parts);
         assert!(whole.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-6), "{parts:?}: {found:?} {whole:?}");
     }
-    let store = nn::VarStore::new(Device::Cpu);
+    let store = nn::VarStore::new(device);
     let layer = nn::linear(store.root(), 4, 3, Default::default());
     let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
     let loss = inputs.apply(&layer).mean(Kind::Float);
@@ -506,13 +531,17 @@ fn parts_of_a_batch_make_the_mean_over_its_samples_however_they_are_parted() {
 
 #[test]
 fn a_saved_optimizer_is_loaded_only_into_its_own_model() {
+    cuda::devices().for_each(a_saved_optimizer_is_loaded_only_into_its_own_model_on);
+}
+
+fn a_saved_optimizer_is_loaded_only_into_its_own_model_on(device: Device) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.safetensors");
     let mut generator = Generator::new(8, 1);
     for transport in [Transport::Nesterov, Transport::Alignment { damping: 1.0 }, FULL] {
         let rule = Rule { transport, ..Rule::DEFAULT };
         let make = || {
-            let (store, parameters) = model(3);
+            let (store, parameters) = model_on(device, 3);
             (TransportedScion::new(&store, rule, Arithmetic::Fast).unwrap(), parameters)
         };
         let ((mut optimizer, parameters), (mut other, others)) = (make(), make());
@@ -536,7 +565,7 @@ fn a_saved_optimizer_is_loaded_only_into_its_own_model() {
     assert!(refused(&[6, 4], "elsewhere").ends_with("parameter elsewhere.x: is missing from the state"));
     assert!(refused(&[4, 6], "first").ends_with("parameter first.x: has another size in the state"));
     assert!(refused(&[6, 4], "first").ends_with("is in the state, but not in the model"));
-    let (store, _) = model(3);
+    let (store, _) = model_on(device, 3);
     let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
     let mut state = optimizer.state().unwrap();
     state.push(("alignment.9.mean".into(), Tensor::from(0.5f32)));
@@ -547,15 +576,15 @@ fn a_saved_optimizer_is_loaded_only_into_its_own_model() {
 }
 
 /// An optimizer of `count` matrices of a size, which are one stack, after two steps.
-fn one_stack(count: usize, size: [i64; 2], rule: Rule) -> (TransportedScion, Vec<Tensor>) {
+fn one_stack(device: Device, count: usize, size: [i64; 2], rule: Rule) -> (TransportedScion, Vec<Tensor>) {
     let mut generator = Generator::new(1, 1);
-    let tensors: Vec<_> = (0..count).map(|_| random(&size, &mut generator).copy().set_requires_grad(true)).collect();
+    let tensors: Vec<_> = (0..count).map(|_| random(&size, &mut generator).to_device(device).copy().set_requires_grad(true)).collect();
     let names = (0..).map(|index| format!("matrix-{index}"));
     let parameters = names.zip(&tensors).map(|(name, tensor)| (name, tensor.shallow_clone()));
     let groups = all(Geometry::HIDDEN);
     let mut optimizer = TransportedScion::with_groups(parameters, rule, Arithmetic::Fast, &groups).unwrap();
     for _ in 0..2 {
-        let sums = tensors.iter().map(|tensor| (tensor * random(&size, &mut generator)).sum(Kind::Float));
+        let sums = tensors.iter().map(|tensor| (tensor * random(&size, &mut generator).to_device(device)).sum(Kind::Float));
         optimizer.backward_step(&sums.reduce(|a, b| a + b).unwrap()).unwrap();
     }
     (optimizer, tensors)
@@ -590,9 +619,9 @@ fn memory_is_what_the_documentation_says() {
         let (count, size) = (17, [128, 4096]);
         let numbers = (count * size[0] * size[1]) as f64;
         // What libtorch keeps for itself, whoever uses it.
-        drop(one_stack(count as usize, size, rule));
+        drop(one_stack(Device::Cpu, count as usize, size, rule));
         let (_, before) = resident();
-        let (mut optimizer, tensors) = one_stack(count as usize, size, rule);
+        let (mut optimizer, tensors) = one_stack(Device::Cpu, count as usize, size, rule);
         let (_, after) = resident();
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         optimizer.step().unwrap();
@@ -632,7 +661,11 @@ fn memory_is_what_the_documentation_says() {
 
 #[test]
 fn the_model_and_its_gradients_share_memory_with_the_stacks() {
-    let (mut optimizer, tensors) = one_stack(3, [4, 6], Rule { transport: FULL, ..Rule::DEFAULT });
+    cuda::devices().for_each(the_model_and_its_gradients_share_memory_with_the_stacks_on);
+}
+
+fn the_model_and_its_gradients_share_memory_with_the_stacks_on(device: Device) {
+    let (mut optimizer, tensors) = one_stack(device, 3, [4, 6], Rule { transport: FULL, ..Rule::DEFAULT });
     let bytes = 4 * 4 * 6;
     let addresses = |of: fn(&Tensor) -> Tensor| tensors.iter().map(|t| of(t).data_ptr() as usize).collect::<Vec<_>>();
     let distances =
@@ -648,8 +681,12 @@ fn the_model_and_its_gradients_share_memory_with_the_stacks() {
 
 #[test]
 fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds() {
+    cuda::devices().for_each(a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds_on);
+}
+
+fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds_on(device: Device) {
     let rule = Rule { transport: FULL, ..Rule::DEFAULT };
-    let ((mut optimizer, tensors), (mut twin, twins)) = (one_stack(3, [4, 6], rule), one_stack(3, [4, 6], rule));
+    let ((mut optimizer, tensors), (mut twin, twins)) = (one_stack(device, 3, [4, 6], rule), one_stack(device, 3, [4, 6], rule));
     let loss = |tensors: &[Tensor]| tensors.iter().map(|t| t.square().sum(Kind::Float)).reduce(|a, b| a + b).unwrap();
     for _ in 0..3 {
         // Weights, others than before, and gradients elsewhere.
@@ -663,7 +700,7 @@ fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds() {
     }
     // What is no longer of its size is named, and nothing is changed.
     let before = bits(&x(&optimizer));
-    tensors[2].shallow_clone().set_data(&Tensor::zeros([6, 4], tch::kind::FLOAT_CPU));
+    tensors[2].shallow_clone().set_data(&Tensor::zeros([6, 4], (Kind::Float, device)));
     let refused = optimizer.step();
     assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "matrix-2"), "{refused:?}");
     assert_eq!((bits(&x(&optimizer)), optimizer.steps()), (before, 5));
@@ -671,7 +708,7 @@ fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds() {
 
 #[test]
 fn a_graph_from_before_a_step_has_no_gradient() {
-    let (mut optimizer, tensors) = one_stack(2, [4, 6], Rule::DEFAULT);
+    let (mut optimizer, tensors) = one_stack(Device::Cpu, 2, [4, 6], Rule::DEFAULT);
     let loss = tensors[0].square().sum(Kind::Float);
     optimizer.step().unwrap();
     let refused = loss.f_backward().unwrap_err().to_string();
@@ -680,11 +717,15 @@ fn a_graph_from_before_a_step_has_no_gradient() {
 
 #[test]
 fn without_transport_the_model_holds_x_and_transport_can_begin_later() {
+    cuda::devices().for_each(without_transport_the_model_holds_x_and_transport_can_begin_later_on);
+}
+
+fn without_transport_the_model_holds_x_and_transport_can_begin_later_on(device: Device) {
     let still = Rule { transport: Transport::Fixed { theta: 0.0 }, ..Rule::DEFAULT };
     let moving = Rule { transport: FULL, ..Rule::DEFAULT };
     for arithmetic in ARITHMETICS {
-        let (store, parameters) = model(3);
-        let (twin_store, twin_parameters) = model(3);
+        let (store, parameters) = model_on(device, 3);
+        let (twin_store, twin_parameters) = model_on(device, 3);
         let mut optimizer = TransportedScion::new(&store, still, arithmetic).unwrap();
         let mut twin = TransportedScion::new(&twin_store, moving, arithmetic).unwrap();
         assert_eq!((optimizer.bytes(), twin.bytes()), (4 * 94, 8 * 94));
@@ -707,8 +748,12 @@ fn without_transport_the_model_holds_x_and_transport_can_begin_later() {
 
 #[test]
 fn a_refused_gradient_leaves_what_the_alignment_law_knows() {
+    cuda::devices().for_each(a_refused_gradient_leaves_what_the_alignment_law_knows_on);
+}
+
+fn a_refused_gradient_leaves_what_the_alignment_law_knows_on(device: Device) {
     let rule = Rule { transport: Transport::Alignment { damping: 1.0 }, ..Rule::DEFAULT };
-    let (store, parameters) = model(6);
+    let (store, parameters) = model_on(device, 6);
     let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Fast).unwrap();
     let mut generator = Generator::new(7, 1);
     let average = |optimizer: &TransportedScion| {
@@ -732,11 +777,40 @@ fn a_refused_gradient_leaves_what_the_alignment_law_knows() {
 }
 
 #[test]
+fn a_step_does_not_wait_for_the_device() {
+    let Some(device) = cuda::devices().find(|device| device.is_cuda()) else { return };
+    let rule = Rule { transport: FULL, ..Rule::DEFAULT };
+    let (mut optimizer, _tensors) = one_stack(device, 12, [384, 384], rule);
+    let large = Tensor::randn([4096, 4096], (Kind::Float, device));
+    let out = large.zeros_like();
+    let mut seconds = |products| {
+        tch::Cuda::synchronize(0);
+        let start = Instant::now();
+        for _ in 0..products {
+            let _ = large.matmul_out(&out, &large);
+        }
+        optimizer.step().unwrap();
+        let asked = start.elapsed().as_secs_f64();
+        tch::Cuda::synchronize(0);
+        (asked, start.elapsed().as_secs_f64())
+    };
+    seconds(1);
+    // The device is busy for a long time before it comes to the step.
+    let (asked, done) = seconds(100);
+    println!("asked for within {asked:.4} s, done after {done:.4} s");
+    assert!(asked < done / 3.0, "{asked} {done}");
+}
+
+#[test]
 fn a_quadratic_converges() {
-    let target = random(&[8, 5], &mut Generator::new(13, 1));
+    cuda::devices().for_each(a_quadratic_converges_on);
+}
+
+fn a_quadratic_converges_on(device: Device) {
+    let target = random(&[8, 5], &mut Generator::new(13, 1)).to_device(device);
     for arithmetic in ARITHMETICS {
         for norm in [Norm::Spectral, Norm::Sign, Norm::Rms] {
-            let store = nn::VarStore::new(Device::Cpu);
+            let store = nn::VarStore::new(device);
             let w = store.root().zeros("w", &[8, 5]);
             let geometry = Geometry { norm, radius: 1.0 };
             let parameters = named(&store);

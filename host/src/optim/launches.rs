@@ -18,7 +18,7 @@ fn kernels(operation: &str) -> usize {
         | "detach" | "empty" | "alias" | "view_as" | "mT" | "device" => 0,
         "abs" | "amax" | "lt" | "add" | "add_" | "sub" | "mul" | "mul_" | "div" | "div_" | "lerp" | "where"
         | "norm" | "clamp_min" | "bmm" | "to" | "copy_" | "sum" | "sqrt" | "gt" | "reciprocal" | "zeros_like"
-        | "zero_" => 1,
+        | "zero_" | "addcmul" | "full" => 1,
         // The addend is copied to where the result goes.
         "baddbmm" => 2,
         unknown => panic!("{unknown}: how many kernels does it launch?"),
@@ -86,18 +86,18 @@ fn a_step_launches_as_many_kernels_for_many_matrices_as_for_one() {
     let (float, bfloat) = (Kind::Float, Kind::BFloat16);
     let fixed = Rule::DEFAULT.transport;
     for (chain, size, kind, transport, expected) in [
-        (Chain::PolarExpress5, [8, 8], float, fixed, 43),
-        (Chain::PolarExpress5, [8, 32], float, fixed, 45),
-        (Chain::PolarExpress5, [32, 8], float, fixed, 45),
-        (Chain::PolarExpress5, [8, 8], bfloat, fixed, 44),
-        (Chain::PolarExpress5, [8, 32], bfloat, fixed, 44),
-        (Chain::Jordan, [8, 8], float, fixed, 43),
-        (Chain::Jordan, [8, 8], float, Transport::Nesterov, 44),
-        (Chain::Jordan, [8, 32], float, Transport::Nesterov, 46),
-        (Chain::PolarExpress8, [8, 8], float, fixed, 58),
-        (Chain::PolarExpress8, [8, 32], float, fixed, 62),
-        (Chain::PolarExpress8, [8, 32], bfloat, fixed, 59),
-        (Chain::PolarExpress8, [8, 8], float, Transport::Fixed { theta: 0.0 }, 56),
+        (Chain::PolarExpress5, [8, 8], float, fixed, 42),
+        (Chain::PolarExpress5, [8, 32], float, fixed, 44),
+        (Chain::PolarExpress5, [32, 8], float, fixed, 44),
+        (Chain::PolarExpress5, [8, 8], bfloat, fixed, 42),
+        (Chain::PolarExpress5, [8, 32], bfloat, fixed, 42),
+        (Chain::Jordan, [8, 8], float, fixed, 42),
+        (Chain::Jordan, [8, 8], float, Transport::Nesterov, 42),
+        (Chain::Jordan, [8, 32], float, Transport::Nesterov, 44),
+        (Chain::PolarExpress8, [8, 8], float, fixed, 57),
+        (Chain::PolarExpress8, [8, 32], float, fixed, 61),
+        (Chain::PolarExpress8, [8, 32], bfloat, fixed, 57),
+        (Chain::PolarExpress8, [8, 8], float, Transport::Fixed { theta: 0.0 }, 54),
     ] {
         let rule = Rule { chain, transport, ..Rule::DEFAULT };
         let launches = [1, 2, 12].map(|count| {

@@ -73,12 +73,12 @@ impl Part {
     pub fn take(&self, indices: &[i64]) -> Result<(Tensor, Tensor)> {
         match self {
             Self::Labelled { features, labels } => {
-                let indices = Tensor::f_from_slice(indices)?.f_to_device(features.device())?;
+                let indices = on(features.device(), indices)?;
                 Ok((features.f_index_select(0, &indices)?, labels.f_index_select(0, &indices)?))
             }
             Self::Text { bytes, context } => {
-                let places: Vec<_> = indices.iter().flat_map(|start| *start..=start + context).collect();
-                let places = Tensor::f_from_slice(&places)?.f_to_device(bytes.device())?;
+                let window = Tensor::f_arange(context + 1, (Kind::Int64, bytes.device()))?;
+                let places = on(bytes.device(), indices)?.f_unsqueeze(1)?.f_add(&window)?.f_flatten(0, -1)?;
                 let windows = bytes.f_index_select(0, &places)?.f_to_kind(Kind::Int64)?.f_view([-1, context + 1])?;
                 Ok((windows.f_narrow(1, 0, *context)?, windows.f_narrow(1, 1, *context)?.f_contiguous()?))
             }
@@ -90,6 +90,11 @@ impl Part {
         let (all, count) = (self.len() as u128, most.min(self.len()) as u128);
         (0..count).map(|i| (i * all / count) as i64).collect()
     }
+}
+
+/// Indices on a device, which is not waited for: so few are copied before the call returns.
+fn on(device: Device, indices: &[i64]) -> Result<Tensor> {
+    Ok(Tensor::f_from_slice(indices)?.f_to_device_(device, Kind::Int64, true, false)?)
 }
 
 /// Training part, test part, and what the model has to know of both.

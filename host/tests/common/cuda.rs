@@ -2,7 +2,7 @@
 
 /// The processor and the CUDA device, or a word that there is none.
 pub fn devices() -> impl Iterator<Item = tch::Device> {
-    let found = tch::Cuda::is_available().then_some(tch::Device::Cuda(0));
+    let found = graftage::cuda::device();
     if found.is_none() {
         println!("skipped on CUDA: libtorch sees no such device on this machine");
     }

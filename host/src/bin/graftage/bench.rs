@@ -56,10 +56,9 @@ impl Optimizer {
     fn run(self) -> Result<()> {
         let device = match self.device {
             Device::Cpu => tch::Device::Cpu,
-            Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(0),
-            Device::Cuda => {
-                return Err(Error::Usage("--device cuda: libtorch sees no CUDA device here; take --device cpu".into()));
-            }
+            Device::Cuda => graftage::cuda::device().ok_or_else(|| {
+                Error::Usage("--device cuda: libtorch sees no CUDA device here; take --device cpu".into())
+            })?,
         };
         let Self { width, layers, repeats, .. } = self;
         let progress = Progress::new("timing", u64::from(repeats) + 1);
@@ -76,11 +75,13 @@ impl Optimizer {
             table.parameters,
             table.device
         );
-        say!("{:<18} {:<9} {:>26}  {:>20}", "step", "kind", "milliseconds", "by its products");
+        say!("{:<18} {:<9} {:>26}  {:>20}  {:>8}", "step", "kind", "milliseconds", "by its products", "TFLOP/s");
         for row in &table.rows {
             let ([low, median, high], [a, b, c]) = (row.milliseconds, row.ratio);
             let ratio = format!("{a:.3} {b:.3} {c:.3}");
-            say!("{:<18} {:<9} {:>26}  {ratio:>20}", row.name, row.kind, format!("{low:.1} {median:.1} {high:.1}"));
+            let rate = row.rate.map_or_else(String::new, |rate| format!("{rate:.3}"));
+            let milliseconds = format!("{low:.2} {median:.2} {high:.2}");
+            say!("{:<18} {:<9} {milliseconds:>26}  {ratio:>20}  {rate:>8}", row.name, row.kind);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The targets: what each is, and how it is built and run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ enum Runner {
     Emulated(Board),
     /// A WebAssembly engine.
     Wasm,
-    /// libtorch on this machine.
-    Libtorch,
+    /// libtorch on this machine: the program's argument.
+    Libtorch(Option<&'static str>),
 }
 
 /// An emulated board.
@@ -64,12 +64,14 @@ pub const TARGETS: &[Target] = &[
     board("riscv64gc", "riscv64gc-unknown-none-elf", "", "virt -bios none", 0x8000_0000, 0x8100_0000),
     board("aarch64", "aarch64-unknown-none", "", "virt -cpu cortex-a53 -nic none", 0x4020_0000, 0x4120_0000),
     Target { name: "wasm32", control: None, runner: Runner::Wasm },
-    Target { name: "libtorch-exact", control: None, runner: Runner::Libtorch },
+    Target { name: "libtorch-exact", control: None, runner: Runner::Libtorch(None) },
+    Target { name: CUDA, control: None, runner: Runner::Libtorch(Some("cuda")) },
     control("x86_64-fused", "fused", "X of Spectral"),
     control(FLUSHED, "flushed", "operation"),
 ];
 
 const AVX512: &str = "x86_64-avx512";
+const CUDA: &str = "libtorch-cuda";
 const FLUSHED: &str = "x86_64-flushed";
 const WASM: &str = "wasm32-unknown-unknown";
 
@@ -107,7 +109,7 @@ impl Target {
         match &self.runner {
             Runner::Emulated(board) => Some(board.triple),
             Runner::Wasm => Some(WASM),
-            Runner::Native { .. } | Runner::Libtorch => None,
+            Runner::Native { .. } | Runner::Libtorch(_) => None,
         }
     }
 
@@ -116,13 +118,14 @@ impl Target {
         match &self.runner {
             Runner::Emulated(board) => board.start(),
             Runner::Wasm => "wasm",
-            Runner::Native { .. } | Runner::Libtorch => "native",
+            Runner::Native { .. } | Runner::Libtorch(_) => "native",
         }
     }
 
     /// Why this machine cannot run it, if that is so.
     pub fn skipped(&self) -> Option<&'static str> {
         match self.name {
+            CUDA if !Path::new("/dev/nvidia0").exists() => Some("this machine has no NVIDIA GPU"),
             AVX512 if !has_avx512() => Some("this machine has no AVX-512"),
             FLUSHED if !cfg!(target_arch = "x86_64") => Some("how to flush subnormals is known of x86_64 only"),
             _ => None,
@@ -131,7 +134,7 @@ impl Target {
 
     /// Whether the conformance program is built for it, and not for another target already.
     pub fn has_program(&self) -> bool {
-        self.control.is_none() && !matches!(self.runner, Runner::Libtorch)
+        self.control.is_none() && !matches!(self.runner, Runner::Libtorch(_))
     }
 
     /// Whether that is machine code.
@@ -156,7 +159,11 @@ impl Target {
                 engine.arg(self.build()?);
                 engine
             }
-            Runner::Libtorch => example("graftage", "tensor_conformance")?,
+            Runner::Libtorch(argument) => {
+                let mut program = example("graftage", "tensor_conformance")?;
+                program.args(argument);
+                program
+            }
         };
         Ok(process::limited(&mut command, LIMIT)?.lines().map(str::to_owned).collect())
     }
@@ -191,7 +198,7 @@ impl Target {
             match &self.runner {
                 Runner::Native { rustflags, .. } => rustflags,
                 Runner::Emulated(board) => board.rustflags,
-                Runner::Wasm | Runner::Libtorch => "",
+                Runner::Wasm | Runner::Libtorch(_) => "",
             },
         );
         if let Some(board) = self.board() {
