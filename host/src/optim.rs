@@ -44,7 +44,7 @@ mod start;
 mod state;
 
 use crate::data::Stream;
-use crate::tensor::{Arithmetic, Exact, Fast, Operand};
+use crate::tensor::{Arithmetic, Exact, Fast, Operand, largest};
 use graftage_core::error::Refusal;
 use graftage_core::matrix::Matrix;
 use graftage_core::norm::Workspace;
@@ -543,8 +543,7 @@ impl Stack {
     /// Step t, a spectral direction from products in `kind`; each parameter whose gradient is not finite stays as it is.
     fn step_fast(&mut self, rule: &Rule, t: u64, kind: Kind) -> Result<()> {
         let Some(gradient) = &self.gradient else { return Ok(()) };
-        let largest = gradient.f_norm_scalaropt_dim(f64::INFINITY, [-2, -1].as_slice(), true)?;
-        let admitted = largest.f_lt(LARGEST_GRADIENT)?;
+        let admitted = largest(gradient, &[-2, -1]).f_lt(LARGEST_GRADIENT)?;
         let _ = self.admitted.f_add_(&admitted)?;
         let kind = if self.settings.geometry.norm.is_spectral() { kind } else { Kind::Float };
         let before = self.alignment.clone();

@@ -329,15 +329,12 @@ impl Matrix for Fast {
     }
     fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), ahead: f32) {
         let _guard = no_grad_guard();
-        // What is `way` of the way from x to keep·x + gain·d, in one pass over memory.
-        let at = |way: f64| {
-            let gain = Tensor::full([1], way * f64::from(gain), (Kind::Float, d.tensor.device()));
-            let keep = 1.0 + way * (f64::from(keep) - 1.0);
-            let start = if keep == 1.0 { x.tensor.shallow_clone() } else { &x.tensor * keep };
-            start.addcmul(&d.tensor, &gain)
-        };
-        let next = at(1.0);
-        let query = if ahead == 0.0 { next.shallow_clone() } else { at(1.0 + f64::from(ahead)) };
+        // A tensor, so that one pass over memory converts, multiplies and adds.
+        let gain = Tensor::full([1], f64::from(gain), (Kind::Float, d.tensor.device()));
+        let kept = if keep == 1.0 { x.tensor.shallow_clone() } else { &x.tensor * f64::from(keep) };
+        let next = kept.addcmul(&d.tensor, &gain);
+        // What is 1 + ahead of the way from x to next.
+        let query = if ahead == 0.0 { next.shallow_clone() } else { x.tensor.lerp(&next, 1.0 + f64::from(ahead)) };
         y.store(query);
         x.store(next);
     }
@@ -510,8 +507,13 @@ fn ordered_product(a: &Tensor, b: &Tensor) -> Tensor {
 }
 
 /// The largest |element| of each group; NaN where there is one.
-fn largest(tensor: &Tensor, axes: &[i64]) -> Tensor {
-    tensor.norm_scalaropt_dim(f64::INFINITY, axes, true)
+pub(crate) fn largest(tensor: &Tensor, axes: &[i64]) -> Tensor {
+    // One pass over memory, which is slow on the processor.
+    if tensor.device().is_cuda() {
+        tensor.norm_scalaropt_dim(f64::INFINITY, axes, true)
+    } else {
+        tensor.abs().amax(axes, true)
+    }
 }
 
 /// The tensor itself where it is of this kind.

@@ -12,6 +12,7 @@ use std::io::Read;
 use tch::{CModule, Kind, Tensor, kind::FLOAT_CPU};
 
 /// Kernels that libtorch launches on a GPU for an operation of this name: none for what only looks at memory in another way.
+/// (Where the processor takes abs and amax, a GPU takes one norm: twice in a step.)
 fn kernels(operation: &str) -> usize {
     match operation {
         "select" | "view" | "reshape" | "transpose" | "transpose_" | "diagonal" | "unsqueeze" | "flatten"
@@ -86,18 +87,18 @@ fn a_step_launches_as_many_kernels_for_many_matrices_as_for_one() {
     let (float, bfloat) = (Kind::Float, Kind::BFloat16);
     let fixed = Rule::DEFAULT.transport;
     for (chain, size, kind, transport, expected) in [
-        (Chain::PolarExpress5, [8, 8], float, fixed, 42),
-        (Chain::PolarExpress5, [8, 32], float, fixed, 44),
-        (Chain::PolarExpress5, [32, 8], float, fixed, 44),
-        (Chain::PolarExpress5, [8, 8], bfloat, fixed, 42),
-        (Chain::PolarExpress5, [8, 32], bfloat, fixed, 42),
-        (Chain::Jordan, [8, 8], float, fixed, 42),
-        (Chain::Jordan, [8, 8], float, Transport::Nesterov, 42),
-        (Chain::Jordan, [8, 32], float, Transport::Nesterov, 44),
-        (Chain::PolarExpress8, [8, 8], float, fixed, 57),
-        (Chain::PolarExpress8, [8, 32], float, fixed, 61),
-        (Chain::PolarExpress8, [8, 32], bfloat, fixed, 57),
-        (Chain::PolarExpress8, [8, 8], float, Transport::Fixed { theta: 0.0 }, 54),
+        (Chain::PolarExpress5, [8, 8], float, fixed, 43),
+        (Chain::PolarExpress5, [8, 32], float, fixed, 45),
+        (Chain::PolarExpress5, [32, 8], float, fixed, 45),
+        (Chain::PolarExpress5, [8, 8], bfloat, fixed, 43),
+        (Chain::PolarExpress5, [8, 32], bfloat, fixed, 43),
+        (Chain::Jordan, [8, 8], float, fixed, 43),
+        (Chain::Jordan, [8, 8], float, Transport::Nesterov, 44),
+        (Chain::Jordan, [8, 32], float, Transport::Nesterov, 46),
+        (Chain::PolarExpress8, [8, 8], float, fixed, 58),
+        (Chain::PolarExpress8, [8, 32], float, fixed, 62),
+        (Chain::PolarExpress8, [8, 32], bfloat, fixed, 58),
+        (Chain::PolarExpress8, [8, 8], float, Transport::Fixed { theta: 0.0 }, 56),
     ] {
         let rule = Rule { chain, transport, ..Rule::DEFAULT };
         let launches = [1, 2, 12].map(|count| {
