@@ -49,7 +49,7 @@ impl Gpt {
 
     pub(super) fn activations(&self) -> usize {
         // Besides the blocks: the last normalisation, and the softmax.
-        self.blocks().activations(self.context, true) + self.context * (Blocks::normalisation(self.width) + BYTES)
+        self.blocks().activations(self.context) + self.context * (Blocks::normalisation(self.width) + BYTES)
     }
 }
 

@@ -118,7 +118,7 @@ impl Weights<'_> {
 
     /// gain · x/√(mean of x² along the last axis + ε), in binary32.
     pub fn normalised(&self, x: &Tensor, gain: &str) -> Result<Tensor> {
-        let square = x.f_square()?.f_mean_dim([-1].as_slice(), true, Kind::Float)?;
-        Ok(x.f_mul(&square.f_add_scalar(EPSILON)?.f_rsqrt()?)?.f_mul(self.get(gain))?)
+        let gain = self.get(gain);
+        Ok(x.f_rms_norm(gain.size(), Some(gain), EPSILON)?)
     }
 }

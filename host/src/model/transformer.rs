@@ -59,12 +59,10 @@ impl Blocks {
     }
 
     /// Numbers kept of `tokens` tokens: of each normalisation its input, that by its root's inverse, which is one more, and the
-    /// result; q, k and v, what is mixed of them, and a number for each head; of the MLP the outputs of ReLU and square. Where
-    /// positions are turned, heads are in another order in memory, and what is mixed is kept in both.
-    pub fn activations(&self, tokens: usize, rotary: bool) -> usize {
+    /// result; q, k and v, what is mixed of them, and a number for each head; of the MLP the outputs of ReLU and square.
+    pub fn activations(&self, tokens: usize) -> usize {
         let Self { layers, width: d, heads } = *self;
-        let attention = if rotary { 5 * d } else { 4 * d } + heads;
-        layers * tokens * (2 * Self::normalisation(d) + attention + 2 * EXPANSION * d)
+        layers * tokens * (2 * Self::normalisation(d) + 4 * d + heads + 2 * EXPANSION * d)
     }
 
     /// Numbers kept of one token's normalisation.
@@ -80,8 +78,9 @@ pub(super) mod torch {
     use crate::model::network::Weights;
     use tch::{Device, Kind, Tensor};
 
-    /// Cosines and sines [T, size/2] of the angles by which pairs of numbers are turned at each place (Su et al. 2021,
-    /// "RoFormer", eq. 15): place·10000^(−2i/size) for pair i.
+    /// Cosines and sines [T, size] of the angles by which pairs of numbers are turned at each place (Su et al. 2021,
+    /// "RoFormer", eq. 15): place·10000^(−2i/size) for pair i, whose numbers are i and i + size/2; the first one's sine is
+    /// negative.
     pub struct Rotary {
         cosines: Tensor,
         sines: Tensor,
@@ -91,25 +90,24 @@ pub(super) mod torch {
         /// For heads of an even size.
         pub fn new(places: usize, size: usize, device: Device) -> Result<Self> {
             let half = size / 2;
-            let angle = |place: usize, i: usize| place as f64 * 10000f64.powf(-2.0 * i as f64 / size as f64);
-            let angles: Vec<_> = (0..places).flat_map(|place| (0..half).map(move |i| angle(place, i))).collect();
-            let tensor = |f: fn(f64) -> f64| {
-                let numbers: Vec<_> = angles.iter().map(|angle| f(*angle) as f32).collect();
-                Tensor::f_from_slice(&numbers)?.f_view([places as i64, half as i64])?.f_to_device(device)
+            let angle = |place: usize, i: usize| place as f64 * 10000f64.powf(-2.0 * (i % half) as f64 / size as f64);
+            let tensor = |f: &dyn Fn(usize, f64) -> f64| {
+                let place = |place| (0..size).map(move |i| f(i, angle(place, i)) as f32);
+                let numbers: Vec<_> = (0..places).flat_map(place).collect();
+                Tensor::f_from_slice(&numbers)?.f_view([places as i64, size as i64])?.f_to_device(device)
             };
-            Ok(Self { cosines: tensor(f64::cos)?, sines: tensor(f64::sin)? })
+            let sine = |i, angle: f64| if i < half { -angle.sin() } else { angle.sin() };
+            Ok(Self { cosines: tensor(&|_, angle| angle.cos())?, sines: tensor(&sine)? })
         }
 
-        /// Turns [B, heads, T, size], the first half of a head's numbers being paired with the second.
+        /// Turns [B, heads, T, size].
         fn turn(&self, x: &Tensor) -> Result<Tensor> {
             let places = x.size()[2];
             let of = |t: &Tensor| t.f_narrow(0, 0, places)?.f_to_kind(x.kind());
             let (cosines, sines) = (of(&self.cosines)?, of(&self.sines)?);
-            let halves = x.f_chunk(2, -1)?;
-            let (a, b) = (&halves[0], &halves[1]);
-            let first = a.f_mul(&cosines)?.f_sub(&b.f_mul(&sines)?)?;
-            let second = a.f_mul(&sines)?.f_add(&b.f_mul(&cosines)?)?;
-            Ok(Tensor::f_cat(&[first, second], -1)?)
+            // The other number of each pair in its place.
+            let others = x.f_roll(x.size()[3] / 2, -1)?;
+            Ok(x.f_mul(&cosines)?.f_addcmul(&others, &sines)?)
         }
     }
 
@@ -149,7 +147,8 @@ pub(super) mod torch {
         /// x + branch/√(2L), in binary32.
         fn add(&self, x: Tensor, branch: &Tensor) -> Result<Tensor> {
             let scale = 1.0 / (2.0 * self.layers as f64).sqrt();
-            Ok(x.f_add(&branch.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)?)
+            // A tensor, so that one pass over memory converts, multiplies and adds.
+            Ok(x.f_addcmul(branch, &Tensor::f_full([1], scale, (Kind::Float, x.device()))?)?)
         }
     }
 }

@@ -59,7 +59,7 @@ impl Vit {
     pub(super) fn activations(&self, shape: &Shape) -> Result<usize> {
         let (inputs, outputs) = shape.numbers();
         let count = self.patches(shape)?.0;
-        let blocks = self.blocks().activations(count, false);
+        let blocks = self.blocks().activations(count);
         Ok(inputs + blocks + count * Blocks::normalisation(self.width) + self.width + outputs)
     }
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use graftage::config::Config;
 use graftage::error::Result;
 use graftage::model::Parameter;
+use graftage::tensor::Precision;
 use graftage::train::{Feed, Trainer};
 use std::path::PathBuf;
 
@@ -27,6 +28,10 @@ impl Models {
         }
         let count: usize = parameters.iter().map(Parameter::count).sum();
         say!("\n{}: {count} parameters, {} steps", config.model, trainer.steps());
+        let kind = match config.precision {
+            Precision::Float32 => "",
+            Precision::Bfloat16 => "in binary32, of which bfloat16 takes less; ",
+        };
         let batch = config.training.batch / config.training.parts;
         let activations = 4 * config.model.activations(&feed.shape)? * batch;
         let all = [
@@ -39,7 +44,7 @@ impl Models {
             say!("{what:<24} {:>10}", megabytes(bytes));
         }
         say!(
-            "{:<24} {:>10}   for {batch} samples at a time, without libtorch's own and what a step needs for a moment",
+            "{:<24} {:>10}   {kind}for {batch} samples at a time, without libtorch's own and what a step needs for a moment",
             "in all",
             megabytes(all.iter().map(|(_, bytes)| bytes).sum())
         );
