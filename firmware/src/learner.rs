@@ -6,7 +6,7 @@
 //! use graftage_core::adapt::Ring;
 //! use graftage_core::network::{Dense, Fixed, Relu};
 //! use graftage_core::session::Session;
-//! use graftage_firmware::learner::{Event, Learn, Learner};
+//! use graftage_firmware::learner::{Event, Learn, Learner, Slice};
 //!
 //! type Network = graftage_core::chain![Dense<4, 6>, Relu<6>, Dense<6, 3>];
 //! type Sessions = Session<Network, Ring<4, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<4, 8>>;
@@ -36,9 +36,12 @@
 //! let before = learner.predict(&sample)?;
 //! let learnt = learner.learn(&sample, label)?;
 //! assert_eq!((learnt.learnt, learnt.taken.prediction), (1, before));
+//! // The same in slices, between which a control loop goes on.
+//! learner.begin(&sample, label)?;
+//! while let Slice::Part = learner.advance() {}
 //! // What is refused has changed nothing.
 //! assert!(learner.learn(&[f32::NAN; 4], label).is_err());
-//! assert_eq!(learner.status().learnt, 1);
+//! assert_eq!(learner.status().learnt, 2);
 //! # Ok(())
 //! # }
 //! ```
@@ -46,7 +49,7 @@
 use crate::journal::{Again, Note};
 use crate::store::{Keep, StoreError};
 use core::fmt;
-use graftage_core::adapt::Replay;
+use graftage_core::adapt::{self, Replay};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::{Image, Source};
 use graftage_core::matrix::RowMajor;
@@ -72,6 +75,18 @@ pub enum Event<'a> {
     NotSaved(StoreError),
     /// This could not be noted, or what was noted is not whole; nothing more will be.
     NotNoted(StoreError),
+}
+
+/// What one slice of learning a sample did.
+#[expect(clippy::large_enum_variant, reason = "there is no heap to put it on")]
+#[derive(Clone, PartialEq, Debug)]
+pub enum Slice {
+    /// A part; there is more to do.
+    Part,
+    /// The last part: the sample is noted, and where that is due the state is saved.
+    Learnt(Learnt),
+    /// Nothing: no sample is being learnt.
+    Idle,
 }
 
 /// Why a learner does not go on from what was saved.
@@ -136,11 +151,32 @@ pub trait Learn {
     /// Where the sample is refused.
     fn predict(&mut self, sample: &[f32]) -> Result<Prediction, Refusal>;
 
-    /// Takes a labelled sample: learns it, or holds it out.
+    /// Takes a labelled sample: begins to learn it, or holds it out. For a loop with a deadline, which goes on between two
+    /// slices; it may predict then, too. An earlier sample is learnt to its end first, as before anything else that needs it.
     ///
     /// # Errors
     /// Where the sample or its label is refused; then nothing has changed.
-    fn learn(&mut self, sample: &[f32], label: u32) -> Result<Learnt, Refusal>;
+    fn begin(&mut self, sample: &[f32], label: u32) -> Result<Taken, Refusal>;
+
+    /// The next slice of the sample that is being learnt: one sample of a batch, forward and backward, or the move of one
+    /// parameter with its part of the digest; what is noted and saved is a slice of its own.
+    fn advance(&mut self) -> Slice;
+
+    /// Takes a labelled sample: learns it, or holds it out. The same as [`begin`](Self::begin) and all slices, in the same bits.
+    ///
+    /// # Errors
+    /// Where the sample or its label is refused; then nothing has changed.
+    fn learn(&mut self, sample: &[f32], label: u32) -> Result<Learnt, Refusal> {
+        self.begin(sample, label)?;
+        loop {
+            match self.advance() {
+                Slice::Part => {}
+                Slice::Learnt(learnt) => return Ok(learnt),
+                // A sample that has begun comes to its end.
+                Slice::Idle => return Err(Refusal::NotStarted),
+            }
+        }
+    }
 
     /// Ends the session: commits its weights or rolls them back.
     fn end(&mut self) -> Ended;
@@ -176,6 +212,8 @@ pub struct Learner<'a, S, K, O> {
     saved: Option<u64>,
     /// What became of the newest labelled sample of this session, and the loss of its last step.
     latest: Option<(Taken, Option<f32>)>,
+    /// The labelled sample that is being learnt, and what it has brought so far.
+    begun: Option<Learnt>,
 }
 
 impl<'a, N, R, S, W, H, K, O> Learner<'a, Session<N, R, S, W, H>, K, O>
@@ -207,7 +245,8 @@ where
     ) -> Result<Self, ImageError> {
         let (checksum, scale) = Self::load(session, image)?;
         let digest = session.adaptation().digest();
-        let mut new = Self { session, keep, observe, save_every, image, checksum, scale, saved: None, latest: None };
+        let (saved, latest, begun) = (None, None, None);
+        let mut new = Self { session, keep, observe, save_every, image, checksum, scale, saved, latest, begun };
         let begun = new.keep.begin(checksum, digest);
         new.noted(begun);
         Ok(new)
@@ -262,8 +301,35 @@ where
         noted.inspect_err(|error| (self.observe)(Event::NotNoted(*error))).ok()
     }
 
+    /// Learns the sample that has begun to its end.
+    fn finish(&mut self) {
+        while matches!(self.advance(), Slice::Part) {}
+    }
+
+    /// What the sample that has begun has brought: noted, told, and saved where that is due.
+    fn complete(&mut self, learnt: &Learnt) {
+        self.latest = Some((learnt.taken, learnt.reports.last().map(|report| report.outcome.loss)));
+        let newest = if learnt.taken.held_out {
+            let samples = self.session.held_out();
+            samples.get(samples.len().wrapping_sub(1))
+        } else {
+            let samples = self.session.adaptation().replay();
+            samples.get(samples.len().wrapping_sub(1))
+        };
+        // There is one: each keeps at least the newest.
+        if let Some((sample, label)) = newest {
+            let noted = self.keep.note(&Entry::Sample { label, sample, learnt });
+            self.noted(noted);
+        }
+        (self.observe)(Event::Learnt(learnt));
+        if self.save_every > 0 && self.session.counts().taken.is_multiple_of(self.save_every) {
+            self.save();
+        }
+    }
+
     /// Saves the whole state: which image it was learnt from, and its snapshot.
     pub fn save(&mut self) {
+        self.finish();
         let (image, session) = (self.checksum.to_le_bytes(), &mut *self.session);
         let saved = self.keep.keep(&mut |sink| {
             sink.put(&image)?;
@@ -322,32 +388,39 @@ where
         self.refused(predicted)
     }
 
-    fn learn(&mut self, sample: &[f32], label: u32) -> Result<Learnt, Refusal> {
+    fn begin(&mut self, sample: &[f32], label: u32) -> Result<Taken, Refusal> {
+        self.finish();
         let ready = self.keep.ready(self.session.adaptation().recipe().steps);
         self.refused(ready)?;
-        let mut reports = Vec::new();
-        let taken = self.session.learn(sample, label, |report| {
-            // There is room: a recipe has no more steps.
-            let _ = reports.push(report);
-        });
+        let taken = self.session.begin(sample, label);
         if let Err(why) = taken {
             let noted = self.keep.note(&Entry::Refused { label, sample, why });
             self.noted(noted);
         }
         let taken = self.refused(taken)?;
-        self.latest = Some((taken, reports.last().map(|report| report.outcome.loss)));
         let (learnt, correct) = self.session.adaptation().score();
-        let learnt = Learnt { taken, learnt, correct, reports };
-        let noted = self.keep.note(&Entry::Sample { label, sample, learnt: &learnt });
-        self.noted(noted);
-        (self.observe)(Event::Learnt(&learnt));
-        if self.save_every > 0 && self.session.counts().taken.is_multiple_of(self.save_every) {
-            self.save();
+        self.begun = Some(Learnt { taken, learnt, correct, reports: Vec::new() });
+        Ok(taken)
+    }
+
+    fn advance(&mut self) -> Slice {
+        let Some(begun) = &mut self.begun else { return Slice::Idle };
+        match self.session.advance() {
+            adapt::Slice::Part => return Slice::Part,
+            adapt::Slice::Step(report) => {
+                // There is room: a recipe has no more steps.
+                let _ = begun.reports.push(report);
+                return Slice::Part;
+            }
+            adapt::Slice::Idle => {}
         }
-        Ok(learnt)
+        let Some(learnt) = self.begun.take() else { return Slice::Idle };
+        self.complete(&learnt);
+        Slice::Learnt(learnt)
     }
 
     fn end(&mut self) -> Ended {
+        self.finish();
         let verdict = self.session.end();
         self.latest = None;
         let ended = Ended { verdict, digest: self.session.adaptation().digest() };

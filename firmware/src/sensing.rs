@@ -1,11 +1,11 @@
 //! A learner beside a sensor.
 
-use crate::learner::Learn;
+use crate::learner::{Learn, Slice};
 use graftage_core::error::Refusal;
 use graftage_core::network::Prediction;
-use graftage_core::session::Counts;
+use graftage_core::session::{Counts, Taken};
 use graftage_link::journal::Piece;
-use graftage_link::{Array, Ended, Learnt, Memory, NUMBERS, Status};
+use graftage_link::{Array, Ended, Memory, NUMBERS, Status};
 use heapless::Vec;
 
 /// A learner L that knows the newest sample of a sensor, I numbers. Whoever predicts or labels a sample of no numbers means
@@ -53,8 +53,12 @@ impl<L: Learn, const I: usize> Learn for Sensing<L, I> {
         self.learner.predict(meant(sample, &self.newest))
     }
 
-    fn learn(&mut self, sample: &[f32], label: u32) -> Result<Learnt, Refusal> {
-        self.learner.learn(meant(sample, &self.newest), label)
+    fn begin(&mut self, sample: &[f32], label: u32) -> Result<Taken, Refusal> {
+        self.learner.begin(meant(sample, &self.newest), label)
+    }
+
+    fn advance(&mut self) -> Slice {
+        self.learner.advance()
     }
 
     fn end(&mut self) -> Ended {

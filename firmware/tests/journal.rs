@@ -12,7 +12,7 @@ use graftage_core::network::{Dense, Fixed, Kind, Relu};
 use graftage_core::scion::Geometry;
 use graftage_core::session::Session;
 use graftage_firmware::journal::{Full, Journal, entry};
-use graftage_firmware::learner::{Event, Learn, Learner};
+use graftage_firmware::learner::{Event, Learn, Learner, Slice};
 use graftage_firmware::store::{Store, StoreError};
 use graftage_link::Learnt;
 use graftage_link::journal::{Entry, PIECE, largest, open, read};
@@ -276,6 +276,53 @@ fn part(room: usize) -> Part {
 }
 
 type Log = Journal<Part, INPUTS, { entry(INPUTS) }>;
+
+#[test]
+fn what_is_learnt_in_slices_is_noted_and_saved_as_at_once() {
+    let (image, room, all) = (image(5), 16 << 10, asked(40));
+    let life = |learn: &dyn Fn(&mut Adaptive<1, 8, 512>, &[f32], u32)| {
+        let mut flash = part(room);
+        let read = start(&mut flash, (&image, room, Full::Stop), |learner, failures| {
+            for (_, ask) in &all {
+                match ask {
+                    Ask::Learn(sample, label) => learn(learner, sample, *label),
+                    Ask::Refuse => assert!(learner.begin(&[f32::NAN; INPUTS], 0).is_err()),
+                    Ask::End => _ = learner.end(),
+                }
+            }
+            assert_eq!(*failures.borrow(), []);
+            (learner.session().adaptation().digest(), learner.status(), bytes(learner))
+        });
+        (read, flash.bytes)
+    };
+    let at_once = life(&|learner, sample, label| _ = learner.learn(sample, label).unwrap());
+    let learnt = RefCell::new(0);
+    let in_slices = life(&|learner, sample, label| {
+        let before = learner.predict(sample).unwrap();
+        let taken = learner.begin(sample, label).unwrap();
+        let mut parts = 0;
+        loop {
+            // In between it answers by the weights in use, as it did before.
+            assert_eq!(learner.predict(sample).unwrap(), before);
+            match learner.advance() {
+                Slice::Part => parts += 1,
+                Slice::Learnt(done) => break assert_eq!(done.taken, taken),
+                Slice::Idle => panic!("it ends without a word"),
+            }
+        }
+        // Two steps of two samples and four parameters; what is held out has none.
+        assert_eq!(parts, if taken.held_out { 0 } else { 2 * (2 + 4) - 1 });
+        assert_eq!(learner.advance(), Slice::Idle);
+        *learnt.borrow_mut() += 1;
+    });
+    assert_eq!((in_slices == at_once, *learnt.borrow()), (true, 35));
+    // Whatever comes next finishes what has begun.
+    let unfinished = life(&|learner, sample, label| {
+        learner.begin(sample, label).unwrap();
+        learner.advance();
+    });
+    assert!(unfinished == at_once);
+}
 
 #[test]
 fn a_full_journal_stops_the_adaptation_where_that_is_chosen() {

@@ -578,13 +578,15 @@ fn a_saved_optimizer_is_loaded_only_into_its_own_model_on(device: Device) {
 /// An optimizer of `count` matrices of a size, which are one stack, after two steps.
 fn one_stack(device: Device, count: usize, size: [i64; 2], rule: Rule) -> (TransportedScion, Vec<Tensor>) {
     let mut generator = Generator::new(1, 1);
-    let tensors: Vec<_> = (0..count).map(|_| random(&size, &mut generator).to_device(device).copy().set_requires_grad(true)).collect();
+    let tensors: Vec<_> =
+        (0..count).map(|_| random(&size, &mut generator).to_device(device).copy().set_requires_grad(true)).collect();
     let names = (0..).map(|index| format!("matrix-{index}"));
     let parameters = names.zip(&tensors).map(|(name, tensor)| (name, tensor.shallow_clone()));
     let groups = all(Geometry::HIDDEN);
     let mut optimizer = TransportedScion::with_groups(parameters, rule, Arithmetic::Fast, &groups).unwrap();
     for _ in 0..2 {
-        let sums = tensors.iter().map(|tensor| (tensor * random(&size, &mut generator).to_device(device)).sum(Kind::Float));
+        let sums =
+            tensors.iter().map(|tensor| (tensor * random(&size, &mut generator).to_device(device)).sum(Kind::Float));
         optimizer.backward_step(&sums.reduce(|a, b| a + b).unwrap()).unwrap();
     }
     (optimizer, tensors)
@@ -686,7 +688,8 @@ fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds() {
 
 fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds_on(device: Device) {
     let rule = Rule { transport: FULL, ..Rule::DEFAULT };
-    let ((mut optimizer, tensors), (mut twin, twins)) = (one_stack(device, 3, [4, 6], rule), one_stack(device, 3, [4, 6], rule));
+    let ((mut optimizer, tensors), (mut twin, twins)) =
+        (one_stack(device, 3, [4, 6], rule), one_stack(device, 3, [4, 6], rule));
     let loss = |tensors: &[Tensor]| tensors.iter().map(|t| t.square().sum(Kind::Float)).reduce(|a, b| a + b).unwrap();
     for _ in 0..3 {
         // Weights, others than before, and gradients elsewhere.
