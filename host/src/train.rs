@@ -248,14 +248,19 @@ impl<'a> Trainer<'a> {
     /// Measures samples of a part at X.
     ///
     /// # Errors
-    /// Where libtorch fails, or a gradient since the last measurement was not finite.
+    /// Where libtorch fails, or the loss is not finite, or a gradient since the last measurement was not.
     pub fn measure(&mut self, part: &Part) -> Result<Measurement> {
         if let Some((name, _)) = self.optimizer.refused()?.first() {
             let what = format!("since the last measurement the gradient of parameter {name} was not finite");
             return Err(Error::Diverged { step: self.step(), what });
         }
         let indices = self.feed.measuring(part, self.config.training.evaluate_samples);
-        self.optimizer.evaluate(|| measured(&self.network, self.config.precision, part, &indices))?
+        let measured = self.optimizer.evaluate(|| measured(&self.network, self.config.precision, part, &indices))??;
+        if !measured.loss.is_finite() {
+            let what = format!("the loss that is measured at X is {}", measured.loss);
+            return Err(Error::Diverged { step: self.step(), what });
+        }
+        Ok(measured)
     }
 }
 
@@ -393,6 +398,11 @@ pub fn train(
     let mut live =
         Live { step: trainer.step(), steps, loss: f32::NAN, news: Some(News::Starts(trainer.optimizer.table())) };
     observe(live.clone());
+    let has_state = trainer.optimizer.has_state();
+    if !has_state {
+        let why = format!("{} of libtorch keeps its state to itself", config.optimizer.method);
+        observe(Live { news: Some(News::NoCheckpoint(why)), ..live.clone() });
+    }
     let (mut sum, mut count) = (0.0, 0);
     while trainer.step() < steps {
         if let Err(error) = trainer.advance() {
@@ -443,7 +453,7 @@ pub fn train(
             }
         }
         if stopping && !last {
-            return Err(Error::Interrupted { step, folder: config.output.clone() });
+            return Err(Error::Interrupted { step, folder: has_state.then(|| config.output.clone()) });
         }
     }
     folder.end(config, data, &feed, &trainer, curve)
@@ -460,6 +470,7 @@ impl Folder<'_> {
     /// Makes the folder, and reads the checkpoint from which the training is to go on.
     fn begin(&self, config: &Config, start: Start) -> Result<Option<(Saved, Tensors)>> {
         let path = self.file(STATE);
+        let holds = [STATE, METRICS, MODEL, RESULT].iter().any(|name| self.file(name).exists());
         match (path.exists(), start.resume) {
             (true, true) => {
                 let (saved, state) = Saved::read(&path)?;
@@ -467,7 +478,7 @@ impl Folder<'_> {
                 Ok(Some((saved, state)))
             }
             (false, true) => Err(Error::content(&path, "there is no checkpoint to go on from; start without --resume")),
-            (true, false) if !start.force => {
+            (_, false) if holds && !start.force => {
                 let what = "holds a training; go on with --resume, start again with --force, or name another output";
                 Err(Error::content(self.0, what))
             }

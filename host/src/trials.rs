@@ -280,9 +280,6 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
             trainer.read()?;
             let part = if self.trials.on_training { &feed.train } else { &feed.test };
             let measured = trainer.measure(part)?;
-            if !measured.loss.is_finite() {
-                return Err(Error::Diverged { step, what: "the measured loss is not finite".into() });
-            }
             run.curve.push((step, measured.loss));
             if step == steps {
                 run.last = measured.loss;

@@ -338,13 +338,28 @@ fn parts_of_a_batch_give_the_same_training() {
     assert!((loss("whole") - loss("parts")).abs() < 1e-3, "{} {}", loss("whole"), loss("parts"));
 }
 
+/// `wild.toml`, in whose data a few samples of one part overflow.
+fn wild(folder: &Folder, part: &str, checkpoints: &str) {
+    let mut data = String::new();
+    for (index, line) in samples().lines().enumerate() {
+        let part = match index {
+            0 => "part",
+            1..=60 => "test",
+            _ => "training",
+        };
+        data += &format!("{line},{part}\n");
+    }
+    data += &format!("{}0,{part}\n", "3e38,".repeat(8)).repeat(8);
+    folder.file("samples.csv", data);
+    let config = MLP.replace("path = \"samples.csv\"", "path = \"samples.csv\"\nlabel = \"class\"\ngroup = \"part\"");
+    let config = config.replace("[split.seed]\ntrain = 200", "[split.group]\ntest = [\"test\"]");
+    folder.file("wild.toml", config.replace("checkpoint-every = 5", checkpoints));
+}
+
 #[test]
 fn a_loss_that_is_not_finite_stops_it_and_the_last_good_checkpoint_stays() {
     let folder = folder();
-    // The last samples overflow, and some of them are in the training part.
-    let wild = samples() + &("3e38,".repeat(8) + "0\n").repeat(8);
-    folder.file("samples.csv", wild);
-    folder.file("wild.toml", MLP.replace("checkpoint-every = 5", "checkpoint-every = 1"));
+    wild(&folder, "training", "checkpoint-every = 1");
     let line = fails(&folder, "train wild.toml");
     let step: u64 = line.split("step ").nth(1).unwrap().split(':').next().unwrap().parse().unwrap();
     assert!(line.contains("the loss is") && line.contains("a smaller step size may help"), "{line}");
@@ -357,6 +372,29 @@ fn a_loss_that_is_not_finite_stops_it_and_the_last_good_checkpoint_stays() {
         assert!(dtype == Dtype::I64 || numbers.all(f32::is_finite), "{name}");
     }
     assert!(!folder.path("out/model.safetensors").exists());
+}
+
+#[test]
+fn a_measured_loss_that_is_not_finite_stops_it_too() {
+    let folder = folder();
+    wild(&folder, "test", "checkpoint-every = 2\nevaluate-every = 5");
+    let line = fails(&folder, "train wild.toml");
+    assert!(line.contains("step 5: the loss that is measured at X is"), "{line}");
+    let state = std::fs::read(folder.path("out/state.safetensors")).unwrap();
+    assert_eq!(tensors(&state)["steps"].2, 4i64.to_le_bytes(), "the checkpoint from before stays");
+    assert!(!folder.path("out/model.safetensors").exists());
+}
+
+#[test]
+fn an_optimizer_without_state_says_so_and_its_training_is_not_overwritten() {
+    let folder = folder();
+    folder.file("adamw.toml", MLP.replace("step-size = 0.02", "method = \"adamw\"\nstep-size = 0.02"));
+    let said = succeeds(&folder, "train adamw.toml");
+    assert!(said.contains("no checkpoint: AdamW of libtorch keeps its state to itself"), "{said}");
+    let line = fails(&folder, "train adamw.toml");
+    assert!(line.contains("holds a training"), "{line}");
+    assert!(fails(&folder, "train adamw.toml --resume").contains("no checkpoint"));
+    succeeds(&folder, "train adamw.toml --force");
 }
 
 #[test]

@@ -189,6 +189,11 @@ impl Optimizer {
         self.steps
     }
 
+    /// Whether a later run can go on from here: libtorch's own optimizers keep their state to themselves.
+    pub fn has_state(&self) -> bool {
+        matches!(self.inner, Inner::Rule(_))
+    }
+
     /// What a later run goes on from, see [`TransportedScion::state`]; `None` of libtorch's own optimizers, which keep theirs
     /// to themselves.
     ///
