@@ -549,3 +549,14 @@ fn step_sizes_are_transferred_over_widths() {
         assert!((cost - curve["cost"]["mean"].as_f64().unwrap()).abs() < 1e-9 && cost >= 0.0, "{curve}");
     }
 }
+
+#[test]
+fn every_example_is_a_configuration() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let examples: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
+    for example in &examples {
+        Config::read(example).unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert_eq!(examples.len(), 9);
+}

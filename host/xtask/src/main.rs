@@ -8,6 +8,7 @@ mod firmware;
 mod fused;
 mod fuzz;
 mod graftage;
+mod pages;
 mod process;
 mod project;
 mod setup;
@@ -41,6 +42,8 @@ enum Task {
     Verify(verify::Options),
     /// Look for a fused multiply-add in the machine code of every target
     Fused,
+    /// Type what docs/training.md and docs/adaptation.md say to type, with the files that they show
+    Pages,
     /// Feed bytes of all kinds to what parses images, snapshots and frames
     Fuzz(fuzz::Options),
     /// Let the emulated board live long, with faults and resets, and hold it against core on this machine
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Verify(options) => verify::run(&options),
         Task::Fused => fused::run(),
+        Task::Pages => pages::run(),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Bench(bench) => bench::run(bench),

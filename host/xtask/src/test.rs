@@ -4,7 +4,7 @@ use anyhow::Result;
 use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
-use crate::{bench, console, demo, firmware, fused, fuzz, process, project, setup, soak, verify};
+use crate::{bench, console, demo, firmware, fused, fuzz, pages, process, project, setup, soak, verify};
 
 /// Sets up, then runs them all; the first failure ends it.
 pub fn run() -> Result<()> {
@@ -46,6 +46,8 @@ pub fn run() -> Result<()> {
     heading("the demo, from end to end");
     demo::run()?;
     demo::accept()?;
+    heading("what the pages say to type");
+    pages::run()?;
     console::say("\nall tests passed");
     Ok(())
 }

@@ -1,0 +1,100 @@
+//! What the pages for a newcomer say to type works, in their order and with the files that they show.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{console, process, project};
+
+const TRAINING: &str = include_str!("../../../docs/training.md");
+const ADAPTATION: &str = include_str!("../../../docs/adaptation.md");
+
+/// Types them all; the folders are in `target/pages`.
+pub fn run() -> Result<()> {
+    let folder = project::root().join("target/pages");
+    let _ = fs::remove_dir_all(&folder);
+    let training = Page { text: TRAINING, folder: &folder.join("training") };
+    training.show_files()?;
+    fs::write(training.folder.join("training.md"), TRAINING)?;
+    training.follow()?;
+    // It says that it uses the other page's files.
+    let adaptation = Page { text: ADAPTATION, folder: &folder.join("adaptation") };
+    Page { text: TRAINING, ..adaptation }.show_files()?;
+    adaptation.show_files()?;
+    adaptation.follow()
+}
+
+/// A page, followed in a folder.
+#[derive(Clone, Copy)]
+struct Page<'a> {
+    text: &'static str,
+    folder: &'a Path,
+}
+
+impl Page<'_> {
+    /// (language, text) of the fenced blocks.
+    fn blocks(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let fenced = self.text.split("\n```").skip(1).step_by(2);
+        fenced.map(|block| block.split_once('\n').unwrap_or((block, "")))
+    }
+
+    /// Writes the files that it shows, which its first line names.
+    fn show_files(self) -> Result<()> {
+        fs::create_dir_all(self.folder)?;
+        for (_, text) in self.blocks().filter(|(language, _)| !["sh", "text"].contains(language)) {
+            let (name, content) = text.split_once('\n').unwrap_or_default();
+            let name = name.strip_prefix("# ").with_context(|| format!("{name:?} names no file"))?;
+            fs::write(self.folder.join(name), content)?;
+        }
+        Ok(())
+    }
+
+    /// Types its commands. Where it shows what they print, they print as many lines with the same words, but for words with
+    /// digits, which another machine may print otherwise.
+    fn follow(self) -> Result<()> {
+        let mut printed = String::new();
+        for (language, text) in self.blocks() {
+            match language {
+                "sh" => printed = text.lines().map(|line| self.typed(line)).collect::<Result<_>>()?,
+                "text" => {
+                    ensure!(words(text) == words(&printed), "the page shows\n{text}\nand what is printed is\n{printed}")
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Types a line, and returns what it prints.
+    fn typed(self, line: &str) -> Result<String> {
+        console::say(&format!("$ {line}"));
+        let root = project::root();
+        let mut words = line.split(' ');
+        let mut command = match words.next() {
+            Some("cargo") => process::cargo(),
+            Some("graftage") => Command::new(root.join("target/release/graftage")),
+            _ => anyhow::bail!("{line:?} is not a command of this project"),
+        };
+        let is_cargo = line.starts_with("cargo");
+        command.current_dir(if is_cargo { root.as_ref() } else { self.folder });
+        for word in words {
+            // The reader's folder is the repository's.
+            let here = self.folder.join(word);
+            match word.strip_prefix("qemu:") {
+                Some(firmware) => command.arg(format!("qemu:{}", root.join(firmware).display())),
+                None if is_cargo && here.is_file() => command.arg(here),
+                None => command.arg(word),
+            };
+        }
+        process::output(&mut command)
+    }
+}
+
+/// Lines that are not empty, as words without those that have a digit.
+fn words(text: &str) -> Vec<Vec<&str>> {
+    let lines =
+        text.lines().map(|line| line.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit())));
+    lines.map(Iterator::collect).filter(|words: &Vec<_>| !words.is_empty()).collect()
+}
