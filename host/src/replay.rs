@@ -97,12 +97,17 @@ enum Difference {
     Verdict { session: u64 },
     /// The state after its end.
     Ended { session: u64 },
+    /// Something after a gap, before which there are so many samples.
+    Later { sample: u64 },
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Difference::Start => f.write_str("before the first step: X, Y or M"),
+            Difference::Later { sample } => {
+                write!(f, "after a gap behind sample {sample}: a record ends with a gap")
+            }
             Difference::Order { sample, due, found } => {
                 write!(f, "sample {sample}: its steps begin with {found}, {due} is due: out of order")
             }
@@ -247,7 +252,8 @@ fn replay<N: Layer>(
         differences.note(Difference::Start);
     }
     let (mut sample, mut session, mut refused) = (0, 0, 0);
-    for event in &record.events {
+    let mut events = record.events.iter();
+    while let Some(event) = events.next() {
         match event {
             Event::Sample(lesson) => {
                 sample += 1;
@@ -281,8 +287,13 @@ fn replay<N: Layer>(
                 }
             }
             Event::State(recorded) => differences.arrays(recorded, board.network_mut()),
-            // From what state the board went on is not known.
-            Event::Gap => break,
+            Event::Gap => {
+                // From what state the board went on is not known, so nothing can come after it.
+                if events.next().is_some() {
+                    differences.note(Difference::Later { sample });
+                }
+                break;
+            }
             Event::End(recorded) => {
                 session += 1;
                 let verdict = board.end();

@@ -14,6 +14,7 @@ use graftage_core::network::{Dense, Fixed, Layer, Outcome, Relu};
 use graftage_core::random::Generator;
 use graftage_core::session::Session;
 use graftage_link::Ended;
+use std::path::Path;
 
 /// Every tenth sample judges.
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 10, keep: 3 });
@@ -205,6 +206,29 @@ fn a_refused_sample_is_refused_again_and_for_the_same_reason() {
         with.events.insert(20, event);
         assert!(found(&with, &bytes).1.starts_with(first));
     }
+}
+
+#[test]
+fn a_record_ends_with_a_gap_and_what_stands_after_one_is_found() {
+    let folder = Folder::new();
+    let (bytes, mut record) = session(&folder);
+    let rest = record.events.split_off(20);
+    record.events.push(Event::Gap);
+    assert!(record.has_gap());
+    assert_eq!(found(&record, &bytes), (0, String::new()));
+    let path = folder.path("record");
+    record.write(&path).unwrap();
+    let (image, output) = (folder.file("image.grft", &bytes), folder.path("found.json"));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_graftage"));
+    let said =
+        command.arg("replay").args([path.as_path(), Path::new("--image"), &image, Path::new("-o"), &output]).output();
+    let said = said.unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let table = String::from_utf8(said.stdout).unwrap();
+    assert!(table.contains("a gap after 20 samples: what the board learnt later is not recorded"), "{table}");
+    // As where somebody wants altered samples to be passed over.
+    record.events.extend(rest);
+    assert_eq!(found(&record, &bytes), (1, "after a gap behind sample 20: a record ends with a gap".into()));
 }
 
 #[test]
