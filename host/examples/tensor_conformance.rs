@@ -10,7 +10,10 @@ use std::io::Write;
 fn main() -> std::io::Result<()> {
     let device = match std::env::args().nth(1).as_deref() {
         None => tch::Device::Cpu,
-        Some("cuda") => cuda::device().ok_or_else(|| std::io::Error::other("libtorch sees no CUDA device here"))?,
+        Some("cuda") => match cuda::device() {
+            Some(device) => device,
+            None => return writeln!(std::io::stdout(), "skipped: libtorch sees no CUDA device here"),
+        },
         Some(other) => return Err(std::io::Error::other(format!("{other:?} is no device: cuda, or nothing"))),
     };
     let mut out = std::io::BufWriter::new(std::io::stdout());

@@ -13,7 +13,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 use crate::console;
-use target::{TARGETS, Target};
+use target::{SKIPPED, TARGETS, Target};
 
 /// What to verify, and how to say it.
 #[derive(Args, Default)]
@@ -42,7 +42,7 @@ struct Row {
 
 enum Outcome {
     Ran { steps: usize, digest: String, difference: Option<String> },
-    Skipped(&'static str),
+    Skipped(String),
     Failed(String),
 }
 
@@ -92,13 +92,16 @@ fn reference() -> Result<Vec<String>> {
 
 fn outcome(target: &Target, reference: &[String]) -> Outcome {
     if let Some(why) = target.skipped() {
-        return Outcome::Skipped(why);
+        return Outcome::Skipped(why.into());
     }
     match target.lines() {
-        Ok(lines) => Outcome::Ran {
-            steps: lines::steps(&lines),
-            digest: lines::digest(&lines),
-            difference: lines::first_difference(reference, &lines),
+        Ok(lines) => match lines.first().and_then(|line| line.strip_prefix(SKIPPED)) {
+            Some(why) => Outcome::Skipped(why.into()),
+            None => Outcome::Ran {
+                steps: lines::steps(&lines),
+                digest: lines::digest(&lines),
+                difference: lines::first_difference(reference, &lines),
+            },
         },
         Err(error) => Outcome::Failed(format!("{error:#}")),
     }
@@ -147,7 +150,7 @@ mod tests {
             name: "t",
             outcome: Outcome::Ran { steps: 8, digest: "0f".into(), difference: difference.map(str::to_owned) },
         };
-        let skipped = Row { name: "t", outcome: Outcome::Skipped("no such processor") };
+        let skipped = Row { name: "t", outcome: Outcome::Skipped("no such processor".into()) };
         let failed = Row { name: "t", outcome: Outcome::Failed("no QEMU".into()) };
         let verdicts = [ran(None), ran(Some("differs")), skipped, failed]
             .map(|row| (row.line().split_whitespace().skip(1).collect::<Vec<_>>().join(" "), row.is_wrong()));

@@ -16,6 +16,23 @@ const VERSION: &str = "2.11";
 const TORCH: &str = "torch==2.11.0";
 /// What the CUDA build of libtorch_cpu.so loads, also on a machine without a GPU.
 const CUDA: [&str; 2] = ["nvidia-cuda-cupti==13.0.85", "nvidia-cuda-runtime==13.0.96"];
+/// What its libtorch_cuda.so loads besides.
+const GPU: [&str; 12] = [
+    "nvidia-cublas==13.1.0.3",
+    "nvidia-cuda-nvrtc==13.0.88",
+    "nvidia-cudnn-cu13==9.19.0.56",
+    "nvidia-cufft==12.0.0.61",
+    "nvidia-cufile==1.15.1.6",
+    "nvidia-curand==10.4.0.35",
+    "nvidia-cusolver==12.0.4.66",
+    "nvidia-cusparse==12.6.3.3",
+    "nvidia-cusparselt-cu13==0.8.0",
+    "nvidia-nccl-cu13==2.28.9",
+    "nvidia-nvjitlink==13.0.88",
+    "nvidia-nvshmem-cu13==3.4.5",
+];
+/// What the driver makes for the first GPU.
+const DEVICE: &str = "/dev/nvidia0";
 
 /// The part.
 pub struct Libtorch;
@@ -37,15 +54,19 @@ impl Part for Libtorch {
         }
         let place = project::fetched("python");
         let torch = place.join("torch");
-        if is_libtorch(&torch) && version(&torch).is_some_and(|version| is_expected(&version)) {
+        let gpu = Path::new(DEVICE).exists();
+        let wheels = wheels(env::consts::OS, env::consts::ARCH, gpu);
+        // cuDNN stands for all that is for a GPU: the wheels come together.
+        let has_all = !wheels.contains(&GPU[0]) || place.join("nvidia/cudnn").exists();
+        if has_all && is_libtorch(&torch) && version(&torch).is_some_and(|version| is_expected(&version)) {
             return Ok(Outcome::Found(torch.display().to_string()));
         }
         let folder = project::partial("libtorch")?;
         let complete = folder.join("python");
-        let wheels = wheels(env::consts::OS, env::consts::ARCH);
+        let size = if wheels.contains(&GPU[0]) { "1.9 GB, 4 GB unpacked" } else { "550 MB, 1.3 GB unpacked" };
         let mut install = pip::pip("install", &folder)?;
         install.arg("--target").arg(&complete).args(&wheels);
-        process::long(&line(&self.name(), "pip install (550 MB, 1.3 GB unpacked)"), &mut install, None)?;
+        process::long(&line(&self.name(), &format!("pip install ({size})")), &mut install, None)?;
         project::put(&complete, &place)?;
         Ok(Outcome::Done(format!("{} in {}", wheels.join(" "), place.display())))
     }
@@ -91,10 +112,13 @@ fn is_expected(version: &str) -> bool {
     version.strip_prefix(VERSION).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The wheels that make a libtorch which loads: only x86-64 Linux has a CUDA build by default.
-fn wheels(os: &str, arch: &str) -> Vec<&'static str> {
-    let cuda = if (os, arch) == ("linux", "x86_64") { &CUDA[..] } else { &[] };
-    [&[TORCH], cuda].concat()
+/// The wheels that make a libtorch which loads, and with a GPU uses it: only x86-64 Linux has a CUDA build by default.
+fn wheels(os: &str, arch: &str, gpu: bool) -> Vec<&'static str> {
+    match (os, arch, gpu) {
+        ("linux", "x86_64", true) => [&[TORCH], &CUDA[..], &GPU[..]].concat(),
+        ("linux", "x86_64", false) => [&[TORCH], &CUDA[..]].concat(),
+        _ => vec![TORCH],
+    }
 }
 
 #[cfg(test)]
@@ -116,8 +140,9 @@ mod tests {
 
     #[test]
     fn the_cuda_wheels_go_with_the_cuda_build_only() {
-        assert_eq!(wheels("linux", "x86_64").len(), 3);
-        assert_eq!(wheels("linux", "aarch64"), [TORCH]);
-        assert_eq!(wheels("macos", "aarch64"), [TORCH]);
+        assert_eq!(wheels("linux", "x86_64", false).len(), 3);
+        assert_eq!(wheels("linux", "x86_64", true).len(), 15);
+        assert_eq!(wheels("linux", "aarch64", true), [TORCH]);
+        assert_eq!(wheels("macos", "aarch64", false), [TORCH]);
     }
 }

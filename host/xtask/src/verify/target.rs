@@ -1,6 +1,6 @@
 //! The targets: what each is, and how it is built and run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -32,6 +32,9 @@ enum Runner {
     /// libtorch on this machine: the program's argument.
     Libtorch(Option<&'static str>),
 }
+
+/// How the line begins by which a program says why it does not run.
+pub const SKIPPED: &str = "skipped: ";
 
 /// An emulated board.
 pub struct Board {
@@ -65,13 +68,12 @@ pub const TARGETS: &[Target] = &[
     board("aarch64", "aarch64-unknown-none", "", "virt -cpu cortex-a53 -nic none", 0x4020_0000, 0x4120_0000),
     Target { name: "wasm32", control: None, runner: Runner::Wasm },
     Target { name: "libtorch-exact", control: None, runner: Runner::Libtorch(None) },
-    Target { name: CUDA, control: None, runner: Runner::Libtorch(Some("cuda")) },
+    Target { name: "libtorch-cuda", control: None, runner: Runner::Libtorch(Some("cuda")) },
     control("x86_64-fused", "fused", "X of Spectral"),
     control(FLUSHED, "flushed", "operation"),
 ];
 
 const AVX512: &str = "x86_64-avx512";
-const CUDA: &str = "libtorch-cuda";
 const FLUSHED: &str = "x86_64-flushed";
 const WASM: &str = "wasm32-unknown-unknown";
 
@@ -125,7 +127,6 @@ impl Target {
     /// Why this machine cannot run it, if that is so.
     pub fn skipped(&self) -> Option<&'static str> {
         match self.name {
-            CUDA if !Path::new("/dev/nvidia0").exists() => Some("this machine has no NVIDIA GPU"),
             AVX512 if !has_avx512() => Some("this machine has no AVX-512"),
             FLUSHED if !cfg!(target_arch = "x86_64") => Some("how to flush subnormals is known of x86_64 only"),
             _ => None,
@@ -142,7 +143,7 @@ impl Target {
         self.has_program() && !matches!(self.runner, Runner::Wasm) && self.skipped().is_none()
     }
 
-    /// What it prints.
+    /// What it prints; where the program finds that it cannot run, the one line [`SKIPPED`] and why.
     pub fn lines(&self) -> Result<Vec<String>> {
         let mut command = match &self.runner {
             Runner::Native { argument, .. } => {
