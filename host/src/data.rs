@@ -3,8 +3,8 @@
 //! | source | files | labels |
 //! |---|---|---|
 //! | [`Idx`] | images and labels of IDX, the format of MNIST; a test part of its own | unsigned bytes |
-//! | [`Csv`] | a sample a line; a first line without any number is taken as names | a column |
-//! | [`Arff`] | the same after a header that declares the columns, or without any | a column |
+//! | [`Source::Csv`] | a sample a line; a first line without any number is taken as names | a column |
+//! | [`Source::Arff`] | the same after a header that declares the columns, or without any | a column |
 //! | [`Npy`] | an array of NumPy, and a CSV file with a line for each sample | a column of that |
 //! | [`Text`] | bytes | none |
 //!
@@ -25,13 +25,12 @@ mod table;
 mod text;
 mod unpacked;
 
-pub use arff::Arff;
-pub use csv::Csv;
 pub use idx::Idx;
 pub use normalise::{Normalisation, Normalise};
 pub use npy::Npy;
 pub use source::{Dataset, Labelled, Source};
 pub use split::{Group, Seed, Split};
+pub use table::Columns;
 pub use text::Text;
 
 use crate::error::{Error, Result};

@@ -9,27 +9,9 @@ use super::source::Raw;
 use super::table::{Table, Wanted};
 use super::unpacked;
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::iter::Peekable;
-use std::path::PathBuf;
-
-/// A sample a line. A column is called by its attribute's name, or by its number from 0.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Arff {
-    /// The file.
-    pub path: PathBuf,
-    /// The column of labels; where nothing is said, the last one.
-    #[serde(default)]
-    pub label: Option<String>,
-    /// The column of groups: people, places, days.
-    #[serde(default)]
-    pub group: Option<String>,
-    /// Columns that are no features.
-    #[serde(default)]
-    pub ignore: Vec<String>,
-}
+use std::path::Path;
 
 /// A column, as a header declares it.
 struct Attribute {
@@ -38,38 +20,37 @@ struct Attribute {
     values: Option<Vec<String>>,
 }
 
-impl Arff {
-    pub(super) fn read(&self, missing: bool, labels: Labels) -> Result<Raw> {
-        let Self { path, label, group, ignore } = self;
-        let wanted = Wanted { label: label.as_deref(), group: group.as_deref(), ignore, features: true, missing };
-        let bytes = unpacked::read(path)?;
-        let text = std::str::from_utf8(&bytes).map_err(|e| {
-            let line = 1 + bytes[..e.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-            Error::content(path, format!("line {line}: invalid UTF-8"))
-        })?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let lines = (1..).zip(text.lines().map(str::trim));
-        let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('%')).peekable();
-        let wrong = |what: String| Error::content(path, what);
-        let attributes = header(&mut lines).map_err(wrong)?;
-        let names =
-            attributes.as_ref().map(|all| all.iter().map(|attribute| attribute.name.clone()).collect::<Vec<_>>());
-        let (mut labels, mut table) = (Some(labels), None);
-        for (number, line) in lines {
-            let fields = fields(line).map_err(|what| wrong(format!("line {number}: {what}")))?;
-            if let Some(labels) = labels.take() {
-                let columns = names.as_ref().map_or(fields.len(), Vec::len);
-                table = Some(Table::new(path, names.clone(), columns, number, wanted, labels)?);
-            }
-            if let Some(table) = &mut table {
-                table.push(|| number, fields.iter().map(AsRef::as_ref))?;
-            }
-            for (column, (attribute, field)) in attributes.iter().flatten().zip(&fields).enumerate() {
-                attribute.check(field).map_err(|what| wrong(format!("line {number}, column {}{what}", column + 1)))?;
-            }
+/// Reads a file.
+///
+/// # Errors
+/// Where it cannot be read, has no samples, or a line is wrong: the message names line and column.
+pub(super) fn read(path: &Path, wanted: Wanted, labels: Labels) -> Result<Raw> {
+    let bytes = unpacked::read(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|e| {
+        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        Error::content(path, format!("line {line}: invalid UTF-8"))
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = (1..).zip(text.lines().map(str::trim));
+    let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('%')).peekable();
+    let wrong = |what: String| Error::content(path, what);
+    let attributes = header(&mut lines).map_err(wrong)?;
+    let names = attributes.as_ref().map(|all| all.iter().map(|attribute| attribute.name.clone()).collect::<Vec<_>>());
+    let (mut labels, mut table) = (Some(labels), None);
+    for (number, line) in lines {
+        let fields = fields(line).map_err(|what| wrong(format!("line {number}: {what}")))?;
+        if let Some(labels) = labels.take() {
+            let columns = names.as_ref().map_or(fields.len(), Vec::len);
+            table = Some(Table::new(path, names.clone(), columns, number, wanted, labels)?);
         }
-        table.map(Table::finish).ok_or_else(|| wrong("no samples".into()))
+        if let Some(table) = &mut table {
+            table.push(|| number, fields.iter().map(AsRef::as_ref))?;
+        }
+        for (column, (attribute, field)) in attributes.iter().flatten().zip(&fields).enumerate() {
+            attribute.check(field).map_err(|what| wrong(format!("line {number}, column {}{what}", column + 1)))?;
+        }
     }
+    table.map(Table::finish).ok_or_else(|| wrong("no samples".into()))
 }
 
 impl Attribute {

@@ -8,32 +8,7 @@ use super::table::{Table, Wanted};
 use super::unpacked;
 use crate::error::{Error, Result};
 use ::csv::{ReaderBuilder, StringRecord, Trim};
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
-
-/// A sample a line. A column is called by its name, or by its number from 0.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Csv {
-    /// The file.
-    pub path: PathBuf,
-    /// The column of labels; where nothing is said, the last one.
-    #[serde(default)]
-    pub label: Option<String>,
-    /// The column of groups: people, places, days.
-    #[serde(default)]
-    pub group: Option<String>,
-    /// Columns that are no features.
-    #[serde(default)]
-    pub ignore: Vec<String>,
-}
-
-impl Csv {
-    pub(super) fn read(&self, missing: bool, labels: Labels) -> Result<Raw> {
-        let Self { path, label, group, ignore } = self;
-        read(path, Wanted { label: label.as_deref(), group: group.as_deref(), ignore, features: true, missing }, labels)
-    }
-}
+use std::path::Path;
 
 /// Reads a file.
 ///

@@ -2,7 +2,7 @@
 
 use super::labels::Labels;
 use super::names::Names;
-use super::{Arff, Csv, Idx, Normalisation, Normalise, Npy, Samples, Split, Text};
+use super::{Columns, Idx, Normalisation, Normalise, Npy, Samples, Split, Text, arff, csv};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -14,9 +14,9 @@ pub enum Source {
     /// Images and labels, in files of their own.
     Idx(Idx),
     /// A sample a line.
-    Csv(Csv),
+    Csv(Columns),
     /// A sample a line, after a header that declares the columns.
-    Arff(Arff),
+    Arff(Columns),
     /// An array, and a table with the labels.
     Npy(Npy),
     /// Bytes.
@@ -72,8 +72,7 @@ impl Source {
     pub fn path(&self) -> &Path {
         match self {
             Self::Idx(idx) => &idx.images,
-            Self::Csv(csv) => &csv.path,
-            Self::Arff(arff) => &arff.path,
+            Self::Csv(table) | Self::Arff(table) => &table.path,
             Self::Npy(npy) => &npy.path,
             Self::Text(text) => &text.path,
         }
@@ -84,8 +83,7 @@ impl Source {
         let mut source = self.clone();
         *match &mut source {
             Self::Idx(idx) => &mut idx.images,
-            Self::Csv(csv) => &mut csv.path,
-            Self::Arff(arff) => &mut arff.path,
+            Self::Csv(table) | Self::Arff(table) => &mut table.path,
             Self::Npy(npy) => &mut npy.path,
             Self::Text(text) => &mut text.path,
         } = path.to_owned();
@@ -133,8 +131,8 @@ impl Source {
     fn read(&self, split: &Split, missing: bool, labels: Labels) -> Result<Raw> {
         match self {
             Self::Idx(idx) => idx.read(*split == Split::Own, labels),
-            Self::Csv(csv) => csv.read(missing, labels),
-            Self::Arff(arff) => arff.read(missing, labels),
+            Self::Csv(table) => csv::read(&table.path, table.wanted(missing), labels),
+            Self::Arff(table) => arff::read(&table.path, table.wanted(missing), labels),
             Self::Npy(npy) => npy.read(labels),
             Self::Text(text) => Err(Error::content(&text.path, "a text has no labelled samples")),
         }

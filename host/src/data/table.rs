@@ -5,9 +5,35 @@ use super::labels::Labels;
 use super::names::{Names, nearest, one_line};
 use super::source::Raw;
 use crate::error::{Error, Result};
-use std::path::Path;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
-/// What of a table is wanted. A column is called by its name, or by its number from 0.
+/// A file with a sample a line, and what its columns are. A column is called by its name, or by its number from 0.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Columns {
+    /// The file.
+    pub path: PathBuf,
+    /// The column of labels; where nothing is said, the last one.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// The column of groups: people, places, days.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Columns that are no features.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+}
+
+impl Columns {
+    /// All that are left are features, which may be `missing`.
+    pub(super) fn wanted(&self, missing: bool) -> Wanted<'_> {
+        let Self { label, group, ignore, .. } = self;
+        Wanted { label: label.as_deref(), group: group.as_deref(), ignore, features: true, missing }
+    }
+}
+
+/// What of a table is wanted.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Wanted<'a> {
     /// The column of labels; where nothing is said, the last one.
