@@ -1,7 +1,8 @@
 //! The page of a record: what a board learnt when, and what it made of its weights.
 
 use super::chart::{Chart, Line, short};
-use super::page::{document, figure, thin};
+use super::page::Column::{Numbers, Words};
+use super::page::{document, figure, table, thin};
 use super::{Target, percent};
 use crate::record::{Event, Record};
 use graftage_core::image::Image;
@@ -206,57 +207,47 @@ fn sessions_section(course: &Course) -> Markup {
     if course.sessions.is_empty() {
         return html! { p { "No session has ended: the weights in use are those of the image." } };
     }
+    let columns = [
+        Numbers("Session"),
+        Numbers("Samples so far"),
+        Numbers("Steps so far"),
+        Numbers("Drift in radii"),
+        Numbers("Held out"),
+        Numbers("Right before"),
+        Numbers("Right after"),
+        Words("Verdict"),
+    ];
     html! {
         p {
             (course.held_out) " samples were held out to judge sessions. A session is committed where its weights predict no "
             "fewer of them rightly than the weights in use; else it is rolled back."
         }
-        div class="scroll" {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { "Session" }
-                        th scope="col" { "Samples so far" }
-                        th scope="col" { "Steps so far" }
-                        th scope="col" { "Drift in radii" }
-                        th scope="col" { "Held out" }
-                        th scope="col" { "Right before" }
-                        th scope="col" { "Right after" }
-                        th scope="col" class="words" { "Verdict" }
-                    }
-                }
-                tbody {
-                    @for (index, Session { samples, steps, drift, verdict }) in course.sessions.iter().enumerate() {
-                        tr {
-                            th scope="row" { (index + 1) }
-                            td { (samples) }
-                            td { (steps) }
-                            td { (short((*drift).into())) }
-                            td { (verdict.held_out) }
-                            td { (verdict.before) }
-                            td { (verdict.after) }
-                            td class=(if verdict.committed { "words" } else { "words bad" }) {
-                                (if verdict.committed { "committed" } else { "rolled back" })
-                            }
-                        }
+        (table(&columns, html! {
+            @for (index, Session { samples, steps, drift, verdict }) in course.sessions.iter().enumerate() {
+                tr {
+                    th scope="row" { (index + 1) }
+                    td { (samples) }
+                    td { (steps) }
+                    td { (short((*drift).into())) }
+                    td { (verdict.held_out) }
+                    td { (verdict.before) }
+                    td { (verdict.after) }
+                    td class=(if verdict.committed { "words" } else { "words bad" }) {
+                        (if verdict.committed { "committed" } else { "rolled back" })
                     }
                 }
             }
-        }
+        }))
     }
 }
 
 fn refused_section(course: &Course) -> Markup {
+    let columns = [Numbers("After so many samples"), Words("Why")];
     html! {
         p { (course.refused.len()) " samples were refused; they changed nothing." }
-        div class="scroll" {
-            table {
-                thead { tr { th scope="col" { "After so many samples" } th scope="col" class="words" { "Why" } } }
-                tbody {
-                    @for (taken, why) in &course.refused { tr { th scope="row" { (taken) } td class="words" { (why) } } }
-                }
-            }
-        }
+        (table(&columns, html! {
+            @for (taken, why) in &course.refused { tr { th scope="row" { (taken) } td class="words" { (why) } } }
+        }))
     }
 }
 
@@ -281,47 +272,41 @@ fn moved<'a>(image: &Image, shapes: &[(usize, usize)], differences: &'a [f32]) -
 }
 
 fn weights_section(moved: &[Moved], bound: f32) -> Markup {
+    let columns = [
+        Numbers("Parameter"),
+        Numbers("Shape"),
+        Words("Norm"),
+        Numbers("Radius"),
+        Numbers("Drift in radii"),
+        Numbers("Of the bound"),
+        Numbers("Largest"),
+        Numbers("Weights that differ"),
+    ];
     html! {
         p {
             "The difference between the weights in use at the end and those of the image. Its norm is the one in which the "
             "parameter's steps are measured, in radii; no committed steps can have brought it beyond " (short(bound.into()))
             ", the sum of the committed sessions' drifts."
         }
-        div class="scroll" {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { "Parameter" }
-                        th scope="col" { "Shape" }
-                        th scope="col" class="words" { "Norm" }
-                        th scope="col" { "Radius" }
-                        th scope="col" { "Drift in radii" }
-                        th scope="col" { "Of the bound" }
-                        th scope="col" { "Largest" }
-                        th scope="col" { "Weights that differ" }
-                    }
-                }
-                tbody {
-                    @for Moved { number, shape: (m, n), norm, radius, differences, drift } in moved {
-                        tr {
-                            th scope="row" { (number) }
-                            td { (m) "×" (n) }
-                            td class="words" { (norm) }
-                            td { (short((*radius).into())) }
-                            td { @match drift { Some(drift) => (short((*drift).into())), None => "frozen" } }
-                            td {
-                                @match drift.filter(|_| bound > 0.0) {
-                                    Some(drift) => (percent(drift / bound)),
-                                    None => "–",
-                                }
-                            }
-                            td { (short(largest(differences).into())) }
-                            td { (differences.iter().filter(|d| **d != 0.0).count()) " of " (differences.len()) }
+        (table(&columns, html! {
+            @for Moved { number, shape: (m, n), norm, radius, differences, drift } in moved {
+                tr {
+                    th scope="row" { (number) }
+                    td { (m) "×" (n) }
+                    td class="words" { (norm) }
+                    td { (short((*radius).into())) }
+                    td { @match drift { Some(drift) => (short((*drift).into())), None => "frozen" } }
+                    td {
+                        @match drift.filter(|_| bound > 0.0) {
+                            Some(drift) => (percent(drift / bound)),
+                            None => "–",
                         }
                     }
+                    td { (short(largest(differences).into())) }
+                    td { (differences.iter().filter(|d| **d != 0.0).count()) " of " (differences.len()) }
                 }
             }
-        }
+        }))
         @for parameter in moved.iter().filter(|parameter| largest(parameter.differences) > 0.0) { (heat_map(parameter)) }
     }
 }

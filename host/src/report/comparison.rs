@@ -1,7 +1,8 @@
 //! The page of a comparison.
 
 use super::chart::{Chart, Line, short};
-use super::page::{document, figure};
+use super::page::Column::Numbers;
+use super::page::{document, figure, table};
 use crate::compare::{Comparison, Row};
 use crate::trials::Spread;
 use maud::{Markup, html};
@@ -32,30 +33,36 @@ fn with_error(spread: &Option<Spread>) -> String {
 }
 
 fn results(rows: &[Row]) -> Markup {
-    html! {
-        div class="scroll" { table {
-            thead { tr {
-                th { "optimizer" } th { "step size" } th { "momentum" } th { "final loss" } th { "minus the first" }
-                th { "steps to target" } th { "over the first" } th { "test loss" } th { "test accuracy" }
+    let columns = [
+        Numbers("optimizer"),
+        Numbers("step size"),
+        Numbers("momentum"),
+        Numbers("final loss"),
+        Numbers("minus the first"),
+        Numbers("steps to target"),
+        Numbers("over the first"),
+        Numbers("test loss"),
+        Numbers("test accuracy"),
+    ];
+    let rows = html! {
+        @for row in rows { tr {
+            th scope="row" { (row.name) }
+            td { (short(row.step.into())) } td { (short(row.momentum.into())) }
+            td { (format!("{:.4} ± {:.4}", row.last.mean, row.last.deviation)) }
+            td { (with_error(&row.difference)) }
+            td { @match &row.reached {
+                Some(steps) => { (format!("{:.0} ± {:.0}", steps.mean, steps.deviation)) }
+                None => { "not by all" }
             } }
-            tbody { @for row in rows { tr {
-                th scope="row" { (row.name) }
-                td { (short(row.step.into())) } td { (short(row.momentum.into())) }
-                td { (format!("{:.4} ± {:.4}", row.last.mean, row.last.deviation)) }
-                td { (with_error(&row.difference)) }
-                td { @match &row.reached {
-                    Some(steps) => { (format!("{:.0} ± {:.0}", steps.mean, steps.deviation)) }
-                    None => { "not by all" }
-                } }
-                td { @match &row.ratio {
-                    Some(ratio) => { (format!("{:.2} ({:.2})", ratio.mean, ratio.error())) }
-                    None => { "–" }
-                } }
-                td { (format!("{:.4}", row.test.mean)) }
-                td { (format!("{:.2} %", 100.0 * row.accuracy.mean)) }
-            } } }
+            td { @match &row.ratio {
+                Some(ratio) => { (format!("{:.2} ({:.2})", ratio.mean, ratio.error())) }
+                None => { "–" }
+            } }
+            td { (format!("{:.4}", row.test.mean)) }
+            td { (format!("{:.2} %", 100.0 * row.accuracy.mean)) }
         } }
-    }
+    };
+    table(&columns, rows)
 }
 
 /// The mean curve of each row, without its first tenth, in which losses are large and tell nothing.
@@ -83,18 +90,18 @@ fn curves(comparison: &Comparison) -> Markup {
 }
 
 fn grids(rows: &[Row]) -> Markup {
+    let columns = [Numbers("step size"), Numbers("momentum"), Numbers("final loss or steps, mean of the tuning seeds")];
     html! {
         @for row in rows.iter().filter(|row| !row.grid.is_empty()) {
             details {
                 summary { (row.name) ": " (row.grid.len()) " pairs" }
-                div class="scroll" { table {
-                    thead { tr { th { "step size" } th { "momentum" } th { "final loss or steps, mean of the tuning seeds" } } }
-                    tbody { @for (step, momentum, loss) in &row.grid {
+                (table(&columns, html! {
+                    @for (step, momentum, loss) in &row.grid {
                         tr class=[((step, momentum) == (&row.step, &row.momentum)).then_some("chosen")] {
                             td { (short((*step).into())) } td { (short((*momentum).into())) } td { (short((*loss).into())) }
                         }
-                    } }
-                } }
+                    }
+                }))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The page: for who has to judge the board, and for who never heard of the method.
 
+use self::Column::{Numbers, Words};
 use super::chart::{Chart, Line, short, swatch};
 use super::style::STYLE;
 use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Target, Training, TrainingPoint};
@@ -164,6 +165,13 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
             }
         }
     };
+    let columns = [
+        Numbers("Method"),
+        Numbers("Step size"),
+        Numbers("Accuracy, mean ± deviation"),
+        Numbers("Difference in points"),
+        Numbers("Seeds on which it is better"),
+    ];
     html! {
         p {
             "A rehearsal on the workstation: " (reported_on.len()) " sensors age, each in its own way. On each of them "
@@ -183,29 +191,16 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
             references: [("as new", *clean), ("aged, not adapted", aged.mean)]
                 .map(|(name, share)| (name.to_owned(), f64::from(share) * 100.0)).into(),
         }, "Accuracy on the aged test samples. The board's rule is thick; what is below the frame is left out."))
-        div class="scroll" {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { "Method" }
-                        th scope="col" { "Step size" }
-                        th scope="col" { "Accuracy, mean ± deviation" }
-                        th scope="col" { "Difference in points" }
-                        th scope="col" { "Seeds on which it is better" }
-                    }
-                }
-                tbody {
-                    @for (index, method) in methods.iter().enumerate() {
-                        tr class=[(index == 0).then_some("own")] {
-                            (row(html! {
-                                (swatch(index)) (method.name) @if index == 0 { " (the board's rule)" }
-                            }, Some(method), &method.accuracy))
-                        }
-                    }
-                    tr { (row(html! { "Aged, not adapted" }, None, aged)) }
+        (table(&columns, html! {
+            @for (index, method) in methods.iter().enumerate() {
+                tr class=[(index == 0).then_some("own")] {
+                    (row(html! {
+                        (swatch(index)) (method.name) @if index == 0 { " (the board's rule)" }
+                    }, Some(method), &method.accuracy))
                 }
             }
-        }
+            tr { (row(html! { "Aged, not adapted" }, None, aged)) }
+        }))
         details {
             summary { "How the step sizes were chosen" }
             p {
@@ -268,33 +263,49 @@ fn verification_section(verification: &Verification, board: &str, summary: &Summ
     }
 }
 
-/// What was found on each target, the record first.
-pub(super) fn targets_table(targets: &[Target]) -> Markup {
+/// A column of a table, by what it holds.
+pub(super) enum Column {
+    Numbers(&'static str),
+    Words(&'static str),
+}
+
+/// A table of these rows, which scrolls where it is too wide.
+pub(super) fn table(columns: &[Column], rows: Markup) -> Markup {
     html! {
         div class="scroll" {
             table {
                 thead {
                     tr {
-                        th scope="col" { "Target" }
-                        th scope="col" { "Updates" }
-                        th scope="col" { "Differing" }
-                        th scope="col" class="words" { "First difference" }
-                        th scope="col" class="words" { "Last digest" }
-                    }
-                }
-                tbody {
-                    @for (index, target) in targets.iter().enumerate() {
-                        tr {
-                            th scope="row" { (target.target) @if index == 0 { " (the record)" } }
-                            td { (target.steps) }
-                            td class=[(target.differing > 0).then_some("bad")] { (target.differing) }
-                            td class="words" { (target.first_difference.as_deref().unwrap_or("none")) }
-                            td class="words" { code { (target.digest) } }
+                        @for column in columns {
+                            @match column {
+                                Numbers(name) => { th scope="col" { (name) } }
+                                Words(name) => { th scope="col" class="words" { (name) } }
+                            }
                         }
                     }
                 }
+                tbody { (rows) }
             }
         }
+    }
+}
+
+/// What was found on each target, the record first.
+pub(super) fn targets_table(targets: &[Target]) -> Markup {
+    let columns =
+        [Numbers("Target"), Numbers("Updates"), Numbers("Differing"), Words("First difference"), Words("Last digest")];
+    html! {
+        (table(&columns, html! {
+            @for (index, target) in targets.iter().enumerate() {
+                tr {
+                    th scope="row" { (target.target) @if index == 0 { " (the record)" } }
+                    td { (target.steps) }
+                    td class=[(target.differing > 0).then_some("bad")] { (target.differing) }
+                    td class="words" { (target.first_difference.as_deref().unwrap_or("none")) }
+                    td class="words" { code { (target.digest) } }
+                }
+            }
+        }))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The page of a transfer.
 
 use super::chart::{Chart, Line, short};
-use super::page::{document, figure};
+use super::page::Column::Numbers;
+use super::page::{document, figure, table};
 use crate::transfer::{Curve, Transfer};
 use maud::{Markup, html};
 
@@ -18,7 +19,7 @@ pub fn transfer_page(transfer: &Transfer) -> String {
     let sections = html! {
         @for name in names {
             @let curves: Vec<_> = curves.iter().filter(|curve| curve.name == name).collect();
-            section { h2 { (name) } (picture(&curves)) (table(&curves)) }
+            section { h2 { (name) } (picture(&curves)) (widths(&curves)) }
         }
     };
     document("Graftage: step sizes over widths", &lead, &sections)
@@ -41,20 +42,23 @@ fn picture(curves: &[&Curve]) -> Markup {
     figure(chart, "Where the lowest points lie above each other, what was tuned on a small model serves a large one.")
 }
 
-fn table(curves: &[&Curve]) -> Markup {
-    html! {
-        div class="scroll" { table {
-            thead { tr {
-                th { "width" } th { "parameters" } th { "best step size" } th { "its loss" } th { "cost of the first width's best" }
-            } }
-            tbody { @for curve in curves { tr {
-                th scope="row" { (curve.width) } td { (curve.parameters) }
-                td { (short(curve.best.into())) @if curve.at_edge { ", at the edge of the grid" } }
-                td { @for (step, loss) in &curve.losses { @if *step == curve.best {
-                    (format!("{:.4} ± {:.4}", loss.mean, loss.deviation))
-                } } }
-                td { (format!("{:.4} ({:.4})", curve.cost.mean, curve.cost.error())) }
+fn widths(curves: &[&Curve]) -> Markup {
+    let columns = [
+        Numbers("width"),
+        Numbers("parameters"),
+        Numbers("best step size"),
+        Numbers("its loss"),
+        Numbers("cost of the first width's best"),
+    ];
+    let rows = html! {
+        @for curve in curves { tr {
+            th scope="row" { (curve.width) } td { (curve.parameters) }
+            td { (short(curve.best.into())) @if curve.at_edge { ", at the edge of the grid" } }
+            td { @for (step, loss) in &curve.losses { @if *step == curve.best {
+                (format!("{:.4} ± {:.4}", loss.mean, loss.deviation))
             } } }
+            td { (format!("{:.4} ({:.4})", curve.cost.mean, curve.cost.error())) }
         } }
-    }
+    };
+    table(&columns, rows)
 }
