@@ -49,15 +49,12 @@ pub enum Error {
         what: String,
     },
     /// A training was asked to stop.
-    #[error("stopped after step {step}; {}", match folder {
-        Some(folder) => format!("`--resume` goes on from {}", folder.display()),
-        None => "there is no checkpoint to go on from".into(),
-    })]
+    #[error("stopped after step {step}; `--resume` goes on from {}", folder.display())]
     Interrupted {
         /// Steps taken.
         step: u64,
-        /// The folder with its checkpoint; `None` where the optimizer has none.
-        folder: Option<PathBuf>,
+        /// The folder with its checkpoint.
+        folder: PathBuf,
     },
     /// Arguments that do not go together.
     #[error("{0}")]

@@ -40,6 +40,7 @@ pub mod groups;
 #[cfg(test)]
 mod launches;
 pub mod method;
+mod peer;
 mod start;
 mod state;
 

@@ -398,11 +398,6 @@ pub fn train(
     let mut live =
         Live { step: trainer.step(), steps, loss: f32::NAN, news: Some(News::Starts(trainer.optimizer.table())) };
     observe(live.clone());
-    let has_state = trainer.optimizer.has_state();
-    if !has_state {
-        let why = format!("{} of libtorch keeps its state to itself", config.optimizer.method);
-        observe(Live { news: Some(News::NoCheckpoint(why)), ..live.clone() });
-    }
     let (mut sum, mut count) = (0.0, 0);
     while trainer.step() < steps {
         if let Err(error) = trainer.advance() {
@@ -453,7 +448,7 @@ pub fn train(
             }
         }
         if stopping && !last {
-            return Err(Error::Interrupted { step, folder: has_state.then(|| config.output.clone()) });
+            return Err(Error::Interrupted { step, folder: config.output.clone() });
         }
     }
     folder.end(config, data, &feed, &trainer, curve)
@@ -470,7 +465,6 @@ impl Folder<'_> {
     /// Makes the folder, and reads the checkpoint from which the training is to go on.
     fn begin(&self, config: &Config, start: Start) -> Result<Option<(Saved, Tensors)>> {
         let path = self.file(STATE);
-        let holds = [STATE, METRICS, MODEL, RESULT].iter().any(|name| self.file(name).exists());
         match (path.exists(), start.resume) {
             (true, true) => {
                 let (saved, state) = Saved::read(&path)?;
@@ -478,7 +472,7 @@ impl Folder<'_> {
                 Ok(Some((saved, state)))
             }
             (false, true) => Err(Error::content(&path, "there is no checkpoint to go on from; start without --resume")),
-            (_, false) if holds && !start.force => {
+            (true, false) if !start.force => {
                 let what = "holds a training; go on with --resume, start again with --force, or name another output";
                 Err(Error::content(self.0, what))
             }
@@ -499,12 +493,8 @@ impl Folder<'_> {
     }
 
     fn save(&self, config: &Config, data: &Dataset, trainer: &Trainer, threads: usize) -> Result<()> {
-        match trainer.optimizer.state()? {
-            Some(state) => Saved { config: config.clone(), threads, normalisation: normalisation(data) }
-                .write(&self.file(STATE), &state),
-            // libtorch's own optimizers keep their state to themselves.
-            None => Ok(()),
-        }
+        let state = trainer.optimizer.state()?;
+        Saved { config: config.clone(), threads, normalisation: normalisation(data) }.write(&self.file(STATE), &state)
     }
 
     /// The measurements up to a step.

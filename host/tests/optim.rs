@@ -17,6 +17,7 @@ use graftage_core::scion::{Geometry, Point, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
+use tch::nn::OptimizerConfig;
 use tch::{Device, Kind, Tensor, nn};
 
 const FULL: Transport = Transport::Fixed { theta: 1.0 };
@@ -887,7 +888,7 @@ fn muon_moves_a_hidden_matrix_by_its_own_scale() {
 }
 
 #[test]
-fn libtorchs_own_follow_their_equations_and_the_schedule() {
+fn adamw_and_sgd_follow_their_equations_and_the_schedule() {
     let rule = Rule { step: 0.1, schedule: Schedule::Linear { steps: 4 }, ..Rule::DEFAULT };
     // AdamW moves every element by η·sign(g) at first, and by 0.75 of it in the second step of four with the same gradient.
     for (gradients, expected) in [(&[2.0][..], 0.1), (&[2.0, 2.0], 0.075)] {
@@ -905,4 +906,54 @@ fn libtorchs_own_follow_their_equations_and_the_schedule() {
         .unwrap_err()
         .to_string();
     assert_eq!(refused, "parameter AdamW: takes only a momentum that is constant");
+}
+
+#[test]
+fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state() {
+    cuda::devices().for_each(adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state_on);
+}
+
+fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state_on(device: Device) {
+    let rule = Rule { step: 0.05, schedule: Schedule::Linear { steps: 30 }, ..Rule::DEFAULT };
+    for method in [Method::AdamW, Method::Sgd] {
+        let make = || {
+            let (store, parameters) = model_on(device, 3);
+            let optimizer = Optimizer::new(&store, method, rule, Arithmetic::Fast, &Groups::automatic(), 9).unwrap();
+            (optimizer, parameters)
+        };
+        let (mut optimizer, parameters) = make();
+        let (store, twins) = model_on(device, 3);
+        for (twin, (_, x)) in twins.iter().zip(optimizer.x().unwrap()) {
+            tch::no_grad(|| twin.shallow_clone().copy_(&x));
+        }
+        let usual = nn::AdamW { beta1: 0.9, beta2: 0.95, wd: 0.0, eps: 1e-8, amsgrad: false };
+        let mut own = match method {
+            Method::AdamW => usual.build(&store, 1.0).unwrap(),
+            _ => nn::Sgd { momentum: 0.9, ..nn::Sgd::default() }.build(&store, 1.0).unwrap(),
+        };
+        let (mut generator, mut saved) = (Generator::new(17, 1), None);
+        for t in 1..=20 {
+            let gradients = gradients(&mut generator);
+            optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
+            own.set_lr(rule.step_at(t).into());
+            own.backward_step(&linear_loss(&twins, &gradients));
+            for (found, expected) in parameters.iter().zip(&twins) {
+                let off = f32::try_from((found - expected).abs().max()).unwrap();
+                assert!(off < 2e-6, "{method} on {device:?}, step {t}: off by {off:e}");
+            }
+            if t == 10 {
+                saved = Some((optimizer.state().unwrap(), generator.clone()));
+            }
+        }
+        let ((mut restored, again), (state, mut generator)) = (make(), saved.unwrap());
+        let refused = restored.restore(&state[..state.len() - 1]).unwrap_err().to_string();
+        assert!(refused.ends_with("is missing from the state"), "{refused}");
+        restored.restore(&state).unwrap();
+        for _ in 11..=20 {
+            restored.backward_step(&linear_loss(&again, &gradients(&mut generator))).unwrap();
+        }
+        assert_eq!((restored.steps(), bits(&again)), (20, bits(&parameters)), "{method} on {device:?}");
+        let arrays = if method == Method::AdamW { 2 } else { 1 };
+        assert_eq!(restored.bytes(), arrays * 4 * 94);
+    }
 }

@@ -1,5 +1,6 @@
-//! Ways to train that are compared: choices of the one rule, and libtorch's own optimizers beside them.
+//! Ways to train that are compared: choices of the one rule, and AdamW and SGD beside them.
 
+use super::peer::{Kind, Peer};
 use super::{Group, Groups, Result, TransportedScion, named};
 use crate::tensor::Arithmetic;
 use graftage_core::norm::Norm;
@@ -9,8 +10,7 @@ use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tch::nn::{self, OptimizerConfig};
-use tch::{Tensor, no_grad};
+use tch::{Tensor, nn, no_grad};
 
 /// A way to train.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -24,11 +24,11 @@ pub enum Method {
     /// Muon (Jordan et al. 2024): Nesterov's argument, Jordan's five quintics, matrices by max(1, √(m/n)). What is no hidden
     /// matrix, for which Muon takes AdamW, gets what is usual for the rule.
     Muon,
-    /// libtorch's AdamW: β₁ the momentum, β₂ 0.95, ε 1e-8, no weight decay.
+    /// AdamW as libtorch has it: β₁ the momentum, β₂ 0.95, ε 1e-8, no weight decay.
     #[value(name = "adamw")]
     #[serde(rename = "adamw")]
     AdamW,
-    /// libtorch's SGD with momentum: the velocity is a sum of gradients, not their mean.
+    /// SGD with momentum as libtorch has it: the velocity is a sum of gradients, not their mean.
     Sgd,
 }
 
@@ -36,7 +36,7 @@ impl Method {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Transported, Self::Scion, Self::Muon, Self::AdamW, Self::Sgd];
 
-    /// The method's choice of a rule with these constants. Of libtorch's own, step size, momentum and schedule count.
+    /// The method's choice of a rule with these constants. Of AdamW and SGD, step size, momentum and schedule count.
     pub fn rule(self, rule: Rule) -> Rule {
         match self {
             Self::Transported => rule,
@@ -69,23 +69,17 @@ pub struct Optimizer {
 #[derive(Debug)]
 enum Inner {
     Rule(Box<TransportedScion>),
-    Torch {
-        method: Method,
-        optimizer: nn::Optimizer,
-        parameters: Vec<(String, Tensor)>,
-        /// Whose gradients the parameters hold as a sum.
-        samples: usize,
-    },
+    Peer(Peer),
 }
 
 impl Optimizer {
     /// For all trainable parameters of a store in these groups, which start anew from random weights inside the balls of
     /// their geometries: from the same bits by every method. Step size, momentum and schedule are the rule's.
     ///
-    /// Of the groups, libtorch's own optimizers know no more than where weights start.
+    /// Of the groups, AdamW and SGD know no more than where weights start.
     ///
     /// # Errors
-    /// As [`TransportedScion::with_groups`]; where libtorch's own optimizers are given a momentum that varies.
+    /// As [`TransportedScion::with_groups`]; where AdamW or SGD is given a momentum that varies.
     pub fn new(
         store: &nn::VarStore,
         method: Method,
@@ -98,11 +92,10 @@ impl Optimizer {
         TransportedScion::with_groups(named(store), rule, arithmetic, groups)?.initialise(seed)?;
         let inner = match (method, rule.momentum) {
             (Method::AdamW, Momentum::Constant(beta)) => {
-                let usual = nn::AdamW { beta1: beta.into(), beta2: 0.95, wd: 0.0, eps: 1e-8, amsgrad: false };
-                Self::torch(store, method, usual, rule)?
+                Inner::Peer(Peer::new(Kind::AdamW { beta1: beta.into() }, named(store))?)
             }
             (Method::Sgd, Momentum::Constant(beta)) => {
-                Self::torch(store, method, nn::Sgd { momentum: beta.into(), ..nn::Sgd::default() }, rule)?
+                Inner::Peer(Peer::new(Kind::Sgd { beta: beta.into() }, named(store))?)
             }
             (Method::AdamW | Method::Sgd, _) => {
                 let what = "takes only a momentum that is constant".into();
@@ -116,20 +109,11 @@ impl Optimizer {
         Ok(Self { rule, steps: 0, inner })
     }
 
-    fn torch(store: &nn::VarStore, method: Method, config: impl OptimizerConfig, rule: Rule) -> Result<Inner> {
-        Ok(Inner::Torch {
-            method,
-            optimizer: config.build(store, rule.step.into())?,
-            parameters: named(store),
-            samples: 0,
-        })
-    }
-
-    /// Computes spectral directions in bfloat16, see [`TransportedScion::bfloat16`]; libtorch's own optimizers have none.
+    /// Computes spectral directions in bfloat16, see [`TransportedScion::bfloat16`]; AdamW and SGD have none.
     pub fn bfloat16(self) -> Self {
         let inner = match self.inner {
             Inner::Rule(optimizer) => Inner::Rule(Box::new(optimizer.bfloat16())),
-            torch => torch,
+            peer => peer,
         };
         Self { inner, ..self }
     }
@@ -151,11 +135,7 @@ impl Optimizer {
     pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
         match &mut self.inner {
             Inner::Rule(optimizer) => optimizer.accumulate(loss, samples),
-            Inner::Torch { samples: all, .. } => {
-                (loss * samples as f64).f_backward()?;
-                *all += samples;
-                Ok(())
-            }
+            Inner::Peer(peer) => peer.accumulate(loss, samples),
         }
     }
 
@@ -167,18 +147,7 @@ impl Optimizer {
         let t = self.steps + 1;
         match &mut self.inner {
             Inner::Rule(optimizer) => optimizer.step()?,
-            Inner::Torch { optimizer, parameters, samples, .. } => {
-                optimizer.set_lr(self.rule.step_at(t).into());
-                for (_, parameter) in parameters.iter() {
-                    let mut gradient = parameter.f_grad()?;
-                    if gradient.defined() && *samples > 0 {
-                        let _ = gradient.f_div_scalar_(*samples as f64)?;
-                    }
-                }
-                *samples = 0;
-                optimizer.step();
-                optimizer.zero_grad();
-            }
+            Inner::Peer(peer) => peer.step(self.rule.step_at(t).into(), t)?,
         }
         self.steps = t;
         Ok(())
@@ -189,39 +158,30 @@ impl Optimizer {
         self.steps
     }
 
-    /// Whether a later run can go on from here: libtorch's own optimizers keep their state to themselves.
-    pub fn has_state(&self) -> bool {
-        matches!(self.inner, Inner::Rule(_))
-    }
-
-    /// What a later run goes on from, see [`TransportedScion::state`]; `None` of libtorch's own optimizers, which keep theirs
-    /// to themselves.
+    /// What a later run goes on from, see [`TransportedScion::state`]; of AdamW and SGD X, M, and of AdamW V.
     ///
     /// # Errors
     /// Where libtorch fails.
-    pub fn state(&self) -> Result<Option<Vec<(String, Tensor)>>> {
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         match &self.inner {
-            Inner::Rule(optimizer) => optimizer.state().map(Some),
-            Inner::Torch { .. } => Ok(None),
+            Inner::Rule(optimizer) => optimizer.state(),
+            Inner::Peer(peer) => Ok(peer.state(self.steps)),
         }
     }
 
     /// Takes up a state, see [`TransportedScion::restore`].
     ///
     /// # Errors
-    /// As there, and where the optimizer is libtorch's own: nothing has changed then.
+    /// As there: nothing has changed then.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
         match &mut self.inner {
             Inner::Rule(optimizer) => {
                 optimizer.restore(state)?;
                 self.steps = optimizer.steps();
-                Ok(())
             }
-            Inner::Torch { .. } => {
-                let what = "keeps its state to itself: such a run cannot go on".into();
-                Err(super::Error::Parameter { name: "of libtorch's own optimizer".into(), what })
-            }
+            Inner::Peer(peer) => self.steps = peer.restore(state)?,
         }
+        Ok(())
     }
 
     /// Bytes that it keeps between steps beside the model's own weights and gradients: see [`TransportedScion::bytes`]; of
@@ -229,19 +189,15 @@ impl Optimizer {
     pub fn bytes(&self) -> usize {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.bytes(),
-            Inner::Torch { method, parameters, .. } => {
-                let count: usize = parameters.iter().map(|(_, tensor)| tensor.numel()).sum();
-                let arrays = if *method == Method::AdamW { 2 } else { 1 };
-                arrays * size_of::<f32>() * count
-            }
+            Inner::Peer(peer) => peer.bytes(),
         }
     }
 
-    /// How each parameter is stepped, see [`TransportedScion::table`]; `None` of libtorch's own optimizers.
+    /// How each parameter is stepped, see [`TransportedScion::table`]; `None` of AdamW and SGD.
     pub fn table(&self) -> Option<String> {
         match &self.inner {
             Inner::Rule(optimizer) => Some(optimizer.table()),
-            Inner::Torch { .. } => None,
+            Inner::Peer(_) => None,
         }
     }
 
@@ -252,7 +208,7 @@ impl Optimizer {
     pub fn evaluate<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.evaluate(f),
-            Inner::Torch { .. } => Ok(no_grad(f)),
+            Inner::Peer(_) => Ok(no_grad(f)),
         }
     }
 
@@ -263,20 +219,18 @@ impl Optimizer {
     pub fn x(&self) -> Result<Vec<(String, Tensor)>> {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.x(),
-            Inner::Torch { parameters, .. } => {
-                Ok(parameters.iter().map(|(name, tensor)| (name.clone(), tensor.detach().copy())).collect())
-            }
+            Inner::Peer(peer) => Ok(peer.x()),
         }
     }
 
-    /// Parameters whose gradient was not finite, see [`TransportedScion::refused`]; libtorch's own optimizers do not tell.
+    /// Parameters whose gradient was not finite, see [`TransportedScion::refused`]; AdamW and SGD do not look.
     ///
     /// # Errors
     /// Where libtorch fails.
     pub fn refused(&mut self) -> Result<Vec<(String, u64)>> {
         match &mut self.inner {
             Inner::Rule(optimizer) => optimizer.refused(),
-            Inner::Torch { .. } => Ok(Vec::new()),
+            Inner::Peer(_) => Ok(Vec::new()),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::tensor::Operand;
 use graftage_core::transport::Alignment;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tch::{Kind, Tensor, no_grad_guard};
 
@@ -17,8 +17,8 @@ const ARRAYS: [&str; 3] = ["x", "y", "m"];
 /// What the alignment law knows of each stack, in [`TransportedScion::state`].
 const ALIGNMENT: &str = "alignment";
 
-/// Steps taken, in [`TransportedScion::state`].
-const STEPS: &str = "steps";
+/// Steps taken, in the state of any optimizer.
+pub(super) const STEPS: &str = "steps";
 
 impl TransportedScion {
     /// All that a later run goes on from: X, Y and M of each parameter as `NAME.x`, `NAME.y` and `NAME.m`, and `steps`.
@@ -48,25 +48,21 @@ impl TransportedScion {
     /// # Errors
     /// Where a tensor is missing, has another size or belongs to no parameter: nothing has changed then.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
-        let wrong = |name: &str, what: &str| Error::Parameter { name: name.to_owned(), what: what.to_owned() };
-        let find = |name: &str| state.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
         let _guard = no_grad_guard();
         self.adopt()?;
-        let steps = i64::try_from(find(STEPS).ok_or_else(|| wrong(STEPS, "is missing from the state"))?)?;
-        let mut copies = Vec::new();
+        let mut wanted = Vec::new();
         for place in &self.places {
-            for (array, to) in ARRAYS.iter().zip(self.arrays(place)?) {
-                let name = format!("{}.{array}", place.name);
-                let from = find(&name).ok_or_else(|| wrong(&name, "is missing from the state"))?;
-                if from.size() != to.size() {
-                    return Err(wrong(&name, "has another size in the state"));
-                }
-                copies.push((to, from));
+            for (array, tensor) in ARRAYS.iter().zip(self.arrays(place)?) {
+                wanted.push((format!("{}.{array}", place.name), tensor));
             }
         }
+        let Matched { steps, copies } = matched(state, wanted, |name| {
+            let index = name.strip_prefix(ALIGNMENT).and_then(|rest| rest.split('.').nth(1));
+            index.is_some_and(|index| index.parse().is_ok_and(|index: usize| index < self.stacks.len()))
+        })?;
         let mut alignments = Vec::new();
         for (index, stack) in self.stacks.iter().enumerate() {
-            let found = |what: &str| find(&format!("{ALIGNMENT}.{index}.{what}"));
+            let found = |what: &str| find(state, &format!("{ALIGNMENT}.{index}.{what}"));
             alignments.push(match (found("mean"), found("weight")) {
                 (Some(mean), Some(weight)) => Alignment {
                     mean: Some(Operand::from(mean.to_device(stack.m.device()))),
@@ -75,32 +71,13 @@ impl TransportedScion {
                 _ => Alignment::START,
             });
         }
-        let known = |name: &str| {
-            let name = match name.strip_prefix(ALIGNMENT) {
-                Some(rest) => {
-                    return rest
-                        .split('.')
-                        .nth(1)
-                        .is_some_and(|index| index.parse().is_ok_and(|index: usize| index < self.stacks.len()));
-                }
-                None => name,
-            };
-            name == STEPS
-                || ARRAYS.iter().any(|array| {
-                    let owner = name.strip_suffix(array).and_then(|owner| owner.strip_suffix('.'));
-                    owner.is_some_and(|owner| self.names().any(|name| name == owner))
-                })
-        };
-        if let Some((name, _)) = state.iter().find(|(name, _)| !known(name)) {
-            return Err(wrong(name, "is in the state, but not in the model"));
-        }
         for (mut to, from) in copies {
             to.f_copy_(from)?;
         }
         for (stack, alignment) in self.stacks.iter_mut().zip(alignments) {
             stack.alignment = alignment;
         }
-        self.steps = steps as u64;
+        self.steps = steps;
         Ok(())
     }
 
@@ -132,6 +109,41 @@ impl TransportedScion {
         let (state, _) = read(path)?;
         self.restore(&state).map_err(|error| FileError::content(path, error))
     }
+}
+
+/// What a state holds for each array of an optimizer.
+pub(super) struct Matched<'a> {
+    pub steps: u64,
+    /// The array, and what is to be copied into it.
+    pub copies: Vec<(Tensor, &'a Tensor)>,
+}
+
+/// Finds these arrays in a state; what else may be in it `also` says.
+///
+/// # Errors
+/// Where one is missing or has another size, or something belongs to none.
+pub(super) fn matched(state: &[(String, Tensor)], arrays: Tensors, also: impl Fn(&str) -> bool) -> Result<Matched<'_>> {
+    let wrong = |name: &str, what: &str| Error::Parameter { name: name.to_owned(), what: what.to_owned() };
+    let missing = |name: &str| wrong(name, "is missing from the state");
+    let steps = i64::try_from(find(state, STEPS).ok_or_else(|| missing(STEPS))?)? as u64;
+    let known: HashSet<_> = arrays.iter().map(|(name, _)| name.as_str()).collect();
+    let stranger = state.iter().find(|(name, _)| !(name == STEPS || known.contains(name.as_str()) || also(name)));
+    let mut copies = Vec::new();
+    for (name, to) in &arrays {
+        let from = find(state, name).ok_or_else(|| missing(name))?;
+        if from.size() != to.size() {
+            return Err(wrong(name, "has another size in the state"));
+        }
+        copies.push((to.shallow_clone(), from));
+    }
+    match stranger {
+        Some((name, _)) => Err(wrong(name, "is in the state, but not in the model")),
+        None => Ok(Matched { steps, copies }),
+    }
+}
+
+fn find<'a>(state: &'a [(String, Tensor)], name: &str) -> Option<&'a Tensor> {
+    state.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor)
 }
 
 /// Tensors by their names.

@@ -1,0 +1,126 @@
+//! AdamW and SGD with momentum, to compare with: libtorch's equations, computed by libtorch, with their state at hand, which its
+//! own optimizers keep to themselves.
+
+use super::state::{Matched, STEPS, matched};
+use super::{Error, Result, Tensors};
+use tch::{Tensor, no_grad_guard};
+
+/// Which.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Kind {
+    /// Loshchilov and Hutter 2019, algorithm 2, without weight decay: M ← β₁M + (1 − β₁)G, V ← β₂V + (1 − β₂)G²,
+    /// X ← X − η·M/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε).
+    AdamW { beta1: f64 },
+    /// M ← βM + G, X ← X − ηM: the velocity is a sum of gradients, not their mean.
+    Sgd { beta: f64 },
+}
+
+const BETA2: f64 = 0.95;
+const EPSILON: f64 = 1e-8;
+
+/// One of them, at work on a model.
+#[derive(Debug)]
+pub(super) struct Peer {
+    kind: Kind,
+    parameters: Vec<Parameter>,
+    /// Whose gradients the parameters hold as a sum.
+    samples: usize,
+}
+
+#[derive(Debug)]
+struct Parameter {
+    name: String,
+    /// The model's own.
+    x: Tensor,
+    m: Tensor,
+    /// Of AdamW.
+    v: Option<Tensor>,
+}
+
+impl Peer {
+    pub fn new(kind: Kind, parameters: Tensors) -> Result<Self> {
+        let of = |(name, x): (String, Tensor)| {
+            let v = matches!(kind, Kind::AdamW { .. }).then(|| x.f_zeros_like());
+            Ok(Parameter { name, m: x.f_zeros_like()?, v: v.transpose()?, x })
+        };
+        Ok(Self { kind, parameters: parameters.into_iter().map(of).collect::<Result<_>>()?, samples: 0 })
+    }
+
+    pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
+        if samples == 0 {
+            let what = "a part of a batch has at least one sample".into();
+            return Err(Error::Parameter { name: "the loss".into(), what });
+        }
+        (loss * samples as f64).f_backward()?;
+        self.samples += samples;
+        Ok(())
+    }
+
+    /// Step t of size η with the mean of what was accumulated, which is forgotten. A parameter without gradient stays.
+    pub fn step(&mut self, eta: f64, t: u64) -> Result<()> {
+        let _guard = no_grad_guard();
+        for Parameter { x, m, v, .. } in &mut self.parameters {
+            let mut gradient = x.f_grad()?;
+            if !gradient.defined() {
+                continue;
+            }
+            let g = &gradient / self.samples.max(1) as f64;
+            match (self.kind, v) {
+                (Kind::AdamW { beta1 }, Some(v)) => {
+                    let corrections = [beta1, BETA2].map(|beta| 1.0 - beta.powf(t as f64));
+                    let _ = m.f_lerp_(&g, 1.0 - beta1)?;
+                    let _ = v.f_lerp_(&g.f_square()?, 1.0 - BETA2)?;
+                    let size = (&*v / corrections[1]).f_sqrt()?.f_add_scalar(EPSILON)?;
+                    let _ = x.f_addcdiv_(&(&*m * (-eta / corrections[0])), &size)?;
+                }
+                (Kind::AdamW { beta1: beta } | Kind::Sgd { beta }, _) => {
+                    let _ = m.f_mul_scalar_(beta)?.f_add_(&g)?;
+                    let _ = x.f_sub_(&(&*m * eta))?;
+                }
+            }
+            let _ = gradient.f_zero_()?;
+        }
+        self.samples = 0;
+        Ok(())
+    }
+
+    /// Bytes beside the model's own weights and gradients.
+    pub fn bytes(&self) -> usize {
+        let arrays = self.parameters.iter().flat_map(|parameter| [Some(&parameter.m), parameter.v.as_ref()]);
+        arrays.flatten().map(|tensor| tensor.numel() * size_of::<f32>()).sum()
+    }
+
+    /// Copies of the weights.
+    pub fn x(&self) -> Tensors {
+        self.parameters.iter().map(|Parameter { name, x, .. }| (name.clone(), x.detach().copy())).collect()
+    }
+
+    /// Copies of all that it goes on from: `NAME.x`, `NAME.m` and of AdamW `NAME.v`, and `steps`.
+    pub fn state(&self, steps: u64) -> Tensors {
+        let copies = self.arrays().into_iter().map(|(name, array)| (name, array.detach().copy()));
+        [(STEPS.to_owned(), Tensor::from(steps as i64))].into_iter().chain(copies).collect()
+    }
+
+    /// Takes up a state, and returns its steps.
+    ///
+    /// # Errors
+    /// Where it is of another model: nothing has changed then.
+    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<u64> {
+        let _guard = no_grad_guard();
+        let Matched { steps, copies } = matched(state, self.arrays(), |_| false)?;
+        for (mut to, from) in copies {
+            to.f_copy_(from)?;
+        }
+        Ok(steps)
+    }
+
+    /// Its arrays, not copies.
+    fn arrays(&self) -> Tensors {
+        let of = |Parameter { name, x, m, v }: &Parameter| {
+            let arrays = [("x", Some(x)), ("m", Some(m)), ("v", v.as_ref())]
+                .map(|(array, tensor)| tensor.map(|tensor| (format!("{name}.{array}"), tensor.shallow_clone())));
+            arrays.into_iter().flatten()
+        };
+        self.parameters.iter().flat_map(of).collect()
+    }
+}
