@@ -390,8 +390,11 @@ pub fn sentence(summary: &Summary) -> String {
     let Summary { network, samples, accuracy_clean, accuracy_aged, accuracy_adapted, .. } = summary;
     let fell = if accuracy_aged < accuracy_clean { "fell to" } else { "stood at" };
     let (clean, aged, adapted) = (percent(*accuracy_clean), percent(*accuracy_aged), percent(*accuracy_adapted));
-    let better = summary.ranked().into_iter().find(|control| control.lead(summary) > 0.0).map(|control| {
-        let (mean, board, caution) = (percent(control.mean), percent(summary.adapted_mean), control.caution(summary));
+    let board = percent(summary.adapted_mean);
+    // What is shown as equal is not better.
+    let leads = |control: &&Control| control.lead(summary) > 0.0 && percent(control.mean) != board;
+    let better = summary.ranked().into_iter().find(leads).map(|control| {
+        let (mean, caution) = (percent(control.mean), control.caution(summary));
         format!(" In rehearsal {} did better than the board's rule: {mean} against {board}{caution}.", control.name)
     });
     format!(

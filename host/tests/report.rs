@@ -291,6 +291,7 @@ fn a_control_that_wins_is_named() {
     assert!(words(&level).contains("Scion, no transport is level with it."));
     level.rehearsal.methods[1].accuracy.mean = 0.9501;
     assert!(words(&level).contains("by less than 0.1 points (within one deviation)"));
+    assert!(!sentence(&summary(&level)).contains("did better"), "95.0 % against 95.0 %");
     level.rehearsal.methods.truncate(1);
     assert!(words(&level).contains("nothing to compare the board's rule with"));
 }
