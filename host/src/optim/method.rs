@@ -1,6 +1,6 @@
 //! Ways to train that are compared: choices of the one rule, and AdamW and SGD beside them.
 
-use super::peer::{Kind, Peer};
+use super::peer::Peer;
 use super::{Group, Groups, Result, TransportedScion, named};
 use crate::tensor::Arithmetic;
 use graftage_core::norm::Norm;
@@ -91,12 +91,8 @@ impl Optimizer {
         let rule = method.rule(rule);
         TransportedScion::with_groups(named(store), rule, arithmetic, groups)?.initialise(seed)?;
         let inner = match (method, rule.momentum) {
-            (Method::AdamW, Momentum::Constant(beta)) => {
-                Inner::Peer(Peer::new(Kind::AdamW { beta1: beta.into() }, named(store))?)
-            }
-            (Method::Sgd, Momentum::Constant(beta)) => {
-                Inner::Peer(Peer::new(Kind::Sgd { beta: beta.into() }, named(store))?)
-            }
+            (Method::AdamW, Momentum::Constant(beta)) => Inner::Peer(Peer::adamw(beta.into(), named(store))?),
+            (Method::Sgd, Momentum::Constant(beta)) => Inner::Peer(Peer::sgd(beta.into(), named(store))?),
             (Method::AdamW | Method::Sgd, _) => {
                 let what = "takes only a momentum that is constant".into();
                 return Err(super::Error::Parameter { name: method.to_string(), what });

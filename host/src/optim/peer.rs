@@ -5,23 +5,14 @@ use super::state::{Matched, STEPS, matched};
 use super::{Error, Result, Tensors};
 use tch::{Tensor, no_grad_guard};
 
-/// Which.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Kind {
-    /// Loshchilov and Hutter 2019, algorithm 2, without weight decay: M ← β₁M + (1 − β₁)G, V ← β₂V + (1 − β₂)G²,
-    /// X ← X − η·M/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε).
-    AdamW { beta1: f64 },
-    /// M ← βM + G, X ← X − ηM: the velocity is a sum of gradients, not their mean.
-    Sgd { beta: f64 },
-}
-
 const BETA2: f64 = 0.95;
 const EPSILON: f64 = 1e-8;
 
 /// One of them, at work on a model.
 #[derive(Debug)]
 pub(super) struct Peer {
-    kind: Kind,
+    /// AdamW's β₁, SGD's β.
+    beta: f64,
     parameters: Vec<Parameter>,
     /// Whose gradients the parameters hold as a sum.
     samples: usize,
@@ -33,17 +24,25 @@ struct Parameter {
     /// The model's own.
     x: Tensor,
     m: Tensor,
-    /// Of AdamW.
+    /// Of AdamW; SGD has none.
     v: Option<Tensor>,
 }
 
 impl Peer {
-    pub fn new(kind: Kind, parameters: Tensors) -> Result<Self> {
-        let of = |(name, x): (String, Tensor)| {
-            let v = matches!(kind, Kind::AdamW { .. }).then(|| x.f_zeros_like());
-            Ok(Parameter { name, m: x.f_zeros_like()?, v: v.transpose()?, x })
-        };
-        Ok(Self { kind, parameters: parameters.into_iter().map(of).collect::<Result<_>>()?, samples: 0 })
+    /// Loshchilov and Hutter 2019, algorithm 2, without weight decay: M ← β₁M + (1 − β₁)G, V ← β₂V + (1 − β₂)G²,
+    /// X ← X − η·M/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε).
+    pub fn adamw(beta1: f64, parameters: Tensors) -> Result<Self> {
+        let mut peer = Self::sgd(beta1, parameters)?;
+        for Parameter { x, v, .. } in &mut peer.parameters {
+            *v = Some(x.f_zeros_like()?);
+        }
+        Ok(peer)
+    }
+
+    /// M ← βM + G, X ← X − ηM: the velocity is a sum of gradients, not their mean.
+    pub fn sgd(beta: f64, parameters: Tensors) -> Result<Self> {
+        let of = |(name, x): (String, Tensor)| Ok(Parameter { name, m: x.f_zeros_like()?, v: None, x });
+        Ok(Self { beta, parameters: parameters.into_iter().map(of).collect::<Result<_>>()?, samples: 0 })
     }
 
     pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
@@ -65,16 +64,16 @@ impl Peer {
                 continue;
             }
             let g = &gradient / self.samples.max(1) as f64;
-            match (self.kind, v) {
-                (Kind::AdamW { beta1 }, Some(v)) => {
-                    let corrections = [beta1, BETA2].map(|beta| 1.0 - beta.powf(t as f64));
-                    let _ = m.f_lerp_(&g, 1.0 - beta1)?;
+            match v {
+                Some(v) => {
+                    let corrections = [self.beta, BETA2].map(|beta| 1.0 - beta.powf(t as f64));
+                    let _ = m.f_lerp_(&g, 1.0 - self.beta)?;
                     let _ = v.f_lerp_(&g.f_square()?, 1.0 - BETA2)?;
                     let size = (&*v / corrections[1]).f_sqrt()?.f_add_scalar(EPSILON)?;
                     let _ = x.f_addcdiv_(&(&*m * (-eta / corrections[0])), &size)?;
                 }
-                (Kind::AdamW { beta1: beta } | Kind::Sgd { beta }, _) => {
-                    let _ = m.f_mul_scalar_(beta)?.f_add_(&g)?;
+                None => {
+                    let _ = m.f_mul_scalar_(self.beta)?.f_add_(&g)?;
                     let _ = x.f_sub_(&(&*m * eta))?;
                 }
             }
