@@ -389,13 +389,7 @@ impl TransportedScion {
     /// # Errors
     /// Where the part has no samples, or the loss has no gradient.
     pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
-        if samples == 0 {
-            let what = "a part of a batch has at least one sample".into();
-            return Err(Error::Parameter { name: "the loss".into(), what });
-        }
-        (loss * samples as f64).f_backward()?;
-        self.samples += samples;
-        Ok(())
+        accumulate(loss, samples, &mut self.samples)
     }
 
     /// One step with the gradients that the model's tensors hold, of which it forgets none but those that were
@@ -603,6 +597,17 @@ impl Drop for AtX {
             let _ = model.f_copy_(held);
         }
     }
+}
+
+/// Adds a part's gradients to those that the model's tensors hold as a sum over `all` samples.
+fn accumulate(loss: &Tensor, samples: usize, all: &mut usize) -> Result<()> {
+    if samples == 0 {
+        let what = "a part of a batch has at least one sample".into();
+        return Err(Error::Parameter { name: "the loss".into(), what });
+    }
+    (loss * samples as f64).f_backward()?;
+    *all += samples;
+    Ok(())
 }
 
 /// Tensors as one stack [s, m, n] of its own memory.

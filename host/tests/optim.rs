@@ -931,7 +931,7 @@ fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state_on(device: Device)
             Method::AdamW => usual.build(&store, 1.0).unwrap(),
             _ => nn::Sgd { momentum: 0.9, ..nn::Sgd::default() }.build(&store, 1.0).unwrap(),
         };
-        let (mut generator, mut saved) = (Generator::new(17, 1), None);
+        let (mut generator, mut saved, mut worst) = (Generator::new(17, 1), None, 0.0f32);
         for t in 1..=20 {
             let gradients = gradients(&mut generator);
             optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
@@ -939,12 +939,15 @@ fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state_on(device: Device)
             own.backward_step(&linear_loss(&twins, &gradients));
             for (found, expected) in parameters.iter().zip(&twins) {
                 let off = f32::try_from((found - expected).abs().max()).unwrap();
-                assert!(off < 2e-6, "{method} on {device:?}, step {t}: off by {off:e}");
+                worst = worst.max(off);
+                // Measured: 2.4e-7.
+                assert!(off < 1e-6, "{method} on {device:?}, step {t}: off by {off:e}");
             }
             if t == 10 {
                 saved = Some((optimizer.state().unwrap(), generator.clone()));
             }
         }
+        println!("{method} on {device:?}: off by at most {worst:e}");
         let ((mut restored, again), (state, mut generator)) = (make(), saved.unwrap());
         let refused = restored.restore(&state[..state.len() - 1]).unwrap_err().to_string();
         assert!(refused.ends_with("is missing from the state"), "{refused}");

@@ -2,7 +2,7 @@
 //! own optimizers keep to themselves.
 
 use super::state::{Matched, STEPS, matched};
-use super::{Error, Result, Tensors};
+use super::{Result, Tensors, accumulate};
 use tch::{Tensor, no_grad_guard};
 
 const BETA2: f64 = 0.95;
@@ -46,13 +46,7 @@ impl Peer {
     }
 
     pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
-        if samples == 0 {
-            let what = "a part of a batch has at least one sample".into();
-            return Err(Error::Parameter { name: "the loss".into(), what });
-        }
-        (loss * samples as f64).f_backward()?;
-        self.samples += samples;
-        Ok(())
+        accumulate(loss, samples, &mut self.samples)
     }
 
     /// Step t of size η with the mean of what was accumulated, which is forgotten. A parameter without gradient stays.

@@ -14,16 +14,23 @@ const ADAPTATION: &str = include_str!("../../../docs/adaptation.md");
 /// Types them all; the folders are in `target/pages`.
 pub fn run() -> Result<()> {
     let folder = project::root().join("target/pages");
-    let _ = fs::remove_dir_all(&folder);
+    project::remove(&folder)?;
     let training = Page { text: TRAINING, folder: &folder.join("training") };
     training.show_files()?;
     fs::write(training.folder.join("training.md"), TRAINING)?;
-    training.follow()?;
+    ensure!(training.follow()? == 8, "other commands than the eight of docs/training.md were found");
+    for file in ["leaves/model.safetensors", "leaves/report.html", "compared/report.html", "transferred/report.html"] {
+        ensure!(training.folder.join(file).exists(), "the commands of docs/training.md leave no {file}");
+    }
+    // Leaves of a place that it never saw.
+    let result: serde_json::Value = serde_json::from_slice(&fs::read(training.folder.join("leaves/training.json"))?)?;
+    ensure!(result["accuracy"].as_f64() == Some(1.0), "the leaves of docs/training.md are not learnt: {result}");
     // It says that it uses the other page's files.
     let adaptation = Page { text: ADAPTATION, folder: &folder.join("adaptation") };
     Page { text: TRAINING, ..adaptation }.show_files()?;
     adaptation.show_files()?;
-    adaptation.follow()
+    ensure!(adaptation.follow()? == 7, "other commands than the seven of docs/adaptation.md were found");
+    Ok(())
 }
 
 /// A page, followed in a folder.
@@ -51,20 +58,23 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// Types its commands. Where it shows what they print, they print as many lines with the same words, but for words with
+    /// Types its commands, and returns how many. Where it shows what they print, they print as many lines with the same words, but for words with
     /// digits, which another machine may print otherwise.
-    fn follow(self) -> Result<()> {
-        let mut printed = String::new();
+    fn follow(self) -> Result<usize> {
+        let (mut commands, mut printed) = (0, String::new());
         for (language, text) in self.blocks() {
             match language {
-                "sh" => printed = text.lines().map(|line| self.typed(line)).collect::<Result<_>>()?,
+                "sh" => {
+                    printed = text.lines().map(|line| self.typed(line)).collect::<Result<_>>()?;
+                    commands += text.lines().count();
+                }
                 "text" => {
                     ensure!(words(text) == words(&printed), "the page shows\n{text}\nand what is printed is\n{printed}")
                 }
                 _ => {}
             }
         }
-        Ok(())
+        Ok(commands)
     }
 
     /// Types a line, and returns what it prints.

@@ -63,7 +63,7 @@ impl Part for Libtorch {
         }
         let folder = project::partial("libtorch")?;
         let complete = folder.join("python");
-        let size = if wheels.contains(&GPU[0]) { "1.9 GB, 4 GB unpacked" } else { "550 MB, 1.3 GB unpacked" };
+        let size = if wheels.contains(&GPU[0]) { "3.8 GB unpacked" } else { "550 MB, 1.3 GB unpacked" };
         let mut install = pip::pip("install", &folder)?;
         install.arg("--target").arg(&complete).args(&wheels);
         process::long(&line(&self.name(), &format!("pip install ({size})")), &mut install, None)?;
