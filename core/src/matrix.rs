@@ -75,14 +75,20 @@ pub trait Matrix {
         f: impl Fn(Self::Element, Self::Element, Self::Element) -> (Self::Element, Self::Element),
     );
 
-    /// A step along d and a point ahead of it: x⁺ = x·keep + d·gain, y ← x⁺ + (x⁺ − x)·ahead, x ← x⁺, element by element.
-    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), ahead: f32) {
+    /// A step along d and a point ahead of it, element by element: x⁺ = x·keep + d·gain, then
+    /// y ← x⁺ + (x⁺ − x)·ahead + (y − x)·before and x ← x⁺. The last term is left out where its factor is 0.
+    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), (ahead, before): (f32, f32)) {
         let both = |x: Self::Element, next: Self::Element| (next.clone(), next.clone() + (next - x) * ahead);
-        if keep == 1.0 {
+        if before != 0.0 {
+            Self::map(x, y, d, |x, y, d| {
+                let (next, query) = both(x.clone(), x.clone() * keep + d * gain);
+                (next, query + (y - x) * before)
+            });
+        } else if keep == 1.0 {
             // A product with 1 is exact.
             Self::map(x, y, d, |x, _, d| both(x.clone(), x + d * gain));
         } else {
-            Self::map(x, y, d, |x, _, d| both(x.clone(), x * keep + d * gain));
+            Self::map(x, y, d, |x, _, d| both(x.clone(), x.clone() * keep + d * gain));
         }
     }
 

@@ -224,8 +224,8 @@ impl<M: Matrix> Scion<M> {
     /// Step t: X ← X + η_tρ lmo(M), or (1−η_t)X + η_tρ lmo(M) when constrained; D = X_new − X_old; then the query point of
     /// step t + 1. A frozen parameter stays.
     ///
-    /// One rounding an operation: X·k, U·g, their sum, the difference D; then D·a, under the lag law d·s, and the sums from
-    /// left to right; with k = 1 or 1 − η_t and g = −((η_t·ρ)·f). A step moves X by at most [`Rule::drift`] times ρ in the
+    /// One rounding an operation: X·k, U·g, their sum, the difference D; then D·a, under the lag law d·s where s is not 0,
+    /// and the sums from left to right; with k = 1 or 1 − η_t and g = −((η_t·ρ)·f). A step moves X by at most [`Rule::drift`] times ρ in the
     /// norm. `alignment` is the parameter's own, and used by the law of that name alone.
     pub fn advance(
         &mut self,
@@ -254,12 +254,9 @@ impl<M: Matrix> Scion<M> {
         let next = |x: M::Element, u: M::Element| x * keep + u * gain;
         let lead = rule.transport.lead(beta, coming);
         match rule.transport {
-            Transport::Fixed { .. } => M::step_ahead(x, y, direction, (keep, gain), lead.ahead),
-            Transport::Lag { .. } => M::map(x, y, direction, |x, y, u| {
-                let next = next(x.clone(), u);
-                let ahead = (next.clone() - x.clone()) * lead.ahead;
-                (next.clone(), next + ahead + (y - x) * lead.before)
-            }),
+            Transport::Fixed { .. } | Transport::Lag { .. } => {
+                M::step_ahead(x, y, direction, (keep, gain), (lead.ahead, lead.before));
+            }
             Transport::Alignment { damping } => {
                 // Y holds d, and the direction D, until both have met.
                 y.combine(1.0, -1.0, x);

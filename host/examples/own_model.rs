@@ -1,9 +1,8 @@
 //! Transported Scion on one's own tch model.
 
 use graftage::cuda;
-use graftage::optim::TransportedScion;
+use graftage::optim::{RULE, TransportedScion};
 use graftage::tensor::Arithmetic;
-use graftage_core::scion::Rule;
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
 
@@ -20,7 +19,7 @@ fn main() -> graftage::error::Result<()> {
     let classes = points.prod_dim_int(1, false, Kind::Float).gt(0.0).to_kind(Kind::Int64);
     let loss = || model.forward(&points).cross_entropy_for_logits(&classes);
 
-    let mut optimizer = TransportedScion::new(&store, Rule::default(), Arithmetic::Fast)?;
+    let mut optimizer = TransportedScion::new(&store, RULE, Arithmetic::Fast)?;
     for step in 0..=200 {
         if step % 40 == 0 {
             // The model holds Y, where gradients are taken; what counts is X.

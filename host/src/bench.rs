@@ -1,6 +1,6 @@
 //! What a step of the optimizer takes, as a multiple of the matrix products in it.
 
-use crate::optim::{Group, Groups, Result, TransportedScion, named};
+use crate::optim::{Group, Groups, RULE, Result, TransportedScion, named};
 use crate::tensor::{Arithmetic, Operand};
 use graftage_core::matrix::{self, Matrix};
 use graftage_core::polar::{Chain, polar};
@@ -18,6 +18,8 @@ pub struct Options {
     pub width: u32,
     /// Its layers.
     pub layers: u32,
+    /// How spectral directions are computed.
+    pub chain: Chain,
     /// How often each row is timed, in turn with all others: at least 1.
     pub repeats: u32,
     /// Where.
@@ -67,7 +69,7 @@ type Timed = Box<dyn FnMut() -> Result<()>>;
 /// # Errors
 /// Where libtorch fails.
 pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Table> {
-    let rule = Rule::DEFAULT;
+    let rule = Rule { chain: options.chain, ..RULE };
     let mut rows: Vec<(&str, Kind, Option<f64>, Timed)> = Vec::new();
     for kind in [Kind::Float, Kind::BFloat16] {
         let side = if options.device.is_cuda() { 8192 } else { 1024 };

@@ -39,7 +39,7 @@ use crate::data::{Normalise, Source, Split};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::optim::method::Method;
-use crate::optim::{Group, Groups};
+use crate::optim::{Group, Groups, RULE};
 use crate::tensor::{Arithmetic, Precision};
 use crate::{files, rule};
 use graftage_core::polar::Chain;
@@ -127,13 +127,12 @@ pub struct Optimizer {
 
 impl Default for Optimizer {
     fn default() -> Self {
-        let Rule { step, momentum, constrained, chain, .. } = Rule::DEFAULT;
+        let Rule { step, momentum, transport, constrained, chain, .. } = RULE;
         Self {
             method: Method::default(),
             step_size: step,
             momentum,
-            // Of the laws the one that is never far from the best: docs/evidence.md.
-            transport: Transport::Lag { memory: 0.6 },
+            transport,
             schedule: Course::default(),
             chain,
             constrained,

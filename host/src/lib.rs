@@ -27,6 +27,7 @@
 //! | module | what it says |
 //! |---|---|
 //! | [`cuda`] | the GPU |
+//! | [`memory`] | the processor's memory |
 //! | [`tensor`] | core's `Matrix` over libtorch tensors: `Exact` and `Fast` |
 //! | [`optim`] | Transported Scion for one's own tch model |
 //! | [`config`] | what the trainer is told |
@@ -52,6 +53,8 @@ pub mod delta;
 pub mod error;
 pub mod files;
 pub mod graft;
+#[cfg(feature = "torch")]
+pub mod memory;
 pub mod model;
 pub mod monitor;
 pub mod network;

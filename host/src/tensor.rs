@@ -327,15 +327,23 @@ impl Matrix for Fast {
         x.store(first.0);
         y.store(second.0);
     }
-    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), ahead: f32) {
+    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), (ahead, before): (f32, f32)) {
         let _guard = no_grad_guard();
+        // A processor would convert it in a pass of its own, for each use.
+        let d = if d.tensor.device().is_cuda() { d.tensor.shallow_clone() } else { in_kind(&d.tensor, Kind::Float) };
+        let (way, gain) = match keep {
+            1.0 => (d, f64::from(gain)),
+            _ => (in_kind(&d, Kind::Float) * f64::from(gain) + &x.tensor * f64::from(keep - 1.0), 1.0),
+        };
         // A tensor, so that one pass over memory converts, multiplies and adds.
-        let gain = Tensor::full([1], f64::from(gain), (Kind::Float, d.tensor.device()));
-        let kept = if keep == 1.0 { x.tensor.shallow_clone() } else { &x.tensor * f64::from(keep) };
-        let next = kept.addcmul(&d.tensor, &gain);
-        // What is 1 + ahead of the way from x to next.
-        let query = if ahead == 0.0 { next.shallow_clone() } else { x.tensor.lerp(&next, 1.0 + f64::from(ahead)) };
-        y.store(query);
+        let factor = |number: f64| Tensor::full([1], number, (Kind::Float, way.device()));
+        let next = x.tensor.addcmul(&way, &factor(gain));
+        let forth = || factor(gain * (1.0 + f64::from(ahead)));
+        y.store(match (ahead, before) {
+            (0.0, 0.0) => next.shallow_clone(),
+            (_, 0.0) => x.tensor.addcmul(&way, &forth()),
+            _ => x.tensor.lerp(&y.tensor, f64::from(before)).addcmul_(&way, &forth()),
+        });
         x.store(next);
     }
     fn sign(&mut self, other: &Self) {

@@ -416,13 +416,15 @@ fn a_masked_stack_keeps_its_bits_where_the_flag_is_false_on(device: Device) {
     let flags = Tensor::from_slice(&[true, false, true]).view([3, 1, 1]).to_device(device);
     let (x, y, d) = (draw(), draw(), draw());
     let _ = d.get(1).fill_(f64::NAN);
-    let operations: [fn(&mut Fast, &mut Fast, &Fast); 6] = [
+    let operations: [fn(&mut Fast, &mut Fast, &Fast); 8] = [
         |x, _, d| x.copy(d),
         |x, _, d| x.combine(0.75, 0.25, d),
         |x, _, d| x.combine(0.5, 2.0, d),
         |x, _, d| x.sign(d),
         |x, y, d| Matrix::map(x, y, d, |x, y, d| (x + d.clone(), y - d)),
-        |x, y, d| Fast::step_ahead(x, y, d, (0.5, 0.5), 2.0),
+        |x, y, d| Fast::step_ahead(x, y, d, (0.5, 0.5), (2.0, 0.0)),
+        |x, y, d| Fast::step_ahead(x, y, d, (0.5, 0.5), (2.0, 0.25)),
+        |x, y, d| Fast::step_ahead(x, y, d, (1.0, 0.5), (0.0, 0.0)),
     ];
     for (index, operation) in operations.into_iter().enumerate() {
         let apply = |of: &dyn Fn(Tensor) -> Fast| {

@@ -613,7 +613,7 @@ fn memory_is_what_the_documentation_says() {
     let laws = [
         ("theta=0", 4.0, 13.0),
         ("theta=1", 8.0, 17.0),
-        ("lag=0.5", 8.0, 25.0),
+        ("lag=0.5", 8.0, 17.0),
         ("alignment=1", 8.0, 21.0),
         ("nesterov", 8.0, 17.0),
     ];

@@ -124,7 +124,7 @@ fn the_algorithm_is_written_once() {
         ("the transport c = β/(1 − β)", "beta/(1.0-beta)"),
         ("the lag feedback", "(beta-memory)/(1.0-beta)"),
         ("the transported step", "-(step*geometry.radius*geometry.norm.factor("),
-        ("the query point of the lag law", "next+ahead+(y-x)*lead.before"),
+        ("the query point of the lag law", "query+(y-x)*before"),
     ];
     // Other ways to a polar factor.
     const NEVER: [&str; 2] = ["newtonschulz", ".svd("];

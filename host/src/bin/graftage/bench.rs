@@ -4,6 +4,8 @@ use crate::console::{Progress, say};
 use clap::{Args, Subcommand, ValueEnum};
 use graftage::bench::{Options, optimizer};
 use graftage::error::{Error, Result};
+use graftage::rule;
+use graftage_core::polar::Chain;
 
 #[derive(Args)]
 pub struct Bench {
@@ -32,6 +34,9 @@ struct Optimizer {
     /// Where.
     #[arg(long, value_enum, default_value_t)]
     device: Device,
+    /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged.
+    #[arg(long, default_value = "polar-express-5", value_parser = rule::chain)]
+    chain: Chain,
     /// Print JSON in place of the table.
     #[arg(long)]
     json: bool,
@@ -60,10 +65,10 @@ impl Optimizer {
                 Error::Usage("--device cuda: libtorch sees no CUDA device here; take --device cpu".into())
             })?,
         };
-        let Self { width, layers, repeats, .. } = self;
+        let Self { width, layers, repeats, chain, .. } = self;
         let progress = Progress::new("timing", u64::from(repeats) + 1);
         let table =
-            optimizer(Options { width, layers, repeats, device }, |turn| progress.at(turn.into(), String::new))?;
+            optimizer(Options { width, layers, repeats, device, chain }, |turn| progress.at(turn.into(), String::new))?;
         drop(progress);
         if self.json {
             say!("{}", serde_json::to_string_pretty(&table).map_err(|error| Error::Usage(error.to_string()))?);

@@ -95,6 +95,8 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "torch")]
+    graftage::memory::keep();
     let outcome = match Cli::parse().command {
         #[cfg(feature = "torch")]
         Task::Train(task) => task.run(),
