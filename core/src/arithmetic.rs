@@ -133,14 +133,20 @@ pub fn sum(elements: impl IntoIterator<Item = f32>) -> f32 {
     tree(l)
 }
 
-/// [`sum`] of f(a, b) over two slices of one length, in a shape that compilers unroll.
+/// [`sum`] of f(a, b) over two slices of one length, with the lanes written out, which keeps them in registers.
 pub fn sum_over(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut l = [0.0f32; 8];
     let ((a, a_end), (b, b_end)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     for (a, b) in a.iter().zip(b) {
-        for ((lane, a), b) in l.iter_mut().zip(a).zip(b) {
-            *lane += f(*a, *b);
-        }
+        let ([a0, a1, a2, a3, a4, a5, a6, a7], [b0, b1, b2, b3, b4, b5, b6, b7]) = (a, b);
+        l[0] += f(*a0, *b0);
+        l[1] += f(*a1, *b1);
+        l[2] += f(*a2, *b2);
+        l[3] += f(*a3, *b3);
+        l[4] += f(*a4, *b4);
+        l[5] += f(*a5, *b5);
+        l[6] += f(*a6, *b6);
+        l[7] += f(*a7, *b7);
     }
     for ((lane, a), b) in l.iter_mut().zip(a_end).zip(b_end) {
         *lane += f(*a, *b);

@@ -214,13 +214,9 @@ impl<M: RowMajor> Matrix for M {
         elementwise::combine(self.elements_mut(), a, b, other.elements());
     }
     fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(f32, f32, f32) -> (f32, f32)) {
-        let f = |((x, y), d): ((&mut f32, &mut f32), &f32)| (*x, *y) = f(*x, *y, *d);
-        let ((x, x_end), (y, y_end)) = (x.elements_mut().as_chunks_mut::<8>(), y.elements_mut().as_chunks_mut::<8>());
-        let (d, d_end) = d.elements().as_chunks::<8>();
-        for ((x, y), d) in x.iter_mut().zip(y).zip(d) {
-            x.iter_mut().zip(y).zip(d).for_each(f);
+        for ((x, y), d) in x.elements_mut().iter_mut().zip(y.elements_mut()).zip(d.elements()) {
+            (*x, *y) = f(*x, *y, *d);
         }
-        x_end.iter_mut().zip(y_end).zip(d_end).for_each(f);
     }
     fn sign(&mut self, other: &Self) {
         elementwise::sign(self.elements_mut(), other.elements());
@@ -306,39 +302,48 @@ fn cosine(s: &[f32], o: &[f32]) -> f32 {
 // Once in a firmware, which need not be fast here.
 #[inline(never)]
 fn inner_scaled((s, p, q): (&[f32], f32, f32), (o, u, v): (&[f32], f32, f32)) -> f32 {
-    sum_over(s, o, |s, o| (s * p * q) * (o * u * v))
+    arithmetic::sum(s.iter().zip(o).map(|(s, o)| (s * p * q) * (o * u * v)))
 }
 
-/// One copy for all shapes, too.
-mod elementwise {
+/// Element by element; one copy for all shapes, too. Plain loops, which are short and fast when compiled for size, but of
+/// fours where numbers are only moved.
+pub(crate) mod elementwise {
+    use core::mem::swap;
+
     #[inline(never)]
     pub fn copy(s: &mut [f32], o: &[f32]) {
-        each(s, o, |s, o| *s = o);
+        let ((s, s_end), (o, o_end)) = (s.as_chunks_mut(), o.as_chunks());
+        // Each by name: a loop over arrays becomes a call of memcpy, which moves a number at a time.
+        s.iter_mut().zip(o).for_each(|(s, [a, b, c, d])| *s = [*a, *b, *c, *d]);
+        s_end.iter_mut().zip(o_end).for_each(|(s, o)| *s = *o);
+    }
+
+    /// (s, o) ← (o, s).
+    #[inline(never)]
+    pub fn exchange(s: &mut [f32], o: &mut [f32]) {
+        let ((s, s_end), (o, o_end)) = (s.as_chunks_mut::<4>(), o.as_chunks_mut());
+        s.iter_mut().zip(o).for_each(|(s, o)| (*s, *o) = (*o, *s));
+        s_end.iter_mut().zip(o_end).for_each(|(s, o)| swap(s, o));
     }
 
     #[inline(never)]
     pub fn combine(s: &mut [f32], a: f32, b: f32, o: &[f32]) {
-        each(s, o, |s, o| *s = a * *s + b * o);
+        // A product with 1 is exact.
+        if a == 1.0 {
+            s.iter_mut().zip(o).for_each(|(s, o)| *s += b * o);
+        } else {
+            s.iter_mut().zip(o).for_each(|(s, o)| *s = a * *s + b * o);
+        }
     }
 
     #[inline(never)]
     pub fn sign(s: &mut [f32], o: &[f32]) {
-        each(s, o, |s, o| {
+        s.iter_mut().zip(o).for_each(|(s, o)| {
             let bits = o.to_bits();
             // With the sign bit last, ±0 is 0 or 1.
             let zero = bits.rotate_left(1) < 2;
             *s = f32::from_bits(if zero { 0 } else { 1.0f32.to_bits() | bits & 1 << 31 });
         });
-    }
-
-    /// f of every element of one and its partner, in a shape that compilers unroll.
-    #[inline(always)]
-    fn each(s: &mut [f32], o: &[f32], f: impl Fn(&mut f32, f32)) {
-        let ((s, s_end), (o, o_end)) = (s.as_chunks_mut::<8>(), o.as_chunks::<8>());
-        for (s, o) in s.iter_mut().zip(o) {
-            s.iter_mut().zip(o).for_each(|(s, o)| f(s, *o));
-        }
-        s_end.iter_mut().zip(o_end).for_each(|(s, o)| f(s, *o));
     }
 }
 
@@ -361,7 +366,7 @@ fn normalise(elements: &mut [f32], stride: usize) {
     }
 }
 
-/// The same of elements side by side, in shapes that compilers unroll.
+/// The same of elements side by side.
 #[inline(never)]
 fn normalise_all(elements: &mut [f32]) {
     let largest = largest(&*elements);

@@ -627,7 +627,7 @@ fn split(memory: &[f32], length: usize) -> (&[f32], &[f32]) {
 }
 
 /// The same, to be written.
-fn split_mut(memory: &mut [f32], length: usize) -> (&mut [f32], &mut [f32]) {
+pub(crate) fn split_mut(memory: &mut [f32], length: usize) -> (&mut [f32], &mut [f32]) {
     let length = if length < memory.len() { length } else { memory.len() };
     memory.split_at_mut(length)
 }

@@ -15,8 +15,8 @@
 
 use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring, Slice, push};
 use crate::error::{Field, Refusal};
-use crate::matrix::RowMajor;
-use crate::network::{Fixed, Layer, Parameter, Prediction, Target};
+use crate::matrix::{RowMajor, elementwise};
+use crate::network::{Fixed, Layer, Parameter, Prediction, Target, split_mut};
 use serde::{Deserialize, Serialize};
 
 /// A network that adapts in sessions: N its layers, R its replay buffer, S scratch memory, W memory for the weights in use, H
@@ -239,9 +239,12 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
 
     /// The weights in use into the network, the network's X where they were.
     fn exchange(&mut self) {
-        let mut in_use = self.in_use.as_mut().iter_mut();
+        let mut in_use = self.in_use.as_mut();
         self.adaptation.network_mut().parameters(&mut |Parameter { mut state, .. }| {
-            state.x.elements_mut().iter_mut().zip(&mut in_use).for_each(|(x, used)| core::mem::swap(x, used));
+            let x = state.x.elements_mut();
+            let (used, rest) = split_mut(core::mem::take(&mut in_use), x.len());
+            elementwise::exchange(x, used);
+            in_use = rest;
         });
     }
 

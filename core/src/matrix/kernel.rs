@@ -3,12 +3,18 @@
 //!
 //! A `Square` of k×k is kept in ⌈k/W⌉ panels of k rows each. What a panel has beyond the last column is 0, and stays 0, so
 //! that one size of tile serves every shape; W changes no bit of any result. W is 4 in this crate; a machine with wide
-//! registers can run the same code with another width, compiled for them, as all of it is inlined into its caller.
+//! registers can run the same code with another width, compiled for them, as all that computes is inlined into its caller.
+//! Of what is 4 wide, [`Products::fill`] has one copy, which firmware is small by.
+//!
+//! Compilers unroll no loop where they optimise for size, and what a loop indexes stays in memory. So four numbers, and the
+//! rows of a tile, are written out here; a loop over the fours of a row, of which there is one where W is 4, is none then.
 //!
 //! Each sum runs over k ascending from +0 or from the value that it continues; every product is rounded before it is added.
 //!
 //! Memory is reached by `get` and chunks, which have no path that panics: what lies outside, where nothing of a caller with
 //! enough memory does, reads as nothing and is not written.
+
+use super::elementwise::combine;
 
 /// Rows of a tile.
 pub const HEIGHT: usize = 4;
@@ -42,10 +48,16 @@ pub const fn product_scratch<const W: usize>(m: usize, k: usize) -> usize {
     k * m.div_ceil(HEIGHT) * HEIGHT + k * W
 }
 
+/// All numbers from `start` on.
+#[inline(always)]
+fn from(memory: &[f32], start: usize) -> &[f32] {
+    memory.get(start..).unwrap_or(&[])
+}
+
 /// `length` numbers from `start` on.
 #[inline(always)]
 fn part(memory: &[f32], start: usize, length: usize) -> &[f32] {
-    memory.get(start..).and_then(|rest| rest.get(..length)).unwrap_or(&[])
+    from(memory, start).get(..length).unwrap_or(&[])
 }
 
 /// `length` numbers from `start` on, to be written.
@@ -56,14 +68,17 @@ fn part_mut(memory: &mut [f32], start: usize, length: usize) -> &mut [f32] {
 
 /// tile + Aᵀ B, where A is four of the `A` columns of a panel, from `column` on, and B is a panel.
 #[inline(always)]
-fn accumulate<const A: usize, const W: usize>(mut tile: Tile<W>, a: &[f32], column: usize, b: &[f32]) -> Tile<W> {
-    let ((a, a_end), (b, b_end)) = (a.as_chunks::<A>().0.as_chunks(), b.as_chunks::<W>().0.as_chunks());
+fn accumulate<const A: usize, const W: usize>(tile: &Tile<W>, a: &[f32], column: usize, b: &[f32]) -> Tile<W> {
+    let mut tile = *tile;
+    let ((a, _), (b, _)) = (a.as_chunks::<A>(), b.as_chunks::<W>());
+    let ((a_pairs, _), (b_pairs, _)) = (a.as_chunks(), b.as_chunks());
     // Two rows between two tests for the end; with four, the loads of a Cortex-M4F no longer fit into its registers.
-    for ([a0, a1], [b0, b1]) in a.iter().zip(b) {
-        row(&mut tile, a0, column, b0);
-        row(&mut tile, a1, column, b1);
+    for (&[a0, a1], &[b0, b1]) in a_pairs.iter().zip(b_pairs) {
+        row(&mut tile, &a0, column, &b0);
+        row(&mut tile, &a1, column, &b1);
     }
-    for (a, b) in a_end.iter().zip(b_end) {
+    let paired = 2 * a_pairs.len().min(b_pairs.len());
+    if let (Some(a), Some(b)) = (a.get(paired), b.get(paired)) {
         row(&mut tile, a, column, b);
     }
     tile
@@ -75,154 +90,221 @@ fn row<const A: usize, const W: usize>(tile: &mut Tile<W>, a: &[f32; A], column:
     // A panel is a whole number of tiles wide.
     if let Some([a0, a1, a2, a3]) = a.as_chunks::<HEIGHT>().0.get(column / HEIGHT) {
         let [t0, t1, t2, t3] = tile;
-        for ((((t0, t1), t2), t3), b) in t0.iter_mut().zip(t1).zip(t2).zip(t3).zip(b) {
-            *t0 += a0 * b;
-            *t1 += a1 * b;
-            *t2 += a2 * b;
-            *t3 += a3 * b;
-        }
+        all(t0, b, |sum, b| *sum += a0 * b);
+        all(t1, b, |sum, b| *sum += a1 * b);
+        all(t2, b, |sum, b| *sum += a2 * b);
+        all(t3, b, |sum, b| *sum += a3 * b);
     }
+}
+
+/// f of each of W numbers and its partner.
+#[inline(always)]
+fn all<const W: usize>(x: &mut [f32; W], y: &[f32; W], f: impl Fn(&mut f32, f32)) {
+    for (x, y) in x.as_chunks_mut().0.iter_mut().zip(y.as_chunks().0) {
+        four(x, y, &f);
+    }
+}
+
+/// The same of four.
+#[inline(always)]
+fn four([x0, x1, x2, x3]: &mut [f32; 4], [y0, y1, y2, y3]: &[f32; 4], f: impl Fn(&mut f32, f32)) {
+    f(x0, *y0);
+    f(x1, *y1);
+    f(x2, *y2);
+    f(x3, *y3);
 }
 
 /// Packs `width` columns of a row-major matrix with rows of `stride` numbers, from `start` on, into a panel of W.
-#[inline(always)]
+#[inline(never)]
 fn pack_columns<const W: usize>(memory: &[f32], start: usize, stride: usize, width: usize, panel: &mut [f32]) {
-    let mut rest = memory.get(start..).unwrap_or(&[]);
+    let mut rest = from(memory, start);
     for to in panel.as_chunks_mut::<W>().0 {
         match rest.first_chunk::<W>() {
-            Some(row) if width >= W => *to = *row,
-            _ => {
-                *to = [0.0; W];
-                to.iter_mut().zip(rest).take(width).for_each(|(to, e)| *to = *e);
-            }
-        }
-        rest = rest.get(stride..).unwrap_or(&[]);
-    }
-}
-
-/// Packs `height` rows of a row-major matrix with rows of `stride` numbers as the columns of a panel of W: `length` numbers
-/// of each, from `start` on.
-#[inline(always)]
-fn pack_rows<const W: usize>(
-    memory: &[f32],
-    start: usize,
-    stride: usize,
-    height: usize,
-    length: usize,
-    panel: &mut [f32],
-) {
-    let panel = panel.as_chunks_mut::<W>().0;
-    for group in 0..W / HEIGHT {
-        let row = |u: usize| {
-            let u = group * HEIGHT + u;
-            if u < height { part(memory, start + u * stride, length) } else { &[] }
-        };
-        let rows = [row(0), row(1), row(2), row(3)];
-        if rows.iter().all(|row| row.len() == length) {
-            let [r0, r1, r2, r3] = rows;
-            for ((((to, e0), e1), e2), e3) in panel.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
-                if let Some(to) = to.as_chunks_mut::<HEIGHT>().0.get_mut(group) {
+            Some(row) if width >= W => {
+                // Where one array may overlap another, a copy of it is a call.
+                for (to, [e0, e1, e2, e3]) in to.as_chunks_mut().0.iter_mut().zip(row.as_chunks().0) {
                     *to = [*e0, *e1, *e2, *e3];
                 }
             }
-        } else {
-            for (l, to) in panel.iter_mut().take(length).enumerate() {
-                if let Some(to) = to.as_chunks_mut::<HEIGHT>().0.get_mut(group) {
-                    *to = rows.map(|row| row.get(l).copied().unwrap_or(0.0));
+            _ => {
+                to.fill(0.0);
+                to.iter_mut().zip(rest).take(width).for_each(|(to, e)| *to = *e);
+            }
+        }
+        rest = from(rest, stride);
+    }
+}
+
+/// Packs `height` rows of a row-major matrix with rows of `stride` numbers as the columns of a panel of W: as many numbers
+/// of each as the panel has rows, from `start` on.
+#[inline(never)]
+fn pack_rows<const W: usize>(memory: &[f32], start: usize, stride: usize, height: usize, panel: &mut [f32]) {
+    let panel = panel.as_chunks_mut::<W>().0;
+    for group in 0..W / HEIGHT {
+        // Beyond the last, the last once more.
+        let row = |u: usize| from(memory, start + (group * HEIGHT + u).min(height - 1) * stride);
+        for ((((to, e0), e1), e2), e3) in panel.iter_mut().zip(row(0)).zip(row(1)).zip(row(2)).zip(row(3)) {
+            if let Some(to) = to.as_chunks_mut().0.get_mut(group) {
+                *to = [*e0, *e1, *e2, *e3];
+            }
+        }
+    }
+    if height < W {
+        panel.iter_mut().for_each(|to| to.iter_mut().skip(height).for_each(|e| *e = 0.0));
+    }
+}
+
+/// Products of panels, tile by tile: out ← keep·out + c·(Aᵀ B) + a·T, without what is `None`.
+struct Products<'a> {
+    /// A and B, and the rows of their panels.
+    left: &'a [f32],
+    right: &'a [f32],
+    length: usize,
+    /// Rows and columns of out; of tiles below the diagonal nothing is computed where `upper`.
+    height: usize,
+    width: usize,
+    upper: bool,
+    /// The tile at rows i and columns j begins at start + i·row + j·column, its rows are `row` apart.
+    start: usize,
+    row: usize,
+    column: usize,
+    /// Whether the sums of a Square go on from what is in it.
+    continued: bool,
+    /// A product with 1 is exact.
+    c: f32,
+    keep: Option<f32>,
+    /// a and T, a Square as out.
+    term: Option<(f32, &'a [f32])>,
+}
+
+impl<'a> Products<'a> {
+    /// Of a part of a matrix with rows of so many numbers, from its start on: out ← Aᵀ B.
+    #[inline(always)]
+    fn row_major(
+        length: usize,
+        (height, width): (usize, usize),
+        row: usize,
+        left: &'a [f32],
+        right: &'a [f32],
+    ) -> Self {
+        let (start, column, upper, continued) = (0, 1, false, false);
+        let (c, keep, term) = (1.0, None, None);
+        Self { left, right, length, height, width, upper, start, row, column, continued, c, keep, term }
+    }
+
+    /// Of a Square, on and above its diagonal: out ← Aᵀ B.
+    #[inline(always)]
+    fn symmetric<const W: usize>(k: usize, left: &'a [f32], right: &'a [f32]) -> Self {
+        let products = Self::row_major(k, (k, k.div_ceil(W) * W), W, left, right);
+        Self { upper: true, column: k, ..products }
+    }
+
+    /// Computes them, of panels of A and of W columns.
+    #[inline(always)]
+    fn fill<const A: usize, const W: usize>(self, out: &mut [f32]) {
+        if A == HEIGHT && W == HEIGHT { self.fill_narrow(out) } else { self.fill_inline::<A, W>(out) }
+    }
+
+    #[inline(never)]
+    fn fill_narrow(&self, out: &mut [f32]) {
+        self.fill_inline::<HEIGHT, HEIGHT>(out);
+    }
+
+    #[inline(always)]
+    fn fill_inline<const A: usize, const W: usize>(&self, out: &mut [f32]) {
+        for j in (0..self.width).step_by(W) {
+            let right = part(self.right, j * self.length, self.length * W);
+            let height = if self.upper { self.height.min(j + W) } else { self.height };
+            for i in (0..height).step_by(HEIGHT) {
+                let at = self.start + i * self.row + j * self.column;
+                let left = from(self.left, i / A * A * self.length);
+                let (mut before, mut term) = (None, None);
+                let zero = const { &[[0.0; W]; HEIGHT] };
+                let before = if self.continued { tile(out, at, &mut before) } else { zero };
+                let mut sums = accumulate::<A, W>(before, left, i % A, right);
+                if self.c != 1.0 {
+                    each(&mut sums, zero, |sum, _| *sum *= self.c);
+                }
+                if let Some((a, square)) = self.term {
+                    each(&mut sums, tile(square, at, &mut term), |sum, e| *sum += a * e);
+                }
+                self.write(out, at, (self.height - i, self.width - j), sums);
+            }
+        }
+    }
+
+    /// Writes the rows and columns of a tile that lie in out.
+    #[inline(always)]
+    fn write<const W: usize>(&self, out: &mut [f32], at: usize, (height, width): (usize, usize), sums: Tile<W>) {
+        if height < HEIGHT || width < W {
+            // A copy, so that the tile itself stays in registers.
+            for (u, sums) in { sums }.iter().enumerate().take(height) {
+                for (e, sum) in part_mut(out, at + u * self.row, width.min(W)).iter_mut().zip(sums) {
+                    *e = self.keep.map_or(*sum, |keep| keep * *e + sum);
+                }
+            }
+            return;
+        }
+        // Row by row, each a number of its own, for the same reason.
+        let mut write = |u: usize, sums: &[f32; W]| {
+            if let Some((row, _)) = out.get_mut(at + u * self.row..).and_then(|out| out.split_first_chunk_mut()) {
+                match self.keep {
+                    Some(keep) => all(row, sums, |e, sum| *e = keep * *e + sum),
+                    None => all(row, sums, |e, sum| *e = sum),
+                }
+            }
+        };
+        let [t0, t1, t2, t3] = sums;
+        write(0, &t0);
+        write(1, &t1);
+        write(2, &t2);
+        write(3, &t3);
+    }
+}
+
+/// f of each sum of a tile and its partner in another.
+#[inline(always)]
+fn each<const W: usize>([t0, t1, t2, t3]: &mut Tile<W>, [o0, o1, o2, o3]: &Tile<W>, f: impl Fn(&mut f32, f32)) {
+    all(t0, o0, &f);
+    all(t1, o1, &f);
+    all(t2, o2, &f);
+    all(t3, o3, &f);
+}
+
+/// The tile of a Square that begins there; at the end, where rows are missing, it is put together.
+#[inline(always)]
+fn tile<'a, const W: usize>(square: &'a [f32], at: usize, last: &'a mut Option<Tile<W>>) -> &'a Tile<W> {
+    let rows = from(square, at).as_chunks().0;
+    rows.first_chunk().unwrap_or_else(|| last.insert(last_tile(rows)))
+}
+
+#[inline(never)]
+fn last_tile<const W: usize>(rows: &[[f32; W]]) -> Tile<W> {
+    let mut tile = [[0.0; W]; HEIGHT];
+    tile.iter_mut().zip(rows).for_each(|(to, row)| *to = *row);
+    tile
+}
+
+/// Below the diagonal of a Square, what is above it.
+#[inline(never)]
+fn mirror<const W: usize>(k: usize, square: &mut [f32]) {
+    for j in (0..k).step_by(W) {
+        let (before, panel) = square.split_at_mut((j * k).min(square.len()));
+        let panel = panel.as_chunks_mut::<W>().0;
+        for (i, [r0, r1, r2, r3]) in (0..j).step_by(HEIGHT).zip(panel.as_chunks().0) {
+            let columns = part_mut(before, i / W * W * k + j * W, W * W.min(k - j)).as_chunks_mut::<W>().0;
+            for ((((to, e0), e1), e2), e3) in columns.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
+                if let Some(to) = to.as_chunks_mut().0.get_mut(i % W / HEIGHT) {
+                    *to = [*e0, *e1, *e2, *e3];
                 }
             }
         }
-    }
-}
-
-/// The tile of a Square at rows `i` on of the panel of column `j`.
-#[inline(always)]
-fn load<const W: usize>(k: usize, square: &[f32], i: usize, j: usize) -> Tile<W> {
-    let rows = part(square, j * k + i * W, HEIGHT.min(k - i) * W).as_chunks::<W>().0;
-    rows.first_chunk().copied().unwrap_or_else(|| {
-        let mut tile = [[0.0; W]; HEIGHT];
-        tile.iter_mut().zip(rows).for_each(|(to, row)| *to = *row);
-        tile
-    })
-}
-
-/// Writes the part of a tile on and above the diagonal, and its mirror image. `i` is a multiple of [`HEIGHT`], `j` of W.
-#[inline(always)]
-fn store<const W: usize>(k: usize, square: &mut [f32], i: usize, j: usize, tile: Tile<W>) {
-    let mut tile = tile;
-    if W == HEIGHT && i == j {
-        // On the diagonal: below it, what is above.
-        for (u, v) in [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)] {
-            tile[u][v] = tile[v][u];
-        }
-    }
-    if j + W > k {
-        // A copy, so that the tile itself stays in registers.
-        return store_edge(k, square, i, j, &{ tile });
-    }
-    if let Some((rows, _)) = part_mut(square, j * k + i * W, HEIGHT * W).as_chunks_mut::<W>().0.split_first_chunk_mut()
-    {
-        *rows = tile;
-    }
-    if i >= j {
-        // On the diagonal of wider panels: below it, what is above, once all of that is there.
-        if i + HEIGHT == j + W && W > HEIGHT {
-            mirror::<W>(part_mut(square, j * k + j * W, W * W).as_chunks_mut().0);
-        }
-        return;
-    }
-    let columns = part_mut(square, i / W * W * k + j * W, W * W).as_chunks_mut::<W>().0;
-    if let Some((columns, _)) = columns.split_first_chunk_mut::<W>() {
-        for (v, column) in columns.iter_mut().enumerate() {
-            if let Some(to) = column.as_chunks_mut::<HEIGHT>().0.get_mut(i % W / HEIGHT) {
-                *to = tile.map(|row| row[v]);
+        let block = panel.get_mut(j..k.min(j + W)).unwrap_or(&mut []);
+        for r in 1..block.len() {
+            let (above, rest) = block.split_at_mut(r);
+            if let Some(row) = rest.first_mut() {
+                row.iter_mut().zip(above).for_each(|(e, above)| *e = above.get(r).copied().unwrap_or(*e));
             }
-        }
-    }
-}
-
-/// Below the diagonal of a block, what is above it.
-#[inline(always)]
-fn mirror<const W: usize>(block: &mut [[f32; W]]) {
-    for r in 1..block.len() {
-        let (above, rest) = block.split_at_mut(r);
-        if let Some(row) = rest.first_mut() {
-            row.iter_mut().zip(above).for_each(|(e, above)| *e = above.get(r).copied().unwrap_or(*e));
-        }
-    }
-}
-
-/// The same of a tile on the diagonal, or at the end.
-#[inline(never)]
-fn store_edge<const W: usize>(k: usize, square: &mut [f32], i: usize, j: usize, tile: &Tile<W>) {
-    for (r, row) in (i..k).zip(tile) {
-        for (c, e) in (j..).zip(row).skip_while(|(c, _)| *c < r) {
-            write(square, j * k + r * W + (c - j), *e);
-            if c < k {
-                write(square, r / W * W * k + c * W + r % W, *e);
-            }
-        }
-    }
-}
-
-fn write(memory: &mut [f32], index: usize, value: f32) {
-    if let Some(place) = memory.get_mut(index) {
-        *place = value;
-    }
-}
-
-/// The panel of a Square that holds column `c`.
-#[inline(always)]
-fn panel<const W: usize>(k: usize, square: &[f32], c: usize) -> &[f32] {
-    part(square, c / W * W * k, k * W)
-}
-
-/// Each sum of a tile with the number of another at its place.
-#[inline(always)]
-fn each<const W: usize>(tile: &mut Tile<W>, f: impl Fn(&mut f32, f32), other: &Tile<W>) {
-    for (sums, others) in tile.iter_mut().zip(other) {
-        for (sum, other) in sums.iter_mut().zip(others) {
-            f(sum, *other);
         }
     }
 }
@@ -237,39 +319,29 @@ pub fn gram<const W: usize>(sides: Sides, s: &[f32], gram: &mut [f32], scratch: 
         for j in (0..k).step_by(W) {
             let panel = part_mut(scratch, j * length, length * W);
             if wide {
-                pack_rows::<W>(s, j * large + start, large, k - j, length, panel);
+                pack_rows::<W>(s, j * large + start, large, k - j, panel);
             } else {
                 pack_columns::<W>(s, start * k + j, k, k - j, panel);
             }
         }
-        for j in (0..k).step_by(W) {
-            for i in (0..k.min(j + W)).step_by(HEIGHT) {
-                let tile = if start == 0 { [[0.0; W]; HEIGHT] } else { load::<W>(k, gram, i, j) };
-                let [a, b] = [i, j].map(|c| panel::<W>(length, scratch, c));
-                store(k, gram, i, j, accumulate::<W, W>(tile, a, i % W, b));
-            }
-        }
+        let products = Products { length, continued: start > 0, ..Products::symmetric::<W>(k, scratch, scratch) };
+        products.fill::<W, W>(gram);
     }
+    mirror::<W>(k, gram);
 }
 
-/// out ← c·(L R) + a·L + b·R of commuting L and R; a term with a factor of 0 is left out. L is symmetric, so its columns serve as its rows.
+/// out ← c·(L R) + a·L + b·R of commuting L and R; a term with a factor of 0 is left out. L is symmetric, so its columns
+/// serve as its rows.
 #[inline(always)]
 pub fn multiply<const W: usize>(k: usize, c: f32, left: (f32, &[f32]), right: (f32, &[f32]), out: &mut [f32]) {
     let ((a, left), (b, right)) = (left, right);
-    for j in (0..k).step_by(W) {
-        for i in (0..k.min(j + W)).step_by(HEIGHT) {
-            let zero = [[0.0; W]; HEIGHT];
-            let mut tile = accumulate::<W, W>(zero, panel::<W>(k, left, i), i % W, panel::<W>(k, right, j));
-            each(&mut tile, |sum, _| *sum *= c, &zero);
-            if a != 0.0 {
-                each(&mut tile, |sum, l| *sum += a * l, &load(k, left, i, j));
-            }
-            if b != 0.0 {
-                each(&mut tile, |sum, r| *sum += b * r, &load(k, right, i, j));
-            }
-            store(k, out, i, j, tile);
-        }
+    let term = [(a, left), (b, right)].into_iter().find(|(factor, _)| *factor != 0.0);
+    Products { c, term, ..Products::symmetric::<W>(k, left, right) }.fill::<W, W>(out);
+    if a != 0.0 && b != 0.0 {
+        let length = square::<W>(k);
+        combine(part_mut(out, 0, length), 1.0, b, part(right, 0, length));
     }
+    mirror::<W>(k, out);
 }
 
 /// S ← a·S + P S in place (a·S + S P of a tall S), W of the large side at a time: they are packed first, so their place can
@@ -277,56 +349,19 @@ pub fn multiply<const W: usize>(k: usize, c: f32, left: (f32, &[f32]), right: (f
 #[inline(always)]
 pub fn transform<const W: usize>(sides: Sides, s: &mut [f32], a: f32, p: &[f32], scratch: &mut [f32]) {
     let Sides { small: k, large, wide } = sides;
-    let zero = [[0.0; W]; HEIGHT];
     let packed = part_mut(scratch, 0, k * W);
     for l in (0..large).step_by(W) {
         let width = W.min(large - l);
         if wide {
             pack_columns::<W>(s, l, large, width, packed);
-            for i in (0..k).step_by(HEIGHT) {
-                let tile = accumulate::<W, W>(zero, panel::<W>(k, p, i), i % W, packed);
-                finish(s, (i * large + l, large), (k - i, width), tile, |e, sum| *e = a * *e + sum);
-            }
         } else {
-            pack_rows::<W>(s, l * k, k, width, k, packed);
-            for u in (0..width).step_by(HEIGHT) {
-                for j in (0..k).step_by(W) {
-                    let tile = accumulate::<W, W>(zero, packed, u, panel::<W>(k, p, j));
-                    finish(s, ((l + u) * k + j, k), (width - u, k - j), tile, |e, sum| *e = a * *e + sum);
-                }
-            }
+            pack_rows::<W>(s, l * k, k, width, packed);
         }
-    }
-}
-
-/// Each element e with its sum of a tile, for the rows and columns that lie in a row-major matrix: from `start` on, `stride`
-/// a row, as many as there are.
-#[inline(always)]
-fn finish<const W: usize>(
-    memory: &mut [f32],
-    (start, stride): (usize, usize),
-    (height, width): (usize, usize),
-    tile: Tile<W>,
-    f: impl Fn(&mut f32, f32),
-) {
-    let row = |row: &mut [f32], sums: &[f32; W]| row.iter_mut().zip(sums).for_each(|(e, sum)| f(e, *sum));
-    let memory = memory.get_mut(start..).unwrap_or(&mut []);
-    if height < HEIGHT || width < W {
-        // A copy, so that the tile itself stays in registers.
-        for (memory, sums) in memory.chunks_mut(stride.max(1)).zip(&{ tile }).take(height) {
-            row(part_mut(memory, 0, width), sums);
-        }
-        return;
-    }
-    let mut rest = memory;
-    // Row by row, each a number of its own: a loop over the tile would keep it in memory while it is summed.
-    let [t0, t1, t2, t3] = tile;
-    for sums in [t0, t1, t2, t3] {
-        let (now, after) = rest.split_at_mut(stride.min(rest.len()));
-        if let Some(now) = now.first_chunk_mut::<W>() {
-            row(now, &sums);
-        }
-        rest = after;
+        let packed = &*packed;
+        let ((left, height), (right, width), start, row) =
+            if wide { ((p, k), (packed, width), l, large) } else { ((packed, width), (p, k), l * k, k) };
+        let products = Products { start, keep: Some(a), ..Products::row_major(k, (height, width), row, left, right) };
+        products.fill::<W, W>(s);
     }
 }
 
@@ -342,14 +377,11 @@ pub fn product<const W: usize>(
 ) {
     let (right, left) = scratch.split_at_mut((k * W).min(scratch.len()));
     for i in (0..m).step_by(HEIGHT) {
-        pack_rows::<HEIGHT>(a, i * k, k, m - i, k, part_mut(left, i * k, k * HEIGHT));
+        pack_rows::<HEIGHT>(a, i * k, k, m - i, part_mut(left, i * k, k * HEIGHT));
     }
     for j in (0..n).step_by(W) {
         let width = W.min(n - j);
         pack_columns::<W>(b, j, n, width, right);
-        for (i, left) in (0..m).step_by(HEIGHT).zip(left.chunks_exact((k * HEIGHT).max(1))) {
-            let tile = accumulate::<HEIGHT, W>([[0.0; W]; HEIGHT], left, 0, right);
-            finish(c, (i * n + j, n), (m - i, width), tile, |e, sum| *e = sum);
-        }
+        Products { start: j, ..Products::row_major(k, (m, width), n, left, right) }.fill::<HEIGHT, W>(c);
     }
 }
