@@ -1,8 +1,9 @@
 //! Dense layers: a = b + W a', each element from b, inputs ascending; backward δ' = Wᵀδ, outputs ascending from +0;
 //! M_W ← keep·M_W + δ a'ᵀ, M_b ← keep·M_b + δ.
 
+use crate::matrix::elementwise::combine;
 use crate::matrix::{FixedMatrix, RowMajor};
-use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted, larger, split_mut};
+use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted, larger};
 use crate::norm::workspace;
 use crate::scion::{Point, Role, Scion};
 
@@ -60,7 +61,7 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
     }
     fn accumulate(&mut self, keep: f32, input: &[f32], _trace: &[f32], errors: &[f32]) {
         add_outer(self.weights.momentum(), keep, errors, input);
-        add_scaled(self.bias.momentum(), keep, 1.0, errors);
+        combine(self.bias.momentum(), keep, 1.0, errors);
     }
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         visit(self.weights.parameter(Role::Weights));
@@ -73,8 +74,8 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
 fn multiply(weights: &[f32], bias: &[f32], a: &[f32], out: &mut [f32]) {
     let (out_fours, out_ones) = out.as_chunks_mut::<4>();
     let (bias_fours, bias_ones) = bias.as_chunks::<4>();
-    let mut rest = weights;
-    let mut row = || take(&mut rest, a.len());
+    let mut rows = weights.chunks_exact(a.len().max(1));
+    let mut row = || rows.next().unwrap_or(&[]);
     for (out, bias) in out_fours.iter_mut().zip(bias_fours) {
         *out = dot(*bias, [row(), row(), row(), row()], a);
     }
@@ -84,97 +85,64 @@ fn multiply(weights: &[f32], bias: &[f32], a: &[f32], out: &mut [f32]) {
     }
 }
 
-/// The next row; the rest stays.
-#[inline(always)]
-fn take<'a>(rest: &mut &'a [f32], length: usize) -> &'a [f32] {
-    let (row, after) = rest.split_at_checked(length).unwrap_or_default();
-    *rest = after;
-    row
-}
-
-/// The same, to be written.
-#[inline(always)]
-fn take_mut<'a>(rest: &mut &'a mut [f32], length: usize) -> &'a mut [f32] {
-    let (row, after) = split_mut(core::mem::take(rest), length);
-    *rest = after;
-    row
-}
-
 /// Four sums that go on with the products of four rows and a: each a is read once.
-#[inline(always)]
-fn dot(mut sums: [f32; 4], [r0, r1, r2, r3]: [&[f32]; 4], a: &[f32]) -> [f32; 4] {
-    let chunks = [r0, r1, r2, r3].map(|row| row.as_chunks::<8>());
-    let [(c0, e0), (c1, e1), (c2, e2), (c3, e3)] = chunks;
-    let (chunks_a, end) = a.as_chunks::<8>();
-    let mut add = |a: &f32, w: [&f32; 4]| sums.iter_mut().zip(w).for_each(|(sum, w)| *sum += w * a);
-    for ((((a, r0), r1), r2), r3) in chunks_a.iter().zip(c0).zip(c1).zip(c2).zip(c3) {
-        for ((((a, w0), w1), w2), w3) in a.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
-            add(a, [w0, w1, w2, w3]);
-        }
+#[inline(never)]
+fn dot([mut s0, mut s1, mut s2, mut s3]: [f32; 4], [r0, r1, r2, r3]: [&[f32]; 4], a: &[f32]) -> [f32; 4] {
+    for ((((a, w0), w1), w2), w3) in a.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
+        s0 += w0 * a;
+        s1 += w1 * a;
+        s2 += w2 * a;
+        s3 += w3 * a;
     }
-    for ((((a, w0), w1), w2), w3) in end.iter().zip(e0).zip(e1).zip(e2).zip(e3) {
-        add(a, [w0, w1, w2, w3]);
-    }
-    sums
+    [s0, s1, s2, s3]
 }
 
 /// out ← out + Wᵀ δ, outputs ascending.
 #[inline(never)]
 fn add_transposed(weights: &[f32], errors: &[f32], out: &mut [f32]) {
-    for (row, error) in weights.chunks_exact(out.len().max(1)).zip(errors) {
-        out.iter_mut().zip(row).for_each(|(e, w)| *e += w * error);
+    let (errors_of_fours, errors_of_ones) = errors.as_chunks();
+    let mut rows = weights.chunks_exact(out.len().max(1));
+    for [e0, e1, e2, e3] in errors_of_fours {
+        let mut row = || rows.next().unwrap_or(&[]);
+        for ((((e, w0), w1), w2), w3) in out.iter_mut().zip(row()).zip(row()).zip(row()).zip(row()) {
+            *e = *e + w0 * e0 + w1 * e1 + w2 * e2 + w3 * e3;
+        }
+    }
+    for (row, error) in rows.zip(errors_of_ones) {
+        combine(out, 1.0, *error, row);
     }
 }
 
 /// M ← keep·M + δ aᵀ.
 #[inline(never)]
 fn add_outer(momentum: &mut [f32], keep: f32, errors: &[f32], a: &[f32]) {
-    let (errors_of_fours, errors_of_ones) = errors.as_chunks::<4>();
-    let mut rest = momentum;
-    let mut row = || take_mut(&mut rest, a.len());
+    let (errors_of_fours, errors_of_ones) = errors.as_chunks();
+    let mut rows = momentum.chunks_exact_mut(a.len().max(1));
     for errors in errors_of_fours {
-        add_scaled_rows([row(), row(), row(), row()], keep, *errors, a);
-    }
-    for error in errors_of_ones {
-        add_scaled(row(), keep, *error, a);
-    }
-}
-
-/// The same of four rows: each a is read once.
-#[inline(always)]
-fn add_scaled_rows(rows: [&mut [f32]; 4], keep: f32, scales: [f32; 4], a: &[f32]) {
-    let [(m0, e0), (m1, e1), (m2, e2), (m3, e3)] = rows.map(|row| row.as_chunks_mut::<8>());
-    let (chunks, end) = a.as_chunks::<8>();
-    let add = |m: &mut [f32; 8], scale: f32, a: &[f32; 8]| m.iter_mut().zip(a).for_each(|(m, a)| *m += scale * a);
-    let keep_and_add = |m: &mut [f32], scale: f32, a: &[f32]| {
-        m.iter_mut().zip(a).for_each(|(m, a)| *m = keep * *m + scale * a);
-    };
-    let [s0, s1, s2, s3] = scales;
-    for ((((m0, m1), m2), m3), a) in m0.iter_mut().zip(m1).zip(m2).zip(m3).zip(chunks) {
+        let mut row = || rows.next().unwrap_or(&mut []);
+        let rows = [row(), row(), row(), row()];
         // A product with 1 is exact.
         if keep == 1.0 {
-            add(m0, s0, a);
-            add(m1, s1, a);
-            add(m2, s2, a);
-            add(m3, s3, a);
+            outer(rows, errors, a, |m, product| *m += product);
         } else {
-            keep_and_add(m0, s0, a);
-            keep_and_add(m1, s1, a);
-            keep_and_add(m2, s2, a);
-            keep_and_add(m3, s3, a);
+            outer(rows, errors, a, |m, product| *m = keep * *m + product);
         }
     }
-    for (end_of_row, scale) in [e0, e1, e2, e3].into_iter().zip(scales) {
-        keep_and_add(end_of_row, scale, end);
+    for (row, error) in rows.zip(errors_of_ones) {
+        combine(row, keep, *error, a);
     }
 }
 
-/// m ← keep·m + scale·a.
+/// f of each number of four rows and its product: each a is read once.
 #[inline(always)]
-fn add_scaled(momentum: &mut [f32], keep: f32, scale: f32, a: &[f32]) {
-    let ((m, m_end), (a, a_end)) = (momentum.as_chunks_mut::<8>(), a.as_chunks::<8>());
-    m.iter_mut().zip(a).for_each(|(m, a)| m.iter_mut().zip(a).for_each(|(m, a)| *m = keep * *m + scale * a));
-    m_end.iter_mut().zip(a_end).for_each(|(m, a)| *m = keep * *m + scale * a);
+fn outer(rows: [&mut [f32]; 4], [e0, e1, e2, e3]: &[f32; 4], a: &[f32], f: impl Fn(&mut f32, f32)) {
+    let [m0, m1, m2, m3] = rows;
+    for ((((m0, m1), m2), m3), a) in m0.iter_mut().zip(m1).zip(m2).zip(m3).zip(a) {
+        f(m0, e0 * a);
+        f(m1, e1 * a);
+        f(m2, e2 * a);
+        f(m3, e3 * a);
+    }
 }
 
 impl<const I: usize, const O: usize> Fixed for Dense<I, O> {
