@@ -49,9 +49,19 @@ impl Digest {
         }
     }
 
-    /// Goes on with the bits of numbers.
+    /// Goes on with the bits of numbers: whole stripes at once, past the pending words.
     pub fn numbers(&mut self, numbers: &[f32]) {
-        numbers.iter().for_each(|number| self.word(number.to_bits()));
+        let missing = (8 - self.pending.len()) % 8;
+        let (first, rest) = numbers.split_at(missing.min(numbers.len()));
+        let (stripes, last) = rest.as_chunks::<8>();
+        first.iter().for_each(|number| self.word(number.to_bits()));
+        for stripe in stripes {
+            for (sum, [lower, upper]) in self.accumulators.iter_mut().zip(stripe.as_chunks().0) {
+                *sum = round(*sum, double([lower.to_bits(), upper.to_bits()]));
+            }
+        }
+        self.count = self.count.wrapping_add(8 * stripes.len() as u64);
+        last.iter().for_each(|number| self.word(number.to_bits()));
     }
 
     /// The hash of all that came.
