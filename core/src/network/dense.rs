@@ -74,8 +74,8 @@ impl<W: RowMajor, B: RowMajor> Layer for Affine<W, B> {
 fn multiply(weights: &[f32], bias: &[f32], a: &[f32], out: &mut [f32]) {
     let (out_fours, out_ones) = out.as_chunks_mut::<4>();
     let (bias_fours, bias_ones) = bias.as_chunks::<4>();
-    let mut rows = weights.chunks_exact(a.len().max(1));
-    let mut row = || rows.next().unwrap_or(&[]);
+    let mut rest = weights;
+    let mut row = || take(&mut rest, a.len());
     for (out, bias) in out_fours.iter_mut().zip(bias_fours) {
         *out = dot(*bias, [row(), row(), row(), row()], a);
     }
@@ -85,15 +85,60 @@ fn multiply(weights: &[f32], bias: &[f32], a: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Four sums that go on with the products of four rows and a: each a is read once.
-#[inline(never)]
-fn dot([mut s0, mut s1, mut s2, mut s3]: [f32; 4], [r0, r1, r2, r3]: [&[f32]; 4], a: &[f32]) -> [f32; 4] {
-    for ((((a, w0), w1), w2), w3) in a.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
+/// The next row; the rest stays.
+// Whose length is a's or 0, as compilers see, which they do not of a chunk's.
+#[inline(always)]
+fn take<'a>(rest: &mut &'a [f32], length: usize) -> &'a [f32] {
+    let (row, after) = rest.split_at_checked(length).unwrap_or_default();
+    *rest = after;
+    row
+}
+
+/// The same, to be written.
+#[inline(always)]
+fn take_mut<'a>(rest: &mut &'a mut [f32], length: usize) -> &'a mut [f32] {
+    let (row, after) = core::mem::take(rest).split_at_mut_checked(length).unwrap_or_default();
+    *rest = after;
+    row
+}
+
+/// f of each a and its partners in four rows, so that each a is read once: eight at a time, written out, as compilers
+/// unroll nothing where they optimise for size.
+macro_rules! along_four_rows {
+    ($a:expr, $rows:expr, $as_chunks:ident, $f:ident) => {{
+        let [r0, r1, r2, r3] = $rows;
+        let ((r0, e0), (r1, e1)) = (r0.$as_chunks::<8>(), r1.$as_chunks::<8>());
+        let ((r2, e2), (r3, e3)) = (r2.$as_chunks::<8>(), r3.$as_chunks::<8>());
+        let (a, end) = $a.as_chunks::<8>();
+        for ((((a, r0), r1), r2), r3) in a.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
+            let [a0, a1, a2, a3, a4, a5, a6, a7] = a;
+            let ([p0, p1, p2, p3, p4, p5, p6, p7], [q0, q1, q2, q3, q4, q5, q6, q7]) = (r0, r1);
+            let ([u0, u1, u2, u3, u4, u5, u6, u7], [v0, v1, v2, v3, v4, v5, v6, v7]) = (r2, r3);
+            $f(a0, p0, q0, u0, v0);
+            $f(a1, p1, q1, u1, v1);
+            $f(a2, p2, q2, u2, v2);
+            $f(a3, p3, q3, u3, v3);
+            $f(a4, p4, q4, u4, v4);
+            $f(a5, p5, q5, u5, v5);
+            $f(a6, p6, q6, u6, v6);
+            $f(a7, p7, q7, u7, v7);
+        }
+        for ((((a, r0), r1), r2), r3) in end.iter().zip(e0).zip(e1).zip(e2).zip(e3) {
+            $f(a, r0, r1, r2, r3);
+        }
+    }};
+}
+
+/// Four sums that go on with the products of four rows and a.
+#[inline(always)]
+fn dot([mut s0, mut s1, mut s2, mut s3]: [f32; 4], rows: [&[f32]; 4], a: &[f32]) -> [f32; 4] {
+    let mut add = |a: &f32, w0: &f32, w1: &f32, w2: &f32, w3: &f32| {
         s0 += w0 * a;
         s1 += w1 * a;
         s2 += w2 * a;
         s3 += w3 * a;
-    }
+    };
+    along_four_rows!(a, rows, as_chunks, add);
     [s0, s1, s2, s3]
 }
 
@@ -117,31 +162,31 @@ fn add_transposed(weights: &[f32], errors: &[f32], out: &mut [f32]) {
 #[inline(never)]
 fn add_outer(momentum: &mut [f32], keep: f32, errors: &[f32], a: &[f32]) {
     let (errors_of_fours, errors_of_ones) = errors.as_chunks();
-    let mut rows = momentum.chunks_exact_mut(a.len().max(1));
-    for errors in errors_of_fours {
-        let mut row = || rows.next().unwrap_or(&mut []);
+    let mut rest = momentum;
+    let mut row = || take_mut(&mut rest, a.len());
+    for [e0, e1, e2, e3] in errors_of_fours {
         let rows = [row(), row(), row(), row()];
-        // A product with 1 is exact.
+        // A product with 1 is exact; all samples of a batch but the first come here.
         if keep == 1.0 {
-            outer(rows, errors, a, |m, product| *m += product);
+            let add = |a: &f32, m0: &mut f32, m1: &mut f32, m2: &mut f32, m3: &mut f32| {
+                *m0 += e0 * a;
+                *m1 += e1 * a;
+                *m2 += e2 * a;
+                *m3 += e3 * a;
+            };
+            along_four_rows!(a, rows, as_chunks_mut, add);
         } else {
-            outer(rows, errors, a, |m, product| *m = keep * *m + product);
+            let [m0, m1, m2, m3] = rows;
+            for ((((a, m0), m1), m2), m3) in a.iter().zip(m0).zip(m1).zip(m2).zip(m3) {
+                *m0 = keep * *m0 + e0 * a;
+                *m1 = keep * *m1 + e1 * a;
+                *m2 = keep * *m2 + e2 * a;
+                *m3 = keep * *m3 + e3 * a;
+            }
         }
     }
-    for (row, error) in rows.zip(errors_of_ones) {
-        combine(row, keep, *error, a);
-    }
-}
-
-/// f of each number of four rows and its product: each a is read once.
-#[inline(always)]
-fn outer(rows: [&mut [f32]; 4], [e0, e1, e2, e3]: &[f32; 4], a: &[f32], f: impl Fn(&mut f32, f32)) {
-    let [m0, m1, m2, m3] = rows;
-    for ((((m0, m1), m2), m3), a) in m0.iter_mut().zip(m1).zip(m2).zip(m3).zip(a) {
-        f(m0, e0 * a);
-        f(m1, e1 * a);
-        f(m2, e2 * a);
-        f(m3, e3 * a);
+    for error in errors_of_ones {
+        combine(row(), keep, *error, a);
     }
 }
 
