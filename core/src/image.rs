@@ -21,8 +21,6 @@ use crate::scion::Geometry;
 use core::ops::Range;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use heapless::Vec;
-use postcard::experimental::serialized_size;
-use postcard::ser_flavors::Flavor;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -196,8 +194,12 @@ pub(crate) fn in_memory(memory: &mut [u8], write: impl FnOnce(&mut &mut [u8]) ->
     memory.get(..memory.len() - free)
 }
 
-/// What of a framed file is neither header nor words: prefix and checksum.
-pub(crate) const FRAME: usize = PREFIX + CHECKSUM;
+/// Bytes of a header, at most: up to 32 for each parameter of a snapshot, or up to 10 and 26 for each layer of an image, and 200
+/// for the rest.
+const HEADER: usize = 200 + 32 * 2 * LAYERS;
+
+/// Bytes of a framed file without its words, at most.
+pub(crate) const REST: usize = PREFIX + HEADER + CHECKSUM;
 
 /// Where all but the checksum of a framed file is written.
 pub(crate) struct Body<'a, S: ?Sized> {
@@ -225,19 +227,6 @@ impl<S: Sink + ?Sized> Body<'_, S> {
     }
 }
 
-impl<S: Sink + ?Sized> Flavor for &mut Body<'_, S> {
-    type Output = ();
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
-    }
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.bytes(bytes).ok_or(postcard::Error::SerializeBufferFull)
-    }
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
-
 /// Writes magic, version, length, header, so many words and a checksum; `None` where the sink takes no more or the words
 /// are not as many.
 pub(crate) fn frame<S: Sink + ?Sized>(
@@ -248,13 +237,15 @@ pub(crate) fn frame<S: Sink + ?Sized>(
     sink: &mut S,
     write: impl FnOnce(&mut Body<S>) -> Option<()>,
 ) -> Option<()> {
-    let left = words.checked_mul(4)?.checked_add(serialized_size(header).ok()?)?.checked_add(PREFIX)?;
+    let mut memory = [0; HEADER];
+    let header = postcard::to_slice(header, &mut memory).ok()?;
+    let left = words.checked_mul(4)?.checked_add(header.len())?.checked_add(PREFIX)?;
     let length = u32::try_from(left.checked_add(CHECKSUM)?).ok()?;
     let mut body = Body { sink, digest: CRC.digest(), left };
     body.bytes(&magic)?;
     body.bytes(&version.to_le_bytes())?;
     body.bytes(&length.to_le_bytes())?;
-    postcard::serialize_with_flavor(header, &mut body).ok()?;
+    body.bytes(header)?;
     write(&mut body)?;
     let Body { sink, digest, left: 0 } = body else { return None };
     sink.put(&digest.finalize().to_le_bytes())
@@ -305,8 +296,8 @@ pub(crate) struct Framed<S> {
 }
 
 impl<S: Source> Framed<S> {
-    /// Its header, which ends within the first `BEGIN` bytes, and the rest of it.
-    pub(crate) fn open<H: DeserializeOwned, const BEGIN: usize>(
+    /// Its header, which ends within the first bytes, and the rest of it.
+    pub(crate) fn open<H: DeserializeOwned>(
         magic: [u8; 4],
         version: u16,
         mut source: S,
@@ -314,8 +305,8 @@ impl<S: Source> Framed<S> {
         let mut prefix = [0; PREFIX];
         source.read(0, &mut prefix).ok_or(ImageError::Truncated)?;
         let end = begun(magic, version, prefix)?.checked_sub(CHECKSUM).ok_or(ImageError::Truncated)?;
-        let mut begin = [0; BEGIN];
-        let begin = begin.get_mut(..end.min(BEGIN)).unwrap_or_default();
+        let mut begin = [0; REST];
+        let begin = begin.get_mut(..end.min(REST)).unwrap_or_default();
         source.read(0, begin).ok_or(ImageError::Truncated)?;
         let mut digest = CRC.digest();
         digest.update(begin);

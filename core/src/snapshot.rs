@@ -53,13 +53,10 @@ struct Settings {
     weight: f32,
 }
 
-/// Bytes of all but words, at most: up to 32 for each parameter, and 200 for the rest of the header.
-const REST: usize = image::FRAME + 200 + 32 * 2 * LAYERS;
-
 /// Bytes that [`write()`] needs at most, for a network of so many weights and inputs and so many samples in replay buffer and
 /// held-out samples together.
 pub const fn length(weights: usize, inputs: usize, samples: usize) -> usize {
-    REST + 16 * weights + samples * 4 * (inputs + 1)
+    image::REST + 16 * weights + samples * 4 * (inputs + 1)
 }
 
 /// Writes the state of sessions whose network has this schema hash, and returns its bytes at the start of `memory`; `None`
@@ -127,7 +124,7 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
     schema: u64,
     source: impl Source,
 ) -> Result<(), ImageError> {
-    let (header, mut file) = Framed::open::<Header, REST>(MAGIC, VERSION, source)?;
+    let (header, mut file) = Framed::open::<Header>(MAGIC, VERSION, source)?;
     if header.schema != schema {
         return Err(ImageError::Schema { expected: schema, found: header.schema });
     }
