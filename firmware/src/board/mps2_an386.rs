@@ -14,6 +14,16 @@ use embedded_io::{ErrorType, Read, ReadReady, Write};
 /// The board.
 pub struct Mps2An386;
 
+unsafe extern "C" {
+    fn DefaultHandler();
+}
+
+/// All interrupts that the board has, where the processor looks for them; none has a handler of its own.
+// SAFETY: what the start-up code asks for by this name and in this place, if no crate of a chip has it.
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [unsafe extern "C" fn(); 32] = [DefaultHandler; 32];
+
 impl Board for Mps2An386 {
     const NAME: &'static str = "mps2-an386";
 
