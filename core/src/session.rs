@@ -48,6 +48,20 @@ impl Counts {
     }
 }
 
+/// Whether a number is a multiple of another; none is of 0. Bit by bit: on a processor of 32 bits the remainder of u64 is ten
+/// times the code.
+pub fn is_multiple(mut number: u64, of: u64) -> bool {
+    let mut rest = 0u64;
+    for _ in 0..u64::BITS {
+        rest = rest << 1 | number >> 63;
+        number <<= 1;
+        if rest >= of {
+            rest -= of;
+        }
+    }
+    rest == 0 && of > 0
+}
+
 /// What became of a labelled sample.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Taken {
@@ -171,7 +185,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
         self.finish(|_| ());
         let taken = self.counts.taken.wrapping_add(1);
         let held_out =
-            self.adaptation.recipe().hold_out.filter(|HoldOut { every, .. }| taken.is_multiple_of((*every).into()));
+            self.adaptation.recipe().hold_out.filter(|HoldOut { every, .. }| is_multiple(taken, (*every).into()));
         let prediction = if let Some(HoldOut { keep, .. }) = held_out {
             Target::Class(label).check(self.adaptation.network().outputs())?;
             let prediction = self.adaptation.predict(input)?;

@@ -4,7 +4,7 @@ use crate::learner::Learn;
 use embedded_io::{Read, ReadReady, Write};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_link::{
-    ANSWER, Answer, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, decode, encode,
+    ANSWER, Answer, BOARD, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, decode, encode,
 };
 use heapless::{String, Vec};
 
@@ -60,13 +60,11 @@ impl<const I: usize, const F: usize> Device<I, F> {
 
     /// Who it is and where it stands, as [`Request::Hello`] is answered.
     pub fn hello<L: Learn>(&self, learner: &mut Result<L, ImageError>) -> Hello {
-        let mut board = String::new();
+        let name = self.name.unwrap_or_default();
         // A longer name is cut.
-        for c in self.name.unwrap_or_default().chars() {
-            let _ = board.push(c);
-        }
+        let name = name.get(..name.floor_char_boundary(BOARD)).unwrap_or_default();
         Hello {
-            board,
+            board: String::try_from(name).unwrap_or_default(),
             schema: L::SCHEMA,
             inputs: L::INPUTS,
             classes: L::CLASSES,
@@ -100,6 +98,7 @@ impl<const I: usize, const F: usize> Device<I, F> {
         self.wire.get(..used)
     }
 
+    #[inline(never)]
     fn answer<L: Learn>(&mut self, request: Request<Vec<f32, I>>, learner: &mut Result<L, ImageError>) -> Answer {
         let answer = match (request, learner) {
             (Request::Hello, learner) => Ok(Answer::Hello(self.hello(learner))),
@@ -115,32 +114,30 @@ impl<const I: usize, const F: usize> Device<I, F> {
         answer.unwrap_or_else(Answer::Refused)
     }
 
+    #[inline(never)]
     fn learn(&mut self, number: u64, sample: &[f32], label: u32, learner: &mut impl Learn) -> Result<Answer, Refusal> {
-        let expected = learner.counts().taken;
-        match &self.last {
-            Last::Learnt(last, learnt) if *last == number && number.checked_add(1) == Some(expected) => {
-                return Ok(Answer::Learnt(learnt.clone()));
-            }
-            _ if number != expected => return Ok(Answer::OutOfOrder { expected }),
-            _ => {}
+        if number == learner.counts().taken {
+            self.last = Last::Learnt(number, learner.learn(sample, label)?);
         }
-        let learnt = learner.learn(sample, label)?;
-        self.last = Last::Learnt(number, learnt.clone());
-        Ok(Answer::Learnt(learnt))
+        let expected = learner.counts().taken;
+        Ok(match &self.last {
+            Last::Learnt(last, learnt) if *last == number && number.wrapping_add(1) == expected => {
+                Answer::Learnt(learnt.clone())
+            }
+            _ => Answer::OutOfOrder { expected },
+        })
     }
 
+    #[inline(never)]
     fn end(&mut self, number: u64, learner: &mut impl Learn) -> Answer {
+        if number == learner.counts().sessions() {
+            self.last = Last::Ended(number, learner.end());
+        }
         let expected = learner.counts().sessions();
         match &self.last {
-            Last::Ended(last, ended) if *last == number && number.checked_add(1) == Some(expected) => {
-                return Answer::Ended(*ended);
-            }
-            _ if number != expected => return Answer::OutOfOrder { expected },
-            _ => {}
+            Last::Ended(last, ended) if *last == number && number.wrapping_add(1) == expected => Answer::Ended(*ended),
+            _ => Answer::OutOfOrder { expected },
         }
-        let ended = learner.end();
-        self.last = Last::Ended(number, ended);
-        Answer::Ended(ended)
     }
 
     /// Answers requests for as long as the port works.

@@ -54,7 +54,7 @@ use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::{Image, Source};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Fixed, Parameter, Prediction};
-use graftage_core::session::{Counts, Session, Taken};
+use graftage_core::session::{Counts, Session, Taken, is_multiple};
 use graftage_core::snapshot;
 use graftage_link::journal::{Entry, Piece};
 use graftage_link::{Array, Ended, Learnt, Memory, NUMBERS, Status};
@@ -322,7 +322,7 @@ where
             self.noted(noted);
         }
         (self.observe)(Event::Learnt(learnt));
-        if self.save_every > 0 && self.session.counts().taken.is_multiple_of(self.save_every) {
+        if is_multiple(self.session.counts().taken, self.save_every) {
             self.save();
         }
     }

@@ -41,6 +41,9 @@ pub type Numbered<T> = (u8, T);
 /// Bytes of the largest answer on the wire, and of any request without a sample.
 pub const ANSWER: usize = 512;
 
+/// Bytes of the longest name of a board.
+pub const BOARD: usize = 32;
+
 /// The most numbers of an array in one answer.
 pub const NUMBERS: usize = 96;
 
@@ -136,7 +139,7 @@ pub enum Answer {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Hello {
     /// Its name.
-    pub board: String<32>,
+    pub board: String<BOARD>,
     /// Schema hash of the network that its firmware is built for.
     pub schema: u64,
     /// Numbers of a sample.
@@ -258,6 +261,7 @@ impl core::error::Error for FrameError {}
 ///
 /// # Errors
 /// [`FrameError::TooLong`] where one of the two buffers is too short; [`request`] and [`ANSWER`] say what suffices.
+#[inline(never)]
 pub fn encode<T: Serialize>(message: &T, plain: &mut [u8], wire: &mut [u8]) -> Result<usize, FrameError> {
     let (version, rest) = plain.split_first_mut().ok_or(FrameError::TooLong)?;
     *version = VERSION;
@@ -278,6 +282,7 @@ pub fn encode<T: Serialize>(message: &T, plain: &mut [u8], wire: &mut [u8]) -> R
 ///
 /// # Errors
 /// See [`FrameError`].
+#[inline(never)]
 pub fn decode<'a, T: Deserialize<'a>>(frame: &'a mut [u8]) -> Result<T, FrameError> {
     let used = decode_in_place(frame).map_err(|_| FrameError::Damaged)?;
     let plain = frame.get(..used).ok_or(FrameError::Damaged)?;
