@@ -106,7 +106,7 @@ impl Chain {
     /// Its quintics, first to last.
     pub fn quintics(self) -> impl Iterator<Item = Quintic> {
         let (first, last, count) = self.table();
-        first.iter().copied().chain(core::iter::repeat(last)).take(count)
+        (0..count).map(move |step| first.get(step).copied().unwrap_or(last))
     }
 
     /// The most that a singular value of the result can be: a step in the spectral norm is at most this many times as long

@@ -267,10 +267,12 @@ impl<M: Matrix> Scion<M> {
                 if t > 1 {
                     alignment.see(direction.cosine(y));
                 }
-                match alignment.ahead(damping, coming) {
-                    Ahead::Number(ahead) => M::map(y, direction, x, |_, d, x| (x + d.clone() * ahead, d)),
-                    Ahead::Element(ahead) => M::map(y, direction, x, |_, d, x| (x + d.clone() * ahead.clone(), d)),
-                }
+                let ahead = alignment.ahead(damping, coming);
+                let ahead = |d: M::Element| match &ahead {
+                    Ahead::Number(ahead) => d * *ahead,
+                    Ahead::Element(ahead) => d * ahead.clone(),
+                };
+                M::map(y, direction, x, |_, d, x| (x + ahead(d.clone()), d));
             }
             Transport::Nesterov => {
                 y.copy(m);
