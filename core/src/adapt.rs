@@ -12,13 +12,14 @@ use crate::arithmetic::{self, Functions};
 use crate::digest::Digest;
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
-use crate::network::{Fixed, Layer, Outcome, Parameter, Prediction, Step, Target, predict, scratch_length};
+use crate::network::{Class, Fixed, Goal, Layer, Outcome, Parameter, Prediction, Step, predict, scratch_length};
 use crate::polar::Chain;
 use crate::random::Generator;
 use crate::schedule::{Momentum, Schedule};
 use crate::scion::Rule;
 use crate::transport::Transport;
 use heapless::Deque;
+use heapless::deque::DequeView;
 use serde::{Deserialize, Serialize};
 
 /// The most steps that one sample can bring.
@@ -159,17 +160,27 @@ impl<const I: usize, const N: usize> Replay for Ring<I, N> {
         self.0.clear();
     }
     fn push(&mut self, keep: usize, input: impl IntoIterator<Item = f32>, label: u32) {
-        while self.len() >= keep && self.0.pop_front().is_some() {}
-        let mut sample = ([0.0; I], label);
-        for (s, e) in sample.0.iter_mut().zip(input) {
-            *s = e;
-        }
-        // There is room, as `keep` is at most the capacity.
-        let _ = self.0.push_back(sample);
+        put(self.0.as_mut_view(), keep, &mut input.into_iter(), label);
     }
     fn get(&self, index: usize) -> Option<(&[f32], u32)> {
         self.0.get(index).map(|(input, label)| (input.as_slice(), *label))
     }
+}
+
+/// One copy for buffers of all lengths, wherever the numbers come from.
+fn put<const I: usize>(
+    samples: &mut DequeView<([f32; I], u32)>,
+    keep: usize,
+    input: &mut dyn Iterator<Item = f32>,
+    label: u32,
+) {
+    while samples.storage_len() >= keep && samples.pop_front().is_some() {}
+    let mut sample = ([0.0; I], label);
+    for (s, e) in sample.0.iter_mut().zip(input) {
+        *s = e;
+    }
+    // There is room, as `keep` is at most the capacity.
+    let _ = samples.push_back(sample);
 }
 
 /// All that counts steps in an adaptation.
@@ -366,7 +377,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
     pub fn begin(&mut self, input: &[f32], label: u32) -> Result<Prediction, Refusal> {
         self.finish(|_| ());
         self.generator.as_ref().ok_or(Refusal::NotStarted)?;
-        let target = Target::Class(label);
+        let target = Class(label);
         target.check(self.network.outputs())?;
         let prediction = predict(&self.network, self.recipe.functions, input, self.scratch.as_mut())?;
         let mut round = self.round(0).ok_or(Refusal::Budget)?;
@@ -395,7 +406,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<N, R, S> {
             round.samples += 1;
             if let Some((input, label)) = self.replay.get(index as usize) {
                 // A sample that overflows by now is left out; the outcome counts those that were admitted.
-                let _ = round.step.add(&mut self.network, input, Target::Class(label), scratch);
+                let _ = round.step.add(&mut self.network, input, Class(label), scratch);
             }
             return Slice::Part;
         }

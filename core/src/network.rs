@@ -38,7 +38,7 @@ pub use activation::MicromathTanh;
 pub use activation::{Activation, Relu, Tanh};
 pub use convolution::{ChannelFilters, Convolution, Depthwise, Filters};
 pub use dense::{Affine, Dense};
-pub use loss::Target;
+pub use loss::{Class, Goal, Target};
 pub use normalisation::{Normalisation, RmsNorm};
 pub use pooling::{AveragePool, MaxPool, Pool};
 pub use shape::Window;
@@ -555,7 +555,7 @@ impl Step {
         &mut self,
         network: &mut N,
         input: &[f32],
-        target: Target,
+        target: impl Goal,
         scratch: &mut [f32],
     ) -> Result<f32, Refusal> {
         check_input(network, input)?;

@@ -16,7 +16,7 @@
 use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring, Slice, push};
 use crate::error::{Field, Refusal};
 use crate::matrix::{RowMajor, elementwise};
-use crate::network::{Fixed, Layer, Parameter, Prediction, Target, split_mut};
+use crate::network::{Class, Fixed, Goal, Layer, Parameter, Prediction, split_mut};
 use serde::{Deserialize, Serialize};
 
 /// A network that adapts in sessions: N its layers, R its replay buffer, S scratch memory, W memory for the weights in use, H
@@ -187,7 +187,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
         let held_out =
             self.adaptation.recipe().hold_out.filter(|HoldOut { every, .. }| is_multiple(taken, (*every).into()));
         let prediction = if let Some(HoldOut { keep, .. }) = held_out {
-            Target::Class(label).check(self.adaptation.network().outputs())?;
+            Class(label).check(self.adaptation.network().outputs())?;
             let prediction = self.adaptation.predict(input)?;
             self.held_out.push(keep as usize, input.iter().copied(), label);
             prediction

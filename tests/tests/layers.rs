@@ -10,7 +10,7 @@ use graftage_core::matrix::Slab;
 use graftage_core::network::activation::Function;
 use graftage_core::network::pooling::{Average, Maximum};
 use graftage_core::network::{
-    Activation, Affine, AveragePool, Chain, ChannelFilters, Convolution, Dense, Depthwise, Filters, Fixed, Layer,
+    Activation, Affine, AveragePool, Chain, ChannelFilters, Convolution, Dense, Depthwise, Filters, Fixed, Goal, Layer,
     MaxPool, MicromathTanh, Normalisation, Pool, Relu, RmsNorm, Step, Tanh, Target, Window, initialise, predict,
 };
 use graftage_core::random::Generator;

@@ -19,12 +19,34 @@ pub enum Target<'a> {
     Values(&'a [f32]),
 }
 
-impl Target<'_> {
+/// What a loss compares outputs with: any [`Target`], or a [`Class`].
+pub trait Goal: Copy {
     /// Refuses a label that is no class, values of another number than outputs, and values that are not finite.
-    pub fn check(self, outputs: usize) -> Result<(), Refusal> {
+    fn check(self, outputs: usize) -> Result<(), Refusal>;
+
+    /// The loss, and the scaled errors of the outputs.
+    fn loss(self, functions: Functions, outputs: &[f32], weight: f32, errors: &mut [f32]) -> f32;
+}
+
+/// [`Target::Class`]: what learns classes alone has no code for values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Class(pub u32);
+
+impl Goal for Class {
+    fn check(self, outputs: usize) -> Result<(), Refusal> {
+        let (Self(label), classes) = (self, outputs as u32);
+        if label < classes { Ok(()) } else { Err(Refusal::Label { label, classes }) }
+    }
+
+    fn loss(self, functions: Functions, outputs: &[f32], weight: f32, errors: &mut [f32]) -> f32 {
+        cross_entropy(functions, outputs, self.0, weight, errors)
+    }
+}
+
+impl Goal for Target<'_> {
+    fn check(self, outputs: usize) -> Result<(), Refusal> {
         match self {
-            Target::Class(label) if label < outputs as u32 => Ok(()),
-            Target::Class(label) => Err(Refusal::Label { label, classes: outputs as u32 }),
+            Target::Class(label) => Class(label).check(outputs),
             Target::Values(values) if values.len() != outputs => {
                 Err(Refusal::Target { expected: outputs as u32, found: values.len() as u32 })
             }
@@ -35,10 +57,9 @@ impl Target<'_> {
         }
     }
 
-    /// The loss, and the scaled errors of the outputs.
-    pub fn loss(self, functions: Functions, outputs: &[f32], weight: f32, errors: &mut [f32]) -> f32 {
+    fn loss(self, functions: Functions, outputs: &[f32], weight: f32, errors: &mut [f32]) -> f32 {
         match self {
-            Target::Class(label) => cross_entropy(functions, outputs, label, weight, errors),
+            Target::Class(label) => Class(label).loss(functions, outputs, weight, errors),
             Target::Values(values) => squared_error(outputs, values, weight, errors),
         }
     }
