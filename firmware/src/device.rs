@@ -2,7 +2,7 @@
 
 use crate::learner::Learn;
 use embedded_io::{Read, ReadReady, Write};
-use graftage_core::error::{ImageError, Refusal};
+use graftage_core::error::ImageError;
 use graftage_link::{
     ANSWER, Answer, BOARD, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, decode, encode,
 };
@@ -100,32 +100,35 @@ impl<const I: usize, const F: usize> Device<I, F> {
 
     #[inline(never)]
     fn answer<L: Learn>(&mut self, request: Request<Vec<f32, I>>, learner: &mut Result<L, ImageError>) -> Answer {
-        let answer = match (request, learner) {
-            (Request::Hello, learner) => Ok(Answer::Hello(self.hello(learner))),
-            (_, Err(error)) => Ok(Answer::NoNetwork(*error)),
-            (Request::Predict { sample }, Ok(learner)) => learner.predict(&sample).map(Answer::Predicted),
+        match (request, learner) {
+            (Request::Hello, learner) => Answer::Hello(self.hello(learner)),
+            (_, Err(error)) => Answer::NoNetwork(*error),
+            (Request::Predict { sample }, Ok(learner)) => match learner.predict(&sample) {
+                Ok(prediction) => Answer::Predicted(prediction),
+                Err(refusal) => Answer::Refused(refusal),
+            },
             (Request::Learn { number, label, sample }, Ok(learner)) => self.learn(number, &sample, label, learner),
-            (Request::End { number }, Ok(learner)) => Ok(self.end(number, learner)),
-            (Request::Read { array, first }, Ok(learner)) => {
-                Ok(Answer::Numbers(learner.numbers(array, first as usize)))
-            }
-            (Request::Journal { first }, Ok(learner)) => Ok(Answer::Journal(learner.journal(first))),
-        };
-        answer.unwrap_or_else(Answer::Refused)
+            (Request::End { number }, Ok(learner)) => self.end(number, learner),
+            (Request::Read { array, first }, Ok(learner)) => Answer::Numbers(learner.numbers(array, first as usize)),
+            (Request::Journal { first }, Ok(learner)) => Answer::Journal(learner.journal(first)),
+        }
     }
 
     #[inline(never)]
-    fn learn(&mut self, number: u64, sample: &[f32], label: u32, learner: &mut impl Learn) -> Result<Answer, Refusal> {
+    fn learn(&mut self, number: u64, sample: &[f32], label: u32, learner: &mut impl Learn) -> Answer {
         if number == learner.counts().taken {
-            self.last = Last::Learnt(number, learner.learn(sample, label)?);
+            match learner.learn(sample, label) {
+                Ok(learnt) => self.last = Last::Learnt(number, learnt),
+                Err(refusal) => return Answer::Refused(refusal),
+            }
         }
         let expected = learner.counts().taken;
-        Ok(match &self.last {
+        match &self.last {
             Last::Learnt(last, learnt) if *last == number && number.wrapping_add(1) == expected => {
                 Answer::Learnt(learnt.clone())
             }
             _ => Answer::OutOfOrder { expected },
-        })
+        }
     }
 
     #[inline(never)]
