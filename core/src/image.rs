@@ -229,6 +229,7 @@ impl<S: Sink + ?Sized> Body<'_, S> {
 
 /// Writes magic, version, length, header, so many words and a checksum; `None` where the sink takes no more or the words
 /// are not as many.
+#[inline(never)]
 pub(crate) fn frame<S: Sink + ?Sized>(
     magic: [u8; 4],
     version: u16,
@@ -252,6 +253,7 @@ pub(crate) fn frame<S: Sink + ?Sized>(
 }
 
 /// The length of a framed file that begins so, once magic and version are right.
+#[inline(never)]
 fn begun(magic: [u8; 4], version: u16, prefix: [u8; PREFIX]) -> Result<usize, ImageError> {
     let [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3] = prefix;
     if [m0, m1, m2, m3] != magic {
@@ -340,6 +342,7 @@ impl<S: Source> Framed<S> {
     }
 
     /// Its words, read once more.
+    #[inline(never)]
     pub(crate) fn words(&mut self) -> Words<'_, S> {
         let Self { source, words, digest, checksum } = self;
         Words { source, left: words.clone(), digest: digest.clone(), checksum: *checksum }

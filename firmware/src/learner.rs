@@ -236,6 +236,7 @@ where
     ///
     /// # Errors
     /// Where the image cannot be used; the session then is not to be used either, before another start.
+    #[inline(never)]
     pub fn start(
         session: &'a mut Session<N, R, S, W, H>,
         image: &'a [u8],
@@ -265,6 +266,7 @@ where
     ///
     /// # Errors
     /// Where that is not from this network and image, or cannot be read; then the learner is where it started.
+    #[inline(never)]
     pub fn resume(&mut self) -> Result<Option<u64>, NotResumed> {
         let Some((generation, mut state)) = self.keep.kept() else { return Ok(None) };
         let mut image = [0; IDENTITY];
@@ -284,6 +286,7 @@ where
 
     /// Does again what was noted after the state from which it goes on, and returns how many samples and ends of sessions that
     /// were. To be called once, after [`resume`](Self::resume) or where there is nothing to resume, before anything is learnt.
+    #[inline(never)]
     pub fn recall(&mut self) -> u64 {
         let (counts, session) = (self.session.counts(), &mut *self.session);
         let recalled = self.keep.recall(counts.taken.wrapping_add(counts.sessions()), &mut |again| match again {

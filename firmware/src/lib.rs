@@ -4,6 +4,9 @@
 //! through power cuts ([`store`]) and recorded ([`journal`]). [`device::Device`] is the link's end in front of it: bytes in, bytes out. The binary `adapt`
 //! gives them a board's UART and the image in its flash; host tests give them mocks. Other firmware uses this library
 //! without any feature: features are the boards of its binaries.
+//!
+//! What has many locals of its own and one caller is `#[inline(never)]`: in the caller's frame, which then is too large for short
+//! instructions, it takes more code.
 #![cfg_attr(target_os = "none", no_std)]
 
 #[cfg(target_os = "none")]
