@@ -158,8 +158,9 @@ impl<'a> Image<'a> {
         let mut geometries = self.header.geometries.iter();
         let mut weights = self.weights.iter();
         network.parameters(&mut |mut parameter| {
-            if let Some(found) = geometries.next() {
-                *parameter.geometry = *found;
+            if let Some(Geometry { norm, radius }) = geometries.next() {
+                // Field by field, as all of it at once would be the only move of memory in a firmware.
+                (parameter.geometry.norm, parameter.geometry.radius) = (*norm, *radius);
             }
             for (x, w) in parameter.state.x.elements_mut().iter_mut().zip(&mut weights) {
                 *x = f32::from_le_bytes(*w);

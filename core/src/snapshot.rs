@@ -160,7 +160,9 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
             matrix.elements_mut().iter_mut().zip(&mut numbers).for_each(|(e, number)| *e = number);
         }
         if let Some(Settings { geometry: of, mean, weight }) = settings.next() {
-            (*geometry, *alignment) = (*of, Alignment { mean: *mean, weight: *weight });
+            // As in `Image::load`.
+            (geometry.norm, geometry.radius) = (of.norm, of.radius);
+            *alignment = Alignment { mean: *mean, weight: *weight };
         }
     });
     session.resume(header.position, header.counts, (replay, held_out), &mut words);
