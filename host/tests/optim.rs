@@ -605,17 +605,19 @@ fn resident() -> (f64, f64) {
 
 /// Set for the process in which memory is measured.
 const LAW: &str = "GRAFTAGE_TEST_LAW";
+/// Set there where a gradient is not finite.
+const REFUSED: &str = "GRAFTAGE_TEST_REFUSED";
 
 #[test]
 fn memory_is_what_the_documentation_says() {
     // By law: bytes that are kept beside weights and gradients, and the most that a step takes meanwhile, for each number of
-    // the parameters of one stack.
+    // the parameters of one stack; where all gradients are finite and where one is not, so that masks are used as on a GPU.
     let laws = [
-        ("theta=0", 4.0, 13.0),
-        ("theta=1", 8.0, 17.0),
-        ("lag=0.5", 8.0, 17.0),
-        ("alignment=1", 8.0, 21.0),
-        ("nesterov", 8.0, 17.0),
+        ("theta=0", 4.0, [9.0, 13.0]),
+        ("theta=1", 8.0, [9.0, 13.0]),
+        ("lag=0.5", 8.0, [9.0, 13.0]),
+        ("alignment=1", 8.0, [21.0, 21.0]),
+        ("nesterov", 8.0, [17.0, 17.0]),
     ];
     if let Ok(law) = std::env::var(LAW) {
         let rule = Rule { transport: graftage::rule::transport(&law).unwrap(), chain: Chain::Jordan, ..Rule::DEFAULT };
@@ -625,6 +627,9 @@ fn memory_is_what_the_documentation_says() {
         drop(one_stack(Device::Cpu, count as usize, size, rule));
         let (_, before) = resident();
         let (mut optimizer, tensors) = one_stack(Device::Cpu, count as usize, size, rule);
+        if std::env::var(REFUSED).is_ok() {
+            let _ = tensors[0].grad().fill_(f64::NAN);
+        }
         let (_, after) = resident();
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         optimizer.step().unwrap();
@@ -638,14 +643,18 @@ fn memory_is_what_the_documentation_says() {
         drop(tensors);
         return;
     }
-    for (law, stated, transient) in laws {
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "memory_is_what_the_documentation_says", "--nocapture"])
-            .env(LAW, law)
-            // The C library then gives memory back as soon as it is freed.
-            .env("MALLOC_MMAP_THRESHOLD_", "65536")
-            .output()
-            .unwrap();
+    let cases = laws.iter().flat_map(|(law, stated, most)| {
+        [false, true].map(|refused| (law, *stated, most[usize::from(refused)], refused))
+    });
+    for (law, stated, transient, refused) in cases {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "memory_is_what_the_documentation_says", "--nocapture"]).env(LAW, law);
+        // The C library then gives memory back as soon as it is freed.
+        child.env("MALLOC_MMAP_THRESHOLD_", "65536");
+        if refused {
+            child.env(REFUSED, "");
+        }
+        let child = child.output().unwrap();
         let output = String::from_utf8_lossy(&child.stdout).into_owned();
         let line = output
             .lines()
