@@ -225,8 +225,8 @@ impl<M: Matrix> Scion<M> {
     /// step t + 1. A frozen parameter stays.
     ///
     /// One rounding an operation: X·k, U·g, their sum, the difference D; then D·a, under the lag law d·s where s is not 0,
-    /// and the sums from left to right; with k = 1 or 1 − η_t and g = −((η_t·ρ)·f). A step moves X by at most [`Rule::drift`] times ρ in the
-    /// norm. `alignment` is the parameter's own, and used by the law of that name alone.
+    /// and the sums from left to right; with k = 1 or 1 − η_t and g = −((η_t·ρ)·f). A step moves X by at most
+    /// [`Rule::drift`] times ρ in the norm. `alignment` is the parameter's own, and used by the law of that name alone.
     pub fn advance(
         &mut self,
         geometry: Geometry,

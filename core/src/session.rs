@@ -48,8 +48,8 @@ impl Counts {
     }
 }
 
-/// Whether a number is a multiple of another; none is of 0. Bit by bit: on a processor of 32 bits the remainder of u64 is ten
-/// times the code.
+/// Whether a number is a multiple of another, which is at most 2⁶³; none is of 0. Bit by bit: on a processor of 32 bits the
+/// remainder of u64 is ten times the code.
 pub fn is_multiple(mut number: u64, of: u64) -> bool {
     let mut rest = 0u64;
     for _ in 0..u64::BITS {
