@@ -549,3 +549,33 @@ fn every_example_is_a_configuration() {
     }
     assert_eq!(examples.len(), 9);
 }
+
+/// Pages that the system gives to a training of so many steps.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn pages(folder: &Folder, steps: u32) -> u64 {
+    let larger = GPT.replace("width = 16", "width = 128").replace("context = 16", "context = 64");
+    folder.file(
+        "large.toml",
+        larger.replace("batch = 4", "batch = 16").replace("steps = 60", &format!("steps = {steps}")),
+    );
+    let mut child = graftage(folder, "train large.toml --force").stderr(Stdio::null()).spawn().unwrap();
+    let mut pages = 0;
+    while child.try_wait().unwrap().is_none() {
+        // The eighth number after the name, which is in brackets.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+        let now = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(7)?.parse().ok());
+        pages = now.unwrap_or(0).max(pages);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(child.wait().unwrap().success());
+    pages
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn a_longer_training_takes_no_more_memory_from_the_system() {
+    let folder = folder();
+    let (short, long) = (pages(&folder, 10), pages(&folder, 40));
+    println!("{short} pages in 10 steps, {long} in 40");
+    assert!(short > 1000 && long < short + 20_000, "{short}, {long}");
+}

@@ -13,7 +13,7 @@ use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Layer, Parameter, Relu, initialise, predict};
 use graftage_core::random::Generator;
 use graftage_core::scion::Rule;
-use graftage_core::session::{Counts, Session, Verdict};
+use graftage_core::session::{Counts, Session, Verdict, is_multiple};
 use oracle::Random;
 
 type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
@@ -213,5 +213,18 @@ fn what_cannot_be_started_says_why() {
         let recipe = Recipe { hold_out: Some(HoldOut { every, keep }), ..RECIPE };
         assert_eq!(device.start(recipe), Err(Refusal::Recipe(Field::HoldOut)), "{every}, {keep}");
         assert_eq!(*device.adaptation().recipe(), RECIPE);
+    }
+}
+
+#[test]
+fn multiples_are_those_of_the_remainder() {
+    let mut random = Random::new(20261126);
+    let mut number = || (random.uniform() * 2f64.powf(64.0 * random.uniform())) as u64;
+    for _ in 0..10_000 {
+        let (factor, of) = (number() >> 32, number() >> 32);
+        for multiple in [factor * of, factor, of, u64::MAX, 0] {
+            // The remainder says that 0 is a multiple of 0.
+            assert_eq!(is_multiple(multiple, of), of > 0 && multiple % of == 0, "{multiple}, {of}");
+        }
     }
 }
