@@ -4,7 +4,7 @@
 //! A `Square` of k×k is kept in ⌈k/W⌉ panels of k rows each. What a panel has beyond the last column is 0, and stays 0, so
 //! that one size of tile serves every shape; W changes no bit of any result. W is 4 in this crate; a machine with wide
 //! registers can run the same code with another width, compiled for them, as all that computes is inlined into its caller.
-//! Of what is 4 wide, [`Products::fill`] has one copy, which firmware is small by.
+//! Of what is 4 wide, `Products::fill` has one copy, which firmware is small by.
 //!
 //! Compilers unroll no loop where they optimise for size, and what a loop indexes stays in memory. So four numbers, and the
 //! rows of a tile, are written out here; a loop over the fours of a row, of which there is one where W is 4, is none then.

@@ -1,8 +1,9 @@
 //! `cargo xtask firmware`: builds it for a board, shows what it takes, runs and flashes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -156,7 +157,15 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
         }
         cargo.env("GRAFTAGE_NETWORK", network);
     }
-    process::run(&mut cargo)?;
+    if let Err(error) = process::run(&mut cargo) {
+        // Once more for what it said, which went straight to the user.
+        let (_, said) = process::heard(&mut cargo, Duration::from_secs(600))?;
+        let Some(excess) = overflow(&said) else { return Err(error) };
+        bail!(
+            "a firmware for this network does not fit {}: {excess}; take a smaller network or another board",
+            board.name
+        );
+    }
     let (built, kept) = (built(board, RELEASE), folder(board));
     // Boards of one target build to the same place.
     for program in programs(board) {
@@ -165,6 +174,21 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     let elf = kept.join("adapt");
     read(&elf)?.fits(0).with_context(|| format!("{} does not fit", elf.display()))?;
     Ok(kept)
+}
+
+/// By how much a program does not fit, where that is what the linker says.
+fn overflow(said: &str) -> Option<String> {
+    let mut most = BTreeMap::new();
+    for line in said.lines() {
+        let Some((_, rest)) = line.split_once("will not fit in region '") else { continue };
+        let (region, rest) = rest.split_once("': overflowed by ")?;
+        let bytes: u64 = rest.split_once(' ')?.0.parse().ok()?;
+        let excess = most.entry(region).or_insert(0);
+        *excess = bytes.max(*excess);
+    }
+    let regions: Vec<_> =
+        most.iter().map(|(region, bytes)| format!("{bytes} bytes more than its {region} has")).collect();
+    (!regions.is_empty()).then(|| regions.join(", "))
 }
 
 /// Links the program that cannot be linked where an adaptation can panic, as the firmware is built.
@@ -261,6 +285,16 @@ mod tests {
 
     fn parse(arguments: &str) -> Result<Task, clap::Error> {
         Ok(Arguments::try_parse_from(format!("firmware {arguments}").split(' '))?.task)
+    }
+
+    #[test]
+    fn what_does_not_fit_says_by_how_much() {
+        let said = "rust-lld: error: section '.bss' will not fit in region 'RAM': overflowed by 300580 bytes\n\
+            rust-lld: error: section '.uninit' will not fit in region 'RAM': overflowed by 301604 bytes\n\
+            rust-lld: error: section '.text' will not fit in region 'FLASH': overflowed by 8 bytes\n";
+        let expected = "8 bytes more than its FLASH has, 301604 bytes more than its RAM has";
+        assert_eq!(overflow(said).unwrap(), expected);
+        assert_eq!(overflow("error: expected `;`"), None);
     }
 
     #[test]
