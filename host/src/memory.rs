@@ -4,8 +4,8 @@
 /// thread yet.
 ///
 /// A step takes and frees the same large tensors as the one before. glibc gives them back to the system each time, which
-/// then clears every page anew: a quarter to a third of the time of a small GPT's training. What a program holds at most is the same, but it
-/// holds it to its end. Without glibc nothing changes.
+/// then clears every page anew: a quarter to a third of the time of a small GPT's training. What a program holds at most is
+/// the same, but it holds it to its end. Without glibc nothing changes.
 pub fn keep() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code)]

@@ -24,7 +24,7 @@ pub trait Goal: Copy {
     /// Refuses a label that is no class, values of another number than outputs, and values that are not finite.
     fn check(self, outputs: usize) -> Result<(), Refusal>;
 
-    /// The loss, and the scaled errors of the outputs.
+    /// The loss of so many outputs; `errors`, one for each of them, become its gradient times `weight`.
     fn loss(self, functions: Functions, outputs: &[f32], weight: f32, errors: &mut [f32]) -> f32;
 }
 
