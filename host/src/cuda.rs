@@ -4,6 +4,8 @@
 //! there is no GPU could not have it. It is loaded when it is first asked for: a program finds the GPU of the machine that it
 //! runs on, if the libtorch there has its CUDA part.
 
+pub(crate) mod kernels;
+
 use std::sync::Once;
 use tch::Device;
 

@@ -25,10 +25,10 @@
 //! that goes to another device) is noticed at the next step.
 //!
 //! **Memory**, in bytes for each number of a parameter beside the model's own weights (4) and gradients (4), and what a step
-//! takes for one stack at a time, on a processor less where all gradients are finite, besides at most 12 for each number of
-//! its squares of the small side:
+//! takes for one stack at a time, besides at most 12 for each number of its squares of the small side. A step is in place on
+//! an NVIDIA GPU, and on a processor where all gradients are finite:
 //!
-//! | law of transport | kept | of what | in a step | on a processor |
+//! | law of transport | kept | of what | in a step | in place |
 //! |---|---|---|---|---|
 //! | θ = 0 | 4 | M; the model holds X | 12 | 8 |
 //! | θ > 0 | 8 | X, M | 12 | 8 |

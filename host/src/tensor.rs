@@ -14,6 +14,7 @@
 //!
 //! An operation panics where libtorch fails: on tensors whose shapes or devices do not go together, or without memory.
 
+use crate::cuda::kernels;
 use graftage_core::matrix::{Element, Group, Matrix};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -139,6 +140,14 @@ impl Fast {
             Memory::Shared(None) if result.data_ptr() == self.tensor.data_ptr() => {}
             Memory::Shared(None) => self.tensor.copy_(&result),
             Memory::Shared(Some(flags)) => drop(result.where_self_out(&self.tensor, flags, &self.tensor)),
+        }
+    }
+
+    /// Puts a tensor that nobody else holds in the place of the old one.
+    fn replace(&mut self, tensor: Tensor) {
+        self.tensor = tensor;
+        if let Memory::Own { is_alone, .. } = &mut self.memory {
+            *is_alone = true;
         }
     }
 }
@@ -324,6 +333,11 @@ impl Matrix for Fast {
     }
     fn combine(&mut self, a: f32, b: f32, other: &Self) {
         let _guard = no_grad_guard();
+        if let Memory::Shared(flags) = &self.memory
+            && kernels::combine(&self.tensor, &other.tensor, flags.as_ref(), a, b)
+        {
+            return;
+        }
         let (s, o, a, b) = (&self.tensor, &other.tensor, f64::from(a), f64::from(b));
         // A mean in one pass: s + b(o − s).
         let result = if (a + b) as f32 == 1.0 { s.lerp_scalar_out(&self.room(), o, b) } else { s * a + o * b };
@@ -338,15 +352,23 @@ impl Matrix for Fast {
     }
     fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), (ahead, before): (f32, f32)) {
         let _guard = no_grad_guard();
-        // A processor would convert it in a pass of its own, for each use.
-        let d = if d.tensor.device().is_cuda() { d.tensor.shallow_clone() } else { in_kind(&d.tensor, Kind::Float) };
+        let follows = (ahead, before) == (0.0, 0.0);
+        if let (Memory::Shared(flags), true) = (&x.memory, follows || matches!(y.memory, Memory::Shared(_)))
+            && let query = (!follows).then_some(&y.tensor)
+            && kernels::step_ahead(&x.tensor, query, &d.tensor, flags.as_ref(), (keep, gain), (ahead, before))
+        {
+            if follows {
+                y.store(x.tensor.shallow_clone());
+            }
+            return;
+        }
+        let d = in_kind(&d.tensor, Kind::Float);
         let (way, gain) = match keep {
             1.0 => (d, f64::from(gain)),
-            _ => (in_kind(&d, Kind::Float) * f64::from(gain) + &x.tensor * f64::from(keep - 1.0), 1.0),
+            _ => (d * f64::from(gain) + &x.tensor * f64::from(keep - 1.0), 1.0),
         };
         // A tensor, so that one pass over memory converts, multiplies and adds.
         let factor = |number: f64| Tensor::full([1], number, (Kind::Float, way.device()));
-        let follows = (ahead, before) == (0.0, 0.0);
         if !follows {
             // First, as it is made of the old X.
             let start = match before {
@@ -371,18 +393,20 @@ impl Matrix for Fast {
         }
         let _guard = no_grad_guard();
         let (axes, kind) = (axes(group), self.kind());
+        if group == Group::Whole
+            && let Some(unit) = kernels::unit(&self.tensor, kind)
+        {
+            return self.replace(unit);
+        }
         let s = in_kind(&self.tensor, Kind::Float);
         // The smallest positive number and 1 are divisors of groups of zeros, which stay zeros.
         let largest = largest(&s, axes).clamp_min(f64::from(f32::from_bits(1)));
         let mut scaled = s / largest;
         let norm = scaled.norm_scalaropt_dim(2.0, axes, true).clamp_min(1.0);
-        self.tensor = match kind {
+        self.replace(match kind {
             Kind::Float => scaled.g_div_(&norm),
             _ => scaled.div_out(&Tensor::empty(scaled.size(), (kind, scaled.device())), &norm),
-        };
-        if let Memory::Own { is_alone, .. } = &mut self.memory {
-            *is_alone = true;
-        }
+        });
     }
     fn inner(&self, other: &Self) -> Operand {
         let _guard = no_grad_guard();
