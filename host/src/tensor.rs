@@ -16,6 +16,7 @@
 
 use crate::cuda::kernels;
 use graftage_core::matrix::{Element, Group, Matrix};
+use graftage_core::polar::squares;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::fmt;
@@ -431,6 +432,12 @@ impl Matrix for Fast {
         if c == 1.0 && !std::ptr::eq(left, right) {
             // LR + aL + bR = (L + bI)(R + aI) − abI.
             out.set_product(left.plus(b), &right.plus(a).mt(), a * b);
+        } else if b == 0.0 && std::ptr::eq(left, right) && self.is_precise() && squares(self.shape()) == 2 {
+            // cG² + aG = c(G + hI)² − ch²I with h = a/2c, so that no sum is copied to where the product goes. Of a G that is
+            // not used again: the small eigenvalues lose what is rounded beside h.
+            let h = a / (2.0 * c);
+            let g = left.plus(h);
+            *out = Shifted { tensor: add_product((0.0, g), c, g, &g.mt()), shift: Cell::new(c * h * h) };
         } else {
             let (l, r) = (left.plus(0.0), right.plus(0.0));
             let sum = add_product((a, l), c, l, &r.mt());

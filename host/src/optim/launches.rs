@@ -59,10 +59,14 @@ fn operations(count: usize, size: [i64; 2], rule: Rule, kind: Kind) -> BTreeMap<
     module.save(&path).unwrap();
     let code = code(&std::fs::read(&path).unwrap());
     let mut counts = BTreeMap::new();
-    for call in code.split("torch.").skip(1).chain(code.split("ops.aten.").skip(1)) {
+    for (at, found) in code.match_indices("torch.").chain(code.match_indices("ops.aten.")) {
+        let call = &code[at + found.len()..];
         let end = call.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(call.len());
         let (name, rest) = call.split_at(end);
         if rest.starts_with('(') {
+            // Without an addend nothing is copied.
+            let addend = rest.split("alpha=").next().is_some_and(|arguments| !arguments.contains("beta=0.,"));
+            let name = if name == "baddbmm" && !addend { "bmm" } else { name };
             *counts.entry(name.to_owned()).or_default() += 1;
         }
     }
