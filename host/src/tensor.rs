@@ -5,6 +5,9 @@
 //! | [`Exact`] | core's order of evaluation, one kernel for each rounding: the bits of core's own matrices | proofs, small networks |
 //! | [`Fast`] | matrix products and sums as libtorch likes them; directions in bfloat16 where that is their kind | training |
 //!
+//! On an NVIDIA GPU the elementwise work of a [`Fast`] step is done by kernels of our own, each of which reads and writes once
+//! what libtorch's operations would many times.
+//!
 //! Both are a stack of equal matrices: a tensor [.., m, n] of kind Float. The norms, the polar iteration and the step are
 //! core's, run on these types; nothing here waits for a GPU. Gradients are not tracked.
 //!

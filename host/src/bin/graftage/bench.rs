@@ -4,6 +4,7 @@ use crate::console::{Progress, say};
 use clap::{Args, Subcommand, ValueEnum};
 use graftage::bench::{Options, optimizer};
 use graftage::error::{Error, Result};
+use graftage::optim::RULE;
 use graftage::rule;
 use graftage_core::polar::Chain;
 
@@ -34,9 +35,10 @@ struct Optimizer {
     /// Where.
     #[arg(long, value_enum, default_value_t)]
     device: Device,
-    /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged.
-    #[arg(long, default_value = "polar-express-5", value_parser = rule::chain)]
-    chain: Chain,
+    /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged; as in training
+    /// where nothing is said.
+    #[arg(long, value_parser = rule::chain)]
+    chain: Option<Chain>,
     /// Print JSON in place of the table.
     #[arg(long)]
     json: bool,
@@ -66,6 +68,7 @@ impl Optimizer {
             })?,
         };
         let Self { width, layers, repeats, chain, .. } = self;
+        let chain = chain.unwrap_or(RULE.chain);
         let progress = Progress::new("timing", u64::from(repeats) + 1);
         let table =
             optimizer(Options { width, layers, repeats, device, chain }, |turn| progress.at(turn.into(), String::new))?;
