@@ -3,19 +3,19 @@
 // multiply-adds, so that the elementwise ones round as core's do.
 
 typedef unsigned short bfloat16;
-typedef long long index;
+typedef long long size;
 
 // Numbers of a thread, asked for together so that memory is kept busy.
 #define EACH 4
 
 __device__ bool refused(const bool *flags) { return flags && !flags[blockIdx.y]; }
 
-__device__ index matrix(index count) { return blockIdx.y * count; }
+__device__ size matrix(size count) { return blockIdx.y * count; }
 
 // The first number of a thread in a block's part of a matrix; its next one is blockDim.x further.
-__device__ index first() { return (index)blockIdx.x * blockDim.x * EACH + threadIdx.x; }
+__device__ size first() { return (size)blockIdx.x * blockDim.x * EACH + threadIdx.x; }
 
-__device__ float widened(const void *numbers, int is_bfloat16, index i) {
+__device__ float widened(const void *numbers, int is_bfloat16, size i) {
     return is_bfloat16 ? __uint_as_float((unsigned)((const bfloat16 *)numbers)[i] << 16) : ((const float *)numbers)[i];
 }
 
@@ -26,15 +26,15 @@ __device__ bfloat16 narrowed(float number) {
 }
 
 // s <- a s + b o.
-extern "C" __global__ void combine(float *s, const float *o, const bool *flags, float a, float b, index count) {
+extern "C" __global__ void combine(float *s, const float *o, const bool *flags, float a, float b, size count) {
     if (refused(flags)) return;
     s += matrix(count);
     o += matrix(count);
     float own[EACH], other[EACH];
-    index start = first();
+    size start = first();
 #pragma unroll
     for (int k = 0; k < EACH; k++) {
-        index i = start + k * blockDim.x;
+        size i = start + k * blockDim.x;
         if (i < count) {
             own[k] = s[i];
             other[k] = o[i];
@@ -42,7 +42,7 @@ extern "C" __global__ void combine(float *s, const float *o, const bool *flags, 
     }
 #pragma unroll
     for (int k = 0; k < EACH; k++) {
-        index i = start + k * blockDim.x;
+        size i = start + k * blockDim.x;
         if (i < count) s[i] = a * own[k] + b * other[k];
     }
 }
@@ -50,13 +50,13 @@ extern "C" __global__ void combine(float *s, const float *o, const bool *flags, 
 // A step along d and a point ahead of it: next = x keep + d gain, y <- next + (next - x) ahead + (y - x) before, x <- next.
 // Without y, x alone.
 extern "C" __global__ void step_ahead(float *x, float *y, const void *d, int is_bfloat16, const bool *flags, float keep,
-                                      float gain, float ahead, float before, index count) {
+                                      float gain, float ahead, float before, size count) {
     if (refused(flags)) return;
-    index from = matrix(count), start = first();
+    size from = matrix(count), start = first();
     float old[EACH], query[EACH], way[EACH];
 #pragma unroll
     for (int k = 0; k < EACH; k++) {
-        index i = start + k * blockDim.x;
+        size i = start + k * blockDim.x;
         if (i < count) {
             old[k] = x[from + i];
             way[k] = widened(d, is_bfloat16, from + i);
@@ -65,7 +65,7 @@ extern "C" __global__ void step_ahead(float *x, float *y, const void *d, int is_
     }
 #pragma unroll
     for (int k = 0; k < EACH; k++) {
-        index i = start + k * blockDim.x;
+        size i = start + k * blockDim.x;
         if (i < count) {
             float next = old[k] * keep + way[k] * gain;
             x[from + i] = next;
@@ -90,11 +90,11 @@ __device__ double block_sum(double own) {
 }
 
 // sums[matrix, block] <- the squares of a block's part of a matrix. In binary64 no square of a binary32 is lost or too large.
-extern "C" __global__ void squares(const float *s, double *sums, index count) {
+extern "C" __global__ void squares(const float *s, double *sums, size count) {
     s += matrix(count);
     double sum = 0;
-    index stride = (index)gridDim.x * blockDim.x;
-    for (index i = (index)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += stride * EACH) {
+    size stride = (size)gridDim.x * blockDim.x;
+    for (size i = (size)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += stride * EACH) {
         float own[EACH];
 #pragma unroll
         for (int k = 0; k < EACH; k++) own[k] = i + k * stride < count ? s[i + k * stride] : 0;
@@ -105,28 +105,28 @@ extern "C" __global__ void squares(const float *s, double *sums, index count) {
     if (threadIdx.x == 0) sums[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
-// unit <- s by its 2-norm, from the `parts` sums of its squares; zeros stay.
-extern "C" __global__ void unit(const float *s, const double *sums, int parts, void *unit, int is_bfloat16, index count) {
+// out <- s by its 2-norm, from the `parts` sums of its squares; zeros stay.
+extern "C" __global__ void unit(const float *s, const double *sums, int parts, void *out, int is_bfloat16, size count) {
     __shared__ double factor;
-    double sum = block_sum(threadIdx.x < parts ? sums[blockIdx.y * parts + threadIdx.x] : 0);
+    double sum = block_sum((int)threadIdx.x < parts ? sums[blockIdx.y * parts + threadIdx.x] : 0);
     if (threadIdx.x == 0) factor = sum > 0 ? 1 / sqrt(sum) : 0;
     __syncthreads();
-    index from = matrix(count), start = first();
+    size from = matrix(count), start = first();
     float own[EACH];
 #pragma unroll
     for (int k = 0; k < EACH; k++) {
-        index i = start + k * blockDim.x;
+        size i = start + k * blockDim.x;
         if (i < count) own[k] = s[from + i];
     }
 #pragma unroll
     for (int k = 0; k < EACH; k++) {
-        index i = start + k * blockDim.x;
+        size i = start + k * blockDim.x;
         if (i < count) {
             float number = (float)(own[k] * factor);
             if (is_bfloat16)
-                ((bfloat16 *)unit)[from + i] = narrowed(number);
+                ((bfloat16 *)out)[from + i] = narrowed(number);
             else
-                ((float *)unit)[from + i] = number;
+                ((float *)out)[from + i] = number;
         }
     }
 }
