@@ -26,7 +26,7 @@
 //!
 //! **Memory**, in bytes for each number of a parameter beside the model's own weights (4) and gradients (4), and what a step
 //! takes for one stack at a time, besides at most 12 for each number of its squares of the small side. A step is in place on
-//! an NVIDIA GPU, and on a processor where all gradients are finite:
+//! an NVIDIA GPU, and on a processor (where it was measured) if all gradients are finite:
 //!
 //! | law of transport | kept | of what | in a step | in place |
 //! |---|---|---|---|---|

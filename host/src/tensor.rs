@@ -22,8 +22,10 @@ use graftage_core::matrix::{Element, Group, Matrix};
 use graftage_core::polar::squares;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
+use std::ptr::null_mut;
 use tch::{Kind, Tensor, no_grad_guard};
 
 /// How the update rule is computed on tensors.
@@ -127,6 +129,14 @@ impl Fast {
         match self.memory {
             Memory::Own { kind, .. } => kind,
             Memory::Shared(_) => self.tensor.kind(),
+        }
+    }
+
+    /// Where the flags are of what is written in place, null where there are none.
+    fn flags_at(&self) -> Option<*mut c_void> {
+        match &self.memory {
+            Memory::Own { .. } => None,
+            Memory::Shared(flags) => Some(flags.as_ref().map_or(null_mut(), Tensor::data_ptr)),
         }
     }
 
@@ -357,7 +367,9 @@ impl Matrix for Fast {
     fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), (ahead, before): (f32, f32)) {
         let _guard = no_grad_guard();
         let follows = (ahead, before) == (0.0, 0.0);
-        if let (Memory::Shared(flags), true) = (&x.memory, follows || matches!(y.memory, Memory::Shared(_)))
+        // The kernel has one set of flags.
+        if let Memory::Shared(flags) = &x.memory
+            && (follows || y.flags_at() == x.flags_at())
             && let query = (!follows).then_some(&y.tensor)
             && kernels::step_ahead(&x.tensor, query, &d.tensor, flags.as_ref(), (keep, gain), (ahead, before))
         {

@@ -5,6 +5,7 @@ use graftage_core::random::Generator;
 use libloading::{Library, library_filename};
 use std::ffi::{c_int, c_longlong, c_uint, c_void};
 use std::ptr::null;
+use std::sync::LazyLock;
 use tch::{Kind, Tensor};
 
 /// Threads of a block, fewer than on a GPU as each is one of the processor's, and numbers of a thread.
@@ -37,19 +38,31 @@ type StepAhead = unsafe extern "C" fn(
 );
 type Unit = unsafe extern "C" fn(Grid, c_uint, *const f32, *mut f64, c_int, *mut c_void, c_int, c_longlong);
 
-/// The kernels, from `CXX` or `c++`.
+/// A kernel's function of this type, from a library that `CXX` or `c++` makes once.
 #[allow(unsafe_code)]
-fn kernels() -> Library {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(library_filename("kernels"));
-    let here = env!("CARGO_MANIFEST_DIR");
-    let mut compiler = std::process::Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()));
-    compiler.args(["-std=c++20", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]);
-    compiler.args(["-shared", "-fPIC", "-pthread", "-I", &format!("{here}/src/cuda"), "-o"]).arg(&path);
-    let output = compiler.arg(format!("{here}/tests/common/threads.cpp")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // SAFETY: what was just compiled does nothing when it is loaded.
-    unsafe { Library::new(path).unwrap() }
+fn kernel<T: Copy>(name: &str) -> T {
+    static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(library_filename("kernels"));
+        let here = env!("CARGO_MANIFEST_DIR");
+        let mut compiler = std::process::Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()));
+        compiler.args([
+            "-std=c++20",
+            "-O1",
+            "-ffp-contract=off",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-unknown-pragmas",
+        ]);
+        compiler.args(["-shared", "-fPIC", "-pthread", "-I", &format!("{here}/src/cuda"), "-o"]).arg(&path);
+        let output = compiler.arg(format!("{here}/tests/common/threads.cpp")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // SAFETY: what was just compiled does nothing when it is loaded.
+        unsafe { Library::new(path).unwrap() }
+    });
+    // SAFETY: each test names the type that the function has in threads.cpp; the library stays.
+    unsafe { *LIBRARY.get::<T>(name.as_bytes()).unwrap() }
 }
 
 type Stack = Vec<Slab<Vec<f32>>>;
@@ -84,9 +97,7 @@ fn widened(narrow: &[i16]) -> Vec<f32> {
 #[test]
 #[allow(unsafe_code)]
 fn a_mean_has_cores_bits_where_the_flag_is_true() {
-    let library = kernels();
-    // SAFETY: it is of this type; all arrays are as long as the grid says.
-    let combine = unsafe { library.get::<Combine>(b"launch_combine").unwrap() };
+    let combine: Combine = kernel("launch_combine");
     let mut generator = Generator::new(21, 1);
     for size in SIZES {
         let (s, o) = (stack(size, 1.0, &mut generator), stack(size, 1.0, &mut generator));
@@ -103,6 +114,7 @@ fn a_mean_has_cores_bits_where_the_flag_is_true() {
                     }
                 }
                 let flags = flags.as_ref().map_or(null(), |flags| flags.as_ptr());
+                // SAFETY: all arrays are as long as the grid says.
                 unsafe { combine(grid, threads, found.as_mut_ptr(), other.as_ptr(), flags, a, b, count) };
                 assert_eq!(bits(&found), bits(&numbers(&expected)), "{size:?}, {a}, {b}");
             }
@@ -113,9 +125,7 @@ fn a_mean_has_cores_bits_where_the_flag_is_true() {
 #[test]
 #[allow(unsafe_code)]
 fn a_step_has_cores_bits_where_the_flag_is_true() {
-    let library = kernels();
-    // SAFETY: it is of this type; all arrays are as long as the grid says, and Y may be null.
-    let step_ahead = unsafe { library.get::<StepAhead>(b"launch_step_ahead").unwrap() };
+    let step_ahead: StepAhead = kernel("launch_step_ahead");
     let mut generator = Generator::new(22, 1);
     let steps = [
         ((1.0, -0.02), (3.0, 0.0)),
@@ -143,6 +153,7 @@ fn a_step_has_cores_bits_where_the_flag_is_true() {
                 let query = if has_y { fy.as_mut_ptr() } else { std::ptr::null_mut() };
                 let narrow = c_int::from(is_bfloat16);
                 let ((keep, gain), (ahead, before)) = (step, ahead);
+                // SAFETY: all arrays are as long as the grid says, and Y may be null.
                 unsafe {
                     let (x, flags) = (fx.as_mut_ptr(), flags.as_ptr());
                     step_ahead(grid, threads, x, query, way, narrow, flags, keep, gain, ahead, before, count);
@@ -158,9 +169,7 @@ fn a_step_has_cores_bits_where_the_flag_is_true() {
 #[test]
 #[allow(unsafe_code)]
 fn each_matrix_is_divided_by_its_norm_at_every_magnitude() {
-    let library = kernels();
-    // SAFETY: it is of this type; all arrays are as long as grid and parts say.
-    let unit = unsafe { library.get::<Unit>(b"launch_unit").unwrap() };
+    let unit: Unit = kernel("launch_unit");
     let mut generator = Generator::new(23, 1);
     let random = SIZES.into_iter().flat_map(|size| [1e-42, 1.0, 1e36].map(|magnitude| (size, magnitude)));
     let mut cases: Vec<_> = random.map(|(size, magnitude)| (size, stack(size, magnitude, &mut generator))).collect();
@@ -180,6 +189,7 @@ fn each_matrix_is_divided_by_its_norm_at_every_magnitude() {
         for parts in [1, 5] {
             let mut sums = vec![f64::NAN; size.0 * parts];
             let (mut wide, mut narrow) = (vec![f32::NAN; s.len()], vec![0i16; s.len()]);
+            // SAFETY: all arrays are as long as the grid and the parts say.
             unsafe {
                 let parts = parts as c_int;
                 unit(grid, threads, s.as_ptr(), sums.as_mut_ptr(), parts, wide.as_mut_ptr().cast(), 0, count);

@@ -23,7 +23,9 @@ const DEVICES: usize = 64;
 /// s ← a·s + b·o, rounded as core's [`combine`](graftage_core::matrix::Matrix::combine), but for the matrices whose flag is
 /// false; whether it was done.
 pub fn combine(s: &Tensor, o: &Tensor, flags: Option<&Tensor>, a: f32, b: f32) -> bool {
-    let Some((kernels, stack)) = Stack::of(s, flags).filter(|(_, stack)| stack.fits(o)) else { return false };
+    let Some((kernels, stack)) = Stack::of(s, flags).filter(|(_, stack)| stack.fits(o, Kind::Float)) else {
+        return false;
+    };
     let (s, o, flags, numbers) = (s.data_ptr(), o.data_ptr(), pointer(flags), stack.numbers);
     let arguments = [argument(&s), argument(&o), argument(&flags), argument(&a), argument(&b), argument(&numbers)];
     kernels.launch(kernels.combine, stack.blocks(), stack.matrices, arguments);
@@ -41,9 +43,8 @@ pub fn step_ahead(
     (ahead, before): (f32, f32),
 ) -> bool {
     let narrow = d.kind() == Kind::BFloat16;
-    let fits = |stack: &Stack| {
-        y.is_none_or(|y| stack.fits(y)) && stack.fits_of(d, if narrow { d.kind() } else { Kind::Float })
-    };
+    let kind = if narrow { Kind::BFloat16 } else { Kind::Float };
+    let fits = |stack: &Stack| y.is_none_or(|y| stack.fits(y, Kind::Float)) && stack.fits(d, kind);
     let Some((kernels, stack)) = Stack::of(x, flags).filter(|(_, stack)| fits(stack)) else { return false };
     let (x, y, d, flags) = (x.data_ptr(), pointer(y), d.data_ptr(), pointer(flags));
     let (narrow, numbers) = (c_int::from(narrow), stack.numbers);
@@ -65,7 +66,8 @@ pub fn step_ahead(
 
 /// Each matrix by its 2-norm, in this kind, Float or BFloat16; zeros stay. `None` where it was not done.
 pub fn unit(s: &Tensor, kind: Kind) -> Option<Tensor> {
-    let (kernels, stack) = Stack::of(s, None)?;
+    // A kernel that takes another kind for Float would write beyond its memory.
+    let (kernels, stack) = Stack::of(s, None).filter(|_| matches!(kind, Kind::Float | Kind::BFloat16))?;
     // So many blocks that the device is busy, and so few that each block of `unit` can add their sums.
     let most = (1024 / stack.matrices).clamp(16, THREADS);
     let parts = ((stack.numbers + 16 * THREADS - 1) / (16 * THREADS)).min(most);
@@ -95,7 +97,7 @@ impl Stack {
         let numbers = tensor.size().iter().rev().take(2).product::<i64>();
         let matrices = (tensor.numel() as i64).checked_div(numbers)?;
         let stack = Self { device: tensor.device(), matrices, numbers };
-        let fits = stack.fits(tensor)
+        let fits = stack.fits(tensor, Kind::Float)
             && flags.is_none_or(|flags| {
                 (flags.device(), flags.kind(), flags.numel() as i64) == (stack.device, Kind::Bool, matrices)
                     && flags.is_contiguous()
@@ -103,12 +105,8 @@ impl Stack {
         Some((Kernels::on(index)?, stack)).filter(|_| fits && (1..=MATRICES).contains(&matrices))
     }
 
-    fn fits(&self, tensor: &Tensor) -> bool {
-        self.fits_of(tensor, Kind::Float)
-    }
-
     /// Whether a tensor of this kind is a stack of as much.
-    fn fits_of(&self, tensor: &Tensor, kind: Kind) -> bool {
+    fn fits(&self, tensor: &Tensor, kind: Kind) -> bool {
         (tensor.device(), tensor.kind(), tensor.numel() as i64) == (self.device, kind, self.matrices * self.numbers)
             && tensor.is_contiguous()
     }

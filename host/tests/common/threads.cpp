@@ -3,6 +3,7 @@
 #include <barrier>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -18,6 +19,7 @@ static thread_local Place threadIdx, blockIdx;
 static Place blockDim, gridDim;
 static std::barrier<> *block;
 static double passed[1024];
+static std::mutex device;
 
 static void __syncthreads() { block->arrive_and_wait(); }
 
@@ -46,6 +48,7 @@ using std::sqrt;
 
 template <typename... Arguments>
 static void launch(void (*kernel)(Arguments...), Place grid, unsigned threads, Arguments... arguments) {
+    std::lock_guard<std::mutex> launch_by_launch(device);
     blockDim = {threads, 1};
     gridDim = grid;
     std::barrier<> all(threads);
