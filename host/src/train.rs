@@ -14,26 +14,25 @@
 //! While it trains, the model holds Y; what is measured and saved is X.
 
 mod feed;
+mod folder;
 mod state;
 
 pub use feed::{Feed, Part, shape};
 pub use state::Saved;
 
-use crate::checkpoint::{About, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Device};
 use crate::cuda;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::model::Network;
-use crate::optim::Tensors;
 use crate::optim::method::Optimizer;
-use crate::report::{Training, TrainingPoint, training_page};
+use crate::report::{Training, TrainingPoint};
 use crate::tensor::Precision;
 use feed::Batches;
+use folder::Folder;
 use graftage_core::scion::Rule;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::{Kind, Tensor, nn, no_grad_guard};
@@ -452,149 +451,4 @@ pub fn train(
         }
     }
     folder.end(config, data, &feed, &trainer, curve)
-}
-
-/// The folder of a training.
-struct Folder<'a>(&'a Path);
-
-impl Folder<'_> {
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// Makes the folder, and reads the checkpoint from which the training is to go on.
-    fn begin(&self, config: &Config, start: Start) -> Result<Option<(Saved, Tensors)>> {
-        let path = self.file(STATE);
-        match (path.exists(), start.resume) {
-            (true, true) => {
-                let (saved, state) = Saved::read(&path)?;
-                saved.check(config).map_err(|what| Error::content(&path, what))?;
-                Ok(Some((saved, state)))
-            }
-            (false, true) => Err(Error::content(&path, "there is no checkpoint to go on from; start without --resume")),
-            (true, false) if !start.force => {
-                let what = "holds a training; go on with --resume, start again with --force, or name another output";
-                Err(Error::content(self.0, what))
-            }
-            (_, false) => {
-                std::fs::create_dir_all(self.0).map_err(Error::file(self.0))?;
-                // What an earlier training left shall not be taken for this one's.
-                for name in [STATE, METRICS, MODEL, RESULT, PAGE] {
-                    match std::fs::remove_file(self.file(name)) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(Error::file(&self.file(name))(error));
-                        }
-                        _ => {}
-                    }
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    fn save(&self, config: &Config, data: &Dataset, trainer: &Trainer, threads: usize) -> Result<()> {
-        let state = trainer.optimizer.state()?;
-        Saved { config: config.clone(), threads, normalisation: normalisation(data) }.write(&self.file(STATE), &state)
-    }
-
-    /// The measurements up to a step.
-    fn metrics(&self, step: u64) -> Result<Vec<TrainingPoint>> {
-        let path = self.file(METRICS);
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let text = files::read(&path)?;
-        let lines = String::from_utf8_lossy(&text);
-        // The last line may have been cut.
-        let points = lines.lines().map_while(|line| serde_json::from_str::<TrainingPoint>(line).ok());
-        Ok(points.take_while(|point| point.step <= step).collect())
-    }
-
-    fn rewrite(&self, curve: &[TrainingPoint]) -> Result<()> {
-        let mut text = String::new();
-        for point in curve {
-            text += &line(point)?;
-        }
-        files::write(&self.file(METRICS), text.as_bytes())
-    }
-
-    fn lines(&self) -> Result<Lines> {
-        let path = self.file(METRICS);
-        let file = std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::file(&path))?;
-        Ok(Lines { path, file })
-    }
-
-    /// Writes what a training leaves.
-    fn end(
-        &self,
-        config: &Config,
-        data: &Dataset,
-        feed: &Feed,
-        trainer: &Trainer,
-        curve: Vec<TrainingPoint>,
-    ) -> Result<Training> {
-        let tensors = trainer.optimizer.x()?;
-        let parameters = tensors.iter().map(|(_, tensor)| tensor.numel()).sum();
-        let about = About {
-            model: config.model.clone(),
-            shape: feed.shape.clone(),
-            data: config.data.clone(),
-            split: config.split.clone(),
-            normalisation: normalisation(data),
-            classes: match data {
-                Dataset::Labelled(data) => data.classes.clone(),
-                Dataset::Text { .. } => Vec::new(),
-            },
-        };
-        let tensors = tensors.into_iter().map(|(name, tensor)| {
-            let size = tensor.size().into_iter().map(|n| n as usize).collect();
-            Ok((name, size, Vec::<f32>::try_from(tensor.f_flatten(0, -1)?)?))
-        });
-        let checkpoint = Checkpoint { about, tensors: tensors.collect::<Result<_>>()? };
-        checkpoint.write(&self.file(MODEL))?;
-        let last = curve.last();
-        let training = Training {
-            network: config.model.to_string(),
-            parameters,
-            optimizer: config.optimizer.method.to_string(),
-            arithmetic: config.optimizer.arithmetic.to_string(),
-            steps: trainer.steps(),
-            batch: config.training.batch,
-            rule: trainer.rule(),
-            seed: config.seed,
-            samples: (feed.train.len(), feed.test.len()),
-            unit: feed.unit.0.to_owned(),
-            loss: last.map_or(f32::NAN, |point| point.test_loss),
-            accuracy: last.map_or(f32::NAN, |point| point.accuracy),
-            groups: trainer.optimizer.table(),
-            curve,
-        };
-        files::write_json(&self.file(RESULT), &training)?;
-        files::write(&self.file(PAGE), training_page(&training).as_bytes())?;
-        Ok(training)
-    }
-}
-
-fn normalisation(data: &Dataset) -> Option<crate::data::Normalisation> {
-    match data {
-        Dataset::Labelled(data) => Some(data.normalisation.clone()),
-        Dataset::Text { .. } => None,
-    }
-}
-
-fn line(point: &TrainingPoint) -> Result<String> {
-    let text = serde_json::to_string(point).map_err(|error| Error::Usage(error.to_string()))?;
-    Ok(text + "\n")
-}
-
-/// `metrics.jsonl`, growing.
-struct Lines {
-    path: PathBuf,
-    file: std::fs::File,
-}
-
-impl Lines {
-    fn add(&mut self, point: &TrainingPoint) -> Result<()> {
-        self.file.write_all(line(point)?.as_bytes()).map_err(Error::file(&self.path))
-    }
 }
