@@ -1,6 +1,6 @@
 //! Weights as safetensors, by the names that the model gives them, with what they are for in the metadata.
 
-use crate::data::{Dataset, Group, Labelled, Normalisation, Normalise, Samples, Source, Split};
+use crate::data::{Dataset, Group, Labelled, Legend, Normalisation, Normalise, Samples, Source, Split};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Model, Shape};
@@ -26,14 +26,15 @@ pub struct About {
     pub split: Split,
     /// What was learnt of the training part's features; `None` of a text.
     pub normalisation: Option<Normalisation>,
-    /// Names of the classes, by their labels; none of a text.
-    pub classes: Vec<String>,
+    /// Names of columns and classes; none of a text.
+    #[serde(alias = "classes")]
+    pub legend: Legend,
 }
 
 impl About {
     /// Refuses what contradicts itself: samples with numbers have a normalisation and a name for each class, a text has neither.
     fn check(&self) -> Result<()> {
-        let ((inputs, classes), named) = (self.shape.numbers(), self.classes.len());
+        let ((inputs, classes), named) = (self.shape.numbers(), self.legend.classes.len());
         let refuse = |what: String| Err(Error::Usage(what));
         match (&self.shape, &self.normalisation) {
             (Shape::Features { .. }, None) => refuse("the normalisation is missing".into()),
@@ -105,7 +106,7 @@ impl About {
         let normalisation =
             self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
         let (inputs, classes) = self.shape.numbers();
-        let labelled = source.load_as(&self.split, normalisation, &self.classes)?;
+        let labelled = source.load_as(&self.split, normalisation, &self.legend)?;
         for part in [&labelled.train, &labelled.test] {
             part.check(source.path(), inputs, classes)?;
         }

@@ -15,6 +15,7 @@ mod arff;
 mod csv;
 mod idx;
 mod labels;
+mod legend;
 mod names;
 mod normalise;
 mod npy;
@@ -26,6 +27,7 @@ mod text;
 mod unpacked;
 
 pub use idx::Idx;
+pub use legend::Legend;
 pub use normalise::{Normalisation, Normalise};
 pub use npy::Npy;
 pub use source::{Dataset, Labelled, Source};

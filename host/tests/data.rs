@@ -4,7 +4,7 @@ mod common;
 
 use common::{Folder, bits, samples};
 use flate2::{Compression, write::GzEncoder};
-use graftage::data::{AgedSensor, Dataset, Labelled, Normalisation, Normalise, Samples, Source, Split};
+use graftage::data::{AgedSensor, Dataset, Labelled, Legend, Normalisation, Normalise, Samples, Source, Split};
 use graftage_core::random::Generator;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -293,10 +293,10 @@ fn idx_files_of_tests_are_the_own_test_part() {
     assert_eq!(read.test.features(), [50.0, 51.0, 60.0, 61.0]);
     assert_eq!((read.train.labels(), read.test.labels()), (&[0, 1, 2, 0][..], &[3, 1][..]));
     // A class that only tests is one nevertheless.
-    assert_eq!((read.classes, read.shape), (["0", "1", "2", "3"].map(String::from).to_vec(), vec![1, 2]));
+    assert_eq!((read.legend.classes, read.shape), (["0", "1", "2", "3"].map(String::from).to_vec(), vec![1, 2]));
     // A split by seed is one of the training images: those that test are not touched.
     let read = load(&source, json!({ "seed": { "train": 3 } }));
-    assert_eq!((read.train.len(), read.test.len(), read.classes.len()), (3, 1, 3));
+    assert_eq!((read.train.len(), read.test.len(), read.legend.classes.len()), (3, 1, 3));
 }
 
 #[test]
@@ -343,10 +343,10 @@ fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
     without.as_object_mut().unwrap().remove("test-labels");
     refused(source("idx", without).load(&Split::Own, &Normalise::None), &["images", "test-labels"]);
     // The labels of a trained model's classes.
-    let classes = ["0", "1"].map(String::from);
+    let legend = Legend { classes: ["0", "1"].map(String::from).into(), ..Legend::default() };
     let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0] };
     refused(
-        source("idx", keys).load_as(&Split::Own, &unit, &classes),
+        source("idx", keys).load_as(&Split::Own, &unit, &legend),
         &["labels", "sample 3, byte 10", "label 2", "2 classes"],
     );
 }
@@ -369,7 +369,7 @@ fn a_table_has_its_label_group_and_ignored_columns_anywhere() {
     ];
     for source in sources {
         let read = load(&source, json!({ "group": { "test": ["ann"] } }));
-        assert_eq!(read.classes, ["run", "sit, or \"lie\"", "walk"], "{source:?}");
+        assert_eq!(read.legend.classes, ["run", "sit, or \"lie\"", "walk"], "{source:?}");
         assert_eq!(read.shape, [2]);
         assert_eq!((read.train.features(), read.train.labels()), (&[3.0, 4.0, 7.0, 8.0][..], &[0, 0][..]));
         assert_eq!((read.test.features(), read.test.labels()), (&[1.0, 2.0, 5.0, 6.0][..], &[2, 1][..]));
@@ -377,7 +377,7 @@ fn a_table_has_its_label_group_and_ignored_columns_anywhere() {
     // Whole numbers keep their values, however they are written; other columns are the features.
     let table = folder.file("numbers.csv", "class,a,b\n3,1,2\n+0,3,4\n03,5,6\n");
     let read = load(&source("csv", json!({ "path": table, "label": "class" })), json!({ "seed": { "train": 2 } }));
-    assert_eq!(read.classes, ["0", "1", "2", "3"]);
+    assert_eq!(read.legend.classes, ["0", "1", "2", "3"]);
     let expected = [([1.0, 2.0], 3), ([3.0, 4.0], 0), ([5.0, 6.0], 3)];
     assert_eq!(sorted(&read), expected.map(|(x, y): ([f32; 2], _)| (bits(&x), y)));
 }
@@ -442,7 +442,7 @@ fn arff_is_read_with_its_header_and_without() {
     let folder = Folder::new();
     let expected = |read: &Labelled| {
         assert_eq!(
-            (&read.classes[..], &read.shape[..]),
+            (&read.legend.classes[..], &read.shape[..]),
             (&["run", "sit, lie", "walk"].map(String::from)[..], &[1][..])
         );
         // Mean 0.75 and deviation 3.25 of the training part, -2.5 and 4.
@@ -543,7 +543,7 @@ fn arrays_of_numpy_of_every_type_are_read_with_their_labels() {
             assert_eq!(read.shape, of_one, "{descr}");
             assert_eq!((read.test.features(), read.train.features()), (&expected[..2], &expected[2..]), "{descr}");
             assert_eq!((read.test.labels(), read.train.labels()), (&[0][..], &[1, 0][..]), "{descr}");
-            assert_eq!(read.classes, ["run", "sit"]);
+            assert_eq!(read.legend.classes, ["run", "sit"]);
         }
     }
     // Version 2 has a longer length; keys in another order, in other quotes.
@@ -587,7 +587,7 @@ fn what_is_wrong_in_an_array_or_its_labels_is_named() {
         refused(npy(&path, "0").load(&seed, &Normalise::None), &[&["wrong.npy: "], words].concat());
     }
     let path = folder.file("good.npy", good);
-    assert_eq!(load(&npy(&path, "1"), json!({ "seed": { "train": 1 } })).classes, ["a", "b"]);
+    assert_eq!(load(&npy(&path, "1"), json!({ "seed": { "train": 1 } })).legend.classes, ["a", "b"]);
     refused(npy(&path, "2").load(&seed, &Normalise::None), &["labels.csv", "no column \"2\""]);
     for (text, words) in [
         ("0\n1\n1\n", ["3 lines for the 2 samples", "good.npy"]),
@@ -627,7 +627,7 @@ fn the_end_of_a_text_tests() {
     }
     refused(text.load(&Split::Own, &Normalise::Divide(2.0)), &["a.txt", "no features", "[normalise]"]);
     let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0] };
-    refused(text.load_as(&Split::Own, &unit, &[]), &["a.txt", "no labelled samples"]);
+    refused(text.load_as(&Split::Own, &unit, &Legend::default()), &["a.txt", "no labelled samples"]);
 }
 
 /// Files of every format with bytes changed, cut off and put in: taken, or refused in one line.
@@ -848,10 +848,10 @@ fn a_checkpoint_applies_what_it_learnt_and_keeps_its_classes() {
     let saved = serde_json::to_string(&learnt.normalisation).unwrap();
     let normalisation: Normalisation = serde_json::from_str(&saved).unwrap();
     let numbers = source("csv", json!({ "path": folder.path("numbers.csv"), "group": "who" }));
-    assert_eq!(numbers.load_as(&split(by.clone()), &normalisation, &learnt.classes).unwrap(), learnt);
+    assert_eq!(numbers.load_as(&split(by.clone()), &normalisation, &learnt.legend).unwrap(), learnt);
     // Other samples: scaled as the training part was, whatever they are.
     let other = numbers.with_path(&folder.file("other.csv", "x,y,who,class\n4,6,a,1\n?,5,c,1\n"));
-    let read = other.load_as(&split(by.clone()), &normalisation, &learnt.classes).unwrap();
+    let read = other.load_as(&split(by.clone()), &normalisation, &learnt.legend).unwrap();
     assert_eq!((read.train.features(), read.test.features()), (&[0.0, 1.0][..], &[0.0, 0.0][..]));
     // Of three classes two are met here: each keeps its number.
     let people =
@@ -861,11 +861,14 @@ fn a_checkpoint_applies_what_it_learnt_and_keeps_its_classes() {
     let fewer =
         PEOPLE.lines().filter(|line| !line.contains("sit") && !line.contains("cid")).collect::<Vec<_>>().join("\n");
     let fewer = people.with_path(&folder.file("fewer.csv", fewer));
-    let read = fewer.load_as(&split(ann.clone()), &first.normalisation, &first.classes).unwrap();
-    assert_eq!((read.train.labels(), read.test.labels(), &read.classes), (&[0][..], &[2][..], &first.classes));
+    let read = fewer.load_as(&split(ann.clone()), &first.normalisation, &first.legend).unwrap();
+    assert_eq!(
+        (read.train.labels(), read.test.labels(), &read.legend.classes),
+        (&[0][..], &[2][..], &first.legend.classes)
+    );
     let more = people.with_path(&folder.file("more.csv", PEOPLE.replace("8,cid,x,run", "8,cid,x,rum")));
     refused(
-        more.load_as(&split(ann), &first.normalisation, &first.classes),
+        more.load_as(&split(ann), &first.normalisation, &first.legend),
         &["more.csv: line 5, column 5 (pace): label rum is not one of the 3 classes run, "],
     );
     for (mean, deviation, words) in [
@@ -875,7 +878,7 @@ fn a_checkpoint_applies_what_it_learnt_and_keeps_its_classes() {
         (vec![0.0; 2], vec![1.0, 0.0], ["0 is not finite", "> 0"]),
     ] {
         let wrong = Normalisation { mean, deviation };
-        refused(numbers.load_as(&split(by.clone()), &wrong, &learnt.classes), &[&["numbers.csv"], &words[..]].concat());
+        refused(numbers.load_as(&split(by.clone()), &wrong, &learnt.legend), &[&["numbers.csv"], &words[..]].concat());
     }
 }
 
@@ -957,7 +960,7 @@ fn mnist_is_what_it_is_known_to_be() {
     let mnist = source("idx", keys);
     let read = load_normalised(&mnist, json!("own"), Normalise::Overall);
     assert_eq!(
-        (read.train.len(), read.test.len(), &read.shape[..], read.classes.len()),
+        (read.train.len(), read.test.len(), &read.shape[..], read.legend.classes.len()),
         (60_000, 10_000, &[28, 28][..], 10)
     );
     // The published constants, of pixels in [0, 1].
@@ -978,7 +981,10 @@ fn fsdd_is_split_by_speaker() {
     let fsdd = source("npy", json!({ "path": path, "labels": labels, "label": "digit", "group": "speaker" }));
     let by = json!({ "group": { "test": ["george"] } });
     let read = load_normalised(&fsdd, by.clone(), Normalise::Overall);
-    assert_eq!((read.train.len(), read.test.len(), &read.shape[..], read.classes.len()), (1500, 500, &[320][..], 10));
+    assert_eq!(
+        (read.train.len(), read.test.len(), &read.shape[..], read.legend.classes.len()),
+        (1500, 500, &[320][..], 10)
+    );
     for class in 0..10 {
         assert_eq!(read.train.labels().iter().filter(|label| **label == class).count(), 150);
     }
@@ -1002,7 +1008,7 @@ fn wisdm_without_a_header_is_split_by_user() {
     assert_eq!((read.train.len(), read.test.len(), &read.shape[..]), (5038, 380, &[43][..]));
     let mut counts = BTreeMap::new();
     for label in read.train.labels().iter().chain(read.test.labels()) {
-        *counts.entry(read.classes[*label as usize].as_str()).or_insert(0) += 1;
+        *counts.entry(read.legend.classes[*label as usize].as_str()).or_insert(0) += 1;
     }
     let expected = [
         ("Walking", 2081),
@@ -1013,7 +1019,7 @@ fn wisdm_without_a_header_is_split_by_user() {
         ("Standing", 246),
     ];
     assert_eq!(counts, BTreeMap::from(expected));
-    assert!(read.classes.is_sorted());
+    assert!(read.legend.classes.is_sorted());
     let Normalisation { mean, deviation } = &read.normalisation;
     // Columns 2, 35, 36 and 44 by another program; two of them have missing values. Column 32 is 0 throughout.
     let pick = |of: &[f32]| [of[0], of[33], of[34], of[42]];

@@ -389,7 +389,7 @@ fn nine_real_people_are_better_served_after_five_samples_an_activity() {
     let Dataset::Labelled(labelled) = source.load(&split, &Normalise::Features).unwrap() else { panic!() };
     let mut about = about.clone();
     about["normalisation"] = serde_json::to_value(&labelled.normalisation).unwrap();
-    about["classes"] = serde_json::to_value(&labelled.classes).unwrap();
+    about["classes"] = serde_json::to_value(&labelled.legend.classes).unwrap();
     let about: About = serde_json::from_value(about).unwrap();
     let first = checkpoint(&[43, 32, 6], 1);
     let untaught = with_weights(about, first.weights().map(<[f32]>::to_vec).collect());

@@ -5,7 +5,7 @@
 use super::labels::Labels;
 use super::number::{Layout, Number};
 use super::source::Raw;
-use super::{Samples, unpacked};
+use super::{Legend, Samples, unpacked};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -53,7 +53,8 @@ impl Idx {
         let (labels, classes) = labels.finish();
         let shape = shape[1..].to_vec();
         let samples = Samples { inputs: shape.iter().product(), features, labels };
-        Ok(Raw { samples, shape, classes, columns: Vec::new(), groups: None, own: own.then_some(train) })
+        let legend = Legend { classes, ..Legend::default() };
+        Ok(Raw { samples, shape, legend, groups: None, own: own.then_some(train) })
     }
 }
 

@@ -7,7 +7,7 @@ use super::labels::Labels;
 use super::number::{Layout, Number};
 use super::source::Raw;
 use super::table::Wanted;
-use super::{Samples, csv, unpacked};
+use super::{Legend, Samples, csv, unpacked};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -47,7 +47,9 @@ impl Npy {
         }
         let shape = layout.shape[1..].to_vec();
         let samples = Samples { inputs: shape.iter().product(), features, labels };
-        Ok(Raw { samples, shape, ..table })
+        // The table's other columns are not the array's.
+        let legend = Legend { features: Vec::new(), ..table.legend };
+        Ok(Raw { samples, shape, legend, ..table })
     }
 }
 

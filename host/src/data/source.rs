@@ -2,7 +2,7 @@
 
 use super::labels::Labels;
 use super::names::Names;
-use super::{Columns, Idx, Normalisation, Normalise, Npy, Samples, Split, Text, arff, csv};
+use super::{Columns, Idx, Legend, Normalisation, Normalise, Npy, Samples, Split, Text, arff, csv};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -46,8 +46,8 @@ pub struct Labelled {
     pub test: Samples,
     /// Of one sample, e.g. `[28, 28]` or `[64]`.
     pub shape: Vec<usize>,
-    /// Their names by label: what the data call them, sorted; where labels are whole numbers, those from 0 to the largest.
-    pub classes: Vec<String>,
+    /// Their names: classes as the data call them, sorted; where labels are whole numbers, those from 0 to the largest.
+    pub legend: Legend,
     /// What was learnt of the training part, and applied to both.
     pub normalisation: Normalisation,
 }
@@ -58,9 +58,7 @@ pub(super) struct Raw {
     pub samples: Samples,
     /// Of one sample.
     pub shape: Vec<usize>,
-    pub classes: Vec<String>,
-    /// The names of the features, where they have any.
-    pub columns: Vec<String>,
+    pub legend: Legend,
     /// Their names, and the number of each sample's group.
     pub groups: Option<(Names, Vec<u32>)>,
     /// Where the source's own test part begins, if there is one.
@@ -116,13 +114,13 @@ impl Source {
     }
 
     /// Reads the data and splits them as [`Source::load`], for a model that was trained: with the normalisation that was learnt
-    /// then, and the labels of the classes that were found then.
+    /// then, and the names that were found then.
     ///
     /// # Errors
     /// As [`Source::load`]; where a label is none of the classes, the normalisation is of another number of features, or the
     /// source is a text.
-    pub fn load_as(&self, split: &Split, normalisation: &Normalisation, classes: &[String]) -> Result<Labelled> {
-        let raw = self.read(split, normalisation.scale().is_none(), Labels::known(classes))?;
+    pub fn load_as(&self, split: &Split, normalisation: &Normalisation, legend: &Legend) -> Result<Labelled> {
+        let raw = self.read(split, normalisation.scale().is_none(), Labels::known(&legend.classes))?;
         normalisation.check(raw.samples.inputs()).map_err(|e| Error::content(self.path(), e))?;
         self.parts(raw, split, |_, _| Ok(normalisation.clone()))
     }
@@ -145,9 +143,9 @@ impl Source {
         split: &Split,
         learn: impl FnOnce(&Samples, &[String]) -> Result<Normalisation>,
     ) -> Result<Labelled> {
-        let Raw { samples, shape, classes, columns, groups, own } = raw;
+        let Raw { samples, shape, legend, groups, own } = raw;
         let (mut train, mut test) = split.part(self.path(), samples, groups, own)?;
-        let normalisation = learn(&train, &columns)?;
+        let normalisation = learn(&train, &legend.features)?;
         for part in [&mut train, &mut test] {
             normalisation.apply(part);
             if let Some(at) = part.features().iter().position(|feature| !feature.is_finite()) {
@@ -156,6 +154,6 @@ impl Source {
                 return Err(Error::content(self.path(), what));
             }
         }
-        Ok(Labelled { train, test, shape, classes, normalisation })
+        Ok(Labelled { train, test, shape, legend, normalisation })
     }
 }

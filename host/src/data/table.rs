@@ -1,9 +1,9 @@
 //! A table of samples, a line each: what its columns are, and what its fields say.
 
-use super::Samples;
 use super::labels::Labels;
 use super::names::{Names, nearest, one_line};
 use super::source::Raw;
+use super::{Legend, Samples};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -190,11 +190,17 @@ impl<'a> Table<'a> {
     /// All samples.
     pub fn finish(self) -> Raw {
         let of = |wanted| self.roles.iter().enumerate().filter(move |(_, role)| **role == wanted).map(|(at, _)| at);
-        let name = |at: usize| self.names.as_ref().map_or_else(|| at.to_string(), |names| names[at].clone());
-        let columns: Vec<_> = of(Role::Feature).map(name).collect();
+        let named = |role| {
+            let names = self.names.as_ref();
+            of(role).filter_map(move |at| names.map(|names| names[at].clone())).collect::<Vec<_>>()
+        };
+        let inputs = of(Role::Feature).count();
+        let (features, label) = (named(Role::Feature), named(Role::Label).pop());
+        let others = [named(Role::Group), named(Role::Ignored)].concat();
         let groups = of(Role::Group).next().is_some().then_some(self.groups);
         let (labels, classes) = self.labels.finish();
-        let samples = Samples { inputs: columns.len(), features: self.features, labels };
-        Raw { shape: vec![columns.len()], samples, classes, columns, groups, own: None }
+        let legend = Legend { features, label, others, classes };
+        let samples = Samples { inputs, features: self.features, labels };
+        Raw { shape: vec![inputs], samples, legend, groups, own: None }
     }
 }

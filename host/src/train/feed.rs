@@ -123,7 +123,7 @@ impl Feed {
         model.check(&shape)?;
         match data {
             Dataset::Labelled(data) => {
-                let classes = data.classes.len();
+                let classes = data.legend.classes.len();
                 let unit = if data.shape.len() > 1 { "images" } else { "samples" };
                 let mut train = data.train.clone();
                 train.mislabel(wrong, classes, seed);
@@ -161,7 +161,7 @@ impl Feed {
 /// What a sample of the data is.
 pub fn shape(data: &Dataset) -> Shape {
     match data {
-        Dataset::Labelled(data) => Shape::Features { shape: data.shape.clone(), classes: data.classes.len() },
+        Dataset::Labelled(data) => Shape::Features { shape: data.shape.clone(), classes: data.legend.classes.len() },
         Dataset::Text { .. } => Shape::Text,
     }
 }

@@ -3,7 +3,7 @@
 use super::{METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
 use crate::checkpoint::{About, Checkpoint};
 use crate::config::Config;
-use crate::data::Dataset;
+use crate::data::{Dataset, Legend};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::optim::Tensors;
@@ -99,9 +99,9 @@ impl Folder<'_> {
             data: config.data.clone(),
             split: config.split.clone(),
             normalisation: normalisation(data),
-            classes: match data {
-                Dataset::Labelled(data) => data.classes.clone(),
-                Dataset::Text { .. } => Vec::new(),
+            legend: match data {
+                Dataset::Labelled(data) => data.legend.clone(),
+                Dataset::Text { .. } => Legend::default(),
             },
         };
         let tensors = tensors.into_iter().map(|(name, tensor)| {
