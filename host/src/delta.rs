@@ -16,7 +16,7 @@
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::record::identity;
+use crate::image::identity;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;

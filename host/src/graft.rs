@@ -4,6 +4,7 @@ use crate::adaptation::trained;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::image::with_names;
 use graftage_core::adapt::Recipe;
 use graftage_core::arithmetic::Functions;
 use graftage_core::image::{Header, write};
@@ -50,7 +51,7 @@ pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, learning: usize, folder: &
     let image = write(&header, weights, &mut memory).ok_or_else(|| Error::Usage("the header is too long".into()))?;
     std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
     files::write(&folder.join(NETWORK), self::network(&layers).as_bytes())?;
-    files::write(&folder.join(IMAGE), image)?;
+    files::write(&folder.join(IMAGE), &with_names(image, &checkpoint.about.legend))?;
     Ok(header)
 }
 

@@ -10,6 +10,7 @@
 //! | [`model`] | what can be trained |
 //! | [`checkpoint`] | weights as safetensors |
 //! | [`adaptation`] | core's adaptation, put together at run time |
+//! | [`mod@image`] | a weights image as a file, with its names |
 //! | [`graft`] | a checkpoint becomes an image and a Rust type |
 //! | [`rehearse`] | adaptation on the workstation, beside its controls |
 //! | [`board`] | a board on its link |
@@ -53,6 +54,7 @@ pub mod delta;
 pub mod error;
 pub mod files;
 pub mod graft;
+pub mod image;
 #[cfg(feature = "torch")]
 pub mod memory;
 pub mod model;

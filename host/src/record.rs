@@ -28,7 +28,7 @@ use std::path::Path;
 pub struct Record {
     /// Name of the board.
     pub board: String,
-    /// The [`identity`] of the image that it started from.
+    /// The [`identity`](crate::image::identity) of the image that it started from.
     pub image: u32,
     /// Digest of its state before the first sample.
     pub start: u64,
@@ -137,13 +137,6 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("its journal has lost the start: nothing in it can be computed again")
     }
-}
-
-/// What tells images apart: the checksum at the end of one.
-///
-/// Over a whole image, its own checksum included, the checksum is the same for all of them.
-pub fn identity(image: &[u8]) -> u32 {
-    image.last_chunk().map_or(0, |sum| u32::from_le_bytes(*sum))
 }
 
 const MAGIC: [u8; 4] = *b"GRFR";

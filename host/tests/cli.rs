@@ -6,7 +6,8 @@ use common::{Folder, Run, about, bits, checkpoint, firmware, samples, with_weigh
 use flate2::{Compression, write::GzEncoder};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{AgedSensor, Samples};
-use graftage::record::{Event, Lesson, Record, identity};
+use graftage::image::identity;
+use graftage::record::{Event, Lesson, Record};
 use graftage::report::{GroupRehearsal, Rehearsal, Verification};
 use graftage::{adaptation, files, graft, replay};
 use graftage_core::adapt::Recipe;

@@ -4,7 +4,8 @@ mod common;
 
 use common::{Folder, bits, parse, samples};
 use graftage::graft::{IMAGE, graft};
-use graftage::record::{Event, Lesson, Record, Refused, State, identity};
+use graftage::image::identity;
+use graftage::record::{Event, Lesson, Record, Refused, State};
 use graftage::replay::{recorded, with_core};
 use graftage_core::adapt::{HoldOut, Recipe, Report, Ring};
 use graftage_core::chain;

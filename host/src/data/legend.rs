@@ -1,5 +1,6 @@
 //! The names in a data set: they travel with whatever was trained on it.
 
+use super::names::one_line;
 use serde::{Deserialize, Serialize};
 
 /// Names of feature columns, label column and classes.
@@ -14,6 +15,24 @@ pub struct Legend {
     pub others: Vec<String>,
     /// Names of the classes, by their labels; whole numbers from 0 where the labels are numbers.
     pub classes: Vec<String>,
+}
+
+impl Legend {
+    /// The legend of so many classes that are called by their numbers, without names of columns.
+    pub fn numbered(classes: usize) -> Self {
+        Self { classes: (0..classes).map(|class| class.to_string()).collect(), ..Self::default() }
+    }
+
+    /// Whether the classes have names other than their numbers.
+    pub fn names_classes(&self) -> bool {
+        (0..).zip(&self.classes).any(|(number, name): (usize, _)| *name != number.to_string())
+    }
+
+    /// Line that says which class has which number; `None` where they are called by their numbers.
+    pub fn classes_in_words(&self) -> Option<String> {
+        let each = self.classes.iter().enumerate().map(|(number, name)| format!("{number} {}", one_line(name)));
+        self.names_classes().then(|| format!("classes: {}", each.collect::<Vec<_>>().join(", ")))
+    }
 }
 
 /// A legend in a checkpoint. Checkpoints from before there were legends have the classes alone.

@@ -1,14 +1,14 @@
 //! `graftage adapt`.
 
 use crate::console::{Progress, percent, say};
-use crate::inputs::read_image;
 use crate::monitor::{Page, raw_log};
 use clap::Args;
 use graftage::board::{self, Board, Log, Port};
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
 use graftage::files;
-use graftage::record::{Event, Lesson, Record, Refused, identity};
+use graftage::image::ImageFile;
+use graftage::record::{Event, Lesson, Record, Refused};
 use graftage::report::{Memory, Session};
 use graftage_core::error::Refusal;
 use graftage_core::session::{Counts, Verdict};
@@ -50,7 +50,7 @@ impl Adapt {
     pub fn run(self) -> Result<()> {
         files::check_folders([&self.record, &self.log, &self.output, &self.memory].into_iter().flatten())?;
         let started = Instant::now();
-        let image = self.image.as_deref().map(read_image).transpose()?;
+        let image = self.image.as_deref().map(ImageFile::read).transpose()?;
         let raw = raw_log()?;
         let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(raw.path()))?;
         let hello = board.hello()?;
@@ -71,7 +71,7 @@ impl Adapt {
         let before = test.as_ref().map(|test| accuracy(&mut board, test, "asking, before")).transpose()?;
         let mut record = Record {
             board: hello.board.to_string(),
-            image: image.as_deref().map_or(0, identity),
+            image: image.as_ref().map_or(0, ImageFile::identity),
             start: status.digest,
             events: Vec::new(),
         };
@@ -113,7 +113,7 @@ impl Adapt {
             files::write_json(path, &session)?;
         }
         if let (Some(path), Port::Emulator(firmware)) = (&self.memory, &self.port) {
-            let image = image.as_deref().map_or(0, |bytes| bytes.len() as u64);
+            let image = image.as_ref().map_or(0, |image| image.bytes().len() as u64);
             files::write_json(path, &memory(firmware, image, &hello.memory)?)?;
         }
         say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);

@@ -1,13 +1,14 @@
 //! `graftage delta`.
 
 use crate::console::{percent, say};
-use crate::inputs::{image_of, read_image, samples_for};
+use crate::inputs::{image_of, samples_for};
 use clap::{Args, Subcommand};
 use graftage::adaptation::{self, accuracy};
 use graftage::board::{Board, Port};
 use graftage::delta::Delta as Difference;
 use graftage::error::{Error, Result};
-use graftage::record::{Event, Record, identity};
+use graftage::image::{ImageFile, with_names};
+use graftage::record::{Event, Record};
 use graftage::{files, replay};
 use graftage_core::image::Image;
 use graftage_link::Array;
@@ -89,15 +90,15 @@ impl Delta {
 impl Make {
     fn run(self) -> Result<()> {
         files::check_folders([&self.output])?;
-        let bytes = read_image(&self.image)?;
-        let image = parsed(&self.image, &bytes)?;
+        let file = ImageFile::read(&self.image)?;
+        let image = file.image()?;
         let adapted = match &self.source {
             Source { record: Some(path), .. } => recorded(path, &self.image, &image)?,
-            Source { port: Some(port), .. } => asked(port, &self.image, &bytes)?,
+            Source { port: Some(port), .. } => asked(port, &self.image, &file)?,
             Source { record: None, port: None } => return Err(Error::Usage("a delta needs --record or --port".into())),
         };
         let delta =
-            Difference::between(&image, identity(&bytes), &adapted).map_err(|e| Error::content(&self.image, e))?;
+            Difference::between(&image, file.identity(), &adapted).map_err(|e| Error::content(&self.image, e))?;
         let written = delta.to_bytes();
         files::write(&self.output, &written)?;
         let (differing, weights) = delta.count();
@@ -115,7 +116,8 @@ impl Make {
 impl Apply {
     fn run(self) -> Result<()> {
         files::check_folders([&self.output])?;
-        files::write(&self.output, &applied(&self.image, &read_image(&self.image)?, &self.delta)?)?;
+        let file = ImageFile::read(&self.image)?;
+        files::write(&self.output, &with_names(&applied(&file, &self.delta)?, file.legend()))?;
         say!("{}: the image of the adapted weights", self.output.display());
         Ok(())
     }
@@ -123,15 +125,14 @@ impl Apply {
 
 impl Eval {
     fn run(self) -> Result<()> {
-        let bytes = read_image(&self.image)?;
-        let adapted = applied(&self.image, &bytes, &self.delta)?;
-        let image = parsed(&self.image, &bytes)?;
-        let test = samples_for(&image, &self.test)?;
+        let file = ImageFile::read(&self.image)?;
+        let adapted = applied(&file, &self.delta)?;
+        let test = samples_for(&file, &self.test)?;
         let measured = |image: &Image| {
             let mut network = adaptation::start(adaptation::network(image)?, image.header.recipe)?;
             accuracy(&test, |input| network.predict(input))
         };
-        let (before, after) = (measured(&image)?, measured(&parsed(&self.delta, &adapted)?)?);
+        let (before, after) = (measured(&file.image()?)?, measured(&parsed(&self.delta, &adapted)?)?);
         say!("accuracy of {} samples: {} by the image, {} adapted", test.len(), percent(before), percent(after));
         Ok(())
     }
@@ -141,9 +142,8 @@ fn parsed<'a>(path: &Path, bytes: &'a [u8]) -> Result<Image<'a>> {
     Image::parse(bytes).map_err(|error| Error::Image { path: path.to_owned(), error })
 }
 
-fn applied(image: &Path, bytes: &[u8], delta: &Path) -> Result<Vec<u8>> {
-    let parsed = parsed(image, bytes)?;
-    Difference::read(delta)?.apply(&parsed, identity(bytes)).map_err(|e| Error::content(delta, e))
+fn applied(file: &ImageFile, delta: &Path) -> Result<Vec<u8>> {
+    Difference::read(delta)?.apply(&file.image()?, file.identity()).map_err(|e| Error::content(delta, e))
 }
 
 /// The weights in use at the end of a record, computed again.
@@ -161,11 +161,11 @@ fn recorded(path: &Path, image_path: &Path, image: &Image) -> Result<Vec<f32>> {
 }
 
 /// The weights in use of a board.
-fn asked(port: &Port, image_path: &Path, image: &[u8]) -> Result<Vec<f32>> {
+fn asked(port: &Port, image_path: &Path, image: &ImageFile) -> Result<Vec<f32>> {
     let mut board = Board::open(port.clone(), Some(image_path), None)?;
     let status = board.hello()?.status;
     let status = status.map_err(|error| Error::Board(format!("{port}: the board refuses its image: {error}")))?;
-    if status.image != identity(image) {
+    if status.image != image.identity() {
         return Err(Error::content(image_path, format!("not the image that the board at {port} began with")));
     }
     board.array(Array::InUse)

@@ -49,6 +49,9 @@ impl Graft {
         let header = graft::graft(&checkpoint, recipe, self.train_last.unwrap_or(usize::MAX), &self.output)?;
         let folder = self.output.display();
         say!("{folder}/{} and {folder}/{}: schema {:016x}", graft::IMAGE, graft::NETWORK, header.schema);
+        if let Some(classes) = checkpoint.about.legend.classes_in_words() {
+            say!("{classes}");
+        }
         Ok(())
     }
 }

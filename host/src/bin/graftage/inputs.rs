@@ -3,33 +3,23 @@
 use graftage::checkpoint::Checkpoint;
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
-use graftage::files;
-use graftage::record::{Record, identity};
+use graftage::image::ImageFile;
+use graftage::record::Record;
 use graftage::rehearse::Unseen;
-use graftage_core::image::Image;
 use std::path::Path;
 
-/// The bytes of a whole image.
-pub fn read_image(path: &Path) -> Result<Vec<u8>> {
-    let bytes = files::read(path)?;
-    let image = Image::parse(&bytes).map_err(|error| Error::Image { path: path.to_owned(), error })?;
-    if image.length() != bytes.len() {
-        return Err(Error::content(path, "bytes follow the image"));
-    }
-    Ok(bytes)
-}
-
-/// The bytes of the image that a board started from whose record this is.
-pub fn image_of(record: &Record, record_path: &Path, path: &Path) -> Result<Vec<u8>> {
-    let bytes = read_image(path)?;
-    if record.image != identity(&bytes) {
+/// The image that a board started from whose record this is.
+pub fn image_of(record: &Record, record_path: &Path, path: &Path) -> Result<ImageFile> {
+    let image = ImageFile::read(path)?;
+    if record.image != image.identity() {
         return Err(Error::content(path, format!("not the image that {} began with", record_path.display())));
     }
-    Ok(bytes)
+    Ok(image)
 }
 
 /// Samples that the network of an image can take.
-pub fn samples_for(image: &Image, path: &Path) -> Result<Samples> {
+pub fn samples_for(file: &ImageFile, path: &Path) -> Result<Samples> {
+    let image = file.image()?;
     let samples = Samples::read(path, image.header.scale)?;
     let ends = image.header.layers.first().zip(image.header.layers.last());
     let (inputs, classes) = ends.map_or((0, 0), |(first, last)| (first.shape().0 as usize, last.shape().1 as usize));

@@ -9,7 +9,6 @@ use graftage::record::Record;
 use graftage::replay::Replayed;
 use graftage::report::{Account, Verification, account_page};
 use graftage::{files, replay};
-use graftage_core::image::Image;
 use graftage_core::network::Layer;
 use std::path::PathBuf;
 
@@ -35,9 +34,9 @@ impl Replay {
     pub fn run(self) -> Result<()> {
         files::check_folders([&self.html, &self.output].into_iter().flatten())?;
         let (record, damage) = Record::salvage(&self.record)?;
-        let bytes = image_of(&record, &self.record, &self.image)?;
-        let image = Image::parse(&bytes).map_err(|error| Error::Image { path: self.image.clone(), error })?;
-        let test = self.test.as_deref().map(|path| samples_for(&image, path)).transpose()?;
+        let file = image_of(&record, &self.record, &self.image)?;
+        let image = file.image()?;
+        let test = self.test.as_deref().map(|path| samples_for(&file, path)).transpose()?;
         let Replayed { target, mut sessions } = replay::with_core(&record, &image)?;
         let targets = vec![
             replay::recorded(&record),
