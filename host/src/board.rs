@@ -1,5 +1,7 @@
 //! A board on its link: a serial port, a TCP address, or an emulator that this process starts.
 
+mod serial;
+
 use crate::error::{Error, Result};
 use crate::record::State;
 use defmt_decoder::{DecodeError, Table};
@@ -131,8 +133,7 @@ impl Board {
         let (reader, writer, emulator): (Box<dyn Read + Send>, Box<dyn Write + Send>, _) = match &port {
             Port::Serial(path) => {
                 // The reading thread waits this long at a time; a longer silence is no error.
-                let serial = serialport::new(path, BAUD).timeout(Duration::from_millis(100)).open();
-                let serial = serial.map_err(|e| failed(format!("{e}; is the board plugged in?")))?;
+                let serial = serial::open(path, BAUD, Duration::from_millis(100)).map_err(failed)?;
                 (Box::new(serial.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(serial), None)
             }
             Port::Tcp(address) => {

@@ -91,9 +91,10 @@ impl About {
     pub fn dataset(&self, path: Option<&Path>) -> Result<Dataset> {
         match self.normalisation {
             Some(_) => self.samples(path).map(Dataset::Labelled),
-            None => path
-                .map_or_else(|| self.data.clone(), |path| self.data.with_path(path))
-                .load(&self.split, &Normalise::None),
+            None => {
+                let source = path.map_or_else(|| self.data.clone(), |path| self.data.with_path(path));
+                source.load(&self.split, &Normalise::None).map_err(|error| moved(error, path))
+            }
         }
     }
 
@@ -106,7 +107,7 @@ impl About {
         let normalisation =
             self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
         let (inputs, classes) = self.shape.numbers();
-        let labelled = source.load_as(&self.split, normalisation, &self.legend)?;
+        let labelled = source.load_as(&self.split, normalisation, &self.legend).map_err(|error| moved(error, path))?;
         for part in [&labelled.train, &labelled.test] {
             part.check(source.path(), inputs, classes)?;
         }
@@ -129,6 +130,17 @@ impl About {
     }
 }
 
+/// Error about the checkpoint's own data, where no other file was named in their place.
+fn moved(error: Error, named: Option<&Path>) -> Error {
+    match error {
+        Error::File { path, source } if named.is_none() && source.kind() == std::io::ErrorKind::NotFound => {
+            let what = "is not here: the checkpoint names its data as seen from the folder where `train` ran";
+            Error::content(&path, format!("{what}; run the command there, or name the file with --data"))
+        }
+        other => other,
+    }
+}
+
 /// A trained network: what is saved is X.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Checkpoint {
@@ -140,6 +152,9 @@ pub struct Checkpoint {
 
 /// Where the metadata keeps [`About`].
 const ABOUT: &str = "graftage";
+
+/// Where the metadata of a training's state keeps what it is.
+pub(crate) const STATE: &str = "graftage-training";
 
 impl Checkpoint {
     /// Numbers of a sample, and classes.
@@ -158,8 +173,15 @@ impl Checkpoint {
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| wrong(format!("no safetensors file: {e}")))?;
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|e| wrong(format!("no safetensors file: {e}")))?;
-        let about = metadata.metadata().as_ref().and_then(|entries| entries.get(ABOUT));
-        let about = about.ok_or_else(|| wrong("no checkpoint of graftage: its metadata is missing".into()))?;
+        let entry = |key: &str| metadata.metadata().as_ref().and_then(|entries| entries.get(key));
+        let about = entry(ABOUT).ok_or_else(|| {
+            wrong(match entry(STATE) {
+                Some(_) => "the state of a training, not its network: take model.safetensors beside it".into(),
+                None => {
+                    "no checkpoint of graftage: its metadata is missing; weights of other programs are not read".into()
+                }
+            })
+        })?;
         let about: About = serde_json::from_str(about).map_err(|e| wrong(format!("damaged metadata: {e}")))?;
         about.check().map_err(|e| wrong(format!("damaged metadata: {e}")))?;
         let mut found = Vec::new();

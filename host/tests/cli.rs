@@ -337,7 +337,10 @@ fn a_wrong_delta_is_named_with_what_is_wrong() {
             ("delta apply --image model/image.grft good.csv -o a", &["good.csv", "no delta"]),
             ("delta eval --image model/image.grft cut.grfd --test good.csv", &["cut.grfd", "cut or damaged"]),
             ("delta eval --image model/image.grft good.grfd --test nowhere", &["nowhere", "No such file"]),
-            ("monitor --port /dev/nowhere", &["/dev/nowhere", "plugged in"]),
+            ("monitor --port /dev/nowhere", &["/dev/nowhere", "there is no such port"]),
+            ("monitor --port good.csv", &["good.csv", "a file, not a serial port"]),
+            ("monitor --port model", &["model", "a folder, not a serial port"]),
+            ("monitor --port /dev/null", &["/dev/null", "not a serial port"]),
         ],
     );
     folder.graftage("delta apply --image model/image.grft good.grfd -o adapted.grft").succeeded();
@@ -356,7 +359,7 @@ fn a_board_that_cannot_be_reached_is_named_with_what_to_do() {
             // Nobody listens on the port of tcpmux.
             ("adapt --port tcp:127.0.0.1:1 --stream good.csv -o a.json", &["tcp:127.0.0.1:1", "refused"]),
             ("adapt --port tcp:no.invalid:1 --stream good.csv", &["tcp:no.invalid:1"]),
-            ("adapt --port /dev/nowhere --stream good.csv", &["/dev/nowhere", "plugged in"]),
+            ("adapt --port /dev/nowhere --stream good.csv", &["/dev/nowhere", "there is no such port"]),
             ("adapt --port qemu:nowhere --stream good.csv", &["nowhere", "No such file"]),
             ("adapt --port qemu:firmware --stream good.csv --image nowhere.grft", &["nowhere.grft", "No such file"]),
             ("adapt --port qemu:firmware --stream good.csv --image good.csv", &["good.csv", "no weights image"]),
@@ -591,4 +594,31 @@ fn replay_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
         let message = run.failed();
         assert!(message.contains(name) && message.contains(words), "{message}");
     }
+}
+
+#[test]
+fn a_checkpoint_whose_data_are_elsewhere_says_how_to_go_on() {
+    let folder = folder();
+    // What its training read lies in another folder than the command's.
+    all_fail(
+        &folder,
+        &[
+            ("eval good.safetensors", &["samples.csv: is not here", "folder where `train` ran", "--data"]),
+            ("rehearse good.safetensors -o a.json", &["samples.csv: is not here", "--data"]),
+            // A file that the user has named is missing, and no more is to be said.
+            ("eval good.safetensors --data nowhere.csv", &["nowhere.csv: No such file"]),
+        ],
+    );
+}
+
+#[test]
+fn weights_that_are_no_checkpoint_are_told_apart() {
+    let folder = folder();
+    let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+    let metadata = HashMap::from([("graftage-training".to_string(), "{}".to_string())]);
+    folder.file("state.safetensors", serialize([("x", view)], Some(metadata)).unwrap());
+    all_fail(
+        &folder,
+        &[("eval state.safetensors", &["state.safetensors", "the state of a training", "model.safetensors"])],
+    );
 }

@@ -1,5 +1,6 @@
 //! What a training goes on from, as a safetensors file: the optimizer's state, with the configuration in the metadata.
 
+use crate::checkpoint::STATE as SAVED;
 use crate::config::Config;
 use crate::data::Normalisation;
 use crate::error::{Error, Result};
@@ -19,9 +20,6 @@ pub struct Saved {
     /// What was learnt of the training part's features; `None` of a text.
     pub normalisation: Option<Normalisation>,
 }
-
-/// Where the metadata keeps [`Saved`].
-const SAVED: &str = "graftage-training";
 
 /// Keys of the configuration that may differ when a training goes on: they change no bit of it.
 const FREE: [&str; 3] = ["output", "device", "checkpoint-every"];

@@ -1,0 +1,102 @@
+//! Serial ports: opened, or refused with the reason and the remedy.
+
+use serialport::SerialPort;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+/// Opens a port for 8 data bits at this rate; a read waits no longer than `timeout`.
+///
+/// # Errors
+/// The reason and the remedy, in one line without the port's name.
+pub(super) fn open(path: &str, baud: u32, timeout: Duration) -> Result<Box<dyn SerialPort>, String> {
+    serialport::new(path, baud).timeout(timeout).open().map_err(|error| {
+        let kind = match error.kind {
+            serialport::ErrorKind::Io(kind) => kind,
+            serialport::ErrorKind::NoDevice => ErrorKind::NotFound,
+            _ => ErrorKind::Other,
+        };
+        refusal(Path::new(path), kind, &error.description)
+    })
+}
+
+/// Why a port of this path cannot be opened, where the system says this.
+fn refusal(path: &Path, kind: ErrorKind, said: &str) -> String {
+    let Ok(found) = std::fs::metadata(path) else {
+        return match connected() {
+            ports if ports.is_empty() => {
+                "there is no such port, and no serial port at all: is the board plugged in?".into()
+            }
+            ports => format!("there is no such port; there are {}", ports.join(", ")),
+        };
+    };
+    if found.is_dir() {
+        return "a folder, not a serial port".into();
+    }
+    if found.is_file() {
+        return "a file, not a serial port (qemu:FIRMWARE starts the emulated board)".into();
+    }
+    match kind {
+        ErrorKind::PermissionDenied => {
+            let group = group(&found).unwrap_or_else(|| "the port's group".into());
+            format!("permission denied: join the group {group} (`sudo usermod -aG {group} $USER`) and log in again")
+        }
+        // The port is opened for one program alone; the library tells a port in use as one that is not there.
+        ErrorKind::ResourceBusy | ErrorKind::NotFound => {
+            "another program has the port open: close that one first".into()
+        }
+        _ => format!("not a serial port ({said})"),
+    }
+}
+
+/// The serial ports of this machine.
+fn connected() -> Vec<String> {
+    let ports = serialport::available_ports().unwrap_or_default();
+    ports.into_iter().map(|port| port.port_name).collect()
+}
+
+/// Name of the group that a file belongs to, or its number where it has none.
+#[cfg(unix)]
+fn group(found: &std::fs::Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let number = found.gid().to_string();
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let named = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    });
+    Some(named.unwrap_or(number))
+}
+
+/// Name of the group that a file belongs to.
+#[cfg(not(unix))]
+fn group(_found: &std::fs::Metadata) -> Option<String> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_cannot_be_opened_is_told_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.csv");
+        std::fs::write(&file, "").unwrap();
+        let device = Path::new("/dev/null");
+        let cases: [(&Path, ErrorKind, &[&str]); 6] = [
+            (folder.path(), ErrorKind::Other, &["a folder, not a serial port"]),
+            (&file, ErrorKind::Other, &["a file, not a serial port", "qemu:FIRMWARE"]),
+            (Path::new("/dev/no-such-port"), ErrorKind::NotFound, &["there is no such port"]),
+            (device, ErrorKind::PermissionDenied, &["permission denied", "join the group root", "usermod -aG root"]),
+            (device, ErrorKind::ResourceBusy, &["another program has the port open"]),
+            (device, ErrorKind::Other, &["not a serial port (Not a typewriter)"]),
+        ];
+        for (path, kind, words) in cases {
+            let message = refusal(path, kind, "Not a typewriter");
+            assert!(words.iter().all(|word| message.contains(word)), "{}: {message}", path.display());
+        }
+        assert!(open("/dev/null", 115_200, Duration::ZERO).is_err_and(|message| message.contains("not a serial port")));
+    }
+}
