@@ -2,13 +2,14 @@
 
 use crate::console::{percent, say};
 use crate::inputs::{image_of, read_image, samples_for};
+use crate::outputs::Force;
 use clap::{Args, Subcommand};
 use graftage::adaptation::{self, accuracy};
 use graftage::board::{Board, Port};
 use graftage::delta::Delta as Difference;
 use graftage::error::{Error, Result};
 use graftage::record::{Event, Record, identity};
-use graftage::{files, replay};
+use graftage::replay;
 use graftage_core::image::Image;
 use graftage_link::Array;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ struct Make {
     /// The delta to write.
     #[arg(long, short)]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
 
 #[derive(Args)]
@@ -62,6 +65,8 @@ struct Apply {
     /// The image to write.
     #[arg(long, short)]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
 
 #[derive(Args)]
@@ -88,7 +93,8 @@ impl Delta {
 
 impl Make {
     fn run(self) -> Result<()> {
-        files::check_folders([&self.output])?;
+        let mut claims = self.force.claims([&self.image].into_iter().chain(&self.source.record));
+        let output = claims.file(&self.output)?;
         let bytes = read_image(&self.image)?;
         let image = parsed(&self.image, &bytes)?;
         let adapted = match &self.source {
@@ -99,7 +105,7 @@ impl Make {
         let delta =
             Difference::between(&image, identity(&bytes), &adapted).map_err(|e| Error::content(&self.image, e))?;
         let written = delta.to_bytes();
-        files::write(&self.output, &written)?;
+        output.write(&written)?;
         let (differing, weights) = delta.count();
         say!(
             "{}: {} bytes for {differing} of {weights} weights, {} of the {} bytes that they take",
@@ -114,8 +120,8 @@ impl Make {
 
 impl Apply {
     fn run(self) -> Result<()> {
-        files::check_folders([&self.output])?;
-        files::write(&self.output, &applied(&self.image, &read_image(&self.image)?, &self.delta)?)?;
+        let output = self.force.claims([&self.image, &self.delta]).file(&self.output)?;
+        output.write(&applied(&self.image, &read_image(&self.image)?, &self.delta)?)?;
         say!("{}: the image of the adapted weights", self.output.display());
         Ok(())
     }
