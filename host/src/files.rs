@@ -16,6 +16,8 @@
 mod folder;
 mod operations;
 mod output;
+#[cfg(test)]
+mod tests;
 mod unfinished;
 
 pub use folder::{Change, Folder, Written};
