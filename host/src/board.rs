@@ -4,6 +4,7 @@ mod serial;
 
 use crate::error::{Error, Result};
 use crate::record::State;
+use crate::signals;
 use defmt_decoder::{DecodeError, Table};
 use graftage_boards::elf::Firmware;
 use graftage_core::network::Prediction;
@@ -15,7 +16,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// How long an answer may take; a step of a small network takes milliseconds, of a large one on a slow core a second.
@@ -81,14 +82,15 @@ pub struct Board {
 }
 
 /// A child process that ends with its owner.
-struct Emulator(Child);
+struct Emulator(Arc<Mutex<Child>>);
 
 impl Emulator {
     /// How it ended, if it has.
     fn ended(&mut self) -> Option<String> {
-        let status = self.0.try_wait().ok()??;
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = child.try_wait().ok()??;
         let mut said = String::new();
-        if let Some(stderr) = &mut self.0.stderr {
+        if let Some(stderr) = &mut child.stderr {
             // What can be read of it is enough.
             let _ = stderr.read_to_string(&mut said);
         }
@@ -117,9 +119,10 @@ impl Drop for Line {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -293,6 +296,8 @@ impl Board {
         self.number = self.number.wrapping_add(1);
         let used = encode(&(self.number, question), &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
         let (started, mut requests) = (Instant::now(), 0);
+        // A signal ends this, unless an answer is on its way.
+        let mut end = signals::stopping().then_some(started);
         let mut patience = self.slowest[kind].map_or(TIMEOUT, |slowest| (PATIENCE * slowest).clamp(SOONEST, TIMEOUT));
         'requests: while started.elapsed() < TRIES * TIMEOUT {
             self.repeated += u32::from(requests > 0);
@@ -301,7 +306,13 @@ impl Board {
             let sent = self.writer.write_all(&wire[..used]).and_then(|()| self.writer.flush());
             sent.map_err(|e| self.gone(&e.to_string()))?;
             while let Some(left) = patience.checked_sub(asked.elapsed()) {
-                match self.incoming.recv_timeout(left) {
+                if end.is_some_and(|end| end <= Instant::now()) {
+                    return Err(Error::Board(format!("{}: no more is asked, as a signal says to stop", self.port)));
+                }
+                if signals::stopping() {
+                    end.get_or_insert_with(|| Instant::now() + TIMEOUT / 3);
+                }
+                match self.incoming.recv_timeout(left.min(SOONEST)) {
                     Ok(bytes) => match self.take(&bytes)? {
                         Taken::Answer(answer) => {
                             self.slowest[kind] = self.slowest[kind].max(Some(asked.elapsed()));
@@ -310,7 +321,7 @@ impl Board {
                         Taken::Damage => continue 'requests,
                         Taken::Nothing => {}
                     },
-                    Err(mpsc::RecvTimeoutError::Timeout) => break,
+                    Err(mpsc::RecvTimeoutError::Timeout) => {}
                     Err(mpsc::RecvTimeoutError::Disconnected) => return Err(self.gone("the line was closed")),
                 }
             }
@@ -408,7 +419,7 @@ fn emulate(elf: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<(Emul
         None => Stdio::null(),
     };
     command.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
-    let child = command.spawn().map_err(|e| {
+    let child = signals::spawn(&mut command).map_err(|e| {
         let program = machine.program;
         Error::Board(format!("{program} cannot be started ({e}): run `cargo xtask setup` or install QEMU"))
     })?;

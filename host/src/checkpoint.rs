@@ -204,11 +204,11 @@ impl Checkpoint {
         Ok(Self { about, tensors: found })
     }
 
-    /// Writes a checkpoint.
+    /// A checkpoint as its file holds it.
     ///
     /// # Errors
-    /// Where the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// Names the file, where the checkpoint cannot be written.
+    pub fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
         let bytes = self.tensors.iter().map(|(.., w)| w.iter().flat_map(|e| e.to_le_bytes()).collect::<Vec<u8>>());
         let bytes: Vec<_> = bytes.collect();
         let mut views = Vec::new();
@@ -218,8 +218,15 @@ impl Checkpoint {
         }
         let about = serde_json::to_string(&self.about).map_err(|e| Error::content(path, e))?;
         let metadata = HashMap::from([(ABOUT.to_owned(), about)]);
-        let file = serialize(views, Some(metadata)).map_err(|e| Error::content(path, e))?;
-        files::write(path, &file)
+        serialize(views, Some(metadata)).map_err(|e| Error::content(path, e))
+    }
+
+    /// Writes a checkpoint.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        files::write(path, &self.bytes(path)?)
     }
 
     /// The weights of every parameter in the order of core's network, row by row.

@@ -91,17 +91,25 @@ impl Samples {
         Ok(samples)
     }
 
-    /// Writes a data file; every feature is multiplied by `scale`.
+    /// A data file; every feature is multiplied by `scale`.
     ///
     /// # Errors
-    /// Where the file cannot be written.
-    pub fn write(&self, path: &Path, scale: f32) -> Result<()> {
+    /// Names the file, where the samples cannot be written.
+    pub fn bytes(&self, path: &Path, scale: f32) -> Result<Vec<u8>> {
         let mut rows = ::csv::Writer::from_writer(Vec::new());
         for (input, label) in self.iter() {
             let features = input.iter().map(|x| (x * scale).to_string());
             rows.write_record(features.chain([label.to_string()])).map_err(|e| Error::content(path, e))?;
         }
-        files::write(path, &rows.into_inner().map_err(|e| Error::content(path, e))?)
+        rows.into_inner().map_err(|e| Error::content(path, e))
+    }
+
+    /// Writes a data file; every feature is multiplied by `scale`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path, scale: f32) -> Result<()> {
+        files::write(path, &self.bytes(path, scale)?)
     }
 
     /// Takes one more sample; it has [`Samples::inputs`] numbers.

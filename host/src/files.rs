@@ -1,42 +1,128 @@
-//! Files are whole or not there: written under a temporary name beside their place, then renamed.
+//! Reads files, and decides what a command may write: each output has one owner.
+//!
+//! - No file is replaced or deleted that the running command did not write itself, unless it was told to
+//!   ([`Claims`]). Then files of the names that it writes are replaced, and no other.
+//! - A file named by itself ([`Output`]) is written beside its place and renamed: it is whole, or as it was before.
+//! - The files of a folder ([`Folder`]) change hands at once. A [`Change`] gathers the new ones in a hidden folder inside it,
+//!   `.graftage-new`. One rename, to `.graftage-commit`, decides; then each file is moved to its name, and what the new
+//!   ones supersede is deleted. A process that dies before the decision leaves the old files as they were, and the next
+//!   one that writes there removes what it had gathered. A process that dies after it leaves moves to do: whoever
+//!   opens the folder next, to read or to write, finishes them first.
+//! - One process at a time writes into a folder, or a file. It holds a lock of the system, which ends with it.
+//! - What is temporary is deleted when a command ends, also by [a signal](crate::signals).
+//!
+//! Where a file system has no locks, two processes can write into one folder; all else holds.
+
+mod folder;
+mod operations;
+mod output;
+#[cfg(test)]
+mod tests;
+mod unfinished;
+
+pub use folder::{Change, Folder, Written};
+pub use output::Output;
+pub use unfinished::Temporary;
+pub(crate) use unfinished::discard;
 
 use crate::error::{Error, Result};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// What a command is about to write: nothing that it reads, nothing twice, and nothing that is there already unless it is
+/// told to replace it.
+#[derive(Debug)]
+pub struct Claims {
+    force: bool,
+    inputs: Vec<PathBuf>,
+    outputs: Vec<PathBuf>,
+}
+
+impl Claims {
+    /// Nothing yet; with `force`, files that are there already are replaced.
+    pub fn new(force: bool) -> Self {
+        Self { force, inputs: Vec::new(), outputs: Vec::new() }
+    }
+
+    /// Keeps these inputs from being written to.
+    pub fn reads<'a>(mut self, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Self {
+        self.inputs.extend(inputs.into_iter().map(|path| place(path)));
+        self
+    }
+
+    /// Claims a file.
+    ///
+    /// # Errors
+    /// Where the command reads it or writes it already, where it is there and is not to be replaced, where its folder is
+    /// missing or cannot be written to, or where another process writes it. Nothing has changed then.
+    pub fn file(&mut self, path: &Path) -> Result<Output> {
+        if !output::is_device(path) {
+            let place = place(path);
+            if self.inputs.contains(&place) {
+                return Err(Error::content(path, READ_TOO));
+            }
+            if self.outputs.contains(&place) {
+                return Err(Error::content(
+                    path,
+                    "is to hold two outputs of this command; give each a file of its own",
+                ));
+            }
+            self.outputs.push(place);
+        }
+        Output::claim(path, self.force)
+    }
+
+    /// Claims a file that an option may name.
+    ///
+    /// # Errors
+    /// As [`Claims::file`].
+    pub fn option(&mut self, path: Option<&PathBuf>) -> Result<Option<Output>> {
+        path.map(|path| self.file(path)).transpose()
+    }
+
+    /// Claims the files of these names in a folder, which is made where it is missing.
+    ///
+    /// # Errors
+    /// Where the path is no folder, another process writes there, the command reads one of the files, or one is there and is
+    /// not to be replaced. Nothing has changed then.
+    pub fn folder(&self, path: &Path, names: &[&str]) -> Result<Folder> {
+        let folder = Folder::open(path, self.force)?;
+        if let Some(read) = names.iter().map(|name| path.join(name)).find(|file| self.inputs.contains(&place(file))) {
+            return Err(Error::content(&read, READ_TOO));
+        }
+        folder.claim(names)?;
+        Ok(folder)
+    }
+}
+
+const READ_TOO: &str = "is read by this command, too; name another output";
+
+/// A path without links; of a file that is not there, its folder's.
+fn place(path: &Path) -> PathBuf {
+    let there = || Some(parent(path).canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(there).unwrap_or_else(|| path.to_owned())
+}
+
 /// The folder of a file.
-fn folder(path: &Path) -> &Path {
+fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Refuses files whose folder is missing, before the work begins whose results they are to hold.
+/// Writes a file at once; one of that name is replaced, and stays as it is until then.
 ///
 /// # Errors
-/// Names the first such file and its folder.
-pub fn check_folders<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
-    match paths.into_iter().find(|path| !folder(path).is_dir()) {
-        Some(path) => {
-            Err(Error::content(path, format!("there is no folder {}: make it first", folder(path).display())))
-        }
-        None => Ok(()),
-    }
+/// Where the folder does not exist or cannot be written to, or another process writes this file.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    Output::claim(path, true)?.write(bytes)
 }
 
-/// Writes a file; until all of it is written, an older one of that name stays as it is.
+/// A value as a file of JSON holds it.
 ///
 /// # Errors
-/// Where the folder does not exist or cannot be written to.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder(path)).map_err(Error::file(path))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::file(path))?;
-    // A temporary file is for its owner alone; this one is to be read like any other.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(Error::file(path))?;
-    }
-    file.persist(path).map_err(|e| Error::file(path)(e.error))?;
-    Ok(())
+/// Names the file, where the value cannot be written.
+pub fn json(path: &Path, value: &impl serde::Serialize) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::content(path, e))?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// Writes a value as JSON.
@@ -44,16 +130,15 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`write()`].
 pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::content(path, e))?;
-    text.push('\n');
-    write(path, text.as_bytes())
+    write(path, &json(path, value)?)
 }
 
-/// Reads a whole file.
+/// Reads a whole file. Where its folder was left in the middle of a change that is decided, that is finished first.
 ///
 /// # Errors
 /// Where it cannot be read.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
+    folder::settle(parent(path))?;
     std::fs::read(path).map_err(Error::file(path))
 }
 

@@ -3,7 +3,7 @@
 use crate::adaptation::trained;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::Folder;
 use crate::image::with_names;
 use graftage_core::adapt::Recipe;
 use graftage_core::arithmetic::Functions;
@@ -25,34 +25,65 @@ pub const NETWORK: &str = "network.rs";
 /// # Errors
 /// Where core has no layers for the model, no layer would learn, the recipe is refused, the network has too many layers for an image, or a file cannot be written.
 pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, learning: usize, folder: &Path) -> Result<Header> {
-    recipe.check(usize::MAX)?;
-    if learning == 0 {
-        return Err(Error::Usage("at least one layer learns".into()));
+    let grafted = Grafted::new(checkpoint, recipe, learning)?;
+    grafted.write(&Folder::open(folder, true)?)?;
+    Ok(grafted.header)
+}
+
+/// An image and the type of its network.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Grafted {
+    /// What the image says of itself.
+    pub header: Header,
+    image: Vec<u8>,
+    network: String,
+}
+
+impl Grafted {
+    /// Writes both into a folder, at once.
+    ///
+    /// # Errors
+    /// Where they cannot be written: the folder is as it was then.
+    pub fn write(&self, folder: &Folder) -> Result<()> {
+        let mut change = folder.change();
+        change.add(IMAGE, &self.image)?;
+        change.add(NETWORK, self.network.as_bytes())?;
+        change.commit()
     }
-    let mut layers = checkpoint.about.layers()?;
-    let (scale, constants) = checkpoint.about.inputs()?;
-    let too_many = |_| Error::Usage(format!("an image holds at most {} layers", graftage_core::image::LAYERS));
-    let mut geometries = vec![Geometry::FROZEN; constants.len()];
-    if let [means, ..] = &constants[..] {
-        layers.insert(0, Kind::Standardise { width: means.len() as u32 });
+
+    /// Makes both, as [`graft()`] says.
+    ///
+    /// # Errors
+    /// Where core has no layers for the model, its normalisation is no arithmetic, no layer learns, or the recipe is refused.
+    pub fn new(checkpoint: &Checkpoint, recipe: Recipe, learning: usize) -> Result<Self> {
+        recipe.check(usize::MAX)?;
+        if learning == 0 {
+            return Err(Error::Usage("at least one layer learns".into()));
+        }
+        let mut layers = checkpoint.about.layers()?;
+        let (scale, constants) = checkpoint.about.inputs()?;
+        let too_many = |_| Error::Usage(format!("an image holds at most {} layers", graftage_core::image::LAYERS));
+        let mut geometries = vec![Geometry::FROZEN; constants.len()];
+        if let [means, ..] = &constants[..] {
+            layers.insert(0, Kind::Standardise { width: means.len() as u32 });
+        }
+        let mut network = trained(checkpoint)?;
+        train_last(&mut network, learning);
+        network.parameters(&mut |parameter| geometries.push(*parameter.geometry));
+        let header = Header {
+            schema: Kind::schema(&layers),
+            layers: heapless_from(&layers).map_err(too_many)?,
+            geometries: heapless_from(&geometries).map_err(too_many)?,
+            recipe,
+            scale,
+        };
+        let weights = constants.iter().map(Vec::as_slice).chain(checkpoint.weights()).flatten().copied();
+        let mut memory = vec![0; 4096 + 4 * weights.clone().count()];
+        let image =
+            write(&header, weights, &mut memory).ok_or_else(|| Error::Usage("the header is too long".into()))?;
+        let image = with_names(image, &checkpoint.about.legend);
+        Ok(Self { header, image, network: self::network(&layers) })
     }
-    let mut network = trained(checkpoint)?;
-    train_last(&mut network, learning);
-    network.parameters(&mut |parameter| geometries.push(*parameter.geometry));
-    let header = Header {
-        schema: Kind::schema(&layers),
-        layers: heapless_from(&layers).map_err(too_many)?,
-        geometries: heapless_from(&geometries).map_err(too_many)?,
-        recipe,
-        scale,
-    };
-    let weights = constants.iter().map(Vec::as_slice).chain(checkpoint.weights()).flatten().copied();
-    let mut memory = vec![0; 4096 + 4 * weights.clone().count()];
-    let image = write(&header, weights, &mut memory).ok_or_else(|| Error::Usage("the header is too long".into()))?;
-    std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
-    files::write(&folder.join(NETWORK), self::network(&layers).as_bytes())?;
-    files::write(&folder.join(IMAGE), &with_names(image, &checkpoint.about.legend))?;
-    Ok(header)
 }
 
 fn heapless_from<T: Clone, const N: usize>(items: &[T]) -> std::result::Result<graftage_link::Vec<T, N>, ()> {

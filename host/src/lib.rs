@@ -4,7 +4,8 @@
 //! | module | what it says |
 //! |---|---|
 //! | [`error`] | one error, one clear line |
-//! | [`files`] | files are whole or not there |
+//! | [`files`] | what commands write, and to whom it belongs |
+//! | [`signals`] | how a signal ends a command |
 //! | [`data`] | samples from CSV, splits, and how a sensor ages |
 //! | [`network`] | core's layers, put together at run time |
 //! | [`model`] | what can be trained |
@@ -67,6 +68,7 @@ pub mod rehearse;
 pub mod replay;
 pub mod report;
 pub mod rule;
+pub mod signals;
 #[cfg(feature = "torch")]
 pub mod tensor;
 pub mod theory;

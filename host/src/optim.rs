@@ -55,7 +55,7 @@ use graftage_core::transport::{Alignment, Transport};
 use groups::Settings;
 pub use groups::{Group, Groups, Parameter};
 use start::Start;
-pub use state::{Tensors, read, write};
+pub use state::{Tensors, bytes, read, write};
 use std::collections::HashMap;
 use tch::{Kind, TchError, Tensor, nn, no_grad_guard};
 

@@ -208,18 +208,26 @@ impl Record {
         self.events.iter().rev().find_map(digest).unwrap_or(self.start)
     }
 
-    /// Writes a record.
+    /// A record as its file holds it.
     ///
     /// # Errors
-    /// Where the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// Names the file, where the record cannot be written.
+    pub fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
         let Self { board, image, start, events } = self;
         let mut sections = Writer::new();
         let head = Head { board: board.clone(), image: *image, start: *start, events: events.len() as u64 };
         let written = sections.section(&head);
         let written = events.iter().fold(written, |written, event| written.and_then(|()| sections.section(event)));
         written.map_err(|e| Error::content(path, e))?;
-        files::write(path, &sections.bytes)
+        Ok(sections.bytes)
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        files::write(path, &self.bytes(path)?)
     }
 
     /// Reads a record.

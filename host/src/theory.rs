@@ -27,7 +27,7 @@ pub mod tracking;
 pub mod tuned;
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Written};
 use crate::rehearse::in_parallel;
 use fit::{Estimate, PowerLaw};
 use graftage_core::random::Generator;
@@ -260,12 +260,15 @@ pub struct Results {
     pub seed: u64,
     /// Of the experiments that are finished.
     pub outcomes: Vec<Outcome>,
+    /// The table and the page that lie beside it, where all are finished.
+    #[serde(default)]
+    pub written: Written,
 }
 
 impl Results {
     /// Nothing yet.
     pub fn new(extent: Extent, seed: u64) -> Self {
-        Self { extent, seed, outcomes: Vec::new() }
+        Self { extent, seed, outcomes: Vec::new(), written: Written::default() }
     }
 
     /// Those of an earlier run, to go on from.

@@ -7,9 +7,10 @@
 //! | `model.safetensors` | at the end: the weights X and what they are for, see [`crate::checkpoint`] |
 //! | `training.json`, `report.html` | at the end: the measurements with what made them, and a page with curves |
 //!
-//! Every file is written under a temporary name and renamed, so that each is whole whenever the process ends; only
-//! `metrics.jsonl` grows, and what is beyond the last checkpoint is dropped when the training goes on. On the processor a
-//! training that was interrupted anywhere ends in the same bits as one that was not, if it has the same number of threads.
+//! What the folder held stays until the first checkpoint, and a file that the training did not write is not replaced. Files
+//! change hands at once, see [`crate::files`], so that they are whole whenever the process ends; only `metrics.jsonl` grows, and
+//! what is beyond the last checkpoint is dropped when the training goes on. On the processor a training that was interrupted
+//! anywhere ends in the same bits as one that was not, if it has the same number of threads.
 //!
 //! While it trains, the model holds Y; what is measured and saved is X.
 
@@ -326,7 +327,7 @@ pub(crate) fn steps(config: &Config, feed: &Feed) -> u64 {
 pub struct Start {
     /// Go on from the last checkpoint.
     pub resume: bool,
-    /// Start again where the folder holds a training; what it holds is replaced.
+    /// Start again where the folder holds files of a training: they are replaced with the first checkpoint.
     pub force: bool,
 }
 
@@ -358,8 +359,9 @@ pub enum News {
 /// with [`Error::Interrupted`].
 ///
 /// # Errors
-/// Where the configuration fits neither data nor model; where the folder holds a training and `start` does not say what is
-/// to become of it; where it diverges or is interrupted. The folder then holds the last good checkpoint.
+/// Where the configuration fits neither data nor model, where the folder holds files of a training and `start` does not say what
+/// is to become of them, or where another process writes there: nothing has changed then. Where it diverges or is interrupted:
+/// the folder then holds the last good checkpoint.
 pub fn train(
     config: &Config,
     data: &Dataset,
@@ -367,8 +369,7 @@ pub fn train(
     stop: &AtomicBool,
     mut observe: impl FnMut(Live),
 ) -> Result<Training> {
-    let folder = Folder(&config.output);
-    let saved = folder.begin(config, start)?;
+    let (mut folder, saved) = Folder::begin(config, data, start)?;
     let device = device(config)?;
     let threads = match &saved {
         // The bits depend on their number.
@@ -382,21 +383,24 @@ pub fn train(
     let mut trainer = Trainer::new(config, &feed, device)?;
     let mut curve = Vec::new();
     if let Some((_, state)) = &saved {
-        trainer.restore(state).map_err(|error| Error::content(&folder.file(STATE), error))?;
-        curve = folder.metrics(trainer.step())?;
+        trainer.restore(state).map_err(|error| Error::content(&config.output.join(STATE), error))?;
+        curve = folder.resume(trainer.step())?;
     }
-    folder.rewrite(&curve)?;
-    let mut lines = folder.lines()?;
     let steps = trainer.steps();
     let usual = |every: Option<u64>, part: u64| every.unwrap_or((steps / part).max(1));
     let evaluate_every = usual(config.training.evaluate_every, 40);
     let checkpoint_every = usual(config.training.checkpoint_every, 10);
     // On a GPU a look at the loss waits for it.
     let look_every = if matches!(device, tch::Device::Cuda(_)) { 10 } else { 1 };
-    let save = |trainer: &Trainer| folder.save(config, data, trainer, threads);
     let mut live =
         Live { step: trainer.step(), steps, loss: f32::NAN, news: Some(News::Starts(trainer.optimizer.table())) };
     observe(live.clone());
+    if stop.load(Ordering::Relaxed) {
+        return Err(match &saved {
+            Some(_) => Error::Interrupted { step: trainer.step(), folder: config.output.clone() },
+            None => Error::Usage("stopped before the first step; nothing was written".into()),
+        });
+    }
     let (mut sum, mut count) = (0.0, 0);
     while trainer.step() < steps {
         if let Err(error) = trainer.advance() {
@@ -434,14 +438,15 @@ pub fn train(
                 optimizer_share: share as f32,
             };
             (sum, count) = (0.0, 0);
-            lines.add(&point)?;
+            folder.add(&point)?;
             curve.push(point);
             live.news = Some(News::Measured(point, feed.unit.0));
         }
         observe(live.clone());
-        if checkpoint || stopping {
-            match save(&trainer) {
-                Err(error) if last || stopping => return Err(error),
+        // The last one is written with the result.
+        if (checkpoint || stopping) && !last {
+            match folder.save(&trainer, threads, &curve) {
+                Err(error) if stopping => return Err(error),
                 Err(error) => observe(Live { news: Some(News::NoCheckpoint(error.to_string())), ..live.clone() }),
                 Ok(()) => {}
             }
@@ -450,5 +455,10 @@ pub fn train(
             return Err(Error::Interrupted { step, folder: config.output.clone() });
         }
     }
-    folder.end(config, data, &feed, &trainer, curve)
+    let training = folder.end(&feed, &trainer, threads, &curve);
+    if training.is_err() {
+        // Where only the results cannot be written, the last step is not lost; what kept them is what is told.
+        let _ = folder.save(&trainer, threads, &curve);
+    }
+    training
 }

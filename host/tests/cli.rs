@@ -546,7 +546,7 @@ fn rehearse_writes_measurements_from_which_graft_takes_the_step_size() {
 fn replay_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
     let folder = folder();
     let replay = |record: &str| -> (Run, Verification) {
-        let run = folder.graftage(&format!("replay {record} --image model/image.grft -o a.json"));
+        let run = folder.graftage(&format!("replay {record} --image model/image.grft -o a.json --force"));
         (run, files::read_json(&folder.path("a.json")).unwrap())
     };
     let (run, found) = replay("good.record");

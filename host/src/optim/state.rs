@@ -149,11 +149,15 @@ fn find<'a>(state: &'a [(String, Tensor)], name: &str) -> Option<&'a Tensor> {
 /// Tensors by their names.
 pub type Tensors = Vec<(String, Tensor)>;
 
-/// Writes tensors of kind Float or Int64 as a safetensors file, under a temporary name first.
+/// Tensors of kind Float or Int64 as a safetensors file holds them.
 ///
 /// # Errors
-/// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
-pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> crate::error::Result<()> {
+/// Where libtorch fails, or a number is not finite, which names the file.
+pub fn bytes(
+    path: &Path,
+    tensors: &[(String, Tensor)],
+    metadata: HashMap<String, String>,
+) -> crate::error::Result<Vec<u8>> {
     let mut arrays = Vec::new();
     for (name, tensor) in tensors {
         let shape: Vec<_> = tensor.size().into_iter().map(|n| n as usize).collect();
@@ -175,7 +179,15 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String
     });
     let views = views.collect::<crate::error::Result<Vec<_>>>()?;
     let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
-    files::write(path, &serialize(views, metadata).map_err(|e| FileError::content(path, e))?)
+    serialize(views, metadata).map_err(|e| FileError::content(path, e))
+}
+
+/// Writes tensors of kind Float or Int64 as a safetensors file, under a temporary name first.
+///
+/// # Errors
+/// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
+pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> crate::error::Result<()> {
+    files::write(path, &bytes(path, tensors, metadata)?)
 }
 
 /// Reads what [`write()`] wrote: the tensors, on the processor, and the metadata.

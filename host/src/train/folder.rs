@@ -1,96 +1,118 @@
-//! The folder of a training: its files, which are whole whenever the process ends.
+//! The folder of a training: its files, which change hands at once.
 
 use super::{METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
 use crate::checkpoint::{About, Checkpoint};
 use crate::config::Config;
 use crate::data::{Dataset, Legend};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Written};
 use crate::optim::Tensors;
 use crate::report::{Training, TrainingPoint, training_page};
 use crate::train::Feed;
+use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 
-/// The folder of a training.
-pub(super) struct Folder<'a>(pub &'a Path);
+/// What a training that has ended leaves.
+const RESULTS: [&str; 3] = [MODEL, RESULT, PAGE];
 
-impl Folder<'_> {
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
+/// The folder of a training, and what each of its checkpoints says alike.
+pub(super) struct Folder<'a> {
+    files: files::Folder,
+    config: &'a Config,
+    data: &'a Dataset,
+    /// `metrics.jsonl`, growing, from the first checkpoint on: until then what the folder held stays.
+    lines: Option<File>,
+    /// The results of the training that this one goes on from.
+    written: Written,
+}
 
-    /// Makes the folder, and reads the checkpoint from which the training is to go on.
-    pub fn begin(&self, config: &Config, start: Start) -> Result<Option<(Saved, Tensors)>> {
-        let path = self.file(STATE);
-        match (path.exists(), start.resume) {
+impl<'a> Folder<'a> {
+    /// Takes the folder, and reads the checkpoint from which the training is to go on.
+    pub fn begin(config: &'a Config, data: &'a Dataset, start: Start) -> Result<(Self, Option<(Saved, Tensors)>)> {
+        let files = files::Folder::open(&config.output, start.force)?;
+        let path = files.file(STATE);
+        let saved = match (path.exists(), start.resume) {
             (true, true) => {
                 let (saved, state) = Saved::read(&path)?;
                 saved.check(config).map_err(|what| Error::content(&path, what))?;
-                Ok(Some((saved, state)))
+                files.own(STATE);
+                files.claim_again(&RESULTS, &saved.written)?;
+                Some((saved, state))
             }
-            (false, true) => Err(Error::content(&path, "there is no checkpoint to go on from; start without --resume")),
+            (false, true) => {
+                return Err(Error::content(&path, "there is no checkpoint to go on from; start without --resume"));
+            }
             (true, false) if !start.force => {
                 let what = "holds a training; go on with --resume, start again with --force, or name another output";
-                Err(Error::content(self.0, what))
+                return Err(Error::content(&config.output, what));
             }
             (_, false) => {
-                std::fs::create_dir_all(self.0).map_err(Error::file(self.0))?;
-                // What an earlier training left shall not be taken for this one's.
-                for name in [STATE, METRICS, MODEL, RESULT, PAGE] {
-                    match std::fs::remove_file(self.file(name)) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(Error::file(&self.file(name))(error));
-                        }
-                        _ => {}
-                    }
-                }
-                Ok(None)
+                files.claim(&[STATE, METRICS])?;
+                files.claim(&RESULTS)?;
+                None
             }
+        };
+        let written = saved.as_ref().map_or_else(Written::default, |(saved, _)| saved.written.clone());
+        Ok((Self { files, config, data, lines: None, written }, saved))
+    }
+
+    /// Goes on after a checkpoint of that step: returns the measurements up to it, and drops later ones.
+    pub fn resume(&mut self, step: u64) -> Result<Vec<TrainingPoint>> {
+        let path = self.files.file(METRICS);
+        let mut curve = Vec::new();
+        if path.exists() {
+            let text = files::read(&path)?;
+            let lines = String::from_utf8_lossy(&text);
+            // The last line may have been cut.
+            let mut points =
+                lines.lines().map_while(|line| serde_json::from_str::<TrainingPoint>(line).ok()).peekable();
+            if !text.is_empty() && points.peek().is_none() {
+                return Err(Error::content(&path, "holds no measurements of a training; move it away"));
+            }
+            curve.extend(points.take_while(|point| point.step <= step));
+            self.files.own(METRICS);
         }
+        let mut change = self.files.change();
+        change.add(METRICS, &text(&curve)?)?;
+        change.commit()?;
+        self.grow()?;
+        Ok(curve)
     }
 
-    pub fn save(&self, config: &Config, data: &Dataset, trainer: &Trainer, threads: usize) -> Result<()> {
-        let state = trainer.optimizer.state()?;
-        Saved { config: config.clone(), threads, normalisation: normalisation(data) }.write(&self.file(STATE), &state)
+    fn grow(&mut self) -> Result<()> {
+        let path = self.files.file(METRICS);
+        let file = File::options().append(true).open(&path).map_err(Error::file(&path))?;
+        self.lines = Some(file);
+        Ok(())
     }
 
-    /// The measurements up to a step.
-    pub fn metrics(&self, step: u64) -> Result<Vec<TrainingPoint>> {
-        let path = self.file(METRICS);
-        if !path.exists() {
-            return Ok(Vec::new());
+    /// Adds a measurement, which a checkpoint writes where there is none yet.
+    pub fn add(&mut self, point: &TrainingPoint) -> Result<()> {
+        let Some(file) = &mut self.lines else { return Ok(()) };
+        file.write_all(line(point)?.as_bytes()).map_err(Error::file(&self.files.file(METRICS)))
+    }
+
+    /// Writes a checkpoint; the first one takes the place of whatever the folder held.
+    pub fn save(&mut self, trainer: &Trainer, threads: usize, curve: &[TrainingPoint]) -> Result<()> {
+        let mut change = self.files.change();
+        change.add(STATE, &self.state(trainer, threads, self.written.clone())?)?;
+        if self.lines.is_some() {
+            return change.commit();
         }
-        let text = files::read(&path)?;
-        let lines = String::from_utf8_lossy(&text);
-        // The last line may have been cut.
-        let points = lines.lines().map_while(|line| serde_json::from_str::<TrainingPoint>(line).ok());
-        Ok(points.take_while(|point| point.step <= step).collect())
+        change.add(METRICS, &text(curve)?)?;
+        change.supersede(&RESULTS);
+        change.commit()?;
+        self.grow()
     }
 
-    pub fn rewrite(&self, curve: &[TrainingPoint]) -> Result<()> {
-        let mut text = String::new();
-        for point in curve {
-            text += &line(point)?;
-        }
-        files::write(&self.file(METRICS), text.as_bytes())
+    fn state(&self, trainer: &Trainer, threads: usize, written: Written) -> Result<Vec<u8>> {
+        let (config, normalisation) = (self.config.clone(), normalisation(self.data));
+        Saved { config, threads, normalisation, written }.bytes(&self.files.file(STATE), &trainer.optimizer.state()?)
     }
 
-    pub fn lines(&self) -> Result<Lines> {
-        let path = self.file(METRICS);
-        let file = std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::file(&path))?;
-        Ok(Lines { path, file })
-    }
-
-    /// Writes what a training leaves.
-    pub fn end(
-        &self,
-        config: &Config,
-        data: &Dataset,
-        feed: &Feed,
-        trainer: &Trainer,
-        curve: Vec<TrainingPoint>,
-    ) -> Result<Training> {
+    /// Writes what a training leaves, the last checkpoint among it.
+    pub fn end(&self, feed: &Feed, trainer: &Trainer, threads: usize, curve: &[TrainingPoint]) -> Result<Training> {
+        let Self { files, config, data, .. } = self;
         let tensors = trainer.optimizer.x()?;
         let parameters = tensors.iter().map(|(_, tensor)| tensor.numel()).sum();
         let about = About {
@@ -109,7 +131,6 @@ impl Folder<'_> {
             Ok((name, size, Vec::<f32>::try_from(tensor.f_flatten(0, -1)?)?))
         });
         let checkpoint = Checkpoint { about, tensors: tensors.collect::<Result<_>>()? };
-        checkpoint.write(&self.file(MODEL))?;
         let last = curve.last();
         let training = Training {
             network: config.model.to_string(),
@@ -125,10 +146,20 @@ impl Folder<'_> {
             loss: last.map_or(f32::NAN, |point| point.test_loss),
             accuracy: last.map_or(f32::NAN, |point| point.accuracy),
             groups: trainer.optimizer.table(),
-            curve,
+            curve: curve.to_vec(),
         };
-        files::write_json(&self.file(RESULT), &training)?;
-        files::write(&self.file(PAGE), training_page(&training).as_bytes())?;
+        let (mut change, mut written) = (files.change(), Written::default());
+        for (name, bytes) in [
+            (MODEL, checkpoint.bytes(&files.file(MODEL))?),
+            (RESULT, files::json(&files.file(RESULT), &training)?),
+            (PAGE, training_page(&training).into_bytes()),
+        ] {
+            change.add(name, &bytes)?;
+            written.add(name, &bytes);
+        }
+        change.add(STATE, &self.state(trainer, threads, written)?)?;
+        change.add(METRICS, &text(&training.curve)?)?;
+        change.commit()?;
         Ok(training)
     }
 }
@@ -140,19 +171,13 @@ fn normalisation(data: &Dataset) -> Option<crate::data::Normalisation> {
     }
 }
 
+/// Measurements as the lines of their file.
+fn text(curve: &[TrainingPoint]) -> Result<Vec<u8>> {
+    let lines = curve.iter().map(line).collect::<Result<String>>()?;
+    Ok(lines.into_bytes())
+}
+
 fn line(point: &TrainingPoint) -> Result<String> {
     let text = serde_json::to_string(point).map_err(|error| Error::Usage(error.to_string()))?;
     Ok(text + "\n")
-}
-
-/// `metrics.jsonl`, growing.
-pub(super) struct Lines {
-    path: PathBuf,
-    file: std::fs::File,
-}
-
-impl Lines {
-    pub fn add(&mut self, point: &TrainingPoint) -> Result<()> {
-        self.file.write_all(line(point)?.as_bytes()).map_err(Error::file(&self.path))
-    }
 }

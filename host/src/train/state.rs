@@ -4,6 +4,7 @@ use crate::checkpoint::STATE as SAVED;
 use crate::config::Config;
 use crate::data::Normalisation;
 use crate::error::{Error, Result};
+use crate::files::Written;
 use crate::optim::{self, Tensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,6 +20,9 @@ pub struct Saved {
     pub threads: usize,
     /// What was learnt of the training part's features; `None` of a text.
     pub normalisation: Option<Normalisation>,
+    /// The results that lie beside it, where the training has ended.
+    #[serde(default)]
+    pub written: Written,
 }
 
 /// Keys of the configuration that may differ when a training goes on: they change no bit of it.
@@ -36,13 +40,13 @@ impl Saved {
         Ok((saved, state))
     }
 
-    /// Writes a checkpoint.
+    /// A checkpoint as its file holds it.
     ///
     /// # Errors
-    /// Where a number of the state is not finite, or the file cannot be written: what it held before is kept then.
-    pub fn write(&self, path: &Path, state: &[(String, Tensor)]) -> Result<()> {
+    /// Where a number of the state is not finite, which names the file.
+    pub fn bytes(&self, path: &Path, state: &[(String, Tensor)]) -> Result<Vec<u8>> {
         let saved = serde_json::to_string(self).map_err(|e| Error::content(path, e))?;
-        optim::write(path, state, [(SAVED.to_owned(), saved)].into())
+        optim::bytes(path, state, [(SAVED.to_owned(), saved)].into())
     }
 
     /// Says in what this configuration is another training.

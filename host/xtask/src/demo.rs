@@ -27,12 +27,12 @@ pub fn run() -> Result<()> {
     std::fs::write(folder.join("digits.toml"), config)?;
     graftage.run(&["train", "digits.toml", "--force"])?;
     step("The sensor ages: which rule and which step size serve? Tuned on drifts 11 to 15, reported on 1 to 10");
-    graftage.run(&["rehearse", NETWORK, "--output", "rehearsal.json"])?;
+    graftage.run(&["rehearse", NETWORK, "--output", "rehearsal.json", "--force"])?;
     step("The network is grafted: a weights image and the type of the network for the firmware");
-    graftage.run(&["graft", NETWORK, "--rehearsal", "rehearsal.json", "--output", "model"])?;
+    graftage.run(&["graft", NETWORK, "--rehearsal", "rehearsal.json", "--output", "model", "--force"])?;
     let elf = firmware::build(DEFAULT, Some(&folder.join("model/network.rs")))?.join("adapt").display().to_string();
     step("The board meets the aged sensor of drift 1 and learns from 200 labelled samples");
-    graftage.run(&["age", NETWORK, "--seed", "1", "--stream", "stream.csv", "--test", "test.csv"])?;
+    graftage.run(&["age", NETWORK, "--seed", "1", "--stream", "stream.csv", "--test", "test.csv", "--force"])?;
     graftage.run(&[
         "adapt",
         "--port",
@@ -51,14 +51,17 @@ pub fn run() -> Result<()> {
         "session.json",
         "--memory",
         "memory.json",
+        "--force",
     ])?;
     step("The workstation computes every update of the board again");
-    graftage.run(&["replay", "session.record", "--image", "model/image.grft", "--output", "verification.json"])?;
+    let replay =
+        ["replay", "session.record", "--image", "model/image.grft", "--output", "verification.json", "--force"];
+    graftage.run(&replay)?;
     let seconds = started.elapsed().as_secs();
     step(&format!(
         "Done in {seconds} s: target/demo/report.html tells the story, target/demo/summary.json holds the numbers"
     ));
-    graftage.run(&["report", "."])
+    graftage.run(&["report", ".", "--force"])
 }
 
 /// Fails where the demo's numbers are not those that the project promises.

@@ -129,7 +129,7 @@ impl Study {
         fs::write(config, lines.collect::<Vec<_>>().join("\n"))?;
         let network = "training/model.safetensors";
         graftage.run(&["train", "training.toml", "--force"])?;
-        graftage.run(&["graft", network, "--output", "model"])?;
+        graftage.run(&["graft", network, "--output", "model", "--force"])?;
         let elf = firmware::build(DEFAULT, Some(&folder.join("model/network.rs")))?.join("adapt");
         let port = format!("qemu:{}", elf.display());
         for seeds in self.streams(&graftage, network)? {
@@ -141,12 +141,12 @@ impl Study {
                 graftage.run(
                     &[
                         &["adapt", "--port", &port, "--image", "model/image.grft", "--stream", &stream][..],
-                        &["--test", &test, "--record", &record, "--output", &session],
+                        &["--test", &test, "--record", &record, "--output", &session, "--force"],
                     ]
                     .concat(),
                 )?;
                 // Where they differ it says so with its status, too.
-                graftage.run(&["replay", &record, "--image", "model/image.grft", "--output", &replay])?;
+                graftage.run(&["replay", &record, "--image", "model/image.grft", "--output", &replay, "--force"])?;
                 let [session, replay] = [session, replay].map(|file| Numbers::read(&folder.join(file)));
                 let (session, replay) = (session?, replay?);
                 before += session.number("before")?;
@@ -168,12 +168,23 @@ impl Study {
         let Some(seeds) = self.streams else {
             let age = |seed: u32| {
                 let (stream, test) = (format!("streams/{seed}.stream.csv"), format!("streams/{seed}.test.csv"));
-                graftage.run(&["age", network, "--seed", &seed.to_string(), "--stream", &stream, "--test", &test])?;
-                Ok(vec![seed.to_string()])
+                let seed = seed.to_string();
+                graftage.run(&["age", network, "--seed", &seed, "--stream", &stream, "--test", &test, "--force"])?;
+                Ok(vec![seed])
             };
             return (1..=10).map(age).collect();
         };
-        graftage.run(&["introduce", network, "--per-class", "5", "--streams", seeds, "--output", "streams"])?;
+        graftage.run(&[
+            "introduce",
+            network,
+            "--per-class",
+            "5",
+            "--streams",
+            seeds,
+            "--output",
+            "streams",
+            "--force",
+        ])?;
         let mut names: Vec<String> = Vec::new();
         for entry in fs::read_dir(graftage.folder.join("streams"))? {
             names.extend(

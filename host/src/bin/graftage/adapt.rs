@@ -1,15 +1,17 @@
 //! `graftage adapt`.
 
 use crate::console::{Progress, percent, say};
-use crate::monitor::{Page, raw_log};
+use crate::monitor::Page;
+use crate::outputs::Force;
 use clap::Args;
 use graftage::board::{self, Board, Log, Port};
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
-use graftage::files;
+use graftage::files::Temporary;
 use graftage::image::ImageFile;
 use graftage::record::{Event, Lesson, Record, Refused};
 use graftage::report::{Memory, Session};
+use graftage::signals;
 use graftage_core::error::Refusal;
 use graftage_core::session::{Counts, Verdict};
 use std::path::{Path, PathBuf};
@@ -44,14 +46,19 @@ pub struct Adapt {
     /// Also write flash and RAM of the emulated board's firmware as JSON.
     #[arg(long, requires = "image")]
     memory: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Adapt {
     pub fn run(self) -> Result<()> {
-        files::check_folders([&self.record, &self.log, &self.output, &self.memory].into_iter().flatten())?;
+        let mut claims = self.force.claims([&self.stream].into_iter().chain(&self.image).chain(&self.test));
+        let mut claimed = |path: &Option<PathBuf>| claims.option(path.as_ref());
+        let (recorded, logged) = (claimed(&self.record)?, claimed(&self.log)?);
+        let (output, held) = (claimed(&self.output)?, claimed(&self.memory)?);
         let started = Instant::now();
         let image = self.image.as_deref().map(ImageFile::read).transpose()?;
-        let raw = raw_log()?;
+        let raw = Temporary::new()?;
         let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(raw.path()))?;
         let hello = board.hello()?;
         let refused = |error| Error::Board(format!("{}: the board refuses its image: {error}", self.port));
@@ -80,22 +87,30 @@ impl Adapt {
             true => View::Page(Box::new(Page::new(&self.port, raw.path())?), Instant::now()),
             false => View::Bar(Progress::new("learning", stream.len() as u64)),
         };
-        let learnt = course.learn(&mut board, status.counts, &stream, &mut record, self.record.is_some(), &mut view);
+        // From now on a signal ends the questions first, and then what was learnt is written.
+        signals::stop();
+        let learnt = course.learn(&mut board, status.counts, &stream, &mut record, recorded.is_some(), &mut view);
         drop(view);
         // What the board has learnt is not lost with the line to it.
-        if let Some(path) = &self.record {
-            record.write(path)?;
+        if let (Some(output), Some(path)) = (recorded, &self.record) {
+            output.write(&record.bytes(path)?)?;
         }
-        let verdict = learnt?;
-        let after = test.as_ref().map(|test| accuracy(&mut board, test, "asking, after")).transpose()?;
-        let hello = board.hello()?;
-        let end = hello.status.map_err(refused)?;
+        let asked = learnt.and_then(|verdict| {
+            let after = test.as_ref().map(|test| accuracy(&mut board, test, "asking, after")).transpose()?;
+            let hello = board.hello()?;
+            let end = hello.status.map_err(refused)?;
+            Ok((verdict, after, hello, end))
+        });
         drop(board);
-        if let (Some(path), Port::Emulator(firmware)) = (&self.log, &self.port) {
+        if let (Some(output), Port::Emulator(firmware)) = (logged, &self.port) {
             let mut text = Log::open(firmware, raw.path())?.lines()?.join("\n");
             text.push('\n');
-            files::write(path, text.as_bytes())?;
+            output.write(text.as_bytes())?;
         }
+        let (verdict, after, hello, end) = asked.map_err(|error| match signals::stopping() {
+            true => Error::Board(format!("stopped by a signal after {} of {} samples", course.taken, stream.len())),
+            false => error,
+        })?;
         let session = Session {
             board: record.board,
             samples: course.taken,
@@ -109,12 +124,12 @@ impl Adapt {
             dropped: hello.dropped,
             seconds: started.elapsed().as_secs_f32(),
         };
-        if let Some(path) = &self.output {
-            files::write_json(path, &session)?;
+        if let Some(output) = output {
+            output.write_json(&session)?;
         }
-        if let (Some(path), Port::Emulator(firmware)) = (&self.memory, &self.port) {
+        if let (Some(output), Port::Emulator(firmware)) = (held, &self.port) {
             let image = image.as_ref().map_or(0, |image| image.bytes().len() as u64);
-            files::write_json(path, &memory(firmware, image, &hello.memory)?)?;
+            output.write_json(&memory(firmware, image, &hello.memory)?)?;
         }
         say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);
         say!("{}", outcome(&verdict));

@@ -2,10 +2,10 @@
 
 use crate::console::say;
 use crate::inputs::checkpoint_and_data;
+use crate::outputs::Force;
 use clap::Args;
 use graftage::data::AgedSensor;
 use graftage::error::{Error, Result};
-use graftage::files;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -27,19 +27,22 @@ pub struct Age {
     /// The aged test part to write, as CSV.
     #[arg(long)]
     test: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Age {
     pub fn run(self) -> Result<()> {
-        files::check_folders([&self.stream, &self.test])?;
+        let mut claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.data));
+        let (stream, tested) = (claims.file(&self.stream)?, claims.file(&self.test)?);
         let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
         let sensor = AgedSensor::draw(train.inputs(), self.seed);
         if self.samples == 0 || self.samples > train.len() {
             return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
         }
         let scale = checkpoint.about.scale()?;
-        train.arrive(self.samples, self.seed).aged(&sensor).write(&self.stream, scale)?;
-        test.aged(&sensor).write(&self.test, scale)?;
+        stream.write(&train.arrive(self.samples, self.seed).aged(&sensor).bytes(&self.stream, scale)?)?;
+        tested.write(&test.aged(&sensor).bytes(&self.test, scale)?)?;
         let (stream, tests) = (self.stream.display(), self.test.display());
         say!("{stream}: {} samples; {tests}: {} samples; drift seed {}", self.samples, test.len(), self.seed);
         Ok(())

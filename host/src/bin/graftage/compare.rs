@@ -8,6 +8,9 @@ use graftage::error::Result;
 use graftage::report::comparison_page;
 use graftage::trials::Contestant;
 
+/// The result, in its folder.
+const FILE: &str = "comparison.json";
+
 #[derive(Args)]
 pub struct Compare {
     #[command(flatten)]
@@ -34,7 +37,7 @@ pub struct Compare {
 
 impl Compare {
     pub fn run(self) -> Result<()> {
-        let asked = self.trials.read(self.optimizers)?;
+        let asked = self.trials.read(self.optimizers, FILE)?;
         let options = Options {
             trials: asked.trials.clone(),
             momenta: self.momenta,
@@ -45,6 +48,6 @@ impl Compare {
         };
         let comparison = compare(&asked.config, &asked.data, &options, progress())?;
         say!("{}", table(&comparison).trim_end());
-        asked.write("comparison.json", &comparison, || comparison_page(&comparison))
+        asked.write(FILE, &comparison, || comparison_page(&comparison))
     }
 }

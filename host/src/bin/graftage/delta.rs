@@ -2,6 +2,7 @@
 
 use crate::console::{percent, say};
 use crate::inputs::{image_of, samples_for};
+use crate::outputs::Force;
 use clap::{Args, Subcommand};
 use graftage::adaptation::{self, accuracy};
 use graftage::board::{Board, Port};
@@ -9,7 +10,7 @@ use graftage::delta::Delta as Difference;
 use graftage::error::{Error, Result};
 use graftage::image::{ImageFile, with_names};
 use graftage::record::{Event, Record};
-use graftage::{files, replay};
+use graftage::replay;
 use graftage_core::image::Image;
 use graftage_link::Array;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ struct Make {
     /// The delta to write.
     #[arg(long, short)]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
 
 #[derive(Args)]
@@ -63,6 +66,8 @@ struct Apply {
     /// The image to write.
     #[arg(long, short)]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
 
 #[derive(Args)]
@@ -89,7 +94,8 @@ impl Delta {
 
 impl Make {
     fn run(self) -> Result<()> {
-        files::check_folders([&self.output])?;
+        let mut claims = self.force.claims([&self.image].into_iter().chain(&self.source.record));
+        let output = claims.file(&self.output)?;
         let file = ImageFile::read(&self.image)?;
         let image = file.image()?;
         let adapted = match &self.source {
@@ -100,7 +106,7 @@ impl Make {
         let delta =
             Difference::between(&image, file.identity(), &adapted).map_err(|e| Error::content(&self.image, e))?;
         let written = delta.to_bytes();
-        files::write(&self.output, &written)?;
+        output.write(&written)?;
         let (differing, weights) = delta.count();
         say!(
             "{}: {} bytes for {differing} of {weights} weights, {} of the {} bytes that they take",
@@ -115,9 +121,9 @@ impl Make {
 
 impl Apply {
     fn run(self) -> Result<()> {
-        files::check_folders([&self.output])?;
+        let output = self.force.claims([&self.image, &self.delta]).file(&self.output)?;
         let file = ImageFile::read(&self.image)?;
-        files::write(&self.output, &with_names(&applied(&file, &self.delta)?, file.legend()))?;
+        output.write(&with_names(&applied(&file, &self.delta)?, file.legend()))?;
         say!("{}: the image of the adapted weights", self.output.display());
         Ok(())
     }

@@ -2,10 +2,12 @@
 
 use crate::arguments::RecipeArguments;
 use crate::console::say;
+use crate::outputs::Force;
 use clap::Args;
 use graftage::checkpoint::Checkpoint;
 use graftage::error::{Error, Result};
-use graftage::{files, graft};
+use graftage::files;
+use graftage::graft::{self, Grafted};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -24,6 +26,8 @@ pub struct Graft {
     /// The folder to write image.grft and network.rs into.
     #[arg(long, short)]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// What of any rehearsal says which step size the board's method takes.
@@ -39,6 +43,13 @@ struct Method {
 
 impl Graft {
     pub fn run(self) -> Result<()> {
+        let claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.rehearsal));
+        let claimed = claims.folder(&self.output, &[graft::IMAGE, graft::NETWORK]).map_err(|error| match error {
+            Error::Content { path, what } if path.ends_with(graft::IMAGE) => {
+                Error::content(&path, format!("{what}; a record needs the image that its board began with"))
+            }
+            other => other,
+        })?;
         let checkpoint = Checkpoint::read(&self.checkpoint)?;
         let mut recipe = self.recipe.recipe()?;
         if let Some(path) = &self.rehearsal {
@@ -46,9 +57,10 @@ impl Graft {
             let first = rehearsal.methods.first().ok_or_else(|| Error::content(path, "a rehearsal without methods"))?;
             recipe.rule.step = first.step;
         }
-        let header = graft::graft(&checkpoint, recipe, self.train_last.unwrap_or(usize::MAX), &self.output)?;
+        let grafted = Grafted::new(&checkpoint, recipe, self.train_last.unwrap_or(usize::MAX))?;
+        grafted.write(&claimed)?;
         let folder = self.output.display();
-        say!("{folder}/{} and {folder}/{}: schema {:016x}", graft::IMAGE, graft::NETWORK, header.schema);
+        say!("{folder}/{} and {folder}/{}: schema {:016x}", graft::IMAGE, graft::NETWORK, grafted.header.schema);
         if let Some(classes) = checkpoint.about.legend.classes_in_words() {
             say!("{classes}");
         }

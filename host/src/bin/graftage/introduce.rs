@@ -3,6 +3,7 @@
 use crate::arguments::{Seeds, seeds};
 use crate::console::say;
 use crate::inputs::checkpoint_and_unseen;
+use crate::outputs::Force;
 use clap::Args;
 use graftage::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,12 @@ pub struct Introduce {
     /// The folder to write GROUP-SEED.stream.csv and GROUP-SEED.test.csv into.
     #[arg(long, short)]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
+
+/// The files of a stream.
+const PARTS: [&str; 2] = ["stream", "test"];
 
 impl Introduce {
     pub fn run(self) -> Result<()> {
@@ -37,16 +43,26 @@ impl Introduce {
         if let Some((name, _)) = groups.iter().find(|(name, _)| Path::new(name).file_name() != Some(name.as_ref())) {
             return Err(Error::content(&self.checkpoint, format!("a file cannot be called after group {name:?}")));
         }
-        std::fs::create_dir_all(&self.output).map_err(Error::file(&self.output))?;
+        let file = |name: &str, seed: &u64, part: &str| format!("{name}-{seed}.{part}.csv");
+        let streams = groups.iter().flat_map(|(name, _)| self.streams.0.iter().map(move |seed| (name, seed)));
+        let names: Vec<_> = streams.flat_map(|(name, seed)| PARTS.map(|part| file(name, seed, part))).collect();
+        let claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.data));
+        let folder = claims.folder(&self.output, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let mut change = folder.change();
+        let mut lines = Vec::new();
         for (name, samples) in &groups {
             for seed in &self.streams.0 {
                 let (stream, test) = samples.introduce(self.per_class, *seed);
-                let file = |part: &str| self.output.join(format!("{name}-{seed}.{part}.csv"));
-                normalisation.undo(&stream).write(&file("stream"), 1.0)?;
-                normalisation.undo(&test).write(&file("test"), 1.0)?;
-                say!("{name}, stream {seed}: {} labelled samples, {} to test", stream.len(), test.len());
+                for (part, samples) in PARTS.into_iter().zip([&stream, &test]) {
+                    let file = file(name, seed, part);
+                    change.add(&file, &normalisation.undo(samples).bytes(&folder.file(&file), 1.0)?)?;
+                }
+                let (labelled, test) = (stream.len(), test.len());
+                lines.push(format!("{name}, stream {seed}: {labelled} labelled samples, {test} to test"));
             }
         }
+        change.commit()?;
+        lines.iter().for_each(|line| say!("{line}"));
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod introduce;
 #[cfg(feature = "torch")]
 mod models;
 mod monitor;
+mod outputs;
 mod record;
 mod rehearse;
 mod replay;
@@ -97,7 +98,9 @@ enum Task {
 fn main() -> ExitCode {
     #[cfg(feature = "torch")]
     graftage::memory::keep();
-    let outcome = match Cli::parse().command {
+    let task = Cli::parse().command;
+    let outcome = graftage::signals::wait().and_then(|()| {
+        match task {
         #[cfg(feature = "torch")]
         Task::Train(task) => task.run(),
         #[cfg(not(feature = "torch"))]
@@ -127,12 +130,13 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         Task::Bench(task) => task.run(),
         Task::Report(task) => task.run(),
-    };
+    }
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("graftage: {error}");
-            ExitCode::FAILURE
+            graftage::signals::status().map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }

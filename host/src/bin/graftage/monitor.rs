@@ -6,7 +6,8 @@
 use crate::console::say;
 use clap::Args;
 use graftage::board::{Board, Log, Port};
-use graftage::error::{Error, Result};
+use graftage::error::Result;
+use graftage::files::Temporary;
 use graftage::monitor::{Line, Monitor as Seen};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -38,7 +39,7 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 
 impl Monitor {
     pub fn run(self) -> Result<()> {
-        let raw = raw_log()?;
+        let raw = Temporary::new()?;
         let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(raw.path()))?;
         let mut page = Page::new(&self.port, raw.path())?;
         let mut left = self.polls.unwrap_or(u64::MAX);
@@ -51,11 +52,6 @@ impl Monitor {
         }
         Ok(())
     }
-}
-
-/// A file for a board's raw log, which is for the decoder alone.
-pub fn raw_log() -> Result<tempfile::NamedTempFile> {
-    tempfile::NamedTempFile::new().map_err(|e| Error::Board(format!("no temporary file: {e}")))
 }
 
 /// What a board does, in place on a terminal, else as a line whenever that is another.

@@ -1,10 +1,11 @@
 //! `graftage record`.
 
 use crate::console::say;
+use crate::outputs::Force;
 use clap::Args;
 use graftage::board::{Board, Port};
 use graftage::error::{Error, Result};
-use graftage::{files, record};
+use graftage::record;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -15,11 +16,13 @@ pub struct Record {
     /// Where the record goes.
     #[arg(long, short)]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Record {
     pub fn run(self) -> Result<()> {
-        files::check_folders([&self.output])?;
+        let output = self.force.claims([]).file(&self.output)?;
         let failed = |what: String| Error::Board(format!("{}: {what}", self.port));
         if let Port::Emulator(_) = self.port {
             return Err(failed(
@@ -34,7 +37,7 @@ impl Record {
         })?;
         let record = record::Record::from_journal(&hello.board, status.image, unit, &bytes);
         let record = record.map_err(|missing| failed(missing.to_string()))?;
-        record.write(&self.output)?;
+        output.write(&record.bytes(&self.output)?)?;
         let samples = record.lessons().count();
         say!(
             "{}: {samples} samples in {} bytes of journal, digest {:016x}",

@@ -3,9 +3,10 @@
 use crate::arguments::{RecipeArguments, Seeds, seeds};
 use crate::console::{Progress, say};
 use crate::inputs::{checkpoint_and_data, checkpoint_and_unseen};
+use crate::outputs::Force;
 use clap::Args;
 use graftage::error::{Error, Result};
-use graftage::files;
+use graftage::files::Output;
 use graftage::rehearse::{Drifts, Groups};
 use graftage::report::Spread;
 use graftage_core::adapt::Recipe;
@@ -39,22 +40,24 @@ pub struct Rehearse {
     /// The measurements to write, as JSON.
     #[arg(long, short)]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Rehearse {
     pub fn run(self) -> Result<()> {
-        files::check_folders([&self.output])?;
+        let output = self.force.claims(self.checkpoints.iter().chain(&self.data)).file(&self.output)?;
         let recipe = self.recipe.recipe()?;
         match (self.per_class, &self.checkpoints[..]) {
-            (Some(per_class), _) => self.groups(recipe, per_class),
-            (None, [checkpoint]) => self.drifts(recipe, checkpoint),
+            (Some(per_class), _) => self.groups(recipe, per_class, output),
+            (None, [checkpoint]) => self.drifts(recipe, checkpoint, output),
             (None, _) => {
                 Err(Error::Usage("drifts are rehearsed with one checkpoint; --per-class takes several".into()))
             }
         }
     }
 
-    fn drifts(&self, recipe: Recipe, checkpoint: &Path) -> Result<()> {
+    fn drifts(&self, recipe: Recipe, checkpoint: &Path, output: Output) -> Result<()> {
         let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
         let samples = self.samples;
         if samples == 0 || samples > train.len() {
@@ -64,14 +67,14 @@ impl Rehearse {
         let (tune, report) = (self.tune.0.clone(), self.report.0.clone());
         let rehearsal =
             shown(|progress| Drifts { checkpoint, train, test, samples, recipe, tune, report }.run(progress))?;
-        files::write_json(&self.output, &rehearsal)?;
+        output.write_json(&rehearsal)?;
         say!("accuracy of {} test samples after {samples} labelled aged ones:", test.len());
         let methods = rehearsal.methods.iter();
         table(&rehearsal.aged, methods.map(|method| (method.name.as_str(), method.step, &method.accuracy)));
         Ok(())
     }
 
-    fn groups(&self, recipe: Recipe, per_class: usize) -> Result<()> {
+    fn groups(&self, recipe: Recipe, per_class: usize, output: Output) -> Result<()> {
         if per_class == 0 {
             return Err(Error::Usage("--per-class 0: there is nothing to learn from".into()));
         }
@@ -79,7 +82,7 @@ impl Rehearse {
         let unseen = &self.checkpoints.iter().map(read).collect::<Result<Vec<_>>>()?[..];
         let streams = self.streams.0.clone();
         let rehearsal = shown(|progress| Groups { unseen, per_class, streams, recipe }.run(progress))?;
-        files::write_json(&self.output, &rehearsal)?;
+        output.write_json(&rehearsal)?;
         let (groups, streams) = (rehearsal.groups.len(), rehearsal.streams.len());
         say!(
             "accuracy on {groups} unseen groups after up to {per_class} labelled samples a class, mean of {streams} streams; each \

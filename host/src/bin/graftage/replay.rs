@@ -2,13 +2,14 @@
 
 use crate::console::{percent, say};
 use crate::inputs::{image_of, samples_for};
+use crate::outputs::Force;
 use clap::Args;
 use graftage::adaptation;
 use graftage::error::{Error, Result};
 use graftage::record::Record;
+use graftage::replay;
 use graftage::replay::Replayed;
 use graftage::report::{Account, Verification, account_page};
-use graftage::{files, replay};
 use graftage_core::network::Layer;
 use std::path::PathBuf;
 
@@ -28,11 +29,14 @@ pub struct Replay {
     /// Also write the findings as JSON.
     #[arg(long, short)]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Replay {
     pub fn run(self) -> Result<()> {
-        files::check_folders([&self.html, &self.output].into_iter().flatten())?;
+        let mut claims = self.force.claims([&self.record, &self.image].into_iter().chain(&self.test));
+        let (html, output) = (claims.option(self.html.as_ref())?, claims.option(self.output.as_ref())?);
         let (record, damage) = Record::salvage(&self.record)?;
         let file = image_of(&record, &self.record, &self.image)?;
         let image = file.image()?;
@@ -66,7 +70,7 @@ impl Replay {
             let (before, after) = (percent(before), percent(after));
             say!("accuracy of {samples} test samples: {before} by the image, {after} by the weights in use at the end");
         }
-        if let Some(path) = &self.html {
+        if let Some(html) = html {
             let mut shapes = Vec::new();
             sessions.network_mut().parameters(&mut |parameter| shapes.push(parameter.shape()));
             let account = Account {
@@ -78,12 +82,12 @@ impl Replay {
                 damage: damage.map(|damage| damage.to_string()),
                 accuracy,
             };
-            files::write(path, account_page(&account).as_bytes())?;
+            html.write(account_page(&account).as_bytes())?;
         }
         let first = targets.iter().find_map(|target| target.first_difference.clone());
         let differing: u64 = targets.iter().map(|target| target.differing).sum();
-        if let Some(path) = &self.output {
-            files::write_json(path, &Verification { targets })?;
+        if let Some(output) = output {
+            output.write_json(&Verification { targets })?;
         }
         let events = record.events.len();
         match (damage, first) {

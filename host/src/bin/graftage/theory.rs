@@ -1,9 +1,10 @@
 //! `graftage theory`.
 
 use crate::console::{Progress, say};
+use crate::outputs::Force;
 use clap::Args;
 use graftage::error::{Error, Result};
-use graftage::files;
+use graftage::files::{self, Folder, Written};
 use graftage::report::theory_page;
 use graftage::theory::subject::Core;
 use graftage::theory::table::table;
@@ -20,7 +21,7 @@ pub struct Theory {
     #[arg(long, short, value_name = "FOLDER")]
     output: PathBuf,
     /// Go on after the last finished experiment of the output folder.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "force")]
     resume: bool,
     /// Of everything that is random.
     #[arg(long, default_value_t = 1)]
@@ -28,22 +29,36 @@ pub struct Theory {
     /// Threads; all processors where it is not given.
     #[arg(long)]
     threads: Option<NonZero<usize>>,
+    #[command(flatten)]
+    force: Force,
 }
+
+const RESULTS: &str = "results.json";
+/// What is made of them at the end.
+const MADE: [&str; 2] = ["results.txt", "report.html"];
 
 impl Theory {
     pub fn run(self) -> Result<()> {
         let extent = if self.quick { Extent::Quick } else { Extent::Full };
-        let json = self.output.join("results.json");
+        let folder = Folder::open(&self.output, self.force.given())?;
+        let json = folder.file(RESULTS);
         let mut results = match (json.exists(), self.resume) {
-            (true, true) => Results::read(&json, extent, self.seed)?,
+            (true, true) => {
+                let results = Results::read(&json, extent, self.seed)?;
+                folder.own(RESULTS);
+                folder.claim_again(&MADE, &results.written)?;
+                results
+            }
             (false, true) => return Err(Error::content(&json, "is not there to go on from; start without --resume")),
-            (true, false) => {
-                let what = "holds results; go on with --resume, or name another output";
+            (true, false) if !self.force.given() => {
+                let what = "holds results; go on with --resume, start again with --force, or name another output";
                 return Err(Error::content(&json, what));
             }
-            (false, false) => Results::new(extent, self.seed),
+            (_, false) => {
+                folder.claim(&MADE)?;
+                Results::new(extent, self.seed)
+            }
         };
-        std::fs::create_dir_all(&self.output).map_err(Error::file(&self.output))?;
         let threads = self.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
         for experiment in results.missing() {
             let progress = Progress::new(experiment.title(), 0);
@@ -53,13 +68,22 @@ impl Theory {
             };
             let settings = Settings { extent, seed: self.seed, threads, progress: &report };
             results.add(run::<Core>(experiment, &settings)?);
-            files::write_json(&json, &results)?;
+            let mut change = folder.change();
+            change.add_json(RESULTS, &results)?;
+            change.supersede(&MADE);
+            change.commit()?;
         }
         let text = table(&results);
-        files::write(&self.output.join("results.txt"), text.as_bytes())?;
-        let page = self.output.join("report.html");
-        files::write(&page, theory_page(&results).as_bytes())?;
-        say!("{text}{}", page.display());
+        let page = theory_page(&results);
+        let mut change = folder.change();
+        results.written = Written::default();
+        for (name, bytes) in MADE.into_iter().zip([text.as_bytes(), page.as_bytes()]) {
+            change.add(name, bytes)?;
+            results.written.add(name, bytes);
+        }
+        change.add(RESULTS, &files::json(&json, &results)?)?;
+        change.commit()?;
+        say!("{text}{}", folder.file(MADE[1]).display());
         let (promised, complaints) = results.verdict();
         match &complaints[..] {
             [] => Ok(()),

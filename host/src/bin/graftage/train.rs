@@ -1,24 +1,23 @@
 //! `graftage train`.
 
 use crate::console::{Progress, percent, say};
+use crate::outputs::Force;
 use clap::Args;
 use graftage::config::Config;
-use graftage::error::{Error, Result};
+use graftage::error::Result;
+use graftage::signals;
 use graftage::train::{Live, News, Start, train};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 #[derive(Args)]
 pub struct Train {
     /// What to train, on what, by what and for how long: a TOML file.
     config: PathBuf,
     /// Go on from the last checkpoint of the output folder.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "force")]
     resume: bool,
-    /// Start again where the output folder holds a training, and replace it.
-    #[arg(long, conflicts_with = "resume")]
-    force: bool,
+    #[command(flatten)]
+    force: Force,
     /// Another output folder than the configuration's.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -31,16 +30,10 @@ impl Train {
             config.output = output;
         }
         let data = config.data.load(&config.split, &config.normalise)?;
-        // The first signal asks for a checkpoint; a second one ends the process as it always would.
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            let asked = |error| Error::Usage(format!("signals cannot be caught: {error}"));
-            signal_hook::flag::register_conditional_default(signal, stop.clone()).map_err(asked)?;
-            signal_hook::flag::register(signal, stop.clone()).map_err(asked)?;
-        }
         let progress = Progress::new("training", 0);
-        let start = Start { resume: self.resume, force: self.force };
-        let training = train(&config, &data, start, &stop, |live| show(&progress, &live))?;
+        let start = Start { resume: self.resume, force: self.force.given() };
+        // The first signal asks for a checkpoint.
+        let training = train(&config, &data, start, signals::stop(), |live| show(&progress, &live))?;
         drop(progress);
         let (folder, parameters) = (config.output.display(), training.parameters);
         say!(

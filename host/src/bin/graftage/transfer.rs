@@ -8,6 +8,9 @@ use graftage::report::transfer_page;
 use graftage::transfer::{table, transfer};
 use graftage::trials::Contestant;
 
+/// The result, in its folder.
+const FILE: &str = "transfer.json";
+
 #[derive(Args)]
 pub struct Transfer {
     #[command(flatten)]
@@ -22,9 +25,9 @@ pub struct Transfer {
 
 impl Transfer {
     pub fn run(self) -> Result<()> {
-        let asked = self.trials.read(self.optimizers)?;
+        let asked = self.trials.read(self.optimizers, FILE)?;
         let result = transfer(&asked.config, &asked.data, &self.widths, &asked.trials, progress())?;
         say!("{}", table(&result).trim_end());
-        asked.write("transfer.json", &result, || transfer_page(&result))
+        asked.write(FILE, &result, || transfer_page(&result))
     }
 }

@@ -1,11 +1,12 @@
 //! What `graftage compare` and `graftage transfer` ask alike.
 
 use crate::console::Progress;
+use crate::outputs::Force;
 use clap::Args;
 use graftage::config::Config;
 use graftage::data::Dataset;
-use graftage::error::{Error, Result};
-use graftage::files;
+use graftage::error::Result;
+use graftage::files::Folder;
 use graftage::trials::{Contestant, Trials};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub struct TrialArguments {
     /// Write the result as JSON and report.html into this folder.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// What is asked, the data, and where the result goes.
@@ -43,11 +46,17 @@ pub struct Asked {
     pub config: Config,
     pub data: Dataset,
     pub trials: Trials,
-    output: Option<PathBuf>,
+    folder: Option<Folder>,
 }
 
+/// The page of a result.
+const PAGE: &str = "report.html";
+
 impl TrialArguments {
-    pub fn read(self, contestants: Vec<Contestant>) -> Result<Asked> {
+    /// Claims the files of the result, `file` among them, and reads what is asked.
+    pub fn read(self, contestants: Vec<Contestant>, file: &str) -> Result<Asked> {
+        let claims = self.force.claims([&self.config]);
+        let folder = self.output.as_ref().map(|path| claims.folder(path, &[file, PAGE])).transpose()?;
         let config = Config::read(&self.config)?;
         let data = config.data.load(&config.split, &config.normalise)?;
         let trials = Trials {
@@ -58,17 +67,18 @@ impl TrialArguments {
             on_training: self.on_training,
             jobs: self.jobs,
         };
-        Ok(Asked { config, data, trials, output: self.output })
+        Ok(Asked { config, data, trials, folder })
     }
 }
 
 impl Asked {
     /// Writes the result as a file of this name, and its page, where that is wanted.
     pub fn write(&self, file: &str, result: &impl Serialize, page: impl FnOnce() -> String) -> Result<()> {
-        let Some(folder) = &self.output else { return Ok(()) };
-        std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
-        files::write_json(&folder.join(file), result)?;
-        files::write(&folder.join("report.html"), page().as_bytes())
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let mut change = folder.change();
+        change.add_json(file, result)?;
+        change.add(PAGE, page().as_bytes())?;
+        change.commit()
     }
 }
 
