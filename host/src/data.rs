@@ -28,7 +28,7 @@ mod unpacked;
 
 pub use idx::Idx;
 pub use legend::Legend;
-pub use normalise::{Normalisation, Normalise};
+pub use normalise::{Normalisation, Normalise, Wide};
 pub use npy::Npy;
 pub use source::{Dataset, Labelled, Source};
 pub use split::{Group, Seed, Split};
@@ -66,46 +66,17 @@ impl Stream {
     }
 }
 
-/// Labelled samples, all of one length.
+/// Labelled samples, all of one length: of binary32 numbers, or of others before they are normalised.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Samples {
+pub struct Samples<T = f32> {
     inputs: usize,
-    features: Vec<f32>,
+    features: Vec<T>,
     labels: Vec<u32>,
 }
 
-impl Samples {
-    /// None yet, for samples of that many numbers.
-    pub fn new(inputs: usize) -> Self {
-        Self { inputs, ..Self::default() }
-    }
-
-    /// Reads a CSV file whose last column is the label, a whole number from 0; every feature is divided by `scale`.
-    ///
-    /// # Errors
-    /// Where the file cannot be read, has no samples, or a line is wrong: the message names line and column.
-    pub fn read(path: &Path, scale: f32) -> Result<Self> {
-        let wanted = Wanted { features: true, ..Wanted::default() };
-        let mut samples = csv::read(path, wanted, Labels::whole())?.samples;
-        Normalisation::division(scale).apply(&mut samples);
-        Ok(samples)
-    }
-
-    /// Writes a data file; every feature is multiplied by `scale`.
-    ///
-    /// # Errors
-    /// Where the file cannot be written.
-    pub fn write(&self, path: &Path, scale: f32) -> Result<()> {
-        let mut rows = ::csv::Writer::from_writer(Vec::new());
-        for (input, label) in self.iter() {
-            let features = input.iter().map(|x| (x * scale).to_string());
-            rows.write_record(features.chain([label.to_string()])).map_err(|e| Error::content(path, e))?;
-        }
-        files::write(path, &rows.into_inner().map_err(|e| Error::content(path, e))?)
-    }
-
+impl<T: Copy> Samples<T> {
     /// Takes one more sample; it has [`Samples::inputs`] numbers.
-    pub fn push(&mut self, input: &[f32], label: u32) {
+    pub fn push(&mut self, input: &[T], label: u32) {
         debug_assert_eq!(input.len(), self.inputs);
         self.features.extend_from_slice(input);
         self.labels.push(label);
@@ -126,18 +97,13 @@ impl Samples {
         self.labels.is_empty()
     }
 
-    /// One more than the largest label.
-    pub fn classes(&self) -> usize {
-        self.labels.iter().max().map_or(0, |label| *label as usize + 1)
-    }
-
     /// All samples in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[f32], u32)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[T], u32)> {
         self.features.chunks_exact(self.inputs.max(1)).zip(self.labels.iter().copied())
     }
 
     /// All features, sample by sample.
-    pub fn features(&self) -> &[f32] {
+    pub fn features(&self) -> &[T] {
         &self.features
     }
 
@@ -146,27 +112,9 @@ impl Samples {
         &self.labels
     }
 
-    /// Refuses labels that are no class.
-    ///
-    /// # Errors
-    /// Names the first such sample of the file.
-    pub fn check(&self, path: &Path, inputs: usize, classes: usize) -> Result<()> {
-        if self.inputs != inputs {
-            let found = self.inputs;
-            return Err(Error::content(path, format!("samples of {found} features, the network takes {inputs}")));
-        }
-        match self.labels.iter().position(|label| *label as usize >= classes) {
-            Some(at) => Err(Error::content(
-                path,
-                format!("sample {}: label {} is not one of the {classes} classes", at + 1, self.labels[at]),
-            )),
-            None => Ok(()),
-        }
-    }
-
     /// The samples at these indices, in their order.
     fn pick(&self, indices: &[usize]) -> Self {
-        let mut picked = Self::new(self.inputs);
+        let mut picked = Self { inputs: self.inputs, features: Vec::new(), labels: Vec::new() };
         let all: Vec<_> = self.iter().collect();
         indices.iter().for_each(|index| picked.push(all[*index].0, all[*index].1));
         picked
@@ -189,6 +137,59 @@ impl Samples {
         let mut order: Vec<usize> = (0..self.len()).collect();
         Stream::Split.generator(seed).shuffle(&mut order);
         Ok((self.pick(&order[..train]), self.pick(&order[train..])))
+    }
+}
+
+impl Samples {
+    /// None yet, for samples of that many numbers.
+    pub fn new(inputs: usize) -> Self {
+        Self { inputs, ..Self::default() }
+    }
+
+    /// Reads a CSV file whose last column is the label, a whole number from 0; every feature is divided by `scale`.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, has no samples, or a line is wrong: the message names line and column.
+    pub fn read(path: &Path, scale: f32) -> Result<Self> {
+        let wanted = Wanted { features: true, binary32: true, ..Wanted::default() };
+        let raw = csv::read(path, wanted, Labels::whole())?;
+        Normalisation::division(scale).apply(path, &raw.legend.features, &raw.samples)
+    }
+
+    /// Writes a data file; every feature is multiplied by `scale`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path, scale: f32) -> Result<()> {
+        let mut rows = ::csv::Writer::from_writer(Vec::new());
+        for (input, label) in self.iter() {
+            let features = input.iter().map(|x| (x * scale).to_string());
+            rows.write_record(features.chain([label.to_string()])).map_err(|e| Error::content(path, e))?;
+        }
+        files::write(path, &rows.into_inner().map_err(|e| Error::content(path, e))?)
+    }
+
+    /// One more than the largest label.
+    pub fn classes(&self) -> usize {
+        self.labels.iter().max().map_or(0, |label| *label as usize + 1)
+    }
+
+    /// Refuses labels that are no class.
+    ///
+    /// # Errors
+    /// Names the first such sample of the file.
+    pub fn check(&self, path: &Path, inputs: usize, classes: usize) -> Result<()> {
+        if self.inputs != inputs {
+            let found = self.inputs;
+            return Err(Error::content(path, format!("samples of {found} features, the network takes {inputs}")));
+        }
+        match self.labels.iter().position(|label| *label as usize >= classes) {
+            Some(at) => Err(Error::content(
+                path,
+                format!("sample {}: label {} is not one of the {classes} classes", at + 1, self.labels[at]),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// `count` of them, in a random order of [`Stream::Arrival`].

@@ -511,7 +511,7 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
         let (stream, test) = samples.introduce(4, 2);
         for (part, expected) in [("stream", stream), ("test", test)] {
             let read = Samples::read(&folder.path(&format!("streams/{name}-2.{part}.csv")), 1.0).unwrap();
-            let raw = normalisation.undo(&expected);
+            let raw = normalisation.undo(&expected).unwrap();
             assert_eq!((bits(read.features()), read.labels()), (bits(raw.features()), expected.labels()), "{name}");
             // In the units of the table.
             let close = |row: &Vec<f32>, input: &[f32]| row.iter().zip(input).all(|(a, b)| (a - b).abs() < 1e-5);

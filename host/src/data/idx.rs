@@ -84,7 +84,7 @@ fn layout(path: &Path, bytes: &[u8]) -> Result<Layout> {
 }
 
 /// Samples with their shape, and their numbers.
-fn images(path: &Path) -> Result<(Vec<usize>, Vec<f32>)> {
+fn images(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
     let bytes = unpacked::read(path)?;
     let layout = layout(path, &bytes)?;
     if layout.shape.len() < 2 {

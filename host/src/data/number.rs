@@ -35,14 +35,14 @@ impl Number {
         }
     }
 
-    /// The nearest binary32 numbers.
-    fn decode(self, big_endian: bool, bytes: &[u8]) -> Vec<f32> {
+    /// The nearest binary64 numbers.
+    fn decode(self, big_endian: bool, bytes: &[u8]) -> Vec<f64> {
         macro_rules! each {
             ($type:ty) => {{
                 const SIZE: usize = size_of::<$type>();
                 let (numbers, _) = bytes.as_chunks::<SIZE>();
                 let from = if big_endian { <$type>::from_be_bytes } else { <$type>::from_le_bytes };
-                numbers.iter().map(|number| from(*number) as f32).collect()
+                numbers.iter().map(|number| from(*number) as f64).collect()
             }};
         }
         match self {
@@ -104,7 +104,7 @@ impl Layout {
     ///
     /// # Errors
     /// As [`Layout::body`], and where a number is not finite.
-    pub fn numbers(&self, path: &Path, bytes: &[u8]) -> Result<Vec<f32>> {
+    pub fn numbers(&self, path: &Path, bytes: &[u8]) -> Result<Vec<f64>> {
         let numbers = self.number.decode(self.big_endian, self.body(path, bytes)?);
         match numbers.iter().position(|number| !number.is_finite()) {
             Some(at) => {
@@ -112,7 +112,7 @@ impl Layout {
                 let inputs = numbers.len() / self.shape[0];
                 let (sample, element, found) = (at / inputs + 1, at % inputs + 1, numbers[at]);
                 let what =
-                    format!("sample {sample}, number {element}, byte {byte}: not a finite binary32, found {found}");
+                    format!("sample {sample}, number {element}, byte {byte}: not a finite number, found {found}");
                 Err(Error::content(path, what))
             }
             None => Ok(numbers),

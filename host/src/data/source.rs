@@ -54,8 +54,8 @@ pub struct Labelled {
 
 /// All samples of a source, as they lie there.
 pub(super) struct Raw {
-    /// A missing value is NaN.
-    pub samples: Samples,
+    /// In binary64, until they are normalised; a missing value is NaN.
+    pub samples: Samples<f64>,
     /// Of one sample.
     pub shape: Vec<usize>,
     pub legend: Legend,
@@ -101,14 +101,15 @@ impl Source {
             let (train, test) = text.load(split)?;
             return Ok(Dataset::Text { train, test });
         }
-        let scale = if let Normalise::Divide(scale) = normalise { *scale } else { 1.0 };
-        Normalisation::division(scale).check(1)?;
+        normalise.check()?;
         let raw = self.read(split, normalise.fills(), Labels::open())?;
-        let learn = |train: &Samples, columns: &[String]| {
-            normalise.learn(train).map_err(|feature| {
+        let learn = |train: &Samples<f64>, columns: &[String]| {
+            let learnt = normalise.learn(train, columns).map_err(|feature| {
                 let name = columns.get(feature).cloned().unwrap_or_else(|| feature.to_string());
                 Error::content(self.path(), format!("column {name:?} has no value in the training part: ignore it"))
-            })
+            })?;
+            learnt.check(train.inputs()).map_err(|e| Error::content(self.path(), e))?;
+            Ok(learnt)
         };
         self.parts(raw, split, learn).map(Dataset::Labelled)
     }
@@ -141,19 +142,13 @@ impl Source {
         &self,
         raw: Raw,
         split: &Split,
-        learn: impl FnOnce(&Samples, &[String]) -> Result<Normalisation>,
+        learn: impl FnOnce(&Samples<f64>, &[String]) -> Result<Normalisation>,
     ) -> Result<Labelled> {
         let Raw { samples, shape, legend, groups, own } = raw;
-        let (mut train, mut test) = split.part(self.path(), samples, groups, own)?;
+        let (train, test) = split.part(self.path(), samples, groups, own)?;
         let normalisation = learn(&train, &legend.features)?;
-        for part in [&mut train, &mut test] {
-            normalisation.apply(part);
-            if let Some(at) = part.features().iter().position(|feature| !feature.is_finite()) {
-                let feature = at % part.inputs() + 1;
-                let what = format!("feature {feature} of a sample is larger than any binary32 after normalisation");
-                return Err(Error::content(self.path(), what));
-            }
-        }
+        let train = normalisation.apply(self.path(), &legend.features, &train)?;
+        let test = normalisation.apply(self.path(), &legend.features, &test)?;
         Ok(Labelled { train, test, shape, legend, normalisation })
     }
 }

@@ -29,7 +29,7 @@ impl Columns {
     /// All that are left are features, which may be `missing`.
     pub(super) fn wanted(&self, missing: bool) -> Wanted<'_> {
         let Self { label, group, ignore, .. } = self;
-        Wanted { label: label.as_deref(), group: group.as_deref(), ignore, features: true, missing }
+        Wanted { label: label.as_deref(), group: group.as_deref(), ignore, features: true, missing, binary32: false }
     }
 }
 
@@ -44,6 +44,8 @@ pub(super) struct Wanted<'a> {
     pub features: bool,
     /// Whether a feature may be missing: it is NaN until a mean is put in its place.
     pub missing: bool,
+    /// Whether features go to a device as they are: one beyond binary32 is refused.
+    pub binary32: bool,
 }
 
 /// What a column is.
@@ -73,7 +75,8 @@ pub(super) struct Table<'a> {
     names: Option<Vec<String>>,
     roles: Vec<Role>,
     missing: bool,
-    features: Vec<f32>,
+    binary32: bool,
+    features: Vec<f64>,
     labels: Labels,
     groups: (Names, Vec<u32>),
 }
@@ -136,8 +139,8 @@ impl<'a> Table<'a> {
                 Some(_) => format!("line {first}: of {columns} columns none is left for features"),
             }));
         }
-        let missing = wanted.missing;
-        Ok(Self { path, names, roles, missing, features: Vec::new(), labels, groups: Default::default() })
+        let Wanted { missing, binary32, .. } = wanted;
+        Ok(Self { path, names, roles, missing, binary32, features: Vec::new(), labels, groups: Default::default() })
     }
 
     /// Takes one more line.
@@ -154,13 +157,19 @@ impl<'a> Table<'a> {
         for (column, (field, role)) in fields.zip(&self.roles).enumerate() {
             let missing = field.is_empty() || field == "?";
             let taken = match role {
-                Role::Feature => match field.parse::<f32>() {
+                Role::Feature => match field.parse::<f64>() {
+                    Ok(feature) if self.binary32 && feature.is_finite() && !(feature as f32).is_finite() => {
+                        Err(format!("{field} is too large for binary32"))
+                    }
                     Ok(feature) if feature.is_finite() => {
                         self.features.push(feature);
                         Ok(())
                     }
+                    Ok(_) if field.contains(|c: char| c.is_ascii_digit()) => {
+                        Err(format!("{field} is too large for binary64"))
+                    }
                     _ if missing && self.missing => {
-                        self.features.push(f32::NAN);
+                        self.features.push(f64::NAN);
                         Ok(())
                     }
                     _ if missing => Err(format!(

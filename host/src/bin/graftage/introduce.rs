@@ -33,6 +33,7 @@ impl Introduce {
         let (checkpoint, groups) = checkpoint_and_unseen(&self.checkpoint, self.data.as_deref())?;
         let normalisation = checkpoint.about.normalisation.as_ref();
         let normalisation = normalisation.ok_or_else(|| Error::content(&self.checkpoint, "a text has no features"))?;
+        normalisation.check_binary32().map_err(|e| Error::content(&self.checkpoint, e))?;
         // All names before the first file.
         if let Some((name, _)) = groups.iter().find(|(name, _)| Path::new(name).file_name() != Some(name.as_ref())) {
             return Err(Error::content(&self.checkpoint, format!("a file cannot be called after group {name:?}")));
@@ -42,8 +43,8 @@ impl Introduce {
             for seed in &self.streams.0 {
                 let (stream, test) = samples.introduce(self.per_class, *seed);
                 let file = |part: &str| self.output.join(format!("{name}-{seed}.{part}.csv"));
-                normalisation.undo(&stream).write(&file("stream"), 1.0)?;
-                normalisation.undo(&test).write(&file("test"), 1.0)?;
+                normalisation.undo(&stream)?.write(&file("stream"), 1.0)?;
+                normalisation.undo(&test)?.write(&file("test"), 1.0)?;
                 say!("{name}, stream {seed}: {} labelled samples, {} to test", stream.len(), test.len());
             }
         }

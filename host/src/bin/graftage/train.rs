@@ -3,6 +3,7 @@
 use crate::console::{Progress, percent, say};
 use clap::Args;
 use graftage::config::Config;
+use graftage::data::Dataset;
 use graftage::error::{Error, Result};
 use graftage::train::{Live, News, Start, train};
 use std::path::PathBuf;
@@ -31,6 +32,11 @@ impl Train {
             config.output = output;
         }
         let data = config.data.load(&config.split, &config.normalise)?;
+        if let Dataset::Labelled(labelled) = &data {
+            for wide in &labelled.normalisation.wide {
+                say!("{wide}: it trains in binary64, and cannot be grafted");
+            }
+        }
         // The first signal asks for a checkpoint; a second one ends the process as it always would.
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
