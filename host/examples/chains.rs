@@ -33,7 +33,7 @@ struct Run {
 
 fn main() -> Result<()> {
     let path = std::env::args().nth(1).unwrap_or_else(|| ".graftage/data/digits.csv.gz".into());
-    let (train, test) = Samples::read(Path::new(&path), 16.0)?.split(1400, 1)?;
+    let (train, test) = Samples::read(Path::new(&path), 64, &Legend::numbered(10))?.divided(16.0).split(1400, 1)?;
     println!("| chain | step size | training loss | test accuracy | share of the dual norm |");
     println!("|---|---|---|---|---|");
     for chain in Chain::ALL {

@@ -115,6 +115,20 @@ impl About {
         Ok(labelled)
     }
 
+    /// All samples of its data's main file, or of another one, in its scale; no column of groups is needed.
+    ///
+    /// # Errors
+    /// As [`About::samples`].
+    pub fn all_samples(&self, path: Option<&Path>) -> Result<Samples> {
+        let source = path.map_or_else(|| self.data.clone(), |path| self.data.with_path(path));
+        let normalisation =
+            self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
+        let (inputs, classes) = self.shape.numbers();
+        let samples = source.all_as(normalisation, &self.legend)?;
+        samples.check(source.path(), inputs, classes)?;
+        Ok(samples)
+    }
+
     /// The groups that the training part lacks, each with its samples, read as by [`About::samples`].
     ///
     /// # Errors

@@ -3,9 +3,9 @@
 //! | source | files | labels |
 //! |---|---|---|
 //! | [`Idx`] | images and labels of IDX, the format of MNIST; a test part of its own | unsigned bytes |
-//! | [`Source::Csv`] | a sample a line; a first line without any number is taken as names | a column |
+//! | [`Csv`] | a sample a line, after a line of names or without any | a column |
 //! | [`Source::Arff`] | the same after a header that declares the columns, or without any | a column |
-//! | [`Npy`] | an array of NumPy, and a CSV file with a line for each sample | a column of that |
+//! | [`Npy`] | an array of NumPy, and a CSV file with a line for each sample, or another array | a column of that |
 //! | [`Text`] | bytes | none |
 //!
 //! A file whose name ends in `.gz` is unpacked. Labels are whole numbers from 0, or names of classes. In a table, groups are
@@ -14,18 +14,22 @@
 mod arff;
 mod csv;
 mod idx;
+mod kind;
 mod labels;
 mod legend;
+mod literal;
 mod names;
 mod normalise;
 mod npy;
 mod number;
+mod rows;
 mod source;
 mod split;
 mod table;
 mod text;
 mod unpacked;
 
+pub use csv::Csv;
 pub use idx::Idx;
 pub use legend::Legend;
 pub use normalise::{Normalisation, Normalise, Wide};
@@ -40,7 +44,7 @@ use crate::files;
 use graftage_core::random::Generator;
 use labels::Labels;
 use std::path::Path;
-use table::Wanted;
+use table::{Missing, Wanted};
 
 /// What random numbers are drawn for: streams of the generator that no other purpose uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,25 +150,41 @@ impl Samples {
         Self { inputs, ..Self::default() }
     }
 
-    /// Reads a CSV file whose last column is the label, a whole number from 0; every feature is divided by `scale`.
+    /// Reads a CSV file of samples of that many numbers, as they are. Where both the legend and the file name columns, they are
+    /// found by their names; otherwise the label comes last. A label is a class's name or its number.
     ///
     /// # Errors
-    /// Where the file cannot be read, has no samples, or a line is wrong: the message names line and column.
-    pub fn read(path: &Path, scale: f32) -> Result<Self> {
-        let wanted = Wanted { features: true, binary32: true, ..Wanted::default() };
-        let raw = csv::read(path, wanted, Labels::whole())?;
-        Normalisation::division(scale).apply(path, &raw.legend.features, &raw.samples)
+    /// Where the file cannot be read, has no samples, a column is missing or unknown, or a line is wrong: the message names line
+    /// and column.
+    pub fn read(path: &Path, inputs: usize, legend: &Legend) -> Result<Self> {
+        let wanted = Wanted { features: true, missing: Missing::Sent, legend: Some(legend), ..Wanted::default() };
+        let raw = csv::read(path, wanted, Labels::known(&legend.classes))?;
+        let samples = Normalisation::division(1.0).apply(path, &raw.legend.features, &raw.samples)?;
+        samples.check(path, inputs, legend.classes.len())?;
+        Ok(samples)
     }
 
-    /// Writes a data file; every feature is multiplied by `scale`.
+    /// The same with every feature divided by `scale`.
+    pub fn divided(mut self, scale: f32) -> Self {
+        self.features.iter_mut().for_each(|x| *x /= scale);
+        self
+    }
+
+    /// Writes a CSV file that [`Samples::read`] reads with the same legend; every feature is multiplied by `scale`. It begins
+    /// with names where the legend has them, and calls classes as the legend does.
     ///
     /// # Errors
     /// Where the file cannot be written.
-    pub fn write(&self, path: &Path, scale: f32) -> Result<()> {
-        let mut rows = ::csv::Writer::from_writer(Vec::new());
+    pub fn write(&self, path: &Path, scale: f32, legend: &Legend) -> Result<()> {
+        let mut rows = ::csv::WriterBuilder::new().comment(Some(b'#')).from_writer(Vec::new());
+        if let Some(label) = legend.label.as_ref().filter(|_| legend.features.len() == self.inputs) {
+            rows.write_record(legend.features.iter().chain([label])).map_err(|e| Error::content(path, e))?;
+        }
         for (input, label) in self.iter() {
-            let features = input.iter().map(|x| (x * scale).to_string());
-            rows.write_record(features.chain([label.to_string()])).map_err(|e| Error::content(path, e))?;
+            // With its point, no number looks like a column's.
+            let features = input.iter().map(|x| format!("{:?}", x * scale));
+            let class = legend.classes.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
+            rows.write_record(features.chain([class])).map_err(|e| Error::content(path, e))?;
         }
         files::write(path, &rows.into_inner().map_err(|e| Error::content(path, e))?)
     }

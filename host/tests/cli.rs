@@ -29,7 +29,7 @@ fn folder() -> Folder {
     let folder = Folder::new();
     let checkpoint = checkpoint(&[4, 6, 3], 40);
     checkpoint.write(&folder.path("good.safetensors")).unwrap();
-    samples(60, 4, 3).write(&folder.path("good.csv"), common::SCALE).unwrap();
+    samples(60, 4, 3).write(&folder.path("good.csv"), common::SCALE, &Legend::default()).unwrap();
     let recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 1, ..Recipe::DEFAULT };
     graft::graft(&checkpoint, recipe, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model/image.grft")).unwrap();

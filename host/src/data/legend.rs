@@ -16,6 +16,13 @@ pub struct Legend {
     pub classes: Vec<String>,
 }
 
+impl Legend {
+    /// So many classes that are called by their numbers; columns without names.
+    pub fn numbered(classes: usize) -> Self {
+        Self { classes: (0..classes).map(|class| class.to_string()).collect(), ..Self::default() }
+    }
+}
+
 /// A legend in a checkpoint. Checkpoints from before there were legends have the classes alone.
 #[derive(Deserialize)]
 #[serde(untagged)]

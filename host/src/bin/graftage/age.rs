@@ -38,8 +38,8 @@ impl Age {
             return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
         }
         let scale = checkpoint.about.scale()?;
-        train.arrive(self.samples, self.seed).aged(&sensor).write(&self.stream, scale)?;
-        test.aged(&sensor).write(&self.test, scale)?;
+        train.arrive(self.samples, self.seed).aged(&sensor).write(&self.stream, scale, &checkpoint.about.legend)?;
+        test.aged(&sensor).write(&self.test, scale, &checkpoint.about.legend)?;
         let (stream, tests) = (self.stream.display(), self.test.display());
         say!("{stream}: {} samples; {tests}: {} samples; drift seed {}", self.samples, test.len(), self.seed);
         Ok(())

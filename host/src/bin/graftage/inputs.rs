@@ -1,7 +1,7 @@
 //! Files that several commands read.
 
 use graftage::checkpoint::Checkpoint;
-use graftage::data::Samples;
+use graftage::data::{Legend, Samples};
 use graftage::error::{Error, Result};
 use graftage::files;
 use graftage::record::{Record, identity};
@@ -30,11 +30,9 @@ pub fn image_of(record: &Record, record_path: &Path, path: &Path) -> Result<Vec<
 
 /// Samples that the network of an image can take.
 pub fn samples_for(image: &Image, path: &Path) -> Result<Samples> {
-    let samples = Samples::read(path, image.header.scale)?;
     let ends = image.header.layers.first().zip(image.header.layers.last());
     let (inputs, classes) = ends.map_or((0, 0), |(first, last)| (first.shape().0 as usize, last.shape().1 as usize));
-    samples.check(path, inputs, classes)?;
-    Ok(samples)
+    Ok(Samples::read(path, inputs, &Legend::numbered(classes))?.divided(image.header.scale))
 }
 
 /// The checkpoint, and its data in its own split: training part and test part.

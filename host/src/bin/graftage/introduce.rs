@@ -43,8 +43,8 @@ impl Introduce {
             for seed in &self.streams.0 {
                 let (stream, test) = samples.introduce(self.per_class, *seed);
                 let file = |part: &str| self.output.join(format!("{name}-{seed}.{part}.csv"));
-                normalisation.undo(&stream)?.write(&file("stream"), 1.0)?;
-                normalisation.undo(&test)?.write(&file("test"), 1.0)?;
+                normalisation.undo(&stream)?.write(&file("stream"), 1.0, &checkpoint.about.legend)?;
+                normalisation.undo(&test)?.write(&file("test"), 1.0, &checkpoint.about.legend)?;
                 say!("{name}, stream {seed}: {} labelled samples, {} to test", stream.len(), test.len());
             }
         }

@@ -36,6 +36,7 @@ impl Train {
             for wide in &labelled.normalisation.wide {
                 say!("{wide}: it trains in binary64, and cannot be grafted");
             }
+            labelled.notes.iter().for_each(|note| eprintln!("{note}"));
         }
         // The first signal asks for a checkpoint; a second one ends the process as it always would.
         let stop = Arc::new(AtomicBool::new(false));
