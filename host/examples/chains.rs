@@ -5,7 +5,7 @@
 //! falling linearly to 0; both weight matrices are measured in the spectral norm, so that the chain is all that differs.
 //! The step size is the best of a grid on seeds 11 to 13, by training loss; what is shown is of seeds 1 to 8.
 
-use graftage::data::{Samples, Stream};
+use graftage::data::{Legend, Samples, Stream};
 use graftage::error::Result;
 use graftage::network::Layers;
 use graftage::report::Spread;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Emulated, Folder, SCALE, checkpoint, emulated, parse, samples};
 use graftage::board::{self, Board, Log, Port};
-use graftage::data::Samples;
+use graftage::data::{Legend, Samples};
 use graftage::delta::Delta;
 use graftage::files;
 use graftage::graft::{IMAGE, graft};
