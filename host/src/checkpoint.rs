@@ -59,8 +59,9 @@ impl About {
     /// What raw features were divided by, for files of features alone.
     ///
     /// # Errors
-    /// Where they were scaled in another way.
+    /// Where they were scaled in another way, or binary32 cannot hold them.
     pub fn scale(&self) -> Result<f32> {
+        self.normalisation.iter().try_for_each(Normalisation::check_binary32)?;
         let scale = self.normalisation.as_ref().and_then(Normalisation::scale);
         scale.ok_or_else(|| {
             Error::Usage(
@@ -73,10 +74,11 @@ impl About {
     /// [`Standardise`](graftage_core::network::Standardise) layer, means and deviations; none where a division is all.
     ///
     /// # Errors
-    /// Where the model takes a text.
+    /// Where the model takes a text, or binary32 cannot hold a feature.
     pub fn inputs(&self) -> Result<(f32, Vec<Vec<f32>>)> {
         let normalisation = self.normalisation.as_ref();
         let normalisation = normalisation.ok_or_else(|| Error::Usage("a text has no features".into()))?;
+        normalisation.check_binary32()?;
         let each = |numbers: &[f32]| numbers.iter().copied().cycle().take(self.shape.numbers().0).collect();
         Ok(match normalisation.scale() {
             Some(scale) => (scale, Vec::new()),
@@ -112,6 +114,20 @@ impl About {
             part.check(source.path(), inputs, classes)?;
         }
         Ok(labelled)
+    }
+
+    /// All samples of its data's main file, or of another one, in its scale; no column of groups is needed.
+    ///
+    /// # Errors
+    /// As [`About::samples`].
+    pub fn all_samples(&self, path: Option<&Path>) -> Result<Samples> {
+        let source = path.map_or_else(|| self.data.clone(), |path| self.data.with_path(path));
+        let normalisation =
+            self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
+        let (inputs, classes) = self.shape.numbers();
+        let samples = source.all_as(normalisation, &self.legend)?;
+        samples.check(source.path(), inputs, classes)?;
+        Ok(samples)
     }
 
     /// The groups that the training part lacks, each with its samples, read as by [`About::samples`].

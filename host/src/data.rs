@@ -3,9 +3,9 @@
 //! | source | files | labels |
 //! |---|---|---|
 //! | [`Idx`] | images and labels of IDX, the format of MNIST; a test part of its own | unsigned bytes |
-//! | [`Source::Csv`] | a sample a line; a first line without any number is taken as names | a column |
+//! | [`Csv`] | a sample a line, after a line of names or without any | a column |
 //! | [`Source::Arff`] | the same after a header that declares the columns, or without any | a column |
-//! | [`Npy`] | an array of NumPy, and a CSV file with a line for each sample | a column of that |
+//! | [`Npy`] | an array of NumPy, and a CSV file with a line for each sample, or another array | a column of that |
 //! | [`Text`] | bytes | none |
 //!
 //! A file whose name ends in `.gz` is unpacked. Labels are whole numbers from 0, or names of classes. In a table, groups are
@@ -14,21 +14,25 @@
 mod arff;
 mod csv;
 mod idx;
+mod kind;
 mod labels;
 mod legend;
+mod literal;
 mod names;
 mod normalise;
 mod npy;
 mod number;
+mod rows;
 mod source;
 mod split;
 mod table;
 mod text;
 mod unpacked;
 
+pub use csv::Csv;
 pub use idx::Idx;
 pub use legend::Legend;
-pub use normalise::{Normalisation, Normalise};
+pub use normalise::{Normalisation, Normalise, Wide};
 pub use npy::Npy;
 pub use source::{Dataset, Labelled, Source};
 pub use split::{Group, Seed, Split};
@@ -40,7 +44,7 @@ use crate::files;
 use graftage_core::random::Generator;
 use labels::Labels;
 use std::path::Path;
-use table::Wanted;
+use table::{Missing, Wanted};
 
 /// What random numbers are drawn for: streams of the generator that no other purpose uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,54 +70,17 @@ impl Stream {
     }
 }
 
-/// Labelled samples, all of one length.
+/// Labelled samples, all of one length: of binary32 numbers, or of others before they are normalised.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Samples {
+pub struct Samples<T = f32> {
     inputs: usize,
-    features: Vec<f32>,
+    features: Vec<T>,
     labels: Vec<u32>,
 }
 
-impl Samples {
-    /// None yet, for samples of that many numbers.
-    pub fn new(inputs: usize) -> Self {
-        Self { inputs, ..Self::default() }
-    }
-
-    /// Reads a CSV file whose last column is the label, a whole number from 0; every feature is divided by `scale`.
-    ///
-    /// # Errors
-    /// Where the file cannot be read, has no samples, or a line is wrong: the message names line and column.
-    pub fn read(path: &Path, scale: f32) -> Result<Self> {
-        let wanted = Wanted { features: true, ..Wanted::default() };
-        let mut samples = csv::read(path, wanted, Labels::whole())?.samples;
-        Normalisation::division(scale).apply(&mut samples);
-        Ok(samples)
-    }
-
-    /// A data file; every feature is multiplied by `scale`.
-    ///
-    /// # Errors
-    /// Names the file, where the samples cannot be written.
-    pub fn bytes(&self, path: &Path, scale: f32) -> Result<Vec<u8>> {
-        let mut rows = ::csv::Writer::from_writer(Vec::new());
-        for (input, label) in self.iter() {
-            let features = input.iter().map(|x| (x * scale).to_string());
-            rows.write_record(features.chain([label.to_string()])).map_err(|e| Error::content(path, e))?;
-        }
-        rows.into_inner().map_err(|e| Error::content(path, e))
-    }
-
-    /// Writes a data file; every feature is multiplied by `scale`.
-    ///
-    /// # Errors
-    /// Where the file cannot be written.
-    pub fn write(&self, path: &Path, scale: f32) -> Result<()> {
-        files::write(path, &self.bytes(path, scale)?)
-    }
-
+impl<T: Copy> Samples<T> {
     /// Takes one more sample; it has [`Samples::inputs`] numbers.
-    pub fn push(&mut self, input: &[f32], label: u32) {
+    pub fn push(&mut self, input: &[T], label: u32) {
         debug_assert_eq!(input.len(), self.inputs);
         self.features.extend_from_slice(input);
         self.labels.push(label);
@@ -134,18 +101,13 @@ impl Samples {
         self.labels.is_empty()
     }
 
-    /// One more than the largest label.
-    pub fn classes(&self) -> usize {
-        self.labels.iter().max().map_or(0, |label| *label as usize + 1)
-    }
-
     /// All samples in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[f32], u32)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[T], u32)> {
         self.features.chunks_exact(self.inputs.max(1)).zip(self.labels.iter().copied())
     }
 
     /// All features, sample by sample.
-    pub fn features(&self) -> &[f32] {
+    pub fn features(&self) -> &[T] {
         &self.features
     }
 
@@ -154,27 +116,9 @@ impl Samples {
         &self.labels
     }
 
-    /// Refuses labels that are no class.
-    ///
-    /// # Errors
-    /// Names the first such sample of the file.
-    pub fn check(&self, path: &Path, inputs: usize, classes: usize) -> Result<()> {
-        if self.inputs != inputs {
-            let found = self.inputs;
-            return Err(Error::content(path, format!("samples of {found} features, the network takes {inputs}")));
-        }
-        match self.labels.iter().position(|label| *label as usize >= classes) {
-            Some(at) => Err(Error::content(
-                path,
-                format!("sample {}: label {} is not one of the {classes} classes", at + 1, self.labels[at]),
-            )),
-            None => Ok(()),
-        }
-    }
-
     /// The samples at these indices, in their order.
     fn pick(&self, indices: &[usize]) -> Self {
-        let mut picked = Self::new(self.inputs);
+        let mut picked = Self { inputs: self.inputs, features: Vec::new(), labels: Vec::new() };
         let all: Vec<_> = self.iter().collect();
         indices.iter().for_each(|index| picked.push(all[*index].0, all[*index].1));
         picked
@@ -197,6 +141,83 @@ impl Samples {
         let mut order: Vec<usize> = (0..self.len()).collect();
         Stream::Split.generator(seed).shuffle(&mut order);
         Ok((self.pick(&order[..train]), self.pick(&order[train..])))
+    }
+}
+
+impl Samples {
+    /// None yet, for samples of that many numbers.
+    pub fn new(inputs: usize) -> Self {
+        Self { inputs, ..Self::default() }
+    }
+
+    /// Reads a CSV file of samples of that many numbers, as they are. Where both the legend and the file name columns, they are
+    /// found by their names; otherwise the label comes last. A label is a class's name or its number.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, has no samples, a column is missing or unknown, or a line is wrong: the message names line
+    /// and column.
+    pub fn read(path: &Path, inputs: usize, legend: &Legend) -> Result<Self> {
+        let wanted = Wanted { features: true, missing: Missing::Sent, legend: Some(legend), ..Wanted::default() };
+        let raw = csv::read(path, wanted, Labels::known(&legend.classes))?;
+        let samples = Normalisation::division(1.0).apply(path, &raw.legend.features, &raw.samples)?;
+        samples.check(path, inputs, legend.classes.len())?;
+        Ok(samples)
+    }
+
+    /// The same with every feature divided by `scale`.
+    pub fn divided(mut self, scale: f32) -> Self {
+        self.features.iter_mut().for_each(|x| *x /= scale);
+        self
+    }
+
+    /// A CSV file that [`Samples::read`] reads with the same legend; every feature is multiplied by `scale`. It begins with
+    /// names where the legend has them, and calls classes as the legend does.
+    ///
+    /// # Errors
+    /// Names the file, where the samples cannot be written.
+    pub fn bytes(&self, path: &Path, scale: f32, legend: &Legend) -> Result<Vec<u8>> {
+        let mut rows = ::csv::WriterBuilder::new().comment(Some(b'#')).from_writer(Vec::new());
+        if let Some(label) = legend.label.as_ref().filter(|_| legend.features.len() == self.inputs) {
+            rows.write_record(legend.features.iter().chain([label])).map_err(|e| Error::content(path, e))?;
+        }
+        for (input, label) in self.iter() {
+            // With its point, no number looks like a column's.
+            let features = input.iter().map(|x| format!("{:?}", x * scale));
+            let class = legend.classes.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
+            rows.write_record(features.chain([class])).map_err(|e| Error::content(path, e))?;
+        }
+        rows.into_inner().map_err(|e| Error::content(path, e))
+    }
+
+    /// Writes such a file.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path, scale: f32, legend: &Legend) -> Result<()> {
+        files::write(path, &self.bytes(path, scale, legend)?)
+    }
+
+    /// One more than the largest label.
+    pub fn classes(&self) -> usize {
+        self.labels.iter().max().map_or(0, |label| *label as usize + 1)
+    }
+
+    /// Refuses labels that are no class.
+    ///
+    /// # Errors
+    /// Names the first such sample of the file.
+    pub fn check(&self, path: &Path, inputs: usize, classes: usize) -> Result<()> {
+        if self.inputs != inputs {
+            let found = self.inputs;
+            return Err(Error::content(path, format!("samples of {found} features, the network takes {inputs}")));
+        }
+        match self.labels.iter().position(|label| *label as usize >= classes) {
+            Some(at) => Err(Error::content(
+                path,
+                format!("sample {}: label {} is not one of the {classes} classes", at + 1, self.labels[at]),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// `count` of them, in a random order of [`Stream::Arrival`].

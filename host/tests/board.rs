@@ -4,7 +4,7 @@ mod common;
 
 use common::{Emulated, Folder, SCALE, checkpoint, emulated, parse, samples};
 use graftage::board::{self, Board, Log, Port};
-use graftage::data::Samples;
+use graftage::data::{Legend, Samples};
 use graftage::delta::Delta;
 use graftage::files;
 use graftage::graft::{IMAGE, graft};
@@ -342,7 +342,7 @@ fn a_board_with_an_image_that_it_cannot_use_says_why() {
     for emulated in emulated() {
         let Emulated { firmware, .. } = emulated;
         let folder = Folder::new();
-        stream().write(&folder.path("stream.csv"), SCALE).unwrap();
+        stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
         let mut damaged = std::fs::read(image(&folder, "model", &WIDTHS)).unwrap();
         damaged[1000] ^= 4;
         let schema = |widths: &[u32]| Kind::schema(&common::layers(widths));
@@ -379,8 +379,8 @@ fn adapt_writes_a_record_that_replay_agrees_with_and_a_readable_log() {
         let Emulated { name, firmware } = emulated;
         let folder = Folder::new();
         image(&folder, "model", &WIDTHS);
-        stream().write(&folder.path("stream.csv"), SCALE).unwrap();
-        samples(20, INPUTS, 10).write(&folder.path("test.csv"), SCALE).unwrap();
+        stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
+        samples(20, INPUTS, 10).write(&folder.path("test.csv"), SCALE, &Legend::default()).unwrap();
         let port = format!("--port=qemu:{}", firmware.display());
         let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--test=test.csv"];
         let writes = ["--record=a.record", "--log=a.log", "--output=a.json"];
@@ -401,8 +401,8 @@ fn what_a_board_has_learnt_becomes_a_delta_from_its_record_and_a_page() {
     for Emulated { firmware, .. } in emulated() {
         let folder = Folder::new();
         image(&folder, "model", &WIDTHS);
-        stream().write(&folder.path("stream.csv"), SCALE).unwrap();
-        samples(20, INPUTS, 10).write(&folder.path("test.csv"), SCALE).unwrap();
+        stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
+        samples(20, INPUTS, 10).write(&folder.path("test.csv"), SCALE, &Legend::default()).unwrap();
         let port = format!("--port=qemu:{}", firmware.display());
         let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--test=test.csv"];
         folder.command([&adapt[..], &["--record=a.record", "--output=a.json"]].concat()).succeeded();
@@ -432,7 +432,7 @@ fn a_monitor_shows_what_an_emulated_board_does_in_plain_lines_where_there_is_no_
     for Emulated { name, firmware } in emulated() {
         let folder = Folder::new();
         image(&folder, "model", &WIDTHS);
-        stream().write(&folder.path("stream.csv"), SCALE).unwrap();
+        stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
         let port = format!("--port=qemu:{}", firmware.display());
         let watch = ["monitor", &port, "--image=model/image.grft", "--polls=3", "--every=0.5"];
         let said = folder.command(watch).succeeded();
@@ -454,7 +454,7 @@ fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
         let Emulated { firmware, .. } = emulated;
         let folder = Folder::new();
         let image = image(&folder, "model", &WIDTHS);
-        stream().write(&folder.path("stream.csv"), SCALE).unwrap();
+        stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
         // After the answers to hello and to five samples nothing comes back.
         let lost = |frame, _, byte| if frame < 6 { vec![byte] } else { vec![] };
         let line = Line::to(&firmware, &image, clean, lost);

@@ -5,7 +5,7 @@ mod common;
 use common::{Folder, Run, about, bits, checkpoint, firmware, samples, with_weights};
 use flate2::{Compression, write::GzEncoder};
 use graftage::checkpoint::Checkpoint;
-use graftage::data::{AgedSensor, Samples};
+use graftage::data::{AgedSensor, Legend, Samples};
 use graftage::image::identity;
 use graftage::record::{Event, Lesson, Record};
 use graftage::report::{GroupRehearsal, Rehearsal, Verification};
@@ -30,7 +30,7 @@ fn folder() -> Folder {
     let folder = Folder::new();
     let checkpoint = checkpoint(&[4, 6, 3], 40);
     checkpoint.write(&folder.path("good.safetensors")).unwrap();
-    samples(60, 4, 3).write(&folder.path("good.csv"), common::SCALE).unwrap();
+    samples(60, 4, 3).write(&folder.path("good.csv"), common::SCALE, &Legend::default()).unwrap();
     let recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 1, ..Recipe::DEFAULT };
     graft::graft(&checkpoint, recipe, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model/image.grft")).unwrap();
@@ -467,7 +467,7 @@ fn age_writes_a_stream_and_a_test_part_that_are_read_again_bit_for_bit() {
     let (train, test) = samples(60, 4, 3).split(40, 3).unwrap();
     let sensor = AgedSensor::draw(4, 9);
     for (file, expected) in [("a.csv", train.arrive(25, 9).aged(&sensor)), ("b.csv", test.aged(&sensor))] {
-        let read = Samples::read(&folder.path(file), common::SCALE).unwrap();
+        let read = Samples::read(&folder.path(file), 4, &Legend::numbered(3)).unwrap().divided(common::SCALE);
         assert_eq!((bits(read.features()), read.labels()), (bits(expected.features()), expected.labels()), "{file}");
     }
 }
@@ -514,8 +514,9 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
     for (name, samples) in &unseen {
         let (stream, test) = samples.introduce(4, 2);
         for (part, expected) in [("stream", stream), ("test", test)] {
-            let read = Samples::read(&folder.path(&format!("streams/{name}-2.{part}.csv")), 1.0).unwrap();
-            let raw = normalisation.undo(&expected);
+            let path = folder.path(&format!("streams/{name}-2.{part}.csv"));
+            let read = Samples::read(&path, 3, &Legend::numbered(3)).unwrap();
+            let raw = normalisation.undo(&expected).unwrap();
             assert_eq!((bits(read.features()), read.labels()), (bits(raw.features()), expected.labels()), "{name}");
             // In the units of the table.
             let close = |row: &Vec<f32>, input: &[f32]| row.iter().zip(input).all(|(a, b)| (a - b).abs() < 1e-5);

@@ -75,20 +75,19 @@ fn features_are_divided_by_the_scale_and_the_last_column_is_the_label() {
     let text = "8,-4e0, 0.5 ,2\n16,1,-0,0\n";
     let folder = Folder::new();
     for path in [folder.file("plain.csv", text), folder.file("packed.csv.gz", gzip(text))] {
-        let samples = Samples::read(&path, 16.0).unwrap();
+        let samples = Samples::read(&path, 3, &Legend::numbered(3)).unwrap().divided(16.0);
         assert_eq!(bits(samples.features()), bits(&[0.5, -0.25, 0.03125, 1.0, 0.0625, -0.0]));
         assert_eq!((samples.labels(), samples.inputs(), samples.len(), samples.classes()), (&[2, 0][..], 3, 2, 3));
     }
 }
 
 #[test]
-fn a_first_line_of_names_is_skipped_and_one_with_a_number_is_not() {
+fn a_first_line_of_names_is_no_sample() {
     let folder = Folder::new();
     let named = folder.file("named.csv", "left,right,class\n1,2,0\n");
-    assert_eq!(Samples::read(&named, 1.0).unwrap().features(), [1.0, 2.0]);
+    assert_eq!(Samples::read(&named, 2, &Legend::numbered(1)).unwrap().features(), [1.0, 2.0]);
     let damaged = folder.file("damaged.csv", "left,2,class\n1,2,0\n");
-    let message = Samples::read(&damaged, 1.0).unwrap_err().to_string();
-    assert!(message.contains("line 1, column 1"), "{message}");
+    refused(Samples::read(&damaged, 2, &Legend::numbered(1)), &["line 1, column 1", "\"left\" stands over numbers"]);
 }
 
 #[test]
@@ -106,8 +105,8 @@ fn what_is_written_is_read_again_bit_for_bit() {
     let folder = Folder::new();
     let path = folder.path("samples.csv");
     for scale in [1.0, 16.0, 0.25] {
-        samples.write(&path, scale).unwrap();
-        let read = Samples::read(&path, scale).unwrap();
+        samples.write(&path, scale, &Legend::default()).unwrap();
+        let read = Samples::read(&path, 7, &Legend::numbered(300)).unwrap().divided(scale);
         assert_eq!(bits(read.features()), bits(samples.features()));
         assert_eq!(read.labels(), samples.labels());
     }
@@ -325,7 +324,7 @@ fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
         ),
         (
             "images",
-            idx(14, &[4, 1, 1], &[[0; 24].to_vec(), 1e39f64.to_be_bytes().to_vec()].concat()),
+            idx(14, &[4, 1, 1], &[[0; 24].to_vec(), f64::INFINITY.to_be_bytes().to_vec()].concat()),
             &["sample 4, number 1, byte 40", "inf"],
         ),
         ("labels", idx(8, &[4, 1, 2], &[0; 8]), &["labels", "byte 2: U8 of 3 sizes", "images?"]),
@@ -344,7 +343,7 @@ fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
     refused(source("idx", without).load(&Split::Own, &Normalise::None), &["images", "test-labels"]);
     // The labels of a trained model's classes.
     let legend = Legend { classes: ["0", "1"].map(String::from).into(), ..Legend::default() };
-    let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0] };
+    let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0], ..Normalisation::default() };
     refused(
         source("idx", keys).load_as(&Split::Own, &unit, &legend),
         &["labels", "sample 3, byte 10", "label 2", "2 classes"],
@@ -392,21 +391,33 @@ fn what_is_wrong_in_a_table_is_named_with_line_and_column() {
         (PEOPLE, json!({ "label": "5" }), &["no column \"5\"; there are "]),
         (PEOPLE, json!({ "group": "Who" }), &["no column \"Who\"; there are who, "]),
         (PEOPLE, json!({ "ignore": ["homes"] }), &["no column \"homes\"; there are home, "]),
-        ("1,2,3\n", json!({ "label": "class" }), &["no column \"class\"; it names none", "0 to 2"]),
-        ("a,a,b\n1,2,3\n", json!({ "ignore": ["a"] }), &["two columns are named \"a\""]),
+        ("1,3,2\n", json!({ "label": "class" }), &["no column \"class\"; it names none", "0 to 2"]),
+        ("a,a,b\n1,3,2\n", json!({ "ignore": ["a"] }), &["two columns are named \"a\""]),
         (PEOPLE, json!({ "label": "pace", "group": "pace" }), &["column \"pace\" is both the label and the group"]),
-        (PEOPLE, json!({ "ignore": ["4"] }), &["column \"4\" is both the label and ignored"]),
+        (PEOPLE, json!({ "ignore": ["4"] }), &["column \"pace\" is both the label and ignored"]),
         (PEOPLE, json!({ "label": "pace", "ignore": ["0", "1", "2", "3"] }), &["line 2: of 5 columns none is left"]),
         (PEOPLE, json!({}), &["line 2, column 3 (who): a feature is a finite number, found \"ann\" (sample 1)"]),
-        ("a,b,c\n1,2\n", json!({}), &["line 2: 2 fields, 3 before it"]),
+        ("a,b,c\n1,2\n", json!({}), &["line 2: 2 fields, the header before it has 3"]),
         ("1,2,0\n\n1,2,3,4\n", json!({}), &["line 3: 4 fields, 3 before it"]),
         ("1,?,0\n", json!({}), &["line 1, column 2", "\"overall\"", "\"?\""]),
-        ("1,2,run\n3,4,1\n", json!({}), &["line 2, column 3: the labels before it are names, found \"1\" (sample 2)"]),
-        ("1,2,1\n3,4,run\n", json!({}), &["line 2, column 3: the label is a whole number from 0, found \"run\""]),
-        ("1,2,run\n3,4,0.5\n", json!({}), &["line 2, column 3", "whole number from 0 to 65535 or a name", "\"0.5\""]),
-        ("1,2,65536\n", json!({}), &["line 1, column 3", "whole number from 0 to 65535", "\"65536\""]),
-        ("1,2,\n", json!({}), &["line 1, column 3: the label is missing"]),
-        ("1,,2\n", json!({ "group": "1" }), &["line 1, column 2: the group is missing"]),
+        (
+            "1,3,run\n3,4,1\n5,6,sit\n",
+            json!({}),
+            &["line 2, column 3: the labels before it are names, found \"1\" (sample 2)"],
+        ),
+        (
+            "1,2,1\n3,4,run\n5,6,1\n",
+            json!({}),
+            &["line 2, column 3: the label is a whole number from 0, found \"run\""],
+        ),
+        (
+            "1,3,run\n3,4,0.5\n5,6,run\n",
+            json!({}),
+            &["line 2, column 3", "classification only", "0 to 65535", "\"0.5\""],
+        ),
+        ("1,2,65536\n", json!({}), &["line 1, column 3", "a class, 0 to 65535", "\"65536\""]),
+        ("1,3,\n", json!({}), &["line 1, column 3: the label is missing"]),
+        ("1,,3\n", json!({ "group": "1" }), &["line 1, column 2: the group is missing"]),
         (&PEOPLE.replace("3,4", "3,inf"), all, &["line 3, column 2 (height)", "finite number", "\"inf\""]),
     ];
     for (text, mut keys, words) in cases {
@@ -561,8 +572,8 @@ fn what_is_wrong_in_an_array_or_its_labels_is_named() {
     let labels = folder.file("labels.csv", "0,a\n1,b\n");
     let good = npy("<f4", "(2, 3)", &[0; 24]);
     let nan = [[0; 16].to_vec(), f32::INFINITY.to_le_bytes().to_vec(), vec![0; 4]].concat();
-    let cases: [(Vec<u8>, &[&str]); 17] = [
-        (b"PK\x03\x04 an archive".to_vec(), &["no array of NumPy"]),
+    let cases: [(Vec<u8>, &[&str]); 16] = [
+        (b"PK\x03\x04 an archive".to_vec(), &["no array of NumPy: it is a zip archive"]),
         (vec![], &["no array of NumPy"]),
         (b"\x93NUMPY".to_vec(), &["cut at byte 6"]),
         (b"\x93NUMPY\x04\x00aaaa".to_vec(), &["byte 6", "version 4"]),
@@ -570,13 +581,12 @@ fn what_is_wrong_in_an_array_or_its_labels_is_named() {
         (good[..good.len() - 13].to_vec(), &["cut at byte 139, in sample 1 of 2", "152 bytes"]),
         ([&good[..], &[0]].concat(), &["1 bytes follow", "byte 152"]),
         (npy("<f4", "(2, 3)", &nan), &["sample 2, number 2, byte 144", "inf"]),
-        (npy("<c8", "(2, 3)", &[0; 48]), &["type \"<c8\"", "f4, f8"]),
+        (npy("<c8", "(2, 3)", &[0; 48]), &["type \"<c8\"", "f4, f8", "astype"]),
         (npy("|O", "(2, 3)", &[0; 48]), &["type \"|O\""]),
         (npy_header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", &[0; 8]), &["records"]),
-        (npy_header("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3)}", &[0; 24]), &["order of Fortran"]),
         (npy_header("{'descr': '<f4', 'shape': (2, 3)}", &[0; 24]), &["no \"fortran_order\""]),
         (npy("<f4", "(2,)", &[0; 8]), &["shape [2]"]),
-        (npy("<f4", "(2, x)", &[0; 8]), &["shape that is none"]),
+        (npy("<f4", "(2, x)", &[0; 8]), &["its header of version 1", "\"x)\" is no literal of Python"]),
         (npy("<f4", "(0, 3)", &[]), &["no samples"]),
         (npy("<f8", "(9223372036854775807, 2)", &[]), &["more than any memory holds"]),
     ];
@@ -590,10 +600,10 @@ fn what_is_wrong_in_an_array_or_its_labels_is_named() {
     assert_eq!(load(&npy(&path, "1"), json!({ "seed": { "train": 1 } })).legend.classes, ["a", "b"]);
     refused(npy(&path, "2").load(&seed, &Normalise::None), &["labels.csv", "no column \"2\""]);
     for (text, words) in [
-        ("0\n1\n1\n", ["3 lines for the 2 samples", "good.npy"]),
+        ("0\n1\n1\n", ["3 labels for the 2 samples", "good.npy"]),
         // All names: the first line is taken as names of columns.
         ("run\nsit\n", ["1 lines for the 2 samples", "taken as names"]),
-        ("0\n-1\n", ["line 2, column 1", "whole number"]),
+        ("0\n-1\n", ["line 2, column 1", "classification only"]),
     ] {
         folder.file("labels.csv", text);
         refused(npy(&path, "0").load(&seed, &Normalise::None), &[&["labels.csv"], &words[..]].concat());
@@ -626,7 +636,7 @@ fn the_end_of_a_text_tests() {
         refused(text.load(&split(by), &Normalise::None), &[&["a.txt"], &words[..]].concat());
     }
     refused(text.load(&Split::Own, &Normalise::Divide(2.0)), &["a.txt", "no features", "[normalise]"]);
-    let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0] };
+    let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0], ..Normalisation::default() };
     refused(text.load_as(&Split::Own, &unit, &Legend::default()), &["a.txt", "no labelled samples"]);
 }
 
@@ -709,6 +719,7 @@ fn an_unknown_key_is_refused_and_what_is_left_out_is_usual() {
         json!({ "csv": { "path": "a", "lable": "b" } }),
         json!({ "arff": { "path": "a", "test": "b" } }),
         json!({ "npy": { "path": "a", "labels": "b", "ignore": [] } }),
+        json!({ "arff": { "path": "a", "header": true } }),
         json!({ "text": { "path": "a", "label": "b" } }),
         json!({ "idx": { "images": "a", "labels": "b", "test_images": "c" } }),
         json!({ "parquet": { "path": "a" } }),
@@ -735,8 +746,8 @@ fn a_share_is_rounded_and_split_in_the_order_of_its_seed() {
     let folder = Folder::new();
     let all = indices(23);
     let path = folder.path("indices.csv");
-    all.write(&path, 1.0).unwrap();
-    let csv = source("csv", json!({ "path": path }));
+    all.write(&path, 1.0, &Legend::default()).unwrap();
+    let csv = source("csv", json!({ "path": path, "label": "1" }));
     for (keys, train, seed) in
         [(json!({}), 18, 1), (json!({ "seed": 5, "test": 0.3 }), 16, 5), (json!({ "seed": 2, "train": 20 }), 20, 2)]
     {
@@ -835,7 +846,7 @@ fn a_feature_that_never_changes_is_divided_by_one_however_often_it_is_added() {
     let folder = Folder::new();
     let text: String = (0..1000).map(|i| format!("0.1,{i},{}\n", i % 2)).collect();
     let csv = source("csv", json!({ "path": folder.file("tenth.csv", text) }));
-    let Normalisation { mean, deviation } =
+    let Normalisation { mean, deviation, .. } =
         load_normalised(&csv, json!({ "seed": { "train": 999 } }), Normalise::Features).normalisation;
     assert_eq!((mean[0], deviation[0]), (0.1, 1.0));
 }
@@ -877,7 +888,7 @@ fn a_checkpoint_applies_what_it_learnt_and_keeps_its_classes() {
         (vec![0.0, f32::NAN], vec![1.0; 2], ["mean NaN", "not finite"]),
         (vec![0.0; 2], vec![1.0, 0.0], ["0 is not finite", "> 0"]),
     ] {
-        let wrong = Normalisation { mean, deviation };
+        let wrong = Normalisation { mean, deviation, ..Normalisation::default() };
         refused(numbers.load_as(&split(by.clone()), &wrong, &learnt.legend), &[&["numbers.csv"], &words[..]].concat());
     }
 }
@@ -897,7 +908,171 @@ fn a_normalisation_that_says_nothing_of_the_data_is_refused() {
     }
     let large = source("csv", json!({ "path": folder.file("large.csv", "1,0\n1e30,1\n") }));
     let by = split(json!({ "seed": { "train": 1 } }));
-    refused(large.load(&by, &Normalise::Divide(1e-20)), &["large.csv", "feature 1", "larger than any binary32"]);
+    refused(large.load(&by, &Normalise::Divide(1e-20)), &["large.csv", "column \"0\": 1e30 is too large for binary32"]);
+}
+
+/// Mean and deviation, in binary64 and with plain sums.
+fn moments(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt())
+}
+
+/// A table of two columns, by a name.
+fn table(folder: &Folder, name: &str, rows: impl Iterator<Item = (f64, f64)>) -> Source {
+    let rows: String = rows.enumerate().map(|(i, (a, b))| format!("{a},{b},{}\n", i % 2)).collect();
+    source("csv", json!({ "path": folder.file(name, format!("time,x,class\n{rows}")) }))
+}
+
+#[test]
+fn a_column_that_binary32_cannot_hold_is_normalised_in_binary64() {
+    let folder = Folder::new();
+    // Milliseconds since 1970: binary32 numbers are 131,072 apart there.
+    let time = |i: i32| 1.7e12 + 250.0 * f64::from(i);
+    let x = |i: i32| 0.1 * f64::from(i * i % 7);
+    let of = |normalise| {
+        let by = json!({ "seed": { "train": 40, "seed": 3 } });
+        load_normalised(&table(&folder, "times.csv", (0..41).map(|i| (time(i), x(i)))), by, normalise)
+    };
+    let read = of(Normalise::Features);
+    let wide = &read.normalisation.wide;
+    assert_eq!(wide.iter().map(|wide| (wide.column, wide.name.as_str())).collect::<Vec<_>>(), [(0, "time")]);
+    // The times that train are all but one of the 41.
+    let tested = (0..41).find(|i| {
+        (read.test.features()[0] - read.train.features()[0]).abs() > 0.0 && {
+            let others: Vec<_> = (0..41).filter(|other| other != i).map(time).collect();
+            let (mean, deviation) = moments(&others);
+            (f64::from(read.test.features()[0]) - (time(*i) - mean) / deviation).abs() < 1e-5
+        }
+    });
+    let tested = tested.expect("the sample that tests is one of them");
+    let trained: Vec<_> = (0..41).filter(|i| *i != tested).collect();
+    let (mean, deviation) = moments(&trained.iter().map(|i| time(*i)).collect::<Vec<_>>());
+    let mut expected: Vec<f64> = trained.iter().map(|i| (time(*i) - mean) / deviation).collect();
+    let mut found: Vec<f64> = read.train.features().iter().step_by(2).map(|x| f64::from(*x)).collect();
+    expected.sort_by(f64::total_cmp);
+    found.sort_by(f64::total_cmp);
+    assert!(found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-6), "{found:?}");
+    // What binary32 would have made of it: from the nearest of its numbers to a neighbour.
+    let moved = wide[0].moved.unwrap();
+    let farthest = 131_072.0 / deviation;
+    assert!(moved > 1.0 && moved < farthest, "{moved} {farthest}");
+    // The other column has the bits that a device computes.
+    let (mean, deviation) = (read.normalisation.mean[1], read.normalisation.deviation[1]);
+    let mut device: Vec<f32> = trained.iter().map(|i| (x(*i) as f32 - mean) / deviation).collect();
+    let mut found: Vec<f32> = read.train.features()[1..].iter().step_by(2).copied().collect();
+    device.sort_by(f32::total_cmp);
+    found.sort_by(f32::total_cmp);
+    assert_eq!(bits(&found), bits(&device));
+    // Over all features the small column is lost beside the large one, and binary32 moves neither by much.
+    assert!(of(Normalise::Overall).normalisation.wide.iter().all(|wide| wide.name != "x"));
+    // A checkpoint keeps it, to the last bit, and refuses to send it as binary32.
+    let saved = serde_json::to_string(&read.normalisation).unwrap();
+    assert_eq!(serde_json::from_str::<Normalisation>(&saved).unwrap(), read.normalisation);
+    refused(read.normalisation.check_binary32(), &["column \"time\"", "deviations", "subtract an offset", "ignore"]);
+    refused(read.normalisation.undo(&read.train), &["column \"time\""]);
+    let again = source("csv", json!({ "path": folder.path("times.csv") }));
+    let by = split(json!({ "seed": { "train": 40, "seed": 3 } }));
+    assert_eq!(again.load_as(&by, &read.normalisation, &read.legend).unwrap(), read);
+    // Less an offset it is a column like any other.
+    let less = table(&folder, "less.csv", (0..41).map(|i| (time(i) - 1.7e12, x(i))));
+    let less = less.load(&by, &Normalise::Features).unwrap();
+    let Dataset::Labelled(less) = less else { panic!("labelled samples") };
+    assert_eq!((less.normalisation.wide.len(), less.normalisation.check_binary32().is_ok()), (0, true));
+    close(less.train.features(), &read.train.features().iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_number_beyond_binary32_is_one_when_it_is_normalised() {
+    let folder = Folder::new();
+    let by = || json!({ "seed": { "train": 3 } });
+    let large = table(&folder, "large.csv", [(1e39, 1.0), (-1e39, 2.0), (1e39, 3.0), (-1e39, 4.0)].into_iter());
+    for normalise in [Normalise::Features, Normalise::Overall, Normalise::Divide(1e38), Normalise::FeaturesClipped(0.5)]
+    {
+        let read = load_normalised(&large, by(), normalise);
+        let wide = read.normalisation.wide.iter().find(|wide| wide.name == "time").unwrap();
+        assert!(read.train.features().iter().all(|x| x.is_finite()), "{normalise:?}");
+        assert!(wide.to_string().contains("\"time\": its numbers are too large for binary32"), "{normalise:?}");
+        let of_divided = || read.train.features().iter().step_by(2).all(|x| x.abs() == 10.0);
+        assert!(!matches!(normalise, Normalise::Divide(_)) || of_divided());
+    }
+    refused(
+        large.load(&split(by()), &Normalise::None),
+        &["large.csv: column \"time\": ", "1e39 is too large for binary32, also when it is normalised"],
+    );
+    // Whoever sends it to a device, where it stands.
+    let path = folder.file("sent.csv", "x,y,class\n1,2,0\n1,-1e39,1\n");
+    refused(
+        Samples::read(&path, 2, &Legend::numbered(2)),
+        &["sent.csv: line 3, column 2 (y): -1e39 is too large for binary32"],
+    );
+    let path = folder.file("sent.csv", "x,y,class\n1,1e400,0\n");
+    refused(Samples::read(&path, 2, &Legend::numbered(2)), &["line 2, column 2 (y): 1e400 is too large for binary64"]);
+    // A deviation that not even binary64 holds.
+    let huge = table(&folder, "huge.csv", [(1e300, 1.0), (-1e300, 2.0), (1e300, 3.0)].into_iter());
+    refused(
+        huge.load(&split(json!({ "seed": { "train": 2 } })), &Normalise::Features),
+        &["huge.csv: ", "inf is not finite"],
+    );
+}
+
+#[test]
+fn normalised_features_are_clipped_where_it_is_said() {
+    let folder = Folder::new();
+    let (plain, clipped) = (
+        normalised(&folder, NUMBERS, Normalise::Features),
+        normalised(&folder, NUMBERS, Normalise::FeaturesClipped(0.75)),
+    );
+    assert_eq!(clipped.normalisation, Normalisation { clip: Some(0.75), ..plain.normalisation.clone() });
+    for (plain, clipped) in [(&plain.train, &clipped.train), (&plain.test, &clipped.test)] {
+        let expected: Vec<f32> = plain.features().iter().map(|x| x.clamp(-0.75, 0.75)).collect();
+        assert_eq!(bits(clipped.features()), bits(&expected));
+    }
+    let beyond = |samples: &Samples| samples.features().iter().filter(|x| x.abs() == 0.75).count();
+    assert!(beyond(&clipped.train) >= 2 && beyond(&clipped.test) == 2);
+    let overall = normalised(&folder, NUMBERS, Normalise::OverallClipped(2.0)).normalisation;
+    let of_all = normalised(&folder, NUMBERS, Normalise::Overall).normalisation;
+    assert_eq!(overall, Normalisation { clip: Some(2.0), ..of_all });
+    assert_eq!((overall.scale(), clipped.normalisation.scale()), (None, None));
+    for clip in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let numbers = source("csv", json!({ "path": folder.path("numbers.csv"), "group": "who" }));
+        let by = split(json!({ "group": { "test": ["c"] } }));
+        refused(numbers.load(&by, &Normalise::FeaturesClipped(clip)), &["normalisation", "not finite and > 0"]);
+    }
+}
+
+#[test]
+fn a_normalisation_is_a_word_or_a_table() {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Configuration {
+        normalise: Normalise,
+    }
+    for (text, expected) in [
+        ("normalise = \"none\"", Normalise::None),
+        ("normalise = \"overall\"", Normalise::Overall),
+        ("normalise = \"features\"", Normalise::Features),
+        ("[normalise]\ndivide = 16.0", Normalise::Divide(16.0)),
+        ("normalise = { features = { clip = 5.0 } }", Normalise::FeaturesClipped(5.0)),
+        ("[normalise.overall]\nclip = 2.5", Normalise::OverallClipped(2.5)),
+    ] {
+        let read = toml::from_str::<Configuration>(text).unwrap();
+        assert_eq!(read.normalise, expected, "{text}");
+        let saved = serde_json::to_string(&read).unwrap();
+        assert_eq!(serde_json::from_str::<Configuration>(&saved).unwrap(), read, "{saved}");
+    }
+    for text in [
+        "[normalise]\nfeatures = true",
+        "[normalise]\nfeatures = { clip = \"a\" }",
+        "[normalise]\noverall = { clips = 1.0 }",
+        "[normalise]\ndivide = 16.0\nfeatures = { clip = 1.0 }",
+        "[normalise]\ndivides = 16.0",
+        "[normalise]",
+        "normalise = \"feature\"",
+        "normalise = 3",
+    ] {
+        let message = toml::from_str::<Configuration>(text).unwrap_err().to_string();
+        assert!(message.contains("normalise = \"features\""), "{text}: {message}");
+    }
 }
 
 // ---- wrong labels ----
@@ -964,7 +1139,7 @@ fn mnist_is_what_it_is_known_to_be() {
         (60_000, 10_000, &[28, 28][..], 10)
     );
     // The published constants, of pixels in [0, 1].
-    let Normalisation { mean, deviation } = &read.normalisation;
+    let Normalisation { mean, deviation, .. } = &read.normalisation;
     assert!(
         (mean[0] / 255.0 - 0.13066).abs() < 5e-6 && (deviation[0] / 255.0 - 0.3081).abs() < 5e-5,
         "{mean:?} {deviation:?}"
@@ -991,7 +1166,7 @@ fn fsdd_is_split_by_speaker() {
     // Another program's sums, without rounding.
     close(&read.normalisation.mean, &[-4.110_543_159_831_635]);
     close(&read.normalisation.deviation, &[3.664_424_152_365_763_5]);
-    let Normalisation { mean, deviation } = load_normalised(&fsdd, by, Normalise::Features).normalisation;
+    let Normalisation { mean, deviation, .. } = load_normalised(&fsdd, by, Normalise::Features).normalisation;
     close(&[mean[0], mean[1], mean[319]], &[-2.968_763_931_103_944, -2.925_371_307_191_128, -7.345_262_113_332_749]);
     close(
         &[deviation[0], deviation[1], deviation[319]],
@@ -1020,7 +1195,7 @@ fn wisdm_without_a_header_is_split_by_user() {
     ];
     assert_eq!(counts, BTreeMap::from(expected));
     assert!(read.legend.classes.is_sorted());
-    let Normalisation { mean, deviation } = &read.normalisation;
+    let Normalisation { mean, deviation, .. } = &read.normalisation;
     // Columns 2, 35, 36 and 44 by another program; two of them have missing values. Column 32 is 0 throughout.
     let pick = |of: &[f32]| [of[0], of[33], of[34], of[42]];
     close(

@@ -57,7 +57,8 @@ fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_
         // One for all, as "overall" learns it.
         (vec![0.3], vec![0.7]),
     ] {
-        checkpoint.about.normalisation = Some(Normalisation { mean: mean.clone(), deviation: deviation.clone() });
+        checkpoint.about.normalisation =
+            Some(Normalisation { mean: mean.clone(), deviation: deviation.clone(), ..Normalisation::default() });
         for (learning, learns) in [(usize::MAX, [true; 4]), (1, [false, false, true, true])] {
             let header = graft(&checkpoint, RECIPE, learning, &folder.path("model")).unwrap();
             let text = std::fs::read_to_string(folder.path("model").join(NETWORK)).unwrap();

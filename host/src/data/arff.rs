@@ -7,7 +7,7 @@ use super::labels::Labels;
 use super::names::{nearest, one_line};
 use super::source::Raw;
 use super::table::{Table, Wanted};
-use super::unpacked;
+use super::{kind, unpacked};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::iter::Peekable;
@@ -26,31 +26,27 @@ struct Attribute {
 /// Where it cannot be read, has no samples, or a line is wrong: the message names line and column.
 pub(super) fn read(path: &Path, wanted: Wanted, labels: Labels) -> Result<Raw> {
     let bytes = unpacked::read(path)?;
-    let text = std::str::from_utf8(&bytes).map_err(|e| {
-        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        Error::content(path, format!("line {line}: invalid UTF-8"))
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = (1..).zip(text.lines().map(str::trim));
+    let text = kind::text(path, &bytes)?;
+    let lines = kind::lines(text).map(|(number, line)| (number, line.trim()));
     let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('%')).peekable();
     let wrong = |what: String| Error::content(path, what);
-    let attributes = header(&mut lines).map_err(wrong)?;
+    let (attributes, sample) = header(&mut lines).map_err(wrong)?;
     let names = attributes.as_ref().map(|all| all.iter().map(|attribute| attribute.name.clone()).collect::<Vec<_>>());
     let (mut labels, mut table) = (Some(labels), None);
-    for (number, line) in lines {
+    for (number, line) in sample.into_iter().chain(lines) {
         let fields = fields(line).map_err(|what| wrong(format!("line {number}: {what}")))?;
         if let Some(labels) = labels.take() {
             let columns = names.as_ref().map_or(fields.len(), Vec::len);
             table = Some(Table::new(path, names.clone(), columns, number, wanted, labels)?);
         }
         if let Some(table) = &mut table {
-            table.push(|| number, fields.iter().map(AsRef::as_ref))?;
+            table.push(number, &fields)?;
         }
         for (column, (attribute, field)) in attributes.iter().flatten().zip(&fields).enumerate() {
             attribute.check(field).map_err(|what| wrong(format!("line {number}, column {}{what}", column + 1)))?;
         }
     }
-    table.map(Table::finish).ok_or_else(|| wrong("no samples".into()))
+    table.map_or_else(|| Err(wrong("no samples".into())), Table::finish)
 }
 
 impl Attribute {
@@ -65,57 +61,71 @@ impl Attribute {
     }
 }
 
-/// The attributes that a file declares before its lines; `None` where it has no header.
+/// A line with its number.
+type Line<'a> = (usize, &'a str);
+
+/// The attributes that a file declares before its samples, `None` where it has no header; and a sample on the line that ends
+/// the header.
 fn header<'a>(
-    lines: &mut Peekable<impl Iterator<Item = (usize, &'a str)>>,
-) -> std::result::Result<Option<Vec<Attribute>>, String> {
+    lines: &mut Peekable<impl Iterator<Item = Line<'a>>>,
+) -> std::result::Result<(Option<Vec<Attribute>>, Option<Line<'a>>), String> {
     if lines.peek().is_none_or(|(_, line)| !line.starts_with('@')) {
-        return Ok(None);
+        return Ok((None, None));
     }
     let mut attributes = Vec::new();
     for (number, line) in lines.by_ref() {
         match declaration(line).map_err(|what| format!("line {number}: {what}"))? {
             Declaration::Relation => {}
             Declaration::Attribute(attribute) => attributes.push(attribute),
-            Declaration::Data if attributes.is_empty() => {
+            Declaration::Data(_) if attributes.is_empty() => {
                 return Err(format!("line {number}: no @attribute before it"));
             }
-            Declaration::Data => return Ok(Some(attributes)),
+            Declaration::Data(rest) => {
+                return Ok((Some(attributes), (!is_end(rest)).then_some((number, rest))));
+            }
         }
     }
     Err("its header does not end in @data: the file is cut, or is no ARFF".into())
 }
 
 /// A line of the header.
-enum Declaration {
+enum Declaration<'a> {
     Relation,
     Attribute(Attribute),
-    Data,
+    /// With what follows on the line.
+    Data(&'a str),
 }
 
 /// Reads a line of the header.
-fn declaration(line: &str) -> std::result::Result<Declaration, String> {
-    let (keyword, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+fn declaration(line: &str) -> std::result::Result<Declaration<'_>, String> {
+    let (keyword, rest) = line.split_at(line.find(|c: char| c.is_whitespace() || c == '%').unwrap_or(line.len()));
+    let rest = rest.trim_start();
     match keyword.to_ascii_lowercase().as_str() {
         "@relation" => Ok(Declaration::Relation),
-        "@data" => Ok(Declaration::Data),
+        "@data" => Ok(Declaration::Data(rest)),
         "@attribute" => {
-            let (name, kind) = value(rest.trim_start(), |c| c.is_whitespace() || c == '{')?;
-            let kind = kind.trim();
+            let (name, kind) = value(rest, |c| c.is_whitespace() || c == '{')?;
+            let kind = kind.trim_start();
             let values = match kind.strip_prefix('{') {
                 Some(values) => {
-                    let values =
-                        values.strip_suffix('}').ok_or_else(|| format!("attribute {name:?}: its values end in }}"))?;
-                    Some(fields(values)?.into_iter().map(Cow::into_owned).collect())
-                }
-                None => match kind.split_whitespace().next().unwrap_or_default().to_ascii_lowercase().as_str() {
-                    "numeric" | "real" | "integer" | "string" | "date" => None,
-                    _ => {
-                        return Err(format!(
-                            "attribute {name:?}: its type {kind:?} is none of numeric, string, date, {{...}}"
-                        ));
+                    let (values, rest) =
+                        values_of(values, "}").map_err(|what| format!("attribute {name:?}: {what}"))?;
+                    if !is_end(rest) {
+                        return Err(format!("attribute {name:?}: {rest:?} follows its values"));
                     }
-                },
+                    Some(values.into_iter().map(Cow::into_owned).collect())
+                }
+                None => {
+                    let kind = &kind[..kind.find(|c: char| c.is_whitespace() || c == '%').unwrap_or(kind.len())];
+                    match kind.to_ascii_lowercase().as_str() {
+                        "numeric" | "real" | "integer" | "string" | "date" => None,
+                        _ => {
+                            return Err(format!(
+                                "attribute {name:?}: its type {kind:?} is none of numeric, string, date, {{...}}"
+                            ));
+                        }
+                    }
+                }
             };
             Ok(Declaration::Attribute(Attribute { name: name.into_owned(), values }))
         }
@@ -123,23 +133,49 @@ fn declaration(line: &str) -> std::result::Result<Declaration, String> {
     }
 }
 
-/// The fields of a line, between commas. None follows a comma at its end: a missing one is written as `?`.
-fn fields(mut line: &str) -> std::result::Result<Vec<Cow<'_, str>>, String> {
+/// Whether nothing is left of a line but a comment.
+fn is_end(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('%')
+}
+
+/// The fields of a line.
+fn fields(line: &str) -> std::result::Result<Vec<Cow<'_, str>>, String> {
     if line.starts_with('{') {
         return Err("a sparse line; write its zeros out".into());
     }
-    let mut fields = Vec::new();
-    loop {
-        let (field, rest) = value(line.trim_start(), |c| c == ',')?;
-        fields.push(field);
-        match rest.trim_start() {
-            "" | "," => return Ok(fields),
-            rest => match rest.strip_prefix(',') {
-                Some(rest) => line = rest,
-                None => return Err(format!("after the field {:?} a comma is missing", fields[fields.len() - 1])),
-            },
+    values_of(line, "").map(|(fields, _)| fields)
+}
+
+/// Values between commas, tabs or, where the text has neither of them, blanks, up to this mark; and what follows the mark. None
+/// follows a comma at the end: a missing one is written as `?`.
+fn values_of<'a>(text: &'a str, end: &str) -> std::result::Result<(Vec<Cow<'a, str>>, &'a str), String> {
+    // Only where nothing else divides it, a blank does: values with blanks and without quotes are common.
+    let divided = |blanks: bool| {
+        let (mut values, mut rest) = (Vec::new(), text.trim_start());
+        let divides = |c: char| c == ',' || c == '\t' || (blanks && c == ' ');
+        let ends = |rest: &str| if end.is_empty() { is_end(rest) } else { rest.starts_with(end) };
+        let mut divided = false;
+        while !ends(rest) {
+            if is_end(rest) {
+                return Err(format!("its values end in {end}"));
+            }
+            let (value, after) = value(rest, |c| divides(c) || c == '%' || end.starts_with(c))?;
+            rest = after.trim_start();
+            let comma = rest.strip_prefix(',');
+            if comma.is_none() && !ends(rest) && !is_end(rest) && !after.starts_with(divides) {
+                return Err(format!("after the field {value:?} a comma is missing"));
+            }
+            divided |= comma.is_some() || after.starts_with('\t');
+            values.push(value);
+            rest = comma.unwrap_or(rest).trim_start();
         }
-    }
+        Ok((values, &rest[end.len()..], divided))
+    };
+    let (values, rest, _) = match (divided(false), divided(true)) {
+        (first @ Ok((.., true)), _) | (first, Ok((.., true))) => first,
+        (_, second) => second,
+    }?;
+    Ok((values, rest.trim_start()))
 }
 
 /// The first value of a text, and what follows it: up to what ends it, or in quotes of either kind, in which a `\` makes the

@@ -1,43 +1,231 @@
-//! CSV (RFC 4180).
-//!
-//! A first line without any number is taken as names.
+//! CSV (RFC 4180) in the dialects that docs/data.md states: what divides its fields, and whether its first line is names.
 
 use super::labels::Labels;
+use super::names::one_line;
+use super::rows::{Row, Rows};
 use super::source::Raw;
-use super::table::{Table, Wanted};
-use super::unpacked;
+use super::table::{Missing, Table, Wanted, column, is_missing, point_for_comma};
+use super::{kind, unpacked};
 use crate::error::{Error, Result};
-use ::csv::{ReaderBuilder, StringRecord, Trim};
-use std::path::Path;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A CSV file, and what its columns are. A column is called by its name, or by its number from 0.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Csv {
+    /// The file.
+    pub path: PathBuf,
+    /// The column of labels; where nothing is said, the last one.
+    #[serde(default, deserialize_with = "column")]
+    pub label: Option<String>,
+    /// The column of groups: people, places, days.
+    #[serde(default, deserialize_with = "column")]
+    pub group: Option<String>,
+    /// Columns that are no features.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+    /// Whether its first line is names; where nothing is said, the line decides, or is refused.
+    #[serde(default)]
+    pub header: Option<bool>,
+    /// What stands between its fields; where nothing is said, its first lines decide: comma, semicolon or tab.
+    #[serde(default)]
+    pub delimiter: Option<char>,
+    /// How many classes there are; where nothing is said, one more than the largest label, or as many as there are names.
+    #[serde(default)]
+    pub classes: Option<usize>,
+}
+
+impl Csv {
+    /// All columns that are left are features.
+    pub(super) fn wanted(&self, missing: Missing) -> Wanted<'_> {
+        Wanted {
+            label: self.label.as_deref(),
+            group: self.group.as_deref(),
+            ignore: &self.ignore,
+            header: self.header,
+            delimiter: self.delimiter,
+            keys: Some("[data.csv]"),
+            features: true,
+            missing,
+            ..Wanted::default()
+        }
+    }
+}
+
+/// Delimiters that are recognised, with their names.
+const DELIMITERS: [(char, &str); 3] = [(',', "commas"), (';', "semicolons"), ('\t', "tabs")];
+
+/// Rows that are looked at to tell the dialect.
+const LOOKED_AT: usize = 256;
 
 /// Reads a file.
 ///
 /// # Errors
-/// Where it cannot be read, has no samples, or a line is wrong: the message names line and column.
+/// Where it cannot be read, has no samples, its dialect is ambiguous, or a line is wrong: the message names line and column.
 pub(super) fn read(path: &Path, wanted: Wanted, labels: Labels) -> Result<Raw> {
-    let text = unpacked::read(path)?;
-    let mut rows = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(&text[..]);
-    let mut row = StringRecord::new();
-    let (mut names, mut labels, mut table) = (None, Some(labels), None);
-    let mut first = true;
-    while rows.read_record(&mut row).map_err(|e| Error::content(path, e.to_string().replace('\n', " ")))? {
-        if std::mem::take(&mut first) && row.iter().all(|field| field.parse::<f32>().is_err()) {
-            names = Some(row.iter().map(str::to_owned).collect());
-            continue;
+    parse(path, &unpacked::read(path)?, wanted, labels)
+}
+
+/// Reads the bytes of a file.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn parse(path: &Path, bytes: &[u8], wanted: Wanted, labels: Labels) -> Result<Raw> {
+    let wrong = |what: String| Error::content(path, what);
+    let text = kind::text(path, bytes)?;
+    let mut rows = dialect(text, &wanted).map_err(wrong)?;
+    let first = rows.by_ref().take(LOOKED_AT).collect::<std::result::Result<Vec<_>, _>>().map_err(wrong)?;
+    let Some((top, below)) = first.split_first() else { return Err(wrong("no samples".into())) };
+    let named = is_header(top, below, &wanted).map_err(wrong)?;
+    let names = named.then(|| top.fields.iter().map(|name| name.to_string()).collect());
+    let samples = if named { below } else { &first };
+    let Some(sample) = samples.first() else { return Err(wrong("no samples".into())) };
+    let mut table = Table::new(path, names, top.fields.len(), sample.line, wanted, labels)?;
+    samples.iter().try_for_each(|row| table.push(row.line, &row.fields))?;
+    for row in &mut rows {
+        let row = row.map_err(wrong)?;
+        table.push(row.line, &row.fields)?;
+    }
+    let mut raw = table.finish()?;
+    match rows.comments {
+        0 => {}
+        1 => raw.notes.push("1 line between the samples begins with #: it is taken as a comment".into()),
+        lines => raw.notes.push(format!("{lines} lines between the samples begin with #: they are taken as comments")),
+    }
+    Ok(raw)
+}
+
+/// The rows of a text, between delimiters that are said or recognised.
+fn dialect<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Rows<'a>, String> {
+    let taken = |delimiter: char, said: &str| match delimiter {
+        ',' | ';' | '\t' | '|' => Ok(delimiter),
+        _ => Err(format!(r#"{said}: fields are divided by ",", ";", "\t" or "|""#)),
+    };
+    // A first line for Excel.
+    let (first, rest) = text.split_at(text.find(['\n', '\r']).unwrap_or(text.len()));
+    let mut said = first.get(..4).filter(|word| word.eq_ignore_ascii_case("sep=")).unwrap_or_default().chars();
+    let excel = said.next().and_then(|_| first[4..].chars().next()).filter(|c| first[4..].len() == c.len_utf8());
+    let (text, line) = match excel {
+        Some(_) => (rest.strip_prefix("\r\n").or_else(|| rest.get(1..)).unwrap_or_default(), 2),
+        None => (text, 1),
+    };
+    let delimiter = match (excel, wanted.delimiter) {
+        (Some(excel), Some(key)) if excel != key => {
+            return Err(format!("line 1: sep={excel} contradicts delimiter = {:?}", key.to_string()));
         }
-        let line = || {
-            // A row's position is where the one before it ended: empty lines may stand between them.
-            let end = row.position().map_or(0, |position| position.byte() as usize);
-            let ends = text[end..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            1 + text[..end + ends].iter().filter(|byte| **byte == b'\n').count()
-        };
-        if let Some(labels) = labels.take() {
-            let columns = names.as_ref().map_or(row.len(), Vec::len);
-            table = Some(Table::new(path, names.take(), columns, line(), wanted, labels)?);
-        }
-        if let Some(table) = &mut table {
-            table.push(line, row.iter())?;
+        (Some(excel), _) => taken(excel, &format!("line 1: sep={excel}"))?,
+        (None, Some(key)) => taken(key, &format!("delimiter = {:?}", key.to_string()))?,
+        (None, None) => recognised(text, line, wanted)?,
+    };
+    Ok(Rows::new(text, line, delimiter))
+}
+
+/// The delimiter that divides each of the first rows into as many fields; where all of them do not, the first row into the
+/// most.
+fn recognised(text: &str, line: usize, wanted: &Wanted) -> std::result::Result<char, String> {
+    let rows = |delimiter| Rows::new(text, line, delimiter).take(LOOKED_AT).map_while(std::result::Result::ok);
+    let counts = DELIMITERS.map(|(delimiter, _)| rows(delimiter).map(|row| row.fields.len()).collect::<Vec<_>>());
+    let even =
+        |counts: &Vec<usize>| counts.first().filter(|n| **n > 1 && counts.iter().all(|count| count == *n)).copied();
+    let mut found: Vec<_> = DELIMITERS.iter().zip(&counts).filter_map(|(d, counts)| Some((even(counts)?, d))).collect();
+    // Commas in numbers divide them evenly, too.
+    if found.len() > 1 && found[0].1.0 == ',' {
+        let decimal = |row: Row| row.fields.iter().any(|field| point_for_comma(field).is_some());
+        if let Some((_, (delimiter, _))) = found[1..].iter().find(|(_, (delimiter, _))| rows(*delimiter).any(decimal)) {
+            return Ok(*delimiter);
         }
     }
-    table.map(Table::finish).ok_or_else(|| Error::content(path, "no samples"))
+    found.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    match found[..] {
+        [(first, (a, names)), (second, (b, others)), ..] if first == second => {
+            let remedy = match wanted.keys {
+                Some(keys) => format!("say delimiter = {:?} or {:?} in {keys}", a.to_string(), b.to_string()),
+                None => "put fields that contain them in quotes".into(),
+            };
+            Err(format!("line {line}: {names} and {others} both divide its lines into {first} fields: {remedy}"))
+        }
+        [(_, (delimiter, _)), ..] => Ok(*delimiter),
+        [] => {
+            let fields = |counts: &Vec<usize>| counts.first().copied().unwrap_or_default();
+            // The first of equals.
+            let (most, delimiter) = DELIMITERS
+                .iter()
+                .zip(&counts)
+                .rev()
+                .map(|(d, counts)| (fields(counts), d.0))
+                .fold((0, ','), |best, next| if next.0 >= best.0 { next } else { best });
+            match rows(',').next() {
+                Some(row) if most == 1 && wanted.features => undivided(&row, wanted).map_or(Ok(delimiter), Err),
+                _ => Ok(delimiter),
+            }
+        }
+    }
+}
+
+/// Says what seems to divide the fields of a row that no delimiter divides.
+fn undivided(row: &Row, wanted: &Wanted) -> Option<String> {
+    let (line, field) = (row.line, row.fields.first()?);
+    if field.contains('|') {
+        let remedy = wanted.keys.map_or("write commas".into(), |keys| format!("say delimiter = \"|\" in {keys}"));
+        return Some(format!("line {line}: its fields seem to be divided by |: {remedy}"));
+    }
+    let blanks = field.split(' ').filter(|word| word.parse::<f64>().is_ok()).count() > 1;
+    blanks.then(|| format!("line {line}: its fields seem to be divided by blanks: write commas"))
+}
+
+/// Whether a field is a number, or a name; `None` where it is missing.
+fn is_number(field: &str) -> Option<bool> {
+    (!is_missing(field)).then(|| field.parse::<f64>().is_ok())
+}
+
+/// Whether the first row is names.
+///
+/// # Errors
+/// Where it may be names or a sample, and nothing says which.
+fn is_header(top: &Row, below: &[Row], wanted: &Wanted) -> std::result::Result<bool, String> {
+    let fields = &top.fields;
+    let known = wanted.legend.map(|legend| &legend.features[..]).filter(|names| !names.is_empty());
+    if known.is_some_and(|names| names.iter().all(|name| fields.iter().any(|field| field == name))) {
+        return Ok(true);
+    }
+    if let Some(header) = wanted.header {
+        return Ok(header);
+    }
+    let kinds: Vec<_> = fields.iter().map(|field| is_number(field)).collect();
+    if !kinds.contains(&Some(true)) {
+        return Ok(kinds.contains(&Some(false)));
+    }
+    let remedy = || match wanted.keys {
+        Some(keys) => format!("say header = true or header = false in {keys}"),
+        None => {
+            "where it is names, name the columns as the training's file does; where it is a sample, write 1.0 for 1"
+                .into()
+        }
+    };
+    let line = top.line;
+    for (column, kind) in kinds.iter().enumerate().filter_map(|(column, kind)| Some((column, (*kind)?))) {
+        let mut others = below.iter().filter_map(|row| is_number(row.fields.get(column)?)).peekable();
+        if others.peek().is_some() && others.all(|other| other != kind) {
+            let (found, over) = (one_line(&fields[column]), if kind { "names" } else { "numbers" });
+            let place = format!("line {line}, column {}: {found:?} stands over {over}", column + 1);
+            return Err(format!("{place}: is this line names, or a sample? {}", remedy()));
+        }
+    }
+    // Numbers of columns, as some programs write them; a name that is met again is no column's.
+    let again = |(column, field): (usize, &_)| below.iter().any(|row| row.fields.get(column) == Some(field));
+    let mut names = fields.iter().enumerate().filter(|(column, _)| kinds[*column] == Some(false));
+    let numbers = || fields.iter().zip(&kinds).filter(|(_, kind)| **kind == Some(true)).map(|(field, _)| field);
+    let whole: Option<Vec<u64>> =
+        numbers().map(|field| field.parse().ok().filter(|number: &u64| number.to_string() == **field)).collect();
+    let counts = whole.is_some_and(|whole| {
+        let up = whole.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
+        up && (whole.len() > 2 || (whole.len() == 2 && whole[0] < 2))
+    });
+    if counts && !names.any(again) {
+        let shown: Vec<_> = fields.iter().take(4).map(|field| one_line(field)).collect();
+        let more = if fields.len() > 4 { ",..." } else { "" };
+        return Err(format!("line {line}: is {}{more} names of columns, or a sample? {}", shown.join(","), remedy()));
+    }
+    Ok(false)
 }

@@ -5,7 +5,7 @@
 use super::labels::Labels;
 use super::number::{Layout, Number};
 use super::source::Raw;
-use super::{Legend, Samples, unpacked};
+use super::{Legend, Samples, kind, unpacked};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ pub struct Idx {
     /// Their labels.
     #[serde(default)]
     pub test_labels: Option<PathBuf>,
+    /// How many classes there are; where nothing is said, one more than the largest label.
+    #[serde(default)]
+    pub classes: Option<usize>,
 }
 
 impl Idx {
@@ -50,11 +53,11 @@ impl Idx {
             features.append(&mut test);
             self::labels(test_labels, test_images, test_shape[0], &mut labels)?;
         }
-        let (labels, classes) = labels.finish();
+        let (labels, classes) = labels.finish().map_err(|what| Error::content(&self.labels, what))?;
         let shape = shape[1..].to_vec();
         let samples = Samples { inputs: shape.iter().product(), features, labels };
         let legend = Legend { classes, ..Legend::default() };
-        Ok(Raw { samples, shape, legend, groups: None, own: own.then_some(train) })
+        Ok(Raw { samples, shape, legend, groups: None, own: own.then_some(train), notes: Vec::new() })
     }
 }
 
@@ -62,6 +65,9 @@ impl Idx {
 fn layout(path: &Path, bytes: &[u8]) -> Result<Layout> {
     let wrong = |what: String| Error::content(path, what);
     let [0, 0, number, sizes, rest @ ..] = bytes else {
+        if let Some(kind) = kind::of(bytes) {
+            return Err(wrong(format!("no IDX file: it is {kind}")));
+        }
         let found: String = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         return Err(wrong(format!(
             "no IDX file: it begins with the bytes {found:?}, not with \"0000\", a type and a number"
@@ -80,11 +86,11 @@ fn layout(path: &Path, bytes: &[u8]) -> Result<Layout> {
     let (sizes, _) = rest.as_chunks::<4>();
     let sizes = sizes.get(..count).ok_or_else(|| wrong(format!("cut at byte {}, in its header", bytes.len())))?;
     let shape: Vec<_> = sizes.iter().map(|size| u32::from_be_bytes(*size) as usize).collect();
-    Ok(Layout { number, big_endian: true, shape, header: 4 + 4 * count })
+    Ok(Layout { number, big_endian: true, shape, header: 4 + 4 * count, fortran: false })
 }
 
 /// Samples with their shape, and their numbers.
-fn images(path: &Path) -> Result<(Vec<usize>, Vec<f32>)> {
+fn images(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
     let bytes = unpacked::read(path)?;
     let layout = layout(path, &bytes)?;
     if layout.shape.len() < 2 {

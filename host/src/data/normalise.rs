@@ -2,11 +2,13 @@
 
 use super::Samples;
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::path::Path;
 
 /// How features are scaled.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub enum Normalise {
     /// Not at all.
     #[default]
@@ -17,37 +19,156 @@ pub enum Normalise {
     Overall,
     /// To mean 0 and deviation 1, each feature by itself.
     Features,
+    /// As [`Normalise::Overall`], then clipped at so many deviations on either side.
+    OverallClipped(f32),
+    /// As [`Normalise::Features`], then clipped at so many deviations on either side.
+    FeaturesClipped(f32),
 }
+
+/// The most that binary32 may move a normalised value of the training part.
+const MOVED: f64 = 1e-3;
 
 impl Normalise {
     /// Whether it learns a mean, which then stands for missing values.
     pub(super) fn fills(self) -> bool {
-        matches!(self, Self::Overall | Self::Features)
+        !matches!(self, Self::None | Self::Divide(_))
+    }
+
+    /// At how many deviations it clips.
+    fn clip(self) -> Option<f32> {
+        match self {
+            Self::OverallClipped(clip) | Self::FeaturesClipped(clip) => Some(clip),
+            _ => None,
+        }
+    }
+
+    /// Refuses a scale or a clip that is none.
+    ///
+    /// # Errors
+    /// Where it is not finite and > 0.
+    pub(super) fn check(self) -> Result<()> {
+        let scale = if let Self::Divide(scale) = self { scale } else { 1.0 };
+        Normalisation { clip: self.clip(), ..Normalisation::division(scale) }.check(1)
     }
 
     /// Learns from a training part, in binary64; missing values (NaN) do not count.
     ///
-    /// With the deviation σ = √(Σ(x − μ)²/n) of n values around their mean μ; a σ of 0 becomes 1.
+    /// With the deviation σ = √(Σ(x − μ)²/n) of n values around their mean μ; a σ of 0 becomes 1. Values, mean and deviation
+    /// are rounded to binary32, as a device has them, but in the columns where that moves a normalised value by more than
+    /// 1e-3: see [`Wide`].
     ///
     /// # Errors
     /// The index of a feature that has no value: there is no mean to put in its place.
-    pub(super) fn learn(self, train: &Samples) -> std::result::Result<Normalisation, usize> {
-        let mut moments = match self {
-            Self::None => return Ok(Normalisation::division(1.0)),
-            Self::Divide(scale) => return Ok(Normalisation::division(scale)),
-            Self::Overall => vec![Moments::default()],
-            Self::Features => vec![Moments::default(); train.inputs],
+    pub(super) fn learn(self, train: &Samples<f64>, columns: &[String]) -> std::result::Result<Normalisation, usize> {
+        let apart = match self {
+            Self::None => return Ok(Self::divided(1.0, train, columns)),
+            Self::Divide(scale) => return Ok(Self::divided(scale, train, columns)),
+            Self::Overall | Self::OverallClipped(_) => 1,
+            Self::Features | Self::FeaturesClipped(_) => train.inputs,
         };
-        for values in train.features.chunks_exact(moments.len()) {
-            moments.iter_mut().zip(values).filter(|(_, x)| !x.is_nan()).for_each(|(moments, x)| moments.push(*x));
+        let (mut rounded, mut exact) = (vec![Moments::default(); apart], vec![Moments::default(); apart]);
+        for values in train.features.chunks_exact(apart) {
+            for ((x, rounded), exact) in
+                values.iter().zip(&mut rounded).zip(&mut exact).filter(|((x, _), _)| !x.is_nan())
+            {
+                rounded.push(f64::from(*x as f32));
+                exact.push(*x);
+            }
         }
-        match moments.iter().position(|moments| moments.count == 0.0) {
-            Some(feature) => Err(feature),
-            None => Ok(Normalisation {
-                mean: moments.iter().map(|moments| moments.mean as f32).collect(),
-                deviation: moments.iter().map(Moments::deviation).collect(),
-            }),
+        if let Some(feature) = exact.iter().position(|moments| moments.count == 0.0) {
+            return Err(feature);
         }
+        let constants = |moments: &Moments| match (moments.mean as f32, moments.deviation() as f32) {
+            (mean, deviation) if mean.is_finite() && deviation.is_finite() => {
+                (mean, if deviation == 0.0 { 1.0 } else { deviation })
+            }
+            // Of numbers beyond binary32: all of the column are wide.
+            _ => (0.0, 1.0),
+        };
+        let (mean, deviation) = rounded.iter().map(constants).unzip();
+        let narrow = Normalisation { mean, deviation, clip: self.clip(), wide: Vec::new() };
+        Ok(narrow.widened(train, columns, MOVED, |column| {
+            let moments = &exact[column % apart];
+            (moments.mean, moments.deviation())
+        }))
+    }
+
+    /// A division. Binary32 moves no quotient by more than its own rounding, except what is beyond its range.
+    fn divided(scale: f32, train: &Samples<f64>, columns: &[String]) -> Normalisation {
+        Normalisation::division(scale).widened(train, columns, f64::MAX, |_| (0.0, f64::from(scale)))
+    }
+}
+
+/// Reads `"features"`, `{ divide = 16.0 }` or `{ features = { clip = 5.0 } }`.
+impl<'de> Deserialize<'de> for Normalise {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Form;
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Clip {
+            clip: f32,
+        }
+        const FORMS: &str = "normalise = \"features\", normalise = \"overall\", normalise = { divide = NUMBER }, \
+            normalise = { features = { clip = DEVIATIONS } } or normalise = { overall = { clip = DEVIATIONS } }";
+        impl<'de> Visitor<'de> for Form {
+            type Value = Normalise;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str(FORMS)
+            }
+            fn visit_str<E: de::Error>(self, word: &str) -> std::result::Result<Normalise, E> {
+                match word {
+                    "none" => Ok(Normalise::None),
+                    "overall" => Ok(Normalise::Overall),
+                    "features" => Ok(Normalise::Features),
+                    _ => Err(E::custom(format_args!("unknown normalisation {word:?}: write {FORMS}"))),
+                }
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Normalise, A::Error> {
+                let wrong = || de::Error::custom(format_args!("write {FORMS}, above the first table"));
+                let read = match map.next_key::<String>()?.as_deref() {
+                    Some("divide") => Normalise::Divide(map.next_value()?),
+                    Some("overall") => Normalise::OverallClipped(map.next_value::<Clip>().map_err(|_| wrong())?.clip),
+                    Some("features") => Normalise::FeaturesClipped(map.next_value::<Clip>().map_err(|_| wrong())?.clip),
+                    _ => return Err(wrong()),
+                };
+                match map.next_entry::<IgnoredAny, IgnoredAny>()? {
+                    None => Ok(read),
+                    Some(_) => Err(wrong()),
+                }
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
+/// Writes what is read.
+impl Serialize for Normalise {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Form {
+            None,
+            Divide(f32),
+            Overall,
+            Features,
+            #[serde(rename = "overall")]
+            OverallClipped {
+                clip: f32,
+            },
+            #[serde(rename = "features")]
+            FeaturesClipped {
+                clip: f32,
+            },
+        }
+        match *self {
+            Self::None => Form::None,
+            Self::Divide(scale) => Form::Divide(scale),
+            Self::Overall => Form::Overall,
+            Self::Features => Form::Features,
+            Self::OverallClipped(clip) => Form::OverallClipped { clip },
+            Self::FeaturesClipped(clip) => Form::FeaturesClipped { clip },
+        }
+        .serialize(serializer)
     }
 }
 
@@ -61,81 +182,195 @@ struct Moments {
 }
 
 impl Moments {
-    fn push(&mut self, x: f32) {
-        let x = f64::from(x);
+    fn push(&mut self, x: f64) {
         self.count += 1.0;
         let before = x - self.mean;
         self.mean += before / self.count;
         self.squares += before * (x - self.mean);
     }
 
-    fn deviation(&self) -> f32 {
-        match (self.squares / self.count).sqrt() as f32 {
+    fn deviation(&self) -> f64 {
+        match (self.squares / self.count).sqrt() {
             0.0 => 1.0,
             deviation => deviation,
         }
     }
 }
 
-/// What was learnt of a training part's features: x becomes (x − mean)/deviation, in binary32.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+/// What was learnt of a training part's features: x becomes (x − mean)/deviation, in binary32, and is then clipped.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
     /// One for all features, or one for each.
     pub mean: Vec<f32>,
     /// As many.
     pub deviation: Vec<f32>,
+    /// The bound c > 0: what is above c becomes c, what is below −c becomes −c.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f32>,
+    /// Columns that are normalised in binary64 instead, in ascending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wide: Vec<Wide>,
+}
+
+/// A column whose numbers binary32 cannot tell apart well enough, as a time in milliseconds since 1970: x becomes
+/// (x − mean)/deviation in binary64, and is then rounded. No device gets it, as all that is sent to one is binary32.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wide {
+    /// Its number among the features, from 0.
+    pub column: usize,
+    /// Its name; where it has none, that number.
+    pub name: String,
+    /// The mean.
+    pub mean: f64,
+    /// The deviation.
+    pub deviation: f64,
+    /// How far binary32 would move a normalised value of the training part, at most; `None` where one is beyond its range.
+    pub moved: Option<f64>,
+}
+
+impl fmt::Display for Wide {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let name = &self.name;
+        match self.moved {
+            Some(moved) => write!(f, "column {name:?}: binary32 moves it by up to {moved:.2} deviations"),
+            None => write!(f, "column {name:?}: its numbers are too large for binary32"),
+        }
+    }
 }
 
 impl Normalisation {
     /// A mere division.
     pub(super) fn division(scale: f32) -> Self {
-        Self { mean: vec![0.0], deviation: vec![scale] }
+        Self { mean: vec![0.0], deviation: vec![scale], ..Self::default() }
+    }
+
+    /// The same with the columns wide in which binary32 moves a value by more than that; `exact` has their constants.
+    fn widened(
+        mut self,
+        train: &Samples<f64>,
+        columns: &[String],
+        most: f64,
+        exact: impl Fn(usize) -> (f64, f64),
+    ) -> Self {
+        let apart = self.mean.len();
+        let mut moved = vec![0f64; train.inputs];
+        for values in train.features.chunks_exact(train.inputs.max(1)) {
+            for (column, (x, moved)) in values.iter().zip(&mut moved).enumerate().filter(|(_, (x, _))| !x.is_nan()) {
+                let at = column % apart;
+                let narrow = f64::from((*x as f32 - self.mean[at]) / self.deviation[at]);
+                let (mean, deviation) = exact(column);
+                let distance = (narrow - (x - mean) / deviation).abs();
+                *moved = if distance.is_nan() { f64::INFINITY } else { moved.max(distance) };
+            }
+        }
+        for (column, moved) in moved.into_iter().enumerate().filter(|(_, moved)| *moved > most) {
+            let (mean, deviation) = exact(column);
+            let name = columns.get(column).cloned().unwrap_or_else(|| column.to_string());
+            self.wide.push(Wide { column, name, mean, deviation, moved: moved.is_finite().then_some(moved) });
+        }
+        self
     }
 
     /// Refuses what cannot be applied to samples of that many numbers.
     ///
     /// # Errors
-    /// Where there are neither one nor as many means and deviations, a mean is not finite, or a deviation is not finite and > 0.
+    /// Where there are neither one nor as many means and deviations, a mean is not finite, a deviation or the clip is not
+    /// finite and > 0, or there is no such column.
     pub fn check(&self, inputs: usize) -> Result<()> {
         let (means, deviations) = (self.mean.len(), self.deviation.len());
         if means != deviations || (means != 1 && means != inputs) {
             let what = format!("{means} means and {deviations} deviations for samples of {inputs} features");
             return Err(Error::Usage(format!("normalisation: {what}")));
         }
-        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
+        if let Some(wide) = self.wide.iter().find(|wide| wide.column >= inputs) {
+            let what = format!("column {} of samples of {inputs} features", wide.column);
+            return Err(Error::Usage(format!("normalisation: {what}")));
+        }
+        let means = self.mean.iter().copied().map(f64::from).chain(self.wide.iter().map(|wide| wide.mean));
+        if let Some(mean) = means.into_iter().find(|mean| !mean.is_finite()) {
             return Err(Error::Usage(format!("normalisation: the mean {mean} is not finite")));
         }
-        match self.deviation.iter().find(|deviation| !(deviation.is_finite() && **deviation > 0.0)) {
-            Some(deviation) => Err(Error::Usage(format!("normalisation: {deviation} is not finite and > 0"))),
+        let positive = self.deviation.iter().chain(&self.clip).copied().map(f64::from);
+        let mut positive = positive.chain(self.wide.iter().map(|wide| wide.deviation));
+        match positive.find(|number| !(number.is_finite() && *number > 0.0)) {
+            Some(number) => Err(Error::Usage(format!("normalisation: {number} is not finite and > 0"))),
             None => Ok(()),
         }
     }
 
-    /// Scales samples that [`Normalisation::check`] lets pass; a missing value (NaN) becomes the mean, thus 0.
-    pub fn apply(&self, samples: &mut Samples) {
-        for values in samples.features.chunks_exact_mut(self.mean.len().max(1)) {
-            for ((x, mean), deviation) in values.iter_mut().zip(&self.mean).zip(&self.deviation) {
-                *x = if x.is_nan() { 0.0 } else { (*x - mean) / deviation };
-            }
+    /// Refuses columns that binary32 cannot hold, for what a device is sent.
+    ///
+    /// # Errors
+    /// Names them, and what is to be done.
+    pub fn check_binary32(&self) -> Result<()> {
+        let wide: Vec<_> = self.wide.iter().map(ToString::to_string).collect();
+        if wide.is_empty() {
+            return Ok(());
+        }
+        let what = "a device takes binary32: subtract an offset in the file and train again, or ignore the column";
+        Err(Error::Usage(format!("{}; {what}", wide.join("; "))))
+    }
+
+    fn clipped(&self, x: f64) -> f64 {
+        match self.clip.map(f64::from) {
+            Some(clip) if x > clip => clip,
+            Some(clip) if x < -clip => -clip,
+            _ => x,
         }
     }
 
-    /// Such samples in the units that they had before, to rounding; a value that was missing is the mean.
-    pub fn undo(&self, samples: &Samples) -> Samples {
+    /// Scales samples that [`Normalisation::check`] lets pass; a missing value (NaN) becomes the mean, thus 0. `path` and the
+    /// names of the columns are for the message.
+    ///
+    /// # Errors
+    /// Where a number is beyond binary32 even then.
+    pub(super) fn apply(&self, path: &Path, columns: &[String], raw: &Samples<f64>) -> Result<Samples> {
+        let apart = self.mean.len().max(1);
+        let mut wide = vec![None; raw.inputs];
+        self.wide.iter().for_each(|column| wide[column.column] = Some(column));
+        let mut features = Vec::with_capacity(raw.features.len());
+        for values in raw.features.chunks_exact(raw.inputs.max(1)) {
+            for (column, (x, wide)) in values.iter().zip(&wide).enumerate() {
+                let at = column % apart;
+                let scaled = match wide {
+                    _ if x.is_nan() => 0.0,
+                    None => f64::from((*x as f32 - self.mean[at]) / self.deviation[at]),
+                    Some(Wide { mean, deviation, .. }) => (x - mean) / deviation,
+                };
+                let scaled = self.clipped(scaled) as f32;
+                if !scaled.is_finite() {
+                    let name = columns.get(column).cloned().unwrap_or_else(|| column.to_string());
+                    let what = format!("column {name:?}: {x:?} is too large for binary32, also when it is normalised");
+                    return Err(Error::content(path, what));
+                }
+                features.push(scaled);
+            }
+        }
+        Ok(Samples { inputs: raw.inputs, features, labels: raw.labels.clone() })
+    }
+
+    /// Such samples in the units that they had before, to rounding; a value that was missing is the mean, one that was clipped
+    /// is that many deviations from it.
+    ///
+    /// # Errors
+    /// As [`Normalisation::check_binary32`].
+    pub fn undo(&self, samples: &Samples) -> Result<Samples> {
+        self.check_binary32()?;
         let mut raw = samples.clone();
         for values in raw.features.chunks_exact_mut(self.mean.len().max(1)) {
             for ((x, mean), deviation) in values.iter_mut().zip(&self.mean).zip(&self.deviation) {
                 *x = *x * deviation + mean;
             }
         }
-        raw
+        Ok(raw)
     }
 
-    /// What features are divided by, where no mean is subtracted.
+    /// What features are divided by, where no mean is subtracted, nothing is clipped and no column is wide.
     pub fn scale(&self) -> Option<f32> {
-        match (&self.mean[..], &self.deviation[..]) {
-            ([0.0], [scale]) => Some(*scale),
+        match (&self.mean[..], &self.deviation[..], self.clip, &self.wide[..]) {
+            ([0.0], [scale], None, []) => Some(*scale),
             _ => None,
         }
     }

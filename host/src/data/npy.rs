@@ -1,13 +1,14 @@
-//! One array of NumPy (NEP 1, "A simple file format for NumPy arrays"), and its labels in a table.
+//! One array of NumPy (NEP 1, "A simple file format for NumPy arrays"), and its labels in a table or in another array.
 //!
-//! The crates that read it bring a parser of Python's literals with big integers and complex numbers (npyz), or an array type
-//! (ndarray-npy); of the header, three entries are read here.
+//! The crates that read it bring big integers and complex numbers (npyz) or an array type (ndarray-npy), and refuse headers that
+//! NumPy reads, as those of Python 2; of the header, three entries are read here.
 
 use super::labels::Labels;
+use super::literal::{self, Literal};
 use super::number::{Layout, Number};
 use super::source::Raw;
 use super::table::Wanted;
-use super::{Legend, Samples, csv, unpacked};
+use super::{Legend, Samples, csv, kind, unpacked};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -16,33 +17,48 @@ use std::path::PathBuf;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Npy {
-    /// The array, `[samples, ...]`, in the order of C.
+    /// The array, `[samples, ...]`.
     pub path: PathBuf,
-    /// A CSV file with a line for each sample.
+    /// A CSV file with a line for each sample, or an array of whole numbers, one for each sample.
     pub labels: PathBuf,
-    /// Its column of labels; where nothing is said, the last one.
-    #[serde(default)]
+    /// The column of labels of that file; where nothing is said, the last one.
+    #[serde(default, deserialize_with = "super::table::column")]
     pub label: Option<String>,
     /// Its column of groups: people, places, days.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::table::column")]
     pub group: Option<String>,
+    /// Whether its first line is names; where nothing is said, the line decides, or is refused.
+    #[serde(default)]
+    pub header: Option<bool>,
+    /// What stands between its fields; where nothing is said, its first lines decide.
+    #[serde(default)]
+    pub delimiter: Option<char>,
+    /// How many classes there are; where nothing is said, one more than the largest label, or as many as there are names.
+    #[serde(default)]
+    pub classes: Option<usize>,
 }
 
 impl Npy {
-    pub(super) fn read(&self, labels: Labels) -> Result<Raw> {
+    pub(super) fn read(&self, labels: Labels, legend: Option<&Legend>, group: Option<&str>) -> Result<Raw> {
         let bytes = unpacked::read(&self.path)?;
         let wrong = |what: String| Error::content(&self.path, what);
         let layout = layout(&bytes).map_err(wrong)?;
+        if layout.shape.len() < 2 {
+            let shape = &layout.shape;
+            return Err(wrong(format!("an array of shape {shape:?}; it has samples and, for each, one size or more")));
+        }
         let features = layout.numbers(&self.path, &bytes)?;
-        let wanted = Wanted { label: self.label.as_deref(), group: self.group.as_deref(), ..Wanted::default() };
-        let table = csv::read(&self.labels, wanted, labels)?;
+        let table = self.labels(labels, legend, group)?;
         let (count, labels) = (layout.shape[0], table.samples.labels);
         if labels.len() != count {
-            let what = format!(
-                "{} lines for the {count} samples of {} (a first line without any number is taken as names)",
-                labels.len(),
-                self.path.display()
-            );
+            let (found, path) = (labels.len(), self.path.display());
+            let what = match (table.legend.label, self.header) {
+                (Some(_), None) => format!(
+                    "{found} lines for the {count} samples of {path} (its first line is taken as names; header = false in \
+                     [data.npy] makes it a sample)"
+                ),
+                _ => format!("{found} labels for the {count} samples of {path}"),
+            };
             return Err(Error::content(&self.labels, what));
         }
         let shape = layout.shape[1..].to_vec();
@@ -51,14 +67,51 @@ impl Npy {
         let legend = Legend { features: Vec::new(), ..table.legend };
         Ok(Raw { samples, shape, legend, ..table })
     }
-}
 
-/// What a file begins with.
-const MAGIC: &[u8] = b"\x93NUMPY";
+    /// The labels, without features.
+    fn labels(&self, mut labels: Labels, legend: Option<&Legend>, group: Option<&str>) -> Result<Raw> {
+        let bytes = unpacked::read(&self.labels)?;
+        if !bytes.starts_with(kind::NPY) {
+            let wanted = Wanted {
+                label: self.label.as_deref(),
+                group,
+                header: self.header,
+                delimiter: self.delimiter,
+                keys: Some("[data.npy]"),
+                legend,
+                ..Wanted::default()
+            };
+            return csv::parse(&self.labels, &bytes, wanted, labels);
+        }
+        let wrong = |what: String| Error::content(&self.labels, what);
+        if let Some(column) = self.label.as_ref().or(self.group.as_ref()) {
+            return Err(wrong(format!("an array has no column {column:?}: leave it out, or give the labels as CSV")));
+        }
+        let layout = layout(&bytes).map_err(wrong)?;
+        if layout.shape[1..].iter().any(|size| *size != 1) {
+            let shape = &layout.shape;
+            return Err(wrong(format!(
+                "labels of shape {shape:?}; there is one for each sample (of one-hot labels take numpy.argmax(..., 1))"
+            )));
+        }
+        for (index, label) in layout.numbers(&self.labels, &bytes)?.into_iter().enumerate() {
+            labels.push(&label.to_string()).map_err(|what| wrong(format!("sample {}: {what}", index + 1)))?;
+        }
+        let (labels, classes) = labels.finish().map_err(wrong)?;
+        let samples = Samples { inputs: 0, features: Vec::new(), labels };
+        let legend = Legend { classes, ..Legend::default() };
+        Ok(Raw { samples, shape: Vec::new(), legend, groups: None, own: None, notes: Vec::new() })
+    }
+}
 
 /// What the header of a file says.
 fn layout(bytes: &[u8]) -> std::result::Result<Layout, String> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or("no array of NumPy: it does not begin with \"\\x93NUMPY\"")?;
+    let Some(rest) = bytes.strip_prefix(kind::NPY) else {
+        return Err(match kind::of(bytes) {
+            Some(kind) => format!("no array of NumPy: it is {kind}"),
+            None => "no array of NumPy: it does not begin with \"\\x93NUMPY\"".into(),
+        });
+    };
     let cut = || format!("cut at byte {}, in its header", bytes.len());
     let (version, length, start) = match rest {
         [1, _, low, high, ..] => (1, usize::from(u16::from_le_bytes([*low, *high])), 10),
@@ -68,36 +121,64 @@ fn layout(bytes: &[u8]) -> std::result::Result<Layout, String> {
     };
     let header = bytes.get(start..).and_then(|rest| rest.get(..length)).ok_or_else(cut)?;
     let header = std::str::from_utf8(header).map_err(|_| format!("byte {start}: its header is no text"))?;
+    let wrong = |what: &str| format!("its header of version {version} {what}");
+    let entries = match literal::parse(header) {
+        Ok(Literal::Dict(entries)) => entries,
+        Ok(_) => return Err(wrong("is no dict")),
+        Err(what) => return Err(wrong(&format!("is not as numpy.save writes it: {what}"))),
+    };
+    // Of a key that stands there twice, the last one counts.
     let entry = |key: &str| {
-        let at = ['\'', '"'].iter().find_map(|quote| header.split_once(&format!("{quote}{key}{quote}:")));
-        at.map(|(_, value)| value.trim_start()).ok_or_else(|| format!("its header of version {version} has no {key:?}"))
+        let found = entries.iter().rev().find(|(name, _)| *name == Literal::Text(key.into()));
+        found.map(|(_, value)| value).ok_or_else(|| wrong(&format!("has no {key:?}")))
     };
-    let descr = entry("descr")?;
-    let Some(kind) = descr.strip_prefix(['\'', '"']).and_then(|rest| rest.split(['\'', '"']).next()) else {
-        return Err("an array of records, not of numbers".into());
+    let (big_endian, number) = match entry("descr")? {
+        Literal::Text(descr) => number(descr)?,
+        _ => return Err("an array of records, not of numbers".into()),
     };
-    let (order, number) = kind.split_at_checked(1).unwrap_or((kind, ""));
-    let number = match (order, number) {
-        ("|" | "<" | ">", "u1") => Number::U8,
-        ("|" | "<" | ">", "i1") => Number::I8,
-        ("<" | ">", "i2") => Number::I16,
-        ("<" | ">", "i4") => Number::I32,
-        ("<" | ">", "i8") => Number::I64,
-        ("<" | ">", "f4") => Number::F32,
-        ("<" | ">", "f8") => Number::F64,
-        _ => return Err(format!("numbers of type {kind:?}; taken are f4, f8, u1, i1, i2, i4 and i8")),
+    let Literal::Bool(fortran) = *entry("fortran_order")? else {
+        return Err(wrong("has a fortran_order that is neither True nor False"));
     };
-    if !entry("fortran_order")?.starts_with("False") {
-        return Err("its numbers are in the order of Fortran: write it with numpy.ascontiguousarray".into());
+    let Literal::Tuple(sizes) = entry("shape")? else { return Err(wrong("has a shape that is none")) };
+    let size = |size: &Literal| match size {
+        Literal::Whole(size) => size.ok_or_else(|| wrong("asks for more than any memory holds")),
+        _ => Err(wrong("has a shape that is none")),
+    };
+    let shape = sizes.iter().map(size).collect::<std::result::Result<Vec<_>, _>>()?;
+    if shape.is_empty() {
+        return Err("an array of shape (), which is one number".into());
     }
-    let shape = entry("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(shape, _)| shape);
-    let sizes =
-        shape.map(|shape| shape.split(',').map(str::trim).filter(|size| !size.is_empty()).map(str::parse).collect());
-    match sizes {
-        Some(Ok(shape)) if Vec::len(&shape) >= 2 => {
-            Ok(Layout { number, big_endian: order == ">", shape, header: start + length })
+    Ok(Layout { number, big_endian, shape, header: start + length, fortran })
+}
+
+/// Whether the highest byte comes first, and the type, by one of NumPy's names for it.
+fn number(descr: &str) -> std::result::Result<(bool, Number), String> {
+    let (big_endian, name) = match descr.strip_prefix('>') {
+        Some(name) => (true, name),
+        None => (false, descr.strip_prefix(['<', '|', '=']).unwrap_or(descr)),
+    };
+    let number = match name {
+        "b1" | "bool" | "?" => Number::Bool,
+        "u1" | "uint8" | "B" => Number::U8,
+        "i1" | "int8" | "b" => Number::I8,
+        "u2" | "uint16" | "H" => Number::U16,
+        "i2" | "int16" | "h" => Number::I16,
+        "u4" | "uint32" | "I" => Number::U32,
+        "i4" | "int32" | "i" => Number::I32,
+        "u8" | "uint64" | "Q" => Number::U64,
+        "i8" | "int64" | "q" => Number::I64,
+        "f2" | "float16" | "e" => Number::F16,
+        "f4" | "float32" | "f" => Number::F32,
+        "f8" | "float64" | "d" => Number::F64,
+        "O" | "object" => {
+            return Err(format!(
+                "numbers of type {descr:?} are a pickle of Python: save it with astype(numpy.float32)"
+            ));
         }
-        Some(Ok(shape)) => Err(format!("an array of shape {shape:?}; it has samples and, for each, one size or more")),
-        _ => Err(format!("its header of version {version} has a shape that is none")),
-    }
+        _ => {
+            let what = "taken are f2, f4, f8, u1 to u8, i1 to i8 and b1: save it with astype(numpy.float32)";
+            return Err(format!("numbers of type {descr:?}; {what}"));
+        }
+    };
+    Ok((big_endian, number))
 }

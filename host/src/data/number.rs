@@ -6,11 +6,17 @@ use std::path::Path;
 /// How a number lies in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Number {
+    /// A byte that is 0 or not.
+    Bool,
     U8,
     I8,
+    U16,
     I16,
+    U32,
     I32,
+    U64,
     I64,
+    F16,
     F32,
     F64,
 }
@@ -23,38 +29,61 @@ pub(super) struct Layout {
     pub shape: Vec<usize>,
     /// Bytes before the first number.
     pub header: usize,
+    /// Whether the first index is the one that changes fastest, as in Fortran, and not the last one, as in C.
+    pub fortran: bool,
 }
 
 impl Number {
     fn bytes(self) -> usize {
         match self {
-            Self::U8 | Self::I8 => 1,
-            Self::I16 => 2,
-            Self::I32 | Self::F32 => 4,
-            Self::I64 | Self::F64 => 8,
+            Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::U16 | Self::I16 | Self::F16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
         }
     }
 
-    /// The nearest binary32 numbers.
-    fn decode(self, big_endian: bool, bytes: &[u8]) -> Vec<f32> {
+    /// The nearest binary64 numbers.
+    fn decode(self, big_endian: bool, bytes: &[u8]) -> Vec<f64> {
         macro_rules! each {
             ($type:ty) => {{
                 const SIZE: usize = size_of::<$type>();
                 let (numbers, _) = bytes.as_chunks::<SIZE>();
                 let from = if big_endian { <$type>::from_be_bytes } else { <$type>::from_le_bytes };
-                numbers.iter().map(|number| from(*number) as f32).collect()
+                numbers.iter().map(|number| from(*number) as f64).collect()
             }};
         }
         match self {
+            Self::Bool => bytes.iter().map(|byte| f64::from(*byte != 0)).collect(),
             Self::U8 => each!(u8),
             Self::I8 => each!(i8),
+            Self::U16 => each!(u16),
             Self::I16 => each!(i16),
+            Self::U32 => each!(u32),
             Self::I32 => each!(i32),
+            Self::U64 => each!(u64),
             Self::I64 => each!(i64),
+            Self::F16 => {
+                let (numbers, _) = bytes.as_chunks::<2>();
+                let from = if big_endian { u16::from_be_bytes } else { u16::from_le_bytes };
+                numbers.iter().map(|number| binary16(from(*number))).collect()
+            }
             Self::F32 => each!(f32),
             Self::F64 => each!(f64),
         }
     }
+}
+
+/// The binary16 number (IEEE 754) of these bits.
+fn binary16(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    let magnitude = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 1 { -magnitude } else { magnitude }
 }
 
 impl Layout {
@@ -100,22 +129,40 @@ impl Layout {
         Ok(&bytes[self.header..])
     }
 
-    /// All numbers of a file, sample by sample.
+    /// All numbers of a file, sample by sample, the last index fastest.
     ///
     /// # Errors
     /// As [`Layout::body`], and where a number is not finite.
-    pub fn numbers(&self, path: &Path, bytes: &[u8]) -> Result<Vec<f32>> {
+    pub fn numbers(&self, path: &Path, bytes: &[u8]) -> Result<Vec<f64>> {
         let numbers = self.number.decode(self.big_endian, self.body(path, bytes)?);
+        let inputs = numbers.len() / self.shape[0];
+        let place = |at: usize| if self.fortran { self.transposed(at) } else { at };
         match numbers.iter().position(|number| !number.is_finite()) {
             Some(at) => {
                 let byte = self.header + at * self.number.bytes();
-                let inputs = numbers.len() / self.shape[0];
-                let (sample, element, found) = (at / inputs + 1, at % inputs + 1, numbers[at]);
+                let (sample, element, found) = (place(at) / inputs + 1, place(at) % inputs + 1, numbers[at]);
                 let what =
-                    format!("sample {sample}, number {element}, byte {byte}: not a finite binary32, found {found}");
+                    format!("sample {sample}, number {element}, byte {byte}: not a finite number, found {found}");
                 Err(Error::content(path, what))
+            }
+            None if self.fortran => {
+                let mut ordered = vec![0.0; numbers.len()];
+                numbers.into_iter().enumerate().for_each(|(at, number)| ordered[place(at)] = number);
+                Ok(ordered)
             }
             None => Ok(numbers),
         }
+    }
+
+    /// Where the number at this place in the order of Fortran stands in that of C.
+    fn transposed(&self, mut at: usize) -> usize {
+        let mut stride: usize = self.shape.iter().product();
+        let each = self.shape.iter().map(|size| {
+            stride /= size;
+            let index = at % size;
+            at /= size;
+            index * stride
+        });
+        each.sum()
     }
 }

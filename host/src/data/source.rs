@@ -2,7 +2,8 @@
 
 use super::labels::Labels;
 use super::names::Names;
-use super::{Columns, Idx, Legend, Normalisation, Normalise, Npy, Samples, Split, Text, arff, csv};
+use super::table::{Missing, Wanted};
+use super::{Columns, Csv, Idx, Legend, Normalisation, Normalise, Npy, Samples, Split, Text, arff, csv};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -14,7 +15,7 @@ pub enum Source {
     /// Images and labels, in files of their own.
     Idx(Idx),
     /// A sample a line.
-    Csv(Columns),
+    Csv(Csv),
     /// A sample a line, after a header that declares the columns.
     Arff(Columns),
     /// An array, and a table with the labels.
@@ -50,12 +51,14 @@ pub struct Labelled {
     pub legend: Legend,
     /// What was learnt of the training part, and applied to both.
     pub normalisation: Normalisation,
+    /// What is strange in the data, but no error: a line each.
+    pub notes: Vec<String>,
 }
 
 /// All samples of a source, as they lie there.
 pub(super) struct Raw {
-    /// A missing value is NaN.
-    pub samples: Samples,
+    /// In binary64, until they are normalised; a missing value is NaN.
+    pub samples: Samples<f64>,
     /// Of one sample.
     pub shape: Vec<usize>,
     pub legend: Legend,
@@ -63,6 +66,8 @@ pub(super) struct Raw {
     pub groups: Option<(Names, Vec<u32>)>,
     /// Where the source's own test part begins, if there is one.
     pub own: Option<usize>,
+    /// What is strange in them.
+    pub notes: Vec<String>,
 }
 
 impl Source {
@@ -70,7 +75,8 @@ impl Source {
     pub fn path(&self) -> &Path {
         match self {
             Self::Idx(idx) => &idx.images,
-            Self::Csv(table) | Self::Arff(table) => &table.path,
+            Self::Csv(table) => &table.path,
+            Self::Arff(table) => &table.path,
             Self::Npy(npy) => &npy.path,
             Self::Text(text) => &text.path,
         }
@@ -81,7 +87,8 @@ impl Source {
         let mut source = self.clone();
         *match &mut source {
             Self::Idx(idx) => &mut idx.images,
-            Self::Csv(table) | Self::Arff(table) => &mut table.path,
+            Self::Csv(table) => &mut table.path,
+            Self::Arff(table) => &mut table.path,
             Self::Npy(npy) => &mut npy.path,
             Self::Text(text) => &mut text.path,
         } = path.to_owned();
@@ -101,37 +108,75 @@ impl Source {
             let (train, test) = text.load(split)?;
             return Ok(Dataset::Text { train, test });
         }
-        let scale = if let Normalise::Divide(scale) = normalise { *scale } else { 1.0 };
-        Normalisation::division(scale).check(1)?;
-        let raw = self.read(split, normalise.fills(), Labels::open())?;
-        let learn = |train: &Samples, columns: &[String]| {
-            normalise.learn(train).map_err(|feature| {
+        normalise.check()?;
+        let missing = if normalise.fills() { Missing::Filled } else { Missing::Unfilled };
+        let raw = self.read(*split == Split::Own, missing, None, self.group())?;
+        let learn = |train: &Samples<f64>, columns: &[String]| {
+            let learnt = normalise.learn(train, columns).map_err(|feature| {
                 let name = columns.get(feature).cloned().unwrap_or_else(|| feature.to_string());
                 Error::content(self.path(), format!("column {name:?} has no value in the training part: ignore it"))
-            })
+            })?;
+            learnt.check(train.inputs()).map_err(|e| Error::content(self.path(), e))?;
+            Ok(learnt)
         };
-        self.parts(raw, split, learn).map(Dataset::Labelled)
+        let mut labelled = self.parts(raw, split, learn)?;
+        labelled.notes.extend(unmet(labelled.train.labels(), &labelled.legend));
+        Ok(Dataset::Labelled(labelled))
     }
 
     /// Reads the data and splits them as [`Source::load`], for a model that was trained: with the normalisation that was learnt
-    /// then, and the names that were found then.
+    /// then, and the names that were found then. Where both the legend and the file name columns, they are found by their names;
+    /// a label is a class's name or its number.
     ///
     /// # Errors
-    /// As [`Source::load`]; where a label is none of the classes, the normalisation is of another number of features, or the
-    /// source is a text.
+    /// As [`Source::load`]; where a column is missing or unknown, a label is none of the classes, the normalisation is of another
+    /// number of features, or the source is a text.
     pub fn load_as(&self, split: &Split, normalisation: &Normalisation, legend: &Legend) -> Result<Labelled> {
-        let raw = self.read(split, normalisation.scale().is_none(), Labels::known(&legend.classes))?;
-        normalisation.check(raw.samples.inputs()).map_err(|e| Error::content(self.path(), e))?;
+        let raw = self.read_as(*split == Split::Own, normalisation, legend, self.group())?;
         self.parts(raw, split, |_, _| Ok(normalisation.clone()))
     }
 
-    /// All samples.
-    fn read(&self, split: &Split, missing: bool, labels: Labels) -> Result<Raw> {
+    /// All samples of the main file, read as by [`Source::load_as`]; it needs no column of groups.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn all_as(&self, normalisation: &Normalisation, legend: &Legend) -> Result<Samples> {
+        let raw = self.read_as(false, normalisation, legend, None)?;
+        normalisation.apply(self.path(), &raw.legend.features, &raw.samples)
+    }
+
+    /// All samples for a model that was trained, of which this column says the group.
+    fn read_as(&self, own: bool, normalisation: &Normalisation, legend: &Legend, group: Option<&str>) -> Result<Raw> {
+        let missing = if normalisation.scale().is_none() { Missing::Filled } else { Missing::Unfilled };
+        let raw = self.read(own, missing, Some(legend), group)?;
+        normalisation.check(raw.samples.inputs()).map_err(|e| Error::content(self.path(), e))?;
+        Ok(Raw { legend: legend.clone(), ..raw })
+    }
+
+    /// The column of groups.
+    fn group(&self) -> Option<&str> {
         match self {
-            Self::Idx(idx) => idx.read(*split == Split::Own, labels),
-            Self::Csv(table) => csv::read(&table.path, table.wanted(missing), labels),
-            Self::Arff(table) => arff::read(&table.path, table.wanted(missing), labels),
-            Self::Npy(npy) => npy.read(labels),
+            Self::Csv(table) => table.group.as_deref(),
+            Self::Arff(table) => table.group.as_deref(),
+            Self::Npy(npy) => npy.group.as_deref(),
+            Self::Idx(_) | Self::Text(_) => None,
+        }
+    }
+
+    /// All samples; where `own`, those of the own test part after them.
+    fn read(&self, own: bool, missing: Missing, legend: Option<&Legend>, group: Option<&str>) -> Result<Raw> {
+        let labels = |classes| legend.map_or_else(|| Labels::open(classes), |legend| Labels::known(&legend.classes));
+        match self {
+            Self::Idx(idx) => idx.read(own, labels(idx.classes)),
+            Self::Csv(table) => {
+                let wanted = Wanted { legend, group, ..table.wanted(missing) };
+                csv::read(&table.path, wanted, labels(table.classes))
+            }
+            Self::Arff(table) => {
+                let wanted = Wanted { legend, group, ..table.wanted(missing) };
+                arff::read(&table.path, wanted, labels(table.classes))
+            }
+            Self::Npy(npy) => npy.read(labels(npy.classes), legend, group),
             Self::Text(text) => Err(Error::content(&text.path, "a text has no labelled samples")),
         }
     }
@@ -141,19 +186,38 @@ impl Source {
         &self,
         raw: Raw,
         split: &Split,
-        learn: impl FnOnce(&Samples, &[String]) -> Result<Normalisation>,
+        learn: impl FnOnce(&Samples<f64>, &[String]) -> Result<Normalisation>,
     ) -> Result<Labelled> {
-        let Raw { samples, shape, legend, groups, own } = raw;
-        let (mut train, mut test) = split.part(self.path(), samples, groups, own)?;
+        let Raw { samples, shape, legend, groups, own, notes } = raw;
+        let (train, test) = split.part(self.path(), samples, groups, own)?;
         let normalisation = learn(&train, &legend.features)?;
-        for part in [&mut train, &mut test] {
-            normalisation.apply(part);
-            if let Some(at) = part.features().iter().position(|feature| !feature.is_finite()) {
-                let feature = at % part.inputs() + 1;
-                let what = format!("feature {feature} of a sample is larger than any binary32 after normalisation");
-                return Err(Error::content(self.path(), what));
-            }
-        }
-        Ok(Labelled { train, test, shape, legend, normalisation })
+        let train = normalisation.apply(self.path(), &legend.features, &train)?;
+        let test = normalisation.apply(self.path(), &legend.features, &test)?;
+        Ok(Labelled { train, test, shape, legend, normalisation, notes })
     }
+}
+
+/// Classes that are named one by one in a message.
+const NAMED: usize = 3;
+
+/// Says which classes have no sample among these labels.
+fn unmet(labels: &[u32], Legend { classes, .. }: &Legend) -> Vec<String> {
+    let mut met = vec![false; classes.len()];
+    labels.iter().for_each(|label| met[*label as usize] = true);
+    let unmet: Vec<_> = (0..classes.len()).filter(|class| !met[*class]).collect();
+    if unmet.len() > NAMED {
+        return vec![format!("{} of {} classes have no training sample", grouped(unmet.len()), grouped(classes.len()))];
+    }
+    let say = |class: usize| match &classes[class] {
+        name if *name == class.to_string() => format!("class {class} has no training sample"),
+        name => format!("class {class} ({name:?}) has no training sample"),
+    };
+    unmet.into_iter().map(say).collect()
+}
+
+/// A count with a comma before every three digits.
+fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let comma = |at: usize| if at > 0 && (digits.len() - at).is_multiple_of(3) { "," } else { "" };
+    digits.char_indices().map(|(at, digit)| format!("{}{digit}", comma(at))).collect()
 }

@@ -74,10 +74,10 @@ impl Split {
     pub(super) fn part(
         &self,
         path: &Path,
-        mut samples: Samples,
+        mut samples: Samples<f64>,
         groups: Option<(Names, Vec<u32>)>,
         own: Option<usize>,
-    ) -> Result<(Samples, Samples)> {
+    ) -> Result<(Samples<f64>, Samples<f64>)> {
         let wrong = |what: String| Err(Error::content(path, what));
         match (self, groups, own) {
             (Self::Seed(seed), ..) => samples.split(seed.train(samples.len())?, seed.seed),

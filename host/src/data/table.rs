@@ -5,7 +5,10 @@ use super::names::{Names, nearest, one_line};
 use super::source::Raw;
 use super::{Legend, Samples};
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::borrow::Cow;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A file with a sample a line, and what its columns are. A column is called by its name, or by its number from 0.
@@ -15,22 +18,64 @@ pub struct Columns {
     /// The file.
     pub path: PathBuf,
     /// The column of labels; where nothing is said, the last one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "column")]
     pub label: Option<String>,
     /// The column of groups: people, places, days.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "column")]
     pub group: Option<String>,
     /// Columns that are no features.
     #[serde(default)]
     pub ignore: Vec<String>,
+    /// How many classes there are; where nothing is said, one more than the largest label, or as many as there are names.
+    #[serde(default)]
+    pub classes: Option<usize>,
 }
 
 impl Columns {
-    /// All that are left are features, which may be `missing`.
-    pub(super) fn wanted(&self, missing: bool) -> Wanted<'_> {
+    /// All columns that are left are features.
+    pub(super) fn wanted(&self, missing: Missing) -> Wanted<'_> {
         let Self { label, group, ignore, .. } = self;
-        Wanted { label: label.as_deref(), group: group.as_deref(), ignore, features: true, missing }
+        let (label, group) = (label.as_deref(), group.as_deref());
+        Wanted { label, group, ignore, features: true, missing, ..Wanted::default() }
     }
+}
+
+/// Reads the name of one column.
+pub(super) fn column<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
+    struct Column;
+    impl<'de> Visitor<'de> for Column {
+        type Value = Option<String>;
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str(
+                "one column, by its name or by its number from 0 in quotes: a sample has one label and one group",
+            )
+        }
+        fn visit_str<E>(self, name: &str) -> std::result::Result<Self::Value, E> {
+            Ok(Some(name.to_owned()))
+        }
+        fn visit_none<E>(self) -> std::result::Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_unit<E>(self) -> std::result::Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Self::Value, D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    }
+    deserializer.deserialize_option(Column)
+}
+
+/// What becomes of a feature that is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Missing {
+    /// The normalisation learns no mean that could stand for it.
+    #[default]
+    Unfilled,
+    /// It is NaN until a mean is put in its place.
+    Filled,
+    /// Samples go to a device as they are, which gets whole ones.
+    Sent,
 }
 
 /// What of a table is wanted.
@@ -40,10 +85,17 @@ pub(super) struct Wanted<'a> {
     pub label: Option<&'a str>,
     pub group: Option<&'a str>,
     pub ignore: &'a [String],
+    /// Whether the first line of CSV is names; where nothing is said, the line decides.
+    pub header: Option<bool>,
+    /// What divides the fields of CSV; where nothing is said, the first lines decide.
+    pub delimiter: Option<char>,
+    /// The table of the configuration whose keys say those two, if it has them.
+    pub keys: Option<&'static str>,
+    /// The names that are known; the columns of a file with names are found by them.
+    pub legend: Option<&'a Legend>,
     /// Whether the columns that are left are features.
     pub features: bool,
-    /// Whether a feature may be missing: it is NaN until a mean is put in its place.
-    pub missing: bool,
+    pub missing: Missing,
 }
 
 /// What a column is.
@@ -66,14 +118,127 @@ impl Role {
     }
 }
 
+/// The columns of a table, with or without names.
+struct Header<'a> {
+    path: &'a Path,
+    names: Option<Vec<String>>,
+    roles: Vec<Option<Role>>,
+}
+
+impl Header<'_> {
+    fn wrong<T>(&self, what: String) -> Result<T> {
+        Err(Error::content(self.path, what))
+    }
+
+    /// The column of this name; `None` where there is none.
+    fn named(&self, name: &str) -> Result<Option<usize>> {
+        let named = |(at, column): (usize, &String)| (column == name).then_some(at);
+        let mut found = self.names.iter().flatten().enumerate().filter_map(named);
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => self.wrong(format!("two columns are named {name:?}: say which by its number from 0")),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// The column of this name or number.
+    fn find(&self, name: &str) -> Result<usize> {
+        let columns = self.roles.len();
+        let number = || name.parse().ok().filter(|number| *number < columns);
+        match (self.named(name)?.or_else(number), &self.names) {
+            (Some(at), _) => Ok(at),
+            (None, Some(names)) => self.wrong(format!("no column {name:?}; there are {}", nearest(name, names))),
+            (None, None) => {
+                self.wrong(format!("no column {name:?}; it names none, they are numbers from 0 to {}", columns - 1))
+            }
+        }
+    }
+
+    fn give(&mut self, at: usize, role: Role) -> Result<()> {
+        if let Some(other) = self.roles[at] {
+            let name = self.names.as_ref().map_or_else(|| at.to_string(), |names| names[at].clone());
+            return self.wrong(format!("column {name:?} is both {} and {}", other.name(), role.name()));
+        }
+        self.roles[at] = Some(role);
+        Ok(())
+    }
+
+    /// Gives the columns their roles by the names of a legend; returns its features' columns in its order.
+    fn by_name(&mut self, legend: &Legend, wanted: &Wanted) -> Result<Vec<usize>> {
+        let mut order = Vec::new();
+        for (name, role) in legend
+            .features
+            .iter()
+            .map(|name| (name, Role::Feature))
+            .chain(legend.label.iter().map(|name| (name, Role::Label)))
+        {
+            match self.named(name)? {
+                Some(at) => {
+                    self.give(at, role)?;
+                    order.extend((role == Role::Feature).then_some(at));
+                }
+                None => {
+                    let near = nearest(name, self.names.as_deref().unwrap_or_default());
+                    return self.wrong(format!("column {name:?} is missing; there are {near}"));
+                }
+            }
+        }
+        if legend.label.is_none() {
+            self.give(wanted.label.map_or(Ok(self.roles.len() - 1), |label| self.find(label))?, Role::Label)?;
+        }
+        if let Some(group) = wanted.group {
+            self.give(self.find(group)?, Role::Group)?;
+        }
+        let names = self.names.iter().flatten().zip(&mut self.roles).filter(|(_, role)| role.is_none());
+        for (name, role) in names {
+            if !legend.others.contains(name) && !wanted.ignore.contains(name) {
+                let known: Vec<_> = legend.features.iter().chain(&legend.label).cloned().collect();
+                let what = format!("unknown column {name:?}; the training's are {}", nearest(name, &known));
+                return Err(Error::content(self.path, what));
+            }
+            *role = Some(Role::Ignored);
+        }
+        Ok(order)
+    }
+
+    /// Gives the columns their roles by what is wanted; returns the features' columns.
+    fn by_place(&mut self, wanted: &Wanted, first: usize) -> Result<Vec<usize>> {
+        let columns = self.roles.len();
+        let known = wanted.legend.and_then(|legend| legend.label.as_deref());
+        let label = match (wanted.label, known) {
+            (Some(label), _) => self.find(label)?,
+            (None, Some(known)) => self.named(known)?.unwrap_or(columns - 1),
+            (None, None) => columns - 1,
+        };
+        self.give(label, Role::Label)?;
+        if let Some(group) = wanted.group {
+            self.give(self.find(group)?, Role::Group)?;
+        }
+        for name in wanted.ignore {
+            self.give(self.find(name)?, Role::Ignored)?;
+        }
+        let order: Vec<_> = (0..columns).filter(|at| wanted.features && self.roles[*at].is_none()).collect();
+        if wanted.features && order.is_empty() {
+            return self.wrong(match wanted.label {
+                None => format!("line {first}: a line holds features and, last, a label, found {columns} fields"),
+                Some(_) => format!("line {first}: of {columns} columns none is left for features"),
+            });
+        }
+        Ok(order)
+    }
+}
+
 /// A table, line by line.
 pub(super) struct Table<'a> {
     path: &'a Path,
     /// The names of the columns, where the file says them.
     names: Option<Vec<String>>,
     roles: Vec<Role>,
-    missing: bool,
-    features: Vec<f32>,
+    /// The columns of the features, in their order in a sample.
+    order: Vec<usize>,
+    missing: Missing,
+    /// Whether nothing has said what the columns are: then the samples show whether they are what is usual.
+    assumed: (bool, bool),
+    features: Vec<f64>,
     labels: Labels,
     groups: (Names, Vec<u32>),
 }
@@ -82,7 +247,7 @@ impl<'a> Table<'a> {
     /// A table of so many columns, without lines yet; `first` is the number of the first one.
     ///
     /// # Errors
-    /// Where there is no such column, one has two roles, or none is left for features.
+    /// Where there is no such column, one has two roles, none is left for features, or two that count have one name.
     pub fn new(
         path: &'a Path,
         names: Option<Vec<String>>,
@@ -91,116 +256,232 @@ impl<'a> Table<'a> {
         wanted: Wanted,
         labels: Labels,
     ) -> Result<Self> {
-        let wrong = |what: String| Error::content(path, what);
-        let find = |name: &str| {
-            let named = |(at, column): (usize, &String)| (column == name).then_some(at);
-            let mut found = names.iter().flatten().enumerate().filter_map(named);
-            match (found.next(), found.next()) {
-                (Some(_), Some(_)) => {
-                    Err(wrong(format!("two columns are named {name:?}: say which by its number from 0")))
-                }
-                (Some(at), None) => Ok(at),
-                (None, _) => name.parse().ok().filter(|number| *number < columns).ok_or_else(|| {
-                    wrong(match &names {
-                        Some(names) => format!("no column {name:?}; there are {}", nearest(name, names)),
-                        None => {
-                            format!("no column {name:?}; it names none, they are numbers from 0 to {}", columns - 1)
-                        }
-                    })
-                }),
-            }
+        let mut header = Header { path, names, roles: vec![None; columns] };
+        let named = wanted.legend.filter(|legend| wanted.features && !legend.features.is_empty());
+        let order = match named.filter(|_| header.names.is_some()) {
+            Some(legend) => header.by_name(legend, &wanted)?,
+            None => header.by_place(&wanted, first)?,
         };
-        let mut roles = vec![Role::Feature; columns];
-        let mut give = |name: &str, at: usize, role: Role| match roles[at] {
-            Role::Feature => {
-                roles[at] = role;
-                Ok(())
+        order.iter().for_each(|at| header.roles[*at] = Some(Role::Feature));
+        let Header { names, roles, .. } = header;
+        let roles: Vec<_> = roles.into_iter().map(|role| role.unwrap_or(Role::Ignored)).collect();
+        let mut met = Names::default();
+        for (name, _) in
+            names.iter().flatten().zip(&roles).filter(|(_, role)| matches!(role, Role::Feature | Role::Label))
+        {
+            if met.find(name).is_some() {
+                let what = format!("two columns are named {name:?}: rename one, or ignore it by its number from 0");
+                return Err(Error::content(path, what));
             }
-            other => Err(wrong(format!("column {name:?} is both {} and {}", other.name(), role.name()))),
-        };
-        match wanted.label {
-            Some(label) => give(label, find(label)?, Role::Label)?,
-            None => give("", columns - 1, Role::Label)?,
+            met.number(name);
         }
-        if let Some(group) = wanted.group {
-            give(group, find(group)?, Role::Group)?;
-        }
-        for name in wanted.ignore {
-            give(name, find(name)?, Role::Ignored)?;
-        }
-        if !wanted.features {
-            roles.iter_mut().filter(|role| **role == Role::Feature).for_each(|role| *role = Role::Ignored);
-        } else if !roles.contains(&Role::Feature) {
-            return Err(wrong(match wanted.label {
-                None => format!("line {first}: a line holds features and, last, a label, found {columns} fields"),
-                Some(_) => format!("line {first}: of {columns} columns none is left for features"),
-            }));
-        }
-        let missing = wanted.missing;
-        Ok(Self { path, names, roles, missing, features: Vec::new(), labels, groups: Default::default() })
+        let assumed = (wanted.legend.is_none(), wanted.legend.is_none() && wanted.label.is_none());
+        let (missing, features, groups) = (wanted.missing, Vec::new(), Default::default());
+        Ok(Self { path, names, roles, order, missing, assumed, features, labels, groups })
     }
 
     /// Takes one more line.
     ///
     /// # Errors
     /// Names line and column.
-    pub fn push<'b>(&mut self, line: impl Fn() -> usize, fields: impl Iterator<Item = &'b str> + Clone) -> Result<()> {
-        let (count, before) = (fields.clone().count(), self.roles.len());
+    pub fn push(&mut self, line: usize, fields: &[Cow<str>]) -> Result<()> {
+        let (count, before) = (fields.len(), self.roles.len());
         if count != before {
-            let what = format!("line {}: {count} fields, {before} before it", line());
+            let what = match (&self.names, self.labels.len()) {
+                (Some(_), 0) => format!("line {line}: {count} fields, the header before it has {before}"),
+                _ => format!("line {line}: {count} fields, {before} before it"),
+            };
             return Err(Error::content(self.path, what));
         }
         let sample = self.labels.len() + 1;
-        for (column, (field, role)) in fields.zip(&self.roles).enumerate() {
-            let missing = field.is_empty() || field == "?";
+        let wrong = |names: &Option<Vec<String>>, column: usize, what: String| {
+            let name = names.as_ref().map(|names| format!(" ({})", one_line(&names[column]))).unwrap_or_default();
+            let column = column + 1;
+            Error::content(self.path, format!("line {line}, column {column}{name}: {what} (sample {sample})"))
+        };
+        for column in &self.order {
+            let feature = feature(&fields[*column], self.missing).map_err(|what| wrong(&self.names, *column, what))?;
+            self.features.push(feature);
+        }
+        for (column, (field, role)) in fields.iter().zip(&self.roles).enumerate() {
             let taken = match role {
-                Role::Feature => match field.parse::<f32>() {
-                    Ok(feature) if feature.is_finite() => {
-                        self.features.push(feature);
-                        Ok(())
-                    }
-                    _ if missing && self.missing => {
-                        self.features.push(f32::NAN);
-                        Ok(())
-                    }
-                    _ if missing => Err(format!(
-                        "a feature is a finite number (only \"overall\" and \"features\" normalisation fill missing ones), found {field:?}"
-                    )),
-                    _ => Err(format!("a feature is a finite number, found {field:?}")),
-                },
+                Role::Feature | Role::Ignored => Ok(()),
                 Role::Label => self.labels.push(field),
-                Role::Group if missing => Err(format!("the group is missing, found {field:?}")),
+                Role::Group if is_missing(field) => Err(format!("the group is missing, found {field:?}")),
                 Role::Group => {
                     let group = self.groups.0.number(field);
                     self.groups.1.push(group);
                     Ok(())
                 }
-                Role::Ignored => Ok(()),
             };
-            taken.map_err(|what| {
-                let name =
-                    self.names.as_ref().map(|names| format!(" ({})", one_line(&names[column]))).unwrap_or_default();
-                let (line, column) = (line(), column + 1);
-                Error::content(self.path, format!("line {line}, column {column}{name}: {what} (sample {sample})"))
-            })?;
+            taken.map_err(|what| wrong(&self.names, column, what))?;
         }
         Ok(())
     }
 
     /// All samples.
-    pub fn finish(self) -> Raw {
-        let of = |wanted| self.roles.iter().enumerate().filter(move |(_, role)| **role == wanted).map(|(at, _)| at);
-        let named = |role| {
-            let names = self.names.as_ref();
-            of(role).filter_map(move |at| names.map(|names| names[at].clone())).collect::<Vec<_>>()
+    ///
+    /// # Errors
+    /// Where nobody has said which column is the label, and the last one does not look like it; where a column of features
+    /// numbers the samples and says so by its name; or where labels are none, as [`Labels::finish`] says.
+    pub fn finish(self) -> Result<Raw> {
+        let wrong = |what: String| Error::content(self.path, what);
+        let mut notes = Vec::new();
+        if self.assumed.1 {
+            self.check_label().map_err(wrong)?;
+        }
+        if self.assumed.0 {
+            notes = self.index_columns().map_err(wrong)?;
+        }
+        let named = |wanted: Role| {
+            let all = self.names.iter().flatten().zip(&self.roles);
+            all.filter(move |(_, role)| **role == wanted).map(|(name, _)| name.clone()).collect::<Vec<_>>()
         };
-        let inputs = of(Role::Feature).count();
-        let (features, label) = (named(Role::Feature), named(Role::Label).pop());
-        let others = [named(Role::Group), named(Role::Ignored)].concat();
-        let groups = of(Role::Group).next().is_some().then_some(self.groups);
-        let (labels, classes) = self.labels.finish();
+        let features = self.names.iter().flat_map(|names| self.order.iter().map(|at| names[*at].clone())).collect();
+        let (label, others) = (named(Role::Label).pop(), [named(Role::Group), named(Role::Ignored)].concat());
+        let groups = self.roles.contains(&Role::Group).then_some(self.groups);
+        let (labels, classes) = self.labels.finish().map_err(wrong)?;
         let legend = Legend { features, label, others, classes };
+        let inputs = self.order.len();
         let samples = Samples { inputs, features: self.features, labels };
-        Raw { shape: vec![inputs], samples, legend, groups, own: None }
+        Ok(Raw { shape: vec![inputs], samples, legend, groups, own: None, notes })
     }
+
+    /// A column in a message: by its name, else by its number.
+    fn name(&self, column: usize) -> String {
+        let number = column.to_string();
+        format!("{:?}", self.names.as_ref().map_or(&number, |names| &names[column]))
+    }
+
+    /// The features of one column.
+    fn values(&self, feature: usize) -> impl Iterator<Item = f64> + Clone {
+        self.features.iter().skip(feature).step_by(self.order.len().max(1)).copied()
+    }
+
+    /// Refuses a last column that is taken as the label, but numbers the samples, or is one of a one-hot label.
+    fn check_label(&self) -> std::result::Result<(), String> {
+        let (Some(labels), last) = (self.labels.whole(), self.roles.len() - 1) else { return Ok(()) };
+        let labels = labels.iter().map(|label| f64::from(*label));
+        if let Some(from) = counts(labels.clone()) {
+            return Err(format!(
+                "column {}, the last one and so the label, numbers the samples from {from}: say which column is the label, as label = {}",
+                self.name(last),
+                self.name(0)
+            ));
+        }
+        // The sums of ever more columns, the last ones.
+        let mut sums: Vec<f64> = labels.collect();
+        if !are_bits(sums.iter().copied()) {
+            return Ok(());
+        }
+        for (feature, column) in self.order.iter().enumerate().rev() {
+            if column + (self.order.len() - feature) != last || !are_bits(self.values(feature)) {
+                break;
+            }
+            sums.iter_mut().zip(self.values(feature)).for_each(|(sum, value)| *sum += value);
+            if sums.iter().any(|sum| *sum > 1.0) {
+                break;
+            }
+            if sums.iter().all(|sum| *sum == 1.0) {
+                let columns: Vec<_> = (*column..=last).map(|column| self.name(column)).collect();
+                return Err(format!(
+                    "of the columns {} each line has one that is 1: these are one-hot labels; make them one column of class numbers or \
+                     names, or say label = {} if it is one alone",
+                    columns.join(", "),
+                    self.name(last)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which columns of features number the samples.
+    ///
+    /// # Errors
+    /// Where the name of one says that it does.
+    fn index_columns(&self) -> std::result::Result<Vec<String>, String> {
+        let mut notes = Vec::new();
+        for (feature, column) in self.order.iter().enumerate() {
+            let Some(from) = counts(self.values(feature)) else { continue };
+            let name = self.name(*column);
+            let says = self.names.as_ref().is_some_and(|names| {
+                ["", "index", "id", "unnamed: 0"].contains(&names[*column].to_lowercase().as_str())
+            });
+            let remedy = format!("ignore = [{name}]");
+            match says {
+                true => return Err(format!("column {name} numbers the samples from {from}: it is no feature; say {remedy}")),
+                false => notes.push(format!(
+                    "column {name} numbers the samples from {from}, and trains as a feature; if it is none, say {remedy}"
+                )),
+            }
+        }
+        Ok(notes)
+    }
+}
+
+/// The first of three or more numbers that count up by one from 0 or 1.
+fn counts(mut values: impl Iterator<Item = f64> + Clone) -> Option<f64> {
+    let from = values.clone().next().filter(|from| *from == 0.0 || *from == 1.0)?;
+    let mut expected = from;
+    let up = values.all(|value| {
+        let counts = value == expected;
+        expected += 1.0;
+        counts
+    });
+    (up && expected - from > 2.0).then_some(from)
+}
+
+/// Whether some numbers are 0 and all others 1.
+fn are_bits(mut values: impl Iterator<Item = f64>) -> bool {
+    let (mut zeros, mut ones) = (false, false);
+    let all = values.all(|value| {
+        zeros |= value == 0.0;
+        ones |= value == 1.0;
+        value == 0.0 || value == 1.0
+    });
+    all && zeros && ones
+}
+
+/// Whether a field says that there is no value.
+pub(super) fn is_missing(field: &str) -> bool {
+    field.is_empty() || field == "?"
+}
+
+/// A number with a decimal comma, written with a point; `None` of anything else.
+pub(super) fn point_for_comma(field: &str) -> Option<String> {
+    let (whole, fraction) = field.split_once(',')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let point = format!("{whole}.{fraction}");
+    (digits(whole.trim_start_matches(['+', '-'])) && fraction.starts_with(|c: char| c.is_ascii_digit()))
+        .then_some(point)
+        .filter(|point| point.parse::<f64>().is_ok())
+}
+
+/// Spellings of a missing value in files of other programs.
+const OTHER_MISSING: [&str; 6] = ["na", "n/a", "nan", "null", "none", "-"];
+
+/// Reads a feature.
+fn feature(field: &str, missing: Missing) -> std::result::Result<f64, String> {
+    let number = field.parse::<f64>();
+    Err(match (number, missing) {
+        (Ok(number), Missing::Sent) if number.is_finite() && !(number as f32).is_finite() => {
+            format!("{field} is too large for binary32")
+        }
+        (Ok(number), _) if number.is_finite() => return Ok(number),
+        (Ok(_), _) if field.contains(|c: char| c.is_ascii_digit()) => format!("{field} is too large for binary64"),
+        (_, Missing::Filled) if is_missing(field) => return Ok(f64::NAN),
+        (_, Missing::Unfilled) if is_missing(field) => format!(
+            "a feature is a finite number (only \"overall\" and \"features\" normalisation fill missing ones), found {field:?}"
+        ),
+        (_, Missing::Sent) if is_missing(field) => format!(
+            "the feature is missing, found {field:?}: a device gets whole samples; leave this one out, or write a number"
+        ),
+        _ if OTHER_MISSING.contains(&field.to_ascii_lowercase().as_str()) => {
+            format!("a feature is a finite number, found {field:?}; a missing one is an empty field or ?")
+        }
+        _ => match point_for_comma(field) {
+            Some(point) => format!("{field:?} has a decimal comma: write {point}"),
+            None => format!("a feature is a finite number, found {field:?}"),
+        },
+    })
 }

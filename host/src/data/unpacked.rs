@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::files;
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use std::io::Read;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Reads a whole file; one whose name ends in `.gz` is unpacked.
 ///
 /// # Errors
-/// Where it cannot be read, or its name says of its packing what is not so.
+/// Where it cannot be read, its name says of its packing what is not so, or other bytes than zeros follow what was packed.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = files::read(path)?;
     if path.extension().is_none_or(|e| e != "gz") {
@@ -21,8 +21,19 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
             false => Ok(bytes),
         };
     }
-    let mut unpacked = Vec::new();
-    let truncated = |e| Error::content(path, format!("damaged or cut gzip file ({e}); fetch it again"));
-    MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).map_err(truncated)?;
-    Ok(unpacked)
+    let (mut unpacked, mut rest) = (Vec::new(), &bytes[..]);
+    // Members follow each other, and zeros the last one where it comes off a tape.
+    loop {
+        let mut member = GzDecoder::new(rest);
+        let damaged = |e| Error::content(path, format!("damaged or cut gzip file ({e}); fetch it again"));
+        member.read_to_end(&mut unpacked).map_err(damaged)?;
+        rest = member.into_inner();
+        if rest.iter().all(|byte| *byte == 0) {
+            return Ok(unpacked);
+        }
+        if !rest.starts_with(&GZIP) {
+            let (at, more) = (bytes.len() - rest.len(), rest.len());
+            return Err(Error::content(path, format!("{more} bytes follow its gzip data, at byte {at}; cut them off")));
+        }
+    }
 }

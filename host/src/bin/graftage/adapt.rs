@@ -5,7 +5,7 @@ use crate::monitor::Page;
 use crate::outputs::Force;
 use clap::Args;
 use graftage::board::{self, Board, Log, Port};
-use graftage::data::Samples;
+use graftage::data::{Legend, Samples};
 use graftage::error::{Error, Result};
 use graftage::files::Temporary;
 use graftage::image::ImageFile;
@@ -64,9 +64,8 @@ impl Adapt {
         let refused = |error| Error::Board(format!("{}: the board refuses its image: {error}", self.port));
         let status = hello.status.map_err(refused)?;
         let read = |path: &Path| -> Result<Samples> {
-            let samples = Samples::read(path, status.scale)?;
-            samples.check(path, hello.inputs as usize, hello.classes as usize)?;
-            Ok(samples)
+            let legend = Legend::numbered(hello.classes as usize);
+            Ok(Samples::read(path, hello.inputs as usize, &legend)?.divided(status.scale))
         };
         let stream = read(&self.stream)?;
         let test = self.test.as_deref().map(read).transpose()?;

@@ -41,8 +41,9 @@ impl Age {
             return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
         }
         let scale = checkpoint.about.scale()?;
-        stream.write(&train.arrive(self.samples, self.seed).aged(&sensor).bytes(&self.stream, scale)?)?;
-        tested.write(&test.aged(&sensor).bytes(&self.test, scale)?)?;
+        let legend = &checkpoint.about.legend;
+        stream.write(&train.arrive(self.samples, self.seed).aged(&sensor).bytes(&self.stream, scale, legend)?)?;
+        tested.write(&test.aged(&sensor).bytes(&self.test, scale, legend)?)?;
         let (stream, tests) = (self.stream.display(), self.test.display());
         say!("{stream}: {} samples; {tests}: {} samples; drift seed {}", self.samples, test.len(), self.seed);
         Ok(())

@@ -5,7 +5,6 @@ use crate::inputs::checkpoint_and_data;
 use clap::Args;
 use graftage::adaptation;
 use graftage::checkpoint::Checkpoint;
-use graftage::data::Samples;
 use graftage::error::Result;
 use graftage_core::adapt::Recipe;
 use std::path::PathBuf;
@@ -44,10 +43,7 @@ impl Eval {
         let (checkpoint, samples) = match self.part {
             Part::All => {
                 let checkpoint = Checkpoint::read(&self.checkpoint)?;
-                let path = self.data.as_deref().unwrap_or(checkpoint.about.data.path());
-                let samples = Samples::read(path, checkpoint.about.scale()?)?;
-                let (inputs, classes) = checkpoint.shape();
-                samples.check(path, inputs, classes)?;
+                let samples = checkpoint.about.all_samples(self.data.as_deref())?;
                 (checkpoint, samples)
             }
             part => {

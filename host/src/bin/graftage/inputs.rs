@@ -20,11 +20,8 @@ pub fn image_of(record: &Record, record_path: &Path, path: &Path) -> Result<Imag
 /// Samples that the network of an image can take.
 pub fn samples_for(file: &ImageFile, path: &Path) -> Result<Samples> {
     let image = file.image()?;
-    let samples = Samples::read(path, image.header.scale)?;
-    let ends = image.header.layers.first().zip(image.header.layers.last());
-    let (inputs, classes) = ends.map_or((0, 0), |(first, last)| (first.shape().0 as usize, last.shape().1 as usize));
-    samples.check(path, inputs, classes)?;
-    Ok(samples)
+    let inputs = image.header.layers.first().map_or(0, |first| first.shape().0 as usize);
+    Ok(Samples::read(path, inputs, file.legend())?.divided(image.header.scale))
 }
 
 /// The checkpoint, and its data in its own split: training part and test part.

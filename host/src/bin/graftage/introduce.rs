@@ -39,6 +39,7 @@ impl Introduce {
         let (checkpoint, groups) = checkpoint_and_unseen(&self.checkpoint, self.data.as_deref())?;
         let normalisation = checkpoint.about.normalisation.as_ref();
         let normalisation = normalisation.ok_or_else(|| Error::content(&self.checkpoint, "a text has no features"))?;
+        normalisation.check_binary32().map_err(|e| Error::content(&self.checkpoint, e))?;
         // All names before the first file.
         if let Some((name, _)) = groups.iter().find(|(name, _)| Path::new(name).file_name() != Some(name.as_ref())) {
             return Err(Error::content(&self.checkpoint, format!("a file cannot be called after group {name:?}")));
@@ -55,7 +56,8 @@ impl Introduce {
                 let (stream, test) = samples.introduce(self.per_class, *seed);
                 for (part, samples) in PARTS.into_iter().zip([&stream, &test]) {
                     let file = file(name, seed, part);
-                    change.add(&file, &normalisation.undo(samples).bytes(&folder.file(&file), 1.0)?)?;
+                    let legend = &checkpoint.about.legend;
+                    change.add(&file, &normalisation.undo(samples)?.bytes(&folder.file(&file), 1.0, legend)?)?;
                 }
                 let (labelled, test) = (stream.len(), test.len());
                 lines.push(format!("{name}, stream {seed}: {labelled} labelled samples, {test} to test"));

@@ -4,6 +4,7 @@ use crate::console::{Progress, percent, say};
 use crate::outputs::Force;
 use clap::Args;
 use graftage::config::Config;
+use graftage::data::Dataset;
 use graftage::error::Result;
 use graftage::signals;
 use graftage::train::{Live, News, Start, train};
@@ -30,6 +31,13 @@ impl Train {
             config.output = output;
         }
         let data = config.data.load(&config.split, &config.normalise)?;
+        if let Dataset::Labelled(labelled) = &data {
+            for wide in &labelled.normalisation.wide {
+                eprintln!("{wide}: it trains in binary64, and cannot be grafted");
+            }
+            labelled.notes.iter().for_each(|note| eprintln!("{note}"));
+            labelled.legend.classes_in_words().iter().for_each(|classes| eprintln!("{classes}"));
+        }
         let progress = Progress::new("training", 0);
         let start = Start { resume: self.resume, force: self.force.given() };
         // The first signal asks for a checkpoint.
