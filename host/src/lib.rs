@@ -9,6 +9,7 @@
 //! | [`network`] | core's layers, put together at run time |
 //! | [`model`] | what can be trained |
 //! | [`checkpoint`] | weights as safetensors |
+//! | [`confusion`] | which class is taken for which |
 //! | [`adaptation`] | core's adaptation, put together at run time |
 //! | [`graft`] | a checkpoint becomes an image and a Rust type |
 //! | [`rehearse`] | adaptation on the workstation, beside its controls |
@@ -46,6 +47,7 @@ pub mod checkpoint;
 pub mod compare;
 #[cfg(feature = "torch")]
 pub mod config;
+pub mod confusion;
 #[cfg(feature = "torch")]
 pub mod cuda;
 pub mod data;

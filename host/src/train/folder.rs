@@ -126,6 +126,7 @@ impl Folder<'_> {
             accuracy: last.map_or(f32::NAN, |point| point.accuracy),
             groups: trainer.optimizer.table(),
             curve,
+            confusion: None,
         };
         files::write_json(&self.file(RESULT), &training)?;
         files::write(&self.file(PAGE), training_page(&training).as_bytes())?;
