@@ -13,7 +13,7 @@ use graftage::theory::Results;
 use graftage::transfer::Transfer;
 use graftage_core::adapt::{Recipe, Report};
 use graftage_core::error::Refusal;
-use graftage_core::network::Prediction;
+use graftage_core::network::{Outcome, Prediction};
 use graftage_core::session::{Taken, Verdict};
 use graftage_link::Ended;
 use serde::de::DeserializeOwned;
@@ -356,13 +356,12 @@ fn account(count: usize, widths: &[u32], confusions: Option<(Confusion, Confusio
         // In the beginning most are wrong.
         let right = index * index % 30 < index;
         let prediction = Prediction { class: if right { label } else { label + 1 }, probability: 0.5 };
-        let mut report = Report::default();
-        report.step = index as u64 + 1;
-        report.outcome.loss = 2.0 / (index + 1) as f32;
+        let outcome = Outcome { admitted: 1, loss: 2.0 / (index + 1) as f32 };
+        let report = Report { step: index as u64 + 1, outcome, digest: 0 };
         let taken = Taken { prediction, held_out: false };
         events.push(Event::Sample(Lesson { input: input.to_vec(), label, taken, reports: vec![report] }));
     }
-    events.push(Event::Refused(Refused { input: vec![], label: 0, why: Refusal::NotFinite }));
+    events.push(Event::Refused(Refused { input: vec![], label: 0, why: Refusal::NotFinite { index: 0 } }));
     if count > 0 {
         let verdict = Verdict { committed: true, held_out: 8, before: 5, after: 7 };
         events.push(Event::End(Ended { verdict, digest: 7 }));

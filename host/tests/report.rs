@@ -250,7 +250,7 @@ fn a_single_measurement_is_a_dot() {
     story.session.curve = vec![(7, 0.25)];
     let page = page(&story);
     let chart = chart(&page, "Share of samples that the board");
-    assert!(chart.contains("class=\"marks\" d=\"M98 2h0\"") && chart.contains(">7</span>"), "{chart}");
+    assert!(chart.contains("class=\"marks\" d=\"M50 2h0\"") && chart.contains(">7</span>"), "{chart}");
     assert!(chart.contains(">25</span>") && !chart.contains("legend"));
 }
 

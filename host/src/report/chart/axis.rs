@@ -40,11 +40,17 @@ impl Axis {
     }
 
     fn linear(mut low: f64, mut high: f64, whole: bool, ends: Ends) -> Self {
-        // Numbers of nearly one size are shown beside 0: between them there are no round numbers to name.
-        let alike = high - low <= 1e-4 * high.abs().max(low.abs());
-        if low >= 0.0 && (alike || ends == Ends::Ticks && low < 0.5 * high) {
+        // Between numbers of nearly one size there are no round numbers to name.
+        let size = high.abs().max(low.abs());
+        let alike = high - low <= 1e-4 * size;
+        if alike && ends == Ends::Data {
+            let (middle, room) = (low / 2.0 + high / 2.0, if size > 0.0 { 1e-4 * size } else { 1.0 });
+            let label = if whole { label(middle.round(), 1.0) } else { short(middle).replace('-', "−") };
+            return Self { low: low - room, high: high + room, scale: Scale::Linear, ticks: vec![(middle, label)] };
+        }
+        if ends == Ends::Ticks && low >= 0.0 && (alike || low < 0.5 * high) {
             low = 0.0;
-        } else if high <= 0.0 && (alike || ends == Ends::Ticks && high > 0.5 * low) {
+        } else if ends == Ends::Ticks && high <= 0.0 && (alike || high > 0.5 * low) {
             high = 0.0;
         }
         if high - low < 1e-300 {
@@ -177,7 +183,9 @@ mod tests {
         assert_eq!(labels(&[150.0, 10_000.0], Ends::Data), ["2000", "4000", "6000", "8000", "10000"]);
         assert_eq!(labels(&[1.0, 3.0], Ends::Data), ["1", "2", "3"]);
         assert_eq!(labels(&[-9.0, -3.0], Ends::Data), ["−8", "−6", "−4"]);
-        assert_eq!(labels(&[1_957_030.0, 1_957_040.0], Ends::Data), ["0", "1000000"]);
+        assert_eq!(labels(&[1_957_030.0, 1_957_040.0], Ends::Data), ["1957035"]);
+        assert_eq!(labels(&[7.0], Ends::Data), ["7"]);
+        assert_eq!(labels(&[-5.5], Ends::Data), ["−5.5"]);
         let axis = Axis::new(&[150.0, 10_000.0], Scale::Linear, Ends::Data).unwrap();
         assert_eq!((axis.place(150.0), axis.place(10_000.0)), (MARGIN, 100.0 - MARGIN));
     }
