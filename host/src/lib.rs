@@ -10,6 +10,7 @@
 //! | [`network`] | core's layers, put together at run time |
 //! | [`model`] | what can be trained |
 //! | [`checkpoint`] | weights as safetensors |
+//! | [`confusion`] | which class is taken for which |
 //! | [`adaptation`] | core's adaptation, put together at run time |
 //! | [`mod@image`] | a weights image as a file, with its names |
 //! | [`graft`] | a checkpoint becomes an image and a Rust type |
@@ -48,6 +49,7 @@ pub mod checkpoint;
 pub mod compare;
 #[cfg(feature = "torch")]
 pub mod config;
+pub mod confusion;
 #[cfg(feature = "torch")]
 pub mod cuda;
 pub mod data;

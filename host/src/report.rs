@@ -4,6 +4,7 @@ mod account;
 mod chart;
 #[cfg(feature = "torch")]
 mod comparison;
+mod confusion;
 mod page;
 mod style;
 mod theory;
@@ -20,6 +21,7 @@ pub use training::training_page;
 #[cfg(feature = "torch")]
 pub use transfer::transfer_page;
 
+use crate::confusion::Confusion;
 use crate::error::Result;
 use crate::files;
 use graftage_core::scion::Rule;
@@ -66,6 +68,9 @@ pub struct Training {
     pub groups: Option<String>,
     /// What was measured on the way.
     pub curve: Vec<TrainingPoint>,
+    /// On the test part, at the end: which class was taken for which, where that was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Confusion>,
 }
 
 /// A measurement of a training; what was measured was X.
@@ -192,6 +197,9 @@ pub struct Session {
     pub after: f32,
     /// (samples learnt, share of them that were predicted rightly before they were learnt).
     pub curve: Vec<(usize, f32)>,
+    /// Which class of the test samples the board took for which, before the stream and after it, where that was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<(Confusion, Confusion)>,
     /// Digest at the end, in hexadecimal.
     pub digest: String,
     /// Frames that the board dropped.

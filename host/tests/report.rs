@@ -7,7 +7,7 @@ use graftage::report::{page, sentence, summary};
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 use graftage_core::session::Verdict;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn method(key: &str, name: &str, mean: f32) -> Method {
     Method {
@@ -51,6 +51,7 @@ fn story() -> Story {
             loss: 0.05,
             groups: None,
             curve: (1..=3000).map(point).collect(),
+            confusion: None,
             accuracy: 0.987,
         },
         rehearsal: Rehearsal {
@@ -74,6 +75,7 @@ fn story() -> Story {
             before: 0.701,
             after: 0.952,
             curve: vec![(1, 1.0), (2, 0.5), (200, 0.9)],
+            confusion: None,
             digest: "93a1c07be25f4d18".into(),
             dropped: 0,
             seconds: 12.34567,
@@ -189,9 +191,8 @@ fn the_page_needs_nothing_else() {
     for resource in ["http", "<script", "<link", "@import", "url(", "src="] {
         assert!(!page.contains(resource), "{resource}");
     }
-    // No placeholder colour is left.
-    assert!(page.contains("stroke=\"var(--series-2)\"") && page.contains("fill=\"var(--muted)\""));
-    assert!(!page.contains("=\"#"));
+    // Colours are the style sheet's, which has two of each.
+    assert!(page.contains("stroke=\"var(--series-2)\"") && !page.contains("=\"#"));
     for part in ["<html lang=\"en\">", "<figcaption>", "<svg role=\"img\"", "<title>Loss", "prefers-color-scheme"] {
         assert!(page.contains(part), "{part}");
     }
@@ -202,11 +203,12 @@ fn the_page_needs_nothing_else() {
 fn every_method_is_named_in_chart_and_table() {
     let story = story();
     let page = page(&story);
+    let legend = chart(&page, "Accuracy on aged").split("<ul class=\"legend\">").nth(1).unwrap();
     for method in &story.rehearsal.methods {
-        let name = format!("{}\n</text>", method.name);
-        assert!(page.contains(&name), "{} at its line", method.name);
+        assert!(legend.contains(&format!("</svg>{}</li>", method.name)), "{} below its chart", method.name);
         assert!(page.matches(&method.name).count() >= 3, "{} in both tables", method.name);
     }
+    assert!(legend.contains("</svg>as new: 98.7</li>") && legend.contains("</svg>aged, not adapted: 70</li>"));
     let mut single = story.clone();
     single.rehearsal.methods[1].accuracy.by_seed.truncate(1);
     assert!(words(&single).contains("<td>94.5 %</td>"));
@@ -215,45 +217,88 @@ fn every_method_is_named_in_chart_and_table() {
 
 #[test]
 fn lines_differ_by_more_than_colour() {
-    let page = page(&story());
-    let dashed = |line: &str| line.contains("stroke=\"var(--series-1)\" stroke-dasharray=\"8 4\"");
-    assert!(page.lines().any(|line| line.starts_with("<polyline") && dashed(line)));
+    let mut story = story();
+    story.rehearsal.methods =
+        (0..30).map(|k| method(&k.to_string(), &format!("Method {k}"), 0.5 + 0.01 * k as f32)).collect();
+    let page = page(&story);
+    let lines: Vec<_> = lines(chart(&page, "Accuracy on aged")).iter().map(|line| style(line)).collect();
+    let different: BTreeSet<_> = lines.iter().collect();
+    assert_eq!((lines.len(), different.len()), (30, 30));
 }
 
 #[test]
-fn a_line_that_starts_far_below_does_not_flatten_the_others() {
+fn every_point_is_shown_and_the_axis_begins_below_the_lowest() {
     let mut story = story();
     story.rehearsal.methods[2].curve[0].1 = 0.1;
     let page = page(&story);
-    let chart = page.split("<title>Accuracy on aged").nth(1).and_then(|rest| rest.split("</svg>").next()).unwrap();
-    assert!(chart.lines().any(|line| line == "70") && !chart.lines().any(|line| line == "20"));
-    let drawn = |series: &str| {
-        let line = chart.lines().find(|line| line.starts_with("<polyline") && line.contains(series)).unwrap();
-        line.split(' ').filter(|word| word.contains(',')).count()
-    };
-    assert_eq!((drawn("--series-1"), drawn("--series-2")), (21, 20));
+    let chart = chart(&page, "Accuracy on aged");
+    for (line, method) in lines(chart).iter().zip(story.rehearsal.methods.iter().rev()) {
+        let points = places(line);
+        assert_eq!(points.len(), method.curve.len(), "{}", method.name);
+        assert!(points.iter().flatten().all(|place| (0.0..=100.0).contains(place)), "{points:?}");
+    }
+    assert!(chart.contains(">0</span>") && chart.contains(">100</span>"));
+    // As few as these are marked, too: of the third, 10 % lies below 75 %.
+    assert_eq!(chart.matches("h0M").count() + chart.matches("h0\"").count(), 3 * 21);
+    let third = &places(lines(chart)[0]);
+    assert!(third[0][1] > third[1][1] + 40.0, "{third:?}");
 }
 
 #[test]
-fn labels_do_not_overlap() {
+fn a_single_measurement_is_a_dot() {
     let mut story = story();
-    for end in [0.99, 0.001] {
-        (story.rehearsal.clean, story.rehearsal.aged.mean) = (1.0, 0.0);
-        story.rehearsal.methods = (1..=8).map(|k| method(&k.to_string(), &format!("Method {k}"), end)).collect();
-        let page = page(&story);
-        let lines: Vec<_> = page.lines().collect();
-        let names = story.rehearsal.methods.iter().map(|method| method.name.as_str());
-        let height = |name: &str| {
-            let at = lines.iter().position(|line| *line == name)?;
-            lines[at - 1].split_once(" y=\"")?.1.split_once('"')?.0.parse::<i32>().ok()
-        };
-        let mut heights: Vec<_> =
-            names.chain(["as new", "aged, not adapted"]).map(|name| height(name).unwrap()).collect();
-        heights.sort_unstable();
-        assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= 17), "{heights:?}");
-        assert!((25..60).contains(&heights[0]) && heights[9] <= 380, "{heights:?}");
-        assert!(if end > 0.5 { heights[8] < 200 } else { heights[1] > 200 }, "near their lines: {heights:?}");
-    }
+    story.session.curve = vec![(7, 0.25)];
+    let page = page(&story);
+    let chart = chart(&page, "Share of samples that the board");
+    assert!(chart.contains("class=\"marks\" d=\"M50 2h0\"") && chart.contains(">7</span>"), "{chart}");
+    assert!(chart.contains(">25</span>") && !chart.contains("legend"));
+}
+
+#[test]
+fn what_cannot_be_drawn_and_what_is_averaged_is_counted() {
+    let mut story = story();
+    assert!(chart(&page(&story), "Loss").contains("the mean of up to 6 measurements"));
+    story.training.curve.truncate(10);
+    assert!(!chart(&page(&story), "Loss").contains("note"));
+    story.training.curve[3].loss = f32::INFINITY;
+    assert!(chart(&page(&story), "Loss").contains("Left out is 1 point that"));
+    story.training.curve[4].test_loss = f32::NAN;
+    assert!(chart(&page(&story), "Loss").contains("Left out are 2 points that"));
+}
+
+#[test]
+fn what_was_not_measured_is_not_in_the_legend() {
+    let mut story = story();
+    assert!(!chart(&page(&story), "Loss").contains("training part"));
+    story.training.curve.iter_mut().for_each(|point| point.train_loss = Some(1.0));
+    assert!(chart(&page(&story), "Loss").contains("</svg>training part</li>"));
+}
+
+/// The figure of a chart whose title begins so.
+fn chart<'a>(page: &'a str, title: &str) -> &'a str {
+    let chart = page.split("<figure>").find(|chart| chart.contains(&format!("<title>{title}"))).unwrap();
+    chart.split("</figure>").next().unwrap()
+}
+
+/// The lines of a chart, from the back to the front.
+fn lines(chart: &str) -> Vec<&str> {
+    let paths = chart.split("<path ").filter(|path| path.starts_with("class=\"line"));
+    paths.map(|path| path.split('>').next().unwrap()).collect()
+}
+
+/// Colour and dashes of a line.
+fn style(line: &str) -> &str {
+    line.split_once(" stroke=").unwrap().1
+}
+
+/// The points of a line, in percent from the left and from the top.
+fn places(line: &str) -> Vec<[f64; 2]> {
+    let path = line.split_once("d=\"M").unwrap().1.split('"').next().unwrap();
+    let point = |point: &str| {
+        let (x, y) = point.split_once(' ').unwrap();
+        [x, y].map(|number| number.parse().unwrap())
+    };
+    path.split('L').map(point).collect()
 }
 
 #[test]
@@ -356,7 +401,7 @@ fn nothing_panics() {
     let mut many = story();
     many.rehearsal.methods =
         (0..40).map(|k| method(&k.to_string(), "A method with a very long name indeed", 0.9)).collect();
-    assert!(page(&many).contains("A method with a very long nam…"));
+    assert_eq!(page(&many).matches("A method with a very long name indeed</li>").count(), 40);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The page of a record: what a board learnt when, and what it made of its weights.
 
-use super::chart::{Chart, Line, short};
+use super::chart::{Chart, Scale, Series, figure, short};
+use super::confusion::two_confusions;
 use super::page::Column::{Numbers, Words};
-use super::page::{document, figure, table, thin};
+use super::page::{document, table};
 use super::{Target, percent};
+use crate::confusion::Confusion;
 use crate::record::{Event, Record};
 use graftage_core::image::Image;
 use graftage_core::matrix::Slab;
@@ -32,8 +34,9 @@ pub struct Account<'a> {
     pub targets: &'a [Target],
     /// What is wrong with the record's bytes, in words, where something is.
     pub damage: Option<String>,
-    /// Test samples, and the shares of them that image and weights in use predict rightly, where they were measured.
-    pub accuracy: Option<(usize, f32, f32)>,
+    /// Which class of the test samples is taken for which: by the image, and by the weights in use at the end, where that was
+    /// measured.
+    pub confusions: Option<(Confusion, Confusion)>,
 }
 
 /// A record as what happened after so many labelled samples.
@@ -87,17 +90,17 @@ impl Course {
         course
     }
 
-    /// The share of all samples so far, and of the last [`WINDOW`], that were predicted rightly.
-    fn shares(&self) -> [Vec<(f64, f64)>; 2] {
+    /// The share of all samples so far, and of the last [`WINDOW`] as soon as there are more, that were predicted rightly.
+    fn shares(&self) -> [Series; 2] {
         let share = |window: usize| {
-            let counted = self.right.iter().enumerate().map(|(index, (taken, _))| {
+            self.right.iter().enumerate().map(move |(index, (taken, _))| {
                 let of = &self.right[(index + 1).saturating_sub(window)..=index];
                 let right = of.iter().filter(|(_, right)| *right).count();
                 (*taken as f64, 100.0 * right as f64 / of.len() as f64)
-            });
-            thin(counted).0
+            })
         };
-        [share(usize::MAX), share(WINDOW)]
+        let last = Series::new(format!("of the last {WINDOW}"), share(WINDOW).skip(WINDOW));
+        [Series::new(if last.line.is_empty() { "" } else { "of all so far" }, share(usize::MAX)), last]
     }
 }
 
@@ -116,23 +119,29 @@ struct Moved<'a> {
 
 /// The account as one HTML file that needs nothing else.
 pub fn account_page(account: &Account) -> String {
-    let Account { record, image, in_use, shapes, targets, damage, accuracy } = account;
+    let Account { record, image, in_use, shapes, targets, damage, confusions } = account;
     let course = Course::of(record, image);
     let differences: Vec<f32> = in_use.iter().zip(image.weights()).map(|(end, start)| end - start).collect();
     let committed: f32 = course.sessions.iter().filter(|s| s.verdict.committed).map(|s| s.drift).sum();
     let sections = html! {
         section { h2 { "What was learnt when" } (course_section(&course, image.header.recipe.budget)) }
-        @if let Some((samples, before, after)) = accuracy {
+        @if let Some((before, after)) = confusions {
             section {
                 h2 { "Before and after" }
                 ol class="steps" {
-                    li { h3 { "The image" } p class="key" { (percent(*before)) } p { "right, of " (samples) " test samples" } }
+                    li {
+                        h3 { "The image" }
+                        p class="key" { (percent(before.accuracy())) }
+                        p { "right, of " (before.samples()) " test samples" }
+                    }
                     li {
                         h3 { "The weights in use at the end" }
-                        p class="key" { (percent(*after)) }
+                        p class="key" { (percent(after.accuracy())) }
                         p { "right, of the same test samples" }
                     }
                 }
+                h3 class="above" { "Class by class" }
+                (two_confusions(before, after))
             }
         }
         section { h2 { "Sessions" } (sessions_section(&course)) }
@@ -168,10 +177,8 @@ fn lead(Account { record, targets, damage, .. }: &Account, course: &Course) -> S
 }
 
 fn course_section(course: &Course, budget: Option<f32>) -> Markup {
-    let [all, last] = course.shares();
-    let chart =
-        |title, x, y, percent, lines, references| Chart { title, size: (860, 300), x, y, percent, lines, references };
-    let line = |name: &str, points| Line { name: name.to_owned(), points };
+    let chart = |title, x, y, series, references| Chart { title, x, y, scale: Scale::Linear, series, references };
+    let steps = |points: &[(f64, f64)]| vec![Series::new("", points.iter().copied())];
     let budget = budget.map(|budget| ("budget".to_owned(), f64::from(budget)));
     html! {
         (figure(
@@ -179,25 +186,17 @@ fn course_section(course: &Course, budget: Option<f32>) -> Markup {
                 "Share of samples predicted rightly before they were learnt",
                 "labelled samples",
                 "predicted rightly, in %",
-                true,
-                vec![line("of all so far", all), line("of the last 20", last)],
+                course.shares().into(),
                 vec![],
             ),
-            "Before the board was told the label, by the weights that learn.",
+            "Before the board was told the label, by the weights that learn: the share of all samples so far.",
         ))
         (figure(
-            chart("Loss over steps", "step", "loss in nats", false, vec![line("", thin(course.loss.iter().copied()).0)], vec![]),
+            chart("Loss over steps", "step", "loss in nats", steps(&course.loss), vec![]),
             "Mean loss of each step's samples, at the query point.",
         ))
         (figure(
-            chart(
-                "Drift over steps",
-                "step",
-                "drift in radii",
-                false,
-                vec![line("", thin(course.drift.iter().copied()).0)],
-                budget.into_iter().collect(),
-            ),
+            chart("Drift over steps", "step", "drift in radii", steps(&course.drift), budget.into_iter().collect()),
             "The most that a matrix can have moved since the session began, in radii of its norm.",
         ))
     }
@@ -337,8 +336,7 @@ fn heat_map(Moved { number, shape: (m, n), differences, .. }: &Moved) -> Markup 
             let _ = write!(path, "M{column} {row}h1v1h-1z");
         }
     }
-    let side = (860 / columns.max(1)).clamp(4, 16);
-    let size = (columns * side, rows * side);
+    let side = (860 / columns.max(1)).min(480 / rows.max(1)).clamp(4, 16);
     let mut paths = String::new();
     for (index, path) in shades.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
         let (colour, opacity) = (index / SHADES, (index % SHADES + 1) as f32 / SHADES as f32);
@@ -349,12 +347,10 @@ fn heat_map(Moved { number, shape: (m, n), differences, .. }: &Moved) -> Markup 
         if tall * wide > 1 { format!(" A cell is the largest of {tall}×{wide} weights.") } else { String::new() };
     html! {
         figure {
-            div class="scroll" {
-                svg role="img" viewBox={ "0 0 " (columns) " " (rows) }
-                    style={ "--width:" (size.0) "px;--least:0;background:var(--panel)" } shape-rendering="crispEdges" {
-                    title { (title) }
-                    (PreEscaped(paths))
-                }
+            svg class="map" role="img" viewBox={ "0 0 " (columns) " " (rows) } style={ "--width:" (columns * side) "px" }
+                shape-rendering="crispEdges" {
+                title { (title) }
+                (PreEscaped(paths))
             }
             figcaption {
                 "Parameter " (number) ", a row for each output: blue has become larger, orange smaller, the strongest by "

@@ -1,8 +1,8 @@
 //! The page of a comparison.
 
-use super::chart::{Chart, Line, short};
+use super::chart::{Chart, Scale, Series, figure, short};
 use super::page::Column::Numbers;
-use super::page::{document, figure, table};
+use super::page::{document, table};
 use crate::compare::{Comparison, Row};
 use crate::trials::Spread;
 use maud::{Markup, html};
@@ -72,21 +72,23 @@ fn curves(comparison: &Comparison) -> Markup {
         let shortest = runs.iter().map(|run| run.curve.len()).min().unwrap_or(0);
         let mean = |at: usize| runs.iter().map(|run| f64::from(run.curve[at].1)).sum::<f64>() / runs.len() as f64;
         let points = (shortest / 10..shortest).map(|at| (runs[0].curve[at].0 as f64, mean(at)));
-        Line { name: row.name.clone(), points: points.collect() }
+        Series::new(&row.name, points)
     };
     // More than six lines cannot be told apart: the best by final loss.
     let mut rows: Vec<_> = comparison.rows.iter().collect();
     rows.sort_by(|a, b| a.last.mean.total_cmp(&b.last.mean));
     let chart = Chart {
         title: "Loss over steps",
-        size: (760, 420),
         x: "step",
         y: "loss in nats",
-        percent: false,
-        lines: rows.into_iter().take(6).map(line).collect(),
+        scale: Scale::Linear,
+        series: rows.into_iter().take(6).map(line).collect(),
         references: vec![("target".to_owned(), comparison.target.into())],
     };
-    figure(chart, "Mean over the reported seeds, of at most six rows: those with the lowest final loss.")
+    figure(
+        chart,
+        "Mean over the reported seeds, after the first tenth of the steps, of at most six rows: those with the lowest final loss.",
+    )
 }
 
 fn grids(rows: &[Row]) -> Markup {

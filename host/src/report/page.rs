@@ -1,15 +1,13 @@
 //! The page: for who has to judge the board, and for who never heard of the method.
 
 use self::Column::{Numbers, Words};
-use super::chart::{Chart, Line, short, swatch};
+use super::chart::{Chart, Scale, Series, figure, pair, short, swatch};
+use super::confusion::two_confusions;
 use super::style::STYLE;
 use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Target, Training, TrainingPoint};
 use super::{Verification, kilobytes, percent, same_bits, sentence, summary};
 use crate::rule::{momentum_words, schedule_words, transport_words};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-
-/// Points of a curve at most; more are averaged.
-const POINTS: usize = 250;
 
 /// The story as one HTML file that needs nothing else.
 pub fn page(story: &Story) -> String {
@@ -25,6 +23,9 @@ pub fn page(story: &Story) -> String {
         section {
             h2 { "The same bits everywhere?" }
             (verification_section(verification, &session.digest, &summary))
+        }
+        @if let Some((before, after)) = &session.confusion {
+            section { h2 { "Class by class, on the board" } (two_confusions(before, after)) }
         }
         section { h2 { "Memory of the firmware" } (memory_section(memory)) }
         section { h2 { "How to reproduce it" } (reproduction(rehearsal)) }
@@ -93,11 +94,10 @@ fn steps(story: &Story, summary: &Summary) -> Markup {
         }
         (figure(Chart {
             title: "Share of samples that the board predicted rightly before it learnt them, over samples learnt",
-            size: (560, 240),
             x: "samples learnt",
             y: "predicted rightly, in %",
-            percent: true,
-            lines: vec![Line { name: String::new(), points: thin(learnt).0 }],
+            scale: Scale::Linear,
+            series: vec![Series::new("", learnt)],
             references: vec![],
         }, "While it learns: of all samples so far, the share predicted rightly before the board was told the label."))
     }
@@ -105,51 +105,43 @@ fn steps(story: &Story, summary: &Summary) -> Markup {
 
 /// How a training went.
 pub(super) fn training_section(training: &Training) -> Markup {
-    let curve = |y: fn(&TrainingPoint) -> Option<f32>| {
-        let points = training.curve.iter().filter_map(move |point| Some((point.step as f64, f64::from(y(point)?))));
-        thin(points).0
+    let curve = |name: &str, y: fn(&TrainingPoint) -> Option<f32>| {
+        let points = training.curve.iter().filter_map(|point| Some((point.step as f64, f64::from(y(point)?))));
+        Series::new(name, points)
     };
     let losses = [
-        ("batches, at Y", curve(|point| Some(point.loss))),
-        ("training part", curve(|point| point.train_loss)),
-        ("test part", curve(|point| Some(point.test_loss))),
+        curve("batches, at Y", |point| Some(point.loss)),
+        curve("training part", |point| point.train_loss),
+        curve("test part", |point| Some(point.test_loss)),
     ];
-    let losses = losses.into_iter().filter(|(_, points)| !points.is_empty());
-    let chart =
-        |title, y, percent, lines| Chart { title, size: (420, 280), x: "step", y, percent, lines, references: vec![] };
+    let chart = |title, y, series| Chart { title, x: "step", y, scale: Scale::Linear, series, references: vec![] };
     html! {
         p {
-            (training.steps) " steps of " (training.optimizer) ", " (training.batch)
-            " samples each, in " (training.arithmetic) " arithmetic; step size " (short(training.rule.step.into()))
+            (training.steps) " steps of " (training.optimizer) ", " (training.batch) " "
+            @if training.unit == "tokens" { "windows of the text" } @else { "samples" }
+            " each, in " (training.arithmetic) " arithmetic; step size " (short(training.rule.step.into()))
             " " (schedule_words(training.rule.schedule)) ", " (momentum_words(training.rule.momentum)) ", "
             (transport_words(training.rule.transport)) ", seed " (training.seed) "."
         }
-        div class="pair" {
-            (figure(
-                chart(
-                    "Loss over steps",
-                    "loss in nats",
-                    false,
-                    losses.map(|(name, points)| Line { name: name.to_owned(), points }).collect(),
-                ),
-                "Mean loss; 0 would be certainty of every right answer.",
-            ))
-            (figure(
+        (pair([
+            (chart("Loss over steps", "loss in nats", losses.into()), "Mean loss; 0 would be certainty of every right answer."),
+            (
                 chart(
                     "Accuracy on the test part over steps",
                     "accuracy in %",
-                    true,
-                    vec![Line { name: String::new(), points: curve(|point| Some(100.0 * point.accuracy)) }],
+                    vec![curve("", |point| Some(100.0 * point.accuracy))],
                 ),
                 "Accuracy on the test part, which never trains.",
-            ))
-        }
+            ),
+        ]))
     }
 }
 
 fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
     let Rehearsal { samples, tuned_on, reported_on, clean, aged, methods } = rehearsal;
-    let points = |curve: &[(usize, f32)]| thin(curve.iter().map(|(x, y)| (*x as f64, f64::from(*y) * 100.0))).0;
+    let line = |method: &Method| {
+        Series::new(&method.name, method.curve.iter().map(|(x, y)| (*x as f64, f64::from(*y) * 100.0)))
+    };
     let board = methods.first();
     let row = |mark: Markup, method: Option<&Method>, accuracy: &Spread| {
         html! {
@@ -183,14 +175,13 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
         p { strong { (verdict(summary)) } }
         (figure(Chart {
             title: "Accuracy on aged test samples over samples learnt, for each method",
-            size: (860, 420),
             x: "labelled samples learnt",
             y: "accuracy in %, mean over the reported drift seeds",
-            percent: true,
-            lines: methods.iter().map(|m| Line { name: m.name.clone(), points: points(&m.curve) }).collect(),
+            scale: Scale::Linear,
+            series: methods.iter().map(line).collect(),
             references: [("as new", *clean), ("aged, not adapted", aged.mean)]
                 .map(|(name, share)| (name.to_owned(), f64::from(share) * 100.0)).into(),
-        }, "Accuracy on the aged test samples. The board's rule is thick; what is below the frame is left out."))
+        }, "Accuracy on the aged test samples. The board's rule is the thick line."))
         (table(&columns, html! {
             @for (index, method) in methods.iter().enumerate() {
                 tr class=[(index == 0).then_some("own")] {
@@ -383,22 +374,6 @@ fn reproduction(rehearsal: &Rehearsal) -> Markup {
     }
 }
 
-/// A chart with its caption.
-pub(super) fn figure(chart: Chart, caption: &str) -> Markup {
-    html! { figure { div class="scroll" { (chart.draw()) } figcaption { (caption) } } }
-}
-
-/// A curve of at most [`POINTS`] means, each at the last x that it covers, and how many points each is the mean of.
-pub(super) fn thin(points: impl Iterator<Item = (f64, f64)>) -> (Vec<(f64, f64)>, usize) {
-    let points: Vec<_> = points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
-    let count = points.len().div_ceil(POINTS).max(1);
-    let mean = |chunk: &[(f64, f64)]| {
-        let end = chunk.last().map_or(0.0, |last| last.0);
-        (end, chunk.iter().map(|point| point.1).sum::<f64>() / chunk.len() as f64)
-    };
-    (points.chunks(count).map(mean).collect(), count)
-}
-
 /// `95.2 ± 1.1 %`; one seed alone has no deviation.
 fn with_deviation(Spread { mean, deviation, by_seed }: &Spread) -> String {
     if mean.is_finite() && deviation.is_finite() && by_seed.len() > 1 {
@@ -409,7 +384,7 @@ fn with_deviation(Spread { mean, deviation, by_seed }: &Spread) -> String {
 }
 
 /// `+0.4`, in percentage points.
-fn points_above(difference: f32) -> String {
+pub(super) fn points_above(difference: f32) -> String {
     if !difference.is_finite() {
         return "n/a".to_owned();
     }

@@ -23,7 +23,9 @@ body {
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .75rem; }
 h2 { font-size: 1.25rem; margin: 2.75rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--grid); }
 h3 { font-size: 1rem; margin: 0; }
+h3.above { margin: 1.5rem 0 .5rem; }
 p, dd { max-width: 44rem; }
+h1, p, li, dd, summary, figcaption { overflow-wrap: anywhere; }
 .lead { font-size: 1.1rem; }
 .note, figcaption { color: var(--muted); font-size: .9rem; }
 .steps { list-style: none; margin: 0; padding: 0; display: grid; gap: .75rem;
@@ -33,9 +35,26 @@ p, dd { max-width: 44rem; }
 .steps .key { font-size: 1.9rem; font-weight: 650; line-height: 1.2; }
 figure { margin: 1.25rem 0; }
 figcaption { margin-top: .25rem; }
-figure svg { display: block; width: 100%; max-width: var(--width); min-width: var(--least); height: auto; }
-svg text { font-family: system-ui, sans-serif; }
+.chart { font-size: .8rem; line-height: 1; font-variant-numeric: tabular-nums; }
+.unit { color: var(--ink); line-height: 1.3; }
+.unit.x { text-align: center; }
+.plot { position: relative; height: 17rem; margin: .6rem 1.75rem 1.75rem calc(var(--gutter) + .6rem);
+  border: solid var(--muted); border-width: 0 0 1px 1px; }
+.plot svg { display: block; width: 100%; height: 100%; }
+.plot path { fill: none; stroke-width: 1px; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+.plot .line { stroke-width: 2px; }
+.plot .line.first { stroke-width: 3px; }
+.plot .marks { stroke-width: 7px; stroke-linecap: round; }
+.plot .beneath { stroke-width: 9px; }
+.plot span { position: absolute; color: var(--muted); white-space: nowrap; }
+.plot .left { right: 100%; padding-right: .4rem; transform: translateY(-50%); }
+.plot .below { top: 100%; padding-top: .4rem; transform: translateX(-50%); }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: .35rem 1.25rem; margin: .75rem 0 0; padding: 0;
+  line-height: 1.3; }
+.chart .note { font-size: inherit; line-height: 1.3; margin: .5rem 0 0; }
+.map { display: block; width: 100%; max-width: var(--width); height: auto; background: var(--panel); }
 .pair { display: grid; gap: 0 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
+.pair > * { min-width: 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem 1rem .4rem 0; border-bottom: 1px solid var(--grid); text-align: right; vertical-align: top;
@@ -47,11 +66,19 @@ td.words { white-space: normal; min-width: 10rem; }
 .own > *, .chosen, .group { font-weight: 700; }
 .group { padding-top: 1rem; }
 .bad { color: var(--bad); font-weight: 700; }
+.swatch path { fill: none; }
 .swatch { width: 2.25rem; height: .5rem; margin-right: .6rem; vertical-align: middle; }
 @media (max-width: 40rem) {
   tbody th { white-space: normal; min-width: 8rem; }
-  .swatch { display: block; margin: .4rem 0; }
+  th .swatch { display: block; margin: .4rem 0; }
 }
+.confusion { font-size: .8rem; }
+.confusion td, .confusion th { padding: .3rem .45rem; min-width: 0; white-space: nowrap; }
+.confusion td { text-align: center; border: 1px solid var(--grid); }
+.confusion thead .class { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; vertical-align: top; }
+.confusion .right { background: color-mix(in srgb, var(--series-0) var(--part), transparent); }
+.confusion .wrong { background: color-mix(in srgb, var(--series-1) var(--part), transparent); }
+.confusion .none { color: var(--grid); }
 .memory { width: 100%; }
 .bars { width: 50%; min-width: 9rem; }
 .bar { display: block; height: .8rem; margin-top: .35rem; min-width: 1px; background: var(--series-0); }

@@ -1,6 +1,6 @@
 //! The page of the theory.
 
-use super::chart::{LogChart, Points, swatch};
+use super::chart::{self, Chart, Scale, swatch};
 use super::page::document;
 use crate::theory::fit::PowerLaw;
 use crate::theory::table::{cells, words};
@@ -91,26 +91,24 @@ fn figure(panel: &Panel) -> Markup {
     let points = |series: &Series| {
         let fit = series.slope.map(|slope| PowerLaw::through(&series.points, slope.value));
         let fitted = fit.map(|fit| series.points.iter().map(|point| (point.0, fit.at(point.0))).collect());
-        Points {
+        chart::Series {
             name: series.name.clone(),
-            measured: series.points.clone(),
-            fitted: fitted.unwrap_or_default(),
-            predicted: series.theory.clone(),
+            line: fitted.unwrap_or_default(),
+            marks: series.points.clone(),
+            beneath: series.theory.clone(),
         }
     };
-    let chart = LogChart {
+    let chart = Chart {
         title: &panel.title,
-        size: (860, 400),
         x: &panel.x,
         y: &panel.y,
+        scale: Scale::Logarithmic,
         series: panel.series.iter().map(points).collect(),
+        references: vec![],
     };
     html! {
-        figure {
-            h3 { (panel.title) }
-            div class="scroll" { (chart.draw()) }
-            figcaption { (panel.caption) }
-        }
+        h3 class="above" { (panel.title) }
+        (chart::figure(chart, &panel.caption))
         div class="scroll" {
             table {
                 thead { tr {

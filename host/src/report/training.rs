@@ -1,29 +1,39 @@
 //! The page of one training.
 
-use super::chart::{Chart, Line, short};
-use super::page::{document, figure, thin, training_section};
+use super::chart::{Chart, Scale, Series, figure, short};
+use super::confusion::confusion;
+use super::page::{document, training_section};
 use super::{Training, percent};
 use maud::{Markup, html};
 
 /// A training as one HTML file that needs nothing else.
 pub fn training_page(training: &Training) -> String {
-    let Training { network, parameters, loss, accuracy, samples: (train, test), .. } = training;
-    let lead = format!(
-        "{network} ({parameters} parameters) learnt from {train} samples by {}: after {} steps its loss on {test} others is \
-         {loss:.4} nats, and {} of its answers are right.",
-        training.optimizer,
-        training.steps,
-        percent(*accuracy),
-    );
     let sections = html! {
         section { h2 { "How it went" } (training_section(training)) }
+        @if let Some(counted) = &training.confusion {
+            section { h2 { "Which class is taken for which" } (confusion(counted)) }
+        }
         section { h2 { "How fast it was" } (speed_section(training)) }
         @if let Some(groups) = &training.groups {
             section { h2 { "How each parameter was stepped" } pre { (groups) } }
         }
         section { h2 { "Measurements" } (table(training)) }
     };
-    document("Graftage: a training", &lead, &sections)
+    document("Graftage: a training", &lead(training), &sections)
+}
+
+/// The page in a sentence or two.
+fn lead(training: &Training) -> String {
+    let Training { network, parameters, optimizer, steps, batch, loss, accuracy, samples: (train, test), .. } =
+        training;
+    let drawn = u128::from(*steps) * *batch as u128;
+    let what = if training.unit == "tokens" { "windows of the text" } else { "samples" };
+    let loss = if loss.is_finite() { format!("{loss:.4} nats") } else { "no finite number".to_owned() };
+    format!(
+        "{network} ({parameters} parameters) was trained by {optimizer}: {steps} steps of {batch} {what}, {drawn} drawn from a \
+         training part of {train}. On the {test} of the test part its loss is {loss}, and {} of its answers are right.",
+        percent(*accuracy),
+    )
 }
 
 fn speed_section(training: &Training) -> Markup {
@@ -33,11 +43,10 @@ fn speed_section(training: &Training) -> Markup {
     let title = format!("{} a second", training.unit);
     let chart = Chart {
         title: &title,
-        size: (640, 240),
         x: "step",
         y: &title,
-        percent: false,
-        lines: vec![Line { name: String::new(), points: thin(rates).0 }],
+        scale: Scale::Linear,
+        series: vec![Series::new("", rates)],
         references: vec![],
     };
     let caption =

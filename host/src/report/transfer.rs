@@ -1,8 +1,8 @@
 //! The page of a transfer.
 
-use super::chart::{Chart, Line, short};
+use super::chart::{Chart, Scale, Series, figure, short};
 use super::page::Column::Numbers;
-use super::page::{document, figure, table};
+use super::page::{document, table};
 use crate::transfer::{Curve, Transfer};
 use maud::{Markup, html};
 
@@ -26,17 +26,16 @@ pub fn transfer_page(transfer: &Transfer) -> String {
 }
 
 fn picture(curves: &[&Curve]) -> Markup {
-    let line = |curve: &&Curve| Line {
-        name: format!("width {}", curve.width),
-        points: curve.losses.iter().map(|(step, loss)| (f64::from(*step).log2(), loss.mean)).collect(),
+    let line = |curve: &&Curve| {
+        let points = curve.losses.iter().map(|(step, loss)| (f64::from(*step).log2(), loss.mean));
+        Series::new(format!("width {}", curve.width), points)
     };
     let chart = Chart {
         title: "Final loss over the step size",
-        size: (760, 380),
         x: "binary logarithm of the step size",
         y: "final loss in nats",
-        percent: false,
-        lines: curves.iter().map(line).collect(),
+        scale: Scale::Linear,
+        series: curves.iter().map(line).collect(),
         references: vec![],
     };
     figure(chart, "Where the lowest points lie above each other, what was tuned on a small model serves a large one.")

@@ -147,6 +147,7 @@ impl<'a> Folder<'a> {
             accuracy: last.map_or(f32::NAN, |point| point.accuracy),
             groups: trainer.optimizer.table(),
             curve: curve.to_vec(),
+            confusion: None,
         };
         let (mut change, mut written) = (files.change(), Written::default());
         for (name, bytes) in [

@@ -19,7 +19,11 @@ pub fn run() -> Result<()> {
     };
     heading("packages of the workspace");
     // The comparison of times has no tests, and peers that take long to compile.
-    process::run(&mut workspace(&["test", "--release", "--workspace", "--exclude=graftage-speed"]))?;
+    let mut tests = workspace(&["test", "--release", "--workspace", "--exclude=graftage-speed"]);
+    if setup::chromium::exists() {
+        tests.env("GRAFTAGE_REQUIRE_BROWSER", "1");
+    }
+    process::run(&mut tests)?;
     heading("graftage without libtorch");
     // What it computes is the same; what is there and what is not, the compiler says.
     process::run(&mut workspace(&["check", "--release", "--package=graftage", "--no-default-features", "--tests"]))?;

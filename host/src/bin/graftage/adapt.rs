@@ -119,6 +119,7 @@ impl Adapt {
             before: before.unwrap_or(f32::NAN),
             after: after.unwrap_or(f32::NAN),
             curve: course.curve,
+            confusion: None,
             digest: format!("{:016x}", end.digest),
             dropped: hello.dropped,
             seconds: started.elapsed().as_secs_f32(),

@@ -5,6 +5,7 @@ use crate::inputs::{image_of, samples_for};
 use crate::outputs::Force;
 use clap::Args;
 use graftage::adaptation;
+use graftage::confusion::Confusion;
 use graftage::error::{Error, Result};
 use graftage::record::Record;
 use graftage::replay;
@@ -60,14 +61,14 @@ impl Replay {
             let samples = record.lessons().count();
             say!("a gap after {samples} samples: what the board learnt later is not recorded");
         }
-        let accuracy = test.map(|test| -> Result<_> {
+        let confusions = test.map(|test| -> Result<_> {
             let mut factory = adaptation::start(adaptation::network(&image)?, image.header.recipe)?;
-            let before = adaptation::accuracy(&test, |input| factory.predict(input))?;
-            Ok((test.len(), before, adaptation::accuracy(&test, |input| sessions.predict(input))?))
+            let before = Confusion::of(&test, Vec::new(), |input| factory.predict(input))?;
+            Ok((before, Confusion::of(&test, Vec::new(), |input| sessions.predict(input))?))
         });
-        let accuracy = accuracy.transpose()?;
-        if let Some((samples, before, after)) = accuracy {
-            let (before, after) = (percent(before), percent(after));
+        let confusions = confusions.transpose()?;
+        if let Some((before, after)) = &confusions {
+            let (samples, before, after) = (before.samples(), percent(before.accuracy()), percent(after.accuracy()));
             say!("accuracy of {samples} test samples: {before} by the image, {after} by the weights in use at the end");
         }
         if let Some(html) = html {
@@ -80,7 +81,7 @@ impl Replay {
                 shapes: &shapes,
                 targets: &targets,
                 damage: damage.map(|damage| damage.to_string()),
-                accuracy,
+                confusions,
             };
             html.write(account_page(&account).as_bytes())?;
         }
