@@ -164,6 +164,21 @@ impl Samples {
         Ok(samples)
     }
 
+    /// Reads a CSV file for a network whose columns and classes have no known names: by place, the label last and a number.
+    ///
+    /// # Errors
+    /// As [`Samples::read`], and where the file names its columns: nothing says which of the network's they are.
+    pub fn read_by_place(path: &Path, inputs: usize, classes: usize) -> Result<Self> {
+        let legend = Legend::numbered(classes);
+        let wanted = Wanted { features: true, missing: Missing::Sent, legend: Some(&legend), ..Wanted::default() };
+        if !csv::read(path, wanted, Labels::known(&legend.classes))?.legend.features.is_empty() {
+            let what =
+                "names its columns, and nothing says which inputs of the network they are: name its image with --image";
+            return Err(Error::content(path, what));
+        }
+        Self::read(path, inputs, &legend)
+    }
+
     /// The same with every feature divided by `scale`.
     pub fn divided(mut self, scale: f32) -> Self {
         self.features.iter_mut().for_each(|x| *x /= scale);

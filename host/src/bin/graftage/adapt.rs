@@ -5,6 +5,7 @@ use crate::monitor::Page;
 use crate::outputs::Force;
 use clap::Args;
 use graftage::board::{self, Board, Log, Port};
+use graftage::confusion::Confusion;
 use graftage::data::{Legend, Samples};
 use graftage::error::{Error, Result};
 use graftage::files::Temporary;
@@ -22,7 +23,7 @@ pub struct Adapt {
     /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board.
     #[arg(long)]
     port: Port,
-    /// The weights image; the emulated board starts with it.
+    /// The weights image that the board runs: it says what columns and classes are called. The emulated board starts with it.
     #[arg(long)]
     image: Option<PathBuf>,
     /// Labelled samples to learn, as CSV in the units that trained.
@@ -31,7 +32,7 @@ pub struct Adapt {
     /// Samples that measure accuracy before and after.
     #[arg(long)]
     test: Option<PathBuf>,
-    /// Record what the board consumed and answered.
+    /// Record what the board consumed and answered; needs --image.
     #[arg(long, requires = "image")]
     record: Option<PathBuf>,
     /// Show the page of `graftage monitor` while it learns.
@@ -63,18 +64,34 @@ impl Adapt {
         let hello = board.hello()?;
         let refused = |error| Error::Board(format!("{}: the board refuses its image: {error}", self.port));
         let status = hello.status.map_err(refused)?;
+        let (inputs, classes) = (hello.inputs as usize, hello.classes as usize);
+        if let Some((image, path)) =
+            image.as_ref().zip(self.image.as_ref()).filter(|(i, _)| i.identity() != status.image)
+        {
+            let what = "not the image that the board runs: its checksum is";
+            return Err(Error::content(
+                path,
+                format!("{what} {:08x}, the board's {:08x}", image.identity(), status.image),
+            ));
+        }
         let read = |path: &Path| -> Result<Samples> {
-            let legend = Legend::numbered(hello.classes as usize);
-            Ok(Samples::read(path, hello.inputs as usize, &legend)?.divided(status.scale))
+            let samples = match &image {
+                Some(image) => Samples::read(path, inputs, image.legend())?,
+                None => Samples::read_by_place(path, inputs, classes)?,
+            };
+            Ok(samples.divided(status.scale))
         };
+        let legend = image.as_ref().map_or_else(|| Legend::numbered(classes), |image| image.legend().clone());
         let stream = read(&self.stream)?;
         let test = self.test.as_deref().map(read).transpose()?;
         if self.record.is_some() && (status.counts.taken, status.counts.sessions()) != (0, 0) {
             let taken = status.counts.taken;
-            return Err(Error::Board(format!("the board has taken {taken} samples already: reset it to record it")));
+            return Err(Error::Board(format!(
+                "the board has taken {taken} samples already, which a record from now on would lack: fetch what it kept with `graftage record`, or reset it and start again"
+            )));
         }
 
-        let before = test.as_ref().map(|test| accuracy(&mut board, test, "asking, before")).transpose()?;
+        let before = test.as_ref().map(|test| confusion(&mut board, test, &legend, "asking, before")).transpose()?;
         let mut record = Record {
             board: hello.board.to_string(),
             image: image.as_ref().map_or(0, ImageFile::identity),
@@ -95,7 +112,7 @@ impl Adapt {
             output.write(&record.bytes(path)?)?;
         }
         let asked = learnt.and_then(|verdict| {
-            let after = test.as_ref().map(|test| accuracy(&mut board, test, "asking, after")).transpose()?;
+            let after = test.as_ref().map(|test| confusion(&mut board, test, &legend, "asking, after")).transpose()?;
             let hello = board.hello()?;
             let end = hello.status.map_err(refused)?;
             Ok((verdict, after, hello, end))
@@ -116,10 +133,10 @@ impl Adapt {
             verdict,
             refused: course.refusals.len(),
             updates: end.step - status.step,
-            before: before.unwrap_or(f32::NAN),
-            after: after.unwrap_or(f32::NAN),
+            before: before.as_ref().map_or(f32::NAN, Confusion::accuracy),
+            after: after.as_ref().map_or(f32::NAN, Confusion::accuracy),
             curve: course.curve,
-            confusion: None,
+            confusion: before.zip(after),
             digest: format!("{:016x}", end.digest),
             dropped: hello.dropped,
             seconds: started.elapsed().as_secs_f32(),
@@ -133,8 +150,13 @@ impl Adapt {
         }
         say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);
         say!("{}", outcome(&verdict));
-        if let Some((before, after)) = before.zip(after) {
-            say!("accuracy on the board: {} before, {} after", percent(before), percent(after));
+        if let Some(classes) = legend.classes_in_words() {
+            say!("{classes}");
+        }
+        if let Some((before, after)) = &session.confusion {
+            let [was, is] = [before, after].map(|part| percent(part.accuracy()));
+            say!("accuracy on the board: {was} before, {is} after");
+            say!("{}", Confusion::comparison(before, after));
         }
         match course.refusals.first() {
             None => Ok(()),
@@ -265,13 +287,13 @@ fn memory(firmware: &Path, image: u64, held: &graftage_link::Memory) -> Result<M
     Ok(Memory { flash, image, ram, parts })
 }
 
-/// The share of samples that the board predicts rightly.
-fn accuracy(board: &mut Board, samples: &Samples, what: &'static str) -> Result<f32> {
-    let progress = Progress::new(what, samples.len() as u64);
-    let mut right = 0;
-    for (index, (input, label)) in samples.iter().enumerate() {
-        right += u32::from(board.predict(input)?.map_err(Error::Refused)?.class == label);
-        progress.at(index as u64 + 1, String::new);
-    }
-    Ok(right as f32 / samples.len() as f32)
+/// The board's predictions for samples.
+fn confusion(board: &mut Board, samples: &Samples, legend: &Legend, what: &'static str) -> Result<Confusion> {
+    let (progress, mut done) = (Progress::new(what, samples.len() as u64), 0);
+    Confusion::of(samples, legend.classes.clone(), |input| {
+        let prediction = board.predict(input)?.map_err(Error::Refused)?;
+        done += 1;
+        progress.at(done, String::new);
+        Ok(prediction)
+    })
 }

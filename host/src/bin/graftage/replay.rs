@@ -62,14 +62,16 @@ impl Replay {
             say!("a gap after {samples} samples: what the board learnt later is not recorded");
         }
         let confusions = test.map(|test| -> Result<_> {
+            let classes = || file.legend().classes.clone();
             let mut factory = adaptation::start(adaptation::network(&image)?, image.header.recipe)?;
-            let before = Confusion::of(&test, Vec::new(), |input| factory.predict(input))?;
-            Ok((before, Confusion::of(&test, Vec::new(), |input| sessions.predict(input))?))
+            let before = Confusion::of(&test, classes(), |input| factory.predict(input))?;
+            Ok((before, Confusion::of(&test, classes(), |input| sessions.predict(input))?))
         });
         let confusions = confusions.transpose()?;
         if let Some((before, after)) = &confusions {
-            let (samples, before, after) = (before.samples(), percent(before.accuracy()), percent(after.accuracy()));
-            say!("accuracy of {samples} test samples: {before} by the image, {after} by the weights in use at the end");
+            let (samples, [was, is]) = (before.samples(), [before, after].map(|part| percent(part.accuracy())));
+            say!("accuracy of {samples} test samples: {was} by the image, {is} by the weights in use at the end");
+            say!("{}", Confusion::comparison(before, after));
         }
         if let Some(html) = html {
             let mut shapes = Vec::new();
