@@ -5,7 +5,7 @@ use crate::console::say;
 use clap::Args;
 use graftage::checkpoint::Checkpoint;
 use graftage::error::{Error, Result};
-use graftage::{files, graft};
+use graftage::{files, graft, rule};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -45,6 +45,8 @@ impl Graft {
             let rehearsal: Chosen = files::read_json(path)?;
             let first = rehearsal.methods.first().ok_or_else(|| Error::content(path, "a rehearsal without methods"))?;
             recipe.rule.step = first.step;
+            rule::check(&recipe.rule)
+                .map_err(|e| Error::content(path, format!("its step size {}: {e}", first.step)))?;
         }
         let header = graft::graft(&checkpoint, recipe, self.train_last.unwrap_or(usize::MAX), &self.output)?;
         let folder = self.output.display();
