@@ -11,6 +11,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let network = env::var_os("GRAFTAGE_NETWORK").map_or_else(|| here.join("network.rs"), PathBuf::from);
     println!("cargo::rerun-if-changed={}", network.display());
     println!("cargo::rustc-env=GRAFTAGE_NETWORK={}", network.display());
+    if fs::read_to_string(&network).is_ok_and(|text| !text.contains("pub const REPLAY")) {
+        println!("cargo::error={} does not say how many samples it keeps: graft it again", network.display());
+        return Ok(());
+    }
     // What is logged; the compiler reads it, so that it need not be set by hand.
     println!("cargo::rerun-if-env-changed=DEFMT_LOG");
     println!("cargo::rustc-env=DEFMT_LOG={}", env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into()));

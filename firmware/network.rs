@@ -8,4 +8,11 @@ pub type Network = graftage_core::chain![Dense<64, 32>, Relu<32>, Dense<32, 10>]
 /// Hash of its schema.
 pub const SCHEMA: u64 = 0x9dde5926273c0794;
 
+/// Samples that the replay buffer has room for.
+pub const REPLAY: usize = 128;
+
+/// Samples that there is room to hold out.
+pub const HELD_OUT: usize = 32;
+
+const _: () = assert!(REPLAY > 0 && HELD_OUT > 0);
 const _: () = assert!(<Network as Fixed>::SCHEMA == SCHEMA, "the type was changed by hand: graft it again");

@@ -9,7 +9,7 @@
 //! | layer | module | equation |
 //! |---|---|---|
 //! | [`Dense`] | [`dense`] | a = b + W a' |
-//! | [`Relu`], [`Tanh`] | [`activation`] | element by element |
+//! | [`Relu`], [`Tanh`], [`Clip`] | [`activation`] | element by element |
 //! | [`Convolution`], [`Depthwise`] | [`convolution`] | a filter at every place |
 //! | [`AveragePool`], [`MaxPool`] | [`pooling`] | of the places under a window |
 //! | [`RmsNorm`] | [`normalisation`] | each place by its RMS |
@@ -35,7 +35,7 @@ pub mod standardisation;
 
 #[cfg(feature = "micromath")]
 pub use activation::MicromathTanh;
-pub use activation::{Activation, Relu, Tanh};
+pub use activation::{Activation, Clip, Relu, Tanh};
 pub use convolution::{ChannelFilters, Convolution, Depthwise, Filters};
 pub use dense::{Affine, Dense};
 pub use loss::{Class, Goal, Target};
@@ -272,6 +272,13 @@ pub enum Kind {
         /// Numbers that come in and go out.
         width: u32,
     },
+    /// [`Clip`].
+    Clip {
+        /// Numbers that come in and go out.
+        width: u32,
+        /// The bits of the bound, which is finite and > 0.
+        bound: u32,
+    },
 }
 
 impl Window {
@@ -281,6 +288,21 @@ impl Window {
 }
 
 impl Kind {
+    /// One of every kind, in the order of their tags; each takes what the one before it gives. What must hold of all kinds is
+    /// tested with these.
+    pub const EACH: [Kind; 10] = [
+        Kind::Dense { inputs: 8, outputs: 24 },
+        Kind::Relu { width: 24 },
+        Kind::Tanh { width: 24, functions: Functions::Libm },
+        Kind::Convolution { window: Window { places: 12, channels: 2, taps: 3, stride: 1 }, filters: 4 },
+        Kind::Depthwise(Window { places: 10, channels: 4, taps: 3, stride: 1 }),
+        Kind::AveragePool(Window { places: 8, channels: 4, taps: 2, stride: 2 }),
+        Kind::MaxPool(Window { places: 4, channels: 4, taps: 2, stride: 2 }),
+        Kind::RmsNorm { places: 2, channels: 4 },
+        Kind::Standardise { width: 8 },
+        Kind::Clip { width: 8, bound: 5.0f32.to_bits() },
+    ];
+
     /// (inputs, outputs); 0 outputs where the layer cannot be. Sizes are checked where a network is made of it.
     pub const fn shape(self) -> (u32, u32) {
         const fn slides(window: Window, channels: u32) -> (u32, u32) {
@@ -289,6 +311,7 @@ impl Kind {
         match self {
             Kind::Dense { inputs, outputs } => (inputs, outputs),
             Kind::Relu { width } | Kind::Tanh { width, .. } | Kind::Standardise { width } => (width, width),
+            Kind::Clip { width, bound } => (width, if activation::is_bound(bound) { width } else { 0 }),
             Kind::Convolution { window, filters } => slides(window, filters),
             Kind::Depthwise(window) | Kind::AveragePool(window) | Kind::MaxPool(window) => {
                 slides(window, window.channels)
@@ -300,25 +323,46 @@ impl Kind {
         }
     }
 
+    /// What the schema hash calls it. A kind that is new has the next tag, and is one of [`Kind::EACH`].
+    #[inline]
+    const fn tag(self) -> u32 {
+        match self {
+            Kind::Dense { .. } => 1,
+            Kind::Relu { .. } => 2,
+            Kind::Tanh { .. } => 3,
+            Kind::Convolution { .. } => 4,
+            Kind::Depthwise(_) => 5,
+            Kind::AveragePool(_) => 6,
+            Kind::MaxPool(_) => 7,
+            Kind::RmsNorm { .. } => 8,
+            Kind::Standardise { .. } => 9,
+            Kind::Clip { .. } => 10,
+        }
+    }
+
+    /// What it says, in so many numbers for every kind.
+    #[inline]
+    const fn numbers(self) -> [u32; 5] {
+        match self {
+            Kind::Dense { inputs: a, outputs: b }
+            | Kind::RmsNorm { places: a, channels: b }
+            | Kind::Clip { width: a, bound: b } => [a, b, 0, 0, 0],
+            Kind::Relu { width } | Kind::Standardise { width } => [width, width, 0, 0, 0],
+            Kind::Tanh { width, functions } => [width, functions as u32, 0, 0, 0],
+            Kind::Convolution { window, filters } => window.numbers(filters),
+            Kind::Depthwise(window) | Kind::AveragePool(window) | Kind::MaxPool(window) => window.numbers(0),
+        }
+    }
+
     /// FNV-1a (64 bits) of the layer's tag and numbers.
     #[inline]
     const fn hash(self) -> u64 {
-        let (tag, numbers) = match self {
-            Kind::Dense { inputs, outputs } => (1, [inputs, outputs, 0, 0, 0]),
-            Kind::Relu { width } => (2, [width, width, 0, 0, 0]),
-            Kind::Tanh { width, functions } => (3, [width, functions as u32, 0, 0, 0]),
-            Kind::Convolution { window, filters } => (4, window.numbers(filters)),
-            Kind::Depthwise(window) => (5, window.numbers(0)),
-            Kind::AveragePool(window) => (6, window.numbers(0)),
-            Kind::MaxPool(window) => (7, window.numbers(0)),
-            Kind::RmsNorm { places, channels } => (8, [places, channels, 0, 0, 0]),
-            Kind::Standardise { width } => (9, [width, width, 0, 0, 0]),
-        };
-        let mut hash = fnv(0xcbf2_9ce4_8422_2325, tag);
-        let mut i = 0;
-        while i < numbers.len() {
-            hash = fnv(hash, numbers[i] as u64);
-            i += 1;
+        let numbers = self.numbers();
+        let mut hash = fnv(0xcbf2_9ce4_8422_2325, self.tag() as u64);
+        let mut rest: &[u32] = &numbers;
+        while let [number, after @ ..] = rest {
+            hash = fnv(hash, *number as u64);
+            rest = after;
         }
         hash
     }
@@ -336,6 +380,14 @@ impl Kind {
         hash.unwrap_or(0)
     }
 }
+
+const _: () = {
+    let mut i = 0;
+    while i < Kind::EACH.len() {
+        assert!(Kind::EACH[i].tag() as usize == i + 1, "a kind is missing among all, or two have one tag");
+        i += 1;
+    }
+};
 
 /// Continues an FNV-1a hash with the eight bytes of a number, least significant first.
 const fn fnv(mut hash: u64, number: u64) -> u64 {

@@ -4,7 +4,7 @@
 use graftage::cuda;
 use graftage::network::Layers;
 use graftage::replay::exact::over;
-use graftage_tests::conformance::{END, KINDS, Networks, training, updates};
+use graftage_tests::conformance::{ASKED, END, KINDS, Networks, training, updates};
 use std::io::Write;
 
 fn main() -> std::io::Result<()> {
@@ -24,11 +24,15 @@ fn main() -> std::io::Result<()> {
         }
     };
     updates(&mut tensors::OnTensors::new(device), &mut emit);
-    let [dense, convolutional] = KINDS.map(|kinds| Layers::new(kinds).map(|layers| over(layers, device)));
-    let networks = dense.zip(convolutional).map(|(dense, convolutional)| Networks { dense, convolutional });
-    let right = networks.map_or(0, |mut networks| training(&mut networks, &mut emit));
+    let networks = KINDS.map(|kinds| Layers::new(kinds).map(|layers| over(layers, device)));
+    let right = match networks {
+        [Some(dense), Some(convolutional), Some(standardised)] => {
+            training(&mut Networks { dense, convolutional, standardised }, &mut emit)
+        }
+        _ => 0,
+    };
     written?;
-    writeln!(out, "{END}: {right} of 200")
+    writeln!(out, "{END}: {right} of {ASKED}")
 }
 
 mod tensors {

@@ -31,6 +31,18 @@ pub struct About {
     pub legend: Legend,
 }
 
+/// How a device takes features: divided by one number, or as they are, for frozen layers before all others.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Inputs {
+    /// What their sender divides them by.
+    pub scale: f32,
+    /// The layers: none where a division is all, else [`Standardise`](graftage_core::network::Standardise) and, after it where
+    /// the normalisation clips, [`Clip`](graftage_core::network::Clip).
+    pub layers: Vec<Kind>,
+    /// What these layers hold: means and deviations, one for each feature.
+    pub constants: Vec<Vec<f32>>,
+}
+
 impl About {
     /// Refuses what contradicts itself: samples with numbers have a normalisation and a name for each class, a text has neither.
     fn check(&self) -> Result<()> {
@@ -70,20 +82,23 @@ impl About {
         })
     }
 
-    /// How a device takes features: what their sender divides them by, then the constants of a
-    /// [`Standardise`](graftage_core::network::Standardise) layer, means and deviations; none where a division is all.
+    /// How a device takes features.
     ///
     /// # Errors
     /// Where the model takes a text, or binary32 cannot hold a feature.
-    pub fn inputs(&self) -> Result<(f32, Vec<Vec<f32>>)> {
+    pub fn inputs(&self) -> Result<Inputs> {
         let normalisation = self.normalisation.as_ref();
         let normalisation = normalisation.ok_or_else(|| Error::Usage("a text has no features".into()))?;
         normalisation.check_binary32()?;
-        let each = |numbers: &[f32]| numbers.iter().copied().cycle().take(self.shape.numbers().0).collect();
-        Ok(match normalisation.scale() {
-            Some(scale) => (scale, Vec::new()),
-            None => (1.0, vec![each(&normalisation.mean), each(&normalisation.deviation)]),
-        })
+        if let Some(scale) = normalisation.scale() {
+            return Ok(Inputs { scale, layers: Vec::new(), constants: Vec::new() });
+        }
+        let inputs = self.shape.numbers().0;
+        let each = |numbers: &[f32]| numbers.iter().copied().cycle().take(inputs).collect();
+        let width = inputs as u32;
+        let clip = normalisation.clip.map(|clip| Kind::Clip { width, bound: clip.to_bits() });
+        let layers = [Kind::Standardise { width }].into_iter().chain(clip).collect();
+        Ok(Inputs { scale: 1.0, layers, constants: vec![each(&normalisation.mean), each(&normalisation.deviation)] })
     }
 
     /// Its data, labelled or a text; otherwise as [`About::samples`].

@@ -1,10 +1,11 @@
 //! A checkpoint becomes a weights image and the Rust type of its network, with one schema hash in both.
 
 use crate::adaptation::trained;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Inputs};
 use crate::error::{Error, Result};
 use crate::files::Folder;
 use crate::image::with_names;
+use crate::rule;
 use graftage_core::adapt::Recipe;
 use graftage_core::arithmetic::Functions;
 use graftage_core::image::{Header, write};
@@ -17,13 +18,18 @@ pub const IMAGE: &str = "image.grft";
 /// Name of the type.
 pub const NETWORK: &str = "network.rs";
 
+/// The most samples that a device keeps to learn from again, and that it holds out.
+pub const SAMPLES: u32 = 65_536;
+
 /// Writes `image.grft` and `network.rs` into a folder, which is made where it is missing. On the device the last `learning`
-/// layers with weights learn, the others are frozen; `usize::MAX` is all of them. Features that were divided by one number
+/// layers with weights learn, the others are frozen; `usize::MAX` is all of them. A firmware that is built with that
+/// `network.rs` has room for as many samples as the recipe keeps. Features that were divided by one number
 /// are sent divided by it; those that were normalised in any other way are sent as they are, and a frozen layer before all
 /// others does the same to them in the same bits.
 ///
 /// # Errors
-/// Where core has no layers for the model, no layer would learn, the recipe is refused, the network has too many layers for an image, or a file cannot be written.
+/// Where core has no layers for the model, no layer would learn or more than there are, the recipe is refused, never learns or
+/// keeps more than [`SAMPLES`], the network has too many layers for an image, or a file cannot be written.
 pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, learning: usize, folder: &Path) -> Result<Header> {
     let grafted = Grafted::new(checkpoint, recipe, learning)?;
     grafted.write(&Folder::open(folder, true)?)?;
@@ -57,17 +63,26 @@ impl Grafted {
     /// Where core has no layers for the model, its normalisation is no arithmetic, no layer learns, or the recipe is refused.
     pub fn new(checkpoint: &Checkpoint, recipe: Recipe, learning: usize) -> Result<Self> {
         recipe.check(usize::MAX)?;
+        rule::check(&recipe.rule)?;
+        let capacities = Capacities::of(&recipe)?;
         if learning == 0 {
-            return Err(Error::Usage("at least one layer learns".into()));
+            return Err(Error::Usage(
+                "of 0 layers that learn (--train-last) nothing is learnt: it is 1 or more".into(),
+            ));
         }
         let mut layers = checkpoint.about.layers()?;
-        let (scale, constants) = checkpoint.about.inputs()?;
+        let Inputs { scale, constants, layers: before } = checkpoint.about.inputs()?;
         let too_many = |_| Error::Usage(format!("an image holds at most {} layers", graftage_core::image::LAYERS));
         let mut geometries = vec![Geometry::FROZEN; constants.len()];
-        if let [means, ..] = &constants[..] {
-            layers.insert(0, Kind::Standardise { width: means.len() as u32 });
-        }
+        layers.splice(0..0, before);
         let mut network = trained(checkpoint)?;
+        let mut weights = 0;
+        network.parameters(&mut |parameter| weights += usize::from(parameter.role.is_weights()));
+        if learning != usize::MAX && learning > weights {
+            let what =
+                format!("the last {learning} layers with weights are to learn (--train-last), there are {weights}");
+            return Err(Error::Usage(what));
+        }
         train_last(&mut network, learning);
         network.parameters(&mut |parameter| geometries.push(*parameter.geometry));
         let header = Header {
@@ -82,7 +97,7 @@ impl Grafted {
         let image =
             write(&header, weights, &mut memory).ok_or_else(|| Error::Usage("the header is too long".into()))?;
         let image = with_names(image, &checkpoint.about.legend);
-        Ok(Self { header, image, network: self::network(&layers) })
+        Ok(Self { header, image, network: self::network(&layers, capacities) })
     }
 }
 
@@ -90,8 +105,34 @@ fn heapless_from<T: Clone, const N: usize>(items: &[T]) -> std::result::Result<g
     graftage_link::Vec::from_slice(items).map_err(|_| ())
 }
 
-/// The Rust type of a network, to be included by a firmware.
-pub fn network(layers: &[Kind]) -> String {
+/// Samples that a firmware has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capacities {
+    /// In the replay buffer.
+    pub replay: u32,
+    /// Held out; 1 where none are, as no memory is for none.
+    pub held_out: u32,
+}
+
+impl Capacities {
+    /// As many as a recipe keeps.
+    ///
+    /// # Errors
+    /// Where these are more than [`SAMPLES`].
+    pub fn of(recipe: &Recipe) -> Result<Self> {
+        let capacities = Self { replay: recipe.replay, held_out: recipe.hold_out.map_or(1, |hold_out| hold_out.keep) };
+        for (option, samples) in [("--replay", capacities.replay), ("--hold-out", capacities.held_out)] {
+            if samples > SAMPLES {
+                let what = format!("{option}: a device keeps at most {SAMPLES} samples, not {samples}");
+                return Err(Error::Usage(what));
+            }
+        }
+        Ok(capacities)
+    }
+}
+
+/// The Rust type of a network, and what a firmware has room for, to be included by it.
+pub fn network(layers: &[Kind], Capacities { replay, held_out }: Capacities) -> String {
     let names = layers.iter().map(|kind| layer(*kind)).collect::<Vec<_>>().join(", ");
     format!(
         "// Written by `graftage graft`; the image beside it has the same schema.
@@ -104,6 +145,13 @@ pub type Network = graftage_core::chain![{names}];
 /// Hash of its schema.
 pub const SCHEMA: u64 = 0x{:016x};
 
+/// Samples that the replay buffer has room for.
+pub const REPLAY: usize = {replay};
+
+/// Samples that there is room to hold out.
+pub const HELD_OUT: usize = {held_out};
+
+const _: () = assert!(REPLAY > 0 && HELD_OUT > 0);
 const _: () = assert!(<Network as Fixed>::SCHEMA == SCHEMA, \"the type was changed by hand: graft it again\");
 ",
         Kind::schema(layers)
@@ -126,5 +174,6 @@ fn layer(kind: Kind) -> String {
         Kind::MaxPool(window) => format!("MaxPool<{}>", slides(window)),
         Kind::RmsNorm { places, channels } => format!("RmsNorm<{channels}, {places}>"),
         Kind::Standardise { width } => format!("Standardise<{width}>"),
+        Kind::Clip { width, bound } => format!("Clip<{width}, {{ {:?}f32.to_bits() }}>", f32::from_bits(bound)),
     }
 }

@@ -58,6 +58,10 @@ fn build(kind: Kind) -> Option<Box<dyn Layer + Send>> {
         Kind::AveragePool(window) => Box::new(Pool::<_, Average>::new(window)?),
         Kind::MaxPool(window) => Box::new(Pool::<_, Maximum>::new(window)?),
         Kind::RmsNorm { places, channels } => Box::new(Normalisation::new(places as usize, zeros(1, channels)?)?),
+        Kind::Clip { width, bound } => {
+            let possible = kind.shape().1 > 0;
+            possible.then(|| Box::new(Activation::new(Function::Clip { bound }, width as usize)))?
+        }
         Kind::Standardise { width } => Box::new(Standardisation::new(zeros(1, width)?, zeros(1, width)?)?),
     })
 }

@@ -1,9 +1,26 @@
 //! The constants of the update rule in words, as options take them and reports show them.
 
+use crate::error;
 use graftage_core::adapt::HoldOut;
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
+use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
+
+/// Refuses a rule whose constants are outside their ranges, or whose step size is 0 at every step.
+///
+/// # Errors
+/// Says which.
+pub fn check(rule: &Rule) -> error::Result<()> {
+    rule.check()?;
+    // Every schedule that is not 0 throughout begins above 0.
+    if rule.schedule.factor(1) > 0.0 {
+        return Ok(());
+    }
+    let what =
+        "schedule: its step size is 0 at every step, so nothing is learnt; it is constant, or counts a step or more";
+    Err(error::Error::Usage(what.into()))
+}
 
 /// Reads `theta=0.5`, `lag=0.6`, `alignment=1.5` or `nesterov`.
 ///

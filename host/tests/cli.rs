@@ -174,10 +174,33 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
 }
 
 #[test]
+fn what_would_never_learn_or_never_fit_is_not_grafted() {
+    let folder = folder();
+    for (name, step) in [("minus", "-0.5"), ("zero", "0"), ("none", "null")] {
+        folder.file(&format!("{name}.json"), format!("{{ \"methods\": [{{ \"step\": {step} }}] }}"));
+    }
+    all_fail(
+        &folder,
+        &[
+            ("graft good.safetensors -o other --rehearsal minus.json", &["minus.json", "-0.5", "must be > 0"]),
+            ("graft good.safetensors -o other --rehearsal zero.json", &["zero.json", "must be > 0"]),
+            ("graft good.safetensors -o other --rehearsal none.json", &["none.json", "null"]),
+            ("graft good.safetensors -o other --train-last 3", &["last 3 layers", "--train-last", "there are 2"]),
+            ("graft good.safetensors -o other --train-last 0", &["--train-last", "1 or more"]),
+            ("graft good.safetensors -o other --replay 70000", &["--replay", "at most 65536", "70000"]),
+            ("graft good.safetensors -o other --hold-out 3,70000", &["--hold-out", "at most 65536", "70000"]),
+        ],
+    );
+}
+
+#[test]
 fn a_number_out_of_its_range_is_named_with_its_range() {
     let folder = folder();
-    let bounds: [(&str, &[&str]); 17] = [
+    let bounds: [(&str, &[&str]); 20] = [
         ("--step-size 0", &["step size must be > 0"]),
+        ("--step-size -1", &["step size must be > 0"]),
+        ("--schedule linear=0", &["schedule", "0 at every step"]),
+        ("--schedule wsd=0,0,0", &["schedule", "0 at every step"]),
         ("--step-size=-1", &["step size"]),
         ("--step-size NaN", &["step size"]),
         ("--step-size inf", &["step size"]),
@@ -401,6 +424,19 @@ fn an_argument_that_is_none_is_named() {
         assert_eq!((run.status, run.output.as_str()), (Some(2), ""), "{arguments}");
         assert!(words.iter().all(|word| run.errors.contains(word)), "{arguments}: {}", run.errors);
         assert_eq!(folder.files(), before, "{arguments}");
+    }
+    // A value that is none, in one line that says what is taken.
+    for (option, words) in [
+        ("--schedule linear=-1", ["'linear=-1'", "linear=STEPS"]),
+        ("--schedule wsd=1,2", ["'wsd=1,2'", "wsd=WARMUP,STABLE,DECAY"]),
+        ("--momentum ramp=1", ["'ramp=1'", "ramp=FROM,TO,STEPS"]),
+        ("--hold-out 3", ["'3'", "EVERY,KEEP"]),
+        ("--chain jordon", ["'jordon'", "jordan"]),
+    ] {
+        let run = folder.graftage(&format!("graft good.safetensors -o other {option}"));
+        assert_eq!((run.status, run.errors.lines().count()), (Some(2), 1), "{option}: {}", run.errors);
+        assert!(words.iter().all(|word| run.errors.contains(word)), "{option}: {}", run.errors);
+        assert_eq!(folder.files(), before, "{option}");
     }
     let run = folder.command(["adapt", "--port", "", "--stream", "good.csv"]);
     assert_eq!(run.status, Some(2), "{}", run.errors);

@@ -5,11 +5,13 @@ mod common;
 use common::{Folder, SCALE, bits, checkpoint, layers, parse, samples};
 use graftage::adaptation::{self, start, trained};
 use graftage::checkpoint::Checkpoint;
-use graftage::data::Normalisation;
-use graftage::graft::{IMAGE, NETWORK, graft, network};
-use graftage_core::adapt::Recipe;
+use graftage::data::{Normalisation, Wide};
+use graftage::graft::{Capacities, IMAGE, NETWORK, SAMPLES, graft, network};
+use graftage::network::Layers;
+use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Parameter};
+use graftage_core::schedule::Schedule;
 use graftage_core::scion::{Geometry, Rule};
 use safetensors::{Dtype, SafeTensors};
 
@@ -29,7 +31,9 @@ const RECIPE: Recipe = Recipe {
 
 #[test]
 fn the_type_in_the_firmware_is_the_one_that_graft_writes() {
-    assert_eq!(network(&layers(&[64, 32, 10])), include_str!("../../firmware/network.rs"));
+    let capacities = Capacities { replay: 128, held_out: 32 };
+    assert_eq!(network(&layers(&[64, 32, 10]), capacities), include_str!("../../firmware/network.rs"));
+    assert_eq!((demo::REPLAY, demo::HELD_OUT), (128, 32));
     assert_eq!(demo::SCHEMA, Kind::schema(&layers(&[64, 32, 10])));
     assert_eq!((demo::Network::INPUTS, demo::Network::OUTPUTS), (64, 10));
 }
@@ -39,7 +43,7 @@ fn image_and_type_are_written_side_by_side_with_one_schema() {
     let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
     let header = graft(&checkpoint, RECIPE, usize::MAX, &folder.path("a/model")).unwrap();
     let text = std::fs::read_to_string(folder.path("a/model").join(NETWORK)).unwrap();
-    assert_eq!(text, network(&checkpoint.about.layers().unwrap()));
+    assert_eq!(text, network(&checkpoint.about.layers().unwrap(), Capacities { replay: 77, held_out: 1 }));
     assert!(text.contains("chain![Dense<4, 6>, Relu<6>, Dense<6, 3>]"), "{text}");
     assert!(text.contains(&format!("{:#018x}", Kind::schema(&checkpoint.about.layers().unwrap()))), "{text}");
     let bytes = std::fs::read(folder.path("a/model").join(IMAGE)).unwrap();
@@ -52,17 +56,18 @@ fn image_and_type_are_written_side_by_side_with_one_schema() {
 #[test]
 fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_same_bits() {
     let (folder, mut checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
-    for (mean, deviation) in [
-        (vec![0.1, -3.0, 700.0, 1e-3], vec![0.3, 7.0, 1e4, 1e-5]),
-        // One for all, as "overall" learns it.
-        (vec![0.3], vec![0.7]),
-    ] {
+    let each = (vec![0.1, -3.0, 700.0, 1e-3], vec![0.3, 7.0, 1e4, 1e-5]);
+    // One for all, as "overall" learns it.
+    let all = (vec![0.3], vec![0.7]);
+    for ((mean, deviation), clip) in [(each.clone(), None), (each, Some(0.5)), (all.clone(), None), (all, Some(0.75))] {
         checkpoint.about.normalisation =
-            Some(Normalisation { mean: mean.clone(), deviation: deviation.clone(), ..Normalisation::default() });
+            Some(Normalisation { mean: mean.clone(), deviation: deviation.clone(), clip, ..Normalisation::default() });
+        let clips = clip.map_or(String::new(), |clip| format!("Clip<4, {{ {clip:?}f32.to_bits() }}>, "));
         for (learning, learns) in [(usize::MAX, [true; 4]), (1, [false, false, true, true])] {
             let header = graft(&checkpoint, RECIPE, learning, &folder.path("model")).unwrap();
             let text = std::fs::read_to_string(folder.path("model").join(NETWORK)).unwrap();
-            assert!(text.contains("chain![Standardise<4>, Dense<4, 6>, Relu<6>, Dense<6, 3>]"), "{text}");
+            let expected = format!("chain![Standardise<4>, {clips}Dense<4, 6>, Relu<6>, Dense<6, 3>]");
+            assert!(text.contains(&expected), "{text}");
             assert!(text.contains(&format!("{:#018x}", Kind::schema(&header.layers))), "{text}");
             assert_eq!(header.scale, 1.0);
             let moves = header.geometries.iter().map(|geometry| !geometry.is_frozen());
@@ -73,10 +78,13 @@ fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_
         let mut board = start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE).unwrap();
         let mut workstation = start(trained(&checkpoint).unwrap(), RECIPE).unwrap();
         let constants = |i: usize| (mean[i % mean.len()], deviation[i % mean.len()]);
+        let mut clipped = 0;
         for (input, label) in samples(30, 4, 3).iter() {
             let raw: Vec<f32> = input.iter().enumerate().map(|(i, x)| constants(i).0 + constants(i).1 * x).collect();
-            let standard: Vec<f32> =
-                raw.iter().enumerate().map(|(i, x)| (x - constants(i).0) / constants(i).1).collect();
+            let bound = clip.unwrap_or(f32::INFINITY);
+            let standard = raw.iter().enumerate().map(|(i, x)| (x - constants(i).0) / constants(i).1);
+            let standard: Vec<f32> = standard.map(|x| x.clamp(-bound, bound)).collect();
+            clipped += standard.iter().filter(|x| x.abs() == bound).count();
             let mut losses = [Vec::new(), Vec::new()];
             let predictions = [
                 board.learn(&raw, label, |report| losses[0].push(report.outcome.loss.to_bits())).unwrap(),
@@ -84,6 +92,7 @@ fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_
             ];
             assert_eq!((predictions[0], &losses[0]), (predictions[1], &losses[1]));
         }
+        assert_eq!(clipped > 10, clip.is_some(), "{clipped}");
         let mut found = Vec::new();
         board.network_mut().parameters(&mut |Parameter { state, .. }| found.push(bits(state.x.elements())));
         let mut expected = Vec::new();
@@ -97,14 +106,91 @@ fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_
 #[test]
 fn only_the_last_layers_learn_where_that_is_wanted() {
     let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 5, 3], 5));
-    for (learning, expected) in [(1, [false, false, true]), (2, [false, true, true]), (7, [true; 3])] {
+    for (learning, expected) in
+        [(1, [false, false, true]), (2, [false, true, true]), (3, [true; 3]), (usize::MAX, [true; 3])]
+    {
         let header = graft(&checkpoint, RECIPE, learning, &folder.path("model")).unwrap();
         let learns = header.geometries.chunks(2).map(|pair| pair.iter().all(|geometry| *geometry != Geometry::FROZEN));
         assert_eq!(learns.collect::<Vec<_>>(), expected, "{learning}");
     }
-    let error = graft(&checkpoint, RECIPE, 0, &folder.path("none")).unwrap_err();
-    assert_eq!(error.to_string(), "at least one layer learns");
+    for (learning, words) in
+        [(0, "it is 1 or more"), (4, "the last 4 layers with weights are to learn (--train-last), there are 3")]
+    {
+        let error = graft(&checkpoint, RECIPE, learning, &folder.path("none")).unwrap_err().to_string();
+        assert!(error.contains(words) && !error.contains('\n'), "{error}");
+        assert!(!folder.path("none").exists());
+    }
+}
+
+#[test]
+fn a_firmware_has_room_for_what_the_recipe_keeps() {
+    let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    let hold_out = |keep| Some(HoldOut { every: 3, keep });
+    for (replay, hold_out, held_out) in
+        [(16, None, 1), (256, hold_out(100), 100), (SAMPLES, hold_out(SAMPLES), SAMPLES)]
+    {
+        graft(&checkpoint, Recipe { replay, hold_out, ..RECIPE }, usize::MAX, &folder.path("model")).unwrap();
+        let text = std::fs::read_to_string(folder.path("model").join(NETWORK)).unwrap();
+        assert!(text.contains(&format!("\npub const REPLAY: usize = {replay};\n")), "{text}");
+        assert!(text.contains(&format!("\npub const HELD_OUT: usize = {held_out};\n")), "{text}");
+    }
+    for (replay, hold_out, option) in [(SAMPLES + 1, None, "--replay"), (16, hold_out(u32::MAX), "--hold-out")] {
+        let recipe = Recipe { replay, hold_out, ..RECIPE };
+        let error = graft(&checkpoint, recipe, usize::MAX, &folder.path("none")).unwrap_err().to_string();
+        assert!(error.contains(option) && error.contains("at most 65536"), "{error}");
+        assert!(!folder.path("none").exists());
+    }
+}
+
+#[test]
+fn a_schedule_that_never_learns_is_refused() {
+    let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    let wsd = |warmup, stable, decay| Schedule::WarmupStableDecay { warmup, stable, decay };
+    let of = |schedule| {
+        let recipe = Recipe { rule: Rule { schedule, ..RECIPE.rule }, ..RECIPE };
+        graft(&checkpoint, recipe, usize::MAX, &folder.path("model")).map_err(|error| error.to_string())
+    };
+    for schedule in [Schedule::Linear { steps: 0 }, wsd(0, 0, 0)] {
+        assert!((1..1000).all(|t| schedule.factor(t) == 0.0));
+        let error = of(schedule).unwrap_err();
+        assert!(error.contains("0 at every step"), "{error}");
+        assert!(!folder.path("model").exists());
+    }
+    for schedule in [Schedule::Constant, Schedule::Linear { steps: 1 }, wsd(1, 0, 0), wsd(0, 1, 0), wsd(0, 0, 1)] {
+        assert!(of(schedule).is_ok() && (1..1000).any(|t| schedule.factor(t) > 0.0));
+    }
+}
+
+#[test]
+fn a_column_that_binary32_cannot_hold_is_not_grafted() {
+    let (folder, mut checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    let wide = |column, name: &str| Wide { column, name: name.into(), mean: 1.7e12, deviation: 3e3, moved: Some(21.0) };
+    let wide = vec![wide(1, "time"), wide(3, "ticks")];
+    let normalisation = Normalisation { mean: vec![0.0; 4], deviation: vec![1.0; 4], wide, clip: None };
+    checkpoint.about.normalisation = Some(normalisation);
+    let error = graft(&checkpoint, RECIPE, usize::MAX, &folder.path("none")).unwrap_err().to_string();
+    for words in ["column \"time\": binary32 moves it by up to 21.00 deviations", "\"ticks\"", "subtract an offset"] {
+        assert!(error.contains(words) && !error.contains('\n'), "{error}");
+    }
     assert!(!folder.path("none").exists());
+    let path = folder.path("wide.safetensors");
+    checkpoint.write(&path).unwrap();
+    assert_eq!(Checkpoint::read(&path).unwrap().about, checkpoint.about);
+}
+
+#[test]
+fn every_kind_of_layer_is_made_at_run_time_and_has_a_type() {
+    assert!(Layers::new(&Kind::EACH).is_some());
+    let text = network(&Kind::EACH, Capacities { replay: 1, held_out: 1 });
+    for kind in Kind::EACH {
+        let words = format!("{kind:?}");
+        let name = words.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+        assert!(text.contains(&format!("{name}<")), "{name}: {text}");
+    }
+    assert!(text.contains("Clip<8, { 5.0f32.to_bits() }>"), "{text}");
+    for bound in [0.0, -1.0, f32::INFINITY, f32::NAN] {
+        assert!(Layers::new(&[Kind::Clip { width: 8, bound: bound.to_bits() }]).is_none(), "{bound}");
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! Four parts: the operations on bit patterns, subnormals among them; transported updates in every norm on matrices of
 //! odd and even shapes, tiny and huge ones among them; updates with every chain of quintics, and with every law of
-//! transport under every schedule and momentum; and 200 training steps of a small network, 200 of a convolutional one. After each step every
-//! array is fingerprinted, so that two targets that part are known to part at this step, in this array.
+//! transport under every schedule and momentum; and 200 training steps of a small network, 200 of a convolutional one, 200
+//! of one whose features are standardised and clipped. After each step every array is fingerprinted, so that two targets that part are known to part at this step, in this array.
 //!
 //! A [`Machine`] does the updates: [`Core`] with core's kernels, others with whatever is to be held against them.
 
@@ -12,14 +12,14 @@ use graftage_core::adapt::fingerprint;
 use graftage_core::arithmetic::{Functions, exp, ln, magnitude, sqrt, sum, tanh};
 use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::{
-    AveragePool, Convolution, Dense, Depthwise, Fixed, Kind, Layer, MaxPool, Parameter, Relu, RmsNorm, Step, Tanh,
-    Target, Window, initialise, predict,
+    AveragePool, Clip, Convolution, Dense, Depthwise, Fixed, Kind, Layer, MaxPool, Parameter, Relu, RmsNorm,
+    Standardise, Step, Tanh, Target, Window, initialise, predict,
 };
 use graftage_core::norm::{Norm, with_workspace, workspace};
 use graftage_core::polar::Chain;
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::{Geometry, Rule, Scion};
+use graftage_core::scion::{Geometry, Role, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 
 /// One line: what was computed, and the fingerprint of its bits.
@@ -266,7 +266,7 @@ fn update(
 /// The dense network of the training part.
 pub type DenseNetwork = graftage_core::chain![Dense<16, 12>, Relu<12>, Dense<12, 5>];
 
-/// The convolutional one: every kind of layer once.
+/// The convolutional one: every kind of layer that [`StandardisedNetwork`] lacks.
 pub type ConvolutionalNetwork = graftage_core::chain![
     Convolution<16, 2, 6, 3, 2>,
     RmsNorm<6, 7>,
@@ -279,8 +279,23 @@ pub type ConvolutionalNetwork = graftage_core::chain![
     Dense<5, 4>
 ];
 
-/// The kinds of layers of [`DenseNetwork`] and [`ConvolutionalNetwork`], for networks that are made at run time.
-pub const KINDS: [&[Kind]; 2] = [
+/// The one whose features are standardised and clipped, and so is what its first layer makes of them.
+pub type StandardisedNetwork = graftage_core::chain![
+    Standardise<16>,
+    Clip<16, FEATURES>,
+    Dense<16, 12>,
+    Standardise<12>,
+    Clip<12, HIDDEN>,
+    Dense<12, 5>
+];
+
+/// The bits of where it clips features, and what its first layer makes of them: some numbers of each sample, not all.
+const FEATURES: u32 = 1.0f32.to_bits();
+const HIDDEN: u32 = 0.75f32.to_bits();
+
+/// The kinds of layers of [`DenseNetwork`], [`ConvolutionalNetwork`] and [`StandardisedNetwork`], for networks that are made at
+/// run time.
+pub const KINDS: [&[Kind]; 3] = [
     &[Kind::Dense { inputs: 16, outputs: 12 }, Kind::Relu { width: 12 }, Kind::Dense { inputs: 12, outputs: 5 }],
     &[
         Kind::Convolution { window: Window { places: 16, channels: 2, taps: 3, stride: 2 }, filters: 6 },
@@ -293,39 +308,61 @@ pub const KINDS: [&[Kind]; 2] = [
         Kind::AveragePool(Window { places: 4, channels: 5, taps: 4, stride: 4 }),
         Kind::Dense { inputs: 5, outputs: 4 },
     ],
+    &[
+        Kind::Standardise { width: 16 },
+        Kind::Clip { width: 16, bound: FEATURES },
+        Kind::Dense { inputs: 16, outputs: 12 },
+        Kind::Standardise { width: 12 },
+        Kind::Clip { width: 12, bound: HIDDEN },
+        Kind::Dense { inputs: 12, outputs: 5 },
+    ],
 ];
 
-/// Both networks.
-pub struct Networks<D, C> {
+/// All networks.
+pub struct Networks<D, C, S> {
     /// As [`DenseNetwork`].
     pub dense: D,
     /// As [`ConvolutionalNetwork`].
     pub convolutional: C,
+    /// As [`StandardisedNetwork`].
+    pub standardised: S,
 }
 
-/// Both in static memory.
-pub type Static = Networks<DenseNetwork, ConvolutionalNetwork>;
+/// All in static memory.
+pub type Static = Networks<DenseNetwork, ConvolutionalNetwork, StandardisedNetwork>;
 
 impl Static {
     /// Before their first step.
-    pub const ZERO: Self = Self { dense: DenseNetwork::ZERO, convolutional: ConvolutionalNetwork::ZERO };
+    pub const ZERO: Self = Self {
+        dense: DenseNetwork::ZERO,
+        convolutional: ConvolutionalNetwork::ZERO,
+        standardised: StandardisedNetwork::ZERO,
+    };
 }
 
 /// Steps of the training part, of each network.
 pub const STEPS: u32 = 200;
 
-/// Numbers of scratch memory that both networks do with.
-const SCRATCH: usize = if DenseNetwork::SCRATCH > ConvolutionalNetwork::SCRATCH {
-    DenseNetwork::SCRATCH
-} else {
-    ConvolutionalNetwork::SCRATCH
+/// Numbers of scratch memory that every network does with.
+const SCRATCH: usize = {
+    let all = [DenseNetwork::SCRATCH, ConvolutionalNetwork::SCRATCH, StandardisedNetwork::SCRATCH];
+    let (mut most, mut i) = (0, 0);
+    while i < all.len() {
+        most = if all[i] > most { all[i] } else { most };
+        i += 1;
+    }
+    most
 };
 
-/// Runs the training part. The networks are initialised here. Returns how many of 200 fresh samples they then predict
+/// Samples that the networks are asked about in the end.
+pub const ASKED: u32 = 100 * KINDS.len() as u32;
+
+/// Runs the training part. The networks are initialised here. Returns how many of [`ASKED`] fresh samples they then predict
 /// rightly, which shows that they have learnt.
-pub fn training<D: Layer, C: Layer>(networks: &mut Networks<D, C>, emit: &mut dyn FnMut(Line)) -> u32 {
+pub fn training<D: Layer, C: Layer, S: Layer>(networks: &mut Networks<D, C, S>, emit: &mut dyn FnMut(Line)) -> u32 {
     let dense = train::<16>(&mut networks.dense, 5, "dense", emit);
-    dense + train::<32>(&mut networks.convolutional, 4, "convolutional", emit)
+    let convolutional = train::<32>(&mut networks.convolutional, 4, "convolutional", emit);
+    dense + convolutional + train::<16>(&mut networks.standardised, 5, "standardised", emit)
 }
 
 /// 200 steps of batches of eight, three clusters of samples a class, step size falling to 0.
@@ -333,6 +370,16 @@ fn train<const I: usize>(network: &mut impl Layer, classes: u32, name: &str, emi
     let mut scratch = [0.0; SCRATCH];
     let mut generator = Generator::new(3, 0);
     initialise(network, &mut generator, &mut scratch);
+    // Constants that are no powers of two, as a normalisation learns them.
+    network.parameters(&mut |Parameter { mut state, role, .. }| {
+        let least = match role {
+            Role::Mean => 0.0,
+            Role::Deviation => 0.25,
+            _ => return,
+        };
+        state.x.elements_mut().iter_mut().for_each(|e| *e = least + generator.uniform());
+        state.start();
+    });
     let mut centres = [[0.0; I]; 15];
     centres.as_flattened_mut().iter_mut().for_each(|e| *e = generator.uniform());
     let sample = |generator: &mut Generator| {

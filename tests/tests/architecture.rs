@@ -1,6 +1,9 @@
 //! The structure of the repository: which way data flows, what core does without, and that the algorithm is written once.
 
+use graftage_core::network::Kind;
+use graftage_tests::conformance::KINDS;
 use std::fs;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 fn repository() -> PathBuf {
@@ -164,6 +167,26 @@ fn what_core_depends_on_needs_neither_std_nor_a_heap() {
         let (name, rest) = line.split_once('=').unwrap();
         assert!(SMALL.contains(&name.trim()) || rest.contains("default-features = false"), "{line}");
         assert!(!["std", "alloc"].iter().any(|feature| rest.contains(feature)), "{line}");
+    }
+}
+
+/// A kind that is new is in the program that every target runs, in the one that no panic is in, in the fuzzers, and in the
+/// oracle.
+#[test]
+fn what_is_shown_of_a_network_is_shown_of_every_kind_of_layer() {
+    for kind in Kind::EACH {
+        let words = format!("{kind:?}");
+        let name = words.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+        let conforming = KINDS.into_iter().flatten().any(|other| discriminant(other) == discriminant(&kind));
+        assert!(conforming, "{name} is not in the conformance program");
+        for file in ["tests/src/conformance.rs", "firmware/proof/src/main.rs", "tests/fuzz/src/lib.rs"] {
+            let text = squeezed(&read(repository().join(file)));
+            let networks = text.split("chain![").skip(1).map(|rest| rest.split(']').next().unwrap_or(""));
+            let layers: Vec<_> = networks.flat_map(|network| network.split(['<', '>', ','])).collect();
+            assert!(layers.contains(&name), "{name} is not in {file}: {layers:?}");
+        }
+        let oracle = read(repository().join("tests/tests/oracle/layers.rs"));
+        assert!(code(&oracle).contains(&format!("Layer::{name}")), "the oracle has no {name}");
     }
 }
 

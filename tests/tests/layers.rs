@@ -6,15 +6,16 @@ mod oracle;
 use common::{RULE, filled, random_network, real, state, state_bits, zeros};
 use graftage_core::arithmetic::{Functions, sqrt};
 use graftage_core::chain;
-use graftage_core::matrix::Slab;
+use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::activation::Function;
 use graftage_core::network::pooling::{Average, Maximum};
 use graftage_core::network::{
-    Activation, Affine, AveragePool, Chain, ChannelFilters, Convolution, Dense, Depthwise, Filters, Fixed, Goal, Layer,
-    MaxPool, MicromathTanh, Normalisation, Pool, Relu, RmsNorm, Step, Tanh, Target, Window, initialise, predict,
+    Activation, Affine, AveragePool, Chain, ChannelFilters, Clip, Convolution, Dense, Depthwise, Filters, Fixed, Goal,
+    Layer, MaxPool, MicromathTanh, Normalisation, Parameter, Pool, Relu, RmsNorm, Standardisation, Standardise, Step,
+    Tanh, Target, Window, initialise, predict,
 };
 use graftage_core::random::Generator;
-use graftage_core::scion::{Point, Scion};
+use graftage_core::scion::{Point, Role, Scion};
 use oracle::layers::{cross_entropy, gradient, outputs, squared_error};
 use oracle::{Random, Worst, bits, lanes, tolerance, ulps};
 
@@ -70,6 +71,7 @@ fn every_layer_is_its_equation_and_its_derivative() {
     holds::<Dense<7, 4>>(Exact::Dense { inputs: 7, outputs: 4 }, &mut worst);
     holds::<Relu<9>>(Exact::Relu, &mut worst);
     holds::<Tanh<9>>(Exact::Tanh, &mut worst);
+    holds::<Clip<9, { 0.5f32.to_bits() }>>(Exact::Clip { bound: 0.5 }, &mut worst);
     // Windows that overlap, that touch, that leave places out, that leave a rest, that cover all, that are one place.
     macro_rules! windows {
         ($(($l:literal, $c:literal, $k:literal, $s:literal)),*) => {$(
@@ -87,6 +89,52 @@ fn every_layer_is_its_equation_and_its_derivative() {
     let [forward, backward] = worst;
     forward.at_most("outputs of layers", tolerance::OUTPUTS);
     backward.at_most("derivatives of layers", tolerance::LAYERS);
+}
+
+/// Its constants are no weights: nothing accumulates for them, and a deviation is > 0.
+#[test]
+fn a_standardisation_is_its_equation_and_its_derivative() {
+    let exact = oracle::layers::Layer::Standardise { width: 7 };
+    let (mut forward, mut backward) = (Worst::default(), Worst::default());
+    for seed in 0..4 {
+        let mut random = Random::new(seed);
+        let mut layer = random_network::<Standardise<7>>(&mut random);
+        layer.parameters(&mut |Parameter { mut state, role, .. }| {
+            if role == Role::Deviation {
+                let all = [&mut state.x, &mut state.y].into_iter().flat_map(RowMajor::elements_mut);
+                all.for_each(|deviation| *deviation = 0.01 + deviation.abs());
+            }
+        });
+        let (input, errors) = (random.vector(7), random.vector(7));
+        let [x, y, m] = state(&mut layer);
+        let a = real(&input);
+        for (at, weights) in [(Point::Iterate, real(&x)), (Point::Query, real(&y))] {
+            let Pass { out, back } = pass(&layer, at, &input, &errors);
+            compare(&out, &exact.forward(&weights, &a), &mut forward);
+            let product = |out: Vec<f64>| out.iter().zip(real(&errors)).map(|(o, e)| o * e).sum::<f64>();
+            compare(&back, &gradient(|a| product(exact.forward(&weights, a)), &a), &mut backward);
+            layer.accumulate(0.75, &input, &out, &errors);
+        }
+        assert!(!layer.trains());
+        assert_eq!(bits(&state(&mut layer)[2]), bits(&m));
+    }
+    forward.at_most("outputs of a standardisation", tolerance::OUTPUTS);
+    backward.at_most("derivatives of a standardisation", tolerance::LAYERS);
+}
+
+#[test]
+fn a_number_is_clipped_at_its_bounds_and_has_a_derivative_between_them() {
+    const C: f32 = 1.5;
+    let input = [-f32::MAX, -C.next_up(), -C, -C.next_down(), -0.0, 0.0, C.next_down(), C, C.next_up(), f32::MAX];
+    let out = [-C, -C, -C, -C.next_down(), -0.0, 0.0, C.next_down(), C, C, C];
+    let found = pass(&Clip::<10, { C.to_bits() }>::ZERO, Point::Query, &input, &[-0.25; 10]);
+    assert_eq!(bits(&found.out), bits(&out));
+    // At a bound, and beyond it, there is none.
+    let back = [0.0, 0.0, 0.0, -0.25, -0.25, -0.25, -0.25, 0.0, 0.0, 0.0];
+    assert_eq!(bits(&found.back), bits(&back));
+    let infinite =
+        pass(&Clip::<2, { C.to_bits() }>::ZERO, Point::Query, &[f32::INFINITY, f32::NEG_INFINITY], &[1.0; 2]);
+    assert_eq!(infinite.out, [C, -C]);
 }
 
 #[test]
@@ -357,6 +405,7 @@ fn what_has_no_parameters_admits_all_and_changes_nothing() {
     }
     check::<Relu<3>>();
     check::<Tanh<3>>();
+    check::<Clip<3, { 2.0f32.to_bits() }>>();
     check::<AveragePool<4, 2, 2, 2>>();
     check::<MaxPool<4, 2, 2, 2>>();
 }
@@ -364,7 +413,7 @@ fn what_has_no_parameters_admits_all_and_changes_nothing() {
 #[test]
 fn sizes_that_are_numbers_give_the_bits_of_sizes_that_are_types() {
     type Network = chain![
-        Convolution<16, 3, 6, 5, 2>, Relu<36>, Depthwise<6, 6, 3, 1>, Convolution<4, 6, 8, 1, 1>, RmsNorm<8, 4>,
+        Standardise<48>, Convolution<16, 3, 6, 5, 2>, Relu<36>, Clip<36, { 0.5f32.to_bits() }>, Depthwise<6, 6, 3, 1>, Convolution<4, 6, 8, 1, 1>, RmsNorm<8, 4>,
         MaxPool<4, 8, 2, 1>, Tanh<24>, AveragePool<3, 8, 2, 1>, MicromathTanh<16>, Dense<16, 3>
     ];
     macro_rules! layers {
@@ -373,8 +422,10 @@ fn sizes_that_are_numbers_give_the_bits_of_sizes_that_are_types() {
     }
     let window = |places, channels, taps, stride| Window { places, channels, taps, stride };
     let mut dynamic = layers![
+        Standardisation::new(zeros(1, 48), zeros(1, 48)).unwrap(),
         Filters::new(window(16, 3, 5, 2), zeros(6, 15), zeros(1, 6)).unwrap(),
         Activation::new(Function::Rectifier, 36),
+        Activation::new(Function::Clip { bound: 0.5f32.to_bits() }, 36),
         ChannelFilters::new(window(6, 6, 3, 1), zeros(6, 3), zeros(1, 6)).unwrap(),
         Filters::new(window(4, 6, 1, 1), zeros(8, 6), zeros(1, 8)).unwrap(),
         Normalisation::new(4, zeros(1, 8)).unwrap(),

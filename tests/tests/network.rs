@@ -9,9 +9,9 @@ use graftage_core::chain;
 use graftage_core::error::Refusal;
 use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::{
-    AveragePool, Chain, Convolution, Dense, Depthwise, Fixed, Kind, Layer, MaxPool, MicromathTanh, Outcome, Parameter,
-    Relu, RmsNorm, Standardise, Step, Tanh, Target, Window, initialise, predict, scratch, scratch_length, train_last,
-    usual_geometries,
+    AveragePool, Chain, Clip, Convolution, Dense, Depthwise, Fixed, Kind, Layer, MaxPool, MicromathTanh, Outcome,
+    Parameter, Relu, RmsNorm, Standardise, Step, Tanh, Target, Window, initialise, predict, scratch, scratch_length,
+    train_last, usual_geometries,
 };
 use graftage_core::norm::{with_workspace, workspace};
 use graftage_core::random::Generator;
@@ -260,7 +260,7 @@ fn the_constants_of_a_type_are_the_numbers_of_its_network() {
     check::<MaxPool<9, 2, 9, 1>>();
     check::<RmsNorm<6>>();
     check::<RmsNorm<6, 3>>();
-    check::<chain![Standardise<6>, Dense<6, 2>]>();
+    check::<chain![Standardise<6>, Clip<6, { 5.0f32.to_bits() }>, Dense<6, 2>]>();
     assert_eq!((Convolution::<9, 2, 5, 3, 2>::INPUTS, Convolution::<9, 2, 5, 3, 2>::OUTPUTS), (18, 20));
     assert_eq!((Depthwise::<8, 2, 3, 2>::INPUTS, Depthwise::<8, 2, 3, 2>::OUTPUTS), (16, 6));
 }
@@ -281,6 +281,7 @@ fn the_schema_names_the_architecture() {
     assert_eq!(Kind::schema(&layers), Network::SCHEMA);
     let window = Window { places: 9, channels: 2, taps: 3, stride: 2 };
     let tanh = |functions| Kind::Tanh { width: 7, functions };
+    let clip = |bound: f32| Kind::Clip { width: 7, bound: bound.to_bits() };
     let kinds = [
         (dense(7, 2), Dense::<7, 2>::SCHEMA),
         (relu(7), Relu::<7>::SCHEMA),
@@ -292,6 +293,8 @@ fn the_schema_names_the_architecture() {
         (Kind::MaxPool(window), MaxPool::<9, 2, 3, 2>::SCHEMA),
         (Kind::RmsNorm { places: 3, channels: 6 }, RmsNorm::<6, 3>::SCHEMA),
         (Kind::Standardise { width: 7 }, Standardise::<7>::SCHEMA),
+        (clip(5.0), Clip::<7, { 5.0f32.to_bits() }>::SCHEMA),
+        (clip(2.5), Clip::<7, { 2.5f32.to_bits() }>::SCHEMA),
     ];
     let mut hashes = vec![Network::SCHEMA, Kind::schema(&[]), Kind::schema(&layers[..4]), Kind::schema(&layers[1..])];
     for (kind, schema) in kinds {
@@ -336,6 +339,12 @@ fn shapes_of_kinds_are_those_of_their_types() {
     assert_eq!(Kind::Depthwise(window).shape(), (18, 8));
     assert_eq!(Kind::RmsNorm { places: 3, channels: 6 }.shape(), (18, 18));
     assert_eq!(Kind::Standardise { width: 7 }.shape(), (7, 7));
+    assert_eq!(Kind::Clip { width: 7, bound: 5.0f32.to_bits() }.shape(), (7, 7));
+    for bound in [0.0, -0.0, -1.0, f32::INFINITY, f32::NAN] {
+        assert_eq!(Kind::Clip { width: 7, bound: bound.to_bits() }.shape(), (7, 0), "{bound}");
+    }
+    // One of each kind, one after another.
+    assert!(Kind::EACH.windows(2).all(|pair| pair[0].shape().1 == pair[1].shape().0));
     for impossible in [
         Window { taps: 10, ..window },
         Window { taps: 0, ..window },

@@ -5,6 +5,7 @@
 //! | [`Relu`] | a' where a' > 0, else +0 | δ where a > 0, else +0 |
 //! | [`Tanh`] | tanh a' by [`Functions::Libm`] | δ·(1 − a·a) |
 //! | `MicromathTanh` (feature `micromath`) | tanh a' by `Functions::Micromath` | the same |
+//! | [`Clip`] | c where a' > c, −c where a' < −c, else a' | δ where −c < a < c, else +0 |
 
 use crate::arithmetic::Functions;
 use crate::network::shape::{Constant, Count};
@@ -19,6 +20,11 @@ pub enum Function {
     Rectifier,
     /// tanh a'.
     Tanh(Functions),
+    /// a' between −c and c, else the nearer of them.
+    Clip {
+        /// The bits of c, which is finite and > 0.
+        bound: u32,
+    },
 }
 
 impl Function {
@@ -27,6 +33,11 @@ impl Function {
             Function::Rectifier if a > 0.0 => a,
             Function::Rectifier => 0.0,
             Function::Tanh(functions) => functions.tanh(a),
+            Function::Clip { bound } => match f32::from_bits(bound) {
+                bound if a > bound => bound,
+                bound if a < -bound => -bound,
+                _ => a,
+            },
         }
     }
 
@@ -36,6 +47,10 @@ impl Function {
             Function::Rectifier if a > 0.0 => error,
             Function::Rectifier => 0.0,
             Function::Tanh(_) => error * (1.0 - a * a),
+            Function::Clip { bound } => match f32::from_bits(bound) {
+                bound if a < bound && a > -bound => error,
+                _ => 0.0,
+            },
         }
     }
 
@@ -43,6 +58,7 @@ impl Function {
         match self {
             Function::Rectifier => Kind::Relu { width },
             Function::Tanh(functions) => Kind::Tanh { width, functions },
+            Function::Clip { bound } => Kind::Clip { width, bound },
         }
     }
 }
@@ -97,6 +113,22 @@ impl Named for FastTanh {
     const FUNCTION: Function = Function::Tanh(Functions::Micromath);
 }
 
+/// [`Function::Clip`] at the number with these bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clamp<const BOUND: u32>;
+
+impl<const BOUND: u32> Named for Clamp<BOUND> {
+    const FUNCTION: Function = {
+        assert!(is_bound(BOUND), "a number is clipped at a bound that is finite and > 0");
+        Function::Clip { bound: BOUND }
+    };
+}
+
+/// Whether these are the bits of a number that is finite and > 0.
+pub(super) const fn is_bound(bits: u32) -> bool {
+    bits > 0 && bits < f32::INFINITY.to_bits()
+}
+
 /// A function of each of so many numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Activation<F, W> {
@@ -109,6 +141,9 @@ pub type Relu<const N: usize> = Activation<PhantomData<Rectifier>, Constant<N>>;
 
 /// tanh over N numbers, within three units in the last place.
 pub type Tanh<const N: usize> = Activation<PhantomData<LibmTanh>, Constant<N>>;
+
+/// N numbers, each clipped at ±c, of which the bits are given: `Clip<4, { 5.0f32.to_bits() }>`.
+pub type Clip<const N: usize, const BOUND: u32> = Activation<PhantomData<Clamp<BOUND>>, Constant<N>>;
 
 /// tanh over N numbers, with an error of up to 0.0011, see `docs/arithmetic.md`.
 #[cfg(feature = "micromath")]

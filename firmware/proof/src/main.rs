@@ -17,7 +17,9 @@ mod bare {
     use core::panic::PanicInfo;
     use graftage_core::adapt::Ring;
     use graftage_core::image::Image;
-    use graftage_core::network::{AveragePool, Convolution, Dense, Depthwise, Fixed, MaxPool, Relu, RmsNorm, Tanh};
+    use graftage_core::network::{
+        AveragePool, Clip, Convolution, Dense, Depthwise, Fixed, MaxPool, Relu, RmsNorm, Standardise, Tanh,
+    };
     use graftage_core::session::Session;
     use graftage_core::{chain, snapshot};
 
@@ -27,6 +29,8 @@ mod bare {
     type Demo = demo::Network;
     /// One of every kind of layer.
     type Whole = chain![
+        Standardise<24>,
+        Clip<24, { 5.0f32.to_bits() }>,
         Convolution<12, 2, 4, 3, 1>,
         RmsNorm<4, 10>,
         Tanh<40>,

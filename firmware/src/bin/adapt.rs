@@ -24,12 +24,7 @@ mod bare {
     mod network {
         include!(env!("GRAFTAGE_NETWORK"));
     }
-    use network::Network;
-
-    /// The most samples that the replay buffer can keep.
-    const REPLAY: usize = 128;
-    /// The most samples that can be held out.
-    const HELD_OUT: usize = 32;
+    use network::{HELD_OUT, Network, REPLAY};
 
     /// After so many more labelled samples the state is saved.
     const SAVE_EVERY: u64 = 8;

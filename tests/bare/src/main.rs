@@ -7,7 +7,7 @@
 mod machine;
 
 use core::fmt::Arguments;
-use graftage_tests::conformance::{Core, END, Static, run};
+use graftage_tests::conformance::{ASKED, Core, END, Static, run};
 
 #[cfg(not(any(target_os = "none", target_family = "wasm")))]
 fn main() -> std::io::Result<()> {
@@ -18,5 +18,5 @@ fn main() -> std::io::Result<()> {
 fn conformance(mut core: Core, mut print: impl FnMut(Arguments)) {
     let mut networks = Static::ZERO;
     let right = run(&mut core, &mut networks, &mut |line| print(format_args!("{line}")));
-    print(format_args!("{END}: {right} of 200"));
+    print(format_args!("{END}: {right} of {ASKED}"));
 }

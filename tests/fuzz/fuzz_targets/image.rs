@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use graftage_core::image::{Header, Image, write};
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Fixed, Kind, Layer, Window};
+use graftage_core::network::{Fixed, Kind, Layer};
 use graftage_core::scion::{Geometry, Rule};
-use graftage_fuzz::{CHECKSUM, Input, Network, PREFIX, RECIPE, arrays, learn, seal, started, words};
+use graftage_fuzz::{CHECKSUM, Input, KINDS, Network, PREFIX, RECIPE, arrays, learn, seal, started, words};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
@@ -23,18 +23,15 @@ struct Case<'a> {
 }
 
 static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let window = Window { places: 6, channels: 1, taps: 3, stride: 1 };
-    let layers =
-        [Kind::Convolution { window, filters: 2 }, Kind::Relu { width: 8 }, Kind::Dense { inputs: 8, outputs: 3 }];
     let (mut geometries, mut weights) = (Vec::new(), Vec::new());
     started(Rule::DEFAULT).network_mut().parameters(&mut |parameter| {
         geometries.push(*parameter.geometry);
         weights.extend_from_slice(parameter.state.x.elements());
     });
-    assert_eq!(Kind::schema(&layers), Network::SCHEMA);
+    assert_eq!(Kind::schema(&KINDS), Network::SCHEMA);
     let header = Header {
         schema: Network::SCHEMA,
-        layers: layers.into_iter().collect(),
+        layers: KINDS.into_iter().collect(),
         geometries: geometries.into_iter().collect(),
         recipe: RECIPE,
         scale: 16.0,

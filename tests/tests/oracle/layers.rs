@@ -27,6 +27,8 @@ pub enum Layer {
     AveragePool(Window),
     MaxPool(Window),
     RmsNorm { channels: usize },
+    Standardise { width: usize },
+    Clip { bound: f64 },
 }
 
 impl Layer {
@@ -37,7 +39,8 @@ impl Layer {
             Layer::Convolution { window, filters } => filters * window.k * window.c + filters,
             Layer::Depthwise(window) => window.c * window.k + window.c,
             Layer::RmsNorm { channels } => channels,
-            Layer::Relu | Layer::Tanh | Layer::AveragePool(_) | Layer::MaxPool(_) => 0,
+            Layer::Standardise { width } => 2 * width,
+            Layer::Relu | Layer::Tanh | Layer::AveragePool(_) | Layer::MaxPool(_) | Layer::Clip { .. } => 0,
         }
     }
 
@@ -49,6 +52,11 @@ impl Layer {
             }
             Layer::Relu => a.iter().map(|a| a.max(0.0)).collect(),
             Layer::Tanh => a.iter().map(|a| a.tanh()).collect(),
+            Layer::Standardise { width } => {
+                let (means, deviations) = w.split_at(width);
+                a.iter().zip(means).zip(deviations).map(|((a, mean), deviation)| (a - mean) / deviation).collect()
+            }
+            Layer::Clip { bound } => a.iter().map(|a| a.clamp(-bound, bound)).collect(),
             Layer::Convolution { window, filters } => {
                 let Window { c, k, s, .. } = window;
                 each(window.places(), filters, |p, f| {

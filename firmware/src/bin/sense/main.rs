@@ -36,7 +36,7 @@ mod bare {
     mod network {
         include!("network.rs");
     }
-    use network::Network;
+    use network::{HELD_OUT, Network, REPLAY};
 
     /// Readings a second.
     const RATE: u32 = 50;
@@ -44,9 +44,6 @@ mod bare {
     const WINDOW: usize = 16;
     /// One more than the readings that the program may be behind: a seventh of a second.
     const BEHIND: usize = 8;
-    /// Samples in the replay buffer, and held out.
-    const REPLAY: usize = 128;
-    const HELD_OUT: usize = 32;
     /// After so many more labelled samples the state is saved.
     const SAVE_EVERY: u64 = 8;
     /// Once the journal is full, the device goes on learning and its record has a gap.

@@ -8,4 +8,11 @@ pub type Network = graftage_core::chain![Dense<5, 16>, Relu<16>, Dense<16, 3>];
 /// Hash of its schema.
 pub const SCHEMA: u64 = 0xcddfa063f5adc3de;
 
+/// Samples that the replay buffer has room for.
+pub const REPLAY: usize = 128;
+
+/// Samples that there is room to hold out.
+pub const HELD_OUT: usize = 32;
+
+const _: () = assert!(REPLAY > 0 && HELD_OUT > 0);
 const _: () = assert!(<Network as Fixed>::SCHEMA == SCHEMA, "the type was changed by hand: graft it again");

@@ -14,10 +14,10 @@ use graftage_core::transport::Transport;
 #[derive(Args, Clone, Copy)]
 pub struct RuleArguments {
     /// Step size η, the largest of its schedule.
-    #[arg(long, value_name = "ETA")]
+    #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
     step_size: Option<f32>,
     /// Momentum: BETA, ramp=FROM,TO,STEPS or power=EXPONENT.
-    #[arg(long, default_value = "0.9", value_parser = rule::momentum)]
+    #[arg(long, default_value = "0.9", allow_negative_numbers = true, value_parser = rule::momentum)]
     momentum: Momentum,
     /// Law of transport: theta=SHARE (0 is Scion, 1 Transported Scion as published), lag=MEMORY, alignment=DAMPING or
     /// nesterov.
@@ -35,7 +35,7 @@ impl RuleArguments {
     pub fn rule(&self, usual: f32, schedule: Schedule) -> Result<Rule> {
         let Self { step_size, momentum, transport, chain, constrained } = *self;
         let rule = Rule { step: step_size.unwrap_or(usual), schedule, momentum, transport, constrained, chain };
-        rule.check()?;
+        rule::check(&rule)?;
         Ok(rule)
     }
 }
@@ -49,7 +49,7 @@ pub struct RecipeArguments {
     #[arg(long, default_value = "constant", value_parser = rule::schedule)]
     schedule: Schedule,
     /// The most that a session may move each matrix, in radii of its norm; steps beyond it are refused.
-    #[arg(long, value_name = "RADII")]
+    #[arg(long, value_name = "RADII", allow_negative_numbers = true)]
     drift_budget: Option<f32>,
     /// Hold out every so many-th labelled sample, and judge each session by the last ones: it is committed where it is no
     /// worse on them, else rolled back.

@@ -6,8 +6,8 @@ use crate::outputs::Force;
 use clap::Args;
 use graftage::checkpoint::Checkpoint;
 use graftage::error::{Error, Result};
-use graftage::files;
 use graftage::graft::{self, Grafted};
+use graftage::{files, rule};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -56,6 +56,8 @@ impl Graft {
             let rehearsal: Chosen = files::read_json(path)?;
             let first = rehearsal.methods.first().ok_or_else(|| Error::content(path, "a rehearsal without methods"))?;
             recipe.rule.step = first.step;
+            rule::check(&recipe.rule)
+                .map_err(|e| Error::content(path, format!("its step size {}: {e}", first.step)))?;
         }
         let grafted = Grafted::new(&checkpoint, recipe, self.train_last.unwrap_or(usize::MAX))?;
         grafted.write(&claimed)?;

@@ -31,6 +31,7 @@ mod transfer;
 #[cfg(feature = "torch")]
 mod trials;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -98,9 +99,19 @@ enum Task {
 fn main() -> ExitCode {
     #[cfg(feature = "torch")]
     graftage::memory::keep();
-    let task = Cli::parse().command;
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // What an option takes is said by its own line.
+        Err(error) if error.kind() == ErrorKind::ValueValidation => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            eprintln!("graftage: {}", line.strip_prefix("error: ").unwrap_or(line));
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     let outcome = graftage::signals::wait().and_then(|()| {
-        match task {
+        match cli.command {
         #[cfg(feature = "torch")]
         Task::Train(task) => task.run(),
         #[cfg(not(feature = "torch"))]
