@@ -106,10 +106,15 @@ impl About {
             self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
         let (inputs, classes) = self.shape.numbers();
         let labelled = source.load_as(&self.split, normalisation, &self.classes)?;
-        for part in [&labelled.train, &labelled.test] {
+        for part in [Some(&labelled.train), labelled.validate.as_ref(), Some(&labelled.test)].into_iter().flatten() {
             part.check(source.path(), inputs, classes)?;
         }
         Ok(labelled)
+    }
+
+    /// Says that there is no validation part.
+    pub fn no_validation(&self) -> Error {
+        Error::Usage("its split has no part that validates: `validate` in [split.*] makes one".into())
     }
 
     /// The groups that the training part lacks, each with its samples, read as by [`About::samples`].
@@ -117,11 +122,11 @@ impl About {
     /// # Errors
     /// As there, and where the split is not by group.
     pub fn unseen(&self, path: Option<&Path>) -> Result<Vec<(String, Samples)>> {
-        let Split::Group(Group { test }) = &self.split else {
+        let Split::Group(Group { test, .. }) = &self.split else {
             return Err(Error::Usage("its training left no group out: train with [split.group]".into()));
         };
         let alone = |name: &String| {
-            let split = Split::Group(Group { test: vec![name.clone()] });
+            let split = Split::Group(Group { test: vec![name.clone()], validate: Vec::new() });
             Ok((name.clone(), Self { split, ..self.clone() }.samples(path)?.test))
         };
         test.iter().map(alone).collect()

@@ -13,6 +13,7 @@
 
 mod arff;
 mod csv;
+mod identity;
 mod idx;
 mod labels;
 mod names;
@@ -25,11 +26,12 @@ mod table;
 mod text;
 mod unpacked;
 
+pub use identity::Identity;
 pub use idx::Idx;
 pub use normalise::{Normalisation, Normalise};
 pub use npy::Npy;
 pub use source::{Dataset, Labelled, Source};
-pub use split::{Group, Seed, Split};
+pub use split::{Group, Own, Parts, Role, Seed, Split};
 pub use table::Columns;
 pub use text::Text;
 

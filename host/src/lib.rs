@@ -27,6 +27,7 @@
 //! | module | what it says |
 //! |---|---|
 //! | [`cuda`] | the GPU |
+//! | [`limits`] | what this machine can take |
 //! | [`memory`] | the processor's memory |
 //! | [`tensor`] | core's `Matrix` over libtorch tensors: `Exact` and `Fast` |
 //! | [`optim`] | Transported Scion for one's own tch model |
@@ -53,6 +54,8 @@ pub mod delta;
 pub mod error;
 pub mod files;
 pub mod graft;
+#[cfg(feature = "torch")]
+pub mod limits;
 #[cfg(feature = "torch")]
 pub mod memory;
 pub mod model;

@@ -5,6 +5,7 @@
 //! | `state.safetensors` | all that the training goes on from: the last checkpoint |
 //! | `metrics.jsonl` | a line of JSON for each measurement |
 //! | `model.safetensors` | at the end: the weights X and what they are for, see [`crate::checkpoint`] |
+//! | `best.safetensors` | the same of the best measurement, where the configuration keeps it |
 //! | `training.json`, `report.html` | at the end: the measurements with what made them, and a page with curves |
 //!
 //! Every file is written under a temporary name and renamed, so that each is whole whenever the process ends; only
@@ -13,22 +14,27 @@
 //!
 //! While it trains, the model holds Y; what is measured and saved is X.
 
+mod best;
 mod feed;
 mod folder;
 mod state;
 
+pub use best::Standing;
 pub use feed::{Feed, Part, shape};
 pub use state::Saved;
+pub(crate) use state::difference;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Device};
 use crate::cuda;
-use crate::data::Dataset;
+use crate::data::{Dataset, Role};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::model::Network;
 use crate::optim::method::Optimizer;
 use crate::report::{Training, TrainingPoint};
 use crate::tensor::Precision;
+use best::Search;
 use feed::Batches;
 use folder::Folder;
 use graftage_core::scion::Rule;
@@ -43,6 +49,8 @@ pub const STATE: &str = "state.safetensors";
 pub const METRICS: &str = "metrics.jsonl";
 /// The weights, in the folder of a training.
 pub const MODEL: &str = "model.safetensors";
+/// The weights of the best measurement, in the folder of a training.
+pub const BEST: &str = "best.safetensors";
 /// The result, in the folder of a training.
 pub const RESULT: &str = "training.json";
 /// The page, in the folder of a training.
@@ -110,6 +118,7 @@ impl<'a> Trainer<'a> {
     /// Where model, data and constants do not go together.
     pub fn new(config: &'a Config, feed: &'a Feed, device: tch::Device) -> Result<Self> {
         let steps = steps(config, feed);
+        config.optimizer.schedule.check(steps).map_err(|what| Error::Usage(format!("[optimizer] {what}")))?;
         let rule = config.optimizer.method.rule(config.optimizer.rule(steps));
         rule.check()?;
         let store = nn::VarStore::new(device);
@@ -280,12 +289,12 @@ fn measured(network: &Network, precision: Precision, part: &Part, indices: &[i64
     Ok(Measurement { loss: (sum / count as f64) as f32, accuracy: right as f32 / count as f32 })
 }
 
-/// Measures a trained model on the training part of its data, or on the test part, all of it; with another main file where
-/// that is named. It is computed by libtorch on the processor, in binary32.
+/// Measures a trained model on a part of its data, all of it; with another main file where that is named. It is computed by
+/// libtorch on the processor, in binary32.
 ///
 /// # Errors
-/// Where the data cannot be read or are not what the model takes.
-pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, training: bool) -> Result<(Measurement, usize)> {
+/// Where the data cannot be read, are not what the model takes, or have no such part.
+pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, role: Role) -> Result<(Measurement, usize)> {
     let _guard = no_grad_guard();
     let about = &checkpoint.about;
     let feed = Feed::new(&about.dataset(data)?, &about.model, 0.0, 0, tch::Device::Cpu)?;
@@ -297,7 +306,11 @@ pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, training: bool) ->
             variable.f_copy_(&Tensor::f_from_slice(weights)?.f_view(&variable.size()[..])?)?;
         }
     }
-    let part = if training { &feed.train } else { &feed.test };
+    let part = match role {
+        Role::Train => &feed.train,
+        Role::Validate => feed.validate.as_ref().ok_or_else(|| about.no_validation())?,
+        Role::Test => &feed.test,
+    };
     // Of a text, windows that do not overlap.
     let indices = part.spread((part.len() / feed.unit.1).max(1));
     Ok((measured(&network, Precision::Float32, part, &indices)?, indices.len() * feed.unit.1))
@@ -350,6 +363,8 @@ pub enum News {
     Starts(Option<String>),
     /// Something was measured; the rate is in these units.
     Measured(TrainingPoint, &'static str),
+    /// It had ended before, after so many steps: nothing is done.
+    Finished(u64),
     /// A checkpoint could not be written; the one before it is kept, and the training goes on.
     NoCheckpoint(String),
 }
@@ -357,8 +372,11 @@ pub enum News {
 /// Trains in the folder of the configuration; `observe` sees it at work. Where `stop` is set, it writes a checkpoint and ends
 /// with [`Error::Interrupted`].
 ///
+/// A training that goes on may be given another number of steps where its schedule gives those that are taken the size that
+/// they had: it then ends in the bits of one that had that number from its start. One that has ended writes nothing.
+///
 /// # Errors
-/// Where the configuration fits neither data nor model; where the folder holds a training and `start` does not say what is
+/// Where the configuration fits neither data, model nor machine; where the state is of other data; where the folder holds a training and `start` does not say what is
 /// to become of it; where it diverges or is interrupted. The folder then holds the last good checkpoint.
 pub fn train(
     config: &Config,
@@ -367,12 +385,15 @@ pub fn train(
     stop: &AtomicBool,
     mut observe: impl FnMut(Live),
 ) -> Result<Training> {
+    limits::check(config, data)?;
     let folder = Folder(&config.output);
-    let saved = folder.begin(config, start)?;
+    let identity = data.identity();
+    let mut saved = folder.begin(config, &identity, start)?;
     let device = device(config)?;
     let threads = match &saved {
         // The bits depend on their number.
         Some((saved, _)) if config.threads.is_none() => {
+            limits::threads("the state's threads", saved.threads)?;
             tch::set_num_threads(saved.threads as i32);
             saved.threads
         }
@@ -380,9 +401,19 @@ pub fn train(
     };
     let feed = Feed::new(data, &config.model, config.training.wrong_labels, config.seed, device)?;
     let mut trainer = Trainer::new(config, &feed, device)?;
-    let mut curve = Vec::new();
-    if let Some((_, state)) = &saved {
-        trainer.restore(state).map_err(|error| Error::content(&folder.file(STATE), error))?;
+    let (mut curve, mut search) = (Vec::new(), Search::default());
+    if let Some((saved, state)) = &mut saved {
+        let wrong = |error: Error| Error::content(&folder.file(STATE), error);
+        search = Search::restore(saved.standing.clone(), state, &trainer).map_err(wrong)?;
+        trainer.restore(state).map_err(wrong)?;
+        let before = self::steps(&saved.config, &feed);
+        saved.check_steps(trainer.step(), before, trainer.steps()).map_err(|what| wrong(Error::Usage(what)))?;
+        let ended = trainer.step() == trainer.steps() || search.standing.exhausted(&config.training);
+        if let Some(training) = folder.result(config, trainer.step()).filter(|_| ended) {
+            let news = Some(News::Finished(trainer.step()));
+            observe(Live { step: trainer.step(), steps: trainer.steps(), loss: f32::NAN, news });
+            return Ok(training);
+        }
         curve = folder.metrics(trainer.step())?;
     }
     folder.rewrite(&curve)?;
@@ -393,21 +424,25 @@ pub fn train(
     let checkpoint_every = usual(config.training.checkpoint_every, 10);
     // On a GPU a look at the loss waits for it.
     let look_every = if matches!(device, tch::Device::Cuda(_)) { 10 } else { 1 };
-    let save = |trainer: &Trainer| folder.save(config, data, trainer, threads);
+    let save = |trainer: &Trainer, search: &Search| {
+        let standing = search.standing.clone();
+        let saved = Saved { config: config.clone(), threads, data: Some(identity.clone()), standing };
+        folder.save(&saved, trainer, search)
+    };
     let mut live =
         Live { step: trainer.step(), steps, loss: f32::NAN, news: Some(News::Starts(trainer.optimizer.table())) };
     observe(live.clone());
     let (mut sum, mut count) = (0.0, 0);
-    while trainer.step() < steps {
+    while trainer.step() < steps && !search.standing.exhausted(&config.training) {
         if let Err(error) = trainer.advance() {
             // A loss that is not finite says more.
             trainer.read()?;
             return Err(error);
         }
         let step = trainer.step();
-        let last = step == steps;
+        let end = step == steps;
         let (evaluate, checkpoint) =
-            (step.is_multiple_of(evaluate_every) || last, step.is_multiple_of(checkpoint_every) || last);
+            (step.is_multiple_of(evaluate_every) || end, step.is_multiple_of(checkpoint_every) || end);
         let stopping = stop.load(Ordering::Relaxed);
         if !(evaluate || checkpoint || stopping || step.is_multiple_of(look_every)) {
             continue;
@@ -419,6 +454,7 @@ pub fn train(
         live.news = None;
         if evaluate {
             let test = trainer.measure(&feed.test)?;
+            let validation = feed.validate.as_ref().map(|part| trainer.measure(part)).transpose()?;
             let train = match config.training.evaluate_training {
                 true => Some(trainer.measure(&feed.train)?.loss),
                 false => None,
@@ -428,6 +464,8 @@ pub fn train(
                 step,
                 loss: (sum / f64::from(count.max(1))) as f32,
                 train_loss: train,
+                validation_loss: validation.map(|measured| measured.loss),
+                validation_accuracy: validation.map(|measured| measured.accuracy),
                 test_loss: test.loss,
                 accuracy: test.accuracy,
                 rate: rate as f32,
@@ -436,11 +474,13 @@ pub fn train(
             (sum, count) = (0.0, 0);
             lines.add(&point)?;
             curve.push(point);
+            search.judge(&point, &trainer)?;
             live.news = Some(News::Measured(point, feed.unit.0));
         }
         observe(live.clone());
-        if checkpoint || stopping {
-            match save(&trainer) {
+        let last = end || search.standing.exhausted(&config.training);
+        if checkpoint || stopping || last {
+            match save(&trainer, &search) {
                 Err(error) if last || stopping => return Err(error),
                 Err(error) => observe(Live { news: Some(News::NoCheckpoint(error.to_string())), ..live.clone() }),
                 Ok(()) => {}
@@ -450,5 +490,5 @@ pub fn train(
             return Err(Error::Interrupted { step, folder: config.output.clone() });
         }
     }
-    folder.end(config, data, &feed, &trainer, curve)
+    folder.end(config, data, &feed, &trainer, search, curve)
 }

@@ -2,7 +2,7 @@
 
 use super::labels::Labels;
 use super::names::Names;
-use super::{Columns, Idx, Normalisation, Normalise, Npy, Samples, Split, Text, arff, csv};
+use super::{Columns, Idx, Normalisation, Normalise, Npy, Parts, Role, Samples, Split, Text, arff, csv};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -29,12 +29,7 @@ pub enum Dataset {
     /// Numbers, and a class.
     Labelled(Labelled),
     /// Bytes in order.
-    Text {
-        /// Those that train.
-        train: Vec<u8>,
-        /// Those that test.
-        test: Vec<u8>,
-    },
+    Text(Parts<Vec<u8>>),
 }
 
 /// Labelled samples, scaled.
@@ -42,14 +37,27 @@ pub enum Dataset {
 pub struct Labelled {
     /// Those that train.
     pub train: Samples,
+    /// Those that choose among weights, where the split names such a part.
+    pub validate: Option<Samples>,
     /// Those that test.
     pub test: Samples,
     /// Of one sample, e.g. `[28, 28]` or `[64]`.
     pub shape: Vec<usize>,
     /// Their names by label: what the data call them, sorted; where labels are whole numbers, those from 0 to the largest.
     pub classes: Vec<String>,
-    /// What was learnt of the training part, and applied to both.
+    /// What was learnt of the training part, and applied to all.
     pub normalisation: Normalisation,
+}
+
+impl Labelled {
+    /// The samples of a part.
+    pub fn part(&self, role: Role) -> Option<&Samples> {
+        match role {
+            Role::Train => Some(&self.train),
+            Role::Validate => self.validate.as_ref(),
+            Role::Test => Some(&self.test),
+        }
+    }
 }
 
 /// All samples of a source, as they lie there.
@@ -90,7 +98,7 @@ impl Source {
         source
     }
 
-    /// Reads the data, splits them, learns the normalisation from the training part and applies it to both.
+    /// Reads the data, splits them, learns the normalisation from the training part and applies it to all.
     ///
     /// # Errors
     /// Where a file cannot be read or says what is not understood: the message names the line and the column, or the sample and
@@ -100,8 +108,7 @@ impl Source {
             if *normalise != Normalise::None {
                 return Err(Error::content(&text.path, "a text has no features to normalise: leave [normalise] out"));
             }
-            let (train, test) = text.load(split)?;
-            return Ok(Dataset::Text { train, test });
+            return text.load(split).map(Dataset::Text);
         }
         let scale = if let Normalise::Divide(scale) = normalise { *scale } else { 1.0 };
         Normalisation::division(scale).check(1)?;
@@ -130,7 +137,7 @@ impl Source {
     /// All samples.
     fn read(&self, split: &Split, missing: bool, labels: Labels) -> Result<Raw> {
         match self {
-            Self::Idx(idx) => idx.read(*split == Split::Own, labels),
+            Self::Idx(idx) => idx.read(matches!(split, Split::Own(_)), labels),
             Self::Csv(table) => csv::read(&table.path, table.wanted(missing), labels),
             Self::Arff(table) => arff::read(&table.path, table.wanted(missing), labels),
             Self::Npy(npy) => npy.read(labels),
@@ -146,9 +153,9 @@ impl Source {
         learn: impl FnOnce(&Samples, &[String]) -> Result<Normalisation>,
     ) -> Result<Labelled> {
         let Raw { samples, shape, classes, columns, groups, own } = raw;
-        let (mut train, mut test) = split.part(self.path(), samples, groups, own)?;
+        let Parts { mut train, mut validate, mut test } = split.part(self.path(), samples, groups, own)?;
         let normalisation = learn(&train, &columns)?;
-        for part in [&mut train, &mut test] {
+        for part in [Some(&mut train), validate.as_mut(), Some(&mut test)].into_iter().flatten() {
             normalisation.apply(part);
             if let Some(at) = part.features().iter().position(|feature| !feature.is_finite()) {
                 let feature = at % part.inputs() + 1;
@@ -156,6 +163,6 @@ impl Source {
                 return Err(Error::content(self.path(), what));
             }
         }
-        Ok(Labelled { train, test, shape, classes, normalisation })
+        Ok(Labelled { train, validate, test, shape, classes, normalisation })
     }
 }

@@ -16,7 +16,9 @@ pub fn training_page(training: &Training) -> String {
         percent(*accuracy),
     );
     let sections = html! {
-        section { h2 { "How it went" } (training_section(training)) }
+        section { h2 { "How it went" } (training_section(training))
+            @for note in training.notes() { p { (note) "." } }
+        }
         section { h2 { "How fast it was" } (speed_section(training)) }
         @if let Some(groups) = &training.groups {
             section { h2 { "How each parameter was stepped" } pre { (groups) } }

@@ -1,9 +1,10 @@
 //! The folder of a training: its files, which are whole whenever the process ends.
 
-use super::{METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
+use super::best::Search;
+use super::{BEST, METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
 use crate::checkpoint::{About, Checkpoint};
-use crate::config::Config;
-use crate::data::Dataset;
+use crate::config::{Config, Keep};
+use crate::data::{Dataset, Identity};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::optim::Tensors;
@@ -21,12 +22,12 @@ impl Folder<'_> {
     }
 
     /// Makes the folder, and reads the checkpoint from which the training is to go on.
-    pub fn begin(&self, config: &Config, start: Start) -> Result<Option<(Saved, Tensors)>> {
+    pub fn begin(&self, config: &Config, data: &Identity, start: Start) -> Result<Option<(Saved, Tensors)>> {
         let path = self.file(STATE);
         match (path.exists(), start.resume) {
             (true, true) => {
                 let (saved, state) = Saved::read(&path)?;
-                saved.check(config).map_err(|what| Error::content(&path, what))?;
+                saved.check(config, data).map_err(|what| Error::content(&path, what))?;
                 Ok(Some((saved, state)))
             }
             (false, true) => Err(Error::content(&path, "there is no checkpoint to go on from; start without --resume")),
@@ -37,7 +38,7 @@ impl Folder<'_> {
             (_, false) => {
                 std::fs::create_dir_all(self.0).map_err(Error::file(self.0))?;
                 // What an earlier training left shall not be taken for this one's.
-                for name in [STATE, METRICS, MODEL, RESULT, PAGE] {
+                for name in [STATE, METRICS, MODEL, BEST, RESULT, PAGE] {
                     match std::fs::remove_file(self.file(name)) {
                         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                             return Err(Error::file(&self.file(name))(error));
@@ -50,9 +51,18 @@ impl Folder<'_> {
         }
     }
 
-    pub fn save(&self, config: &Config, data: &Dataset, trainer: &Trainer, threads: usize) -> Result<()> {
-        let state = trainer.optimizer.state()?;
-        Saved { config: config.clone(), threads, normalisation: normalisation(data) }.write(&self.file(STATE), &state)
+    pub fn save(&self, saved: &Saved, trainer: &Trainer, search: &Search) -> Result<()> {
+        let mut state = trainer.optimizer.state()?;
+        state.extend(search.tensors());
+        saved.write(&self.file(STATE), &state)
+    }
+
+    /// What a training left that has ended after so many steps, if all of it is there.
+    pub fn result(&self, config: &Config, steps: u64) -> Option<Training> {
+        let best = (config.training.keep == Keep::Best).then_some(BEST);
+        let whole = [MODEL, PAGE].into_iter().chain(best).all(|name| self.file(name).exists());
+        let training = files::read_json::<Training>(&self.file(RESULT)).ok()?;
+        (whole && training.steps == steps).then_some(training)
     }
 
     /// The measurements up to a step.
@@ -89,10 +99,9 @@ impl Folder<'_> {
         data: &Dataset,
         feed: &Feed,
         trainer: &Trainer,
+        search: Search,
         curve: Vec<TrainingPoint>,
     ) -> Result<Training> {
-        let tensors = trainer.optimizer.x()?;
-        let parameters = tensors.iter().map(|(_, tensor)| tensor.numel()).sum();
         let about = About {
             model: config.model.clone(),
             shape: feed.shape.clone(),
@@ -101,29 +110,31 @@ impl Folder<'_> {
             normalisation: normalisation(data),
             classes: match data {
                 Dataset::Labelled(data) => data.classes.clone(),
-                Dataset::Text { .. } => Vec::new(),
+                Dataset::Text(_) => Vec::new(),
             },
         };
-        let tensors = tensors.into_iter().map(|(name, tensor)| {
-            let size = tensor.size().into_iter().map(|n| n as usize).collect();
-            Ok((name, size, Vec::<f32>::try_from(tensor.f_flatten(0, -1)?)?))
-        });
-        let checkpoint = Checkpoint { about, tensors: tensors.collect::<Result<_>>()? };
-        checkpoint.write(&self.file(MODEL))?;
-        let last = curve.last();
+        let last = checkpoint(about.clone(), trainer.optimizer.x()?)?;
+        last.write(&self.file(MODEL))?;
+        if let Some(weights) = search.weights {
+            checkpoint(about, weights)?.write(&self.file(BEST))?;
+        }
+        let point = curve.last();
         let training = Training {
             network: config.model.to_string(),
-            parameters,
+            parameters: last.tensors.iter().map(|(.., weights)| weights.len()).sum(),
             optimizer: config.optimizer.method.to_string(),
             arithmetic: config.optimizer.arithmetic.to_string(),
-            steps: trainer.steps(),
+            steps: trainer.step(),
             batch: config.training.batch,
             rule: trainer.rule(),
             seed: config.seed,
             samples: (feed.train.len(), feed.test.len()),
+            drawn: trainer.step() * (config.training.batch * feed.unit.1) as u64,
+            best: search.standing.best.filter(|_| config.training.keep == Keep::Best),
+            stopped_early: trainer.step() < trainer.steps(),
             unit: feed.unit.0.to_owned(),
-            loss: last.map_or(f32::NAN, |point| point.test_loss),
-            accuracy: last.map_or(f32::NAN, |point| point.accuracy),
+            loss: point.map_or(f32::NAN, |point| point.test_loss),
+            accuracy: point.map_or(f32::NAN, |point| point.accuracy),
             groups: trainer.optimizer.table(),
             curve,
         };
@@ -133,10 +144,19 @@ impl Folder<'_> {
     }
 }
 
+/// These weights with what they are for.
+fn checkpoint(about: About, weights: Tensors) -> Result<Checkpoint> {
+    let tensors = weights.into_iter().map(|(name, tensor)| {
+        let size = tensor.size().into_iter().map(|n| n as usize).collect();
+        Ok((name, size, Vec::<f32>::try_from(tensor.f_flatten(0, -1)?)?))
+    });
+    Ok(Checkpoint { about, tensors: tensors.collect::<Result<_>>()? })
+}
+
 fn normalisation(data: &Dataset) -> Option<crate::data::Normalisation> {
     match data {
         Dataset::Labelled(data) => Some(data.normalisation.clone()),
-        Dataset::Text { .. } => None,
+        Dataset::Text(_) => None,
     }
 }
 

@@ -1,11 +1,10 @@
 //! `graftage eval`.
 
 use crate::console::{percent, say};
-use crate::inputs::checkpoint_and_data;
 use clap::Args;
 use graftage::adaptation;
 use graftage::checkpoint::Checkpoint;
-use graftage::data::Samples;
+use graftage::data::{Role, Samples};
 use graftage::error::Result;
 use graftage_core::adapt::Recipe;
 use std::path::PathBuf;
@@ -26,33 +25,45 @@ pub struct Eval {
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Part {
     Train,
+    Validate,
     Test,
     All,
+}
+
+impl Part {
+    /// The part of a split that is meant; `None` of all samples.
+    fn role(self) -> Option<Role> {
+        match self {
+            Self::Train => Some(Role::Train),
+            Self::Validate => Some(Role::Validate),
+            Self::Test => Some(Role::Test),
+            Self::All => None,
+        }
+    }
 }
 
 impl Eval {
     pub fn run(self) -> Result<()> {
         #[cfg(feature = "torch")]
-        if let (Ok(checkpoint), Part::Train | Part::Test) = (Checkpoint::read(&self.checkpoint), self.part)
+        if let (Ok(checkpoint), Some(role)) = (Checkpoint::read(&self.checkpoint), self.part.role())
             && checkpoint.about.layers().is_err()
         {
-            let training = matches!(self.part, Part::Train);
-            let (measured, count) = graftage::train::evaluate(&checkpoint, self.data.as_deref(), training)?;
+            let (measured, count) = graftage::train::evaluate(&checkpoint, self.data.as_deref(), role)?;
             say!("loss {:.4} nats, {} right, of {count}", measured.loss, percent(measured.accuracy));
             return Ok(());
         }
-        let (checkpoint, samples) = match self.part {
-            Part::All => {
-                let checkpoint = Checkpoint::read(&self.checkpoint)?;
+        let checkpoint = Checkpoint::read(&self.checkpoint)?;
+        let samples = match self.part.role() {
+            None => {
                 let path = self.data.as_deref().unwrap_or(checkpoint.about.data.path());
                 let samples = Samples::read(path, checkpoint.about.scale()?)?;
                 let (inputs, classes) = checkpoint.shape();
                 samples.check(path, inputs, classes)?;
-                (checkpoint, samples)
+                samples
             }
-            part => {
-                let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
-                (checkpoint, if matches!(part, Part::Train) { train } else { test })
+            Some(role) => {
+                let labelled = checkpoint.about.samples(self.data.as_deref())?;
+                labelled.part(role).ok_or_else(|| checkpoint.about.no_validation())?.clone()
             }
         };
         let (_, classes) = checkpoint.shape();

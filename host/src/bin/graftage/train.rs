@@ -24,6 +24,17 @@ pub struct Train {
     output: Option<PathBuf>,
 }
 
+/// A flag that the first signal sets, so that what is done can be kept; a second one ends the process as it always would.
+pub fn stop() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let asked = |error| Error::Usage(format!("signals cannot be caught: {error}"));
+        signal_hook::flag::register_conditional_default(signal, stop.clone()).map_err(asked)?;
+        signal_hook::flag::register(signal, stop.clone()).map_err(asked)?;
+    }
+    Ok(stop)
+}
+
 impl Train {
     pub fn run(self) -> Result<()> {
         let mut config = Config::read(&self.config)?;
@@ -31,13 +42,7 @@ impl Train {
             config.output = output;
         }
         let data = config.data.load(&config.split, &config.normalise)?;
-        // The first signal asks for a checkpoint; a second one ends the process as it always would.
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            let asked = |error| Error::Usage(format!("signals cannot be caught: {error}"));
-            signal_hook::flag::register_conditional_default(signal, stop.clone()).map_err(asked)?;
-            signal_hook::flag::register(signal, stop.clone()).map_err(asked)?;
-        }
+        let stop = stop()?;
         let progress = Progress::new("training", 0);
         let start = Start { resume: self.resume, force: self.force };
         let training = train(&config, &data, start, &stop, |live| show(&progress, &live))?;
@@ -49,6 +54,7 @@ impl Train {
             training.loss,
             percent(training.accuracy)
         );
+        training.notes().iter().for_each(|note| say!("{note}"));
         Ok(())
     }
 }
@@ -63,7 +69,10 @@ fn show(progress: &Progress, Live { step, steps, loss, news }: &Live) {
             progress.from(*step);
         }
         Some(News::Measured(point, unit)) => {
-            let train = point.train_loss.map_or(String::new(), |loss| format!(", training part {loss:.4}"));
+            let mut train = point.train_loss.map_or(String::new(), |loss| format!(", training part {loss:.4}"));
+            if let Some(loss) = point.validation_loss {
+                train += &format!(", validation {loss:.4}");
+            }
             progress.line(&format!(
                 "step {step}/{steps}: loss {:.4}{train}, test {:.4}, {} right; {:.0} {unit}/s, optimizer {}",
                 point.loss,
@@ -73,6 +82,7 @@ fn show(progress: &Progress, Live { step, steps, loss, news }: &Live) {
                 percent(point.optimizer_share)
             ));
         }
+        Some(News::Finished(steps)) => progress.line(&format!("it had ended after {steps} steps: nothing was done")),
         Some(News::NoCheckpoint(why)) => {
             progress.line(&format!("step {step}: no checkpoint: {why}; the training goes on"))
         }

@@ -23,7 +23,8 @@ pub struct Transfer {
 impl Transfer {
     pub fn run(self) -> Result<()> {
         let asked = self.trials.read(self.optimizers)?;
-        let result = transfer(&asked.config, &asked.data, &self.widths, &asked.trials, progress())?;
+        let result =
+            transfer(&asked.config, &asked.data, &self.widths, &asked.trials, &asked.interruption(), progress())?;
         say!("{}", table(&result).trim_end());
         asked.write("transfer.json", &result, || transfer_page(&result))
     }

@@ -1,15 +1,17 @@
 //! What `graftage compare` and `graftage transfer` ask alike.
 
 use crate::console::Progress;
+use crate::train::stop;
 use clap::Args;
 use graftage::config::Config;
 use graftage::data::Dataset;
 use graftage::error::{Error, Result};
 use graftage::files;
-use graftage::trials::{Contestant, Trials};
+use graftage::trials::{Contestant, Interruption, Trials, discard};
 use serde::Serialize;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 #[derive(Args)]
 pub struct TrialArguments {
@@ -31,11 +33,14 @@ pub struct TrialArguments {
     #[arg(long)]
     on_training: bool,
     /// Trainings at a time, each on one thread of the processor.
-    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
+    #[arg(long, default_value_t = graftage::limits::processors())]
     jobs: usize,
     /// Write the result as JSON and report.html into this folder.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    /// Go on with what was interrupted and has left its trainings in the output folder.
+    #[arg(long)]
+    resume: bool,
 }
 
 /// What is asked, the data, and where the result goes.
@@ -44,10 +49,15 @@ pub struct Asked {
     pub data: Dataset,
     pub trials: Trials,
     output: Option<PathBuf>,
+    resume: bool,
+    stop: Arc<AtomicBool>,
 }
 
 impl TrialArguments {
     pub fn read(self, contestants: Vec<Contestant>) -> Result<Asked> {
+        if self.resume && self.output.is_none() {
+            return Err(Error::Usage("--resume: name the folder that holds the trainings, with --output".into()));
+        }
         let config = Config::read(&self.config)?;
         let data = config.data.load(&config.split, &config.normalise)?;
         let trials = Trials {
@@ -58,17 +68,23 @@ impl TrialArguments {
             on_training: self.on_training,
             jobs: self.jobs,
         };
-        Ok(Asked { config, data, trials, output: self.output })
+        Ok(Asked { config, data, trials, output: self.output, resume: self.resume, stop: stop()? })
     }
 }
 
 impl Asked {
+    /// How it is interrupted, and from where it goes on.
+    pub fn interruption(&self) -> Interruption<'_> {
+        Interruption { folder: self.output.as_deref(), resume: self.resume, stop: &self.stop }
+    }
+
     /// Writes the result as a file of this name, and its page, where that is wanted.
     pub fn write(&self, file: &str, result: &impl Serialize, page: impl FnOnce() -> String) -> Result<()> {
         let Some(folder) = &self.output else { return Ok(()) };
         std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
         files::write_json(&folder.join(file), result)?;
-        files::write(&folder.join("report.html"), page().as_bytes())
+        files::write(&folder.join("report.html"), page().as_bytes())?;
+        discard(folder)
     }
 }
 
