@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::trials::{Contestant, Interruption, Ledger, Purpose, Run, Spread, Trials, Work, distinct};
+use crate::trials::{Contestant, Interruption, Ledger, Purpose, Run, Spread, Trials, Work, distinct, listed};
 use graftage_core::schedule::Momentum;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -75,11 +75,11 @@ impl Options {
     /// The options by their names.
     fn by_name(&self) -> serde_json::Value {
         let mut options = self.trials.options();
-        options["momenta"] = serde_json::json!(self.momenta);
+        options["momenta"] = listed(&self.momenta).into();
         options["each-momentum"] = self.each_momentum.into();
-        options["tuning-seeds"] = serde_json::json!(self.tuned_on);
+        options["tuning-seeds"] = listed(&self.tuned_on).into();
         options["target"] = match &self.target {
-            Target::Loss(loss) => serde_json::json!(loss),
+            Target::Loss(loss) => loss.to_string().into(),
             Target::Final(contestant) => contestant.to_string().into(),
         };
         options["choose"] = format!("{:?}", self.choice).to_lowercase().into();
@@ -384,4 +384,43 @@ pub fn table(comparison: &Comparison) -> String {
         table += &format!("{}{warning}\n", if at == 0 { "\n" } else { "" });
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row with one β, whose grid has scores for step sizes 1, 2 and 4 and whose runs end so.
+    fn row(step: f32, last: &[f32]) -> Row {
+        let run = |(seed, last): (usize, &f32)| Run {
+            step,
+            momentum: 0.9,
+            seed: seed as u64,
+            curve: Vec::new(),
+            last: *last,
+            test: (*last, 0.5),
+        };
+        let runs: Vec<_> = last.iter().enumerate().map(run).collect();
+        let grid = [1.0, 2.0, 4.0].map(|tried| (tried, 0.9, (tried - step).abs())).to_vec();
+        super::row(&"scion".parse().unwrap(), (step, 0.9), grid, runs, None, 0.1)
+    }
+
+    #[test]
+    fn a_pair_that_does_not_keep_its_promise_is_warned_of() {
+        assert_eq!(warnings(&row(2.0, &[0.10, 0.19]), Some(0.1), 0.05), [""; 0]);
+        assert_eq!(warnings(&row(2.0, &[0.10, 0.19]), None, 0.05), [""; 0], "nothing was tuned");
+        let [far] = &warnings(&row(2.0, &[0.10, 0.21]), Some(0.1), 0.05)[..] else { panic!() };
+        assert!(far.contains("ends at 0.2100 on seed 1, after 0.1000 at most in tuning"), "{far}");
+        assert_eq!(warnings(&row(2.0, &[0.10, 0.21]), Some(0.1), 0.11), [""; 0], "all are no better");
+        let [diverged] = &warnings(&row(2.0, &[f32::INFINITY, 0.1]), Some(0.1), 0.05)[..] else { panic!() };
+        assert!(diverged.contains("η = 2, β = 0.9: diverged on seed 0"), "{diverged}");
+    }
+
+    #[test]
+    fn a_pair_at_the_edge_of_its_grid_is_warned_of() {
+        for step in [1.0, 4.0] {
+            let [edge] = &warnings(&row(step, &[0.1]), Some(0.1), 0.1)[..] else { panic!() };
+            assert!(edge.contains(&format!("the step size {step} is the last that was tried")), "{edge}");
+        }
+    }
 }

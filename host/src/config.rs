@@ -62,7 +62,7 @@ pub struct Config {
     /// Where it is computed.
     #[serde(default)]
     pub device: Device,
-    /// Threads of the processor; all of them where nothing is said. Another number gives other bits.
+    /// Threads of the processor; half of its processors where nothing is said, and at least one. Another number gives other bits.
     #[serde(default)]
     pub threads: Option<usize>,
     /// In which numbers the model and spectral directions are computed; weights and their updates are binary32.

@@ -104,9 +104,10 @@ pub fn device(config: &Config) -> Result<tch::Device> {
     }
 }
 
-/// The threads of a configuration, as libtorch's own from now on in this process.
+/// The threads of a configuration, as libtorch's own from now on in this process: where it says nothing, half of the processors,
+/// but at least one. A thread more than there are idle processors makes all wait for it, so the rest is left to other programs.
 pub fn threads(config: &Config) -> usize {
-    let threads = config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads = config.threads.unwrap_or_else(|| (limits::processors() / 2).max(1));
     tch::set_num_threads(threads as i32);
     threads
 }
@@ -393,7 +394,7 @@ pub fn train(
     let threads = match &saved {
         // The bits depend on their number.
         Some((saved, _)) if config.threads.is_none() => {
-            limits::threads("the state's threads", saved.threads)?;
+            limits::threads("its threads", saved.threads).map_err(|e| Error::content(&folder.file(STATE), e))?;
             tch::set_num_threads(saved.threads as i32);
             saved.threads
         }

@@ -94,8 +94,8 @@ impl Trials {
         let contestants: Vec<_> = self.contestants.iter().map(Contestant::to_string).collect();
         let [adamw, sgd] = &self.torch_step_sizes;
         serde_json::json!({
-            "optimizers": contestants, "step-sizes": self.step_sizes, "adamw-step-sizes": adamw, "sgd-step-sizes": sgd,
-            "seeds": self.seeds, "on-training": self.on_training,
+            "optimizers": listed(&contestants), "step-sizes": listed(&self.step_sizes), "adamw-step-sizes": listed(adamw),
+            "sgd-step-sizes": listed(sgd), "seeds": listed(&self.seeds), "on-training": self.on_training,
         })
     }
 
@@ -120,6 +120,11 @@ impl Trials {
         }
         limits::threads("--jobs", self.jobs)
     }
+}
+
+/// As an option takes them.
+pub(crate) fn listed(list: &[impl fmt::Display]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Refuses an option that names nothing, or one thing twice.

@@ -114,7 +114,15 @@ pub(crate) fn difference(key: &str, before: &Value, now: &Value, free: &[&str]) 
             difference(&key, before.get(name).unwrap_or(&NULL), now.get(name).unwrap_or(&NULL), free)
         });
     }
-    (before != now).then(|| format!("{key} was {before} there and is {now} now"))
+    (before != now).then(|| format!("{key} was {} there and is {} now", shown(before), shown(now)))
+}
+
+/// A value; a number that is one in binary32 with as few digits as that takes.
+fn shown(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if !value.is_u64() && f64::from(number as f32) == number => (number as f32).to_string(),
+        _ => value.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod transfer;
 #[cfg(feature = "torch")]
 mod trials;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -97,7 +98,15 @@ enum Task {
 fn main() -> ExitCode {
     #[cfg(feature = "torch")]
     graftage::memory::keep();
-    let outcome = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(Cli { command }) => command,
+        Err(error) if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprintln!("graftage: {}", console::one_line(&error.to_string()));
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
+    let outcome = match command {
         #[cfg(feature = "torch")]
         Task::Train(task) => task.run(),
         #[cfg(not(feature = "torch"))]

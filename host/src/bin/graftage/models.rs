@@ -1,6 +1,7 @@
 //! `graftage models`.
 
 use crate::console::say;
+use crate::train::of_config;
 use clap::Args;
 use graftage::config::Config;
 use graftage::error::Result;
@@ -19,10 +20,14 @@ pub struct Models {
 impl Models {
     pub fn run(self) -> Result<()> {
         let config = Config::read(&self.config)?;
+        self.show(&config).map_err(|error| of_config(&self.config, error))
+    }
+
+    fn show(&self, config: &Config) -> Result<()> {
         let data = config.data.load(&config.split, &config.normalise)?;
-        limits::check(&config, &data)?;
+        limits::check(config, &data)?;
         let feed = Feed::new(&data, &config.model, 0.0, config.seed, tch::Device::Cpu)?;
-        let trainer = Trainer::new(&config, &feed, tch::Device::Cpu)?;
+        let trainer = Trainer::new(config, &feed, tch::Device::Cpu)?;
         let parameters = config.model.parameters(&feed.shape)?;
         match trainer.optimizer().table() {
             Some(table) => {

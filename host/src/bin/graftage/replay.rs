@@ -39,6 +39,9 @@ impl Replay {
         let image = Image::parse(&bytes).map_err(|error| Error::Image { path: self.image.clone(), error })?;
         let test = self.test.as_deref().map(|path| samples_for(&image, path)).transpose()?;
         let Replayed { target, mut sessions } = replay::with_core(&record, &image)?;
+        // Its tensors are so small that threads would only wait for each other.
+        #[cfg(feature = "torch")]
+        tch::set_num_threads(1);
         let targets = vec![
             replay::recorded(&record),
             target,

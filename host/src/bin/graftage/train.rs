@@ -5,7 +5,7 @@ use clap::Args;
 use graftage::config::Config;
 use graftage::error::{Error, Result};
 use graftage::train::{Live, News, Start, train};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -22,6 +22,14 @@ pub struct Train {
     /// Another output folder than the configuration's.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
+}
+
+/// Names the configuration where it is to blame.
+pub fn of_config(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Usage(what) => Error::content(path, what),
+        other => other,
+    }
 }
 
 /// A flag that the first signal sets, so that what is done can be kept; a second one ends the process as it always would.
@@ -45,7 +53,8 @@ impl Train {
         let stop = stop()?;
         let progress = Progress::new("training", 0);
         let start = Start { resume: self.resume, force: self.force };
-        let training = train(&config, &data, start, &stop, |live| show(&progress, &live))?;
+        let training = train(&config, &data, start, &stop, |live| show(&progress, &live));
+        let training = training.map_err(|error| of_config(&self.config, error))?;
         drop(progress);
         let (folder, parameters) = (config.output.display(), training.parameters);
         say!(
