@@ -1,6 +1,6 @@
 //! Weights as safetensors, by the names that the model gives them, with what they are for in the metadata.
 
-use crate::data::{Dataset, Group, Labelled, Legend, Normalisation, Normalise, Samples, Source, Split};
+use crate::data::{Dataset, Group, Labelled, Legend, Normalisation, Normalise, Parts, Samples, Source, Split};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Model, Shape};
@@ -125,7 +125,7 @@ impl About {
             self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
         let (inputs, classes) = self.shape.numbers();
         let labelled = source.load_as(&self.split, normalisation, &self.legend).map_err(|error| moved(error, path))?;
-        for part in [&labelled.train, &labelled.test] {
+        for part in [Some(&labelled.train), labelled.validate.as_ref(), Some(&labelled.test)].into_iter().flatten() {
             part.check(source.path(), inputs, classes)?;
         }
         Ok(labelled)
@@ -140,9 +140,42 @@ impl About {
         let normalisation =
             self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
         let (inputs, classes) = self.shape.numbers();
-        let samples = source.all_as(normalisation, &self.legend)?;
+        let samples = source.all_as(normalisation, &self.legend).map_err(|error| moved(error, path))?;
         samples.check(source.path(), inputs, classes)?;
         Ok(samples)
+    }
+
+    /// The same as a data set whose parts are each all of it; of a text, all its bytes.
+    ///
+    /// # Errors
+    /// As [`About::dataset`].
+    pub fn undivided(&self, path: Option<&Path>) -> Result<Dataset> {
+        if let Some(normalisation) = &self.normalisation {
+            let all = self.all_samples(path)?;
+            let Shape::Features { shape, .. } = &self.shape else {
+                return Err(Error::Usage("a text with a normalisation".into()));
+            };
+            return Ok(Dataset::Labelled(Labelled {
+                train: all.clone(),
+                validate: None,
+                test: all,
+                shape: shape.clone(),
+                legend: self.legend.clone(),
+                normalisation: normalisation.clone(),
+                notes: Vec::new(),
+            }));
+        }
+        let mut whole = Self { split: Split::default(), ..self.clone() }.dataset(path)?;
+        if let Dataset::Text(Parts { train, test, .. }) = &mut whole {
+            train.append(test);
+            test.clone_from(train);
+        }
+        Ok(whole)
+    }
+
+    /// Says that there is no validation part.
+    pub fn no_validation(&self) -> Error {
+        Error::Usage("its split has no part that validates: `validate` in [split.*] makes one".into())
     }
 
     /// The groups that the training part lacks, each with its samples, read as by [`About::samples`].
@@ -150,11 +183,11 @@ impl About {
     /// # Errors
     /// As there, and where the split is not by group.
     pub fn unseen(&self, path: Option<&Path>) -> Result<Vec<(String, Samples)>> {
-        let Split::Group(Group { test }) = &self.split else {
+        let Split::Group(Group { test, .. }) = &self.split else {
             return Err(Error::Usage("its training left no group out: train with [split.group]".into()));
         };
         let alone = |name: &String| {
-            let split = Split::Group(Group { test: vec![name.clone()] });
+            let split = Split::Group(Group { test: vec![name.clone()], validate: Vec::new() });
             Ok((name.clone(), Self { split, ..self.clone() }.samples(path)?.test))
         };
         test.iter().map(alone).collect()

@@ -62,7 +62,7 @@ pub struct Config {
     /// Where it is computed.
     #[serde(default)]
     pub device: Device,
-    /// Threads of the processor; all of them where nothing is said. Another number gives other bits.
+    /// Threads of the processor; half of its processors where nothing is said, and at least one. Another number gives other bits.
     #[serde(default)]
     pub threads: Option<usize>,
     /// In which numbers the model and spectral directions are computed; weights and their updates are binary32.
@@ -174,6 +174,22 @@ pub enum Course {
 }
 
 impl Course {
+    /// Refuses a course that does not fit into so many steps.
+    ///
+    /// # Errors
+    /// Where the step size never comes to its largest value, or not down again.
+    pub fn check(self, steps: u64) -> std::result::Result<(), String> {
+        match self {
+            Self::WarmupStableDecay { warmup, decay } if u64::from(warmup) + u64::from(decay) > steps => Err(format!(
+                "schedule: {warmup} steps of warmup and {decay} of decay do not fit into {steps} steps of training"
+            )),
+            Self::WarmupStableDecay { warmup, .. } if u64::from(warmup) >= steps => {
+                Err(format!("schedule: {warmup} steps of warmup are all {steps} of the training; fewer would do"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The schedule of a training of so many steps.
     pub fn over(self, steps: u64) -> Schedule {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
@@ -219,7 +235,27 @@ pub struct Training {
     /// The share of training labels that are replaced by a wrong one: to see what a method makes of them.
     #[serde(default)]
     pub wrong_labels: f32,
+    /// Whether the weights of the best measurement are kept beside the last. `compare` and `transfer` look at the last alone.
+    #[serde(default)]
+    pub keep: Keep,
+    /// Ends after so many measurements without a better one; `compare` and `transfer` take all steps.
+    #[serde(default)]
+    pub stop_after: Option<u64>,
 }
+
+/// Which weights a training leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// The last.
+    #[default]
+    Last,
+    /// The last, and those of the lowest loss: on the validation part or, where the split names none, on the test part.
+    Best,
+}
+
+/// The most steps of a training: a schedule counts in 32 bits.
+const LONGEST: u64 = u32::MAX as u64;
 
 fn one() -> u64 {
     1
@@ -256,6 +292,9 @@ impl Config {
             (None, None) => return Err("[training] says neither steps nor epochs".into()),
             (Some(_), Some(_)) => return Err("[training] says both steps and epochs; one of them is to go".into()),
             (Some(0), None) => return Err("[training] steps: a training has at least one step".into()),
+            (Some(steps), None) if steps > LONGEST => {
+                return Err(format!("[training] steps: {steps}; at most {LONGEST} would do"));
+            }
             (None, Some(epochs)) if !(epochs > 0.0 && epochs.is_finite()) => {
                 return Err(format!("[training] epochs: {epochs} is not finite and > 0"));
             }
@@ -269,6 +308,9 @@ impl Config {
         if let Some((key, _)) = every.into_iter().find(|(_, every)| *every == Some(0)) {
             return Err(format!("[training] {key}: 0 steps; leave it out for what is usual"));
         }
+        if self.training.stop_after == Some(0) {
+            return Err("[training] stop-after: at least one measurement; leave it out to take all steps".into());
+        }
         if self.training.evaluate_samples == Some(0) {
             return Err("[training] evaluate-samples: at least one sample measures".into());
         }
@@ -278,40 +320,64 @@ impl Config {
         if self.threads == Some(0) {
             return Err("threads: at least one computes".into());
         }
+        if let Some(steps) = steps {
+            self.optimizer.schedule.check(steps).map_err(|what| format!("[optimizer] {what}"))?;
+        }
         let constants = self.optimizer.method.rule(self.optimizer.rule(1));
         constants.check().map_err(|refusal| format!("[optimizer] {refusal}"))
     }
 }
 
-/// What is wrong, in one line with its place; of an unknown key, the nearest known one.
+/// What is wrong, in one line with its place and what would do.
 fn explain(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().replace('\n', " ");
-    let message = match message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant ")) {
-        Some(rest) => {
-            let mut names = rest.split('`').skip(1).step_by(2);
-            let found = names.next().unwrap_or_default();
-            let known: Vec<_> = names.collect();
-            let near = known.iter().map(|name| (strsim::damerau_levenshtein(found, name), name)).min();
-            let what = if message.starts_with("unknown field") { "key" } else { "value" };
-            match near {
-                Some((distance, name)) if distance <= 1 + found.len() / 3 => {
-                    format!("unknown {what} {found:?}; is {name:?} meant?")
-                }
-                Some(_) => format!("unknown {what} {found:?}; known are {}", known.join(", ")),
-                None => format!("unknown {what} {found:?}"),
-            }
+    let Some(span) = error.span() else { return unknown(&message).unwrap_or(message) };
+    let before = &text[..span.start.min(text.len())];
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + before.chars().rev().take_while(|c| *c != '\n').count();
+    let header = before.lines().rev().map(str::trim).find(|line| line.starts_with('['));
+    let found = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let what = match (header, found) {
+        (Some(header), Some(found)) if top_level().iter().any(|key| key == found) => {
+            let header = header.split('#').next().unwrap_or_default().trim();
+            format!("{found:?} is no key of {header}: it belongs above the first [table] of the file")
         }
-        None => message,
+        _ => unknown(&message).unwrap_or_else(|| message.clone()),
     };
-    match error.span() {
-        Some(span) => {
-            let before = &text[..span.start.min(text.len())];
-            let line = 1 + before.matches('\n').count();
-            let column = 1 + before.chars().rev().take_while(|c| *c != '\n').count();
-            format!("line {line}, column {column}: {message}")
+    let here = text.lines().nth(line - 1).unwrap_or_default();
+    let normalises = here.trim_start().trim_start_matches('[').starts_with("normalise")
+        || header.is_some_and(|header| header.starts_with("[normalise"));
+    let forms = match normalises && found != Some("normalise") {
+        true => {
+            "; the forms are normalise = \"features\" or \"overall\" above the first [table], or a table [normalise] with divide = 10.0"
         }
-        None => message,
-    }
+        false => "",
+    };
+    format!("line {line}, column {column}: {what}{forms}")
+}
+
+/// The keys that stand above the tables, as the reader itself names them.
+fn top_level() -> Vec<String> {
+    let error = toml::from_str::<Config>("\"\" = 0").err();
+    let message = error.map(|error| error.message().to_owned()).unwrap_or_default();
+    message.split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect()
+}
+
+/// Of an unknown key or value, the nearest known one.
+fn unknown(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
+    let mut names = rest.split('`').skip(1).step_by(2);
+    let found = names.next().unwrap_or_default();
+    let known: Vec<_> = names.collect();
+    let near = known.iter().map(|name| (strsim::damerau_levenshtein(found, name), name)).min();
+    let what = if message.starts_with("unknown field") { "key" } else { "value" };
+    Some(match near {
+        Some((distance, name)) if distance <= 1 + found.len() / 3 => {
+            format!("unknown {what} {found:?}; is {name:?} meant?")
+        }
+        Some(_) => format!("unknown {what} {found:?}; known are {}", known.join(", ")),
+        None => format!("unknown {what} {found:?}"),
+    })
 }
 
 /// A number or a text, as text.

@@ -13,6 +13,7 @@
 
 mod arff;
 mod csv;
+mod identity;
 mod idx;
 mod kind;
 mod labels;
@@ -30,12 +31,13 @@ mod text;
 mod unpacked;
 
 pub use csv::Csv;
+pub use identity::Identity;
 pub use idx::Idx;
 pub use legend::Legend;
 pub use normalise::{Normalisation, Normalise, Wide};
 pub use npy::Npy;
 pub use source::{Dataset, Labelled, Source};
-pub use split::{Group, Seed, Split};
+pub use split::{Group, Own, Parts, Role, Seed, Split};
 pub use table::Columns;
 pub use text::Text;
 

@@ -56,9 +56,24 @@ pub enum Error {
         /// The folder with its checkpoint.
         folder: PathBuf,
     },
+    /// A comparison or a transfer was asked to stop.
+    #[error("stopped after {ended} trainings; {}", going_on(folder.as_deref()))]
+    TrialsInterrupted {
+        /// Trainings that have ended.
+        ended: usize,
+        /// The folder that keeps them.
+        folder: Option<PathBuf>,
+    },
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),
+}
+
+fn going_on(folder: Option<&Path>) -> String {
+    match folder {
+        Some(folder) => format!("`--resume` goes on from {}", folder.display()),
+        None => "none of them is kept, as there is no --output".into(),
+    }
 }
 
 /// What this library returns.

@@ -30,6 +30,7 @@
 //! | module | what it says |
 //! |---|---|
 //! | [`cuda`] | the GPU |
+//! | [`limits`] | what this machine can take |
 //! | [`memory`] | the processor's memory |
 //! | [`tensor`] | core's `Matrix` over libtorch tensors: `Exact` and `Fast` |
 //! | [`optim`] | Transported Scion for one's own tch model |
@@ -58,6 +59,8 @@ pub mod error;
 pub mod files;
 pub mod graft;
 pub mod image;
+#[cfg(feature = "torch")]
+pub mod limits;
 #[cfg(feature = "torch")]
 pub mod memory;
 pub mod model;

@@ -278,18 +278,28 @@ impl TransportedScion {
     /// A line for each parameter: its name and size, the matrix as which it is stepped, norm, radius and factor of its step
     /// size, and its stack, which is moved by the same calls of libtorch.
     pub fn table(&self) -> String {
-        let wide = self.places.iter().map(|place| place.name.len()).max().unwrap_or(0).max("parameter".len());
-        let mut table = format!(
-            "{:<wide$}  {:<16} {:>11}  {:<24} {:>6} {:>6} {:>5}\n",
-            "parameter", "size", "matrix", "norm", "radius", "step", "stack"
-        );
-        for place in &self.places {
+        let head = ["parameter", "size", "matrix", "norm", "radius", "step", "stack"].map(str::to_owned);
+        let rows = self.places.iter().map(|place| {
             let Stack { shape: (m, n), settings: Settings { geometry, step }, .. } = self.stacks[place.stack];
             let norm = if geometry.is_frozen() { "frozen".to_owned() } else { format!("{:?}", geometry.norm) };
-            let (size, matrix) = (format!("{:?}", place.size), format!("{m}×{n}"));
+            [
+                place.name.clone(),
+                format!("{:?}", place.size),
+                format!("{m}×{n}"),
+                norm,
+                geometry.radius.to_string(),
+                step.to_string(),
+                place.stack.to_string(),
+            ]
+        });
+        let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+        let wide: [usize; 7] =
+            std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+        let mut table = String::new();
+        for [name, size, matrix, norm, radius, step, stack] in &rows {
+            let [w0, w1, w2, w3, w4, w5, w6] = wide;
             table += &format!(
-                "{:<wide$}  {size:<16} {matrix:>11}  {norm:<24} {:>6} {step:>6} {:>5}\n",
-                place.name, geometry.radius, place.stack
+                "{name:<w0$}  {size:<w1$}  {matrix:>w2$}  {norm:<w3$}  {radius:>w4$}  {step:>w5$}  {stack:>w6$}\n"
             );
         }
         table

@@ -5,6 +5,7 @@
 //! | `state.safetensors` | all that the training goes on from: the last checkpoint |
 //! | `metrics.jsonl` | a line of JSON for each measurement |
 //! | `model.safetensors` | at the end: the weights X and what they are for, see [`crate::checkpoint`] |
+//! | `best.safetensors` | the same of the best measurement, where the configuration keeps it |
 //! | `training.json`, `report.html` | at the end: the measurements with what made them, and a page with curves |
 //!
 //! What the folder held stays until the first checkpoint, and a file that the training did not write is not replaced. Files
@@ -14,22 +15,28 @@
 //!
 //! While it trains, the model holds Y; what is measured and saved is X.
 
+mod best;
 mod feed;
 mod folder;
 mod state;
 
+pub use best::Standing;
 pub use feed::{Feed, Part, shape};
 pub use state::Saved;
+pub(crate) use state::difference;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Device};
+use crate::confusion::Confusion;
 use crate::cuda;
-use crate::data::Dataset;
+use crate::data::{Dataset, Legend, Role};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::model::Network;
 use crate::optim::method::Optimizer;
 use crate::report::{Training, TrainingPoint};
 use crate::tensor::Precision;
+use best::Search;
 use feed::Batches;
 use folder::Folder;
 use graftage_core::scion::Rule;
@@ -44,6 +51,8 @@ pub const STATE: &str = "state.safetensors";
 pub const METRICS: &str = "metrics.jsonl";
 /// The weights, in the folder of a training.
 pub const MODEL: &str = "model.safetensors";
+/// The weights of the best measurement, in the folder of a training.
+pub const BEST: &str = "best.safetensors";
 /// The result, in the folder of a training.
 pub const RESULT: &str = "training.json";
 /// The page, in the folder of a training.
@@ -97,9 +106,10 @@ pub fn device(config: &Config) -> Result<tch::Device> {
     }
 }
 
-/// The threads of a configuration, as libtorch's own from now on in this process.
+/// The threads of a configuration, as libtorch's own from now on in this process: where it says nothing, half of the processors,
+/// but at least one. A thread more than there are idle processors makes all wait for it, so the rest is left to other programs.
 pub fn threads(config: &Config) -> usize {
-    let threads = config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads = config.threads.unwrap_or_else(|| (limits::processors() / 2).max(1));
     tch::set_num_threads(threads as i32);
     threads
 }
@@ -111,6 +121,7 @@ impl<'a> Trainer<'a> {
     /// Where model, data and constants do not go together.
     pub fn new(config: &'a Config, feed: &'a Feed, device: tch::Device) -> Result<Self> {
         let steps = steps(config, feed);
+        config.optimizer.schedule.check(steps).map_err(|what| Error::Usage(format!("[optimizer] {what}")))?;
         let rule = config.optimizer.method.rule(config.optimizer.rule(steps));
         rule.check()?;
         let store = nn::VarStore::new(device);
@@ -262,12 +273,45 @@ impl<'a> Trainer<'a> {
         }
         Ok(measured)
     }
+
+    /// Which class is taken for which at X, among the samples of a part that measure; `None` of a text.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn confusion(&mut self, part: &Part, legend: &Legend) -> Result<Option<Confusion>> {
+        let indices = self.feed.measuring(part, self.config.training.evaluate_samples);
+        self.optimizer.evaluate(|| confusion(&self.network, self.config.precision, part, &indices, legend))?
+    }
+}
+
+/// Samples that are measured at once: a bound for memory.
+const AT_ONCE: usize = 256;
+
+/// Which class is taken for which at the weights that the model holds; `None` of a text.
+fn confusion(
+    network: &Network,
+    precision: Precision,
+    part: &Part,
+    indices: &[i64],
+    legend: &Legend,
+) -> Result<Option<Confusion>> {
+    if let Part::Text { .. } = part {
+        return Ok(None);
+    }
+    let mut confusion = Confusion::new(legend.classes.clone());
+    for indices in indices.chunks(AT_ONCE) {
+        let (input, target) = part.take(indices)?;
+        let predicted = network.forward(&input, precision)?.f_argmax(-1, false)?;
+        let classes = |tensor: &Tensor| Ok::<_, Error>(Vec::<i64>::try_from(tensor)?);
+        for (class, predicted) in classes(&target)?.into_iter().zip(classes(&predicted)?) {
+            confusion.add(class as u32, predicted as u32);
+        }
+    }
+    Ok(Some(confusion))
 }
 
 /// Measures samples of a part at the weights that the model holds.
 fn measured(network: &Network, precision: Precision, part: &Part, indices: &[i64]) -> Result<Measurement> {
-    /// Samples at once: a bound for memory.
-    const AT_ONCE: usize = 256;
     let (mut sum, mut right, mut count) = (0.0, 0, 0);
     for indices in indices.chunks(AT_ONCE) {
         let (input, target) = part.take(indices)?;
@@ -281,15 +325,30 @@ fn measured(network: &Network, precision: Precision, part: &Part, indices: &[i64
     Ok(Measurement { loss: (sum / count as f64) as f32, accuracy: right as f32 / count as f32 })
 }
 
-/// Measures a trained model on the training part of its data, or on the test part, all of it; with another main file where
-/// that is named. It is computed by libtorch on the processor, in binary32.
+/// What was measured of a trained model.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Evaluation {
+    /// Loss and accuracy.
+    pub measured: Measurement,
+    /// Samples; of a text, bytes.
+    pub answers: usize,
+    /// Which class is taken for which; `None` of a text.
+    pub confusion: Option<Confusion>,
+}
+
+/// Measures a trained model on a part of its data, or on all of them; with another main file where that is named. It is computed
+/// by libtorch on the processor, in binary32.
 ///
 /// # Errors
-/// Where the data cannot be read or are not what the model takes.
-pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, training: bool) -> Result<(Measurement, usize)> {
+/// Where the data cannot be read, are not what the model takes, or have no such part.
+pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, role: Option<Role>) -> Result<Evaluation> {
     let _guard = no_grad_guard();
     let about = &checkpoint.about;
-    let feed = Feed::new(&about.dataset(data)?, &about.model, 0.0, 0, tch::Device::Cpu)?;
+    let dataset = match role {
+        Some(_) => about.dataset(data)?,
+        None => about.undivided(data)?,
+    };
+    let feed = Feed::new(&dataset, &about.model, 0.0, 0, tch::Device::Cpu)?;
     let store = nn::VarStore::new(tch::Device::Cpu);
     let network = Network::new(&store.root(), &about.model, &about.shape)?;
     let mut variables = store.variables();
@@ -298,10 +357,18 @@ pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, training: bool) ->
             variable.f_copy_(&Tensor::f_from_slice(weights)?.f_view(&variable.size()[..])?)?;
         }
     }
-    let part = if training { &feed.train } else { &feed.test };
+    let part = match role {
+        Some(Role::Train) => &feed.train,
+        Some(Role::Validate) => feed.validate.as_ref().ok_or_else(|| about.no_validation())?,
+        Some(Role::Test) | None => &feed.test,
+    };
     // Of a text, windows that do not overlap.
     let indices = part.spread((part.len() / feed.unit.1).max(1));
-    Ok((measured(&network, Precision::Float32, part, &indices)?, indices.len() * feed.unit.1))
+    Ok(Evaluation {
+        measured: measured(&network, Precision::Float32, part, &indices)?,
+        answers: indices.len() * feed.unit.1,
+        confusion: confusion(&network, Precision::Float32, part, &indices, &about.legend)?,
+    })
 }
 
 /// The mean cross-entropy, in nats, of logits [n, classes] for classes [n].
@@ -351,6 +418,8 @@ pub enum News {
     Starts(Option<String>),
     /// Something was measured; the rate is in these units.
     Measured(TrainingPoint, &'static str),
+    /// It had ended before, after so many steps: nothing is done.
+    Finished(u64),
     /// A checkpoint could not be written; the one before it is kept, and the training goes on.
     NoCheckpoint(String),
 }
@@ -358,10 +427,13 @@ pub enum News {
 /// Trains in the folder of the configuration; `observe` sees it at work. Where `stop` is set, it writes a checkpoint and ends
 /// with [`Error::Interrupted`].
 ///
+/// A training that goes on may be given another number of steps where its schedule gives those that are taken the size that
+/// they had: it then ends in the bits of one that had that number from its start. One that has ended writes nothing.
+///
 /// # Errors
-/// Where the configuration fits neither data nor model, where the folder holds files of a training and `start` does not say what
-/// is to become of them, or where another process writes there: nothing has changed then. Where it diverges or is interrupted:
-/// the folder then holds the last good checkpoint.
+/// Where the configuration fits neither data, model nor machine, where the state is of other data, where the folder holds files of
+/// a training and `start` does not say what is to become of them, or where another process writes there: nothing has changed
+/// then. Where it diverges or is interrupted: the folder then holds the last good checkpoint.
 pub fn train(
     config: &Config,
     data: &Dataset,
@@ -369,11 +441,13 @@ pub fn train(
     stop: &AtomicBool,
     mut observe: impl FnMut(Live),
 ) -> Result<Training> {
-    let (mut folder, saved) = Folder::begin(config, data, start)?;
+    limits::check(config, data)?;
+    let (mut folder, mut saved) = Folder::begin(config, data, start)?;
     let device = device(config)?;
     let threads = match &saved {
         // The bits depend on their number.
         Some((saved, _)) if config.threads.is_none() => {
+            limits::threads("its threads", saved.threads).map_err(|e| Error::content(&config.output.join(STATE), e))?;
             tch::set_num_threads(saved.threads as i32);
             saved.threads
         }
@@ -381,9 +455,20 @@ pub fn train(
     };
     let feed = Feed::new(data, &config.model, config.training.wrong_labels, config.seed, device)?;
     let mut trainer = Trainer::new(config, &feed, device)?;
-    let mut curve = Vec::new();
-    if let Some((_, state)) = &saved {
-        trainer.restore(state).map_err(|error| Error::content(&config.output.join(STATE), error))?;
+    folder.computed_by(threads);
+    let (mut curve, mut search) = (Vec::new(), Search::default());
+    if let Some((saved, state)) = &mut saved {
+        let wrong = |error: Error| Error::content(&config.output.join(STATE), error);
+        search = Search::restore(saved.standing.clone(), state, &trainer).map_err(wrong)?;
+        trainer.restore(state).map_err(wrong)?;
+        let before = self::steps(&saved.config, &feed);
+        saved.check_steps(trainer.step(), before, trainer.steps()).map_err(|what| wrong(Error::Usage(what)))?;
+        let ended = trainer.step() == trainer.steps() || search.standing.exhausted(&config.training);
+        if let Some(training) = folder.result(trainer.step()).filter(|_| ended) {
+            let news = Some(News::Finished(trainer.step()));
+            observe(Live { step: trainer.step(), steps: trainer.steps(), loss: f32::NAN, news });
+            return Ok(training);
+        }
         curve = folder.resume(trainer.step())?;
     }
     let steps = trainer.steps();
@@ -402,16 +487,16 @@ pub fn train(
         });
     }
     let (mut sum, mut count) = (0.0, 0);
-    while trainer.step() < steps {
+    while trainer.step() < steps && !search.standing.exhausted(&config.training) {
         if let Err(error) = trainer.advance() {
             // A loss that is not finite says more.
             trainer.read()?;
             return Err(error);
         }
         let step = trainer.step();
-        let last = step == steps;
+        let end = step == steps;
         let (evaluate, checkpoint) =
-            (step.is_multiple_of(evaluate_every) || last, step.is_multiple_of(checkpoint_every) || last);
+            (step.is_multiple_of(evaluate_every) || end, step.is_multiple_of(checkpoint_every) || end);
         let stopping = stop.load(Ordering::Relaxed);
         if !(evaluate || checkpoint || stopping || step.is_multiple_of(look_every)) {
             continue;
@@ -423,6 +508,7 @@ pub fn train(
         live.news = None;
         if evaluate {
             let test = trainer.measure(&feed.test)?;
+            let validation = feed.validate.as_ref().map(|part| trainer.measure(part)).transpose()?;
             let train = match config.training.evaluate_training {
                 true => Some(trainer.measure(&feed.train)?.loss),
                 false => None,
@@ -432,6 +518,8 @@ pub fn train(
                 step,
                 loss: (sum / f64::from(count.max(1))) as f32,
                 train_loss: train,
+                validation_loss: validation.map(|measured| measured.loss),
+                validation_accuracy: validation.map(|measured| measured.accuracy),
                 test_loss: test.loss,
                 accuracy: test.accuracy,
                 rate: rate as f32,
@@ -440,12 +528,14 @@ pub fn train(
             (sum, count) = (0.0, 0);
             folder.add(&point)?;
             curve.push(point);
+            search.judge(&point, &trainer)?;
             live.news = Some(News::Measured(point, feed.unit.0));
         }
         observe(live.clone());
+        let last = end || search.standing.exhausted(&config.training);
         // The last one is written with the result.
         if (checkpoint || stopping) && !last {
-            match folder.save(&trainer, threads, &curve) {
+            match folder.save(&trainer, &search, &curve) {
                 Err(error) if stopping => return Err(error),
                 Err(error) => observe(Live { news: Some(News::NoCheckpoint(error.to_string())), ..live.clone() }),
                 Ok(()) => {}
@@ -455,10 +545,10 @@ pub fn train(
             return Err(Error::Interrupted { step, folder: config.output.clone() });
         }
     }
-    let training = folder.end(&feed, &trainer, threads, &curve);
+    let training = folder.end(&feed, &mut trainer, &search, &curve);
     if training.is_err() {
         // Where only the results cannot be written, the last step is not lost; what kept them is what is told.
-        let _ = folder.save(&trainer, threads, &curve);
+        let _ = folder.save(&trainer, &search, &curve);
     }
     training
 }

@@ -9,7 +9,8 @@
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::trials::{Spread, Trials, Work};
+use crate::limits;
+use crate::trials::{Interruption, Ledger, Purpose, Spread, Trials, Work, distinct};
 use graftage_core::schedule::Momentum;
 use serde::{Deserialize, Serialize};
 
@@ -48,27 +49,31 @@ pub struct Transfer {
 }
 
 /// Trains at these widths by the contestants, over their step sizes; `observe` is told how many trainings have
-/// ended, and how many there are so far.
+/// ended, and how many there are so far. One that was interrupted and goes on has the result of one that was not.
 ///
 /// # Errors
-/// Where the model has no such width, or the options do not go together; a training that diverges is no error.
+/// Where the model has no such width or does not fit the machine, the options do not go together, or it is interrupted; a
+/// training that diverges is no error.
 pub fn transfer(
     config: &Config,
     data: &Dataset,
     widths: &[usize],
     trials: &Trials,
+    interruption: &Interruption,
     observe: impl Fn(usize, usize) + Sync,
 ) -> Result<Transfer> {
     let usage = |what: &str| Err(Error::Usage(what.into()));
     trials.check()?;
-    if widths.is_empty() {
-        return usage("a transfer needs widths");
-    }
+    distinct("--widths", widths)?;
     let Momentum::Constant(momentum) = config.optimizer.momentum else {
         return usage("[optimizer] momentum: a transfer takes one that is constant");
     };
     let all = widths.iter().map(|width| Ok(Config { model: config.model.with_width(*width)?, ..config.clone() }));
     let configs = all.collect::<Result<Vec<_>>>()?;
+    configs.iter().try_for_each(|config| limits::several(config, data, trials.jobs))?;
+    let mut options = trials.options();
+    options["widths"] = serde_json::json!(widths);
+    let ledger = Ledger::open(&Purpose::new(config, data, options), interruption)?;
     let total: usize = trials.contestants.iter().map(|one| trials.step_sizes(one).len()).sum::<usize>()
         * widths.len()
         * trials.seeds.len();
@@ -79,8 +84,8 @@ pub fn transfer(
         grid.sort_by(f32::total_cmp);
         let start = curves.len();
         for (width, config) in widths.iter().zip(&configs) {
-            let work =
-                Work::new(config, data, trials, trials.seeds.iter().copied(), |done, _| observe(before + done, total))?;
+            let (seeds, keeping) = (trials.seeds.iter().copied(), (&ledger, interruption.stop));
+            let work = Work::new(config, data, trials, seeds, keeping, |done, _| observe(before + done, total))?;
             steps = work.steps();
             let seeds = &trials.seeds;
             let asked: Vec<_> =
@@ -133,8 +138,7 @@ pub fn table(transfer: &Transfer) -> String {
         let losses: String = losses.collect();
         let edge = if curve.at_edge { " (edge)" } else { "" };
         let Curve { width, parameters, best, cost, .. } = curve;
-        table +=
-            &format!("| {width} | {parameters} |{losses} {best}{edge} | {:.4} ({:.4}) |\n", cost.mean, cost.error());
+        table += &format!("| {width} | {parameters} |{losses} {best}{edge} | {} |\n", cost.with_error(4));
     }
     table
 }

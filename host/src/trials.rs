@@ -3,20 +3,27 @@
 //! A contestant is a [`Method`], of Transported Scion also a law of transport. Seeds draw weights, batches and wrong labels
 //! alike for all, so that differences can be taken seed by seed.
 
+mod ledger;
+
+pub use ledger::TRAININGS;
+pub(crate) use ledger::{Ledger, Purpose};
+
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::files::Folder;
+use crate::limits;
 use crate::optim::method::Method;
 use crate::rule;
 use crate::train::{Feed, Trainer};
 use graftage_core::schedule::Momentum;
 use graftage_core::transport::Transport;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// A way to train that is compared.
@@ -82,19 +89,64 @@ impl Trials {
         }
     }
 
+    /// The options by their names.
+    pub(crate) fn options(&self) -> serde_json::Value {
+        let contestants: Vec<_> = self.contestants.iter().map(Contestant::to_string).collect();
+        let [adamw, sgd] = &self.torch_step_sizes;
+        serde_json::json!({
+            "optimizers": listed(&contestants), "step-sizes": listed(&self.step_sizes), "adamw-step-sizes": listed(adamw),
+            "sgd-step-sizes": listed(sgd), "seeds": listed(&self.seeds), "on-training": self.on_training,
+        })
+    }
+
     /// Refuses what cannot be run.
     ///
     /// # Errors
-    /// Where optimizers, seeds or step sizes are missing.
+    /// Where optimizers, seeds or step sizes are missing or given twice, a step size is not finite and above 0, or there are more
+    /// trainings at a time than this machine has threads for.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.contestants.is_empty() || self.seeds.is_empty() {
-            return Err(Error::Usage("there is nothing to train: name optimizers and seeds".into()));
+        distinct("--optimizers", &self.contestants)?;
+        distinct("--seeds", &self.seeds)?;
+        for contestant in &self.contestants {
+            let (option, steps) = match contestant.method {
+                Method::AdamW => ("--adamw-step-sizes", &self.torch_step_sizes[0]),
+                Method::Sgd => ("--sgd-step-sizes", &self.torch_step_sizes[1]),
+                _ => ("--step-sizes", &self.step_sizes),
+            };
+            distinct(option, steps)?;
+            if let Some(step) = steps.iter().find(|step| !(step.is_finite() && **step > 0.0)) {
+                return Err(Error::Usage(format!("{option}: {step} is not finite and above 0")));
+            }
         }
-        match self.contestants.iter().find(|one| self.step_sizes(one).is_empty()) {
-            Some(one) => Err(Error::Usage(format!("the grid of {one} has no step size"))),
-            None => Ok(()),
-        }
+        limits::threads("--jobs", self.jobs)
     }
+}
+
+/// As an option takes them.
+pub(crate) fn listed(list: &[impl fmt::Display]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Refuses an option that names nothing, or one thing twice.
+pub(crate) fn distinct<T: PartialEq + fmt::Display>(option: &str, list: &[T]) -> Result<()> {
+    if list.is_empty() {
+        return Err(Error::Usage(format!("{option}: at least one is needed")));
+    }
+    match list.iter().enumerate().find(|(at, one)| list[..*at].contains(one)) {
+        Some((_, twice)) => Err(Error::Usage(format!("{option}: {twice} is named twice, which tells nothing more"))),
+        None => Ok(()),
+    }
+}
+
+/// How trainings are interrupted, and from where they go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Interruption<'a> {
+    /// The folder for [`TRAININGS`] while the result is not there; `None` keeps nothing.
+    pub folder: Option<&'a Folder>,
+    /// Go on from what it holds.
+    pub resume: bool,
+    /// Where it is set, each training ends with its step, and [`Error::TrialsInterrupted`] is the outcome.
+    pub stop: &'a AtomicBool,
 }
 
 /// One training.
@@ -109,9 +161,21 @@ pub struct Run {
     /// (step, loss) of the part that counts; empty where it diverged at once.
     pub curve: Vec<(u64, f32)>,
     /// The last loss; infinite where it diverged.
+    #[serde(deserialize_with = "or_infinite")]
     pub last: f32,
     /// Loss and accuracy on the test part at the end.
+    #[serde(deserialize_with = "first_or_infinite")]
     pub test: (f32, f32),
+}
+
+/// JSON has no infinity: it is written as `null`, and read back from it.
+fn or_infinite<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<f32, D::Error> {
+    Ok(Option::deserialize(source)?.unwrap_or(f32::INFINITY))
+}
+
+fn first_or_infinite<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<(f32, f32), D::Error> {
+    let (loss, accuracy) = <(Option<f32>, f32)>::deserialize(source)?;
+    Ok((loss.unwrap_or(f32::INFINITY), accuracy))
 }
 
 impl Run {
@@ -126,8 +190,8 @@ impl Run {
 pub struct Spread {
     /// Mean.
     pub mean: f64,
-    /// Deviation: 0 of one number.
-    pub deviation: f64,
+    /// Deviation; one number has none.
+    pub deviation: Option<f64>,
     /// How many.
     pub count: usize,
 }
@@ -138,17 +202,28 @@ impl Spread {
         let n = numbers.len() as f64;
         let mean = numbers.iter().sum::<f64>() / n;
         let square = numbers.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
-        Self {
-            mean,
-            deviation: if numbers.len() > 1 { (square / (n - 1.0)).sqrt() } else { 0.0 },
-            count: numbers.len(),
-        }
+        let deviation = (numbers.len() > 1).then(|| (square / (n - 1.0)).sqrt());
+        Self { mean, deviation, count: numbers.len() }
     }
 
-    /// The standard error of the mean.
-    pub fn error(&self) -> f64 {
-        self.deviation / (self.count as f64).sqrt()
+    /// The standard error of the mean; one number has none.
+    pub fn error(&self) -> Option<f64> {
+        self.deviation.map(|deviation| deviation / (self.count as f64).sqrt())
     }
+
+    /// Mean ± deviation, with so many digits; a dash where there is no deviation.
+    pub fn with_deviation(&self, digits: usize) -> String {
+        format!("{:.digits$} ± {}", self.mean, number(self.deviation, digits))
+    }
+
+    /// Mean (standard error), with so many digits; a dash where there is none.
+    pub fn with_error(&self, digits: usize) -> String {
+        format!("{:.digits$} ({})", self.mean, number(self.error(), digits))
+    }
+}
+
+fn number(number: Option<f64>, digits: usize) -> String {
+    number.map_or("–".into(), |number| format!("{number:.digits$}"))
 }
 
 /// One training that is asked for.
@@ -169,6 +244,10 @@ pub(crate) struct Work<'a, F> {
     device: tch::Device,
     done: AtomicUsize,
     asked: AtomicUsize,
+    /// What it is called where trainings are kept.
+    network: String,
+    ledger: &'a Ledger,
+    stop: &'a AtomicBool,
     observe: F,
 }
 
@@ -179,6 +258,7 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         data: &Dataset,
         trials: &'a Trials,
         seeds: impl IntoIterator<Item = u64>,
+        (ledger, stop): (&'a Ledger, &'a AtomicBool),
         observe: F,
     ) -> Result<Self> {
         let device = crate::train::device(config)?;
@@ -201,6 +281,9 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
             device,
             done: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
+            network: config.model.to_string(),
+            ledger,
+            stop,
             observe,
         })
     }
@@ -210,7 +293,7 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         self.steps
     }
 
-    /// Runs trainings, and gives their results in the same order.
+    /// Runs trainings but those that have ended already, and gives their results in the same order.
     pub(crate) fn run(&self, asked: &[Asked]) -> Result<Vec<Run>> {
         self.asked.fetch_add(asked.len(), Ordering::Relaxed);
         let next = AtomicUsize::new(0);
@@ -221,9 +304,9 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
                 scope.spawn(move || {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(one) = asked.get(at) else { break };
+                        let Some(result) = asked.get(at).and_then(|one| self.result(one).transpose()) else { break };
                         // The receiver lives as long as this.
-                        let _ = sender.send((at, self.one(one)));
+                        let _ = sender.send((at, result));
                         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
                         (self.observe)(done, self.asked.load(Ordering::Relaxed));
                     }
@@ -233,11 +316,27 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         drop(sender);
         let mut results: Vec<_> = receiver.into_iter().collect();
         results.sort_by_key(|(at, _)| *at);
-        results.into_iter().map(|(_, result)| result).collect()
+        let runs: Vec<_> = results.into_iter().map(|(_, result)| result).collect::<Result<_>>()?;
+        if runs.len() < asked.len() { Err(self.ledger.interrupted()) } else { Ok(runs) }
+    }
+
+    /// The result of a training that has ended already, or that ends now; `None` where it is interrupted.
+    fn result(&self, asked: &Asked) -> Result<Option<Run>> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if let Some(run) = self.ledger.find(&self.network, asked) {
+            return Ok(Some(run));
+        }
+        let run = self.one(asked)?;
+        if let Some(run) = &run {
+            self.ledger.add(&self.network, asked, run)?;
+        }
+        Ok(run)
     }
 
     /// A training that diverges is a result, too.
-    fn one(&self, (contestant, (step, momentum), seed): &Asked) -> Result<Run> {
+    fn one(&self, (contestant, (step, momentum), seed): &Asked) -> Result<Option<Run>> {
         let mut config = self.config.clone();
         config.seed = *seed;
         config.training.evaluate_training = self.trials.on_training;
@@ -261,17 +360,21 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         match self.train(&mut trainer, &feed, &mut run) {
             Err(Error::Diverged { .. }) => {
                 run.last = f32::INFINITY;
-                Ok(run)
+                Ok(Some(run))
             }
             Err(error) => Err(error),
-            Ok(()) => Ok(run),
+            Ok(whole) => Ok(whole.then_some(run)),
         }
     }
 
-    fn train(&self, trainer: &mut Trainer, feed: &Feed, run: &mut Run) -> Result<()> {
+    /// Whether it came to its end, and was not interrupted.
+    fn train(&self, trainer: &mut Trainer, feed: &Feed, run: &mut Run) -> Result<bool> {
         let steps = trainer.steps();
         let every = self.config.training.evaluate_every.unwrap_or((steps / 60).max(1));
         while trainer.step() < steps {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
             trainer.advance()?;
             let step = trainer.step();
             if !step.is_multiple_of(every) && step != steps {
@@ -287,6 +390,6 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
                 run.test = (test.loss, test.accuracy);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

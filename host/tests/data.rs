@@ -4,7 +4,7 @@ mod common;
 
 use common::{Folder, bits, samples};
 use flate2::{Compression, write::GzEncoder};
-use graftage::data::{AgedSensor, Dataset, Labelled, Legend, Normalisation, Normalise, Samples, Source, Split};
+use graftage::data::{AgedSensor, Dataset, Labelled, Legend, Normalisation, Normalise, Parts, Samples, Source, Split};
 use graftage_core::random::Generator;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ fn load(source: &Source, by: Value) -> Labelled {
 fn load_normalised(source: &Source, by: Value, normalise: Normalise) -> Labelled {
     match source.load(&split(by), &normalise).unwrap() {
         Dataset::Labelled(labelled) => labelled,
-        Dataset::Text { .. } => panic!("a text"),
+        Dataset::Text(_) => panic!("a text"),
     }
 }
 
@@ -335,17 +335,17 @@ fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
     for (key, bytes, words) in cases {
         let mut keys = keys.clone();
         keys[key] = json!(folder.file(if key == "test-labels" { "wrong-test-labels.gz" } else { key }, bytes));
-        refused(source("idx", keys).load(&Split::Own, &Normalise::None), words);
+        refused(source("idx", keys).load(&Split::default(), &Normalise::None), words);
         idx_source(&folder);
     }
     let mut without = keys.clone();
     without.as_object_mut().unwrap().remove("test-labels");
-    refused(source("idx", without).load(&Split::Own, &Normalise::None), &["images", "test-labels"]);
+    refused(source("idx", without).load(&Split::default(), &Normalise::None), &["images", "test-labels"]);
     // The labels of a trained model's classes.
     let legend = Legend { classes: ["0", "1"].map(String::from).into(), ..Legend::default() };
     let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0], ..Normalisation::default() };
     refused(
-        source("idx", keys).load_as(&Split::Own, &unit, &legend),
+        source("idx", keys).load_as(&Split::default(), &unit, &legend),
         &["labels", "sample 3, byte 10", "label 2", "2 classes"],
     );
 }
@@ -624,7 +624,10 @@ fn the_end_of_a_text_tests() {
         ]
     }) {
         let data = source("text", json!({ "path": path })).load(&split(by), &Normalise::None).unwrap();
-        assert_eq!(data, Dataset::Text { train: bytes[..train].to_vec(), test: bytes[train..].to_vec() });
+        assert_eq!(
+            data,
+            Dataset::Text(Parts { train: bytes[..train].to_vec(), validate: None, test: bytes[train..].to_vec() })
+        );
     }
     let text = source("text", json!({ "path": paths[0] }));
     for (by, words) in [
@@ -635,9 +638,9 @@ fn the_end_of_a_text_tests() {
     ] {
         refused(text.load(&split(by), &Normalise::None), &[&["a.txt"], &words[..]].concat());
     }
-    refused(text.load(&Split::Own, &Normalise::Divide(2.0)), &["a.txt", "no features", "[normalise]"]);
+    refused(text.load(&Split::default(), &Normalise::Divide(2.0)), &["a.txt", "no features", "[normalise]"]);
     let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0], ..Normalisation::default() };
-    refused(text.load_as(&Split::Own, &unit, &Legend::default()), &["a.txt", "no labelled samples"]);
+    refused(text.load_as(&Split::default(), &unit, &Legend::default()), &["a.txt", "no labelled samples"]);
 }
 
 /// Files of every format with bytes changed, cut off and put in: taken, or refused in one line.
@@ -765,7 +768,7 @@ fn a_share_is_rounded_and_split_in_the_order_of_its_seed() {
     ] {
         refused(csv.load(&split(json!({ "seed": keys })), &Normalise::None), &words);
     }
-    refused(csv.load(&Split::Own, &Normalise::None), &["indices.csv", "no test part of its own", "[split.seed]"]);
+    refused(csv.load(&Split::default(), &Normalise::None), &["indices.csv", "no test part of its own", "[split.seed]"]);
 }
 
 #[test]

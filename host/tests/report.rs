@@ -30,6 +30,8 @@ fn story() -> Story {
     let point = |step| TrainingPoint {
         step,
         loss: 2.3 / step as f32,
+        validation_loss: None,
+        validation_accuracy: None,
         train_loss: None,
         test_loss: 2.4 / step as f32,
         accuracy: 0.9,
@@ -47,6 +49,9 @@ fn story() -> Story {
             rule: Rule { step: 0.02, momentum: Momentum::Constant(0.95), ..Rule::DEFAULT },
             seed: 1,
             samples: (1000, 797),
+            drawn: 96_000,
+            best: None,
+            stopped_early: false,
             unit: "samples".into(),
             loss: 0.05,
             groups: None,
@@ -358,6 +363,8 @@ fn strange(x: f32, count: usize) -> Story {
     let point = TrainingPoint {
         step: u64::MAX,
         loss: x,
+        validation_loss: None,
+        validation_accuracy: None,
         train_loss: Some(x),
         test_loss: x,
         accuracy: x,

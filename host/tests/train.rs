@@ -487,14 +487,14 @@ fn models_are_counted_without_training() {
 #[test]
 fn optimizers_are_compared_on_the_same_data() {
     let folder = folder();
-    let arguments = "compare mlp.toml --optimizers scion,scion,theta=0.5,adamw --seeds 1,2 --tuning-seeds 5 --target 0.2 \
+    let arguments = "compare mlp.toml --optimizers scion,theta=0,theta=0.5,adamw --seeds 1,2 --tuning-seeds 5 --target 0.2 \
                      --momenta 0.9 --step-sizes 0.01,0.02 -o compared";
     let output = run(&folder, arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let result = json(&folder.path("compared/comparison.json"));
     let rows = result["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 4);
-    // The same contestant twice: the same weights, batches and steps give the same losses.
+    // Scion in other words: the same weights, batches and steps give the same losses.
     assert_eq!(rows[0]["runs"], rows[1]["runs"]);
     assert_eq!(rows[1]["difference"]["mean"].as_f64(), Some(0.0));
     assert_eq!(rows[1]["ratio"]["mean"].as_f64(), Some(1.0));

@@ -3,7 +3,7 @@
 use super::labels::Labels;
 use super::names::Names;
 use super::table::{Missing, Wanted};
-use super::{Columns, Csv, Idx, Legend, Normalisation, Normalise, Npy, Samples, Split, Text, arff, csv};
+use super::{Columns, Csv, Idx, Legend, Normalisation, Normalise, Npy, Parts, Role, Samples, Split, Text, arff, csv};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -30,12 +30,7 @@ pub enum Dataset {
     /// Numbers, and a class.
     Labelled(Labelled),
     /// Bytes in order.
-    Text {
-        /// Those that train.
-        train: Vec<u8>,
-        /// Those that test.
-        test: Vec<u8>,
-    },
+    Text(Parts<Vec<u8>>),
 }
 
 /// Labelled samples, scaled.
@@ -43,16 +38,29 @@ pub enum Dataset {
 pub struct Labelled {
     /// Those that train.
     pub train: Samples,
+    /// Those that choose among weights, where the split names such a part.
+    pub validate: Option<Samples>,
     /// Those that test.
     pub test: Samples,
     /// Of one sample, e.g. `[28, 28]` or `[64]`.
     pub shape: Vec<usize>,
     /// Their names: classes as the data call them, sorted; where labels are whole numbers, those from 0 to the largest.
     pub legend: Legend,
-    /// What was learnt of the training part, and applied to both.
+    /// What was learnt of the training part, and applied to all.
     pub normalisation: Normalisation,
     /// What is strange in the data, but no error: a line each.
     pub notes: Vec<String>,
+}
+
+impl Labelled {
+    /// The samples of a part.
+    pub fn part(&self, role: Role) -> Option<&Samples> {
+        match role {
+            Role::Train => Some(&self.train),
+            Role::Validate => self.validate.as_ref(),
+            Role::Test => Some(&self.test),
+        }
+    }
 }
 
 /// All samples of a source, as they lie there.
@@ -95,7 +103,7 @@ impl Source {
         source
     }
 
-    /// Reads the data, splits them, learns the normalisation from the training part and applies it to both.
+    /// Reads the data, splits them, learns the normalisation from the training part and applies it to all.
     ///
     /// # Errors
     /// Where a file cannot be read or says what is not understood: the message names the line and the column, or the sample and
@@ -105,12 +113,11 @@ impl Source {
             if *normalise != Normalise::None {
                 return Err(Error::content(&text.path, "a text has no features to normalise: leave [normalise] out"));
             }
-            let (train, test) = text.load(split)?;
-            return Ok(Dataset::Text { train, test });
+            return text.load(split).map(Dataset::Text);
         }
         normalise.check()?;
         let missing = if normalise.fills() { Missing::Filled } else { Missing::Unfilled };
-        let raw = self.read(*split == Split::Own, missing, None, self.group())?;
+        let raw = self.read(matches!(split, Split::Own(_)), missing, None, self.group())?;
         let learn = |train: &Samples<f64>, columns: &[String]| {
             let learnt = normalise.learn(train, columns).map_err(|feature| {
                 let name = columns.get(feature).cloned().unwrap_or_else(|| feature.to_string());
@@ -132,7 +139,7 @@ impl Source {
     /// As [`Source::load`]; where a column is missing or unknown, a label is none of the classes, the normalisation is of another
     /// number of features, or the source is a text.
     pub fn load_as(&self, split: &Split, normalisation: &Normalisation, legend: &Legend) -> Result<Labelled> {
-        let raw = self.read_as(*split == Split::Own, normalisation, legend, self.group())?;
+        let raw = self.read_as(matches!(split, Split::Own(_)), normalisation, legend, self.group())?;
         self.parts(raw, split, |_, _| Ok(normalisation.clone()))
     }
 
@@ -189,11 +196,12 @@ impl Source {
         learn: impl FnOnce(&Samples<f64>, &[String]) -> Result<Normalisation>,
     ) -> Result<Labelled> {
         let Raw { samples, shape, legend, groups, own, notes } = raw;
-        let (train, test) = split.part(self.path(), samples, groups, own)?;
+        let Parts { train, validate, test } = split.part(self.path(), samples, groups, own)?;
         let normalisation = learn(&train, &legend.features)?;
-        let train = normalisation.apply(self.path(), &legend.features, &train)?;
-        let test = normalisation.apply(self.path(), &legend.features, &test)?;
-        Ok(Labelled { train, test, shape, legend, normalisation, notes })
+        let scaled = |part: &Samples<f64>| normalisation.apply(self.path(), &legend.features, part);
+        let (train, test) = (scaled(&train)?, scaled(&test)?);
+        let validate = validate.as_ref().map(scaled).transpose()?;
+        Ok(Labelled { train, validate, test, shape, legend, normalisation, notes })
     }
 }
 

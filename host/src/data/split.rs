@@ -1,22 +1,97 @@
-//! Which samples train and which test.
+//! Which samples train, which choose among weights, and which test.
 
 use super::Samples;
 use super::names::{Names, nearest};
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 use std::path::Path;
 
-/// Which samples test. A part without samples is an error.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+/// Which samples test, and which of the others validate: they neither train nor test, but choose among the weights that a
+/// training passes. A part without samples is an error.
+#[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
     /// Some in a random order; of a text, its end.
     Seed(Seed),
     /// Those of some groups.
     Group(Group),
-    /// The source's own test part: the test files of IDX, the last tenth of a text.
-    #[default]
-    Own,
+    /// The source's own test part: the test files of IDX, the last tenth of a text. `split = "own"`, or a table.
+    Own(Own),
+}
+
+impl Default for Split {
+    fn default() -> Self {
+        Self::Own(Own::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Split {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        /// The tables.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Table {
+            Seed(Seed),
+            Group(Group),
+            Own(Own),
+        }
+        struct Word;
+        impl<'de> Visitor<'de> for Word {
+            type Value = Split;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("\"own\", [split.seed], [split.group] or [split.own]")
+            }
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> std::result::Result<Split, E> {
+                match word {
+                    "own" => Ok(Split::default()),
+                    _ => Err(E::unknown_variant(word, &["own"])),
+                }
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Split, A::Error> {
+                Ok(match Table::deserialize(MapAccessDeserializer::new(map))? {
+                    Table::Seed(seed) => Split::Seed(seed),
+                    Table::Group(group) => Split::Group(group),
+                    Table::Own(own) => Split::Own(own),
+                })
+            }
+        }
+        source.deserialize_any(Word)
+    }
+}
+
+/// One of the parts into which data are split.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// What trains.
+    Train,
+    /// What chooses among weights.
+    Validate,
+    /// What tests.
+    Test,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "training",
+            Self::Validate => "validation",
+            Self::Test => "test",
+        })
+    }
+}
+
+/// The parts of some data.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parts<T> {
+    /// What trains.
+    pub train: T,
+    /// What chooses among weights; `None` where the split names no such part.
+    pub validate: Option<T>,
+    /// What tests.
+    pub test: T,
 }
 
 /// A random order, of which the end tests.
@@ -32,6 +107,20 @@ pub struct Seed {
     /// Instead, the share that tests, in (0, 1); where neither is said, 0.2.
     #[serde(default)]
     pub test: Option<f64>,
+    /// The share of all samples that validates, in (0, 1): the last of those that do not test. The test part is the same with
+    /// it and without it.
+    #[serde(default)]
+    pub validate: Option<f64>,
+}
+
+/// The source's own test part.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Own {
+    /// The share of the training part that validates, in (0, 1): of samples some in a random order, see [`Samples::split`], of a
+    /// text its end.
+    #[serde(default)]
+    pub validate: Option<f64>,
 }
 
 /// The people, places or days that the training part is not to know.
@@ -40,6 +129,9 @@ pub struct Seed {
 pub struct Group {
     /// Values of the column of groups whose samples test.
     pub test: Vec<String>,
+    /// Those whose samples validate; others than those that test.
+    #[serde(default)]
+    pub validate: Vec<String>,
 }
 
 fn first_seed() -> u64 {
@@ -66,8 +158,46 @@ impl Seed {
     }
 }
 
+/// How many of `train` samples are left to train where a share of `all` validates.
+///
+/// # Errors
+/// Where the share is not in (0, 1), or leaves one of the parts empty.
+fn without_validation(share: f64, all: usize, train: usize) -> Result<usize> {
+    if !(share > 0.0 && share < 1.0) {
+        return Err(Error::Usage(format!("split: the share {share} that validates is not in (0, 1)")));
+    }
+    let validate = (all as f64 * share).round() as usize;
+    if validate == 0 || validate >= train {
+        let what = format!("split: of {train} samples that do not test, {validate} cannot validate while others train");
+        return Err(Error::Usage(what));
+    }
+    Ok(train - validate)
+}
+
 impl Split {
-    /// Training part and test part of labelled samples: of these groups, with their own test part from this sample on.
+    /// How many bytes of a text train and how many validate, from its start.
+    ///
+    /// # Errors
+    /// Where a part is empty, or the split is by group.
+    pub(super) fn bytes(&self, path: &Path, all: usize) -> Result<(usize, usize)> {
+        let (train, share, of) = match self {
+            Self::Seed(seed) => (seed.train(all)?, seed.validate, all),
+            Self::Own(own) => (all - all / 10, own.validate, all - all / 10),
+            Self::Group(_) => return Err(Error::content(path, "a text has no groups: use [split.seed]")),
+        };
+        if train == 0 || train >= all {
+            return Err(Error::content(path, format!("{all} bytes cannot be split into {train} and others")));
+        }
+        match share {
+            Some(share) => {
+                let left = without_validation(share, of, train).map_err(|error| Error::content(path, error))?;
+                Ok((left, train - left))
+            }
+            None => Ok((train, 0)),
+        }
+    }
+
+    /// The parts of labelled samples: of these groups, with their own test part from this sample on.
     ///
     /// # Errors
     /// Where the source has no such parts, or one of them is empty.
@@ -77,39 +207,69 @@ impl Split {
         mut samples: Samples<f64>,
         groups: Option<(Names, Vec<u32>)>,
         own: Option<usize>,
-    ) -> Result<(Samples<f64>, Samples<f64>)> {
+    ) -> Result<Parts<Samples<f64>>> {
         let wrong = |what: String| Err(Error::content(path, what));
         match (self, groups, own) {
-            (Self::Seed(seed), ..) => samples.split(seed.train(samples.len())?, seed.seed),
-            (Self::Group(group), Some((names, groups)), _) => {
-                let mut tests = vec![false; names.list().len()];
-                for name in &group.test {
-                    match names.find(name) {
-                        Some(number) => tests[number as usize] = true,
-                        None => {
-                            let near = nearest(name, names.list());
-                            return wrong(format!("split.group: no sample is of group {name:?}; there are {near}"));
-                        }
-                    }
-                }
-                let (test, train): (Vec<_>, Vec<_>) =
-                    (0..samples.len()).partition(|sample| tests[groups[*sample] as usize]);
-                if train.is_empty() || test.is_empty() {
-                    let (empty, all) = (if test.is_empty() { "test" } else { "training" }, names.list().len());
-                    return wrong(format!("split.group: the {empty} part of its {all} groups is empty"));
-                }
-                Ok((samples.pick(&train), samples.pick(&test)))
+            (Self::Seed(seed), ..) => {
+                let all = samples.len();
+                let (mut train, test) = samples.split(seed.train(all)?, seed.seed)?;
+                let left = seed.validate.map(|share| without_validation(share, all, train.len())).transpose()?;
+                let validate = left.map(|left| train.split_off(left));
+                Ok(Parts { train, validate, test })
             }
+            (Self::Group(group), Some((names, groups)), _) => by_group(path, group, &samples, &names, &groups),
             (Self::Group(_), None, _) => {
                 wrong("split.group needs a column of groups: say which with group = ...".into())
             }
-            (Self::Own, _, Some(train)) => {
+            (Self::Own(own), _, Some(train)) => {
                 let test = samples.split_off(train);
-                Ok((samples, test))
+                let (train, validate) = match own.validate {
+                    Some(share) => {
+                        let left = without_validation(share, train, train)?;
+                        let (train, validate) = samples.split(left, first_seed())?;
+                        (train, Some(validate))
+                    }
+                    None => (samples, None),
+                };
+                Ok(Parts { train, validate, test })
             }
-            (Self::Own, _, None) => wrong(
+            (Self::Own(_), _, None) => wrong(
                 "it has no test part of its own: say which samples test with [split.seed] or [split.group]".into(),
             ),
         }
     }
+}
+
+fn by_group(
+    path: &Path,
+    group: &Group,
+    samples: &Samples<f64>,
+    names: &Names,
+    groups: &[u32],
+) -> Result<Parts<Samples<f64>>> {
+    let wrong = |what: String| Err(Error::content(path, what));
+    let mut roles = vec![Role::Train; names.list().len()];
+    for (role, key, wanted) in [(Role::Test, "test", &group.test), (Role::Validate, "validate", &group.validate)] {
+        for name in wanted {
+            let Some(number) = names.find(name) else {
+                let near = nearest(name, names.list());
+                return wrong(format!("split.group: no sample is of group {name:?}; there are {near}"));
+            };
+            let place = &mut roles[number as usize];
+            if !matches!(*place, Role::Train) && *place != role {
+                return wrong(format!("split.group: group {name:?} cannot both test and {key}"));
+            }
+            *place = role;
+        }
+    }
+    let part = |wanted: Role| -> Vec<usize> {
+        (0..samples.len()).filter(|sample| roles[groups[*sample] as usize] == wanted).collect()
+    };
+    let parts = [Role::Train, Role::Validate, Role::Test].map(|role| (role, part(role)));
+    let asked = |role: Role| role != Role::Validate || !group.validate.is_empty();
+    if let Some((empty, _)) = parts.iter().find(|(role, part)| asked(*role) && part.is_empty()) {
+        return wrong(format!("split.group: the {empty} part of its {} groups is empty", names.list().len()));
+    }
+    let [train, validate, test] = parts.map(|(_, part)| samples.pick(&part));
+    Ok(Parts { train, validate: Some(validate).filter(|_| !group.validate.is_empty()), test })
 }

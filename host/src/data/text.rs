@@ -1,7 +1,7 @@
 //! A text as bytes, each of which is to be foretold from those before it.
 
-use super::{Split, unpacked};
-use crate::error::{Error, Result};
+use super::{Parts, Split, unpacked};
+use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -14,19 +14,12 @@ pub struct Text {
 }
 
 impl Text {
-    /// The bytes that train and, after them, those that test.
-    pub(super) fn load(&self, split: &Split) -> Result<(Vec<u8>, Vec<u8>)> {
+    /// The bytes that train, those after them that validate, and those at the end that test.
+    pub(super) fn load(&self, split: &Split) -> Result<Parts<Vec<u8>>> {
         let mut train = unpacked::read(&self.path)?;
-        let all = train.len();
-        let at = match split {
-            Split::Seed(seed) => seed.train(all)?,
-            Split::Own => all - all / 10,
-            Split::Group(_) => return Err(Error::content(&self.path, "a text has no groups: use [split.seed]")),
-        };
-        if at == 0 || at >= all {
-            return Err(Error::content(&self.path, format!("{all} bytes cannot be split into {at} and others")));
-        }
-        let test = train.split_off(at);
-        Ok((train, test))
+        let (at, validating) = split.bytes(&self.path, train.len())?;
+        let mut rest = train.split_off(at);
+        let test = rest.split_off(validating);
+        Ok(Parts { train, validate: Some(rest).filter(|part| !part.is_empty()), test })
     }
 }

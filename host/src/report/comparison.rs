@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 /// A comparison as one HTML file that needs nothing else.
 pub fn comparison_page(comparison: &Comparison) -> String {
-    let Comparison { network, steps, target, part, tuned_on, reported_on, rows } = comparison;
+    let Comparison { network, steps, target, part, tuned_on, reported_on, rows, warnings } = comparison;
     let lead = format!(
         "{network}: {steps} steps by each optimizer, from the same weights and with the same batches. The loss is the mean on \
          the {part} part, in nats.",
@@ -21,6 +21,7 @@ pub fn comparison_page(comparison: &Comparison) -> String {
                 (seeds(reported_on)) ". Differences and ratios are taken seed by seed against the first row, with the standard \
                 error of their mean. The target is a loss of " (short((*target).into())) "." }
             (results(rows))
+            @for warning in warnings { p { (warning) "." } }
         }
         section { h2 { "Curves" } (curves(comparison)) }
         section { h2 { "What was tried" } (grids(rows)) }
@@ -29,7 +30,8 @@ pub fn comparison_page(comparison: &Comparison) -> String {
 }
 
 fn with_error(spread: &Option<Spread>) -> String {
-    spread.map_or("–".to_owned(), |spread| format!("{:+.4} ({:.4})", spread.mean, spread.error()).replace('-', "−"))
+    let signed = |spread: Spread| format!("{}{}", if spread.mean < 0.0 { "" } else { "+" }, spread.with_error(4));
+    spread.map_or("–".to_owned(), |spread| signed(spread).replace('-', "−"))
 }
 
 fn results(rows: &[Row]) -> Markup {
@@ -48,14 +50,14 @@ fn results(rows: &[Row]) -> Markup {
         @for row in rows { tr {
             th scope="row" { (row.name) }
             td { (short(row.step.into())) } td { (short(row.momentum.into())) }
-            td { (format!("{:.4} ± {:.4}", row.last.mean, row.last.deviation)) }
+            td { (row.last.with_deviation(4)) }
             td { (with_error(&row.difference)) }
             td { @match &row.reached {
-                Some(steps) => { (format!("{:.0} ± {:.0}", steps.mean, steps.deviation)) }
+                Some(steps) => { (steps.with_deviation(0)) }
                 None => { "not by all" }
             } }
             td { @match &row.ratio {
-                Some(ratio) => { (format!("{:.2} ({:.2})", ratio.mean, ratio.error())) }
+                Some(ratio) => { (ratio.with_error(2)) }
                 None => { "–" }
             } }
             td { (format!("{:.4}", row.test.mean)) }

@@ -9,7 +9,9 @@ use maud::{Markup, html};
 /// A training as one HTML file that needs nothing else.
 pub fn training_page(training: &Training) -> String {
     let sections = html! {
-        section { h2 { "How it went" } (training_section(training)) }
+        section { h2 { "How it went" } (training_section(training))
+            @for note in training.notes() { p { (note) "." } }
+        }
         @if let Some(counted) = &training.confusion {
             section { h2 { "Which class is taken for which" } (confusion(counted)) }
         }

@@ -54,9 +54,9 @@ fn widths(curves: &[&Curve]) -> Markup {
             th scope="row" { (curve.width) } td { (curve.parameters) }
             td { (short(curve.best.into())) @if curve.at_edge { ", at the edge of the grid" } }
             td { @for (step, loss) in &curve.losses { @if *step == curve.best {
-                (format!("{:.4} ± {:.4}", loss.mean, loss.deviation))
+                (loss.with_deviation(4))
             } } }
-            td { (format!("{:.4} ({:.4})", curve.cost.mean, curve.cost.error())) }
+            td { (curve.cost.with_error(4)) }
         } }
     };
     table(&columns, rows)

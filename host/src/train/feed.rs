@@ -1,6 +1,6 @@
 //! What a training takes from its data: batches in their order, and the samples that measure.
 
-use crate::data::{Dataset, Samples, Stream};
+use crate::data::{Dataset, Parts, Role, Samples, Stream};
 use crate::error::{Error, Result};
 use crate::model::{Model, Shape};
 use graftage_core::random::Generator;
@@ -35,9 +35,9 @@ impl Part {
         })
     }
 
-    fn text(bytes: &[u8], context: i64, name: &str, device: Device) -> Result<Self> {
+    fn text(bytes: &[u8], context: i64, role: Role, device: Device) -> Result<Self> {
         if bytes.len() as i64 <= context {
-            let what = format!("the {name} part of the text has {} bytes, a window takes {}", bytes.len(), context + 1);
+            let what = format!("the {role} part of the text has {} bytes, a window takes {}", bytes.len(), context + 1);
             return Err(Error::Usage(format!("{what}; a smaller context or a longer text would do")));
         }
         Ok(Self::Text { bytes: Tensor::f_from_slice(bytes)?.f_to_device(device)?, context })
@@ -97,11 +97,13 @@ fn on(device: Device, indices: &[i64]) -> Result<Tensor> {
     Ok(Tensor::f_from_slice(indices)?.f_to_device_(device, Kind::Int64, true, false)?)
 }
 
-/// Training part, test part, and what the model has to know of both.
+/// The parts of the data, and what the model has to know of them.
 #[derive(Debug)]
 pub struct Feed {
     /// What trains.
     pub train: Part,
+    /// What chooses among weights, where the split names such a part.
+    pub validate: Option<Part>,
     /// What tests.
     pub test: Part,
     /// What a sample is.
@@ -127,18 +129,25 @@ impl Feed {
                 let unit = if data.shape.len() > 1 { "images" } else { "samples" };
                 let mut train = data.train.clone();
                 train.mislabel(wrong, classes, seed);
-                let parts = (Part::labelled(&train, device)?, Part::labelled(&data.test, device)?);
-                Ok(Self { train: parts.0, test: parts.1, shape, unit: (unit, 1) })
+                let part = |samples: &Samples| Part::labelled(samples, device);
+                Ok(Self {
+                    train: part(&train)?,
+                    validate: data.validate.as_ref().map(part).transpose()?,
+                    test: part(&data.test)?,
+                    shape,
+                    unit: (unit, 1),
+                })
             }
-            Dataset::Text { train, test } => {
+            Dataset::Text(Parts { train, validate, test }) => {
                 if wrong > 0.0 {
                     return Err(Error::Usage("[training] wrong-labels: a text has no labels".into()));
                 }
                 let context = model.context().unwrap_or(1);
-                let part = |bytes: &[u8], name| Part::text(bytes, context as i64, name, device);
+                let part = |bytes: &[u8], role| Part::text(bytes, context as i64, role, device);
                 Ok(Self {
-                    train: part(train, "training")?,
-                    test: part(test, "test")?,
+                    train: part(train, Role::Train)?,
+                    validate: validate.as_ref().map(|bytes| part(bytes, Role::Validate)).transpose()?,
+                    test: part(test, Role::Test)?,
                     shape,
                     unit: ("tokens", context),
                 })
@@ -148,7 +157,13 @@ impl Feed {
 
     /// The same data, for another thread; nobody writes it.
     pub fn share(&self) -> Self {
-        Self { train: self.train.share(), test: self.test.share(), shape: self.shape.clone(), unit: self.unit }
+        Self {
+            train: self.train.share(),
+            validate: self.validate.as_ref().map(Part::share),
+            test: self.test.share(),
+            shape: self.shape.clone(),
+            unit: self.unit,
+        }
     }
 
     /// Samples of a part that measure.
@@ -162,7 +177,7 @@ impl Feed {
 pub fn shape(data: &Dataset) -> Shape {
     match data {
         Dataset::Labelled(data) => Shape::Features { shape: data.shape.clone(), classes: data.legend.classes.len() },
-        Dataset::Text { .. } => Shape::Text,
+        Dataset::Text(_) => Shape::Text,
     }
 }
 

@@ -1,9 +1,10 @@
 //! The folder of a training: its files, which change hands at once.
 
-use super::{METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
+use super::best::Search;
+use super::{BEST, METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
 use crate::checkpoint::{About, Checkpoint};
-use crate::config::Config;
-use crate::data::{Dataset, Legend};
+use crate::config::{Config, Keep};
+use crate::data::{Dataset, Identity, Legend};
 use crate::error::{Error, Result};
 use crate::files::{self, Written};
 use crate::optim::Tensors;
@@ -13,13 +14,16 @@ use std::fs::File;
 use std::io::Write;
 
 /// What a training that has ended leaves.
-const RESULTS: [&str; 3] = [MODEL, RESULT, PAGE];
+const RESULTS: [&str; 4] = [MODEL, BEST, RESULT, PAGE];
 
 /// The folder of a training, and what each of its checkpoints says alike.
 pub(super) struct Folder<'a> {
     files: files::Folder,
     config: &'a Config,
     data: &'a Dataset,
+    identity: Identity,
+    /// Threads that compute.
+    threads: usize,
     /// `metrics.jsonl`, growing, from the first checkpoint on: until then what the folder held stays.
     lines: Option<File>,
     /// The results of the training that this one goes on from.
@@ -30,11 +34,11 @@ impl<'a> Folder<'a> {
     /// Takes the folder, and reads the checkpoint from which the training is to go on.
     pub fn begin(config: &'a Config, data: &'a Dataset, start: Start) -> Result<(Self, Option<(Saved, Tensors)>)> {
         let files = files::Folder::open(&config.output, start.force)?;
-        let path = files.file(STATE);
+        let (path, identity) = (files.file(STATE), data.identity());
         let saved = match (path.exists(), start.resume) {
             (true, true) => {
                 let (saved, state) = Saved::read(&path)?;
-                saved.check(config).map_err(|what| Error::content(&path, what))?;
+                saved.check(config, &identity).map_err(|what| Error::content(&path, what))?;
                 files.own(STATE);
                 files.claim_again(&RESULTS, &saved.written)?;
                 Some((saved, state))
@@ -53,7 +57,20 @@ impl<'a> Folder<'a> {
             }
         };
         let written = saved.as_ref().map_or_else(Written::default, |(saved, _)| saved.written.clone());
-        Ok((Self { files, config, data, lines: None, written }, saved))
+        Ok((Self { files, config, data, identity, threads: 0, lines: None, written }, saved))
+    }
+
+    /// Takes note of the threads that compute.
+    pub fn computed_by(&mut self, threads: usize) {
+        self.threads = threads;
+    }
+
+    /// What a training left that has ended after so many steps, if all of it is there.
+    pub fn result(&self, steps: u64) -> Option<Training> {
+        let best = (self.config.training.keep == Keep::Best).then_some(BEST);
+        let whole = [MODEL, PAGE].into_iter().chain(best).all(|name| self.files.file(name).exists());
+        let training = files::read_json::<Training>(&self.files.file(RESULT)).ok()?;
+        (whole && training.steps == steps).then_some(training)
     }
 
     /// Goes on after a checkpoint of that step: returns the measurements up to it, and drops later ones.
@@ -93,9 +110,9 @@ impl<'a> Folder<'a> {
     }
 
     /// Writes a checkpoint; the first one takes the place of whatever the folder held.
-    pub fn save(&mut self, trainer: &Trainer, threads: usize, curve: &[TrainingPoint]) -> Result<()> {
+    pub fn save(&mut self, trainer: &Trainer, search: &Search, curve: &[TrainingPoint]) -> Result<()> {
         let mut change = self.files.change();
-        change.add(STATE, &self.state(trainer, threads, self.written.clone())?)?;
+        change.add(STATE, &self.state(trainer, search, self.written.clone())?)?;
         if self.lines.is_some() {
             return change.commit();
         }
@@ -105,16 +122,23 @@ impl<'a> Folder<'a> {
         self.grow()
     }
 
-    fn state(&self, trainer: &Trainer, threads: usize, written: Written) -> Result<Vec<u8>> {
-        let (config, normalisation) = (self.config.clone(), normalisation(self.data));
-        Saved { config, threads, normalisation, written }.bytes(&self.files.file(STATE), &trainer.optimizer.state()?)
+    fn state(&self, trainer: &Trainer, search: &Search, written: Written) -> Result<Vec<u8>> {
+        let (config, threads) = (self.config.clone(), self.threads);
+        let (data, standing) = (Some(self.identity.clone()), search.standing.clone());
+        let mut state = trainer.optimizer.state()?;
+        state.extend(search.tensors());
+        Saved { config, threads, data, standing, written }.bytes(&self.files.file(STATE), &state)
     }
 
     /// Writes what a training leaves, the last checkpoint among it.
-    pub fn end(&self, feed: &Feed, trainer: &Trainer, threads: usize, curve: &[TrainingPoint]) -> Result<Training> {
+    pub fn end(
+        &self,
+        feed: &Feed,
+        trainer: &mut Trainer,
+        search: &Search,
+        curve: &[TrainingPoint],
+    ) -> Result<Training> {
         let Self { files, config, data, .. } = self;
-        let tensors = trainer.optimizer.x()?;
-        let parameters = tensors.iter().map(|(_, tensor)| tensor.numel()).sum();
         let about = About {
             model: config.model.clone(),
             shape: feed.shape.clone(),
@@ -123,52 +147,67 @@ impl<'a> Folder<'a> {
             normalisation: normalisation(data),
             legend: match data {
                 Dataset::Labelled(data) => data.legend.clone(),
-                Dataset::Text { .. } => Legend::default(),
+                Dataset::Text(_) => Legend::default(),
             },
         };
-        let tensors = tensors.into_iter().map(|(name, tensor)| {
-            let size = tensor.size().into_iter().map(|n| n as usize).collect();
-            Ok((name, size, Vec::<f32>::try_from(tensor.f_flatten(0, -1)?)?))
+        let confusion = trainer.confusion(&feed.test, &about.legend)?;
+        let model = checkpoint(about.clone(), trainer.optimizer.x()?)?;
+        let best = search.weights.as_ref().map(|weights| {
+            let weights = weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+            checkpoint(about, weights)?.bytes(&files.file(BEST))
         });
-        let checkpoint = Checkpoint { about, tensors: tensors.collect::<Result<_>>()? };
-        let last = curve.last();
+        let point = curve.last();
         let training = Training {
             network: config.model.to_string(),
-            parameters,
+            parameters: model.tensors.iter().map(|(.., weights)| weights.len()).sum(),
             optimizer: config.optimizer.method.to_string(),
             arithmetic: config.optimizer.arithmetic.to_string(),
-            steps: trainer.steps(),
+            steps: trainer.step(),
             batch: config.training.batch,
             rule: trainer.rule(),
             seed: config.seed,
             samples: (feed.train.len(), feed.test.len()),
+            drawn: trainer.step() * (config.training.batch * feed.unit.1) as u64,
+            best: search.standing.best.clone().filter(|_| config.training.keep == Keep::Best),
+            stopped_early: trainer.step() < trainer.steps(),
             unit: feed.unit.0.to_owned(),
-            loss: last.map_or(f32::NAN, |point| point.test_loss),
-            accuracy: last.map_or(f32::NAN, |point| point.accuracy),
+            loss: point.map_or(f32::NAN, |point| point.test_loss),
+            accuracy: point.map_or(f32::NAN, |point| point.accuracy),
             groups: trainer.optimizer.table(),
             curve: curve.to_vec(),
-            confusion: None,
+            confusion,
         };
         let (mut change, mut written) = (files.change(), Written::default());
-        for (name, bytes) in [
-            (MODEL, checkpoint.bytes(&files.file(MODEL))?),
+        let mut all = vec![
+            (MODEL, model.bytes(&files.file(MODEL))?),
             (RESULT, files::json(&files.file(RESULT), &training)?),
             (PAGE, training_page(&training).into_bytes()),
-        ] {
+        ];
+        all.extend(best.transpose()?.map(|bytes| (BEST, bytes)));
+        for (name, bytes) in all {
             change.add(name, &bytes)?;
             written.add(name, &bytes);
         }
-        change.add(STATE, &self.state(trainer, threads, written)?)?;
+        change.add(STATE, &self.state(trainer, search, written)?)?;
         change.add(METRICS, &text(&training.curve)?)?;
         change.commit()?;
         Ok(training)
     }
 }
 
+/// These weights with what they are for.
+fn checkpoint(about: About, weights: Tensors) -> Result<Checkpoint> {
+    let tensors = weights.into_iter().map(|(name, tensor)| {
+        let size = tensor.size().into_iter().map(|n| n as usize).collect();
+        Ok((name, size, Vec::<f32>::try_from(tensor.f_flatten(0, -1)?)?))
+    });
+    Ok(Checkpoint { about, tensors: tensors.collect::<Result<_>>()? })
+}
+
 fn normalisation(data: &Dataset) -> Option<crate::data::Normalisation> {
     match data {
         Dataset::Labelled(data) => Some(data.normalisation.clone()),
-        Dataset::Text { .. } => None,
+        Dataset::Text(_) => None,
     }
 }
 

@@ -46,7 +46,7 @@ impl Compare {
             target: self.target,
             choice: self.choose,
         };
-        let comparison = compare(&asked.config, &asked.data, &options, progress())?;
+        let comparison = compare(&asked.config, &asked.data, &options, &asked.interruption(), progress())?;
         say!("{}", table(&comparison).trim_end());
         asked.write(FILE, &comparison, || comparison_page(&comparison))
     }

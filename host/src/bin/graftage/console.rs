@@ -80,3 +80,10 @@ impl Drop for Progress {
 pub fn percent(share: f32) -> String {
     format!("{:.1} %", 100.0 * share)
 }
+
+/// What the reader of the command line says, without the usage that it appends, in one line.
+pub fn one_line(text: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
+    let lines = lines.map(|line| line.trim().trim_start_matches("error: ")).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
+}

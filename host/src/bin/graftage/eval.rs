@@ -1,10 +1,11 @@
 //! `graftage eval`.
 
 use crate::console::{percent, say};
-use crate::inputs::checkpoint_and_data;
 use clap::Args;
 use graftage::adaptation;
 use graftage::checkpoint::Checkpoint;
+use graftage::confusion::Confusion;
+use graftage::data::Role;
 use graftage::error::Result;
 use graftage_core::adapt::Recipe;
 use std::path::PathBuf;
@@ -13,58 +14,64 @@ use std::path::PathBuf;
 pub struct Eval {
     /// The checkpoint.
     checkpoint: PathBuf,
-    /// Samples in the units that trained, instead of those that did.
+    /// A file of samples in the units that trained, instead of the data that did.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Which samples: the checkpoint's own split, or all of the file.
-    #[arg(long, value_enum, default_value = "test")]
-    part: Part,
+    /// Part of the samples, by the checkpoint's own split; all of a file that --data names, else those that test.
+    #[arg(long, value_enum)]
+    part: Option<Part>,
 }
 
-/// Which samples.
+/// Part of the samples.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Part {
     Train,
+    Validate,
     Test,
     All,
 }
 
+impl Part {
+    /// The part of a split that is meant; `None` of all samples.
+    fn role(self) -> Option<Role> {
+        match self {
+            Self::Train => Some(Role::Train),
+            Self::Validate => Some(Role::Validate),
+            Self::Test => Some(Role::Test),
+            Self::All => None,
+        }
+    }
+}
+
 impl Eval {
     pub fn run(self) -> Result<()> {
+        let checkpoint = Checkpoint::read(&self.checkpoint)?;
+        let about = &checkpoint.about;
+        let usual = if self.data.is_some() { Part::All } else { Part::Test };
+        let role = self.part.unwrap_or(usual).role();
         #[cfg(feature = "torch")]
-        if let (Ok(checkpoint), Part::Train | Part::Test) = (Checkpoint::read(&self.checkpoint), self.part)
-            && checkpoint.about.layers().is_err()
-        {
-            let training = matches!(self.part, Part::Train);
-            let (measured, count) = graftage::train::evaluate(&checkpoint, self.data.as_deref(), training)?;
-            say!("loss {:.4} nats, {} right, of {count}", measured.loss, percent(measured.accuracy));
+        if about.layers().is_err() {
+            let found = graftage::train::evaluate(&checkpoint, self.data.as_deref(), role)?;
+            let (loss, accuracy) = (found.measured.loss, percent(found.measured.accuracy));
+            say!("loss {loss:.4} nats, {accuracy} right, of {}", found.answers);
+            if let Some(confusion) = &found.confusion {
+                say!("{}", confusion.table());
+            }
             return Ok(());
         }
-        let (checkpoint, samples) = match self.part {
-            Part::All => {
-                let checkpoint = Checkpoint::read(&self.checkpoint)?;
-                let samples = checkpoint.about.all_samples(self.data.as_deref())?;
-                (checkpoint, samples)
-            }
-            part => {
-                let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
-                (checkpoint, if matches!(part, Part::Train) { train } else { test })
+        let samples = match role {
+            None => about.all_samples(self.data.as_deref())?,
+            Some(role) => {
+                let labelled = about.samples(self.data.as_deref())?;
+                labelled.part(role).ok_or_else(|| about.no_validation())?.clone()
             }
         };
-        let (_, classes) = checkpoint.shape();
         let mut network = adaptation::start(checkpoint.network()?, Recipe::DEFAULT)?;
-        let mut counts = vec![(0, 0); classes];
-        for (input, label) in samples.iter() {
-            let right = network.predict(input)?.class == label;
-            let count = &mut counts[label as usize];
-            *count = (count.0 + u32::from(right), count.1 + 1);
+        let confusion = Confusion::of(&samples, about.legend.classes.clone(), |input| network.predict(input))?;
+        if let Some(classes) = about.legend.classes_in_words() {
+            say!("{classes}");
         }
-        say!("class  samples  right");
-        for (class, (right, all)) in counts.iter().enumerate().filter(|(_, (_, all))| *all > 0) {
-            say!("{class:>5}  {all:>7}  {}", percent(*right as f32 / *all as f32));
-        }
-        let right: u32 = counts.iter().map(|(right, _)| right).sum();
-        say!("  all  {:>7}  {}", samples.len(), percent(right as f32 / samples.len() as f32));
+        say!("{}", confusion.table());
         Ok(())
     }
 }

@@ -99,19 +99,16 @@ enum Task {
 fn main() -> ExitCode {
     #[cfg(feature = "torch")]
     graftage::memory::keep();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        // What an option takes is said by its own line.
-        Err(error) if error.kind() == ErrorKind::ValueValidation => {
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            eprintln!("graftage: {}", line.strip_prefix("error: ").unwrap_or(line));
+    let command = match Cli::try_parse() {
+        Ok(Cli { command }) => command,
+        Err(error) if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprintln!("graftage: {}", console::one_line(&error.to_string()));
             return ExitCode::from(2);
         }
-        Err(error) => error.exit(),
+        Err(help) => help.exit(),
     };
     let outcome = graftage::signals::wait().and_then(|()| {
-        match cli.command {
+        match command {
         #[cfg(feature = "torch")]
         Task::Train(task) => task.run(),
         #[cfg(not(feature = "torch"))]

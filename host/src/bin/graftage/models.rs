@@ -1,9 +1,11 @@
 //! `graftage models`.
 
 use crate::console::say;
+use crate::train::of_config;
 use clap::Args;
 use graftage::config::Config;
 use graftage::error::Result;
+use graftage::limits;
 use graftage::model::Parameter;
 use graftage::tensor::Precision;
 use graftage::train::{Feed, Trainer};
@@ -18,16 +20,28 @@ pub struct Models {
 impl Models {
     pub fn run(self) -> Result<()> {
         let config = Config::read(&self.config)?;
+        self.show(&config).map_err(|error| of_config(&self.config, error))
+    }
+
+    fn show(&self, config: &Config) -> Result<()> {
         let data = config.data.load(&config.split, &config.normalise)?;
+        limits::check(config, &data)?;
         let feed = Feed::new(&data, &config.model, 0.0, config.seed, tch::Device::Cpu)?;
-        let trainer = Trainer::new(&config, &feed, tch::Device::Cpu)?;
+        let trainer = Trainer::new(config, &feed, tch::Device::Cpu)?;
         let parameters = config.model.parameters(&feed.shape)?;
         match trainer.optimizer().table() {
-            Some(table) => say!("{}", table.trim_end()),
+            Some(table) => {
+                say!("{}", table.trim_end());
+                say!("stack: parameters of the same number are of equal shape and are stepped together");
+            }
             None => parameters.iter().for_each(|Parameter { name, size }| say!("{name:<32} {size:?}")),
         }
         let count: usize = parameters.iter().map(Parameter::count).sum();
         say!("\n{}: {count} parameters, {} steps", config.model, trainer.steps());
+        match config.model.layers(&feed.shape) {
+            Some(_) => say!("graftable: yes"),
+            None => say!("graftable: no (only libtorch computes it: {})", config.model),
+        }
         let kind = match config.precision {
             Precision::Float32 => "",
             Precision::Bfloat16 => "in binary32, of which bfloat16 takes less; ",

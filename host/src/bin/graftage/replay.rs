@@ -43,6 +43,9 @@ impl Replay {
         let image = file.image()?;
         let test = self.test.as_deref().map(|path| samples_for(&file, path)).transpose()?;
         let Replayed { target, mut sessions } = replay::with_core(&record, &image)?;
+        // Its tensors are so small that threads would only wait for each other.
+        #[cfg(feature = "torch")]
+        tch::set_num_threads(1);
         let targets = vec![
             replay::recorded(&record),
             target,

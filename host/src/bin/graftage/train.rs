@@ -5,10 +5,10 @@ use crate::outputs::Force;
 use clap::Args;
 use graftage::config::Config;
 use graftage::data::Dataset;
-use graftage::error::Result;
+use graftage::error::{Error, Result};
 use graftage::signals;
 use graftage::train::{Live, News, Start, train};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Train {
@@ -22,6 +22,14 @@ pub struct Train {
     /// Another output folder than the configuration's.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
+}
+
+/// Names the configuration where it is to blame.
+pub fn of_config(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Usage(what) => Error::content(path, what),
+        other => other,
+    }
 }
 
 impl Train {
@@ -41,7 +49,8 @@ impl Train {
         let progress = Progress::new("training", 0);
         let start = Start { resume: self.resume, force: self.force.given() };
         // The first signal asks for a checkpoint.
-        let training = train(&config, &data, start, signals::stop(), |live| show(&progress, &live))?;
+        let training = train(&config, &data, start, signals::stop(), |live| show(&progress, &live));
+        let training = training.map_err(|error| of_config(&self.config, error))?;
         drop(progress);
         let (folder, parameters) = (config.output.display(), training.parameters);
         say!(
@@ -50,6 +59,7 @@ impl Train {
             training.loss,
             percent(training.accuracy)
         );
+        training.notes().iter().for_each(|note| say!("{note}"));
         Ok(())
     }
 }
@@ -64,7 +74,10 @@ fn show(progress: &Progress, Live { step, steps, loss, news }: &Live) {
             progress.from(*step);
         }
         Some(News::Measured(point, unit)) => {
-            let train = point.train_loss.map_or(String::new(), |loss| format!(", training part {loss:.4}"));
+            let mut train = point.train_loss.map_or(String::new(), |loss| format!(", training part {loss:.4}"));
+            if let Some(loss) = point.validation_loss {
+                train += &format!(", validation {loss:.4}");
+            }
             progress.line(&format!(
                 "step {step}/{steps}: loss {:.4}{train}, test {:.4}, {} right; {:.0} {unit}/s, optimizer {}",
                 point.loss,
@@ -74,6 +87,7 @@ fn show(progress: &Progress, Live { step, steps, loss, news }: &Live) {
                 percent(point.optimizer_share)
             ));
         }
+        Some(News::Finished(steps)) => progress.line(&format!("it had ended after {steps} steps: nothing was done")),
         Some(News::NoCheckpoint(why)) => {
             progress.line(&format!("step {step}: no checkpoint: {why}; the training goes on"))
         }

@@ -26,7 +26,8 @@ pub struct Transfer {
 impl Transfer {
     pub fn run(self) -> Result<()> {
         let asked = self.trials.read(self.optimizers, FILE)?;
-        let result = transfer(&asked.config, &asked.data, &self.widths, &asked.trials, progress())?;
+        let result =
+            transfer(&asked.config, &asked.data, &self.widths, &asked.trials, &asked.interruption(), progress())?;
         say!("{}", table(&result).trim_end());
         asked.write(FILE, &result, || transfer_page(&result))
     }

@@ -5,9 +5,10 @@ use crate::outputs::Force;
 use clap::Args;
 use graftage::config::Config;
 use graftage::data::Dataset;
-use graftage::error::Result;
+use graftage::error::{Error, Result};
 use graftage::files::Folder;
-use graftage::trials::{Contestant, Trials};
+use graftage::signals;
+use graftage::trials::{Contestant, Interruption, TRAININGS, Trials};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -32,13 +33,16 @@ pub struct TrialArguments {
     #[arg(long)]
     on_training: bool,
     /// Trainings at a time, each on one thread of the processor.
-    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
+    #[arg(long, default_value_t = graftage::limits::processors())]
     jobs: usize,
     /// Write the result as JSON and report.html into this folder.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
     #[command(flatten)]
     force: Force,
+    /// Go on with what was interrupted and has left its trainings in the output folder.
+    #[arg(long)]
+    resume: bool,
 }
 
 /// What is asked, the data, and where the result goes.
@@ -47,6 +51,7 @@ pub struct Asked {
     pub data: Dataset,
     pub trials: Trials,
     folder: Option<Folder>,
+    resume: bool,
 }
 
 /// The page of a result.
@@ -55,6 +60,9 @@ const PAGE: &str = "report.html";
 impl TrialArguments {
     /// Claims the files of the result, `file` among them, and reads what is asked.
     pub fn read(self, contestants: Vec<Contestant>, file: &str) -> Result<Asked> {
+        if self.resume && self.output.is_none() {
+            return Err(Error::Usage("--resume: name the folder that holds the trainings, with --output".into()));
+        }
         let claims = self.force.claims([&self.config]);
         let folder = self.output.as_ref().map(|path| claims.folder(path, &[file, PAGE])).transpose()?;
         let config = Config::read(&self.config)?;
@@ -67,17 +75,23 @@ impl TrialArguments {
             on_training: self.on_training,
             jobs: self.jobs,
         };
-        Ok(Asked { config, data, trials, folder })
+        Ok(Asked { config, data, trials, folder, resume: self.resume })
     }
 }
 
 impl Asked {
+    /// How it is interrupted, and from where it goes on.
+    pub fn interruption(&self) -> Interruption<'_> {
+        Interruption { folder: self.folder.as_ref(), resume: self.resume, stop: signals::stop() }
+    }
+
     /// Writes the result as a file of this name, and its page, where that is wanted.
     pub fn write(&self, file: &str, result: &impl Serialize, page: impl FnOnce() -> String) -> Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let mut change = folder.change();
         change.add_json(file, result)?;
         change.add(PAGE, page().as_bytes())?;
+        change.supersede(&[TRAININGS]);
         change.commit()
     }
 }
