@@ -2,14 +2,12 @@
 
 mod common;
 
+use common::data::{gzip, load, load_normalised, refused, source, split};
 use common::{Folder, bits, samples};
-use flate2::{Compression, write::GzEncoder};
 use graftage::data::{AgedSensor, Dataset, Labelled, Legend, Normalisation, Normalise, Parts, Samples, Source, Split};
 use graftage_core::random::Generator;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// `count` samples whose only number is their index.
@@ -17,41 +15,6 @@ fn indices(count: usize) -> Samples {
     let mut samples = Samples::new(1);
     (0..count).for_each(|i| samples.push(&[i as f32], i as u32));
     samples
-}
-
-fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes.as_ref()).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// A source, as a configuration says it.
-fn source(format: &str, keys: Value) -> Source {
-    serde_json::from_value(json!({ format: keys })).unwrap()
-}
-
-fn split(value: Value) -> Split {
-    serde_json::from_value(value).unwrap()
-}
-
-/// The samples that a source has for this split, not normalised.
-fn load(source: &Source, by: Value) -> Labelled {
-    load_normalised(source, by, Normalise::None)
-}
-
-fn load_normalised(source: &Source, by: Value, normalise: Normalise) -> Labelled {
-    match source.load(&split(by), &normalise).unwrap() {
-        Dataset::Labelled(labelled) => labelled,
-        Dataset::Text(_) => panic!("a text"),
-    }
-}
-
-/// What is wrong, which is one line with all of these words.
-#[track_caller]
-fn refused<T: Debug>(result: graftage::error::Result<T>, words: &[&str]) {
-    let message = result.unwrap_err().to_string();
-    assert!(!message.contains('\n'), "{message:?}");
-    words.iter().for_each(|word| assert!(message.contains(word), "{word:?} is not in {message:?}"));
 }
 
 /// Training part and test part in the order of the file: their labels and features.

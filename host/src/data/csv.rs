@@ -104,8 +104,8 @@ fn dialect<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Rows<'a>, 
     };
     // A first line for Excel.
     let (first, rest) = text.split_at(text.find(['\n', '\r']).unwrap_or(text.len()));
-    let mut said = first.get(..4).filter(|word| word.eq_ignore_ascii_case("sep=")).unwrap_or_default().chars();
-    let excel = said.next().and_then(|_| first[4..].chars().next()).filter(|c| first[4..].len() == c.len_utf8());
+    let said = first.get(..4).filter(|word| word.eq_ignore_ascii_case("sep=")).map(|_| first[4..].chars());
+    let excel = said.and_then(|mut said| said.next().filter(|_| said.next().is_none()));
     let (text, line) = match excel {
         Some(_) => (rest.strip_prefix("\r\n").or_else(|| rest.get(1..)).unwrap_or_default(), 2),
         None => (text, 1),
@@ -147,14 +147,12 @@ fn recognised(text: &str, line: usize, wanted: &Wanted) -> std::result::Result<c
         }
         [(_, (delimiter, _)), ..] => Ok(*delimiter),
         [] => {
-            let fields = |counts: &Vec<usize>| counts.first().copied().unwrap_or_default();
-            // The first of equals.
-            let (most, delimiter) = DELIMITERS
-                .iter()
-                .zip(&counts)
-                .rev()
-                .map(|(d, counts)| (fields(counts), d.0))
-                .fold((0, ','), |best, next| if next.0 >= best.0 { next } else { best });
+            let (mut most, mut delimiter) = (1, ',');
+            for ((candidate, _), counts) in DELIMITERS.iter().zip(&counts) {
+                if let Some(fields) = counts.first().filter(|fields| **fields > most) {
+                    (most, delimiter) = (*fields, *candidate);
+                }
+            }
             match rows(',').next() {
                 Some(row) if most == 1 && wanted.features => undivided(&row, wanted).map_or(Ok(delimiter), Err),
                 _ => Ok(delimiter),
@@ -176,7 +174,7 @@ fn undivided(row: &Row, wanted: &Wanted) -> Option<String> {
 
 /// Whether a field is a number, or a name; `None` where it is missing.
 fn is_number(field: &str) -> Option<bool> {
-    (!is_missing(field)).then(|| field.parse::<f64>().is_ok())
+    (!is_missing(field)).then(|| field.parse::<f64>().is_ok() || point_for_comma(field).is_some())
 }
 
 /// Whether the first row is names.

@@ -1,6 +1,8 @@
 //! What several test files use: small networks and samples, a folder, and the command line in it.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod data;
+
 use graftage::board::{self, Board, Port};
 use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::Samples;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{console, process, project};
 
 const TRAINING: &str = include_str!("../../../docs/training.md");
+const DATA: &str = include_str!("../../../docs/data.md");
 const ADAPTATION: &str = include_str!("../../../docs/adaptation.md");
 
 /// Types them all; the folders are in `target/pages`.
@@ -25,6 +26,9 @@ pub fn run() -> Result<()> {
     // Leaves of a place that it never saw.
     let result: serde_json::Value = serde_json::from_slice(&fs::read(training.folder.join("leaves/training.json"))?)?;
     ensure!(result["accuracy"].as_f64() == Some(1.0), "the leaves of docs/training.md are not learnt: {result}");
+    let data = Page { text: DATA, folder: &folder.join("data") };
+    data.show_files()?;
+    ensure!(data.follow()? == 2, "other commands than the two of docs/data.md were found");
     // It says that it uses the other page's files.
     let adaptation = Page { text: ADAPTATION, folder: &folder.join("adaptation") };
     Page { text: TRAINING, ..adaptation }.show_files()?;

@@ -1,0 +1,756 @@
+//! Files as other programs write them: read as they are meant, or refused in one line that says what is to be done.
+
+mod common;
+
+use common::Folder;
+use common::data::{gzip, load, refused, source, split};
+use graftage::data::{Dataset, Labelled, Legend, Normalisation, Normalise, Samples};
+use graftage_core::random::Generator;
+use serde_json::{Value, json};
+
+/// Leaves of three kinds, eight of each, as docs/training.md measures them.
+fn leaves() -> Vec<(f32, f32, &'static str)> {
+    let kinds = [("oak", 5.0, 2.0), ("lime", 3.0, 2.9), ("willow", 8.0, 1.0)];
+    let leaf = |i: usize| {
+        let (kind, length, width) = kinds[i % 3];
+        (length + (i * 7 % 11) as f32 / 16.0, width + (i * 5 % 7) as f32 / 16.0, kind)
+    };
+    (0..24).map(leaf).collect()
+}
+
+/// The leaves as lines of these forms, after a first line.
+fn lines(first: &str, line: impl Fn(f32, f32, &str) -> String) -> String {
+    let all = leaves().into_iter().map(|(length, width, leaf)| line(length, width, leaf) + "\n");
+    [first.to_owned()].into_iter().chain(all).collect()
+}
+
+fn plain() -> String {
+    lines("length,width,leaf\n", |length, width, leaf| format!("{length},{width},{leaf}"))
+}
+
+/// With the number of the class in place of its name.
+fn numbered(text: &str) -> String {
+    text.replace("lime", "0").replace("oak", "1").replace("willow", "2")
+}
+
+fn seed() -> Value {
+    json!({ "seed": { "train": 18 } })
+}
+
+/// A source of this format that is a file of this name.
+fn of(folder: &Folder, format: &str, name: &str, text: impl AsRef<[u8]>, mut keys: Value) -> graftage::data::Source {
+    keys["path"] = json!(folder.file(name, text));
+    source(format, keys)
+}
+
+/// Asserts that a file is refused.
+#[track_caller]
+fn is_refused(folder: &Folder, format: &str, text: impl AsRef<[u8]>, keys: Value, words: &[&str]) {
+    let refusal = of(folder, format, "wrong", text, keys).load(&split(seed()), &Normalise::None);
+    refused(refusal, &[&["wrong: "], words].concat());
+}
+
+/// Asserts that features and labels are those of the plain file.
+#[track_caller]
+fn are_the_leaves(folder: &Folder, read: &Labelled, what: &str) {
+    let expected = load(&of(folder, "csv", "plain.csv", plain(), json!({})), seed());
+    assert_eq!((&read.train, &read.test), (&expected.train, &expected.test), "{what}");
+}
+
+#[test]
+fn every_dialect_gives_the_same_samples() {
+    let folder = Folder::new();
+    let semicolons = plain().replace(',', ";");
+    let bare = plain().split_once('\n').unwrap().1.to_owned();
+    let cases = [
+        ("lines of CR", plain().replace('\n', "\r"), json!({})),
+        ("lines of CR LF", plain().replace('\n', "\r\n"), json!({})),
+        ("a byte order mark", format!("\u{feff}{}", plain()), json!({})),
+        ("semicolons", semicolons.clone(), json!({})),
+        ("semicolons that are said", semicolons.clone(), json!({ "delimiter": ";" })),
+        ("tabs", plain().replace(',', "\t"), json!({})),
+        ("bars", plain().replace(',', "|"), json!({ "delimiter": "|" })),
+        ("sep= for commas", format!("sep=,\n{}", plain()), json!({})),
+        ("SEP= for semicolons", format!("SEP=;\r\n{semicolons}"), json!({ "delimiter": ";" })),
+        ("sep= for bars", format!("sep=|\n{}", plain().replace(',', "|")), json!({})),
+        ("comments", format!("# a\n#b,c,d,e\n{}", plain().replacen("5,", "# between\n5,", 1)), json!({})),
+        (
+            "blanks and quotes",
+            plain().replace(',', " , ").replace("oak", "\"oak\" ").replace("width", "\"width\""),
+            json!({}),
+        ),
+        ("quotes with a delimiter", plain().replace("width", "\"width, in cm\""), json!({})),
+        ("quotes with a line end", plain().replace("width", "\"width\r\nin cm\""), json!({})),
+        ("no header", bare.clone(), json!({})),
+        ("no header, which is said", bare.clone(), json!({ "header": false })),
+        ("a header of numbers, which is said", format!("0,1,2\n{bare}"), json!({ "header": true })),
+        (
+            "a header of years, which is said",
+            format!("2019,2020,2021\n{bare}"),
+            json!({ "header": true, "label": "2021" }),
+        ),
+        ("empty lines", plain().replace('\n', "\n\n  \n"), json!({})),
+        (
+            "two more columns",
+            bare.lines().map(|line| format!("x,{line},7\n")).collect(),
+            json!({ "ignore": ["0", "4"], "label": "3" }),
+        ),
+    ];
+    for (what, text, keys) in cases {
+        are_the_leaves(&folder, &load(&of(&folder, "csv", "dialect.csv", text, keys), seed()), what);
+    }
+    // A quote within quotes, and a comma in every label.
+    let text = plain().replace("oak", "\"the \"\"oak\"\", a tree\"");
+    assert_eq!(load(&of(&folder, "csv", "a.csv", text, json!({})), seed()).legend.classes[1], "the \"oak\", a tree");
+    let text = plain().replace("oak", "o;ak").replace("lime", "l;ime").replace("willow", "w;illow");
+    assert_eq!(
+        load(&of(&folder, "csv", "a.csv", text, json!({})), seed()).legend.classes,
+        ["l;ime", "o;ak", "w;illow"]
+    );
+    // What between samples looks like one and is a comment is told.
+    let read = load(&of(&folder, "csv", "a.csv", format!("# no\n{}#1,2,oak\n", plain()), json!({})), seed());
+    assert_eq!(read.notes, ["1 line between the samples begins with #: it is taken as a comment"]);
+}
+
+#[test]
+fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
+    let folder = Folder::new();
+    let bare = plain().split_once('\n').unwrap().1.to_owned();
+    let whole = |text: &str| numbered(&text.replace('.', ""));
+    let ask = "say header = true or header = false in [data.csv]";
+    for (first, rest, words) in [
+        ("0,1,2", numbered(&bare), "line 1: is 0,1,2 names of columns, or a sample?"),
+        ("1,2,3", numbered(&bare), "line 1: is 1,2,3 names"),
+        ("0,1,2", whole(&bare), "line 1: is 0,1,2 names"),
+        ("1,2,leaf", bare.clone(), "line 1: is 1,2,leaf names"),
+        (",0,1", numbered(&bare), "line 1: is ,0,1 names"),
+        ("2019,2020,2021", numbered(&bare), "line 1: is 2019,2020,2021 names"),
+        ("0,1,2", bare.clone(), "line 1, column 3: \"2\" stands over names"),
+        ("length,2,leaf", bare.clone(), "line 1, column 1: \"length\" stands over numbers"),
+        ("5,wide,2", numbered(&bare), "line 1, column 2: \"wide\" stands over numbers"),
+    ] {
+        is_refused(&folder, "csv", format!("{first}\n{rest}"), json!({}), &[words, ask]);
+        let read = load(&of(&folder, "csv", "said.csv", format!("{first}\n{rest}"), json!({ "header": true })), seed());
+        assert_eq!(read.train.len() + read.test.len(), 24, "{first}");
+    }
+    let read = load(
+        &of(&folder, "csv", "said.csv", format!("0,1,2\n{}", numbered(&bare)), json!({ "header": false })),
+        seed(),
+    );
+    assert_eq!((read.train.len() + read.test.len(), &read.legend.label), (25, &None));
+    // A class that is met again is no name of a column; numbers with a point are none either.
+    for first in ["1,2,oak", "0.0,1.0,2", "4,1,2", "7,8,1"] {
+        let rest = if first.ends_with("oak") { bare.clone() } else { numbered(&bare) };
+        let read = load(&of(&folder, "csv", "a.csv", format!("{first}\n{rest}"), json!({})), seed());
+        assert_eq!(read.train.len() + read.test.len(), 25, "{first}");
+    }
+    // The table of an array's labels has the key, too.
+    let array = folder.file("a.npy", npy(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 1)}", &[1, 2, 3]));
+    let labels = |text: &str, header: Value| {
+        source("npy", json!({ "path": array, "labels": folder.file("labels.csv", text), "header": header }))
+    };
+    let by = json!({ "seed": { "train": 2 } });
+    refused(
+        labels("0,1\n7,1\n8,0\n9,1\n", Value::Null).load(&split(by.clone()), &Normalise::None),
+        &["labels.csv: line 1: is 0,1 names", "in [data.npy]"],
+    );
+    assert_eq!(load(&labels("0,1\n7,1\n8,0\n9,1\n", json!(true)), by.clone()).train.len(), 2);
+    refused(
+        labels("oak\nlime\noak\n", Value::Null).load(&split(by.clone()), &Normalise::None),
+        &["labels.csv: 2 lines for the 3 samples", "header = false in [data.npy]"],
+    );
+    assert_eq!(load(&labels("oak\nlime\noak\n", json!(false)), by).legend.classes, ["lime", "oak"]);
+    // A file of an option has no key.
+    let path = folder.file("stream.csv", format!("0,1,2\n{}", numbered(&bare)));
+    refused(Samples::read(&path, 2, &Legend::numbered(3)), &["stream.csv: line 1: is 0,1,2 names", "write 1.0 for 1"]);
+}
+
+#[test]
+fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
+    let folder = Folder::new();
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let decimal = |text: String| text.replace('.', ",");
+    let semicolons = plain().replace(',', ";");
+    let texts: [(String, Value, &[&str]); 22] = [
+        (
+            decimal(semicolons.clone()),
+            json!({}),
+            &["line 3, column 1 (length)", "\"3,4375\" has a decimal comma: write 3.4375", "(sample 2)"],
+        ),
+        (decimal(semicolons.split_once('\n').unwrap().1.into()), json!({}), &["line 2, column", "decimal comma"]),
+        ("5,12;oak\n3,99;lime\n".repeat(9), json!({}), &["line 1, column 1: \"5,12\" has a decimal comma: write 5.12"]),
+        ("oak;5,12\nlime;3,99\n".repeat(9), json!({}), &["line 1, column 1", "found \"oak\""]),
+        ("1;2;5,12\n2;4;3,99\n".repeat(9), json!({}), &["line 1, column 3", "a number with a decimal comma"]),
+        (plain().replace(',', "|"), json!({}), &["line 1", "divided by |", "say delimiter = \"|\" in [data.csv]"]),
+        (
+            plain().replace(',', " ").split_once('\n').unwrap().1.into(),
+            json!({}),
+            &["line 1", "divided by blanks", "write commas"],
+        ),
+        (
+            "1;2,a;x\n".repeat(9).replace("2,a", "2,a,b"),
+            json!({}),
+            &["commas and semicolons both divide its lines into 3 fields"],
+        ),
+        (plain(), json!({ "delimiter": ":" }), &["delimiter = \":\": fields are divided by"]),
+        (format!("sep=:\n{}", plain()), json!({}), &["line 1: sep=:: fields are divided by"]),
+        (format!("sep=;\n{semicolons}"), json!({ "delimiter": "," }), &["line 1: sep=; contradicts delimiter = \",\""]),
+        (plain().replacen(",willow", ",\"willow", 1), json!({}), &["line 4: a quote that never closes"]),
+        (
+            plain().replacen(",willow", ",\"willow\" tree", 1),
+            json!({}),
+            &["line 4: \"tree\" follows the quote that closes"],
+        ),
+        (
+            plain().replacen("willow", "\"willow", 1).replace(",oak\n", ",\"oak\"\n"),
+            json!({}),
+            &["follows the quote that closes the one of line 4"],
+        ),
+        (
+            plain().replace("length,width,leaf", "length,leaf"),
+            json!({}),
+            &["line 2: 3 fields, the header before it has 2"],
+        ),
+        (
+            plain().replace("length,width,leaf", "length,width,place,leaf"),
+            json!({}),
+            &["line 2: 3 fields, the header before it has 4"],
+        ),
+        (plain().replace("width", "length"), json!({}), &["two columns are named \"length\": rename one"]),
+        (plain().replace("length,width", ","), json!({ "label": "leaf" }), &["line 2: 3 fields"]),
+        (plain().replacen("2.", "NA.", 1).replacen("NA.", "NaN,", 1), json!({}), &["line 2: 4 fields"]),
+        (
+            plain().replacen("oak\n", "0.5\n", 1),
+            json!({}),
+            &["classification only: a label is the number of a class, 0 to 65535, or its name"],
+        ),
+        (
+            numbered(&plain()).replacen(",1\n", ",-1\n", 1),
+            json!({}),
+            &["line 2, column 3 (leaf): classification only", "which is no number; found \"-1\""],
+        ),
+        ("# nothing\n".into(), json!({}), &["no samples"]),
+    ];
+    for (text, keys, words) in texts {
+        is_refused(&folder, "csv", text, keys, words);
+    }
+    for spelling in ["NA", "N/A", "NaN", "null", "None", "-"] {
+        let text = plain() + &format!("{spelling},2.0,oak\n");
+        is_refused(&folder, "csv", text, json!({}), &["line 26, column 1 (length)", spelling, "an empty field or ?"]);
+    }
+    let npz = [b"PK\x03\x04", &[0; 22][..], &[5, 0, 0, 0], b"x.npy"].concat();
+    let files: [(Vec<u8>, &str); 14] = [
+        (utf16(&format!("\u{feff}{}", plain())), "it is UTF-16: save it as UTF-8"),
+        (utf16(&plain()), "it is UTF-16: save it as UTF-8"),
+        (b"\xff\xfe\0\0a\0\0\0".to_vec(), "it is UTF-32: save it as UTF-8"),
+        (plain().replacen("oak", "\u{1}", 4).replace('\u{1}', "\0").into_bytes(), "line 2: no text: a byte of it is 0"),
+        ([plain().as_bytes(), b"5,2,\xe4\n"].concat(), "line 26: invalid UTF-8: save it as UTF-8"),
+        ([plain().replace('\n', "\r").as_bytes(), b"5,2,\xe4\r"].concat(), "line 26: invalid UTF-8"),
+        (
+            npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1)}", &[0; 8]),
+            "an array of NumPy: its source is [data.npy]",
+        ),
+        (npz.clone(), "an npz archive: save its array \"x\" alone"),
+        (
+            b"PK\x03\x04 [Content_Types].xml".to_vec(),
+            "a zip archive: unpack it, or save the table of a spreadsheet as CSV",
+        ),
+        (b"PAR1\x15\x04".to_vec(), "Parquet: save it as CSV"),
+        (b"\x89HDF\r\n\x1a\n".to_vec(), "HDF5"),
+        (b"\x89PNG\r\n\x1a\n".to_vec(), "a PNG picture"),
+        (b"SQLite format 3\0".to_vec(), "a SQLite database"),
+        (b"\x80\x04\x95".to_vec(), "a pickle of Python"),
+    ];
+    for (bytes, words) in files {
+        for format in ["csv", "arff"] {
+            is_refused(&folder, format, &bytes, json!({}), &[words]);
+        }
+    }
+    let array = |bytes: &[u8]| {
+        source("npy", json!({ "path": folder.file("wrong", bytes), "labels": folder.file("labels.csv", "0\n1\n") }))
+    };
+    for (bytes, words) in [
+        (npz, "it is an npz archive: save its array \"x\" alone"),
+        (b"\x89HDF\r\n\x1a\n".into(), "it is HDF5"),
+        (b"\x80\x05\x95".into(), "it is a pickle"),
+    ] {
+        refused(array(&bytes).load(&split(seed()), &Normalise::None), &["wrong: no array of NumPy: ", words]);
+        let images = json!({ "images": folder.file("wrong", bytes), "labels": folder.path("labels.csv") });
+        refused(source("idx", images).load(&split(seed()), &Normalise::None), &["wrong: no IDX file: ", words]);
+    }
+}
+
+#[test]
+fn a_column_that_is_hardly_what_it_is_taken_for_is_refused_or_told() {
+    let folder = Folder::new();
+    let with = |line: &dyn Fn(usize, &str) -> String, first: &str| {
+        let text = plain();
+        let rows = text.lines().skip(1).enumerate().map(|(i, row)| line(i, row) + "\n");
+        [format!("{first}\n")].into_iter().chain(rows).collect::<String>()
+    };
+    let class =
+        |row: &str| row.rsplit_once(',').map(|(features, class)| (features.to_owned(), class.to_owned())).unwrap();
+    let one_hot = |i: usize, row: &str| {
+        let (features, _) = class(row);
+        let hot = |k: usize| u8::from(i % 3 == k);
+        format!("{features},{},{},{}", hot(0), hot(1), hot(2))
+    };
+    is_refused(
+        &folder,
+        "csv",
+        with(&one_hot, "length,width,oak,lime,willow"),
+        json!({}),
+        &["of the columns \"oak\", \"lime\", \"willow\" each line has one that is 1", "one-hot", "label = \"willow\""],
+    );
+    let bare = with(&one_hot, "").trim_start().to_owned();
+    is_refused(&folder, "csv", &bare, json!({}), &["of the columns \"2\", \"3\", \"4\"", "one-hot"]);
+    let only: String = bare.lines().map(|row| format!("{}\n", row.splitn(3, ',').nth(2).unwrap())).collect();
+    is_refused(&folder, "csv", only, json!({}), &["of the columns \"0\", \"1\", \"2\"", "one-hot"]);
+    // One who says so has his way.
+    let named =
+        of(&folder, "csv", "a.csv", with(&one_hot, "length,width,oak,lime,willow"), json!({ "label": "willow" }));
+    assert_eq!(load(&named, seed()).shape, [4]);
+    // Two bits that do not exclude each other are a feature and a label.
+    let bits = with(&|i, row| format!("{},{},{}", class(row).0, i % 2, i / 2 % 2), "length,width,wet,kind");
+    assert_eq!(load(&of(&folder, "csv", "a.csv", bits, json!({})), seed()).shape, [3]);
+    // The last column numbers the samples.
+    for from in [0, 1] {
+        let text = with(&|i, row| format!("{row},{}", i + from), "length,width,leaf,row");
+        let from = format!("numbers the samples from {from}: say which column is the label");
+        is_refused(&folder, "csv", text, json!({ "ignore": ["leaf"] }), &["column \"row\", the last one", &from]);
+    }
+    let labels = folder.file("labels.csv", "leaf,\noak,0\nlime,1\noak,2\n");
+    let array = folder.file("a.npy", npy(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 1)}", &[1, 2, 3]));
+    refused(
+        source("npy", json!({ "path": array, "labels": labels })).load(&split(seed()), &Normalise::None),
+        &["labels.csv: column \"\", the last one and so the label, numbers the samples from 0", "label = \"leaf\""],
+    );
+    // A feature does, and its name says so, or it does not.
+    for name in ["", "index", "ID", "Unnamed: 0"] {
+        let text = with(&|i, row| format!("{i},{row}"), &format!("{name},length,width,leaf"));
+        let say = format!("column {name:?} numbers the samples from 0: it is no feature; say ignore = [{name:?}]");
+        is_refused(&folder, "csv", &text, json!({}), &[&say]);
+        let read = load(&of(&folder, "csv", "a.csv", &text, json!({ "ignore": [name] })), seed());
+        are_the_leaves(&folder, &read, name);
+    }
+    let text = with(&|i, row| format!("{},{row}", i + 1), "minute,length,width,leaf");
+    let read = load(&of(&folder, "csv", "a.csv", text, json!({})), seed());
+    assert_eq!(read.notes.len(), 1);
+    assert!(read.notes[0].starts_with("column \"minute\" numbers the samples from 1, and trains as a feature"));
+    let message =
+        serde_json::from_value::<graftage::data::Source>(json!({ "csv": { "path": "a", "label": ["a", "b"] } }));
+    assert!(message.unwrap_err().to_string().contains("a sample has one label"));
+}
+
+#[test]
+fn classes_without_samples_are_told_and_many_of_them_refused() {
+    let folder = Folder::new();
+    let years = plain().replace("lime", "2021").replace("oak", "2022").replace("willow", "2023");
+    is_refused(
+        &folder,
+        "csv",
+        &years,
+        json!({}),
+        &["classification only: of the 2024 classes 0 to 2023 that these labels ask for 3 occur", "classes = 2024"],
+    );
+    let read = load(&of(&folder, "csv", "a.csv", &years, json!({ "classes": 2024 })), seed());
+    assert_eq!(
+        (read.legend.classes.len(), &read.notes[..]),
+        (2024, &["2,021 of 2,024 classes have no training sample".to_owned()][..])
+    );
+    // Parts per million.
+    let ppm = lines("a,b,ppm\n", |length, width, _| format!("{length},{width},{}", (length * width * 100.0) as u32));
+    is_refused(&folder, "csv", ppm, json!({}), &["classification only"]);
+    let gap = numbered(&plain()).replace(",2\n", ",4\n");
+    let read = load(&of(&folder, "csv", "a.csv", &gap, json!({})), seed());
+    assert_eq!(read.notes, ["class 2 has no training sample", "class 3 has no training sample"]);
+    let read = load(&of(&folder, "csv", "a.csv", &gap, json!({ "classes": 9 })), seed());
+    assert_eq!(
+        (read.legend.classes.len(), &read.notes[..]),
+        (9, &["6 of 9 classes have no training sample".to_owned()][..])
+    );
+    is_refused(
+        &folder,
+        "csv",
+        &gap,
+        json!({ "classes": 4 }),
+        &["line 4, column 3 (leaf): there are 4 classes", "\"4\""],
+    );
+    is_refused(&folder, "csv", plain(), json!({ "classes": 2 }), &["there are 2 classes by the key classes"]);
+    is_refused(&folder, "csv", plain(), json!({ "classes": 4 }), &["labels of 3 names, there are 4 classes"]);
+    assert!(load(&of(&folder, "csv", "a.csv", plain(), json!({ "classes": 3 })), seed()).notes.is_empty());
+    // A class that only tests is one without training samples.
+    let grouped = lines("length,width,place,leaf\n", |length, width, leaf| {
+        format!("{length},{width},{},{leaf}", if leaf == "willow" { "east" } else { "north" })
+    });
+    let keys = json!({ "group": "place" });
+    let read = load(&of(&folder, "csv", "a.csv", grouped, keys), json!({ "group": { "test": ["east"] } }));
+    assert_eq!(read.notes, ["class 2 (\"willow\") has no training sample"]);
+}
+
+/// A trained model's file, with what was learnt of it.
+fn learnt(folder: &Folder, format: &str, text: &str, keys: Value) -> (graftage::data::Source, Labelled) {
+    let source = of(folder, format, "learnt", text, keys);
+    let Dataset::Labelled(read) = source.load(&split(seed()), &Normalise::Features).unwrap() else { panic!("a text") };
+    (source, read)
+}
+
+#[test]
+fn columns_are_found_by_their_names_and_classes_by_name_or_number() {
+    let folder = Folder::new();
+    let (source, read) = learnt(&folder, "csv", &plain(), json!({}));
+    let swapped = lines("leaf,width,length\n", |length, width, leaf| format!("{leaf},{width},{length}"));
+    let bare = plain().split_once('\n').unwrap().1.to_owned();
+    for (what, text) in [
+        ("swapped", &swapped),
+        ("swapped, numbered", &numbered(&swapped)),
+        ("without names", &bare),
+        ("without names, numbered", &numbered(&bare)),
+    ] {
+        let other = source.with_path(&folder.file("other.csv", text));
+        let again = other.load_as(&split(seed()), &read.normalisation, &read.legend).unwrap();
+        assert_eq!((&again.train, &again.test, &again.legend), (&read.train, &read.test, &read.legend), "{what}");
+        let stream = Samples::read(&folder.file("stream.csv", text), 2, &read.legend).unwrap();
+        let expected: Vec<_> = leaves().into_iter().map(|(length, width, _)| [length, width]).collect();
+        assert_eq!(stream.features(), expected.concat(), "{what}");
+        assert_eq!(stream.labels()[..6], [1, 0, 2, 1, 0, 2], "{what}");
+    }
+    let swap = |from: &str, to: &str| plain().replacen(from, to, 1);
+    for (text, words) in [
+        (swap("width", "breadth"), &["column \"width\" is missing; there are "][..]),
+        (swap("leaf", "tree"), &["column \"leaf\" is missing; there are "]),
+        (
+            lines("length,width,colour,leaf\n", |l, w, leaf| format!("{l},{w},3,{leaf}")),
+            &["unknown column \"colour\"; the training's are "],
+        ),
+        (swap("width", "length"), &["two columns are named \"length\""]),
+        (swap("oak", "elm"), &["line 2, column 3 (leaf): label elm is not one of the 3 classes "]),
+        (swap("oak", "3"), &["line 2, column 3 (leaf): label 3 is not one of the 3 classes "]),
+        (swap("oak", "-1"), &["line 2, column 3 (leaf): label -1 is not one of the 3 classes "]),
+    ] {
+        let path = folder.file("other.csv", text);
+        let other = source.with_path(&path);
+        refused(other.load_as(&split(seed()), &read.normalisation, &read.legend), &[&["other.csv: "], words].concat());
+        refused(Samples::read(&path, 2, &read.legend), &[&["other.csv: "], words].concat());
+    }
+    let path = folder.file("stream.csv", "length,width,leaf\n,2.0,oak\n");
+    refused(
+        Samples::read(&path, 2, &read.legend),
+        &["line 2, column 1 (length): the feature is missing", "a device gets whole samples"],
+    );
+    // A header of numbers is known by the names of the training.
+    let (_, read) = learnt(&folder, "csv", &format!("0,1,2\n{bare}"), json!({ "header": true }));
+    let turned = lines("2,1,0\n", |length, width, leaf| format!("{leaf},{width},{length}"));
+    let stream = Samples::read(&folder.file("stream.csv", turned), 2, &read.legend).unwrap();
+    assert_eq!((stream.len(), stream.features()[0]), (24, leaves()[0].0));
+    // By place where the training's file has no names.
+    let (_, read) = learnt(&folder, "csv", &bare, json!({}));
+    assert_eq!(Samples::read(&folder.file("a.csv", plain()), 2, &read.legend).unwrap().len(), 24);
+    refused(
+        Samples::read(&folder.file("a.csv", "1.0,2\n"), 2, &read.legend),
+        &["a.csv: samples of 1 features, the network takes 2"],
+    );
+}
+
+#[test]
+fn columns_that_are_no_features_may_be_there_or_not() {
+    let folder = Folder::new();
+    let text = lines("length,width,place,day,leaf\n", |l, w, leaf| format!("{l},{w},north,monday,{leaf}"));
+    let (source, read) = learnt(&folder, "csv", &text, json!({ "group": "place", "ignore": ["day"] }));
+    for text in [&text, &plain(), &lines("day,leaf,width,length\n", |l, w, leaf| format!("x,{leaf},{w},{l}"))] {
+        let other = source.with_path(&folder.file("other.csv", text));
+        let all = other.all_as(&read.normalisation, &read.legend).unwrap();
+        let whole = Samples::read(&folder.path("other.csv"), 2, &read.legend).unwrap();
+        assert_eq!((all.len(), all.labels(), whole.len()), (24, whole.labels(), 24));
+        let Normalisation { mean, deviation, .. } = &read.normalisation;
+        let scaled: Vec<_> =
+            whole.iter().map(|(x, _)| [(x[0] - mean[0]) / deviation[0], (x[1] - mean[1]) / deviation[1]]).collect();
+        assert_eq!(all.features(), scaled.concat());
+    }
+}
+
+#[test]
+fn what_is_written_names_columns_and_classes() {
+    let folder = Folder::new();
+    let (_, read) = learnt(&folder, "csv", &plain().replace("length", "\"#length, cm\""), json!({}));
+    let raw = Samples::read(&folder.path("learnt"), 2, &read.legend).unwrap();
+    let path = folder.path("written.csv");
+    raw.write(&path, 1.0, &read.legend).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("\"#length, cm\",width,leaf\n5.0,2.0,oak\n"), "{text}");
+    assert_eq!(Samples::read(&path, 2, &read.legend).unwrap(), raw);
+    // Without names, a first sample of small whole numbers is a sample nevertheless.
+    let mut counting = Samples::new(2);
+    [[0.0, 1.0], [1.0, 2.0]].iter().for_each(|x| counting.push(x, 2));
+    counting.write(&path, 1.0, &Legend::default()).unwrap();
+    assert_eq!(Samples::read(&path, 2, &Legend::numbered(3)).unwrap(), counting);
+}
+
+/// The leaves in ARFF.
+fn arff() -> String {
+    let header = "@relation leaves\n@attribute length numeric\n@attribute width numeric\n@attribute leaf {lime,oak,willow}\n@data\n";
+    lines(header, |length, width, leaf| format!("{length},{width},{leaf}"))
+}
+
+#[test]
+fn every_form_of_arff_gives_the_same_samples() {
+    let folder = Folder::new();
+    let values = |with: &str| {
+        lines(
+            arff().split_once("@data\n").map(|(header, _)| format!("{header}@data\n")).unwrap().as_str(),
+            |l, w, leaf| format!("{l}{with}{w}{with}{leaf}"),
+        )
+    };
+    for (what, text) in [
+        ("plain", arff()),
+        ("a comment after values", arff().replace("willow}", "willow} %{three kinds}")),
+        ("a comment after a type", arff().replacen("numeric", "numeric%, in cm", 1)),
+        ("comments after samples", arff().replace("oak\n", "oak % a, tree\n")),
+        ("tabs", values("\t")),
+        ("blanks", values("  ")),
+        ("tabs and commas", values("\t,\t")),
+        ("a sample beside @data", arff().replace("@data\n", "@DATA ")),
+        ("lines of CR", arff().replace('\n', "\r")),
+        (
+            "quotes of both kinds",
+            arff().replace("length", "\"length\"").replace(",oak", ",'oak'").replace(",lime", ",\"lime\""),
+        ),
+        ("values between blanks", arff().replace("{lime,oak,willow}", "{ lime oak  'willow' }")),
+        ("capitals", arff().replace("@attribute", "@ATTRIBUTE").replace("numeric", "Real")),
+        ("a comment beside @data", arff().replace("@data", "@data % here")),
+    ] {
+        are_the_leaves(&folder, &load(&of(&folder, "arff", "a.arff", text, json!({})), seed()), what);
+    }
+    let blank = arff().replace("oak", "'the oak'");
+    assert_eq!(load(&of(&folder, "arff", "a.arff", blank, json!({})), seed()).legend.classes[1], "the oak");
+    let unquoted = arff().replace(",oak\n", ",the oak\n").replace("oak,", "the oak,");
+    assert_eq!(load(&of(&folder, "arff", "a.arff", unquoted, json!({})), seed()).legend.classes[1], "the oak");
+    for (text, words) in [
+        (arff().replace("willow}", "willow} kinds"), &["line 4: attribute \"leaf\": \"kinds\" follows its values"][..]),
+        (arff().replace("willow}", "willow % kinds"), &["line 4: attribute \"leaf\": its values end in }"]),
+        (arff().replacen(",oak\n", " oak\n", 1), &["line 6: 2 fields, the header before it has 3"]),
+    ] {
+        is_refused(&folder, "arff", text, json!({}), words);
+    }
+    // By name as CSV is.
+    let (source, read) = learnt(&folder, "arff", &arff(), json!({}));
+    let header = "@relation x\n@attribute leaf string\n@attribute width real\n@attribute length real\n@data\n";
+    let swapped = lines(header, |length, width, leaf| format!("{leaf},{width},{length}"));
+    let other = source.with_path(&folder.file("other.arff", &swapped));
+    let again = other.load_as(&split(seed()), &read.normalisation, &read.legend).unwrap();
+    assert_eq!((again.train, again.test), (read.train, read.test));
+    let renamed = source.with_path(&folder.file("other.arff", swapped.replace("width", "breadth")));
+    refused(
+        renamed.all_as(&read.normalisation, &read.legend),
+        &["other.arff: column \"width\" is missing; there are "],
+    );
+}
+
+/// An array of NumPy with this header.
+fn npy(version: u8, header: &str, numbers: &[u8]) -> Vec<u8> {
+    let length = if version == 1 {
+        (header.len() as u16).to_le_bytes().to_vec()
+    } else {
+        (header.len() as u32).to_le_bytes().to_vec()
+    };
+    [&b"\x93NUMPY"[..], &[version, 0], &length, header.as_bytes(), numbers].concat()
+}
+
+/// NumPy 2 has read the first ones (long numbers in versions 1 and 2 alone) and refused the second ones.
+#[test]
+fn headers_of_arrays_are_read_as_numpy_reads_them() {
+    let folder = Folder::new();
+    let of = |bytes: Vec<u8>| {
+        let keys = json!({ "path": folder.file("a.npy", bytes), "labels": folder.file("labels.csv", "0\n1\n") });
+        source("npy", keys).load(&split(json!({ "seed": { "train": 1 } })), &Normalise::None)
+    };
+    let bytes = [1f32.to_le_bytes(), 2f32.to_le_bytes()].concat();
+    for header in [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 1L), }",
+        "{'descr' :'<f4','shape': (2,1),'fortran_order' : False}\n",
+        "{\"descr\": \"<f4\", \"fortran_order\": False, \"shape\": (2, 1)}",
+        "{u'descr': 'float32', 'fortran_order': False, 'shape': (2, 1)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': ((2), 1)}",
+        "{'descr': '=f4', 'fortran_order': True, 'shape': (2, 1)}",
+        "{'descr': '|f4', 'fortran_order': False, 'shape': (2, 1)}      \n",
+        "{'descr': 'f', 'fortran_order': False,\n 'shape': (2,\n 1)}",
+    ] {
+        for version in 1..=3 {
+            let Dataset::Labelled(read) = of(npy(version, header, &bytes)).unwrap() else { panic!("a text") };
+            let mut found = [read.train.features()[0], read.test.features()[0]];
+            found.sort_by(f32::total_cmp);
+            assert_eq!(found, [1.0, 2.0], "{header}");
+        }
+    }
+    for (header, words) in [
+        (
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (np.int64(2), 1)}",
+            &["\"np.int64(2)\" is no literal of Python"][..],
+        ),
+        ("{'descr': '<f4', 'fortran_order': false, 'shape': (2, 1)}", &["\"false\" is no literal of Python"]),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': [2, 1]}", &["has a shape that is none"]),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2)}", &["has a shape that is none"]),
+        ("{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 1)}", &["neither True nor False"]),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1)", &["it ends too soon"]),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': ()}", &["shape ()"]),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (2, 1)}", &["pickle of Python", "astype"]),
+        ("{'descr': '<U4', 'fortran_order': False, 'shape': (2, 1)}", &["type \"<U4\"", "astype"]),
+        (
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 99999999999999999999999)}",
+            &["more than any memory holds"],
+        ),
+        (&"[".repeat(10_000), &["too many brackets"]),
+    ] {
+        refused(of(npy(1, header, &bytes)), &[&["a.npy: "], words].concat());
+    }
+}
+
+#[test]
+fn arrays_of_every_type_and_order_are_read() {
+    let folder = Folder::new();
+    // 0, 1, 2, ... in the order of C, as numpy.save has written it with numpy.asfortranarray.
+    let fortran = [0f32, 6.0, 2.0, 8.0, 4.0, 10.0, 1.0, 7.0, 3.0, 9.0, 5.0, 11.0].map(f32::to_le_bytes).concat();
+    let array = npy(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3, 2), }", &fortran);
+    let labels = |bytes: Vec<u8>| json!(folder.file("labels", bytes));
+    let text = labels(b"0\n1\n".to_vec());
+    let read = |array: Vec<u8>, labels: Value| {
+        let keys = json!({ "path": folder.file("a.npy", array), "labels": labels });
+        let Dataset::Labelled(read) =
+            source("npy", keys).load(&split(json!({ "seed": { "train": 1 } })), &Normalise::None).unwrap()
+        else {
+            panic!("a text")
+        };
+        let mut all: Vec<_> = read.train.iter().chain(read.test.iter()).map(|(x, y)| (y, x.to_vec())).collect();
+        all.sort_by_key(|(label, _)| *label);
+        all.into_iter().map(|(_, x)| x).collect::<Vec<_>>()
+    };
+    let counted = [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 8.0, 9.0, 10.0, 11.0]];
+    assert_eq!(read(array, text.clone()), counted);
+    let two = |descr: &str, bytes: &[u8]| {
+        npy(2, &format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2, 2)}}"), bytes)
+    };
+    for (descr, bytes, expected) in [
+        ("|b1", &[0, 1, 1, 0][..], [[0.0, 1.0], [1.0, 0.0]]),
+        ("<u2", &[1, 0, 0, 1, 255, 255, 0, 0], [[1.0, 256.0], [65535.0, 0.0]]),
+        (">u2", &[0, 1, 1, 0, 255, 255, 0, 0], [[1.0, 256.0], [65535.0, 0.0]]),
+        (">u4", &[0, 0, 0, 1, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 1, 0], [[1.0, 4_294_967_296.0], [0.0, 256.0]]),
+        // 1, -2, the smallest subnormal, the largest number of binary16.
+        ("<f2", &[0x00, 0x3c, 0x00, 0xc0, 0x01, 0x00, 0xff, 0x7b], [[1.0, -2.0], [5.960_464_5e-8, 65504.0]]),
+        (">f2", &[0x3c, 0x00, 0xc0, 0x00, 0x00, 0x01, 0x7b, 0xff], [[1.0, -2.0], [5.960_464_5e-8, 65504.0]]),
+    ] {
+        assert_eq!(read(two(descr, bytes), text.clone()), expected, "{descr}");
+    }
+    let wide = [3u64.to_le_bytes(), (1u64 << 53).to_le_bytes(), 0u64.to_le_bytes(), u64::MAX.to_le_bytes()].concat();
+    assert_eq!(read(two("<u8", &wide), text.clone()), [[3.0, 9.007_199_3e15], [0.0, 1.844_674_4e19]]);
+    let infinite = json!({ "path": folder.file("a.npy", two("<f2", &[0, 0, 0, 0, 0, 0x7c, 0, 0])), "labels": text });
+    refused(source("npy", infinite).load(&split(seed()), &Normalise::None), &["sample 2, number 1", "found inf"]);
+    // Labels that are an array.
+    let whole = |descr: &str, shape: &str, bytes: &[u8]| {
+        labels(npy(1, &format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}"), bytes))
+    };
+    let ones = two("|u1", &[1, 2, 3, 4]);
+    for (descr, shape, bytes) in [
+        ("|u1", "(2,)", &[1, 0][..]),
+        ("<i8", "(2, 1)", &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ("<f2", "(2,)", &[0, 0x3c, 0, 0]),
+    ] {
+        assert_eq!(read(ones.clone(), whole(descr, shape, bytes)), [[3.0, 4.0], [1.0, 2.0]], "{descr}");
+    }
+    for (descr, shape, bytes, words) in [
+        ("|u1", "(2, 2)", &[1, 0, 0, 1][..], &["labels of shape [2, 2]", "numpy.argmax"][..]),
+        ("<f2", "(2,)", &[0, 0x3c, 0, 0x38], &["sample 2: classification only", "\"0.5\""]),
+        ("|u1", "(3,)", &[0, 1, 0], &["3 labels for the 2 samples of "]),
+        ("<U1", "(2,)", &[0; 8], &["type \"<U1\""]),
+    ] {
+        let keys = json!({ "path": folder.file("a.npy", &ones), "labels": whole(descr, shape, bytes) });
+        refused(source("npy", keys).load(&split(seed()), &Normalise::None), &[&["labels: "], words].concat());
+    }
+    let keys = json!({ "path": folder.path("a.npy"), "labels": whole("|u1", "(2,)", &[0, 1]), "label": "leaf" });
+    refused(source("npy", keys).load(&split(seed()), &Normalise::None), &["labels: an array has no column \"leaf\""]);
+}
+
+#[test]
+fn zeros_may_follow_what_gzip_packed_and_nothing_else() {
+    let folder = Folder::new();
+    let text = plain();
+    let (first, second) = text.split_at(100);
+    let packed = [gzip(first), gzip(second)].concat();
+    for more in [&[][..], &[0], &[0; 5000]] {
+        let read = load(&of(&folder, "csv", "a.csv.gz", [&packed[..], more].concat(), json!({})), seed());
+        are_the_leaves(&folder, &read, "gzip");
+    }
+    let at = packed.len();
+    let wrong =
+        |bytes: Vec<u8>| of(&folder, "csv", "a.csv.gz", bytes, json!({})).load(&split(seed()), &Normalise::None);
+    refused(
+        wrong([&packed[..], b"junk"].concat()),
+        &[&format!("a.csv.gz: 4 bytes follow its gzip data, at byte {at}")],
+    );
+    refused(
+        wrong([&packed[..], &[0; 9], b"junk"].concat()),
+        &[&format!("13 bytes follow its gzip data, at byte {at}")],
+    );
+    refused(wrong(packed[..at - 3].to_vec()), &["damaged or cut gzip file"]);
+    refused(wrong(plain().into_bytes()), &["damaged or cut gzip file"]);
+    refused(wrong(vec![]), &["damaged or cut gzip file"]);
+}
+
+/// Bytes changed, cut off and put in, in every dialect: taken, or refused in one line.
+#[test]
+fn a_damaged_file_of_any_dialect_never_ends_the_program() {
+    let folder = Folder::new();
+    let labels = folder.file("labels.csv", "0,a\n1,b\n");
+    let array = folder.file("array.npy", npy(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 1)}", &[1, 2]));
+    let header = "{'descr': '<f2', 'fortran_order': True, 'shape': (2L, (1), 2), }";
+    let cases = [
+        ("csv", "path", format!("sep=;\n# a\n{}", plain().replace(',', ";")).into_bytes(), json!({ "label": "leaf" })),
+        ("csv", "path", plain().replace("oak", "\"o\"\"ak\"").replace('\n', "\r\n").into_bytes(), json!({})),
+        ("csv", "path", numbered(&plain()).replace(',', "\t").into_bytes(), json!({ "classes": 3 })),
+        ("csv", "path", b"0,1,0\n1,0,0\n0,0,1\n0,1,0\n".to_vec(), json!({})),
+        (
+            "arff",
+            "path",
+            arff().replace(",oak\n", "\t'oak' % x\n").replace("@data\n", "@data ").into_bytes(),
+            json!({}),
+        ),
+        ("npy", "path", npy(3, header, &[0; 8]), json!({ "labels": labels })),
+        (
+            "npy",
+            "labels",
+            npy(2, "{'descr': '<i4', 'fortran_order': False, 'shape': (2,)}", &[1, 0, 0, 0, 0, 0, 0, 0]),
+            json!({ "path": array }),
+        ),
+    ];
+    let seed = 11;
+    let (mut generator, by) = (Generator::new(seed, 0), split(json!({ "seed": { "test": 0.5 } })));
+    for (format, key, bytes, mut keys) in cases {
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..300 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=generator.below(3) {
+                let at = generator.below(damaged.len() as u32 + 1) as usize;
+                match generator.below(4) {
+                    0 if generator.below(4) == 0 => damaged.truncate(at),
+                    1 => damaged.insert(at, b"\n\r,;\t|'\"{}()[]?%@#\\0L\xff\xe4"[generator.below(23) as usize]),
+                    2 if at < damaged.len() => _ = damaged.remove(at),
+                    _ if at < damaged.len() => damaged[at] = generator.bits() as u8,
+                    _ => {}
+                }
+            }
+            keys[key] = json!(folder.file("damaged", &damaged));
+            match source(format, keys.clone()).load(&by, &Normalise::Features) {
+                Ok(_) => taken += 1,
+                Err(error) => {
+                    refused += 1;
+                    let message = error.to_string();
+                    assert!(!message.contains('\n'), "{format} {key}, seed {seed}: {message:?}");
+                }
+            }
+            // As a stream, too.
+            if format == "csv" {
+                let _ = Samples::read(&folder.path("damaged"), 2, &Legend::numbered(3)).map(|read| read.len());
+            }
+        }
+        assert!(taken + refused == 300 && refused > 20 && taken > 5, "{format} {key}, seed {seed}: {taken} {refused}");
+    }
+}
