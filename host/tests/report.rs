@@ -257,7 +257,7 @@ fn a_single_measurement_is_a_dot() {
 #[test]
 fn what_cannot_be_drawn_and_what_is_averaged_is_counted() {
     let mut story = story();
-    assert!(chart(&page(&story), "Loss").contains("the mean of up to 6 measurements"));
+    assert!(chart(&page(&story), "Loss").contains("the mean of up to 3 measurements"));
     story.training.curve.truncate(10);
     assert!(!chart(&page(&story), "Loss").contains("note"));
     story.training.curve[3].loss = f32::INFINITY;

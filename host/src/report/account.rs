@@ -189,7 +189,10 @@ fn course_section(course: &Course, budget: Option<f32>) -> Markup {
                 course.shares().into(),
                 vec![],
             ),
-            "Before the board was told the label, by the weights that learn: the share of all samples so far.",
+            &format!(
+                "Before the board was told the label, by the weights that learn: of all samples so far and, where there are more, \
+                 of the last {WINDOW}.",
+            ),
         ))
         (figure(
             chart("Loss over steps", "step", "loss in nats", steps(&course.loss), vec![]),

@@ -19,7 +19,7 @@ const DASHES: [&str; COLOURS] = ["none", "8 4", "2 3", "10 3 2 3", "5 2", "14 4"
 const REFERENCES: [&str; 3] = ["1 4", "6 3 1 3", "3 3"];
 
 /// Points that a line is drawn through at most; more are averaged.
-const MOST: usize = 500;
+const MOST: usize = 1000;
 
 /// Points of a line that each are marked; more would hide it.
 const MARKED: usize = 24;
