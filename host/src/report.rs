@@ -447,7 +447,8 @@ fn listed(names: &[String]) -> String {
 
 /// `98.7 %`
 fn percent(share: f32) -> String {
-    if share.is_finite() { format!("{:.1} %", share * 100.0) } else { "n/a".to_owned() }
+    let percent = share * 100.0;
+    if percent.is_finite() { format!("{percent:.1} %") } else { "n/a".to_owned() }
 }
 
 /// `31.2 KB`, of 1024 bytes.

@@ -246,7 +246,7 @@ fn sessions_section(course: &Course) -> Markup {
 fn refused_section(course: &Course) -> Markup {
     let columns = [Numbers("After so many samples"), Words("Why")];
     html! {
-        p { (course.refused.len()) " samples were refused; they changed nothing." }
+        p { "Samples that were refused, " (course.refused.len()) " in all, changed nothing." }
         (table(&columns, html! {
             @for (taken, why) in &course.refused { tr { th scope="row" { (taken) } td class="words" { (why) } } }
         }))

@@ -151,7 +151,7 @@ fn captioned(ready: Option<&Ready>, gutter: usize, caption: &str) -> Markup {
         figure {
             @match ready {
                 Some(ready) => (ready.draw(gutter)),
-                None => p class="note" { "Nothing was measured." },
+                None => p class="note" { "Nothing was measured that can be drawn." },
             }
             figcaption { (caption) }
         }

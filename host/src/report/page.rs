@@ -376,8 +376,9 @@ fn reproduction(rehearsal: &Rehearsal) -> Markup {
 
 /// `95.2 ± 1.1 %`; one seed alone has no deviation.
 fn with_deviation(Spread { mean, deviation, by_seed }: &Spread) -> String {
-    if mean.is_finite() && deviation.is_finite() && by_seed.len() > 1 {
-        format!("{:.1} ± {}", mean * 100.0, percent(*deviation))
+    let percents = (mean * 100.0, deviation * 100.0);
+    if percents.0.is_finite() && percents.1.is_finite() && by_seed.len() > 1 {
+        format!("{:.1} ± {:.1} %", percents.0, percents.1)
     } else {
         percent(*mean)
     }
