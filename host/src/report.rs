@@ -68,7 +68,7 @@ pub struct Training {
     pub groups: Option<String>,
     /// What was measured on the way.
     pub curve: Vec<TrainingPoint>,
-    /// On the test part, at the end: which class was taken for which, where that was counted.
+    /// Samples of the test part by class and predicted class, at the end, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confusion: Option<Confusion>,
 }
@@ -197,7 +197,7 @@ pub struct Session {
     pub after: f32,
     /// (samples learnt, share of them that were predicted rightly before they were learnt).
     pub curve: Vec<(usize, f32)>,
-    /// Which class of the test samples the board took for which, before the stream and after it, where that was counted.
+    /// Test samples by class and the class that the board predicted, before the stream and after it, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confusion: Option<(Confusion, Confusion)>,
     /// Digest at the end, in hexadecimal.

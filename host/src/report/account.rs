@@ -34,8 +34,7 @@ pub struct Account<'a> {
     pub targets: &'a [Target],
     /// What is wrong with the record's bytes, in words, where something is.
     pub damage: Option<String>,
-    /// Which class of the test samples is taken for which: by the image, and by the weights in use at the end, where that was
-    /// measured.
+    /// Test samples by class and predicted class, where there are any: by the image, and by the weights in use at the end.
     pub confusions: Option<(Confusion, Confusion)>,
 }
 

@@ -78,7 +78,7 @@ impl Series {
     }
 }
 
-/// How numbers become places, on both axes.
+/// The map from numbers to places, of both axes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scale {
     /// In proportion.
@@ -91,11 +91,11 @@ pub enum Scale {
 pub struct Chart<'a> {
     /// For who cannot see it.
     pub title: &'a str,
-    /// What is counted to the right.
+    /// The quantity to the right, and its unit.
     pub x: &'a str,
-    /// What is counted upwards.
+    /// The quantity upwards, and its unit.
     pub y: &'a str,
-    /// How.
+    /// The scale of both.
     pub scale: Scale,
     /// The first is drawn above the others, and thicker.
     pub series: Vec<Series>,

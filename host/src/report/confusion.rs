@@ -1,4 +1,4 @@
-//! Which class is taken for which, as tables with shaded cells.
+//! Tables of which class is taken for which.
 
 use super::page::Column::{Numbers, Words};
 use super::page::{points_above, table};
@@ -15,8 +15,7 @@ const NAME: (usize, usize) = (14, 48);
 /// Percent of the strongest shade: what is written above it stays readable.
 const SHADE: f64 = 55.0;
 
-/// Which class is taken for which: the matrix of up to [`WHOLE`] classes, or of more the weakest classes and the most frequent
-/// mistakes.
+/// The matrix of up to [`WHOLE`] classes; of more, the weakest classes and the most frequent mistakes.
 pub fn confusion(confusion: &Confusion) -> Markup {
     let classes = confusion.by_class();
     html! {

@@ -11,12 +11,12 @@ const PARTS: (usize, usize) = (5, 8);
 /// Characters that fit side by side below the narrowest chart, with a space of two between labels.
 const ROOM: usize = 36;
 
-/// Where an axis begins and ends.
+/// The ends of an axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
-    /// Where the data do. Labels stand side by side.
+    /// Those of the data. Labels stand side by side.
     Data,
-    /// At the next round numbers; at 0 where the data come near. Labels stand above each other.
+    /// The next round numbers; 0 where the data come near. Labels stand above each other.
     Ticks,
 }
 
@@ -98,7 +98,7 @@ impl Axis {
         Self { low, high, scale: Scale::Logarithmic, ticks }
     }
 
-    /// Where a number lies, in percent of the axis.
+    /// The place of a number, in percent of the axis.
     pub fn place(&self, number: f64) -> f64 {
         let share = match self.scale {
             // Halves, as the difference of the largest numbers is no number.
