@@ -1,4 +1,4 @@
-//! Which class is taken for which: counts of samples by their class and the one that was predicted.
+//! Counts of samples by their class and the predicted one: which class is taken for which.
 
 use crate::data::Samples;
 use graftage_core::network::Prediction;

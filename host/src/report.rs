@@ -78,7 +78,7 @@ pub struct Training {
     pub groups: Option<String>,
     /// What was measured on the way.
     pub curve: Vec<TrainingPoint>,
-    /// On the test part, at the end: which class was taken for which, where that was counted.
+    /// Samples of the test part by class and predicted class, at the end, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confusion: Option<Confusion>,
 }
@@ -275,7 +275,7 @@ pub struct Session {
     pub after: f32,
     /// (samples learnt, share of them that were predicted rightly before they were learnt).
     pub curve: Vec<(usize, f32)>,
-    /// Which class of the test samples the board took for which, before the stream and after it, where that was counted.
+    /// Test samples by class and the class that the board predicted, before the stream and after it, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confusion: Option<(Confusion, Confusion)>,
     /// Digest at the end, in hexadecimal.
@@ -525,7 +525,8 @@ fn listed(names: &[String]) -> String {
 
 /// `98.7 %`
 fn percent(share: f32) -> String {
-    if share.is_finite() { format!("{:.1} %", share * 100.0) } else { "n/a".to_owned() }
+    let percent = share * 100.0;
+    if percent.is_finite() { format!("{percent:.1} %") } else { "n/a".to_owned() }
 }
 
 /// `31.2 KB`, of 1024 bytes.

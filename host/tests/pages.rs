@@ -1,4 +1,6 @@
-//! Whether all of every page can be seen, in windows of three widths: in a browser, where one is installed.
+//! All of every page can be seen, in windows of three widths: a browser measures it, where one is installed.
+//!
+//! `GRAFTAGE_PAGES=FOLDER` keeps the pages, to be looked at.
 
 mod common;
 

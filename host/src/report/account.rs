@@ -34,8 +34,7 @@ pub struct Account<'a> {
     pub targets: &'a [Target],
     /// What is wrong with the record's bytes, in words, where something is.
     pub damage: Option<String>,
-    /// Which class of the test samples is taken for which: by the image, and by the weights in use at the end, where that was
-    /// measured.
+    /// Test samples by class and predicted class, where there are any: by the image, and by the weights in use at the end.
     pub confusions: Option<(Confusion, Confusion)>,
 }
 
@@ -189,7 +188,10 @@ fn course_section(course: &Course, budget: Option<f32>) -> Markup {
                 course.shares().into(),
                 vec![],
             ),
-            "Before the board was told the label, by the weights that learn: the share of all samples so far.",
+            &format!(
+                "Before the board was told the label, by the weights that learn: of all samples so far and, where there are more, \
+                 of the last {WINDOW}.",
+            ),
         ))
         (figure(
             chart("Loss over steps", "step", "loss in nats", steps(&course.loss), vec![]),
@@ -243,7 +245,7 @@ fn sessions_section(course: &Course) -> Markup {
 fn refused_section(course: &Course) -> Markup {
     let columns = [Numbers("After so many samples"), Words("Why")];
     html! {
-        p { (course.refused.len()) " samples were refused; they changed nothing." }
+        p { "Samples that were refused, " (course.refused.len()) " in all, changed nothing." }
         (table(&columns, html! {
             @for (taken, why) in &course.refused { tr { th scope="row" { (taken) } td class="words" { (why) } } }
         }))

@@ -19,7 +19,7 @@ const DASHES: [&str; COLOURS] = ["none", "8 4", "2 3", "10 3 2 3", "5 2", "14 4"
 const REFERENCES: [&str; 3] = ["1 4", "6 3 1 3", "3 3"];
 
 /// Points that a line is drawn through at most; more are averaged.
-const MOST: usize = 500;
+const MOST: usize = 1000;
 
 /// Points of a line that each are marked; more would hide it.
 const MARKED: usize = 24;
@@ -78,7 +78,7 @@ impl Series {
     }
 }
 
-/// How numbers become places, on both axes.
+/// The map from numbers to places, of both axes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scale {
     /// In proportion.
@@ -91,11 +91,11 @@ pub enum Scale {
 pub struct Chart<'a> {
     /// For who cannot see it.
     pub title: &'a str,
-    /// What is counted to the right.
+    /// The quantity to the right, and its unit.
     pub x: &'a str,
-    /// What is counted upwards.
+    /// The quantity upwards, and its unit.
     pub y: &'a str,
-    /// How.
+    /// The scale of both.
     pub scale: Scale,
     /// The first is drawn above the others, and thicker.
     pub series: Vec<Series>,
@@ -151,7 +151,7 @@ fn captioned(ready: Option<&Ready>, gutter: usize, caption: &str) -> Markup {
         figure {
             @match ready {
                 Some(ready) => (ready.draw(gutter)),
-                None => p class="note" { "Nothing was measured." },
+                None => p class="note" { "Nothing was measured that can be drawn." },
             }
             figcaption { (caption) }
         }

@@ -1,4 +1,4 @@
-//! Which class is taken for which, as tables with shaded cells.
+//! Tables of which class is taken for which.
 
 use super::page::Column::{Numbers, Words};
 use super::page::{points_above, table};
@@ -15,8 +15,7 @@ const NAME: (usize, usize) = (14, 48);
 /// Percent of the strongest shade: what is written above it stays readable.
 const SHADE: f64 = 55.0;
 
-/// Which class is taken for which: the matrix of up to [`WHOLE`] classes, or of more the weakest classes and the most frequent
-/// mistakes.
+/// The matrix of up to [`WHOLE`] classes; of more, the weakest classes and the most frequent mistakes.
 pub fn confusion(confusion: &Confusion) -> Markup {
     let classes = confusion.by_class();
     html! {
@@ -81,13 +80,15 @@ fn matrix(confusion: &Confusion, classes: &[ByClass]) -> Markup {
         };
         html! { td class=(kind) style={ "--part:" (format!("{:.0}", SHADE * share)) "%" } { (count) } }
     };
+    // Names stand upright where they are broader than the counts below them.
+    let upright = classes.iter().any(|class| class.name.chars().count() > 4);
     html! {
         div class="scroll" {
             table class="confusion" {
                 thead { tr {
                     th scope="col" { "Class" }
                     @for predicted in classes {
-                        th scope="col" class="class" title=(predicted.name) { (cut(&predicted.name, NAME.0)) }
+                        th scope="col" class=[upright.then_some("upright")] title=(predicted.name) { (cut(&predicted.name, NAME.0)) }
                     }
                     th scope="col" { "Right" }
                 } }
@@ -111,7 +112,7 @@ fn most(confusion: &Confusion, mut classes: Vec<ByClass>) -> Markup {
     classes.retain(|class| class.samples > 0);
     classes.sort_by(|one, other| one.accuracy().total_cmp(&other.accuracy()).then(other.samples.cmp(&one.samples)));
     let samples = |class: u32| classes.iter().find(|other| other.class == class).map_or(0, |class| class.samples);
-    let weakest = [Numbers("Class"), Numbers("Samples"), Numbers("Right"), Numbers("Share")];
+    let weakest = [Numbers("Class"), Numbers("Samples"), Numbers("Right"), Numbers("Share right")];
     let mistaken = [Numbers("Class"), Words("Taken for"), Numbers("Times"), Numbers("Share of the class")];
     html! {
         p {

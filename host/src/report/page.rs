@@ -83,8 +83,8 @@ fn steps(story: &Story, summary: &Summary) -> Markup {
             (step("3. The board learnt", &percent(summary.accuracy_adapted), html! {
                 "right, after " (session.samples) " labelled samples from the aged sensor: " (session.updates)
                 " updates of the weights, all on the board, in " (short(session.seconds.into())) " s. " (recovered)
-                @if session.refused > 0 { " It refused " (session.refused) " samples." }
-                @if session.dropped > 0 { " It dropped " (session.dropped) " frames on the link." }
+                @if session.refused > 0 { " Samples refused: " (session.refused) "." }
+                @if session.dropped > 0 { " Frames dropped on the link: " (session.dropped) "." }
             }))
             (step("4. Checked", &differing, html! {
                 "differences in " (summary.compared_updates) " updates, on " (summary.targets.len()) " targets. From "
@@ -376,8 +376,9 @@ fn reproduction(rehearsal: &Rehearsal) -> Markup {
 
 /// `95.2 ± 1.1 %`; one seed alone has no deviation.
 fn with_deviation(Spread { mean, deviation, by_seed }: &Spread) -> String {
-    if mean.is_finite() && deviation.is_finite() && by_seed.len() > 1 {
-        format!("{:.1} ± {}", mean * 100.0, percent(*deviation))
+    let percents = (mean * 100.0, deviation * 100.0);
+    if percents.0.is_finite() && percents.1.is_finite() && by_seed.len() > 1 {
+        format!("{:.1} ± {:.1} %", percents.0, percents.1)
     } else {
         percent(*mean)
     }

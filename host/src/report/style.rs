@@ -68,14 +68,16 @@ td.words { white-space: normal; min-width: 10rem; }
 .bad { color: var(--bad); font-weight: 700; }
 .swatch path { fill: none; }
 .swatch { width: 2.25rem; height: .5rem; margin-right: .6rem; vertical-align: middle; }
+tbody th { white-space: normal; overflow-wrap: anywhere; max-width: 24rem; }
 @media (max-width: 40rem) {
-  tbody th { white-space: normal; min-width: 8rem; }
+  tbody th { min-width: 8rem; }
   th .swatch { display: block; margin: .4rem 0; }
 }
 .confusion { font-size: .8rem; }
 .confusion td, .confusion th { padding: .3rem .45rem; min-width: 0; white-space: nowrap; }
 .confusion td { text-align: center; border: 1px solid var(--grid); }
-.confusion thead .class { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; vertical-align: top; }
+.confusion thead th { text-align: center; }
+.confusion .upright { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; vertical-align: top; }
 .confusion .right { background: color-mix(in srgb, var(--series-0) var(--part), transparent); }
 .confusion .wrong { background: color-mix(in srgb, var(--series-1) var(--part), transparent); }
 .confusion .none { color: var(--grid); }

@@ -30,10 +30,14 @@ fn lead(training: &Training) -> String {
         training;
     let drawn = u128::from(*steps) * *batch as u128;
     let what = if training.unit == "tokens" { "windows of the text" } else { "samples" };
-    let loss = if loss.is_finite() { format!("{loss:.4} nats") } else { "no finite number".to_owned() };
+    let loss = match loss.abs() {
+        0.0..1e6 => format!("{loss:.4} nats"),
+        size if size.is_finite() => format!("{} nats", short((*loss).into())),
+        _ => "no finite number".to_owned(),
+    };
     format!(
         "{network} ({parameters} parameters) was trained by {optimizer}: {steps} steps of {batch} {what}, {drawn} drawn from a \
-         training part of {train}. On the {test} of the test part its loss is {loss}, and {} of its answers are right.",
+         training part of {train}. On the {test} of the test part the loss is {loss}, and {} of its answers are right.",
         percent(*accuracy),
     )
 }
@@ -52,7 +56,7 @@ fn speed_section(training: &Training) -> Markup {
         references: vec![],
     };
     let caption =
-        format!("{title}, measurements and checkpoints not counted. The optimizer took {} of it.", percent(share));
+        format!("Measurements and checkpoints are not counted. The optimizer took {} of the time.", percent(share));
     figure(chart, &caption)
 }
 

@@ -5,18 +5,18 @@ use super::{Scale, short};
 /// Percent of an axis that stay free at each end, for the width of lines and marks.
 const MARGIN: f64 = 2.0;
 
-/// Ticks of an axis, at most.
-const TICKS: usize = 6;
+/// Parts that ticks divide an axis into, at most: an axis of heights, and one along the data.
+const PARTS: (usize, usize) = (5, 8);
 
 /// Characters that fit side by side below the narrowest chart, with a space of two between labels.
 const ROOM: usize = 36;
 
-/// Where an axis begins and ends.
+/// The ends of an axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
-    /// Where the data do. Labels stand side by side.
+    /// Those of the data. Labels stand side by side.
     Data,
-    /// At the next round numbers; at 0 where the data come near. Labels stand above each other.
+    /// The next round numbers; 0 where the data come near. Labels stand above each other.
     Ticks,
 }
 
@@ -57,7 +57,8 @@ impl Axis {
             (low, high) = (0.0, 1.0);
         }
         let mut ticks = Vec::new();
-        for count in (2..TICKS).rev() {
+        let parts = if ends == Ends::Ticks { PARTS.0 } else { PARTS.1 };
+        for count in (2..=parts).rev() {
             let step = round_step((high - low) / count as f64);
             let step = if whole && step < 1.0 { 1.0 } else { step };
             let (from, to) = match ends {
@@ -87,7 +88,7 @@ impl Axis {
         let room = (high / low).min(1e300).powf(room).max(1.02);
         let (low, high) = ((low / room).max(1e-302), (high * room).min(1e302));
         let mut ticks: Vec<_> = round_numbers(low, high).into_iter().map(|e| (e, short(e))).collect();
-        while ends == Ends::Data && !fits(&ticks) || ticks.len() > 2 * TICKS {
+        while ends == Ends::Data && !fits(&ticks) || ticks.len() > 2 * PARTS.0 {
             let mut index = 0;
             ticks.retain(|_| {
                 index += 1;
@@ -97,7 +98,7 @@ impl Axis {
         Self { low, high, scale: Scale::Logarithmic, ticks }
     }
 
-    /// Where a number lies, in percent of the axis.
+    /// The place of a number, in percent of the axis.
     pub fn place(&self, number: f64) -> f64 {
         let share = match self.scale {
             // Halves, as the difference of the largest numbers is no number.
@@ -181,8 +182,9 @@ mod tests {
     #[test]
     fn an_axis_along_the_data_begins_and_ends_with_them() {
         assert_eq!(labels(&[150.0, 10_000.0], Ends::Data), ["2000", "4000", "6000", "8000", "10000"]);
+        assert_eq!(labels(&[-8.0, 3.0], Ends::Data), ["−8", "−6", "−4", "−2", "0", "2"]);
         assert_eq!(labels(&[1.0, 3.0], Ends::Data), ["1", "2", "3"]);
-        assert_eq!(labels(&[-9.0, -3.0], Ends::Data), ["−8", "−6", "−4"]);
+        assert_eq!(labels(&[-9.5, -3.5], Ends::Data), ["−9", "−8", "−7", "−6", "−5", "−4"]);
         assert_eq!(labels(&[1_957_030.0, 1_957_040.0], Ends::Data), ["1957035"]);
         assert_eq!(labels(&[7.0], Ends::Data), ["7"]);
         assert_eq!(labels(&[-5.5], Ends::Data), ["−5.5"]);
