@@ -342,7 +342,7 @@ impl Normalisation {
                 let scaled = self.clipped(scaled) as f32;
                 if !scaled.is_finite() {
                     let name = columns.get(column).cloned().unwrap_or_else(|| column.to_string());
-                    let what = format!("column {name:?}: {x:?} is too large for binary32, also when it is normalised");
+                    let what = format!("column {name:?}: {x:?} is too large for binary32, also when it is normalised: correct it, or ignore the column");
                     return Err(Error::content(path, what));
                 }
                 features.push(scaled);

@@ -4,6 +4,7 @@ use crate::arguments::RecipeArguments;
 use crate::console::say;
 use clap::Args;
 use graftage::checkpoint::Checkpoint;
+use graftage::data::Normalisation;
 use graftage::error::{Error, Result};
 use graftage::{files, graft, rule};
 use serde::Deserialize;
@@ -40,6 +41,8 @@ struct Method {
 impl Graft {
     pub fn run(self) -> Result<()> {
         let checkpoint = Checkpoint::read(&self.checkpoint)?;
+        let normalisation = checkpoint.about.normalisation.as_ref();
+        normalisation.map_or(Ok(()), Normalisation::check_binary32).map_err(|e| Error::content(&self.checkpoint, e))?;
         let mut recipe = self.recipe.recipe()?;
         if let Some(path) = &self.rehearsal {
             let rehearsal: Chosen = files::read_json(path)?;
