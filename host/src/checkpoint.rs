@@ -68,20 +68,6 @@ impl About {
         self.model.layers(&self.shape).ok_or_else(|| Error::Usage(what()))
     }
 
-    /// What raw features were divided by, for files of features alone.
-    ///
-    /// # Errors
-    /// Where they were scaled in another way, or binary32 cannot hold them.
-    pub fn scale(&self) -> Result<f32> {
-        self.normalisation.iter().try_for_each(Normalisation::check_binary32)?;
-        let scale = self.normalisation.as_ref().and_then(Normalisation::scale);
-        scale.ok_or_else(|| {
-            Error::Usage(
-                "its features were not just divided by one number: only those of a training with normalise.divide are read and written so".into(),
-            )
-        })
-    }
-
     /// How a device takes features.
     ///
     /// # Errors

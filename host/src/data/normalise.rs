@@ -321,6 +321,13 @@ impl Normalisation {
         }
     }
 
+    /// Clips samples that are scaled already, where this normalisation clips.
+    pub fn clip(&self, samples: &mut Samples) {
+        if self.clip.is_some() {
+            samples.features.iter_mut().for_each(|x| *x = self.clipped(f64::from(*x)) as f32);
+        }
+    }
+
     /// Scales samples that [`Normalisation::check`] lets pass; a missing value (NaN) becomes the mean, thus 0. `path` and the
     /// names of the columns are for the message.
     ///
@@ -342,7 +349,9 @@ impl Normalisation {
                 let scaled = self.clipped(scaled) as f32;
                 if !scaled.is_finite() {
                     let name = columns.get(column).cloned().unwrap_or_else(|| column.to_string());
-                    let what = format!("column {name:?}: {x:?} is too large for binary32, also when it is normalised");
+                    let what = format!(
+                        "column {name:?}: {x:?} is too large for binary32, also when it is normalised: correct it, or ignore the column"
+                    );
                     return Err(Error::content(path, what));
                 }
                 features.push(scaled);

@@ -73,7 +73,13 @@ impl Drifts<'_> {
 
     fn task(&self, seed: u64) -> Task<'_> {
         let sensor = AgedSensor::draw(self.train.inputs(), seed);
-        let stream = self.train.arrive(self.samples, seed).aged(&sensor);
-        Task { checkpoint: self.checkpoint, stream, test: self.test.aged(&sensor), seed }
+        let aged = |samples: &Samples| {
+            let mut aged = samples.aged(&sensor);
+            // A device clips what its sensor reads.
+            self.checkpoint.about.normalisation.iter().for_each(|normalisation| normalisation.clip(&mut aged));
+            aged
+        };
+        let (stream, test) = (aged(&self.train.arrive(self.samples, seed)), aged(self.test));
+        Task { checkpoint: self.checkpoint, stream, test, seed }
     }
 }

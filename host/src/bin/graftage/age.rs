@@ -5,8 +5,9 @@ use crate::inputs::checkpoint_and_data;
 use crate::outputs::Force;
 use clap::Args;
 use graftage::data::AgedSensor;
+use graftage::data::Samples;
 use graftage::error::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Age {
@@ -40,10 +41,13 @@ impl Age {
         if self.samples == 0 || self.samples > train.len() {
             return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
         }
-        let scale = checkpoint.about.scale()?;
+        let normalisation = checkpoint.about.normalisation.as_ref();
+        let normalisation = normalisation.ok_or_else(|| Error::content(&self.checkpoint, "a text has no features"))?;
         let legend = &checkpoint.about.legend;
-        stream.write(&train.arrive(self.samples, self.seed).aged(&sensor).bytes(&self.stream, scale, legend)?)?;
-        tested.write(&test.aged(&sensor).bytes(&self.test, scale, legend)?)?;
+        let aged =
+            |samples: &Samples, path: &Path| normalisation.undo(&samples.aged(&sensor))?.bytes(path, 1.0, legend);
+        stream.write(&aged(&train.arrive(self.samples, self.seed), &self.stream)?)?;
+        tested.write(&aged(&test, &self.test)?)?;
         let (stream, tests) = (self.stream.display(), self.test.display());
         say!("{stream}: {} samples; {tests}: {} samples; drift seed {}", self.samples, test.len(), self.seed);
         Ok(())

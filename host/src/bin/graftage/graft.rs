@@ -5,6 +5,7 @@ use crate::console::say;
 use crate::outputs::Force;
 use clap::Args;
 use graftage::checkpoint::Checkpoint;
+use graftage::data::Normalisation;
 use graftage::error::{Error, Result};
 use graftage::graft::{self, Grafted};
 use graftage::{files, rule};
@@ -51,6 +52,8 @@ impl Graft {
             other => other,
         })?;
         let checkpoint = Checkpoint::read(&self.checkpoint)?;
+        let normalisation = checkpoint.about.normalisation.as_ref();
+        normalisation.map_or(Ok(()), Normalisation::check_binary32).map_err(|e| Error::content(&self.checkpoint, e))?;
         let mut recipe = self.recipe.recipe()?;
         if let Some(path) = &self.rehearsal {
             let rehearsal: Chosen = files::read_json(path)?;
