@@ -125,7 +125,7 @@ fn layout(bytes: &[u8]) -> std::result::Result<Layout, String> {
     let entries = match literal::parse(header) {
         Ok(Literal::Dict(entries)) => entries,
         Ok(_) => return Err(wrong("is no dict")),
-        Err(what) => return Err(wrong(&format!("is not as numpy.save writes it: {what}"))),
+        Err(what) => return Err(wrong(&format!("cannot be read, by NumPy neither: {what}; write it with numpy.save"))),
     };
     // Of a key that stands there twice, the last one counts.
     let entry = |key: &str| {
