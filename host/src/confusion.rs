@@ -11,9 +11,9 @@ const NAME: usize = 32;
 
 /// Counts of samples by their class and the predicted one.
 ///
-/// As JSON, `{"classes": ["oak", "lime"], "counts": [[0, 1, 3]]}`: three samples of `oak` were taken for `lime`. Pairs that did not
-/// occur are left out, so that a thousand classes do not take a million numbers. A class beyond the names is called by its
-/// number.
+/// As JSON, `{"classes": ["oak", "lime"], "counts": [[0, 1, 3]]}`: three samples of `oak` were taken for `lime`. Pairs
+/// that did not occur are left out, so that a thousand classes do not take a million numbers. A class beyond the names is
+/// called by its number.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct Confusion {
@@ -162,9 +162,9 @@ impl Confusion {
         columns(&["right"], rows, ("all".into(), self.samples(), vec![percent(self.accuracy())]))
     }
 
-    /// A table for the terminal: of each class that has samples the share of right predictions `before` and `after`, and the
-    /// difference in percentage points. Classes are matched by number; names and samples are those of `after`, or of `before`
-    /// where `after` has none.
+    /// A table for the terminal: of each class that has samples the share of right predictions `before` and `after`, and
+    /// the difference in percentage points. Classes are matched by number; names and samples are those of `after`, or of
+    /// `before` where `after` has none.
     pub fn comparison(before: &Self, after: &Self) -> String {
         let rows = pairs(before, after).into_iter().map(|(before, after)| {
             let shares = shares(before.accuracy(), after.accuracy());

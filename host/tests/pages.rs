@@ -118,7 +118,8 @@ fn faults(pages: &[(String, String)]) -> Option<Vec<(String, u32, Vec<String>)>>
     // In a script, no end of an element may be spelt.
     let literal = |value: Value| value.to_string().replace("</", "<\\/").replace("<!--", "<\\!--");
     let probe = format!(
-        "<!DOCTYPE html><meta charset=\"utf-8\"><body><pre id=\"results\">none</pre><script>const pages = {}, widths = {};{PROBE}</script>",
+        "<!DOCTYPE html><meta charset=\"utf-8\"><body><pre id=\"results\">none</pre>\
+         <script>const pages = {}, widths = {};{PROBE}</script>",
         literal(json!(pages)),
         literal(json!(WIDTHS)),
     );
@@ -268,7 +269,8 @@ fn training(points: u64, unit: &str, confusion: Option<Confusion>) -> Training {
         })
         .collect();
     let mut training: Training = told(json!({
-        "network": "MLP with 64 inputs, hidden layers of 32 and 10 classes", "parameters": 2410, "optimizer": "Transported Scion",
+        "network": "MLP with 64 inputs, hidden layers of 32 and 10 classes", "parameters": 2410,
+        "optimizer": "Transported Scion",
         "arithmetic": "fast", "steps": 10 * points, "batch": 32, "rule": graftage_core::scion::Rule::DEFAULT, "seed": 1,
         "samples": [1_957_032, 797], "unit": unit, "loss": 0.05, "accuracy": 0.987, "groups": null, "curve": curve,
     }));
@@ -302,7 +304,8 @@ fn comparison(rows: usize, points: u64, name: &str) -> Comparison {
     let row = |index: usize| {
         let curve: Vec<_> = (1..=points).map(|k| (10 * k, 0.1 * (index + 1) as f32 + 4.0 / k as f32)).collect();
         let run = |seed: u64| json!({ "step": 0.02, "momentum": 0.95, "seed": seed, "curve": curve, "last": 0.1, "test": [0.2, 0.9] });
-        json!({ "name": format!("{name} {index}"), "step": 0.02, "momentum": 0.95, "grid": [[0.01, 0.95, 0.5], [0.02, 0.95, 0.4]],
+        json!({ "name": format!("{name} {index}"), "step": 0.02, "momentum": 0.95,
+            "grid": [[0.01, 0.95, 0.5], [0.02, 0.95, 0.4]],
             "runs": [run(1), run(2), run(3)], "last": spread(0.1), "test": spread(0.2), "accuracy": spread(0.9),
             "reached": spread(120.0), "difference": spread(-0.01), "ratio": spread(0.8) })
     };
@@ -316,9 +319,8 @@ fn transfer(widths: u32, steps: i32) -> Transfer {
     let curve = |(name, width): (&str, u32)| {
         let losses: Vec<_> = (0..steps)
             .map(|k| {
-                // JSON has no infinity, and what diverged is nothing.
-                let loss = json!({ "mean": 0.5 + 0.05 * f64::from((k - 3) * (k - 3)) + 0.01 * f64::from(width), "deviation": 0.01, "count": 2 });
-                json!([2f32.powi(k - 8), loss])
+                let mean = 0.5 + 0.05 * f64::from((k - 3) * (k - 3)) + 0.01 * f64::from(width);
+                json!([2f32.powi(k - 8), { "mean": mean, "deviation": 0.01, "count": 2 }])
             })
             .collect();
         json!({ "name": name, "width": 32 << width, "parameters": 1000 << width, "losses": losses, "best": 2f32.powi(-5),
@@ -332,18 +334,23 @@ fn transfer(widths: u32, steps: i32) -> Transfer {
 fn theory(series: u32, name: &str) -> Results {
     let series = |slope: f64| {
         let points = (0..series).map(move |index| {
-            let points: Vec<_> = (0..7).map(|k| (2f64.powi(k - 9), f64::from(index + 1) * 2f64.powi(k).powf(slope))).collect();
-            json!({ "name": format!("{name} {index}"), "points": points, "slope": { "value": slope, "interval": 0.01 }, "theory": points })
+            let y = |k| f64::from(index + 1) * 2f64.powi(k).powf(slope);
+            let points: Vec<_> = (0..7).map(|k| (2f64.powi(k - 9), y(k))).collect();
+            json!({ "name": format!("{name} {index}"), "points": points, "slope": { "value": slope, "interval": 0.01 },
+                "theory": points })
         });
         points.collect::<Vec<_>>()
     };
     let panel = |slope: f64| {
-        json!({ "title": format!("A panel of slope {slope}"), "x": "samples N", "y": "mean gradient norm", "caption": "How it is to be read.",
-            "series": series(slope) })
+        json!({ "title": format!("A panel of slope {slope}"), "x": "samples N", "y": "mean gradient norm",
+            "caption": "How it is to be read.", "series": series(slope) })
     };
     let finding = json!({ "what": "the exponent", "theory": -0.25, "prototype": { "value": -0.24, "interval": 0.01 },
         "measured": { "value": -0.26, "interval": 0.02 }, "promised": [-0.3, -0.2] });
-    let outcome = |experiment: &str| json!({ "experiment": experiment, "findings": [finding], "panels": [panel(-0.25), panel(3.5), panel(1e-3)], "seconds": 12.0 });
+    let outcome = |experiment: &str| {
+        json!({ "experiment": experiment, "findings": [finding],
+            "panels": [panel(-0.25), panel(3.5), panel(1e-3)], "seconds": 12.0 })
+    };
     told(json!({ "extent": "full", "seed": 1, "outcomes": [outcome("drift"), outcome("rate")] }))
 }
 
@@ -397,14 +404,16 @@ fn story(methods: usize, name: &str, confusion: Option<(Confusion, Confusion)>) 
         let mean = 0.95 - 0.02 * index as f32 % 0.9;
         let curve: Vec<_> = (0..=20).map(|k| (10 * k, mean - 0.2 * (1.0 - k as f32 / 20.0))).collect();
         let grid: Vec<_> = (0..12).map(|k| (0.001 * 2f32.powi(k), mean - 0.01 * k as f32)).collect();
-        json!({ "key": index.to_string(), "name": format!("{name} {index}"), "step": 0.001, "grid": grid, "accuracy": spread(mean), "curve": curve })
+        json!({ "key": index.to_string(), "name": format!("{name} {index}"), "step": 0.001, "grid": grid,
+            "accuracy": spread(mean), "curve": curve })
     };
     let rehearsal: Rehearsal =
         told(json!({ "samples": 200, "tuned_on": [11, 12], "reported_on": [1, 2], "clean": 0.987, "aged": spread(0.7),
         "methods": (0..methods).map(method).collect::<Vec<_>>() }));
     let mut session: Session = told(json!({
         "board": "mps2-an386", "samples": 200, "verdict": { "committed": true, "held_out": 0, "before": 0, "after": 0 },
-        "refused": 3, "updates": 400, "before": 0.701, "after": 0.952, "dropped": 1, "seconds": 12.3, "digest": "93a1c07be25f4d18",
+        "refused": 3, "updates": 400, "before": 0.701, "after": 0.952, "dropped": 1, "seconds": 12.3,
+        "digest": "93a1c07be25f4d18",
         "curve": (1..=200).map(|k| (k, 0.9 - 0.5 / k as f32)).collect::<Vec<_>>(),
     }));
     session.confusion = confusion;

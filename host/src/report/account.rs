@@ -189,8 +189,8 @@ fn course_section(course: &Course, budget: Option<f32>) -> Markup {
                 vec![],
             ),
             &format!(
-                "Before the board was told the label, by the weights that learn: of all samples so far and, where there are more, \
-                 of the last {WINDOW}.",
+                "Before the board was told the label, by the weights that learn: of all samples so far and, where there \
+                 are more, of the last {WINDOW}.",
             ),
         ))
         (figure(

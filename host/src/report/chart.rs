@@ -1,7 +1,7 @@
-//! Charts that take colours and font from the page around them, and any width: the lines are stretched, the text is not.
+//! Charts that take colours and font from the page around them, and any width: lines are stretched, text is not.
 //!
-//! Lines and points are an SVG without a shape of its own, whose strokes keep their width; labels are HTML beside it, placed
-//! in percent. So text has its size in a window of any width, and none of it can be cut by the edge of a picture.
+//! Lines and points are an SVG without a shape of its own, whose strokes keep their width; labels are HTML beside it,
+//! placed in percent. So text has its size in a window of any width, and none of it can be cut by the edge of a picture.
 
 use self::axis::{Axis, Ends};
 use maud::{Markup, html};
@@ -204,7 +204,9 @@ impl<'a> Ready<'a> {
                             @let dashes = REFERENCES[index % REFERENCES.len()];
                             path d={ "M0 " (self.height(*y)) "H100" } stroke="var(--muted)" stroke-dasharray=(dashes) {}
                         }
-                        @for series in series { (path(&self.through(&series.beneath), "beneath", "var(--grid)", "none")) }
+                        @for series in series {
+                            (path(&self.through(&series.beneath), "beneath", "var(--grid)", "none"))
+                        }
                         @for (index, series) in series.iter().enumerate().rev() { (self.series(index, series)) }
                     }
                     @for (place, label) in self.y.ticks() {
@@ -217,7 +219,9 @@ impl<'a> Ready<'a> {
                 div class="unit x" { (x) }
                 (self.legend())
                 @if self.missing > 0 {
-                    p class="note" { (counted(self.missing, "point")) " that cannot be drawn (no finite number, or beyond the scale)." }
+                    p class="note" {
+                        (counted(self.missing, "point")) " that cannot be drawn (no finite number, or beyond the scale)."
+                    }
                 }
                 @if self.averaged > 1 {
                     p class="note" { "Each point of a line is the mean of up to " (self.averaged) " measurements." }

@@ -89,7 +89,8 @@ fn curves(comparison: &Comparison) -> Markup {
     };
     figure(
         chart,
-        "Mean over the reported seeds, without the first tenth of the measurements, of at most six rows: those with the lowest final loss.",
+        "Mean over the reported seeds, without the first tenth of the measurements, of at most six rows: those with the \
+         lowest final loss.",
     )
 }
 

@@ -88,7 +88,9 @@ fn matrix(confusion: &Confusion, classes: &[ByClass]) -> Markup {
                 thead { tr {
                     th scope="col" { "Class" }
                     @for predicted in classes {
-                        th scope="col" class=[upright.then_some("upright")] title=(predicted.name) { (cut(&predicted.name, NAME.0)) }
+                        th scope="col" class=[upright.then_some("upright")] title=(predicted.name) {
+                            (cut(&predicted.name, NAME.0))
+                        }
                     }
                     th scope="col" { "Right" }
                 } }
@@ -100,8 +102,8 @@ fn matrix(confusion: &Confusion, classes: &[ByClass]) -> Markup {
             }
         }
         p class="note" {
-            "A row for the samples of each class, a column for each class that was predicted. Blue is right, orange is wrong; the "
-            "stronger the shade, the larger the share of the row."
+            "A row for the samples of each class, a column for each class that was predicted. Blue is right, orange is "
+            "wrong; the stronger the shade, the larger the share of the row."
         }
     }
 }

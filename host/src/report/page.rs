@@ -124,7 +124,10 @@ pub(super) fn training_section(training: &Training) -> Markup {
             (transport_words(training.rule.transport)) ", seed " (training.seed) "."
         }
         (pair([
-            (chart("Loss over steps", "loss in nats", losses.into()), "Mean loss; 0 would be certainty of every right answer."),
+            (
+                chart("Loss over steps", "loss in nats", losses.into()),
+                "Mean loss; 0 would be certainty of every right answer.",
+            ),
             (
                 chart(
                     "Accuracy on the test part over steps",

@@ -36,8 +36,8 @@ fn lead(training: &Training) -> String {
         _ => "no finite number".to_owned(),
     };
     format!(
-        "{network} ({parameters} parameters) was trained by {optimizer}: {steps} steps of {batch} {what}, {drawn} drawn from a \
-         training part of {train}. On the {test} of the test part the loss is {loss}, and {} of its answers are right.",
+        "{network} ({parameters} parameters) was trained by {optimizer}: {steps} steps of {batch} {what}, {drawn} drawn \
+         from a training part of {train}. On the {test} of the test part the loss is {loss}, and {} of its answers are right.",
         percent(*accuracy),
     )
 }
