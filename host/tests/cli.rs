@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, Run, about, bits, checkpoint, firmware, samples, with_weights};
+use common::{Folder, Run, about, bits, checkpoint, firmware, samples, squeezed, with_weights};
 use flate2::{Compression, write::GzEncoder};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{AgedSensor, Legend, Samples};
@@ -459,11 +459,6 @@ fn eval_counts_what_is_predicted_rightly_of_each_class() {
         squeezed(output.lines().last().unwrap()).split(' ').nth(1).unwrap().to_owned()
     };
     assert_eq!((count("train"), count("test")), ("1".into(), "7".into()));
-}
-
-/// With single spaces.
-fn squeezed(line: &str) -> String {
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]

@@ -109,6 +109,11 @@ pub fn firmware(board: &str) -> Vec<u8> {
     file.write().unwrap()
 }
 
+/// A line with single spaces.
+pub fn squeezed(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A folder that goes away with its owner.
 pub struct Folder(tempfile::TempDir);
 

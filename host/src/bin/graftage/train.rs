@@ -39,17 +39,17 @@ impl Train {
             config.output = output;
         }
         let data = config.data.load(&config.split, &config.normalise)?;
+        let mut remarks = Vec::new();
         if let Dataset::Labelled(labelled) = &data {
-            for wide in &labelled.normalisation.wide {
-                eprintln!("{wide}: it trains in binary64, and cannot be grafted");
-            }
-            labelled.notes.iter().for_each(|note| eprintln!("{note}"));
-            labelled.legend.classes_in_words().iter().for_each(|classes| eprintln!("{classes}"));
+            let wide = labelled.normalisation.wide.iter();
+            remarks.extend(wide.map(|wide| format!("{wide}: it trains in binary64, and cannot be grafted")));
+            remarks.extend(labelled.notes.iter().cloned());
+            remarks.extend(labelled.legend.classes_in_words());
         }
         let progress = Progress::new("training", 0);
         let start = Start { resume: self.resume, force: self.force.given() };
         // The first signal asks for a checkpoint.
-        let training = train(&config, &data, start, signals::stop(), |live| show(&progress, &live));
+        let training = train(&config, &data, start, signals::stop(), |live| show(&progress, &remarks, &live));
         let training = training.map_err(|error| of_config(&self.config, error))?;
         drop(progress);
         let (folder, parameters) = (config.output.display(), training.parameters);
@@ -64,10 +64,11 @@ impl Train {
     }
 }
 
-fn show(progress: &Progress, Live { step, steps, loss, news }: &Live) {
+fn show(progress: &Progress, remarks: &[String], Live { step, steps, loss, news }: &Live) {
     progress.total(*steps);
     match news {
         Some(News::Starts(table)) => {
+            remarks.iter().for_each(|remark| progress.line(remark));
             if let Some(table) = table {
                 progress.line(table.trim_end());
             }
