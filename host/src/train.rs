@@ -377,8 +377,9 @@ pub enum News {
 /// they had: it then ends in the bits of one that had that number from its start. One that has ended writes nothing.
 ///
 /// # Errors
-/// Where the configuration fits neither data, model nor machine; where the state is of other data; where the folder holds a training and `start` does not say what is
-/// to become of it; where it diverges or is interrupted. The folder then holds the last good checkpoint.
+/// Where the configuration fits neither data, model nor machine; where the state is of other data; where the folder holds a
+/// training and `start` does not say what is to become of it; where it diverges or is interrupted. The folder then holds the last
+/// good checkpoint.
 pub fn train(
     config: &Config,
     data: &Dataset,

@@ -37,7 +37,7 @@ pub enum Dataset {
 pub struct Labelled {
     /// Those that train.
     pub train: Samples,
-    /// Those that choose among weights, where the split names such a part.
+    /// Samples that choose among weights, if the split names such a part.
     pub validate: Option<Samples>,
     /// Those that test.
     pub test: Samples,
@@ -45,7 +45,7 @@ pub struct Labelled {
     pub shape: Vec<usize>,
     /// Their names by label: what the data call them, sorted; where labels are whole numbers, those from 0 to the largest.
     pub classes: Vec<String>,
-    /// What was learnt of the training part, and applied to all.
+    /// Learnt of the training part, and applied to all.
     pub normalisation: Normalisation,
 }
 

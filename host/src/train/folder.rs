@@ -57,7 +57,7 @@ impl Folder<'_> {
         saved.write(&self.file(STATE), &state)
     }
 
-    /// What a training left that has ended after so many steps, if all of it is there.
+    /// The result of a training that has ended after so many steps, if all that it leaves is there.
     pub fn result(&self, config: &Config, steps: u64) -> Option<Training> {
         let best = (config.training.keep == Keep::Best).then_some(BEST);
         let whole = [MODEL, PAGE].into_iter().chain(best).all(|name| self.file(name).exists());

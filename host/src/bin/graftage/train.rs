@@ -49,7 +49,8 @@ impl Train {
         if let Some(output) = self.output {
             config.output = output;
         }
-        let data = config.data.load(&config.split, &config.normalise)?;
+        let data =
+            config.data.load(&config.split, &config.normalise).map_err(|error| of_config(&self.config, error))?;
         let stop = stop()?;
         let progress = Progress::new("training", 0);
         let start = Start { resume: self.resume, force: self.force };

@@ -1,7 +1,7 @@
 //! What `graftage compare` and `graftage transfer` ask alike.
 
 use crate::console::Progress;
-use crate::train::stop;
+use crate::train::{of_config, stop};
 use clap::Args;
 use graftage::config::Config;
 use graftage::data::Dataset;
@@ -59,7 +59,8 @@ impl TrialArguments {
             return Err(Error::Usage("--resume: name the folder that holds the trainings, with --output".into()));
         }
         let config = Config::read(&self.config)?;
-        let data = config.data.load(&config.split, &config.normalise)?;
+        let data =
+            config.data.load(&config.split, &config.normalise).map_err(|error| of_config(&self.config, error))?;
         let trials = Trials {
             contestants,
             step_sizes: self.step_sizes,
@@ -73,7 +74,7 @@ impl TrialArguments {
 }
 
 impl Asked {
-    /// How it is interrupted, and from where it goes on.
+    /// Ways of being interrupted and of going on.
     pub fn interruption(&self) -> Interruption<'_> {
         Interruption { folder: self.output.as_deref(), resume: self.resume, stop: &self.stop }
     }
