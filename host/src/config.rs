@@ -235,7 +235,7 @@ pub struct Training {
     /// The share of training labels that are replaced by a wrong one: to see what a method makes of them.
     #[serde(default)]
     pub wrong_labels: f32,
-    /// Whether the weights of the best measurement are kept beside the last. `compare` and `transfer` look at the last alone.
+    /// Weights that are kept. `compare` and `transfer` look at the last alone.
     #[serde(default)]
     pub keep: Keep,
     /// Ends after so many measurements without a better one; `compare` and `transfer` take all steps.
@@ -243,7 +243,7 @@ pub struct Training {
     pub stop_after: Option<u64>,
 }
 
-/// Which weights a training leaves.
+/// Weights that a training leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
@@ -328,7 +328,7 @@ impl Config {
     }
 }
 
-/// What is wrong, in one line with its place and what would do.
+/// An error in one line, with its place and what would do.
 fn explain(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().replace('\n', " ");
     let Some(span) = error.span() else { return unknown(&message).unwrap_or(message) };
@@ -363,7 +363,7 @@ fn top_level() -> Vec<String> {
     message.split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect()
 }
 
-/// Of an unknown key or value, the nearest known one.
+/// The known key or value that is nearest to an unknown one.
 fn unknown(message: &str) -> Option<String> {
     let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
     let mut names = rest.split('`').skip(1).step_by(2);

@@ -1,4 +1,4 @@
-//! What this machine can take, asked before anything is changed.
+//! The limits of this machine, asked before anything is changed.
 //!
 //! The memory of a training is estimated from below: weights, gradients, the optimizer's state, what the samples of one part of
 //! a batch keep for the backward pass, and the data. What libtorch itself and a step take for a moment comes on top of it. On a
@@ -132,21 +132,21 @@ pub fn free() -> Option<f64> {
     [of_machine(), of_groups(), of_addresses()].into_iter().flatten().min_by(f64::total_cmp)
 }
 
-/// What the machine has left, with what it would write out.
+/// Memory that the machine has left, with what it would write out.
 fn of_machine() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kilobytes = |key: &str| field(&text, key);
     Some((kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0.0)) * 1024.0)
 }
 
-/// What is left of the address space that this process may take, as `ulimit -v` sets it.
+/// The rest of the address space that this process may take, as `ulimit -v` sets it.
 fn of_addresses() -> Option<f64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     Some((field(&limits, "Max address space")? - field(&status, "VmSize:")? * 1024.0).max(0.0))
 }
 
-/// What is left to the control groups of this process and those above them, files in memory not counted.
+/// The least that is left to a control group of this process or one above it, files in memory not counted.
 fn of_groups() -> Option<f64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let left = groups.lines().filter_map(|line| {

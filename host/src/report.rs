@@ -63,7 +63,7 @@ pub struct Training {
     /// The best measurement, where its weights were kept.
     #[serde(default)]
     pub best: Option<Best>,
-    /// Whether it ended before its last step, as many measurements had brought nothing better.
+    /// True of a training that ended before its last step, as many measurements had brought nothing better.
     #[serde(default)]
     pub stopped_early: bool,
     /// What is counted in a second: `samples`, `images` or `tokens`.

@@ -122,7 +122,7 @@ impl Trials {
     }
 }
 
-/// As an option takes them.
+/// The text in which an option takes them.
 pub(crate) fn listed(list: &[impl fmt::Display]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
@@ -138,14 +138,14 @@ pub(crate) fn distinct<T: PartialEq + fmt::Display>(option: &str, list: &[T]) ->
     }
 }
 
-/// How trainings are interrupted, and from where they go on.
+/// Ways of being interrupted and of going on.
 #[derive(Clone, Copy, Debug)]
 pub struct Interruption<'a> {
     /// The folder for [`TRAININGS`] while the result is not there; `None` keeps nothing.
     pub folder: Option<&'a Folder>,
     /// Go on from what it holds.
     pub resume: bool,
-    /// Where it is set, each training ends with its step, and [`Error::TrialsInterrupted`] is the outcome.
+    /// Once it is set, each training ends with its step, and [`Error::TrialsInterrupted`] is the outcome.
     pub stop: &'a AtomicBool,
 }
 
@@ -244,7 +244,7 @@ pub(crate) struct Work<'a, F> {
     device: tch::Device,
     done: AtomicUsize,
     asked: AtomicUsize,
-    /// What it is called where trainings are kept.
+    /// Its name where trainings are kept.
     network: String,
     ledger: &'a Ledger,
     stop: &'a AtomicBool,
@@ -367,7 +367,7 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         }
     }
 
-    /// Whether it came to its end, and was not interrupted.
+    /// True of a training that came to its end, and was not interrupted.
     fn train(&self, trainer: &mut Trainer, feed: &Feed, run: &mut Run) -> Result<bool> {
         let steps = trainer.steps();
         let every = self.config.training.evaluate_every.unwrap_or((steps / 60).max(1));

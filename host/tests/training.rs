@@ -1,5 +1,5 @@
-//! What a training starts from and ends in: its data, its number of steps, the weights that it keeps; comparisons that are
-//! interrupted; what a machine cannot take.
+//! Trainings that go on: their data, their number of steps, the weights that they keep; comparisons that are interrupted;
+//! trainings that a machine cannot take.
 
 mod common;
 
@@ -153,7 +153,7 @@ fn graftage(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String, String
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// What it fails with, in one line.
+/// The command line fails with these words in one line.
 fn fails(folder: &Folder, arguments: &[&str], words: &[&str]) {
     let (status, out, error) = graftage(folder, arguments);
     assert!(status.is_some_and(|status| status != 0), "{arguments:?}: {out}{error}");

@@ -1,4 +1,4 @@
-//! What data are, in a few short digests, so that other data are not taken for them.
+//! A few short digests of data, by which others are not taken for them.
 
 use super::{Dataset, Samples};
 use graftage_core::digest::Digest;
@@ -18,7 +18,7 @@ impl Identity {
 }
 
 impl Dataset {
-    /// What they are, as they train: samples after they were normalised.
+    /// The digests of what trains: of samples after they were normalised.
     pub fn identity(&self) -> Identity {
         let mut parts = Vec::new();
         match self {

@@ -38,15 +38,16 @@ pub enum Dataset {
 pub struct Labelled {
     /// Those that train.
     pub train: Samples,
-    /// Those that choose among weights, where the split names such a part.
+    /// Samples that choose among weights, if the split names such a part.
     pub validate: Option<Samples>,
     /// Those that test.
     pub test: Samples,
     /// Of one sample, e.g. `[28, 28]` or `[64]`.
     pub shape: Vec<usize>,
-    /// Their names: classes as the data call them, sorted; where labels are whole numbers, those from 0 to the largest.
+    /// Names of columns and classes: classes as the data call them, sorted; where labels are whole numbers, those from 0 to the
+    /// largest.
     pub legend: Legend,
-    /// What was learnt of the training part, and applied to all.
+    /// Learnt of the training part, and applied to all.
     pub normalisation: Normalisation,
     /// What is strange in the data, but no error: a line each.
     pub notes: Vec<String>,

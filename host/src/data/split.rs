@@ -1,4 +1,4 @@
-//! Which samples train, which choose among weights, and which test.
+//! The parts of data: samples that train, choose among weights, and test.
 
 use super::Samples;
 use super::names::{Names, nearest};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// Which samples test, and which of the others validate: they neither train nor test, but choose among the weights that a
+/// The choice of the samples that test, and of others that validate: these neither train nor test, but choose among weights that a
 /// training passes. A part without samples is an error.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -65,11 +65,11 @@ impl<'de> Deserialize<'de> for Split {
 /// One of the parts into which data are split.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// What trains.
+    /// Trains.
     Train,
-    /// What chooses among weights.
+    /// Chooses among weights.
     Validate,
-    /// What tests.
+    /// Tests.
     Test,
 }
 
@@ -86,11 +86,11 @@ impl fmt::Display for Role {
 /// The parts of some data.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Parts<T> {
-    /// What trains.
+    /// The part that trains.
     pub train: T,
-    /// What chooses among weights; `None` where the split names no such part.
+    /// The part that chooses among weights; `None` where the split names no such part.
     pub validate: Option<T>,
-    /// What tests.
+    /// The part that tests.
     pub test: T,
 }
 
@@ -101,7 +101,7 @@ pub struct Seed {
     /// Of the order, see [`Samples::split`]; a text stays in its own.
     #[serde(default = "first_seed")]
     pub seed: u64,
-    /// How many samples train, or bytes of a text.
+    /// Samples, or bytes of a text, that do not test.
     #[serde(default)]
     pub train: Option<usize>,
     /// Instead, the share that tests, in (0, 1); where neither is said, 0.2.
@@ -129,7 +129,7 @@ pub struct Own {
 pub struct Group {
     /// Values of the column of groups whose samples test.
     pub test: Vec<String>,
-    /// Those whose samples validate; others than those that test.
+    /// Values whose samples validate; others than those that test.
     #[serde(default)]
     pub validate: Vec<String>,
 }
@@ -158,7 +158,7 @@ impl Seed {
     }
 }
 
-/// How many of `train` samples are left to train where a share of `all` validates.
+/// The number of `train` samples that are left to train if a share of `all` validates.
 ///
 /// # Errors
 /// Where the share is not in (0, 1), or leaves one of the parts empty.
@@ -175,7 +175,7 @@ fn without_validation(share: f64, all: usize, train: usize) -> Result<usize> {
 }
 
 impl Split {
-    /// How many bytes of a text train and how many validate, from its start.
+    /// The numbers of bytes of a text that train and that validate, from its start.
     ///
     /// # Errors
     /// Where a part is empty, or the split is by group.

@@ -7,7 +7,7 @@ use crate::optim::Tensors;
 use crate::report::{Best, TrainingPoint};
 use serde::{Deserialize, Serialize};
 
-/// What a state holds of the best weights, before the name of the parameter.
+/// The name of a best weight in a state begins so, before the name of the parameter.
 const PREFIX: &str = "best/";
 
 /// The best measurement, and how many came after it without a better one.
@@ -20,7 +20,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Whether it is to end, as so many measurements brought nothing better.
+    /// True of a training that is to end, as so many measurements brought nothing better.
     pub fn exhausted(&self, training: &config::Training) -> bool {
         training.stop_after.is_some_and(|most| self.since >= most)
     }
@@ -82,7 +82,7 @@ impl Search {
         Ok(())
     }
 
-    /// What a state holds of it.
+    /// The part of a state that holds it.
     pub fn tensors(&self) -> impl Iterator<Item = (String, tch::Tensor)> {
         let weights = self.weights.iter().flatten();
         weights.map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.shallow_clone()))

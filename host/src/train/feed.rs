@@ -102,7 +102,7 @@ fn on(device: Device, indices: &[i64]) -> Result<Tensor> {
 pub struct Feed {
     /// What trains.
     pub train: Part,
-    /// What chooses among weights, where the split names such a part.
+    /// The part that chooses among weights, if the split names one.
     pub validate: Option<Part>,
     /// What tests.
     pub test: Part,

@@ -65,7 +65,7 @@ impl<'a> Folder<'a> {
         self.threads = threads;
     }
 
-    /// What a training left that has ended after so many steps, if all of it is there.
+    /// The result of a training that has ended after so many steps, if all that it leaves is there.
     pub fn result(&self, steps: u64) -> Option<Training> {
         let best = (self.config.training.keep == Keep::Best).then_some(BEST);
         let whole = [MODEL, PAGE].into_iter().chain(best).all(|name| self.files.file(name).exists());

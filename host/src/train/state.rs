@@ -19,7 +19,7 @@ pub struct Saved {
     pub config: Config,
     /// Threads that computed it.
     pub threads: usize,
-    /// Data that it trained on; `None` where an older version wrote it.
+    /// The data that it trained on; `None` where an older version wrote it.
     #[serde(default)]
     pub data: Option<Identity>,
     /// The best measurement.

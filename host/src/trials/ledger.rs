@@ -20,7 +20,7 @@ pub const TRAININGS: &str = "trainings.jsonl";
 /// Keys of a configuration that change no result of a comparison.
 const FREE: [&str; 6] = ["output", "device", "threads", "checkpoint-every", "keep", "stop-after"];
 
-/// What trainings belong to.
+/// The configuration, options and data that trainings belong to.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Purpose {
     config: Config,
@@ -117,7 +117,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// That they were interrupted; what has ended is on the disk then.
+    /// The error of an interruption; what has ended is on the disk then.
     pub(crate) fn interrupted(&self) -> Error {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         match entries.1.as_ref().map_or(Ok(()), File::sync_all) {

@@ -81,9 +81,10 @@ pub fn percent(share: f32) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// What the reader of the command line says, without the usage that it appends, in one line.
+/// A message of the reader of the command line in one line, without the usage and the hint that it appends.
 pub fn one_line(text: &str) -> String {
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
-    let lines = lines.map(|line| line.trim().trim_start_matches("error: ")).filter(|line| !line.is_empty());
+    let lines = lines.map(|line| line.trim().trim_start_matches("error: "));
+    let lines = lines.filter(|line| !(line.is_empty() || line.starts_with("For more information")));
     lines.collect::<Vec<_>>().join(" ")
 }

@@ -38,7 +38,8 @@ impl Train {
         if let Some(output) = self.output {
             config.output = output;
         }
-        let data = config.data.load(&config.split, &config.normalise)?;
+        let data =
+            config.data.load(&config.split, &config.normalise).map_err(|error| of_config(&self.config, error))?;
         let mut remarks = Vec::new();
         if let Dataset::Labelled(labelled) = &data {
             let wide = labelled.normalisation.wide.iter();

@@ -2,6 +2,7 @@
 
 use crate::console::Progress;
 use crate::outputs::Force;
+use crate::train::of_config;
 use clap::Args;
 use graftage::config::Config;
 use graftage::data::Dataset;
@@ -66,7 +67,8 @@ impl TrialArguments {
         let claims = self.force.claims([&self.config]);
         let folder = self.output.as_ref().map(|path| claims.folder(path, &[file, PAGE])).transpose()?;
         let config = Config::read(&self.config)?;
-        let data = config.data.load(&config.split, &config.normalise)?;
+        let data =
+            config.data.load(&config.split, &config.normalise).map_err(|error| of_config(&self.config, error))?;
         let trials = Trials {
             contestants,
             step_sizes: self.step_sizes,
@@ -80,7 +82,7 @@ impl TrialArguments {
 }
 
 impl Asked {
-    /// How it is interrupted, and from where it goes on.
+    /// Ways of being interrupted and of going on.
     pub fn interruption(&self) -> Interruption<'_> {
         Interruption { folder: self.folder.as_ref(), resume: self.resume, stop: signals::stop() }
     }
