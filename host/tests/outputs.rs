@@ -542,9 +542,9 @@ fn of_two_runs_into_one_folder_exactly_one_goes_on() {
     // At the same moment; the folder is there, and is not.
     for output in ["leaves", "new", "newer"] {
         let line = format!("train long.toml --force --output {output}");
-        let runs: Vec<_> = (0..2).map(|_| command(&folder, &line).stderr(Stdio::piped()).spawn().unwrap()).collect();
+        let mut runs: Vec<_> =
+            (0..2).map(|_| command(&folder, &line).stderr(Stdio::piped()).spawn().unwrap()).collect();
         let started = Instant::now();
-        let mut runs = runs;
         let loser = loop {
             if let Some(at) = runs.iter_mut().position(|run| run.try_wait().unwrap().is_some()) {
                 break runs.remove(at);
@@ -577,7 +577,7 @@ fn a_signal_ends_every_command_and_nothing_temporary_stays() {
     folder.file("reading.toml", config(1, 6, 40).replace("samples.csv", "fifo.csv"));
     let port = board(&folder.path("model/image.grft"));
     let mut rows = String::new();
-    for _ in 0..200 {
+    for _ in 0..40 {
         rows += &std::fs::read_to_string(folder.path("stream.csv")).unwrap();
     }
     folder.file("endless.csv", rows);
@@ -609,7 +609,7 @@ fn a_signal_ends_every_command_and_nothing_temporary_stays() {
                 // It holds what the board answered, and no more.
                 let record = Record::read(&folder.path("a.record")).unwrap();
                 assert!(
-                    record.lessons().count() > 100 && !record.events.iter().any(|event| matches!(event, Event::End(_)))
+                    record.lessons().count() > 50 && !record.events.iter().any(|event| matches!(event, Event::End(_)))
                 );
                 folder.graftage("replay a.record --image model/image.grft").succeeded();
             }
@@ -624,19 +624,19 @@ fn a_signal_ends_every_command_and_nothing_temporary_stays() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let folder = workshop();
-    // A step of this takes long enough for two signals.
-    let large = config(1, 6, 40).replace("hidden = [6]", "hidden = [1000, 1000]");
+    // A step of this takes longer than it takes two signals to come.
+    let large = config(1, 6, 40).replace("hidden = [6]", "hidden = [200, 200]");
     folder.file("slow.toml", large.replace("every = 8", "every = 50").replace("every = 4", "every = 1"));
     let before = names(&folder);
     let mut running = Running::start(&folder, "train slow.toml");
     running.wait_for("step 1/");
-    running.signal("INT");
-    std::thread::sleep(Duration::from_millis(20));
-    running.signal("INT");
-    running.ended(130);
-    assert!(running.said.ends_with("graftage: ended by SIGINT\n"), "{}", running.said);
+    // Two of a kind at once could count as one.
+    let both = format!("kill -INT {pid}; kill -TERM {pid}", pid = running.child.id());
+    assert!(Command::new("sh").args(["-c", &both]).status().unwrap().success());
+    running.ended(143);
+    assert!(running.said.ends_with("graftage: ended by SIGTERM\n"), "{}", running.said);
     let left = new_names(&folder, &before);
-    assert_eq!(left, [""; 0], "no checkpoint was asked for");
+    assert!(left.iter().all(|name| !name.contains(".graftage")), "{left:?}");
 }
 
 #[test]
