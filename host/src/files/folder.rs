@@ -163,7 +163,7 @@ impl Change<'_> {
         self.add(name, &bytes)
     }
 
-    /// Lets files go that the new ones supersede, as far as they are there.
+    /// Lets files go that the new ones supersede, as far as they are there and may be replaced.
     pub fn supersede(&mut self, names: &[&str]) {
         self.superseded.extend(names.iter().map(|&name| name.to_owned()));
     }
@@ -177,10 +177,8 @@ impl Change<'_> {
         let folder = self.folder;
         let (path, decided) = (&folder.path, folder.file(DECIDED));
         let names = std::mem::take(&mut self.names);
-        self.superseded.retain(|name| !names.contains(name));
-        for name in names.iter().chain(&self.superseded) {
-            folder.check(name)?;
-        }
+        names.iter().try_for_each(|name| folder.check(name))?;
+        self.superseded.retain(|name| !names.contains(name) && folder.check(name).is_ok());
         let mut list = self.superseded.join("\n");
         if !list.is_empty() {
             list.push('\n');
