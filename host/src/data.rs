@@ -173,7 +173,7 @@ impl Samples {
     pub fn read_by_place(path: &Path, inputs: usize, classes: usize) -> Result<Self> {
         let legend = Legend::numbered(classes);
         let wanted = Wanted { features: true, missing: Missing::Sent, legend: Some(&legend), ..Wanted::default() };
-        if !csv::read(path, wanted, Labels::known(&legend.classes))?.legend.features.is_empty() {
+        if csv::names_columns(path, wanted)? {
             let what =
                 "names its columns, and nothing says which inputs of the network they are: name its image with --image";
             return Err(Error::content(path, what));

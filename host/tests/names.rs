@@ -86,7 +86,7 @@ fn eval_finds_columns_and_classes_by_name() {
         (
             "class.csv",
             table(&checkpoint, &samples, 0..4, same, |label| name(label).replace("oak", "oka")),
-            &["class.csv", "line 3", "oka", "lime, oak, willow"],
+            &["class.csv", "line 3", "label oka", "3 classes oak, "],
         ),
     ] {
         folder.file(file, text);

@@ -73,11 +73,8 @@ pub(super) fn read(path: &Path, wanted: Wanted, labels: Labels) -> Result<Raw> {
 /// As [`read`].
 pub(super) fn parse(path: &Path, bytes: &[u8], wanted: Wanted, labels: Labels) -> Result<Raw> {
     let wrong = |what: String| Error::content(path, what);
-    let text = kind::text(path, bytes)?;
-    let mut rows = dialect(text, &wanted).map_err(wrong)?;
-    let first = rows.by_ref().take(LOOKED_AT).collect::<std::result::Result<Vec<_>, _>>().map_err(wrong)?;
+    let Begun { mut rows, first, named } = begin(kind::text(path, bytes)?, &wanted).map_err(wrong)?;
     let Some((top, below)) = first.split_first() else { return Err(wrong("no samples".into())) };
-    let named = is_header(top, below, &wanted).map_err(wrong)?;
     let names = named.then(|| top.fields.iter().map(|name| name.to_string()).collect());
     let samples = if named { below } else { &first };
     let Some(sample) = samples.first() else { return Err(wrong("no samples".into())) };
@@ -94,6 +91,34 @@ pub(super) fn parse(path: &Path, bytes: &[u8], wanted: Wanted, labels: Labels) -
         lines => raw.notes.push(format!("{lines} lines between the samples begin with #: they are taken as comments")),
     }
     Ok(raw)
+}
+
+/// Whether a file names its columns.
+///
+/// # Errors
+/// Where it cannot be read, or its dialect is ambiguous.
+pub(super) fn names_columns(path: &Path, wanted: Wanted) -> Result<bool> {
+    let bytes = unpacked::read(path)?;
+    let begun = begin(kind::text(path, &bytes)?, &wanted).map_err(|what| Error::content(path, what))?;
+    Ok(begun.named)
+}
+
+/// A text whose dialect is known.
+struct Begun<'a> {
+    /// Rows that were not looked at.
+    rows: Rows<'a>,
+    /// Rows that were.
+    first: Vec<Row<'a>>,
+    /// Whether the first of them is names.
+    named: bool,
+}
+
+/// Looks at the first rows of a text.
+fn begin<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Begun<'a>, String> {
+    let mut rows = dialect(text, wanted)?;
+    let first = rows.by_ref().take(LOOKED_AT).collect::<std::result::Result<Vec<_>, _>>()?;
+    let named = first.split_first().map_or(Ok(false), |(top, below)| is_header(top, below, wanted))?;
+    Ok(Begun { rows, first, named })
 }
 
 /// The rows of a text, between delimiters that are said or recognised.

@@ -204,6 +204,11 @@ impl Header<'_> {
     fn by_place(&mut self, wanted: &Wanted, first: usize) -> Result<Vec<usize>> {
         let columns = self.roles.len();
         let known = wanted.legend.and_then(|legend| legend.label.as_deref());
+        if self.names.is_none() && wanted.legend.is_some_and(|legend| legend.features.len() + 1 == columns) {
+            // The features in the network's order, and last the label: what a configuration calls by name has none here.
+            self.give(columns - 1, Role::Label)?;
+            return Ok((0..columns - 1).collect());
+        }
         let label = match (wanted.label, known) {
             (Some(label), _) => self.find(label)?,
             (None, Some(known)) => self.named(known)?.unwrap_or(columns - 1),

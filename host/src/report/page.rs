@@ -112,6 +112,7 @@ pub(super) fn training_section(training: &Training) -> Markup {
     let losses = [
         curve("batches, at Y", |point| Some(point.loss)),
         curve("training part", |point| point.train_loss),
+        curve("validation part", |point| point.validation_loss),
         curve("test part", |point| Some(point.test_loss)),
     ];
     let chart = |title, y, series| Chart { title, x: "step", y, scale: Scale::Linear, series, references: vec![] };

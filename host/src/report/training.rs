@@ -28,8 +28,10 @@ pub fn training_page(training: &Training) -> String {
 fn lead(training: &Training) -> String {
     let Training { network, parameters, optimizer, steps, batch, loss, accuracy, samples: (train, test), .. } =
         training;
-    let drawn = u128::from(*steps) * *batch as u128;
-    let what = if training.unit == "tokens" { "windows of the text" } else { "samples" };
+    let (what, drawn) = match training.unit.as_str() {
+        "tokens" => ("windows of the text", format!("{} tokens", training.drawn)),
+        _ => ("samples", training.drawn.to_string()),
+    };
     let loss = match loss.abs() {
         0.0..1e6 => format!("{loss:.4} nats"),
         size if size.is_finite() => format!("{} nats", short((*loss).into())),
