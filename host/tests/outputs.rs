@@ -439,7 +439,7 @@ fn a_training_that_goes_on_replaces_its_own_results_alone() {
     folder.graftage("train one.toml --resume").succeeded();
     // What comes while it trains is not replaced either, and the last step is kept.
     let mut child = Running::start(&folder, "train long.toml --output late");
-    child.wait_for("step ");
+    child.wait_for("\nstep ");
     folder.file("late/report.html", "mine");
     child.signal("TERM");
     child.ended(143);
@@ -530,7 +530,7 @@ fn names(folder: &Folder) -> BTreeSet<String> {
 fn of_two_runs_into_one_folder_exactly_one_goes_on() {
     let folder = workshop();
     let mut first = Running::start(&folder, "train long.toml");
-    first.wait_for("step ");
+    first.wait_for("\nstep ");
     for line in ["train long.toml", "train long.toml --force", "train long.toml --resume", "graft none --output leaves"]
     {
         let message = folder.graftage(line).failed();
@@ -588,7 +588,7 @@ fn a_signal_ends_every_command_and_nothing_temporary_stays() {
     let rehearse = "rehearse base/model.safetensors --tune 1..900 --report 1..900 --samples 40 --output b.json";
     for (line, words, leaves) in [
         // In the middle of a training; what it leaves is a checkpoint.
-        ("train long.toml", "step ", &["leaves", "leaves/metrics.jsonl", "leaves/state.safetensors"][..]),
+        ("train long.toml", "\nstep ", &["leaves", "leaves/metrics.jsonl", "leaves/state.safetensors"][..]),
         // While it waits for its data.
         ("train reading.toml", "", &[]),
         (&format!("compare long.toml {compare}"), "", &[]),
