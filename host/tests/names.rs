@@ -43,6 +43,13 @@ fn table(
     text + "\n"
 }
 
+/// The same file with one more column, after the label.
+fn beside(text: &str, column: &str) -> String {
+    let lines = text.lines().map(|line| line.split_once(',').unwrap());
+    let more = |at: usize| if at == 0 { column } else { "1.5" };
+    lines.enumerate().map(|(at, (label, rest))| format!("{label},{},{rest}\n", more(at))).collect()
+}
+
 fn leaves() -> Vec<String> {
     CLASSES.map(String::from).into()
 }
@@ -61,6 +68,8 @@ fn eval_finds_columns_and_classes_by_name() {
     let name = |label: u32| CLASSES[label as usize].to_owned();
     for (file, text) in [
         ("names.csv", table(&checkpoint, &samples, [2, 0, 3, 1].into_iter(), same, name)),
+        // A column of the training's file that is no feature.
+        ("place.csv", beside(&table(&checkpoint, &samples, 0..4, same, name), "place")),
         ("numbers.csv", table(&checkpoint, &samples, (0..4).rev(), same, |label| label.to_string())),
     ] {
         folder.file(file, text);
@@ -80,8 +89,8 @@ fn eval_finds_columns_and_classes_by_name() {
         ),
         (
             "more.csv",
-            table(&checkpoint, &samples, 0..4, same, name).replace("leaf,", "leaf,place,extra,").replace("\n", "\n"),
-            &["more.csv"],
+            beside(&table(&checkpoint, &samples, 0..4, same, name), "extra"),
+            &["more.csv", "unknown column \"extra\""],
         ),
         (
             "class.csv",

@@ -48,7 +48,7 @@ impl<'a> Rows<'a> {
         self.skip_blanks();
         let Some(quoted) = self.rest.strip_prefix('"') else {
             let delimiter = self.delimiter;
-            let end = self.rest.find(|c| c == delimiter || c == '\n' || c == '\r').unwrap_or(self.rest.len());
+            let end = self.rest.find([delimiter, '\n', '\r']).unwrap_or(self.rest.len());
             let (field, rest) = self.rest.split_at(end);
             self.rest = rest;
             return Ok(field.trim().into());

@@ -24,7 +24,8 @@ pub enum Source {
     Text(Text),
 }
 
-/// What a model trains and is tested on.
+/// Data that a model trains on, chooses weights by and is tested on.
+#[allow(clippy::large_enum_variant, reason = "a process has one, or a few")]
 #[derive(Clone, PartialEq, Debug)]
 pub enum Dataset {
     /// Numbers, and a class.
