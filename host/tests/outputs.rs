@@ -5,8 +5,10 @@ mod common;
 
 use common::{Folder, emulated, parse, samples};
 use graftage::adaptation::{self, Sessions};
+use graftage::data::Legend;
+use graftage::image::identity;
 use graftage::network::Layers;
-use graftage::record::{Event, Record, identity};
+use graftage::record::{Event, Record};
 use graftage::report::Session;
 use graftage::train::Saved;
 use graftage_core::adapt::STEPS;
@@ -36,8 +38,8 @@ fn workshop() -> Folder {
     folder.file("one.toml", config(1, 6, 40));
     folder.file("two.toml", config(2, 7, 40));
     folder.file("long.toml", config(3, 6, 2_000_000));
-    samples(30, 4, 3).write(&folder.path("stream.csv"), 16.0).unwrap();
-    samples(20, 4, 3).write(&folder.path("short.csv"), 16.0).unwrap();
+    samples(30, 4, 3).write(&folder.path("stream.csv"), 16.0, &Legend::numbered(3)).unwrap();
+    samples(20, 4, 3).write(&folder.path("short.csv"), 16.0, &Legend::numbered(3)).unwrap();
     folder
 }
 
@@ -646,7 +648,7 @@ fn an_emulator_ends_with_the_command_that_started_it() {
         let recipe = graftage_core::adapt::Recipe::DEFAULT;
         let network = common::checkpoint(&[64, 32, 10], 100);
         graftage::graft::graft(&network, recipe, usize::MAX, &folder.path("model")).unwrap();
-        samples(500, 64, 10).write(&folder.path("stream.csv"), common::SCALE).unwrap();
+        samples(500, 64, 10).write(&folder.path("stream.csv"), common::SCALE, &Legend::numbered(10)).unwrap();
         let before = names(&folder);
         for (command, words, status, signal, leaves) in [
             (

@@ -13,7 +13,7 @@ use graftage::report::Training;
 use graftage::train::{Live, News, Start, evaluate, train};
 use graftage::transfer::{Transfer, transfer};
 use graftage::trials::{Interruption, Spread, TRAININGS, Trials};
-use graftage::{limits, trials};
+use graftage::{files, limits};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -309,10 +309,10 @@ fn the_best_weights_are_kept_beside_the_last() {
         assert_eq!(found.chosen_on, if role == Role::Validate { "validation" } else { "test" });
         // Oracle: the file itself, measured anew.
         let kept = Checkpoint::read(&config.output.join("best.safetensors")).unwrap();
-        let (measured, _) = evaluate(&kept, None, role).unwrap();
+        let measured = evaluate(&kept, None, Some(role)).unwrap().measured;
         assert!((measured.loss - loss(lowest)).abs() < 1e-5, "{} {}", measured.loss, loss(lowest));
         let last = Checkpoint::read(&config.output.join("model.safetensors")).unwrap();
-        assert_eq!(evaluate(&last, None, Role::Test).unwrap().0.accuracy, training.accuracy);
+        assert_eq!(evaluate(&last, None, Some(Role::Test)).unwrap().measured.accuracy, training.accuracy);
         assert_ne!(kept.tensors, last.tensors);
         let page = std::fs::read_to_string(config.output.join("report.html")).unwrap();
         let selected = "selected on the test part";
@@ -579,7 +579,7 @@ fn trials_of(optimizers: &str) -> Trials {
 /// Compares, and stops where so many trainings have ended.
 fn compared(folder: &Folder, options: &Options, place: &str, resume: bool, most: usize) -> Result<Comparison> {
     let config = config(folder, CONFIG, "unused");
-    let (stop, place) = (AtomicBool::new(false), folder.path(place));
+    let (stop, place) = (AtomicBool::new(false), files::Folder::open(&folder.path(place), false)?);
     let interruption = Interruption { folder: Some(&place), resume, stop: &stop };
     compare(&config, &load(&config), options, &interruption, |done, _| {
         stop.store(done >= most, Ordering::Relaxed);
@@ -615,8 +615,6 @@ fn a_comparison_that_was_interrupted_ends_as_one_that_was_not() {
     let resumed = compared(&folder, &options, "cut", true, usize::MAX).inspect(|_| done += 1).unwrap();
     assert_eq!(resumed, whole);
     refused(compared(&folder, &options, "nowhere", true, 1), &["no trainings to go on from"]);
-    trials::discard(&folder.path("cut")).unwrap();
-    assert!(!path.exists());
 }
 
 #[test]
@@ -631,7 +629,8 @@ fn a_training_that_diverged_is_kept_as_one() {
         Options { trials: Trials { step_sizes: vec![0.01], ..trials_of("scion") }, tuned_on: Vec::new(), ..options() };
     let place = folder.path("diverged");
     let run = |resume| {
-        let interruption = Interruption { folder: Some(&place), resume, stop: &AtomicBool::new(false) };
+        let folder = files::Folder::open(&place, false).unwrap();
+        let interruption = Interruption { folder: Some(&folder), resume, stop: &AtomicBool::new(false) };
         compare(&config, &load(&config), &options, &interruption, |_, _| ()).unwrap()
     };
     let first = run(false);
@@ -646,7 +645,7 @@ fn a_transfer_that_was_interrupted_ends_as_one_that_was_not() {
     let folder = folder();
     let config = config(&folder, CONFIG, "unused");
     let run = |place: &str, resume, most| -> Result<Transfer> {
-        let (stop, place) = (AtomicBool::new(false), folder.path(place));
+        let (stop, place) = (AtomicBool::new(false), files::Folder::open(&folder.path(place), false)?);
         let interruption = Interruption { folder: Some(&place), resume, stop: &stop };
         transfer(&config, &load(&config), &[4, 8], &trials_of("theta=0.5"), &interruption, |done, _| {
             stop.store(done >= most, Ordering::Relaxed);
