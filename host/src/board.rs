@@ -11,9 +11,11 @@ use graftage_core::network::Prediction;
 use graftage_link::journal::{PIECE, Piece};
 use graftage_link::{ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, NUMBERS, Numbered};
 use graftage_link::{Receiver, Request, decode, encode, request};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::num::NonZeroU32;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -131,7 +133,7 @@ impl Board {
     ///
     /// # Errors
     /// Where the port cannot be opened, or the emulator not be started.
-    pub fn open(port: Port, image: Option<&Path>, log: Option<&Path>) -> Result<Self> {
+    pub fn open(port: Port, image: Option<&Path>, log: Option<&File>) -> Result<Self> {
         let failed = |what: String| Error::Board(format!("{port}: {what}"));
         let (reader, writer, emulator): (Box<dyn Read + Send>, Box<dyn Write + Send>, _) = match &port {
             Port::Serial(path) => {
@@ -403,7 +405,7 @@ fn listen(mut reader: Box<dyn Read + Send>, sender: &mpsc::Sender<Vec<u8>>) {
 }
 
 /// Starts the emulated board: its link on a connection to this process, the log by semihosting on its standard output.
-fn emulate(elf: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<(Emulator, TcpStream)> {
+fn emulate(elf: &Path, image: Option<&Path>, log: Option<&File>) -> Result<(Emulator, TcpStream)> {
     if let Some(image) = image {
         std::fs::metadata(image).map_err(Error::file(image))?;
     }
@@ -415,7 +417,7 @@ fn emulate(elf: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<(Emul
     let address = listener.local_addr().map_err(failed)?;
     let mut command = machine.linked(&firmware, elf, &format!("tcp:{address},nodelay=on"), image);
     let output = match log {
-        Some(log) => Stdio::from(std::fs::File::create(log).map_err(Error::file(log))?),
+        Some(log) => Stdio::from(log.try_clone().map_err(|e| Error::Board(format!("no log of the emulator: {e}")))?),
         None => Stdio::null(),
     };
     command.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
@@ -448,21 +450,30 @@ fn emulate(elf: &Path, image: Option<&Path>, log: Option<&Path>) -> Result<(Emul
 /// A board's raw log, decoded while it grows.
 pub struct Log {
     table: Table,
-    raw: PathBuf,
+    raw: File,
     /// Bytes that were decoded.
-    done: usize,
+    done: u64,
 }
 
 impl Log {
+    /// An anonymous file for the raw log of an emulated board: whatever ends the process, nothing of it stays.
+    ///
+    /// # Errors
+    /// Where the system has no place for temporary files.
+    pub fn file() -> Result<File> {
+        tempfile::tempfile().map_err(Error::file(&std::env::temp_dir()))
+    }
+
     /// The log in a file, by the firmware that writes it.
     ///
     /// # Errors
     /// Where the firmware cannot be read, or is none that logs.
-    pub fn open(firmware: &Path, raw: &Path) -> Result<Self> {
+    pub fn open(firmware: &Path, raw: &File) -> Result<Self> {
         let table = Table::parse(&crate::files::read(firmware)?);
         let table = table.map_err(|e| Error::content(firmware, format!("{e:#}")))?;
         let table = table.ok_or_else(|| Error::content(firmware, "a firmware without a log"))?;
-        Ok(Self { table, raw: raw.to_owned(), done: 0 })
+        let raw = raw.try_clone().map_err(Error::file(firmware))?;
+        Ok(Self { table, raw, done: 0 })
     }
 
     /// The lines that came since the last time. An incomplete one is what the board is writing, or was when it was stopped.
@@ -470,11 +481,18 @@ impl Log {
     /// # Errors
     /// Where the file cannot be read.
     pub fn lines(&mut self) -> Result<Vec<String>> {
-        let bytes = crate::files::read(&self.raw)?;
-        let new = bytes.get(self.done..).unwrap_or_default();
+        let (mut new, mut piece) = (Vec::new(), [0; 4096]);
+        loop {
+            // The emulator writes through the same file, from another place.
+            let at = self.done + new.len() as u64;
+            match self.raw.read_at(&mut piece, at).map_err(|e| Error::Board(format!("no log of the emulator: {e}")))? {
+                0 => break,
+                read => new.extend_from_slice(&piece[..read]),
+            }
+        }
         // A frame ends with a zero, and has no other.
         let whole = new.iter().rposition(|byte| *byte == 0).map_or(0, |last| last + 1);
-        self.done += whole;
+        self.done += whole as u64;
         let mut decoder = self.table.new_stream_decoder();
         decoder.received(&new[..whole]);
         let mut lines = Vec::new();

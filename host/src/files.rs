@@ -22,7 +22,6 @@ mod unfinished;
 
 pub use folder::{Change, Folder, Written};
 pub use output::Output;
-pub use unfinished::Temporary;
 pub(crate) use unfinished::discard;
 
 use crate::error::{Error, Result};

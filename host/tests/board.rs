@@ -18,6 +18,7 @@ use graftage_core::network::{Kind, Prediction};
 use graftage_core::random::Generator;
 use graftage_link::{ANSWER, Answer, Array, Hello, Numbered, Status, encode};
 use object::{Object, ObjectSymbol};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -42,13 +43,18 @@ fn image_with(folder: &Folder, name: &str, widths: &[u32], recipe: Recipe) -> Pa
     folder.path(name).join(IMAGE)
 }
 
+/// A file to write a log to, and to read it from.
+fn log(path: &Path) -> File {
+    File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap()
+}
+
 impl Emulated {
     /// A folder with the right image, and the board that runs it.
     fn start(&self) -> (Folder, PathBuf, Board) {
         let folder = Folder::new();
         let image = image(&folder, "model", &WIDTHS);
         let port = Port::Emulator(self.firmware.clone());
-        let board = Board::open(port, Some(&image), Some(&folder.path("log"))).unwrap();
+        let board = Board::open(port, Some(&image), Some(&log(&folder.path("log")))).unwrap();
         (folder, image, board)
     }
 }
@@ -105,7 +111,7 @@ fn a_board_learns_what_core_computes_on_this_machine() {
         let after = status(&board.hello().unwrap());
         assert_eq!((after.learnt, after.step, after.digest), (10, 20, last));
         drop(board);
-        let log = Log::open(&emulated.firmware, &folder.path("log")).unwrap().lines().unwrap();
+        let log = Log::open(&emulated.firmware, &log(&folder.path("log"))).unwrap().lines().unwrap();
         assert!(log.iter().any(|line| line.contains(&format!("{:016x}", before.digest))), "{log:#?}");
         assert!(log.last().unwrap().contains("step 20 loss"), "{log:#?}");
         assert!(log.last().unwrap().contains(&format!("digest {last:016x}")), "{log:#?}");

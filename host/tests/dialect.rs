@@ -644,7 +644,10 @@ fn arrays_of_every_type_and_order_are_read() {
         assert_eq!(read(two(descr, bytes), text.clone()), expected, "{descr}");
     }
     let wide = [3u64.to_le_bytes(), (1u64 << 53).to_le_bytes(), 0u64.to_le_bytes(), u64::MAX.to_le_bytes()].concat();
-    assert_eq!(read(two("<u8", &wide), text.clone()), [[3.0, 9.007_199_3e15], [0.0, 1.844_674_4e19]]);
+    assert_eq!(
+        read(two("<u8", &wide), text.clone()),
+        [[3.0, 9_007_199_254_740_992.0], [0.0, 18_446_744_073_709_551_616.0]]
+    );
     let infinite = json!({ "path": folder.file("a.npy", two("<f2", &[0, 0, 0, 0, 0, 0x7c, 0, 0])), "labels": text });
     refused(source("npy", infinite).load(&split(seed()), &Normalise::None), &["sample 2, number 1", "found inf"]);
     // Labels that are an array.

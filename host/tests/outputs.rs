@@ -388,8 +388,8 @@ fn an_output_that_is_none_is_refused_with_what_it_is() {
     assert!(message.contains("the output has no name; name a folder"), "{message}");
     // Devices and pipes are written to as they stand.
     let printed = folder.graftage(&format!("{age} /dev/stdout --test /dev/null")).succeeded();
-    // A line for each sample, and what the command says.
-    assert_eq!(printed.lines().count(), 9 + 1, "{printed}");
+    // Names, a line for each sample, and what the command says.
+    assert_eq!(printed.lines().count(), 1 + 9 + 1, "{printed}");
     assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
 }
 
@@ -593,7 +593,8 @@ fn a_signal_ends_every_command_and_nothing_temporary_stays() {
         ("train long.toml", "\nstep ", &["leaves", "leaves/metrics.jsonl", "leaves/state.safetensors"][..]),
         // While it waits for its data.
         ("train reading.toml", "", &[]),
-        (&format!("compare long.toml {compare}"), "", &[]),
+        // The trainings that have ended so far: it goes on from them.
+        (&format!("compare long.toml {compare}"), "", &["compared", "compared/trainings.jsonl"]),
         ("theory --quick --output laws", "", &[]),
         (rehearse, "", &[]),
         (&adapt, "learning ", &["a.record"]),
@@ -601,6 +602,13 @@ fn a_signal_ends_every_command_and_nothing_temporary_stays() {
         for (signal, status) in [("INT", 130), ("TERM", 143)] {
             let mut running = Running::start(&folder, line);
             match words {
+                // What it leaves is there once it has begun.
+                "" if leaves.len() > 1 => {
+                    let last = folder.path(leaves[leaves.len() - 1]);
+                    while !last.exists() {
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                }
                 "" => std::thread::sleep(Duration::from_millis(300)),
                 words => running.wait_for(words),
             }

@@ -190,7 +190,7 @@ fn a_board_says_what_it_goes_on_from() {
     let (image, log) = (image(&folder), folder.path("log"));
     let digests = digests(&image);
     let said = |words: &str| {
-        let lines = Log::open(&firmware, &log).unwrap().lines().unwrap();
+        let lines = Log::open(&firmware, &std::fs::File::open(&log).unwrap()).unwrap().lines().unwrap();
         assert!(lines.iter().any(|line| line.contains(words)), "no {words:?} in {lines:#?}");
     };
     // Nothing on the bus: as before.

@@ -101,7 +101,7 @@ impl Sensing {
     }
 
     fn log(&self) -> Vec<String> {
-        Log::open(&self.firmware, &self.folder.path("log")).unwrap().lines().unwrap()
+        Log::open(&self.firmware, &std::fs::File::open(self.folder.path("log")).unwrap()).unwrap().lines().unwrap()
     }
 
     /// The windows so far.

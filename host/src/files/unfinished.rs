@@ -1,7 +1,6 @@
 //! What is on the disk for the time being, so that it can be deleted when a signal ends the process.
 
 use super::operations;
-use crate::error::{Error, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,40 +30,6 @@ pub(crate) fn discard() {
         };
     }
     std::mem::forget(held);
-}
-
-/// A file in the system's folder for temporary ones, which is deleted with its owner.
-#[derive(Debug)]
-pub struct Temporary(PathBuf);
-
-impl Temporary {
-    /// Makes one.
-    ///
-    /// # Errors
-    /// Where the system has no place for it.
-    pub fn new() -> Result<Self> {
-        let mut held = hold();
-        let folder = std::env::temp_dir();
-        let (_, path) = tempfile::NamedTempFile::new()
-            .and_then(|file| Ok(file.keep()?))
-            .map_err(|source| Error::File { path: folder, source })?;
-        held.push(path.clone());
-        Ok(Self(path))
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let mut held = hold();
-        // It may have been deleted by somebody who tidies up.
-        let _ = operations::delete(&self.0);
-        forget(&mut held, &self.0);
-    }
 }
 
 /// A new file, empty, that is known as temporary from its first moment.

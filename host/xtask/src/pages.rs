@@ -19,7 +19,7 @@ pub fn run() -> Result<()> {
     let training = Page { text: TRAINING, folder: &folder.join("training") };
     training.show_files()?;
     fs::write(training.folder.join("training.md"), TRAINING)?;
-    ensure!(training.follow()? == 8, "other commands than the eight of docs/training.md were found");
+    ensure!(training.follow()? == 10, "other commands than the ten of docs/training.md were found");
     for file in ["leaves/model.safetensors", "leaves/report.html", "compared/report.html", "transferred/report.html"] {
         ensure!(training.folder.join(file).exists(), "the commands of docs/training.md leave no {file}");
     }

@@ -8,7 +8,6 @@ use graftage::board::{self, Board, Log, Port};
 use graftage::confusion::Confusion;
 use graftage::data::{Legend, Samples};
 use graftage::error::{Error, Result};
-use graftage::files::Temporary;
 use graftage::image::ImageFile;
 use graftage::record::{Event, Lesson, Record, Refused};
 use graftage::report::{Memory, Session};
@@ -59,8 +58,8 @@ impl Adapt {
         let (output, held) = (claimed(&self.output)?, claimed(&self.memory)?);
         let started = Instant::now();
         let image = self.image.as_deref().map(ImageFile::read).transpose()?;
-        let raw = Temporary::new()?;
-        let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(raw.path()))?;
+        let raw = Log::file()?;
+        let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(&raw))?;
         let hello = board.hello()?;
         let refused = |error| Error::Board(format!("{}: the board refuses its image: {error}", self.port));
         let status = hello.status.map_err(refused)?;
@@ -100,7 +99,7 @@ impl Adapt {
         };
         let mut course = Course::default();
         let mut view = match self.monitor {
-            true => View::Page(Box::new(Page::new(&self.port, raw.path())?), Instant::now()),
+            true => View::Page(Box::new(Page::new(&self.port, &raw)?), Instant::now()),
             false => View::Bar(Progress::new("learning", stream.len() as u64)),
         };
         // From now on a signal ends the questions first, and then what was learnt is written.
@@ -119,7 +118,7 @@ impl Adapt {
         });
         drop(board);
         if let (Some(output), Port::Emulator(firmware)) = (logged, &self.port) {
-            let mut text = Log::open(firmware, raw.path())?.lines()?.join("\n");
+            let mut text = Log::open(firmware, &raw)?.lines()?.join("\n");
             text.push('\n');
             output.write(text.as_bytes())?;
         }

@@ -7,11 +7,11 @@ use crate::console::say;
 use clap::Args;
 use graftage::board::{Board, Log, Port};
 use graftage::error::Result;
-use graftage::files::Temporary;
 use graftage::monitor::{Line, Monitor as Seen};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fs::File;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Args)]
@@ -39,9 +39,9 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 
 impl Monitor {
     pub fn run(self) -> Result<()> {
-        let raw = Temporary::new()?;
-        let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(raw.path()))?;
-        let mut page = Page::new(&self.port, raw.path())?;
+        let raw = Log::file()?;
+        let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(&raw))?;
+        let mut page = Page::new(&self.port, &raw)?;
         let mut left = self.polls.unwrap_or(u64::MAX);
         while left > 0 {
             page.show(&mut board)?;
@@ -64,7 +64,7 @@ pub struct Page {
 
 impl Page {
     /// For a board that writes its raw log to `raw` where it is emulated.
-    pub fn new(port: &Port, raw: &Path) -> Result<Self> {
+    pub fn new(port: &Port, raw: &File) -> Result<Self> {
         let log = if let Port::Emulator(firmware) = port { Some(Log::open(firmware, raw)?) } else { None };
         let terminal = std::io::stdout().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
