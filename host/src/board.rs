@@ -43,12 +43,20 @@ pub enum Port {
     Emulator(PathBuf),
 }
 
+impl Port {
+    /// The firmware that the emulator reads.
+    pub fn firmware(&self) -> Option<&PathBuf> {
+        if let Self::Emulator(firmware) = self { Some(firmware) } else { None }
+    }
+}
+
 impl std::str::FromStr for Port {
     type Err = String;
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.split_once(':') {
             Some(("tcp", address)) if address.contains(':') => Ok(Self::Tcp(address.into())),
             Some(("tcp", _)) => Err("tcp:HOST:PORT names no port".into()),
+            Some(("qemu", "")) => Err("qemu:FIRMWARE names no firmware".into()),
             Some(("qemu", firmware)) => Ok(Self::Emulator(firmware.into())),
             _ if text.is_empty() => Err("no port".into()),
             _ => Ok(Self::Serial(text.into())),

@@ -344,16 +344,7 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
         }
         _ => unknown(&message).unwrap_or_else(|| message.clone()),
     };
-    let here = text.lines().nth(line - 1).unwrap_or_default();
-    let normalises = here.trim_start().trim_start_matches('[').starts_with("normalise")
-        || header.is_some_and(|header| header.starts_with("[normalise"));
-    let forms = match normalises && found != Some("normalise") {
-        true => {
-            "; the forms are normalise = \"features\" or \"overall\" above the first [table], or a table [normalise] with divide = 10.0"
-        }
-        false => "",
-    };
-    format!("line {line}, column {column}: {what}{forms}")
+    format!("line {line}, column {column}: {what}")
 }
 
 /// The keys that stand above the tables, as the reader itself names them.

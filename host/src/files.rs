@@ -85,11 +85,20 @@ impl Claims {
     /// not to be replaced. Nothing has changed then.
     pub fn folder(&self, path: &Path, names: &[&str]) -> Result<Folder> {
         let folder = Folder::open(path, self.force)?;
-        if let Some(read) = names.iter().map(|name| path.join(name)).find(|file| self.inputs.contains(&place(file))) {
-            return Err(Error::content(&read, READ_TOO));
-        }
+        self.check(path, names)?;
         folder.claim(names)?;
         Ok(folder)
+    }
+
+    /// Refuses to write files of these names in a folder that the command reads.
+    ///
+    /// # Errors
+    /// Names the first.
+    pub fn check(&self, path: &Path, names: &[&str]) -> Result<()> {
+        match names.iter().map(|name| path.join(name)).find(|file| self.inputs.contains(&place(file))) {
+            Some(read) => Err(Error::content(&read, READ_TOO)),
+            None => Ok(()),
+        }
     }
 }
 

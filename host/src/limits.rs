@@ -18,6 +18,9 @@ const THREADS: usize = 1024;
 /// The most threads for each of the machine's processors.
 const THREADS_EACH: usize = 4;
 
+/// Memory beside what is counted, as a share of it: libtorch's own, and what a step needs for a moment.
+const SPARE: f64 = 0.1;
+
 /// Processors that this process may use.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -59,7 +62,7 @@ pub fn several(config: &Config, data: &Dataset, jobs: usize) -> Result<()> {
     let (all, free) = (needs.iter().map(|need| need.bytes).sum::<f64>(), free());
     let largest = needs.iter().max_by(|a, b| a.bytes.total_cmp(&b.bytes));
     match (free, largest) {
-        (Some(free), Some(Need { what, bytes, remedy })) if all > free => Err(Error::Usage(format!(
+        (Some(free), Some(Need { what, bytes, remedy })) if all * (1.0 + SPARE) > free => Err(Error::Usage(format!(
             "{what} take {} of the {} of memory that the training needs at least, and {} are free here: {remedy} would do",
             gigabytes(*bytes),
             gigabytes(all),

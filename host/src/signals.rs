@@ -1,11 +1,11 @@
-//! SIGINT and SIGTERM end a command: what is temporary is deleted, children end with it, and files are whole.
+//! SIGINT, SIGTERM and SIGHUP end a command: what is temporary is deleted, children end with it, and files are whole.
 //!
 //! A command that has something to finish first [asks for the flag](stop) that the first signal sets; a second one ends it at
 //! once. A thread of its own waits for the signals, so that nothing that computes can keep it from its turn.
 
 use crate::error::{Error, Result};
 use crate::files;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
 use std::process::{Child, Command};
@@ -26,7 +26,7 @@ static CHILDREN: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
 /// Where the system does not let them be caught.
 pub fn wait() -> Result<()> {
     let failed = |error| Error::Usage(format!("signals cannot be caught: {error}"));
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             // Which one came first is the status.
@@ -50,7 +50,7 @@ pub fn stopping() -> bool {
     STOP.load(Ordering::SeqCst)
 }
 
-/// The status of a command that ended as a signal asked it to: 130 or 143.
+/// The status of a command that ended as a signal asked it to: 128 and the signal's number.
 pub fn status() -> Option<u8> {
     match FIRST.load(Ordering::SeqCst) {
         0 => None,
@@ -82,7 +82,11 @@ fn end(signal: i32) -> ! {
         let _ = child.wait();
     }
     files::discard();
-    let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+    let name = match signal {
+        SIGHUP => "SIGHUP",
+        SIGINT => "SIGINT",
+        _ => "SIGTERM",
+    };
     // Nobody may be listening.
     let _ = writeln!(std::io::stderr(), "graftage: ended by {name}");
     // Without the handlers of libtorch's libraries, whose threads may be at work.

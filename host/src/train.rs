@@ -58,6 +58,9 @@ pub const RESULT: &str = "training.json";
 /// The page, in the folder of a training.
 pub const PAGE: &str = "report.html";
 
+/// All of them.
+pub const FILES: [&str; 6] = [STATE, METRICS, MODEL, BEST, RESULT, PAGE];
+
 /// A model, its data and its optimizer, step by step. It writes no files.
 pub struct Trainer<'a> {
     config: &'a Config,

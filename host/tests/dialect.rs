@@ -760,3 +760,41 @@ fn a_damaged_file_of_any_dialect_never_ends_the_program() {
         assert!(taken + refused == 300 && refused > 20 && taken > 5, "{format} {key}, seed {seed}: {taken} {refused}");
     }
 }
+
+#[test]
+fn a_comment_that_names_the_columns_and_labels_that_nobody_chose_are_refused() {
+    let folder = Folder::new();
+    let by = json!({ "seed": { "test": 0.5 } });
+    let text = "# length,width,leaf\n1.5,2.5,oak\n2.5,3.5,lime\n3.5,1.5,oak\n4.5,2.5,lime\n";
+    let path = folder.file("a.csv", text);
+    let csv = |keys: Value| {
+        let mut all = json!({ "path": path });
+        all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        source("csv", all)
+    };
+    let load = |source: &graftage::data::Source| source.load(&split(by.clone()), &Normalise::None);
+    refused(
+        load(&csv(json!({}))),
+        &["a.csv: line 1: does this comment name the columns?", "header = false in [data.csv]"],
+    );
+    assert!(load(&csv(json!({ "header": false }))).is_ok());
+    let legend = Legend::numbered(2);
+    refused(Samples::read(&path, 2, &legend), &["a.csv: line 1: does this comment name the columns? take the # away"]);
+    // Beside an array, nothing says which of several columns is the label.
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2)}\n";
+    let array = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &[0; 16]].concat();
+    let array = folder.file("a.npy", array);
+    let labels = folder.file("one-hot.csv", "1,0,0\n0,0,1\n");
+    refused(
+        load(&source("npy", json!({ "path": array, "labels": labels }))),
+        &["one-hot.csv: line 1: of its 3 columns none is named as the label", "label = \"0\""],
+    );
+}
+
+#[test]
+fn one_split_alone_is_taken() {
+    let two: Result<graftage::data::Split, _> =
+        serde_json::from_value(json!({ "seed": { "test": 0.5 }, "group": { "test": ["n"] } }));
+    let message = two.unwrap_err().to_string();
+    assert!(message.contains("[split.seed]") && message.contains("a training has one split"), "{message}");
+}

@@ -159,6 +159,8 @@ fn the_quick_run_holds_and_goes_on() {
     for (one, other) in second.outcomes.iter_mut().zip(&first.outcomes) {
         one.seconds = other.seconds;
     }
+    // The checksums of table and page, which show those times.
+    second.written = first.written.clone();
     assert_eq!(second, first);
 }
 

@@ -37,6 +37,19 @@ pub struct Csv {
 }
 
 impl Csv {
+    /// A file of which nothing is said: its last column is the label.
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            label: None,
+            group: None,
+            ignore: Vec::new(),
+            header: None,
+            delimiter: None,
+            classes: None,
+        }
+    }
+
     /// All columns that are left are features.
     pub(super) fn wanted(&self, missing: Missing) -> Wanted<'_> {
         Wanted {
@@ -118,6 +131,19 @@ fn begin<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Begun<'a>, S
     let mut rows = dialect(text, wanted)?;
     let first = rows.by_ref().take(LOOKED_AT).collect::<std::result::Result<Vec<_>, _>>()?;
     let named = first.split_first().map_or(Ok(false), |(top, below)| is_header(top, below, wanted))?;
+    // As numpy.savetxt writes a header.
+    if let (false, None, Some((line, above)), Some(row)) = (named, wanted.header, rows.above, first.first())
+        && let Some(Ok(names)) = Rows::new(above, line, rows.delimiter()).next()
+        && names.fields.len() == row.fields.len()
+        && names.fields.len() > 1
+        && names.fields.iter().all(|field| is_number(field) == Some(false))
+    {
+        let remedy = match wanted.keys {
+            Some(keys) => format!("take the # away, or say header = false in {keys}"),
+            None => "take the # away, or the line".into(),
+        };
+        return Err(format!("line {line}: does this comment name the columns? {remedy}"));
+    }
     Ok(Begun { rows, first, named })
 }
 

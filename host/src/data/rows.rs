@@ -22,11 +22,18 @@ pub(super) struct Rows<'a> {
     begun: bool,
     /// Lines that began with `#`, after the first row.
     pub comments: usize,
+    /// The line before the first row, where it began with `#`: its number, and what follows that.
+    pub above: Option<(usize, &'a str)>,
 }
 
 impl<'a> Rows<'a> {
     pub fn new(text: &'a str, line: usize, delimiter: char) -> Self {
-        Self { rest: text, line, delimiter, begun: false, comments: 0 }
+        Self { rest: text, line, delimiter, begun: false, comments: 0, above: None }
+    }
+
+    /// What divides its fields.
+    pub fn delimiter(&self) -> char {
+        self.delimiter
     }
 
     /// Takes the end of a line, if there is one.
@@ -92,6 +99,9 @@ impl<'a> Iterator for Rows<'a> {
                 break;
             }
             self.comments += usize::from(comment && self.begun);
+            if comment && !self.begun {
+                self.above = Some((self.line, &self.rest[1..end]));
+            }
             self.rest = &self.rest[end..];
             self.end_line();
         }

@@ -6,7 +6,7 @@ use super::table::{Missing, Wanted};
 use super::{Columns, Csv, Idx, Legend, Normalisation, Normalise, Npy, Parts, Role, Samples, Split, Text, arff, csv};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where samples come from. A file whose name ends in `.gz` is unpacked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -92,15 +92,25 @@ impl Source {
         }
     }
 
-    /// The same with another main file: of the same format, with the same columns.
+    /// Every file that it names.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let more: &[&Option<PathBuf>] = match self {
+            Self::Idx(idx) => &[&Some(idx.labels.clone()), &idx.test_images, &idx.test_labels],
+            Self::Npy(npy) => &[&Some(npy.labels.clone())],
+            Self::Csv(_) | Self::Arff(_) | Self::Text(_) => &[],
+        };
+        [self.path().to_owned()].into_iter().chain(more.iter().filter_map(|path| (*path).clone())).collect()
+    }
+
+    /// The same with another main file: of the same format, with the same columns. Arrays and images have their labels in files
+    /// of their own, which are not those of other samples: in place of them comes a CSV file.
     pub fn with_path(&self, path: &Path) -> Self {
         let mut source = self.clone();
         *match &mut source {
-            Self::Idx(idx) => &mut idx.images,
             Self::Csv(table) => &mut table.path,
             Self::Arff(table) => &mut table.path,
-            Self::Npy(npy) => &mut npy.path,
             Self::Text(text) => &mut text.path,
+            Self::Idx(_) | Self::Npy(_) => return Self::Csv(Csv::new(path)),
         } = path.to_owned();
         source
     }

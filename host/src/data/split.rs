@@ -3,8 +3,7 @@
 use super::Samples;
 use super::names::{Names, nearest};
 use crate::error::{Error, Result};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::path::Path;
@@ -30,14 +29,6 @@ impl Default for Split {
 
 impl<'de> Deserialize<'de> for Split {
     fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        /// The tables.
-        #[derive(Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        enum Table {
-            Seed(Seed),
-            Group(Group),
-            Own(Own),
-        }
         struct Word;
         impl<'de> Visitor<'de> for Word {
             type Value = Split;
@@ -50,12 +41,27 @@ impl<'de> Deserialize<'de> for Split {
                     _ => Err(E::unknown_variant(word, &["own"])),
                 }
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Split, A::Error> {
-                Ok(match Table::deserialize(MapAccessDeserializer::new(map))? {
-                    Table::Seed(seed) => Split::Seed(seed),
-                    Table::Group(group) => Split::Group(group),
-                    Table::Own(own) => Split::Own(own),
-                })
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Split, A::Error> {
+                const KNOWN: [&str; 3] = ["seed", "group", "own"];
+                let Some(key) = map.next_key::<String>()? else {
+                    return Err(A::Error::custom("says nothing: write [split.seed], [split.group] or [split.own]"));
+                };
+                let split = match key.as_str() {
+                    "seed" => Split::Seed(map.next_value()?),
+                    "group" => Split::Group(map.next_value()?),
+                    "own" => Split::Own(map.next_value()?),
+                    _ => return Err(A::Error::unknown_field(&key, &KNOWN)),
+                };
+                match map.next_key::<String>()? {
+                    Some(other) if KNOWN.contains(&other.as_str()) => {
+                        let what = format!(
+                            "[split.{key}] and [split.{other}]: a training has one split; one of them is to go"
+                        );
+                        Err(A::Error::custom(what))
+                    }
+                    Some(other) => Err(A::Error::unknown_field(&other, &KNOWN)),
+                    None => Ok(split),
+                }
             }
         }
         source.deserialize_any(Word)

@@ -204,7 +204,7 @@ impl Header<'_> {
     fn by_place(&mut self, wanted: &Wanted, first: usize) -> Result<Vec<usize>> {
         let columns = self.roles.len();
         let known = wanted.legend.and_then(|legend| legend.label.as_deref());
-        if self.names.is_none() && wanted.legend.is_some_and(|legend| legend.features.len() + 1 == columns) {
+        if self.names.is_none() && wanted.legend.is_some_and(|legend| columns > 1 && legend.features.len() + 1 == columns) {
             // The features in the network's order, and last the label: what a configuration calls by name has none here.
             self.give(columns - 1, Role::Label)?;
             return Ok((0..columns - 1).collect());
@@ -262,6 +262,15 @@ impl<'a> Table<'a> {
         labels: Labels,
     ) -> Result<Self> {
         let mut header = Header { path, names, roles: vec![None; columns] };
+        let said = wanted.label.or(wanted.legend.and_then(|legend| legend.label.as_deref()));
+        let apart = usize::from(wanted.group.is_some());
+        if !wanted.features && said.is_none() && columns - apart > 2 {
+            let example = header.names.as_ref().map_or_else(|| "0".into(), |names| one_line(&names[0]));
+            let what = format!(
+                "line {first}: of its {columns} columns none is named as the label: say which, as label = {example:?}"
+            );
+            return Err(Error::content(path, what));
+        }
         let named = wanted.legend.filter(|legend| wanted.features && !legend.features.is_empty());
         let order = match named.filter(|_| header.names.is_some()) {
             Some(legend) => header.by_name(legend, &wanted)?,

@@ -52,7 +52,9 @@ pub struct Adapt {
 
 impl Adapt {
     pub fn run(self) -> Result<()> {
-        let mut claims = self.force.claims([&self.stream].into_iter().chain(&self.image).chain(&self.test));
+        let mut claims = self
+            .force
+            .claims([&self.stream].into_iter().chain(&self.image).chain(&self.test).chain(self.port.firmware()));
         let mut claimed = |path: &Option<PathBuf>| claims.option(path.as_ref());
         let (recorded, logged) = (claimed(&self.record)?, claimed(&self.log)?);
         let (output, held) = (claimed(&self.output)?, claimed(&self.memory)?);

@@ -1,7 +1,7 @@
 //! `graftage age`.
 
 use crate::console::say;
-use crate::inputs::checkpoint_and_data;
+use crate::inputs::{checkpoint_and_data, data_of};
 use crate::outputs::Force;
 use clap::Args;
 use graftage::data::AgedSensor;
@@ -34,7 +34,8 @@ pub struct Age {
 
 impl Age {
     pub fn run(self) -> Result<()> {
-        let mut claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.data));
+        let own = data_of([&self.checkpoint])?;
+        let mut claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.data).chain(&own));
         let (stream, tested) = (claims.file(&self.stream)?, claims.file(&self.test)?);
         let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
         let sensor = AgedSensor::draw(train.inputs(), self.seed);

@@ -2,15 +2,40 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Prints a line on standard output.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($text)*);
+        $crate::console::written(writeln!(std::io::stdout(), $($text)*));
     }};
 }
 pub(crate) use say;
+
+/// Prints a line on standard error. Where it cannot be written, the work goes on.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use tell;
+
+/// Whether something that was said could not be written, and not because its reader has gone away.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Takes note of how a line was written.
+pub fn written(outcome: std::io::Result<()>) {
+    if outcome.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+        LOST.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether all that was said was written, as far as somebody reads it.
+pub fn all_written() -> bool {
+    !LOST.load(Ordering::Relaxed)
+}
 
 /// A progress bar on a terminal; elsewhere a plain line every tenth of the way.
 pub struct Progress {
@@ -45,9 +70,9 @@ impl Progress {
     /// Prints a line above the bar, on standard error like the bar.
     pub fn line(&self, line: &str) {
         if std::io::stderr().is_terminal() {
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| tell!("{line}"));
         } else {
-            eprintln!("{line}");
+            tell!("{line}");
         }
     }
 
@@ -65,7 +90,7 @@ impl Progress {
         if std::io::stderr().is_terminal() {
             self.bar(done, note);
         } else if done * 10 / total != done.saturating_sub(1) * 10 / total {
-            eprintln!("{} {done}/{total} {}", self.what, note());
+            tell!("{} {done}/{total} {}", self.what, note());
         }
     }
 }

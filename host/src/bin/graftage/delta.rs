@@ -94,7 +94,12 @@ impl Delta {
 
 impl Make {
     fn run(self) -> Result<()> {
-        let mut claims = self.force.claims([&self.image].into_iter().chain(&self.source.record));
+        let mut claims = self.force.claims(
+            [&self.image]
+                .into_iter()
+                .chain(&self.source.record)
+                .chain(self.source.port.iter().filter_map(Port::firmware)),
+        );
         let output = claims.file(&self.output)?;
         let file = ImageFile::read(&self.image)?;
         let image = file.image()?;

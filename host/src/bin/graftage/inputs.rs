@@ -6,7 +6,7 @@ use graftage::error::{Error, Result};
 use graftage::image::ImageFile;
 use graftage::record::Record;
 use graftage::rehearse::Unseen;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The image that a board started from whose record this is.
 pub fn image_of(record: &Record, record_path: &Path, path: &Path) -> Result<ImageFile> {
@@ -22,6 +22,12 @@ pub fn samples_for(file: &ImageFile, path: &Path) -> Result<Samples> {
     let image = file.image()?;
     let inputs = image.header.layers.first().map_or(0, |first| first.shape().0 as usize);
     Ok(Samples::read(path, inputs, file.legend())?.divided(image.header.scale))
+}
+
+/// Files of the data that checkpoints were trained on.
+pub fn data_of<'a>(checkpoints: impl IntoIterator<Item = &'a PathBuf>) -> Result<Vec<PathBuf>> {
+    let paths = checkpoints.into_iter().map(|path| Ok(Checkpoint::read(path)?.about.data.paths()));
+    Ok(paths.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// The checkpoint, and its data in its own split: training part and test part.

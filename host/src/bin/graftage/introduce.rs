@@ -47,7 +47,8 @@ impl Introduce {
         let file = |name: &str, seed: &u64, part: &str| format!("{name}-{seed}.{part}.csv");
         let streams = groups.iter().flat_map(|(name, _)| self.streams.0.iter().map(move |seed| (name, seed)));
         let names: Vec<_> = streams.flat_map(|(name, seed)| PARTS.map(|part| file(name, seed, part))).collect();
-        let claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.data));
+        let own = checkpoint.about.data.paths();
+        let claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.data).chain(&own));
         let folder = claims.folder(&self.output, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
         let mut change = folder.change();
         let mut lines = Vec::new();

@@ -102,7 +102,7 @@ fn main() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(Cli { command }) => command,
         Err(error) if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            eprintln!("graftage: {}", console::one_line(&error.to_string()));
+            console::tell!("graftage: {}", console::one_line(&error.to_string()));
             return ExitCode::from(2);
         }
         Err(help) => help.exit(),
@@ -141,9 +141,13 @@ fn main() -> ExitCode {
     }
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if console::all_written() => ExitCode::SUCCESS,
+        Ok(()) => {
+            console::tell!("graftage: standard output cannot be written; the work is done");
+            ExitCode::FAILURE
+        }
         Err(error) => {
-            eprintln!("graftage: {error}");
+            console::tell!("graftage: {error}");
             graftage::signals::status().map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::arguments::{RecipeArguments, Seeds, seeds};
 use crate::console::{Progress, say};
-use crate::inputs::{checkpoint_and_data, checkpoint_and_unseen};
+use crate::inputs::{checkpoint_and_data, checkpoint_and_unseen, data_of};
 use crate::outputs::Force;
 use clap::Args;
 use graftage::error::{Error, Result};
@@ -46,7 +46,8 @@ pub struct Rehearse {
 
 impl Rehearse {
     pub fn run(self) -> Result<()> {
-        let output = self.force.claims(self.checkpoints.iter().chain(&self.data)).file(&self.output)?;
+        let own = data_of(&self.checkpoints)?;
+        let output = self.force.claims(self.checkpoints.iter().chain(&self.data).chain(&own)).file(&self.output)?;
         let recipe = self.recipe.recipe()?;
         match (self.per_class, &self.checkpoints[..]) {
             (Some(per_class), _) => self.groups(recipe, per_class, output),

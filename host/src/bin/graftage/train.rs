@@ -7,7 +7,7 @@ use graftage::config::Config;
 use graftage::data::Dataset;
 use graftage::error::{Error, Result};
 use graftage::signals;
-use graftage::train::{Live, News, Start, train};
+use graftage::train::{FILES, Live, News, Start, train};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -38,6 +38,8 @@ impl Train {
         if let Some(output) = self.output {
             config.output = output;
         }
+        let own = config.data.paths();
+        self.force.claims([&self.config].into_iter().chain(&own)).check(&config.output, &FILES)?;
         let data =
             config.data.load(&config.split, &config.normalise).map_err(|error| of_config(&self.config, error))?;
         let mut remarks = Vec::new();

@@ -64,9 +64,10 @@ impl TrialArguments {
         if self.resume && self.output.is_none() {
             return Err(Error::Usage("--resume: name the folder that holds the trainings, with --output".into()));
         }
-        let claims = self.force.claims([&self.config]);
-        let folder = self.output.as_ref().map(|path| claims.folder(path, &[file, PAGE])).transpose()?;
         let config = Config::read(&self.config)?;
+        let own = config.data.paths();
+        let claims = self.force.claims([&self.config].into_iter().chain(&own));
+        let folder = self.output.as_ref().map(|path| claims.folder(path, &[file, PAGE])).transpose()?;
         let data =
             config.data.load(&config.split, &config.normalise).map_err(|error| of_config(&self.config, error))?;
         let trials = Trials {
