@@ -86,7 +86,7 @@ fn a_wrong_data_file_is_named_with_line_and_column() {
         ("empty", b"", &["no samples"]),
         ("names", b"a,b,c,d,class\n", &["no samples"]),
         ("latin", b"1,2,3,4,0\n1,\xe9,3,4,0\n", &["line 2", "UTF-8"]),
-        ("binary", &[0; 300], &["no samples"]),
+        ("binary", &[0; 300], &["line 1", "a byte of it is 0"]),
     ];
     for (name, text, words) in wrong {
         let file = format!("{name}.csv");

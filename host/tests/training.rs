@@ -465,7 +465,7 @@ fn a_configuration_that_is_wrong_says_what_is_right() {
             "[normalise]\nfeatures = true\n[model.mlp]",
             &["line 12", right, "divide = NUMBER", "above the first table"],
         ),
-        ("[model.mlp]", "[normalise]\ndivide = \"10\"\n[model.mlp]", &["line 12", right]),
+        ("[model.mlp]", "[normalise]\ndivide = \"10\"\n[model.mlp]", &["line 13", "expected f32"]),
         (
             "[model.mlp]",
             "normalise = \"overall\"\n[model.mlp]",

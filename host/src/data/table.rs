@@ -204,7 +204,9 @@ impl Header<'_> {
     fn by_place(&mut self, wanted: &Wanted, first: usize) -> Result<Vec<usize>> {
         let columns = self.roles.len();
         let known = wanted.legend.and_then(|legend| legend.label.as_deref());
-        if self.names.is_none() && wanted.legend.is_some_and(|legend| columns > 1 && legend.features.len() + 1 == columns) {
+        if self.names.is_none()
+            && wanted.legend.is_some_and(|legend| columns > 1 && legend.features.len() + 1 == columns)
+        {
             // The features in the network's order, and last the label: what a configuration calls by name has none here.
             self.give(columns - 1, Role::Label)?;
             return Ok((0..columns - 1).collect());
