@@ -323,7 +323,7 @@ impl Kind {
         }
     }
 
-    /// What the schema hash calls it. A kind that is new has the next tag, and is one of [`Kind::EACH`].
+    /// Tag of the kind in the schema hash. A kind that is new has the next tag, and is one of [`Kind::EACH`].
     #[inline]
     const fn tag(self) -> u32 {
         match self {
@@ -340,7 +340,7 @@ impl Kind {
         }
     }
 
-    /// What it says, in so many numbers for every kind.
+    /// Numbers of the kind in the schema hash, as many for every kind.
     #[inline]
     const fn numbers(self) -> [u32; 5] {
         match self {

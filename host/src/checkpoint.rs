@@ -31,15 +31,15 @@ pub struct About {
     pub legend: Legend,
 }
 
-/// How a device takes features: divided by one number, or as they are, for frozen layers before all others.
+/// Features as a device takes them: divided by one number, or as they are, for frozen layers before all others.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Inputs {
-    /// What their sender divides them by.
+    /// Number that their sender divides them by.
     pub scale: f32,
     /// The layers: none where a division is all, else [`Standardise`](graftage_core::network::Standardise) and, after it where
     /// the normalisation clips, [`Clip`](graftage_core::network::Clip).
     pub layers: Vec<Kind>,
-    /// What these layers hold: means and deviations, one for each feature.
+    /// Constants of these layers: means and deviations, one for each feature.
     pub constants: Vec<Vec<f32>>,
 }
 
@@ -68,7 +68,7 @@ impl About {
         self.model.layers(&self.shape).ok_or_else(|| Error::Usage(what()))
     }
 
-    /// How a device takes features.
+    /// Features as a device takes them.
     ///
     /// # Errors
     /// Where the model takes a text, or binary32 cannot hold a feature.
@@ -203,7 +203,7 @@ pub struct Checkpoint {
 /// Where the metadata keeps [`About`].
 const ABOUT: &str = "graftage";
 
-/// Where the metadata of a training's state keeps what it is.
+/// Key of the metadata under which a training's state says what it is.
 pub(crate) const STATE: &str = "graftage-training";
 
 impl Checkpoint {

@@ -54,7 +54,7 @@ pub struct ByClass {
     pub name: String,
     /// Samples of it.
     pub samples: u64,
-    /// Those that were predicted rightly.
+    /// Samples that were predicted correctly.
     pub right: u64,
 }
 

@@ -28,10 +28,10 @@ pub struct Csv {
     /// Whether its first line is names; where nothing is said, the line decides, or is refused.
     #[serde(default)]
     pub header: Option<bool>,
-    /// What stands between its fields; where nothing is said, its first lines decide: comma, semicolon or tab.
+    /// Delimiter of its fields; where nothing is said, its first lines decide: comma, semicolon or tab.
     #[serde(default)]
     pub delimiter: Option<char>,
-    /// How many classes there are; where nothing is said, one more than the largest label, or as many as there are names.
+    /// Number of classes; where nothing is said, one more than the largest label, or as many as there are names.
     #[serde(default)]
     pub classes: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! What the commands that write ask alike.
+//! Options that all commands that write share.
 
 use clap::Args;
 use graftage::files::Claims;
@@ -19,7 +19,7 @@ impl Force {
     }
 
     #[cfg(feature = "torch")]
-    /// As it was given.
+    /// Whether `--force` was given.
     pub fn given(self) -> bool {
         self.force
     }

@@ -34,7 +34,7 @@ pub struct Theory {
 }
 
 const RESULTS: &str = "results.json";
-/// What is made of them at the end.
+/// Files that are made of the results at the end.
 const MADE: [&str; 2] = ["results.txt", "report.html"];
 
 impl Theory {
