@@ -1,5 +1,6 @@
 //! The boards: a file each, and beside it a script with its memory. The feature of the same name chooses one.
 
+pub use crate::busy::Clock;
 use core::panic::PanicInfo;
 
 pub mod absent;
@@ -70,15 +71,6 @@ pub struct Parts<B: Board> {
     pub sensors: B::Sensors,
     /// [`Board::Status`].
     pub status: B::Status,
-}
-
-/// A clock that runs evenly and never stops.
-pub trait Clock {
-    /// How fast it counts.
-    const TICKS_PER_SECOND: u32;
-
-    /// Ticks since some moment, modulo 2^32: [`u32::wrapping_sub`] gives the time between two.
-    fn now(&self) -> u32;
 }
 
 /// The flash in which the image lies, all of it: the image is at its start.

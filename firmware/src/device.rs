@@ -1,5 +1,6 @@
 //! A board's behaviour on the link, without the board.
 
+use crate::busy::send;
 use crate::learner::Learn;
 use embedded_io::{Read, ReadReady, Write};
 use graftage_core::error::ImageError;
@@ -183,12 +184,8 @@ impl<const I: usize, const F: usize> Device<I, F> {
             return Ok(false);
         }
         let [received] = byte;
-        if let Some(mut answer) = self.receive(received, learner, dropped) {
-            while !answer.is_empty() {
-                let sent = port.write(answer)?;
-                answer = answer.get(sent..).unwrap_or(&[]);
-            }
-            port.flush()?;
+        if let Some(answer) = self.receive(received, learner, dropped) {
+            send(port, answer)?;
         }
         Ok(true)
     }

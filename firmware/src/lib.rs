@@ -13,6 +13,7 @@
 pub mod board;
 #[cfg(target_os = "none")]
 pub mod boot;
+pub mod busy;
 pub mod device;
 pub mod eeprom;
 pub mod journal;

@@ -7,13 +7,14 @@ use crate::record::State;
 use crate::signals;
 use defmt_decoder::{DecodeError, Table};
 use graftage_boards::elf::Firmware;
+use graftage_boards::store::Store;
 use graftage_core::network::Prediction;
 use graftage_link::journal::{PIECE, Piece};
 use graftage_link::{ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, NUMBERS, Numbered};
 use graftage_link::{Receiver, Request, decode, encode, request};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::num::NonZeroU32;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -21,10 +22,13 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-/// How long an answer may take; a step of a small network takes milliseconds, of a large one on a slow core a second.
+/// The longest that an answer is waited for before its request is sent again; a step of a small network takes milliseconds, of a
+/// large one on a slow core a second.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// A board that is silent for so many of them is given up.
-const TRIES: u32 = 3;
+/// Silence after which a board is given up, unless somebody has more [patience](Board::with_timeout).
+pub const SILENCE: Duration = Duration::from_secs(9);
+/// The most that a request waits which follows damage after damage.
+const SLOWEST: Duration = Duration::from_secs(1);
 /// A request is sent again at first once its answer takes so many times longer than the slowest to one of its kind did.
 const PATIENCE: u32 = 4;
 /// But no sooner: a workstation with other work keeps an answer waiting, too.
@@ -39,14 +43,28 @@ pub enum Port {
     Serial(String),
     /// `tcp:HOST:PORT`, e.g. a serial server.
     Tcp(String),
-    /// `qemu:FIRMWARE`: the board of this firmware emulated, with it.
-    Emulator(PathBuf),
+    /// `qemu:FIRMWARE` or `qemu:FIRMWARE,store=FILE`: the board of this firmware emulated, with it.
+    Emulator {
+        /// The firmware.
+        firmware: PathBuf,
+        /// The file that holds what its EEPROMs keep; without one it has none.
+        store: Option<PathBuf>,
+    },
 }
 
 impl Port {
-    /// The firmware that the emulator reads.
-    pub fn firmware(&self) -> Option<&PathBuf> {
-        if let Self::Emulator(firmware) = self { Some(firmware) } else { None }
+    /// An emulated board without EEPROMs.
+    pub fn emulator(firmware: impl Into<PathBuf>) -> Self {
+        Self::Emulator { firmware: firmware.into(), store: None }
+    }
+
+    /// Files that the emulator uses.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let (firmware, store) = match self {
+            Self::Emulator { firmware, store } => (Some(firmware), store.as_ref()),
+            Self::Serial(_) | Self::Tcp(_) => (None, None),
+        };
+        firmware.into_iter().chain(store)
     }
 }
 
@@ -56,8 +74,13 @@ impl std::str::FromStr for Port {
         match text.split_once(':') {
             Some(("tcp", address)) if address.contains(':') => Ok(Self::Tcp(address.into())),
             Some(("tcp", _)) => Err("tcp:HOST:PORT names no port".into()),
-            Some(("qemu", "")) => Err("qemu:FIRMWARE names no firmware".into()),
-            Some(("qemu", firmware)) => Ok(Self::Emulator(firmware.into())),
+            Some(("qemu", emulated)) => match emulated.split_once(",store=") {
+                Some(("", _)) => Err("qemu:FIRMWARE names no firmware".into()),
+                None if emulated.is_empty() => Err("qemu:FIRMWARE names no firmware".into()),
+                Some((_, "")) => Err("qemu:FIRMWARE,store=FILE names no file".into()),
+                Some((firmware, store)) => Ok(Self::Emulator { firmware: firmware.into(), store: Some(store.into()) }),
+                None => Ok(Self::emulator(emulated)),
+            },
             _ if text.is_empty() => Err("no port".into()),
             _ => Ok(Self::Serial(text.into())),
         }
@@ -69,7 +92,7 @@ impl std::fmt::Display for Port {
         match self {
             Self::Serial(path) => write!(f, "{path} at {BAUD} baud"),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
-            Self::Emulator(firmware) => write!(f, "the emulator with {}", firmware.display()),
+            Self::Emulator { firmware, .. } => write!(f, "the emulator with {}", firmware.display()),
         }
     }
 }
@@ -83,6 +106,12 @@ pub struct Board {
     emulator: Option<Emulator>,
     /// Of the last request.
     number: u8,
+    /// The last request, without its zeros: an echo is the same.
+    sent: Vec<u8>,
+    /// Silence after which it is given up.
+    silence: Duration,
+    /// Whether it has ever answered.
+    known: bool,
     /// How long the slowest answer to each kind of request took.
     slowest: [Option<Duration>; 6],
     /// Frames from the board that were dropped here.
@@ -91,13 +120,17 @@ pub struct Board {
     pub repeated: u32,
 }
 
-/// A child process that ends with its owner.
-struct Emulator(Arc<Mutex<Child>>);
+/// A child process that ends with its owner, and its EEPROMs.
+struct Emulator {
+    child: Arc<Mutex<Child>>,
+    /// Nobody else uses the file meanwhile.
+    _store: Option<Store>,
+}
 
 impl Emulator {
     /// How it ended, if it has.
     fn ended(&mut self) -> Option<String> {
-        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let status = child.try_wait().ok()??;
         let mut said = String::new();
         if let Some(stderr) = &mut child.stderr {
@@ -129,7 +162,7 @@ impl Drop for Line {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         // It may have ended by itself.
         let _ = child.kill();
         let _ = child.wait();
@@ -150,11 +183,11 @@ impl Board {
                 (Box::new(serial.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(serial), None)
             }
             Port::Tcp(address) => {
-                let stream = TcpStream::connect(address).map_err(|e| failed(e.to_string()))?;
+                let stream = connect(address).map_err(|e| failed(e.to_string()))?;
                 (Box::new(stream.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(Line(stream)), None)
             }
-            Port::Emulator(firmware) => {
-                let (emulator, stream) = emulate(firmware, image, log)?;
+            Port::Emulator { firmware, store } => {
+                let (emulator, stream) = emulate(firmware, store.as_deref(), image, log)?;
                 (
                     Box::new(stream.try_clone().map_err(|e| failed(e.to_string()))?),
                     Box::new(Line(stream)),
@@ -171,10 +204,19 @@ impl Board {
             receiver: Receiver::new(),
             emulator,
             number: 0,
+            sent: Vec::new(),
+            silence: SILENCE,
+            known: false,
             slowest: [None; 6],
             damaged: 0,
             repeated: 0,
         })
+    }
+
+    /// Waits so long for a board that is silent, and does not say that it is busy, before it is given up.
+    pub fn with_timeout(mut self, silence: Duration) -> Self {
+        self.silence = silence;
+        self
     }
 
     /// Who it is and where it stands.
@@ -305,17 +347,18 @@ impl Board {
         let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);
         self.number = self.number.wrapping_add(1);
         let used = encode(&(self.number, question), &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
-        let (started, mut requests) = (Instant::now(), 0);
+        self.sent = wire[1..used - 1].to_vec();
+        let (mut since, mut requests, mut heard) = (Instant::now(), 0, Heard::default());
         // A signal ends this, unless an answer is on its way.
-        let mut end = signals::stopping().then_some(started);
+        let mut end = signals::stopping().then_some(since);
         let mut patience = self.slowest[kind].map_or(TIMEOUT, |slowest| (PATIENCE * slowest).clamp(SOONEST, TIMEOUT));
-        'requests: while started.elapsed() < TRIES * TIMEOUT {
+        'requests: while since.elapsed() < self.silence {
             self.repeated += u32::from(requests > 0);
             requests += 1;
-            let asked = Instant::now();
+            let mut asked = Instant::now();
             let sent = self.writer.write_all(&wire[..used]).and_then(|()| self.writer.flush());
             sent.map_err(|e| self.gone(&e.to_string()))?;
-            while let Some(left) = patience.checked_sub(asked.elapsed()) {
+            while let Some(left) = patience.min(self.silence).checked_sub(asked.elapsed()) {
                 if end.is_some_and(|end| end <= Instant::now()) {
                     return Err(Error::Board(format!("{}: no more is asked, as a signal says to stop", self.port)));
                 }
@@ -323,12 +366,23 @@ impl Board {
                     end.get_or_insert_with(|| Instant::now() + TIMEOUT / 3);
                 }
                 match self.incoming.recv_timeout(left.min(SOONEST)) {
-                    Ok(bytes) => match self.take(&bytes)? {
+                    Ok(bytes) => match self.take(&bytes, &mut heard)? {
                         Taken::Answer(answer) => {
-                            self.slowest[kind] = self.slowest[kind].max(Some(asked.elapsed()));
+                            // What it did besides says nothing of the next time.
+                            if !heard.busy {
+                                self.slowest[kind] = self.slowest[kind].max(Some(asked.elapsed()));
+                            }
+                            self.known = true;
                             return Ok(answer);
                         }
-                        Taken::Damage => continue 'requests,
+                        Taken::Damage => {
+                            std::thread::sleep(heard.pause());
+                            continue 'requests;
+                        }
+                        Taken::Busy => {
+                            (heard.busy, patience) = (true, TIMEOUT);
+                            (asked, since) = (Instant::now(), Instant::now());
+                        }
                         Taken::Nothing => {}
                     },
                     Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -338,9 +392,8 @@ impl Board {
             // Where it is slow, and not lost, asking more often does not make it faster.
             patience = (2 * patience).min(TIMEOUT);
         }
-        let seconds = started.elapsed().as_secs();
-        Err(self
-            .gone(&format!("no answer to {requests} requests in {seconds} s; does it run this project's firmware?")))
+        let what = heard.silence(self.known, requests, since.elapsed().as_secs());
+        Err(self.gone(&what))
     }
 
     /// The board does not go on; an emulator that has ended says why.
@@ -356,25 +409,82 @@ impl Board {
         Error::Board(format!("{}: {what}", self.port))
     }
 
-    /// What ends in these bytes; damaged frames are counted, late answers to earlier questions are dropped.
-    fn take(&mut self, bytes: &[u8]) -> Result<Taken> {
+    /// What ends in these bytes; damaged frames are counted, echoes and late answers to earlier questions are dropped.
+    fn take(&mut self, bytes: &[u8], heard: &mut Heard) -> Result<Taken> {
         let mut taken = Taken::Nothing;
+        heard.bytes += bytes.len();
         for byte in bytes {
             let Some(frame) = self.receiver.push(*byte) else { continue };
+            if frame.as_ref().is_ok_and(|frame| **frame == *self.sent) {
+                heard.echoes += 1;
+                continue;
+            }
             match frame.and_then(decode::<Numbered<Answer>>) {
                 // Their number is none of a request.
                 Ok((_, Answer::OtherVersion)) => taken = Taken::Answer(Answer::OtherVersion),
-                Ok((_, Answer::Damaged)) => taken = taken.or_damage(),
+                Ok((_, Answer::Damaged)) => {
+                    heard.damaged += 1;
+                    taken = taken.or(Taken::Damage);
+                }
+                Ok((_, Answer::Busy)) => taken = taken.or(Taken::Busy),
                 Ok((number, answer)) if number == self.number => taken = Taken::Answer(answer),
                 Ok(_) => {}
                 Err(error @ FrameError::Version(_)) => return Err(Error::Board(format!("{}: {error}", self.port))),
                 Err(_) => {
-                    self.damaged += 1;
-                    taken = taken.or_damage();
+                    (self.damaged, heard.damaged) = (self.damaged + 1, heard.damaged + 1);
+                    taken = taken.or(Taken::Damage);
                 }
             }
         }
         Ok(taken)
+    }
+}
+
+/// What came on the line since a request was sent for the first time.
+#[derive(Default)]
+struct Heard {
+    bytes: usize,
+    /// Frames that were damaged, or say that the request was.
+    damaged: u32,
+    /// Frames that were sent from here.
+    echoes: u32,
+    /// Whether the board has said that it is busy.
+    busy: bool,
+}
+
+impl Heard {
+    /// How long to wait before asking again after damage: not at first, then twice as long each time.
+    fn pause(&self) -> Duration {
+        let doublings = self.damaged.saturating_sub(4);
+        if doublings == 0 { Duration::ZERO } else { (SOONEST / 16 * (1 << doublings.min(8))).min(SLOWEST) }
+    }
+
+    /// What a silence means after this, so many requests and seconds.
+    fn silence(&self, known: bool, requests: u32, seconds: u64) -> String {
+        let silence = format!("no answer to {requests} requests in {seconds} s");
+        if known {
+            return format!(
+                "{silence}, though the board has answered before: is it still plugged in and powered? (--timeout waits longer)"
+            );
+        }
+        match (self.damaged, self.echoes, self.bytes) {
+            (1.., _, _) => {
+                format!("{silence}, only damaged frames: is something else on this line, or at another rate?")
+            }
+            (0, 1.., _) => {
+                format!(
+                    "{silence}: what is sent comes back, and nothing else; are RX and TX joined, or is this another device?"
+                )
+            }
+            (0, 0, 1..) => {
+                format!(
+                    "{silence}: what comes is none; does it run this project's firmware, at {BAUD} baud on a serial port?"
+                )
+            }
+            (0, 0, 0) => {
+                format!("{silence}; does it run this project's firmware, and has no other program the port open?")
+            }
+        }
     }
 }
 
@@ -385,13 +495,15 @@ enum Taken {
     Answer(Answer),
     /// What may have been the request or its answer, damaged.
     Damage,
+    /// The board says that the answer will come.
+    Busy,
     Nothing,
 }
 
 impl Taken {
-    /// After it, something damaged: an answer that came before is still one.
-    fn or_damage(self) -> Self {
-        if let Self::Nothing = self { Self::Damage } else { self }
+    /// After it, something else: an answer that came before is still one.
+    fn or(self, other: Self) -> Self {
+        if let Self::Answer(_) = self { self } else { other }
     }
 }
 
@@ -412,18 +524,39 @@ fn listen(mut reader: Box<dyn Read + Send>, sender: &mpsc::Sender<Vec<u8>>) {
     }
 }
 
+/// Connects to an address, whose machine may be switched off.
+fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::other("no such address");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                last = std::io::Error::other("nothing listens there: does the board, or its emulator, run?");
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 /// Starts the emulated board: its link on a connection to this process, the log by semihosting on its standard output.
-fn emulate(elf: &Path, image: Option<&Path>, log: Option<&File>) -> Result<(Emulator, TcpStream)> {
+fn emulate(
+    elf: &Path,
+    store: Option<&Path>,
+    image: Option<&Path>,
+    log: Option<&File>,
+) -> Result<(Emulator, TcpStream)> {
     if let Some(image) = image {
         std::fs::metadata(image).map_err(Error::file(image))?;
     }
     let firmware = firmware(elf)?;
     let name = firmware.board.name;
     let machine = firmware.board.machine().ok_or_else(|| Error::content(elf, format!("{name} is not emulated")))?;
+    let store = store.map(|path| Store::open(path, &firmware)).transpose().map_err(|e| Error::Board(e.to_string()))?;
     let failed = |e: std::io::Error| Error::Board(format!("no connection to the emulator: {e}"));
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let mut command = machine.linked(&firmware, elf, &format!("tcp:{address},nodelay=on"), image);
+    let mut command = machine.linked(&firmware, elf, &format!("tcp:{address},nodelay=on"), image, store.as_ref());
     let output = match log {
         Some(log) => Stdio::from(log.try_clone().map_err(|e| Error::Board(format!("no log of the emulator: {e}")))?),
         None => Stdio::null(),
@@ -433,9 +566,9 @@ fn emulate(elf: &Path, image: Option<&Path>, log: Option<&File>) -> Result<(Emul
         let program = machine.program;
         Error::Board(format!("{program} cannot be started ({e}): run `cargo xtask setup` or install QEMU"))
     })?;
-    let mut emulator = Emulator(child);
+    let mut emulator = Emulator { child, _store: store };
     listener.set_nonblocking(true).map_err(failed)?;
-    let deadline = Instant::now() + TRIES * TIMEOUT;
+    let deadline = Instant::now() + SILENCE;
     loop {
         match listener.accept() {
             Ok((stream, _)) => {

@@ -36,6 +36,9 @@ pub enum Error {
     /// A board, an emulator or the line to it.
     #[error("{0}")]
     Board(String),
+    /// A board has spent its drift budget, and learns no more in this session.
+    #[error("{0}")]
+    BudgetSpent(String),
     /// libtorch fails.
     #[cfg(feature = "torch")]
     #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]

@@ -3,6 +3,8 @@
 //! - No file is replaced or deleted that the running command did not write itself, unless it was told to
 //!   ([`Claims`]). Then files of the names that it writes are replaced, and no other.
 //! - A file named by itself ([`Output`]) is written beside its place and renamed: it is whole, or as it was before.
+//! - A file that [grows](Growing) gets its name with its first bytes, and then is whole up to the last ones. A later run goes on
+//!   in it.
 //! - The files of a folder ([`Folder`]) change hands at once. A [`Change`] gathers the new ones in a hidden folder inside it,
 //!   `.graftage-new`. One rename, to `.graftage-commit`, decides; then each file is moved to its name, and what the new
 //!   ones supersede is deleted. A process that dies before the decision leaves the old files as they were, and the next
@@ -14,6 +16,7 @@
 //! Where a file system has no locks, two processes can write into one folder; all else holds.
 
 mod folder;
+mod growing;
 mod operations;
 mod output;
 #[cfg(test)]
@@ -21,6 +24,7 @@ mod tests;
 mod unfinished;
 
 pub use folder::{Change, Folder, Written};
+pub use growing::Growing;
 pub use output::Output;
 pub(crate) use unfinished::discard;
 
@@ -54,6 +58,22 @@ impl Claims {
     /// Where the command reads it or writes it already, where it is there and is not to be replaced, where its folder is
     /// missing or cannot be written to, or where another process writes it. Nothing has changed then.
     pub fn file(&mut self, path: &Path) -> Result<Output> {
+        self.claim(path)?;
+        Output::claim(path, self.force)
+    }
+
+    /// Claims a file that grows, and goes on where it is there and is not to be replaced.
+    ///
+    /// # Errors
+    /// Where the command reads it or writes it already, where its folder is missing or cannot be written to, or where
+    /// another process writes it. Nothing has changed then.
+    pub fn growing(&mut self, path: &Path) -> Result<Growing> {
+        self.claim(path)?;
+        Growing::claim(path, self.force)
+    }
+
+    /// Notes an output that is none of the others and no input.
+    fn claim(&mut self, path: &Path) -> Result<()> {
         if !output::is_device(path) {
             let place = place(path);
             if self.inputs.contains(&place) {
@@ -67,7 +87,7 @@ impl Claims {
             }
             self.outputs.push(place);
         }
-        Output::claim(path, self.force)
+        Ok(())
     }
 
     /// Claims a file that an option may name.

@@ -58,7 +58,8 @@ pub fn status() -> Option<u8> {
     }
 }
 
-/// Starts a program that ends with this process, and is not reached by the terminal's own signals.
+/// Starts a program that ends with this process, and is not reached by the terminal's own signals. On Linux it also ends with the
+/// thread that has started it.
 ///
 /// # Errors
 /// Where it cannot be started.
@@ -66,9 +67,27 @@ pub fn spawn(command: &mut Command) -> std::io::Result<Arc<Mutex<Child>>> {
     use std::os::unix::process::CommandExt;
     let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
     children.retain(|child| child.strong_count() > 0);
+    #[cfg(target_os = "linux")]
+    ends_with_this_process(command);
     let child = Arc::new(Mutex::new(command.process_group(0).spawn()?));
     children.push(Arc::downgrade(&child));
     Ok(child)
+}
+
+/// Lets the system kill what is started where this process is killed, and can do nothing itself.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn ends_with_this_process(command: &mut Command) {
+    use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+    use std::os::unix::process::CommandExt;
+    let parent = i32::try_from(std::process::id()).ok().and_then(Pid::from_raw);
+    let ask = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Killed before it was asked.
+        if getppid() == parent { Ok(()) } else { Err(std::io::ErrorKind::Interrupted.into()) }
+    };
+    // SAFETY: between fork and exec this makes two system calls, and neither allocates nor takes a lock.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// Ends the process.

@@ -53,7 +53,7 @@ impl Emulated {
     fn start(&self) -> (Folder, PathBuf, Board) {
         let folder = Folder::new();
         let image = image(&folder, "model", &WIDTHS);
-        let port = Port::Emulator(self.firmware.clone());
+        let port = Port::emulator(self.firmware.clone());
         let board = Board::open(port, Some(&image), Some(&log(&folder.path("log")))).unwrap();
         (folder, image, board)
     }
@@ -125,7 +125,7 @@ fn sessions_on_a_board_end_as_on_this_machine() {
         let folder = Folder::new();
         let recipe = Recipe { hold_out: Some(HoldOut { every: 3, keep: 8 }), ..RECIPE };
         let image = image_with(&folder, "model", &WIDTHS, recipe);
-        let mut board = Board::open(Port::Emulator(firmware), Some(&image), None).unwrap();
+        let mut board = Board::open(Port::emulator(firmware), Some(&image), None).unwrap();
         let start = status(&board.hello().unwrap()).digest;
         let (mut events, mut committed, mut number) = (Vec::new(), Vec::new(), 0);
         for session in 0..4 {
@@ -359,7 +359,7 @@ fn a_board_with_an_image_that_it_cannot_use_says_why() {
             (folder.file("damaged.grft", damaged), ImageError::Checksum),
             (folder.file("none.grft", "These are not the bytes of an image.\n"), ImageError::Magic),
         ] {
-            let mut board = Board::open(Port::Emulator(firmware.clone()), Some(&image), None).unwrap();
+            let mut board = Board::open(Port::emulator(firmware.clone()), Some(&image), None).unwrap();
             assert_eq!(board.hello().unwrap().status, Err(why));
             for message in [
                 board.predict(&[0.5; INPUTS]).unwrap_err().to_string(),
@@ -426,7 +426,7 @@ fn what_a_board_has_learnt_becomes_a_delta_from_its_record_and_a_page() {
         let measured = folder.graftage(&format!("delta eval {image} a.grfd --test test.csv")).succeeded();
         assert!(measured.contains(&format!("{:.1} % adapted", 100.0 * session.after)), "{measured}");
         // A board that starts with the adapted image answers as the one that has learnt.
-        let board = Board::open(Port::Emulator(firmware), Some(&folder.path("adapted.grft")), None);
+        let board = Board::open(Port::emulator(firmware), Some(&folder.path("adapted.grft")), None);
         let in_use = board.unwrap().array(Array::InUse).unwrap();
         let Some(Event::State(state)) = record.events.iter().rev().nth(1) else { panic!("no state") };
         assert_eq!(common::bits(&in_use), common::bits(&state.x));
@@ -584,7 +584,7 @@ fn an_emulator_that_ends_says_why() {
     for Emulated { firmware, .. } in emulated() {
         // A folder is no image that it could load.
         let folder = Folder::new();
-        let outcome = Board::open(Port::Emulator(firmware), Some(&folder.path(".")), None);
+        let outcome = Board::open(Port::emulator(firmware), Some(&folder.path(".")), None);
         let message = outcome.and_then(|mut board| board.hello()).unwrap_err().to_string();
         assert!(message.contains("the emulator ended"), "{message}");
     }
@@ -599,7 +599,7 @@ fn a_file_that_is_no_firmware_of_an_emulated_board_is_refused() {
         (common::firmware("nucleo_f446re"), "nucleo-f446re is not emulated"),
     ] {
         let file = folder.file("firmware", bytes);
-        let message = Board::open(Port::Emulator(file), None, None).err().unwrap().to_string();
+        let message = Board::open(Port::emulator(file), None, None).err().unwrap().to_string();
         assert!(message.contains("firmware: ") && message.contains(why), "{message}");
     }
 }

@@ -1,6 +1,7 @@
 //! What board and workstation say to each other over a serial line.
 //!
-//! The workstation asks, the board answers; nobody speaks unasked. A message travels in a frame:
+//! The workstation asks, the board answers; nobody speaks unasked, except that a board whose flash is at work says that it is
+//! busy ([`Answer::Busy`]). A message travels in a frame:
 //!
 //! ```text
 //! 0x00                                    ends whatever garbage came before
@@ -33,6 +34,9 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u8 = 4;
 
 const CHECKSUM: usize = 4;
+
+/// [`Answer::Busy`] on the wire.
+pub const BUSY: [u8; 10] = [0, 2, VERSION, 6, 0xb, 0x46, 0xa8, 0x9a, 0x6f, 0];
 
 /// What travels in a frame: the number of the request, and the request or its answer. [`Answer::OtherVersion`] and [`Answer::Damaged`], whose
 /// request could not be read, has number 0.
@@ -133,6 +137,8 @@ pub enum Answer {
     Journal(journal::Piece),
     /// A frame was dropped that may have been a request.
     Damaged,
+    /// The board is at work on its flash: it answers later. To no request, so with number 0.
+    Busy,
 }
 
 /// Who a board is and where it stands.

@@ -6,8 +6,8 @@ use graftage_core::network::{Outcome, Prediction};
 use graftage_core::session::{Counts, Taken, Verdict};
 use graftage_link::journal::{self, Entry, PIECE, Past, Piece, SHORT, largest};
 use graftage_link::{
-    ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, Memory, NUMBERS, Numbered, Receiver, Request, Status,
-    VERSION, Vec as Short, decode, encode, request,
+    ANSWER, Answer, Array, BUSY, Ended, FrameError, Hello, Learnt, Memory, NUMBERS, Numbered, Receiver, Request,
+    Status, VERSION, Vec as Short, decode, encode, request,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -263,6 +263,7 @@ fn the_bytes_on_the_wire_are_those_of_version_4() {
         (Answer::NoNetwork(ImageError::Schema { expected: 1, found: 2 }), "00 0a 04 04 05 01 02 0c 54 1e 4d 00"),
         (Answer::OutOfOrder { expected: 128 }, "00 09 04 05 80 01 7d 22 69 e4 00"),
         (Answer::Damaged, "00 07 04 0a e5 3e 60 c5 00"),
+        (Answer::Busy, "00 07 04 0b 73 0e 67 b2 00"),
         (Answer::OtherVersion, "00 07 04 06 ce 72 d6 cc 00"),
         (Answer::Ended(ENDED), "00 15 04 07 01 09 04 ac 02 88 ef 99 ab c5 e8 8c 91 11 f2 10 88 13 00"),
         (piece(Some(16), &[1, 0, 255]), "00 07 04 09 01 10 03 01 06 ff 33 fa 39 e1 00"),
@@ -275,13 +276,20 @@ fn the_bytes_on_the_wire_are_those_of_version_4() {
     let known: Vec<_> =
         requests.iter().map(|(_, bytes)| *bytes).chain(answers.iter().map(|(_, bytes)| *bytes)).collect();
     let shown: Vec<_> = shown.map(|rest| format!("00 {rest}")).collect();
-    assert!(shown.len() == 14 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
+    assert!(shown.len() == 15 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
     for (request, bytes) in requests {
         assert_eq!(hex(wire(&request, ANSWER)), bytes, "{request:?}");
     }
     for (answer, bytes) in answers {
         assert_eq!(hex(wire(&answer, ANSWER)), bytes, "{answer:?}");
     }
+}
+
+#[test]
+fn the_frame_that_says_busy_is_that_of_the_answer() {
+    let (mut plain, mut wire) = ([0; ANSWER], [0; ANSWER]);
+    let used = encode(&(0u8, Answer::Busy), &mut plain, &mut wire).unwrap();
+    assert_eq!(wire[..used], BUSY);
 }
 
 /// The frames that are damaged in every way: small and large, requests and answers.

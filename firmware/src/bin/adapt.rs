@@ -15,6 +15,7 @@ mod bare {
     use graftage_core::session::Session;
     use graftage_firmware::board::{Board, Parts, Selected, image};
     use graftage_firmware::boot;
+    use graftage_firmware::busy::{Line, Telling};
     use graftage_firmware::device::Device;
     use graftage_firmware::journal::{self, Full, Journal};
     use graftage_firmware::learner::{Event, Learner};
@@ -38,11 +39,14 @@ mod bare {
         [f32; Network::WEIGHTS],
         Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
-    type Keep = Option<Journal<<Selected as Board>::Flash, { Network::INPUTS }, { journal::entry(Network::INPUTS) }>>;
-    type Adaptive = Learner<'static, Sessions, Keep, fn(Event)>;
+    /// The link, which the flash shares to say that it is at work.
+    type Wire = Line<<Selected as Board>::Link, <Selected as Board>::Clock>;
+    type Flash<'a> = Telling<'a, <Selected as Board>::Flash, <Selected as Board>::Link, <Selected as Board>::Clock>;
+    type Keep<'a> = Option<Journal<Flash<'a>, { Network::INPUTS }, { journal::entry(Network::INPUTS) }>>;
+    type Adaptive<'a> = Learner<'a, Sessions, Keep<'a>, fn(Event)>;
     type Link = Device<{ Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
 
-    const RAM: Memory = Link::memory::<Adaptive>();
+    const RAM: Memory = Link::memory::<Adaptive<'static>>();
 
     /// What the RAM holds, for whoever reads the ELF file: it is not loaded.
     #[used]
@@ -57,7 +61,8 @@ mod bare {
     #[cfg_attr(target_arch = "arm", cortex_m_rt::entry)]
     #[cfg_attr(target_arch = "riscv32", riscv_rt::entry)]
     fn main() -> ! {
-        let Some(Parts { mut link, flash, mut status, .. }) = Selected::take() else { Selected::end(false) };
+        let Some(Parts { link, clock, flash, mut status, .. }) = Selected::take() else { Selected::end(false) };
+        let line = Wire::new(link, clock);
         let (sessions, device) = (&raw mut SESSIONS, &raw mut LINK);
         // SAFETY: this runs once, and nothing else names them.
         let (sessions, device) = unsafe { (&mut *sessions, &mut *device) };
@@ -72,7 +77,7 @@ mod bare {
             RAM.scratch,
             RAM.link
         );
-        let keep: Keep = boot::keep(flash, Adaptive::saved(REPLAY + HELD_OUT), FULL);
+        let keep: Keep = boot::keep(Telling::new(flash, &line), Adaptive::saved(REPLAY + HELD_OUT), FULL);
         let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, keep, boot::log);
         match &mut learner {
             Ok(learner) => {
@@ -85,7 +90,7 @@ mod bare {
             Err(error) => defmt::error!("image refused: {}", error),
         }
         device.rename(Selected::NAME);
-        let end = device.serve(&mut link, &mut learner, |error| defmt::warn!("frame dropped: {}", error));
+        let end = device.serve(&mut &line, &mut learner, |error| defmt::warn!("frame dropped: {}", error));
         Selected::end(end.is_ok())
     }
 }

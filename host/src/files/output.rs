@@ -18,13 +18,6 @@ pub struct Output {
     beside: Option<Beside>,
 }
 
-/// A file beside the place, that is locked and not yet of its name.
-#[derive(Debug)]
-struct Beside {
-    path: PathBuf,
-    file: File,
-}
-
 impl Output {
     /// Claims a place, which no other process can then claim; with `force`, also where a file is.
     ///
@@ -32,26 +25,14 @@ impl Output {
     /// Where the path is empty or a folder, its folder is missing or cannot be written to, another process writes this file,
     /// or there is one and `force` is not given.
     pub fn claim(path: &Path, force: bool) -> Result<Self> {
-        let name = path.file_name().ok_or_else(|| Error::Usage(format!("{:?} is no name of an output file", path)))?;
-        let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir();
-        if is_folder {
-            return Err(Error::content(path, "is a folder; the output is a file"));
-        }
-        let folder = parent(path);
-        if !folder.is_dir() {
-            return Err(Error::content(path, format!("there is no folder {}: make it first", folder.display())));
-        }
+        check(path)?;
         if is_device(path) {
             return Ok(Self { path: path.to_owned(), force, beside: None });
         }
-        folder::settle(folder)?;
         if !force && fs::symlink_metadata(path).is_ok() {
             return Err(there_already(path));
         }
-        let mut crc = flate2::Crc::new();
-        crc.update(name.as_encoded_bytes());
-        let beside = Beside::claim(path, folder.join(format!(".graftage-{:08x}", crc.sum())))?;
-        Ok(Self { path: path.to_owned(), force, beside: Some(beside) })
+        Ok(Self { path: path.to_owned(), force, beside: Some(Beside::claim(path)?) })
     }
 
     /// Where it goes.
@@ -72,17 +53,7 @@ impl Output {
             return device.and_then(|mut device| device.write_all(bytes)).map_err(Error::file(path));
         };
         beside.file.set_len(0).and_then(|()| operations::fill(&mut beside.file, bytes)).map_err(Error::file(path))?;
-        let mut held = hold();
-        let renamed = match self.force {
-            true => operations::rename(&beside.path, path),
-            false => operations::rename_to_new(&beside.path, path),
-        };
-        renamed.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => there_already(path),
-            _ => Error::file(path)(error),
-        })?;
-        forget(&mut held, &beside.path);
-        drop(held);
+        beside.name(path, self.force)?;
         operations::keep_names(parent(path)).map_err(Error::file(path))
     }
 
@@ -96,25 +67,86 @@ impl Output {
     }
 }
 
+/// A file beside a place, locked, that can get its name; and the lock of the file that has the name until then.
+#[derive(Debug)]
+pub struct Beside {
+    path: PathBuf,
+    pub file: File,
+    /// The file of that name, where there is one that can be written to.
+    pub there: Option<File>,
+}
+
 impl Beside {
-    fn claim(path: &Path, beside: PathBuf) -> Result<Self> {
+    /// Makes one, and locks it and what has the name.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written to, or another process writes this file.
+    pub fn claim(path: &Path) -> Result<Self> {
+        let mut crc = flate2::Crc::new();
+        crc.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        let beside = parent(path).join(format!(".graftage-{:08x}", crc.sum()));
         let opened = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&beside);
         let mut held = hold();
-        loop {
+        let file = loop {
             let file = opened().map_err(Error::file(path))?;
-            match file.try_lock() {
-                Err(TryLockError::WouldBlock) => return Err(folder::taken(path, &file)),
-                // Without locks it is written all the same.
-                Ok(()) | Err(TryLockError::Error(_)) => {}
-            }
+            lock(path, &file)?;
             // Between opening and locking, the process before may have given it its name or deleted it.
             let same = |other: fs::Metadata| file.metadata().is_ok_and(|own| own.ino() == other.ino());
             if fs::symlink_metadata(&beside).is_ok_and(same) {
-                held.push(beside.clone());
-                return Ok(Self { path: beside, file });
+                break file;
             }
-        }
+        };
+        held.push(beside.clone());
+        drop(held);
+        let new = Self { path: beside, file, there: OpenOptions::new().read(true).write(true).open(path).ok() };
+        new.there.as_ref().map_or(Ok(()), |there| lock(path, there))?;
+        Ok(new)
     }
+
+    /// Gives it its name; with `force`, in the place of what has it.
+    ///
+    /// # Errors
+    /// Where a file of this name is there that is not to be replaced, or the system refuses.
+    pub fn name(&self, path: &Path, force: bool) -> Result<()> {
+        let mut held = hold();
+        let renamed = match force {
+            true => operations::rename(&self.path, path),
+            false => operations::rename_to_new(&self.path, path),
+        };
+        renamed.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => there_already(path),
+            _ => Error::file(path)(error),
+        })?;
+        forget(&mut held, &self.path);
+        Ok(())
+    }
+}
+
+/// Locks a file for this process.
+fn lock(path: &Path, file: &File) -> Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(folder::taken(path, file)),
+        // Without locks it is written all the same.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+/// Refuses a path that is no place for a file, and finishes what was decided in its folder.
+///
+/// # Errors
+/// Where it is empty or a folder, or its folder is missing.
+pub fn check(path: &Path) -> Result<()> {
+    if path.file_name().is_none() {
+        return Err(Error::Usage(format!("{path:?} is no name of an output file")));
+    }
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
+        return Err(Error::content(path, "is a folder; the output is a file"));
+    }
+    let folder = parent(path);
+    if !folder.is_dir() {
+        return Err(Error::content(path, format!("there is no folder {}: make it first", folder.display())));
+    }
+    folder::settle(folder)
 }
 
 impl Drop for Beside {

@@ -23,6 +23,7 @@ mod bare {
     use graftage_core::session::Session;
     use graftage_firmware::board::{Board, Clock, Parts, Selected, image};
     use graftage_firmware::boot;
+    use graftage_firmware::busy::{Line, Telling};
     use graftage_firmware::device::Device;
     use graftage_firmware::journal::{self, Full, Journal};
     use graftage_firmware::learner::{Event, Learner};
@@ -56,8 +57,11 @@ mod bare {
         [f32; Network::WEIGHTS],
         Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
-    type Keep = Option<Journal<<Selected as Board>::Flash, FEATURES, { journal::entry(FEATURES) }>>;
-    type Adaptive = Learner<'static, Sessions, Keep, fn(Event)>;
+    /// The link, which the flash shares to say that it is at work.
+    type Wire = Line<<Selected as Board>::Link, <Selected as Board>::Clock>;
+    type Flash<'a> = Telling<'a, <Selected as Board>::Flash, <Selected as Board>::Link, <Selected as Board>::Clock>;
+    type Keep<'a> = Option<Journal<Flash<'a>, FEATURES, { journal::entry(FEATURES) }>>;
+    type Adaptive<'a> = Learner<'a, Sessions, Keep<'a>, fn(Event)>;
     type Reading = Result<f32, Fault<ErrorKind>>;
     type Bus = <Selected as Board>::Sensors;
 
@@ -82,9 +86,8 @@ mod bare {
 
     #[cortex_m_rt::entry]
     fn main() -> ! {
-        let Some(Parts { mut link, clock, flash, sensors, mut status }) = Selected::take() else {
-            Selected::end(false)
-        };
+        let Some(Parts { link, clock, flash, sensors, mut status }) = Selected::take() else { Selected::end(false) };
+        let line = Wire::new(link, clock);
         let (sessions, device) = (&raw mut SESSIONS, &raw mut LINK);
         let (readings, sampler) = (&raw mut READINGS, &raw mut SAMPLER);
         // SAFETY: this runs once, and nothing else names them; the interrupt, which does, is not enabled yet.
@@ -93,7 +96,7 @@ mod bare {
         // SAFETY: as above.
         unsafe { *sampler = Some((Thermometer::new(sensors, Address::default()), source)) };
         device.rename(Selected::NAME);
-        let keep: Keep = boot::keep(flash, Adaptive::saved(REPLAY + HELD_OUT), FULL);
+        let keep: Keep = boot::keep(Telling::new(flash, &line), Adaptive::saved(REPLAY + HELD_OUT), FULL);
         let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, keep, boot::log);
         match &mut learner {
             Ok(learner) => boot::resume(learner),
@@ -101,7 +104,7 @@ mod bare {
         }
         let mut learner = learner.map(Sensing::<_, FEATURES>::new);
         sample();
-        let start = clock.now();
+        let start = line.clock().now();
         let (mut window, mut faults) = (Window::<1, WINDOW>::new(), 0u32);
         loop {
             while let Some((reading, missing)) = drain.get() {
@@ -113,7 +116,7 @@ mod bare {
                     Ok(celsius) => {
                         let Some([features]) = window.push([celsius]) else { continue };
                         let (tally, [mean, ..]) = (drain.tally(), features);
-                        let ticks = clock.now().wrapping_sub(start);
+                        let ticks = line.clock().now().wrapping_sub(start);
                         defmt::info!(
                             "{} °C; {} readings: {} used, {} dropped, {} faults, {} ms",
                             mean,
@@ -139,7 +142,7 @@ mod bare {
                     }
                 }
             }
-            let polled = device.poll(&mut link, &mut learner, |error| defmt::warn!("frame dropped: {}", error));
+            let polled = device.poll(&mut &line, &mut learner, |error| defmt::warn!("frame dropped: {}", error));
             if polled.is_err() {
                 Selected::end(false)
             }

@@ -1,27 +1,34 @@
 //! `graftage adapt`.
 
+mod course;
+
 use crate::console::{Progress, percent, say};
+use crate::inputs::image_on;
+use crate::line::Patience;
 use crate::monitor::Page;
 use crate::outputs::Force;
 use clap::Args;
+use course::{Course, View, begun};
 use graftage::board::{self, Board, Log, Port};
 use graftage::confusion::Confusion;
 use graftage::data::{Legend, Samples};
 use graftage::error::{Error, Result};
 use graftage::image::ImageFile;
-use graftage::record::{Event, Lesson, Record, Refused};
+use graftage::record::{Lag, Recorder};
 use graftage::report::{Memory, Session};
 use graftage::signals;
-use graftage_core::error::Refusal;
 use graftage_core::session::{Counts, Verdict};
+use graftage_link::{Ended, Hello, Status};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 #[derive(Args)]
 pub struct Adapt {
-    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board.
+    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board, whose EEPROMs qemu:FIRMWARE,store=FILE keeps.
     #[arg(long)]
     port: Port,
+    #[command(flatten)]
+    patience: Patience,
     /// The weights image that the board runs: it says what columns and classes are called. The emulated board starts with it.
     #[arg(long)]
     image: Option<PathBuf>,
@@ -31,7 +38,11 @@ pub struct Adapt {
     /// Samples that measure accuracy before and after.
     #[arg(long)]
     test: Option<PathBuf>,
-    /// Record what the board consumed and answered; needs --image.
+    /// Leave out the first so many samples, in place of those that the board has taken in a session that has not ended.
+    #[arg(long, value_name = "SAMPLES")]
+    skip: Option<usize>,
+    /// Record what the board consumes and answers, event by event; needs --image. A record that is there goes on, where it is
+    /// this board's.
     #[arg(long, requires = "image")]
     record: Option<PathBuf>,
     /// Show the page of `graftage monitor` while it learns.
@@ -52,28 +63,22 @@ pub struct Adapt {
 
 impl Adapt {
     pub fn run(self) -> Result<()> {
-        let mut claims = self
-            .force
-            .claims([&self.stream].into_iter().chain(&self.image).chain(&self.test).chain(self.port.firmware()));
+        let mut claims =
+            self.force.claims([&self.stream].into_iter().chain(&self.image).chain(&self.test).chain(self.port.files()));
+        let recorded = self.record.as_deref().map(|path| claims.growing(path)).transpose()?;
         let mut claimed = |path: &Option<PathBuf>| claims.option(path.as_ref());
-        let (recorded, logged) = (claimed(&self.record)?, claimed(&self.log)?);
+        let logged = claimed(&self.log)?;
         let (output, held) = (claimed(&self.output)?, claimed(&self.memory)?);
         let started = Instant::now();
         let image = self.image.as_deref().map(ImageFile::read).transpose()?;
         let raw = Log::file()?;
-        let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(&raw))?;
+        let mut board = self.patience.open(&self.port, self.image.as_deref(), Some(&raw))?;
         let hello = board.hello()?;
         let refused = |error| Error::Board(format!("{}: the board refuses its image: {error}", self.port));
         let status = hello.status.map_err(refused)?;
         let (inputs, classes) = (hello.inputs as usize, hello.classes as usize);
-        if let Some((image, path)) =
-            image.as_ref().zip(self.image.as_ref()).filter(|(i, _)| i.identity() != status.image)
-        {
-            let what = "not the image that the board runs: its checksum is";
-            return Err(Error::content(
-                path,
-                format!("{what} {:08x}, the board's {:08x}", image.identity(), status.image),
-            ));
+        if let Some((image, path)) = image.as_ref().zip(self.image.as_ref()) {
+            image_on(image, path, hello.schema, &status)?;
         }
         let read = |path: &Path| -> Result<Samples> {
             let samples = match &image {
@@ -85,33 +90,25 @@ impl Adapt {
         let legend = image.as_ref().map_or_else(|| Legend::numbered(classes), |image| image.legend().clone());
         let stream = read(&self.stream)?;
         let test = self.test.as_deref().map(read).transpose()?;
-        if self.record.is_some() && (status.counts.taken, status.counts.sessions()) != (0, 0) {
-            let taken = status.counts.taken;
-            return Err(Error::Board(format!(
-                "the board has taken {taken} samples already, which a record from now on would lack: fetch what it kept with `graftage record`, or reset it and start again"
-            )));
+        let mut recorder = recorded.map(|file| Recorder::open(file, &hello, &status)).transpose()?;
+        let (counts, skip, ended) = self.place(&mut board, &hello, &status, image.as_ref(), &mut recorder, &stream)?;
+        if skip > 0 {
+            say!("{skip} of the {} samples were taken before, and are left out", stream.len());
         }
 
         let before = test.as_ref().map(|test| confusion(&mut board, test, &legend, "asking, before")).transpose()?;
-        let mut record = Record {
-            board: hello.board.to_string(),
-            image: image.as_ref().map_or(0, ImageFile::identity),
-            start: status.digest,
-            events: Vec::new(),
-        };
         let mut course = Course::default();
         let mut view = match self.monitor {
             true => View::Page(Box::new(Page::new(&self.port, &raw)?), Instant::now()),
-            false => View::Bar(Progress::new("learning", stream.len() as u64)),
+            false => View::Bar(Progress::new("learning", (stream.len() - skip) as u64)),
         };
         // From now on a signal ends the questions first, and then what was learnt is written.
         signals::stop();
-        let learnt = course.learn(&mut board, status.counts, &stream, &mut record, recorded.is_some(), &mut view);
+        let learnt = match ended {
+            Some(ended) => Ok(ended.verdict),
+            None => course.learn(&mut board, counts, &stream, skip, recorder.as_mut(), &mut view),
+        };
         drop(view);
-        // What the board has learnt is not lost with the line to it.
-        if let (Some(output), Some(path)) = (recorded, &self.record) {
-            output.write(&record.bytes(path)?)?;
-        }
         let asked = learnt.and_then(|verdict| {
             let after = test.as_ref().map(|test| confusion(&mut board, test, &legend, "asking, after")).transpose()?;
             let hello = board.hello()?;
@@ -119,7 +116,7 @@ impl Adapt {
             Ok((verdict, after, hello, end))
         });
         drop(board);
-        if let (Some(output), Port::Emulator(firmware)) = (logged, &self.port) {
+        if let (Some(output), Port::Emulator { firmware, .. }) = (logged, &self.port) {
             let mut text = Log::open(firmware, &raw)?.lines()?.join("\n");
             text.push('\n');
             output.write(text.as_bytes())?;
@@ -128,8 +125,9 @@ impl Adapt {
             true => Error::Board(format!("stopped by a signal after {} of {} samples", course.taken, stream.len())),
             false => error,
         })?;
+        let learnt_all = course.whole(&self.stream, stream.len());
         let session = Session {
-            board: record.board,
+            board: hello.board.to_string(),
             samples: course.taken,
             verdict,
             refused: course.refusals.len(),
@@ -145,7 +143,7 @@ impl Adapt {
         if let Some(output) = output {
             output.write_json(&session)?;
         }
-        if let (Some(output), Port::Emulator(firmware)) = (held, &self.port) {
+        if let (Some(output), Port::Emulator { firmware, .. }) = (held, &self.port) {
             let image = image.as_ref().map_or(0, |image| image.bytes().len() as u64);
             output.write_json(&memory(firmware, image, &hello.memory)?)?;
         }
@@ -159,101 +157,44 @@ impl Adapt {
             say!("accuracy on the board: {was} before, {is} after");
             say!("{}", Confusion::comparison(before, after));
         }
-        match course.refusals.first() {
-            None => Ok(()),
-            Some((sample, why)) => Err(Error::Board(format!(
-                "the board refused {} of {} samples; the first is sample {sample} of {}: {why}",
-                course.refusals.len(),
-                stream.len(),
-                self.stream.display()
-            ))),
-        }
-    }
-}
-
-/// What is shown while a board learns.
-enum View {
-    Bar(Progress),
-    /// And when it is due again.
-    Page(Box<Page>, Instant),
-}
-
-/// Between two questions for the page, so that the line's time is the stream's.
-const SHOWN_EVERY: Duration = Duration::from_millis(500);
-
-impl View {
-    /// So many samples of the stream were sent.
-    fn at(&mut self, board: &mut Board, done: u64, note: impl FnOnce() -> String) -> Result<()> {
-        match self {
-            View::Bar(progress) => progress.at(done, note),
-            View::Page(page, due) if Instant::now() >= *due => {
-                page.show(board)?;
-                *due = Instant::now() + SHOWN_EVERY;
-            }
-            View::Page(..) => {}
-        }
-        Ok(())
+        learnt_all
     }
 
-    /// Shows the end.
-    fn finish(&mut self, board: &mut Board) -> Result<()> {
-        if let View::Page(page, _) = self { page.show(board) } else { Ok(()) }
-    }
-}
-
-/// How a stream went.
-#[derive(Default)]
-struct Course {
-    /// Samples that the board took.
-    taken: usize,
-    /// (samples learnt, share of them predicted rightly before).
-    curve: Vec<(usize, f32)>,
-    /// (sample from 1, why the board refused it).
-    refusals: Vec<(usize, Refusal)>,
-}
-
-impl Course {
-    /// Sends a stream to a board that stands there, ends its session, and records what it consumes; with `states` also
-    /// its whole state at the end, which takes the line's time.
-    fn learn(
-        &mut self,
+    /// Where a board stands in a stream: its counts, samples of the stream to leave out, and how the session of the whole
+    /// stream has ended, where it has.
+    fn place(
+        &self,
         board: &mut Board,
-        counts: Counts,
+        hello: &Hello,
+        status: &Status,
+        image: Option<&ImageFile>,
+        recorder: &mut Option<Recorder>,
         stream: &Samples,
-        record: &mut Record,
-        states: bool,
-        view: &mut View,
-    ) -> Result<Verdict> {
-        for (index, (input, label)) in stream.iter().enumerate() {
-            match board.learn(counts.taken + self.taken as u64, input, label)? {
-                Ok(learnt) => {
-                    self.taken += 1;
-                    let share = learnt.correct as f32 / learnt.learnt as f32;
-                    if !learnt.taken.held_out {
-                        self.curve.push((learnt.learnt as usize, share));
-                    }
-                    let loss = learnt.reports.last().map_or(0.0, |report| report.outcome.loss);
-                    let (taken, reports) = (learnt.taken, learnt.reports.to_vec());
-                    record.events.push(Event::Sample(Lesson { input: input.to_vec(), label, taken, reports }));
-                    let note = || format!("loss {loss:.3}, {} right before learning", percent(share));
-                    view.at(board, index as u64 + 1, note)?;
-                }
-                Err(why) => {
-                    self.refusals.push((index + 1, why));
-                    if let View::Page(page, _) = view {
-                        page.refused();
-                    }
-                    record.events.push(Event::Refused(Refused { input: input.to_vec(), label, why }));
+    ) -> Result<(Counts, usize, Option<Ended>)> {
+        let counts = status.counts;
+        let (skip, ended) = match (recorder, image) {
+            (Some(recorder), Some(image)) if recorder.goes_on() => {
+                let lag = recorder.catch_up(board, &image.image()?, status, stream, self.skip)?;
+                match lag {
+                    Lag::None(sent) => (sent, None),
+                    Lag::Ended(ended) => (stream.len(), Some(ended)),
                 }
             }
+            (Some(_), _) if (counts.taken, counts.sessions()) != (0, 0) => {
+                let taken = counts.taken;
+                return Err(Error::Board(format!(
+                    "the board has taken {taken} samples already, which a record from now on would lack: fetch what it kept with `graftage record`, or reset it and start again"
+                )));
+            }
+            _ => (self.skip.map_or_else(|| begun(board, hello, status), Ok)?, None),
+        };
+        match skip <= stream.len() {
+            true => Ok((counts, skip, ended)),
+            false => Err(Error::content(
+                &self.stream,
+                format!("it has {} samples, and {skip} are to be left out: --skip N says how many", stream.len()),
+            )),
         }
-        if states {
-            record.events.push(Event::State(board.state()?));
-        }
-        let ended = board.end(counts.sessions())?;
-        record.events.push(Event::End(ended));
-        view.finish(board)?;
-        Ok(ended.verdict)
     }
 }
 

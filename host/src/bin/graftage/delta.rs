@@ -1,11 +1,12 @@
 //! `graftage delta`.
 
 use crate::console::{percent, say};
-use crate::inputs::{image_of, samples_for};
+use crate::inputs::{image_of, image_on, samples_for};
+use crate::line::Patience;
 use crate::outputs::Force;
 use clap::{Args, Subcommand};
 use graftage::adaptation::{self, accuracy};
-use graftage::board::{Board, Port};
+use graftage::board::Port;
 use graftage::delta::Delta as Difference;
 use graftage::error::{Error, Result};
 use graftage::image::{ImageFile, with_names};
@@ -49,6 +50,8 @@ struct Make {
     image: PathBuf,
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    patience: Patience,
     /// The delta to write.
     #[arg(long, short)]
     output: PathBuf,
@@ -95,17 +98,14 @@ impl Delta {
 impl Make {
     fn run(self) -> Result<()> {
         let mut claims = self.force.claims(
-            [&self.image]
-                .into_iter()
-                .chain(&self.source.record)
-                .chain(self.source.port.iter().filter_map(Port::firmware)),
+            [&self.image].into_iter().chain(&self.source.record).chain(self.source.port.iter().flat_map(Port::files)),
         );
         let output = claims.file(&self.output)?;
         let file = ImageFile::read(&self.image)?;
         let image = file.image()?;
         let adapted = match &self.source {
             Source { record: Some(path), .. } => recorded(path, &self.image, &image)?,
-            Source { port: Some(port), .. } => asked(port, &self.image, &file)?,
+            Source { port: Some(port), .. } => asked(port, self.patience, &self.image, &file)?,
             Source { record: None, port: None } => return Err(Error::Usage("a delta needs --record or --port".into())),
         };
         let delta =
@@ -172,12 +172,10 @@ fn recorded(path: &Path, image_path: &Path, image: &Image) -> Result<Vec<f32>> {
 }
 
 /// The weights in use of a board.
-fn asked(port: &Port, image_path: &Path, image: &ImageFile) -> Result<Vec<f32>> {
-    let mut board = Board::open(port.clone(), Some(image_path), None)?;
-    let status = board.hello()?.status;
-    let status = status.map_err(|error| Error::Board(format!("{port}: the board refuses its image: {error}")))?;
-    if status.image != image.identity() {
-        return Err(Error::content(image_path, format!("not the image that the board at {port} began with")));
-    }
+fn asked(port: &Port, patience: Patience, image_path: &Path, image: &ImageFile) -> Result<Vec<f32>> {
+    let mut board = patience.open(port, Some(image_path), None)?;
+    let hello = board.hello()?;
+    let status = hello.status.map_err(|error| Error::Board(format!("{port}: the board refuses its image: {error}")))?;
+    image_on(image, image_path, hello.schema, &status)?;
     board.array(Array::InUse)
 }

@@ -6,15 +6,31 @@ use graftage::error::{Error, Result};
 use graftage::image::ImageFile;
 use graftage::record::Record;
 use graftage::rehearse::Unseen;
+use graftage_link::Status;
 use std::path::{Path, PathBuf};
 
 /// The image that a board started from whose record this is.
 pub fn image_of(record: &Record, record_path: &Path, path: &Path) -> Result<ImageFile> {
     let image = ImageFile::read(path)?;
-    if record.image != image.identity() {
-        return Err(Error::content(path, format!("not the image that {} began with", record_path.display())));
-    }
+    same(&image, path, (record.schema, record.image), &format!("that {} began with", record_path.display()))?;
     Ok(image)
+}
+
+/// Refuses an image that is not the one that a board has started from, whose firmware has a network of that schema.
+pub fn image_on(image: &ImageFile, path: &Path, schema: u64, status: &Status) -> Result<()> {
+    same(image, path, (schema, status.image), "that the board runs")
+}
+
+fn same(image: &ImageFile, path: &Path, (schema, checksum): (u64, u32), whose: &str) -> Result<()> {
+    let (own, found) = (image.image()?.header.schema, image.identity());
+    let what = if own != schema {
+        format!("not the image {whose}: its network is another one, with schema {own:016x} in place of {schema:016x}")
+    } else if found != checksum {
+        format!("not the image {whose}: its checksum is {found:08x} in place of {checksum:08x}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::content(path, what))
 }
 
 /// Samples that the network of an image can take.

@@ -13,6 +13,7 @@ mod eval;
 mod graft;
 mod inputs;
 mod introduce;
+mod line;
 #[cfg(feature = "torch")]
 mod models;
 mod monitor;
@@ -33,6 +34,7 @@ mod trials;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use graftage::error::Error;
 use std::process::ExitCode;
 
 /// Trains networks with Transported Scion, grafts them onto microcontrollers, and proves what they learn there.
@@ -96,6 +98,9 @@ enum Task {
     Report(report::Report),
 }
 
+/// Exit status where all went well but that a drift budget was spent.
+const SPENT: u8 = 3;
+
 fn main() -> ExitCode {
     #[cfg(feature = "torch")]
     graftage::memory::keep();
@@ -112,7 +117,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         Task::Train(task) => task.run(),
         #[cfg(not(feature = "torch"))]
-        Task::Train { .. } => Err(graftage::error::Error::Usage(
+        Task::Train { .. } => Err(Error::Usage(
             "this build has no libtorch and cannot train: `cargo build --release --package graftage` makes one that can"
                 .into(),
         )),
@@ -148,7 +153,8 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             console::tell!("graftage: {error}");
-            graftage::signals::status().map_or(ExitCode::FAILURE, ExitCode::from)
+            let failed = if let Error::BudgetSpent(_) = error { ExitCode::from(SPENT) } else { ExitCode::FAILURE };
+            graftage::signals::status().map_or(failed, ExitCode::from)
         }
     }
 }

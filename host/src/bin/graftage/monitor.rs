@@ -4,6 +4,7 @@
 //! a board that learns by itself, from its own sensors.
 
 use crate::console::say;
+use crate::line::Patience;
 use clap::Args;
 use graftage::board::{Board, Log, Port};
 use graftage::error::Result;
@@ -19,6 +20,8 @@ pub struct Monitor {
     /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board.
     #[arg(long)]
     port: Port,
+    #[command(flatten)]
+    patience: Patience,
     /// The weights image that the emulated board starts with.
     #[arg(long)]
     image: Option<PathBuf>,
@@ -40,7 +43,7 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 impl Monitor {
     pub fn run(self) -> Result<()> {
         let raw = Log::file()?;
-        let mut board = Board::open(self.port.clone(), self.image.as_deref(), Some(&raw))?;
+        let mut board = self.patience.open(&self.port, self.image.as_deref(), Some(&raw))?;
         let mut page = Page::new(&self.port, &raw)?;
         let mut left = self.polls.unwrap_or(u64::MAX);
         while left > 0 {
@@ -65,7 +68,7 @@ pub struct Page {
 impl Page {
     /// For a board that writes its raw log to `raw` where it is emulated.
     pub fn new(port: &Port, raw: &File) -> Result<Self> {
-        let log = if let Port::Emulator(firmware) = port { Some(Log::open(firmware, raw)?) } else { None };
+        let log = if let Port::Emulator { firmware, .. } = port { Some(Log::open(firmware, raw)?) } else { None };
         let terminal = std::io::stdout().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
             if let Ok(style) = ProgressStyle::with_template("{msg}") {

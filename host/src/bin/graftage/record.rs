@@ -1,10 +1,13 @@
 //! `graftage record`.
 
 use crate::console::say;
+use crate::inputs::image_on;
+use crate::line::Patience;
 use crate::outputs::Force;
 use clap::Args;
-use graftage::board::{Board, Port};
+use graftage::board::Port;
 use graftage::error::{Error, Result};
+use graftage::image::ImageFile;
 use graftage::record;
 use std::path::PathBuf;
 
@@ -13,6 +16,11 @@ pub struct Record {
     /// /dev/ttyACM0, or tcp:HOST:PORT; an emulated board is one that runs already.
     #[arg(long)]
     port: Port,
+    #[command(flatten)]
+    patience: Patience,
+    /// The image that the board should run: another is refused.
+    #[arg(long)]
+    image: Option<PathBuf>,
     /// Where the record goes.
     #[arg(long, short)]
     output: PathBuf,
@@ -22,20 +30,24 @@ pub struct Record {
 
 impl Record {
     pub fn run(self) -> Result<()> {
-        let output = self.force.claims([]).file(&self.output)?;
+        let output = self.force.claims(&self.image).file(&self.output)?;
         let failed = |what: String| Error::Board(format!("{}: {what}", self.port));
-        if let Port::Emulator(_) = self.port {
+        if let Port::Emulator { .. } = self.port {
             return Err(failed(
                 "an emulator that starts now has recorded nothing; name the port of one that runs".into(),
             ));
         }
-        let mut board = Board::open(self.port.clone(), None, None)?;
+        let image = self.image.as_deref().map(ImageFile::read).transpose()?;
+        let mut board = self.patience.open(&self.port, None, None)?;
         let hello = board.hello()?;
         let status = hello.status.map_err(|error| failed(format!("the board refuses its image: {error}")))?;
+        if let Some((image, path)) = image.as_ref().zip(self.image.as_ref()) {
+            image_on(image, path, hello.schema, &status)?;
+        }
         let (unit, bytes) = board.journal()?.ok_or_else(|| {
             failed("the board keeps no journal: its firmware or its storage has no room for one".into())
         })?;
-        let record = record::Record::from_journal(&hello.board, status.image, unit, &bytes);
+        let record = record::Record::from_journal(&hello.board, hello.schema, status.image, unit, &bytes);
         let record = record.map_err(|missing| failed(missing.to_string()))?;
         output.write(&record.bytes(&self.output)?)?;
         let samples = record.lessons().count();

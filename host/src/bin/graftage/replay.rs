@@ -7,7 +7,7 @@ use clap::Args;
 use graftage::adaptation;
 use graftage::confusion::Confusion;
 use graftage::error::{Error, Result};
-use graftage::record::Record;
+use graftage::record::{Found, Record};
 use graftage::replay;
 use graftage::replay::Replayed;
 use graftage::report::{Account, Verification, account_page};
@@ -38,7 +38,7 @@ impl Replay {
     pub fn run(self) -> Result<()> {
         let mut claims = self.force.claims([&self.record, &self.image].into_iter().chain(&self.test));
         let (html, output) = (claims.option(self.html.as_ref())?, claims.option(self.output.as_ref())?);
-        let (record, damage) = Record::salvage(&self.record)?;
+        let Found { record, damage, finished, .. } = Record::salvage(&self.record)?;
         let file = image_of(&record, &self.record, &self.image)?;
         let image = file.image()?;
         let test = self.test.as_deref().map(|path| samples_for(&file, path)).transpose()?;
@@ -63,6 +63,10 @@ impl Replay {
         if record.has_gap() {
             let samples = record.lessons().count();
             say!("a gap after {samples} samples: what the board learnt later is not recorded");
+        }
+        if !finished && damage.is_none() {
+            let events = record.events.len();
+            say!("the record was not ended: whoever wrote it was stopped, or goes on; its {events} events are whole");
         }
         let confusions = test.map(|test| -> Result<_> {
             let classes = || file.legend().classes.clone();

@@ -1,0 +1,30 @@
+//! The line to a board, as several commands take it.
+
+use clap::Args;
+use graftage::board::{Board, Port, SILENCE};
+use graftage::error::Result;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+/// Silence that is borne.
+#[derive(Args, Clone, Copy)]
+pub struct Patience {
+    /// Give a board up after so many seconds of silence; one that says that it is busy is waited for.
+    #[arg(long, value_name = "SECONDS", default_value_t = SILENCE.as_secs_f64(), value_parser = seconds)]
+    timeout: f64,
+}
+
+impl Patience {
+    /// Opens the line to a board; an emulated one starts with `image` and writes its raw log to `log`.
+    pub fn open(self, port: &Port, image: Option<&Path>, log: Option<&File>) -> Result<Board> {
+        Ok(Board::open(port.clone(), image, log)?.with_timeout(Duration::from_secs_f64(self.timeout)))
+    }
+}
+
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=86400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("from 0.1 to 86400 seconds".into()),
+    }
+}

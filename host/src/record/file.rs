@@ -1,0 +1,277 @@
+//! The file of a record.
+//!
+//! ```text
+//! offset  bytes
+//! 0       "GRFR"
+//! 4       version, u16        little-endian, like all that follows
+//! 6       events, u64         2⁶⁴ − 1 while more may come: what is recorded may have been cut short
+//! 14      CRC-32/ISO-HDLC of the 14 bytes before it
+//! 18      sections            the head, then one for each event
+//! ```
+//!
+//! A section is the length of its content, u32; the content in postcard; and CRC-32/ISO-HDLC of the contents of all sections
+//! up to it, with their lengths. It is not over checksums: over bytes and their checksum it would be the same for all. So the
+//! first event that is damaged, missing, out of place or cut is known, and what stands before it is whole.
+//!
+//! A record grows at its end, and no byte of an event changes. While it grows, its last section may be cut: that request was
+//! not recorded, and all before it are.
+
+use super::Record;
+use crate::error::{Error, Result};
+use crate::files;
+use graftage_core::image::{CRC, Digest, checksum};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::Path;
+
+const MAGIC: [u8; 4] = *b"GRFR";
+
+/// Version of the format that this software writes and reads.
+pub const VERSION: u16 = 4;
+
+/// Bytes before the sections.
+const PREFIX: usize = 18;
+
+/// The count of events of a record to which more may come.
+const GROWING: u64 = u64::MAX;
+
+/// Head of a record, which stands before the events.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    board: String,
+    schema: u64,
+    image: u32,
+    start: u64,
+}
+
+/// Record that was read from a file.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Events before the first whose bytes are wrong or missing.
+    pub record: Record,
+    /// Place of the first event whose bytes are wrong or missing.
+    pub damage: Option<Damage>,
+    /// Whether whoever wrote it has ended it; else it was cut short, by a signal or a lost line, or still grows.
+    pub finished: bool,
+    /// Where its sections end, and their checksum.
+    pub(super) tail: Tail,
+}
+
+/// End of the whole sections of a file, behind which the next one goes.
+#[derive(Clone)]
+pub(super) struct Tail {
+    /// Bytes before it.
+    pub length: u64,
+    /// Checksum of the sections so far.
+    digest: Digest,
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Tail({} bytes)", self.length)
+    }
+}
+
+/// Place in a record where its bytes are wrong; all events before it are whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// Number of the event, from 1.
+    pub event: usize,
+    /// The kind of damage.
+    pub what: Flaw,
+}
+
+/// Kind of damage to the bytes of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flaw {
+    /// The file ends in it.
+    Cut,
+    /// Its checksum does not agree.
+    Checksum,
+    /// It cannot be decoded.
+    Malformed,
+    /// It is one more than there are.
+    Surplus,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { event, what } = self;
+        match what {
+            Flaw::Cut => write!(f, "the record ends in event {event}: it is cut short, or that length is damaged"),
+            Flaw::Checksum => write!(f, "the record is damaged in event {event} (wrong checksum)"),
+            Flaw::Malformed => write!(f, "event {event} of the record cannot be decoded"),
+            Flaw::Surplus => write!(f, "bytes follow the last event of the record, which would be event {event}"),
+        }
+    }
+}
+
+impl Record {
+    /// Writes a record that has ended.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        files::write(path, &self.bytes(path)?)
+    }
+
+    /// Bytes of the file of a record that has ended.
+    ///
+    /// # Errors
+    /// Names the file, where the record cannot be written.
+    pub fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
+        let (mut bytes, mut tail) = begun(self, path)?;
+        for event in &self.events {
+            bytes.extend(tail.section(event).map_err(|e| Error::content(path, e))?);
+        }
+        bytes[..PREFIX].copy_from_slice(&prefix(Some(self.events.len() as u64)));
+        Ok(bytes)
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// Where the file is none, or a byte is wrong or missing: then the error names the first event of which that is true.
+    pub fn read(path: &Path) -> Result<Self> {
+        match Self::salvage(path)? {
+            Found { damage: None, record, .. } => Ok(record),
+            Found { damage: Some(damage), .. } => Err(Error::content(path, damage)),
+        }
+    }
+
+    /// Reads the events of a record before the first whose bytes are wrong or missing.
+    ///
+    /// # Errors
+    /// Where the file is none, or its head is damaged.
+    pub fn salvage(path: &Path) -> Result<Found> {
+        parse(&files::read(path)?).map_err(|what| Error::content(path, what))
+    }
+}
+
+/// Reads the bytes of a record's file, up to the first damage to an event.
+pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
+    let short = || "no record of a board: too short".to_owned();
+    let magic = bytes.first_chunk::<4>().ok_or_else(short)?;
+    if *magic != MAGIC {
+        return Err("no record of a board".into());
+    }
+    let version = bytes.get(4..).and_then(<[u8]>::first_chunk).map(|version| u16::from_le_bytes(*version));
+    match version.ok_or_else(short)? {
+        VERSION => {}
+        found => return Err(format!("a record of version {found}, this software reads {VERSION}")),
+    }
+    let damaged = || "the head of the record is damaged".to_owned();
+    let prefix = bytes.first_chunk::<PREFIX>().ok_or_else(damaged)?;
+    let (counted, sum) = prefix.split_last_chunk::<4>().ok_or_else(damaged)?;
+    if checksum(counted) != u32::from_le_bytes(*sum) {
+        return Err(damaged());
+    }
+    let count = counted.last_chunk().map_or(0, |count| u64::from_le_bytes(*count));
+    let mut sections = Reader { rest: &bytes[PREFIX..], tail: Tail::new() };
+    let Head { board, schema, image, start } = sections.section().map_err(|_| damaged())?;
+    let (mut events, mut flaw) = (Vec::new(), None);
+    while flaw.is_none() && (events.len() as u64) < count && !(count == GROWING && sections.rest.is_empty()) {
+        match sections.section() {
+            Ok(event) => events.push(event),
+            Err(what) => flaw = Some(what),
+        }
+    }
+    let damage = match flaw {
+        // Whoever wrote it was stopped in the middle.
+        Some(Flaw::Cut) if count == GROWING => None,
+        None if !sections.rest.is_empty() => Some(Flaw::Surplus),
+        flaw => flaw,
+    };
+    let damage = damage.map(|what| Damage { event: events.len() + 1, what });
+    let record = Record { board, schema, image, start, events };
+    Ok(Found { record, damage, finished: count != GROWING, tail: sections.tail })
+}
+
+/// Bytes of a record's file before its events, which are to come.
+pub(super) fn begun(record: &Record, path: &Path) -> Result<(Vec<u8>, Tail)> {
+    let Record { board, schema, image, start, events: _ } = record;
+    let mut tail = Tail::new();
+    let head = Head { board: board.clone(), schema: *schema, image: *image, start: *start };
+    let head = tail.section(&head).map_err(|e| Error::content(path, e))?;
+    Ok(([&prefix(None)[..], &head].concat(), tail))
+}
+
+/// Bytes before the sections of a record that has ended with so many events, or of one that grows.
+pub(super) fn prefix(events: Option<u64>) -> [u8; PREFIX] {
+    let mut bytes = [0; PREFIX];
+    bytes[..4].copy_from_slice(&MAGIC);
+    bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[6..14].copy_from_slice(&events.unwrap_or(GROWING).to_le_bytes());
+    let sum = checksum(&bytes[..14]);
+    bytes[14..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+impl Tail {
+    fn new() -> Self {
+        Self { length: PREFIX as u64, digest: CRC.digest() }
+    }
+
+    /// Bytes of the next section, which then is the last.
+    pub fn section(&mut self, content: &impl Serialize) -> postcard::Result<Vec<u8>> {
+        let content = postcard::to_allocvec(content)?;
+        let length = u32::try_from(content.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
+        let mut bytes = [&length.to_le_bytes()[..], &content].concat();
+        self.digest.update(&bytes);
+        bytes.extend(self.digest.clone().finalize().to_le_bytes());
+        self.length += bytes.len() as u64;
+        Ok(bytes)
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+    tail: Tail,
+}
+
+impl Reader<'_> {
+    fn section<T: for<'a> Deserialize<'a>>(&mut self) -> std::result::Result<T, Flaw> {
+        let (length, rest) = self.rest.split_first_chunk::<4>().ok_or(Flaw::Cut)?;
+        let (content, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(Flaw::Cut)?;
+        let (sum, rest) = rest.split_first_chunk::<4>().ok_or(Flaw::Cut)?;
+        let mut digest = self.tail.digest.clone();
+        digest.update(length);
+        digest.update(content);
+        if u32::from_le_bytes(*sum) != digest.clone().finalize() {
+            return Err(Flaw::Checksum);
+        }
+        let Ok((value, [])) = postcard::take_from_bytes(content) else { return Err(Flaw::Malformed) };
+        self.tail = Tail { length: self.tail.length + (8 + content.len()) as u64, digest };
+        self.rest = rest;
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Event;
+    use super::*;
+
+    #[test]
+    fn a_record_that_grows_may_be_cut_and_one_that_has_ended_may_not() {
+        let events = vec![Event::Gap, Event::Gap];
+        let record = Record { board: "b".into(), schema: 1, image: 2, start: 3, events };
+        let whole = record.bytes(Path::new("a")).unwrap();
+        let (mut growing, mut tail) = begun(&record, Path::new("a")).unwrap();
+        let head = growing.len();
+        record.events.iter().for_each(|event| growing.extend(tail.section(event).unwrap()));
+        assert_eq!((growing.len(), tail.length), (whole.len(), whole.len() as u64));
+        let event = (whole.len() - head) / 2;
+        for length in head..=whole.len() {
+            let found = parse(&growing[..length]).unwrap();
+            let events = (length - head) / event;
+            assert_eq!((found.record.events.len(), found.damage, found.finished), (events, None, false), "{length}");
+            assert_eq!(found.tail.length as usize, head + events * event);
+            let damage = (events < 2).then_some(Damage { event: events + 1, what: Flaw::Cut });
+            assert_eq!(parse(&whole[..length]).unwrap().damage, damage, "{length}");
+        }
+        // What is wrong, and not missing, is damage in both.
+        growing[head + 4] ^= 1;
+        assert_eq!(parse(&growing).unwrap().damage, Some(Damage { event: 1, what: Flaw::Checksum }));
+    }
+}

@@ -1,0 +1,225 @@
+//! A record that grows in its file while a board learns, and goes on in a later session.
+
+use super::file::{Tail, begun, parse, prefix};
+use super::{Event, Lesson, Record};
+use crate::board::Board;
+use crate::data::Samples;
+use crate::error::{Error, Result};
+use crate::files::Growing;
+use crate::replay;
+use graftage_core::image::Image;
+use graftage_link::{Ended, Hello, Status};
+
+/// A record in its file: whole up to the last event that was [pushed](Recorder::push), whatever ends the process.
+#[derive(Debug)]
+pub struct Recorder {
+    file: Growing,
+    record: Record,
+    tail: Tail,
+    /// Whether an earlier run began it.
+    goes_on: bool,
+    /// Whether the file says how many events there are.
+    finished: bool,
+}
+
+/// How a record stands beside the board that it is of.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Lag {
+    /// The board has taken what is recorded; so many samples of the stream came in its session, which has not ended.
+    None(usize),
+    /// The session in which the board took all of the stream has ended.
+    Ended(Ended),
+}
+
+impl Recorder {
+    /// Begins a record in a new file, or goes on with that of a board where there is one.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written, is no record or damaged, or is that of another image or network. Nothing has
+    /// changed then.
+    pub fn open(mut file: Growing, hello: &Hello, status: &Status) -> Result<Self> {
+        let wrong = |what: String| Error::content(file.path(), what);
+        let Some(bytes) = file.there()? else {
+            let Hello { board, schema, .. } = hello;
+            let Status { image, digest, .. } = *status;
+            let record = Record { board: board.to_string(), schema: *schema, image, start: digest, events: Vec::new() };
+            let (bytes, tail) = begun(&record, file.path())?;
+            file.begin(&bytes)?;
+            return Ok(Self { file, record, tail, goes_on: false, finished: false });
+        };
+        let found = parse(&bytes).map_err(wrong)?;
+        if let Some(damage) = found.damage {
+            return Err(wrong(format!("{damage}; name another file for what comes")));
+        }
+        let Record { schema, image, .. } = found.record;
+        if (schema, image) != (hello.schema, status.image) {
+            return Err(wrong(format!(
+                "the record of a board with another image: its checksum is {image:08x}, that of the board's {:08x}",
+                status.image
+            )));
+        }
+        let (record, tail, finished) = (found.record, found.tail, found.finished);
+        Ok(Self { file, record, tail, goes_on: true, finished })
+    }
+
+    /// Whether it goes on with what an earlier run has recorded.
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    /// The record so far.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Appends an event.
+    ///
+    /// # Errors
+    /// Where the file cannot be written. What came before is whole.
+    pub fn push(&mut self, event: Event) -> Result<()> {
+        if self.finished {
+            self.file.replace(0, &prefix(None))?;
+            self.finished = false;
+        }
+        let mut tail = self.tail.clone();
+        let section = tail.section(&event).map_err(|error| Error::content(self.file.path(), error))?;
+        self.file.append(&section)?;
+        self.tail = tail;
+        self.record.events.push(event);
+        Ok(())
+    }
+
+    /// Says in the file that this is all, so that one that is cut later is found out, and lets it survive a power cut.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn finish(&mut self) -> Result<()> {
+        self.file.replace(0, &prefix(Some(self.record.events.len() as u64)))?;
+        self.finished = true;
+        self.file.keep()
+    }
+
+    /// Brings a record that goes on level with its board, which may have done what could not be recorded any more: from
+    /// its journal or, one request behind, by asking for the last answer once more. `stream` is what the session learns;
+    /// with `skip`, from there on, whatever was sent before.
+    ///
+    /// # Errors
+    /// Where the board's state is not the record's, or the session began with another stream. The file is as it was then,
+    /// but for what the board did besides.
+    pub fn catch_up(
+        &mut self,
+        board: &mut Board,
+        image: &Image,
+        status: &Status,
+        stream: &Samples,
+        skip: Option<usize>,
+    ) -> Result<Lag> {
+        self.file.go_on(self.tail.length)?;
+        let counts = (status.counts.taken, status.counts.sessions());
+        if self.record.counts() != counts {
+            let missing = self.missing(board, counts, stream, skip)?;
+            let mut whole = self.record.clone();
+            whole.events.extend(missing.iter().cloned());
+            // The answer to a request that is asked again says nothing of the sample that it was for.
+            if replay::with_core(&whole, image)?.target.first_difference.is_some() {
+                return Err(self.strange(status));
+            }
+            missing.into_iter().try_for_each(|event| self.push(event))?;
+        }
+        if (self.record.counts(), self.record.digest()) != (counts, status.digest) {
+            return Err(self.strange(status));
+        }
+        if let Some(skip) = skip {
+            return Ok(Lag::None(skip));
+        }
+        if let Some(Event::End(ended)) = self.record.events.last()
+            && !self.finished
+        {
+            let before = &self.record.events[..self.record.events.len() - 1];
+            let session = before.iter().rposition(|event| matches!(event, Event::End(_))).map_or(0, |end| end + 1);
+            let sent = sent(&before[session..]);
+            if sent.len() == stream.len() && differing(&sent, stream).is_none() {
+                return Ok(Lag::Ended(*ended));
+            }
+        }
+        let sent = sent(self.record.unended());
+        match differing(&sent, stream) {
+            None => Ok(Lag::None(sent.len())),
+            Some(first) => Err(Error::content(
+                self.file.path(),
+                format!(
+                    "its session began with another stream: sample {first} is another one; --skip N says after how many samples of this stream to go on"
+                ),
+            )),
+        }
+    }
+
+    /// Events of the board that are not recorded, where they can be had.
+    fn missing(
+        &self,
+        board: &mut Board,
+        counts: (u64, u64),
+        stream: &Samples,
+        skip: Option<usize>,
+    ) -> Result<Vec<Event>> {
+        let Record { board: name, schema, image, .. } = &self.record;
+        // A board keeps neither its whole state nor, twice, what it refused.
+        let kept = |event: &Event| matches!(event, Event::Sample(_) | Event::End(_));
+        if let Some((unit, bytes)) = board.journal()? {
+            let Ok(journal) = Record::from_journal(name, *schema, *image, unit, &bytes) else { return Ok(Vec::new()) };
+            let known = self.record.events.iter().filter(|event| kept(event)).count();
+            return Ok(journal.events.into_iter().filter(kept).skip(known).collect());
+        }
+        let (taken, sessions) = self.record.counts();
+        let last = match skip {
+            None => Some(sent(self.record.unended()).len()),
+            Some(skip) => skip.checked_sub(1),
+        };
+        // To the request that it had last it answers as it did, unless it was reset since or learns from somebody else.
+        if counts == (taken + 1, sessions)
+            && let Some((input, label)) = last.and_then(|last| stream.iter().nth(last))
+            && let Ok(Ok(learnt)) = board.learn(taken, input, label)
+        {
+            return Ok(vec![Event::Sample(Lesson::new(input, label, &learnt))]);
+        }
+        if counts == (taken, sessions + 1)
+            && let Ok(ended) = board.end(sessions)
+        {
+            return Ok(vec![Event::End(ended)]);
+        }
+        Ok(Vec::new())
+    }
+
+    /// The board is not where the record ends.
+    fn strange(&self, status: &Status) -> Error {
+        let ((taken, sessions), digest) = (self.record.counts(), self.record.digest());
+        let counts = status.counts;
+        Error::content(
+            self.file.path(),
+            format!(
+                "not the record of this board: it ends with digest {digest:016x} after {taken} samples and {sessions} sessions, the board stands at {:016x} after {} and {}; `graftage record` fetches what the board kept, or name another file",
+                status.digest,
+                counts.taken,
+                counts.sessions()
+            ),
+        )
+    }
+}
+
+/// Samples that were sent to a board.
+fn sent(events: &[Event]) -> Vec<(&[f32], u32)> {
+    let sample = |event| match event {
+        &Event::Sample(Lesson { ref input, label, .. }) => Some((input.as_slice(), label)),
+        Event::Refused(refused) => Some((refused.input.as_slice(), refused.label)),
+        Event::State(_) | Event::End(_) | Event::Gap => None,
+    };
+    events.iter().filter_map(sample).collect()
+}
+
+/// The first sample, from 1, in which what was sent is not what a stream begins with.
+fn differing(sent: &[(&[f32], u32)], stream: &Samples) -> Option<usize> {
+    let same = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+    let mut stream = stream.iter();
+    let other = |(input, label): &(&[f32], u32)| !stream.next().is_some_and(|s| s.1 == *label && same(s.0, input));
+    sent.iter().position(other).map(|index| index + 1)
+}
