@@ -87,7 +87,7 @@ fn core_agrees(image: &Path, start: u64, learnt: Vec<Lesson>) -> u64 {
     let bytes = std::fs::read(image).unwrap();
     let steps: usize = learnt.iter().map(|lesson| lesson.reports.len()).sum();
     let events = learnt.into_iter().map(Event::Sample).collect();
-    let record = Record { board: String::new(), image: identity(&bytes), start, events };
+    let record = Record { board: String::new(), schema: 0, image: identity(&bytes), start, events };
     let target = with_core(&record, &parse(&bytes)).unwrap().target;
     assert_eq!((target.steps, target.differing, target.first_difference), (steps as u64, 0, None));
     let last = record.digest();
@@ -148,7 +148,7 @@ fn sessions_on_a_board_end_as_on_this_machine() {
         let counts = status(&board.hello().unwrap()).counts;
         assert_eq!((counts.taken, counts.sessions()), (4 * 96, 4));
         let bytes = std::fs::read(&image).unwrap();
-        let record = Record { board: String::new(), image: identity(&bytes), start, events };
+        let record = Record { board: String::new(), schema: 0, image: identity(&bytes), start, events };
         let Replayed { target, mut sessions } = with_core(&record, &parse(&bytes)).unwrap();
         assert_eq!((target.steps, target.differing, target.first_difference), (2 * 256, 0, None));
         assert_eq!(target.digest, format!("{:016x}", record.digest()));
@@ -246,7 +246,7 @@ impl Line {
         let (board, workstation) = (listen(), listen());
         let said = board::firmware(firmware).unwrap();
         let serial = format!("tcp:{},nodelay=on", address(&board));
-        let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image));
+        let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image), None);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let line = Self { address: address(&workstation), emulator: command.spawn().unwrap() };
         std::thread::spawn(move || {

@@ -43,7 +43,13 @@ fn folder() -> Folder {
         let taken = Taken { prediction, held_out: false };
         events.push(Event::Sample(Lesson { input: input.to_vec(), label, taken, reports }));
     }
-    let record = Record { board: "mps2-an386".into(), image: identity(&bytes), start, events };
+    let record = Record {
+        board: "mps2-an386".into(),
+        schema: common::parse(&bytes).header.schema,
+        image: identity(&bytes),
+        start,
+        events,
+    };
     record.write(&folder.path("good.record")).unwrap();
     folder
 }
@@ -316,9 +322,12 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
             ("replay good.record --image next.grft", &["next.grft", "version 2"]),
             ("replay good.record --image good.csv", &["good.csv", "no weights image"]),
             ("replay good.record --image nowhere.grft", &["nowhere.grft", "No such file"]),
-            ("replay good.record --image other/image.grft", &["other/image.grft", "not the image", "good.record"]),
+            (
+                "replay good.record --image other/image.grft",
+                &["other/image.grft", "not the image", "good.record", "checksum"],
+            ),
             ("replay headless.record --image model/image.grft", &["headless.record", "head of the record is damaged"]),
-            ("replay next.record --image model/image.grft", &["next.record", "version 2", "reads 3"]),
+            ("replay next.record --image model/image.grft", &["next.record", "version 5", "reads 4"]),
             ("replay empty.record --image model/image.grft", &["empty.record", "too short"]),
             ("replay good.csv --image model/image.grft", &["good.csv", "no record"]),
             ("replay nowhere --image model/image.grft -o a.json", &["nowhere", "No such file"]),

@@ -376,7 +376,7 @@ fn account(count: usize, widths: &[u32], confusions: Option<(Confusion, Confusio
         let verdict = Verdict { committed: true, held_out: 8, before: 5, after: 7 };
         events.push(Event::End(Ended { verdict, digest: 7 }));
     }
-    let record = Record { board: "a board".into(), image: identity(&bytes), start: 1, events };
+    let record = Record { board: "a board".into(), schema: 0, image: identity(&bytes), start: 1, events };
     let shapes: Vec<_> =
         widths.windows(2).flat_map(|pair| [(pair[1] as usize, pair[0] as usize), (pair[1] as usize, 1)]).collect();
     let moved: Vec<f32> =

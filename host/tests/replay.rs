@@ -5,7 +5,7 @@ mod common;
 use common::{Folder, bits, parse, samples};
 use graftage::graft::{IMAGE, graft};
 use graftage::image::identity;
-use graftage::record::{Event, Lesson, Record, Refused, State};
+use graftage::record::{Event, Found, Lesson, Record, Refused, State};
 use graftage::replay::{recorded, with_core};
 use graftage_core::adapt::{HoldOut, Recipe, Report, Ring};
 use graftage_core::chain;
@@ -50,7 +50,8 @@ fn session(folder: &Folder) -> (Vec<u8>, Record) {
     events.push(Event::State(state));
     let verdict = board.end();
     events.push(Event::End(Ended { verdict, digest: board.adaptation().digest() }));
-    let record = Record { board: "a board".into(), image: identity(&bytes), start, events };
+    let record =
+        Record { board: "a board".into(), schema: parse(&bytes).header.schema, image: identity(&bytes), start, events };
     (bytes, record)
 }
 
@@ -260,7 +261,7 @@ fn damaged(folder: &Folder, record: &Record, bytes: &[u8]) -> Option<usize> {
     let path = folder.file("damaged", bytes);
     let error = Record::read(&path).unwrap_err().to_string();
     assert_eq!(error.lines().count(), 1);
-    let (found, damage) = Record::salvage(&path).ok()?;
+    let Found { record: found, damage, .. } = Record::salvage(&path).ok()?;
     let damage = damage.expect("damage is seen");
     assert_eq!((found.board.as_str(), found.start), (record.board.as_str(), record.start));
     assert_eq!(found.events[..], record.events[..damage.event - 1]);
@@ -270,7 +271,7 @@ fn damaged(folder: &Folder, record: &Record, bytes: &[u8]) -> Option<usize> {
 
 /// Where each section of a record ends, as the format says: a length, so many bytes, a checksum.
 fn ends(bytes: &[u8]) -> Vec<usize> {
-    let mut ends = vec![6];
+    let mut ends = vec![18];
     while let Some(length) = bytes.get(*ends.last().unwrap()..).and_then(|rest| rest.first_chunk()) {
         ends.push(ends.last().unwrap() + 8 + u32::from_le_bytes(*length) as usize);
     }
@@ -321,7 +322,7 @@ fn another_byte_at_200_places_is_named_and_all_before_it_is_computed_again() {
         let section = ends.iter().position(|end| at < *end).unwrap();
         assert_eq!(event, (section > 0).then_some(section), "byte {at}");
         if let Some(event) = event {
-            let (whole, _) = Record::salvage(&folder.path("damaged")).unwrap();
+            let whole = Record::salvage(&folder.path("damaged")).unwrap().record;
             assert_eq!((whole.events.len(), found(&whole, &image)), (event - 1, (0, String::new())));
         }
     }

@@ -1,6 +1,6 @@
 //! A record that grows in its file while a board learns, and goes on in a later session.
 
-use super::file::{Tail, begun, parse, prefix};
+use super::file::{Found, Tail, begun, parse, prefix};
 use super::{Event, Lesson, Record};
 use crate::board::Board;
 use crate::data::Samples;
@@ -9,6 +9,13 @@ use crate::files::Growing;
 use crate::replay;
 use graftage_core::image::Image;
 use graftage_link::{Ended, Hello, Status};
+
+/// The place of a record: a new file, or one with a record that can go on.
+#[derive(Debug)]
+pub struct Place {
+    file: Growing,
+    found: Option<Found>,
+}
 
 /// A record in its file: whole up to the last event that was [pushed](Recorder::push), whatever ends the process.
 #[derive(Debug)]
@@ -31,37 +38,52 @@ pub enum Lag {
     Ended(Ended),
 }
 
-impl Recorder {
-    /// Begins a record in a new file, or goes on with that of a board where there is one.
+impl Place {
+    /// Looks at what is there.
     ///
     /// # Errors
-    /// Where the file cannot be read or written, is no record or damaged, or is that of another image or network. Nothing has
-    /// changed then.
-    pub fn open(mut file: Growing, hello: &Hello, status: &Status) -> Result<Self> {
-        let wrong = |what: String| Error::content(file.path(), what);
-        let Some(bytes) = file.there()? else {
-            let Hello { board, schema, .. } = hello;
-            let Status { image, digest, .. } = *status;
-            let record = Record { board: board.to_string(), schema: *schema, image, start: digest, events: Vec::new() };
-            let (bytes, tail) = begun(&record, file.path())?;
-            file.begin(&bytes)?;
-            return Ok(Self { file, record, tail, goes_on: false, finished: false });
+    /// Where the file cannot be read, or is no record or a damaged one.
+    pub fn open(file: Growing) -> Result<Self> {
+        let found = file.there()?.map(|bytes| parse(&bytes)).transpose();
+        let wrong = |what: String| {
+            let remedy = "--force replaces it, or name another output";
+            Error::content(file.path(), format!("it is there already, and cannot go on: {what}; {remedy}"))
         };
-        let found = parse(&bytes).map_err(wrong)?;
-        if let Some(damage) = found.damage {
-            return Err(wrong(format!("{damage}; name another file for what comes")));
+        let found = found.map_err(wrong)?;
+        match found.as_ref().and_then(|found| found.damage) {
+            Some(damage) => Err(wrong(damage.to_string())),
+            None => Ok(Self { file, found }),
         }
-        let Record { schema, image, .. } = found.record;
-        if (schema, image) != (hello.schema, status.image) {
-            return Err(wrong(format!(
-                "the record of a board with another image: its checksum is {image:08x}, that of the board's {:08x}",
-                status.image
-            )));
-        }
-        let (record, tail, finished) = (found.record, found.tail, found.finished);
-        Ok(Self { file, record, tail, goes_on: true, finished })
     }
 
+    /// A record there of the board that says this of itself.
+    ///
+    /// # Errors
+    /// Where a record that is there is of another network or image, or the file cannot be written. It is as it was then.
+    pub fn recorder(mut self, hello: &Hello, status: &Status) -> Result<Recorder> {
+        let Hello { board, schema, .. } = hello;
+        let Status { image, digest, .. } = *status;
+        let Some(Found { record, tail, finished, .. }) = self.found else {
+            let record = Record { board: board.to_string(), schema: *schema, image, start: digest, events: Vec::new() };
+            let (bytes, tail) = begun(&record, self.file.path())?;
+            self.file.begin(&bytes)?;
+            return Ok(Recorder { file: self.file, record, tail, goes_on: false, finished: false });
+        };
+        if (record.schema, record.image) != (*schema, image) {
+            let what = match record.schema == *schema {
+                false => "the record of a board with another network".into(),
+                true => format!(
+                    "the record of a board with another image: its checksum is {:08x}, the board's {image:08x}",
+                    record.image
+                ),
+            };
+            return Err(Error::content(self.file.path(), format!("{what}; name another output")));
+        }
+        Ok(Recorder { file: self.file, record, tail, goes_on: true, finished })
+    }
+}
+
+impl Recorder {
     /// Whether it goes on with what an earlier run has recorded.
     pub fn goes_on(&self) -> bool {
         self.goes_on

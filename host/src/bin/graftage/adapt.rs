@@ -14,7 +14,7 @@ use graftage::confusion::Confusion;
 use graftage::data::{Legend, Samples};
 use graftage::error::{Error, Result};
 use graftage::image::ImageFile;
-use graftage::record::{Lag, Recorder};
+use graftage::record::{Lag, Place, Recorder};
 use graftage::report::{Memory, Session};
 use graftage::signals;
 use graftage_core::session::{Counts, Verdict};
@@ -65,7 +65,7 @@ impl Adapt {
     pub fn run(self) -> Result<()> {
         let mut claims =
             self.force.claims([&self.stream].into_iter().chain(&self.image).chain(&self.test).chain(self.port.files()));
-        let recorded = self.record.as_deref().map(|path| claims.growing(path)).transpose()?;
+        let recorded = self.record.as_deref().map(|path| Place::open(claims.growing(path)?)).transpose()?;
         let mut claimed = |path: &Option<PathBuf>| claims.option(path.as_ref());
         let logged = claimed(&self.log)?;
         let (output, held) = (claimed(&self.output)?, claimed(&self.memory)?);
@@ -90,7 +90,7 @@ impl Adapt {
         let legend = image.as_ref().map_or_else(|| Legend::numbered(classes), |image| image.legend().clone());
         let stream = read(&self.stream)?;
         let test = self.test.as_deref().map(read).transpose()?;
-        let mut recorder = recorded.map(|file| Recorder::open(file, &hello, &status)).transpose()?;
+        let mut recorder = recorded.map(|place| place.recorder(&hello, &status)).transpose()?;
         let (counts, skip, ended) = self.place(&mut board, &hello, &status, image.as_ref(), &mut recorder, &stream)?;
         if skip > 0 {
             say!("{skip} of the {} samples were taken before, and are left out", stream.len());
