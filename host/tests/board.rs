@@ -16,7 +16,7 @@ use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::network::{Kind, Prediction};
 use graftage_core::random::Generator;
-use graftage_link::{ANSWER, Answer, Array, Hello, Numbered, Status, encode};
+use graftage_link::{ANSWER, Answer, Array, BUSY, Hello, Numbered, Status, encode};
 use object::{Object, ObjectSymbol};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -468,7 +468,8 @@ fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
         let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--record=a.record"];
         let message = folder.command(adapt).failed();
         assert!(message.contains("no answer to ") && message.contains(" requests in "), "{message}");
-        assert_eq!(Record::read(&folder.path("a.record")).unwrap().lessons().count(), 5);
+        let found = Record::salvage(&folder.path("a.record")).unwrap();
+        assert_eq!((found.record.lessons().count(), found.damage, found.finished), (5, None, false));
         folder.graftage("replay a.record --image model/image.grft").succeeded();
     }
 }
@@ -538,6 +539,115 @@ fn wire(answer: Numbered<Answer>) -> Vec<u8> {
     let (mut plain, mut wire) = ([0; ANSWER], [0; ANSWER]);
     let used = encode(&answer, &mut plain, &mut wire).unwrap();
     wire[..used].to_vec()
+}
+
+/// Reads requests off a line; returns how many came before it was closed.
+fn requests(mut socket: TcpStream) -> usize {
+    let mut all = Vec::new();
+    let _ = socket.read_to_end(&mut all);
+    all.split(|byte| *byte == 0).filter(|frame| !frame.is_empty()).count()
+}
+
+#[test]
+fn a_board_that_says_that_it_is_busy_is_waited_for_and_not_asked_again() {
+    let (sender, heard) = std::sync::mpsc::channel();
+    let board = impostor(move |mut socket| {
+        let _ = socket.read(&mut [0; 100]);
+        // Longer than it is waited for in silence.
+        for _ in 0..8 {
+            let _ = socket.write_all(&BUSY);
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let prediction = Prediction { class: 3, probability: 1.0 };
+        let _ = socket.write_all(&wire((1, Answer::Predicted(prediction))));
+        let _ = sender.send(requests(socket));
+    });
+    let mut board = board.with_timeout(Duration::from_secs(1));
+    assert_eq!(board.predict(&[0.5]).unwrap().unwrap().class, 3);
+    assert_eq!((board.repeated, board.damaged), (0, 0));
+    drop(board);
+    assert_eq!(heard.recv_timeout(Duration::from_secs(10)).unwrap(), 0);
+}
+
+#[test]
+fn a_board_that_falls_silent_is_not_asked_whether_it_is_one() {
+    let board = impostor(|mut socket| {
+        let _ = socket.read(&mut [0; 100]);
+        let prediction = Prediction { class: 3, probability: 1.0 };
+        let _ = socket.write_all(&wire((1, Answer::Predicted(prediction))));
+        requests(socket);
+    });
+    let mut board = board.with_timeout(Duration::from_millis(700));
+    board.predict(&[0.5]).unwrap().unwrap();
+    let message = board.predict(&[0.5]).unwrap_err().to_string();
+    assert!(message.contains("has answered before") && message.contains("--timeout"), "{message}");
+    assert!(!message.contains("firmware"), "{message}");
+}
+
+#[test]
+fn a_line_that_is_no_boards_is_told_by_what_comes_and_causes_no_storm_of_requests() {
+    type Answer = fn(&mut TcpStream, &[u8]) -> std::io::Result<()>;
+    let cases: [(Answer, &str); 4] = [
+        // RX and TX are joined.
+        (|line, asked| line.write_all(asked), "comes back, and nothing else"),
+        // A terminal that shows control characters.
+        (
+            |line, asked| line.write_all(&asked.iter().flat_map(|_| *b"^@").collect::<Vec<_>>()),
+            "does it run this project's firmware, at 115200 baud",
+        ),
+        // Another device, or another rate.
+        (|line, _| line.write_all(b"\0$GPGGA,1\0"), "only damaged frames"),
+        (|_, _| Ok(()), "has no other program the port open"),
+    ];
+    for (answer, words) in cases {
+        let (sender, heard) = std::sync::mpsc::channel();
+        let board = impostor(move |mut line| {
+            let (mut count, mut bytes) = (0, [0; 100]);
+            while let Ok(read @ 1..) = line.read(&mut bytes) {
+                count += bytes[..read].split(|byte| *byte == 0).filter(|frame| !frame.is_empty()).count();
+                if answer(&mut line, &bytes[..read]).is_err() {
+                    break;
+                }
+            }
+            let _ = sender.send(count);
+        });
+        let mut board = board.with_timeout(Duration::from_secs(2));
+        let message = board.hello().unwrap_err().to_string();
+        assert!(message.contains("no answer to ") && message.contains(words), "{message}");
+        drop(board);
+        let count = heard.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(count <= 20, "{words}: {count} requests");
+    }
+}
+
+#[test]
+fn an_address_at_which_nothing_listens_is_told() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let message = Board::open(Port::Tcp(free.to_string()), None, None).err().unwrap().to_string();
+    assert!(message.contains(&format!("tcp:{free}: nothing listens there")), "{message}");
+}
+
+#[test]
+fn a_port_is_read_as_it_is_written() {
+    let store = |firmware: &str, store: &str| Port::Emulator { firmware: firmware.into(), store: Some(store.into()) };
+    for (text, port) in [
+        ("/dev/ttyACM0", Ok(Port::Serial("/dev/ttyACM0".into()))),
+        ("tcp:a:1", Ok(Port::Tcp("a:1".into()))),
+        ("qemu:a/b", Ok(Port::emulator("a/b"))),
+        ("qemu:a,store=b", Ok(store("a", "b"))),
+        ("qemu:a,b,store=c,d", Ok(store("a,b", "c,d"))),
+        ("qemu:", Err("names no firmware")),
+        ("qemu:,store=a", Err("names no firmware")),
+        ("qemu:a,store=", Err("names no file")),
+        ("tcp:a", Err("names no port")),
+        ("", Err("no port")),
+    ] {
+        match (text.parse::<Port>(), port) {
+            (Ok(found), Ok(port)) => assert_eq!(found, port),
+            (Err(message), Err(words)) => assert!(message.contains(words), "{text}: {message}"),
+            (found, _) => panic!("{text}: {found:?}"),
+        }
+    }
 }
 
 #[test]
