@@ -423,7 +423,7 @@ fn emulate(elf: &Path, image: Option<&Path>, log: Option<&File>) -> Result<(Emul
     let failed = |e: std::io::Error| Error::Board(format!("no connection to the emulator: {e}"));
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let mut command = machine.linked(&firmware, elf, &format!("tcp:{address},nodelay=on"), image);
+    let mut command = machine.linked(&firmware, elf, &format!("tcp:{address},nodelay=on"), image, None);
     let output = match log {
         Some(log) => Stdio::from(log.try_clone().map_err(|e| Error::Board(format!("no log of the emulator: {e}")))?),
         None => Stdio::null(),

@@ -246,7 +246,7 @@ impl Line {
         let (board, workstation) = (listen(), listen());
         let said = board::firmware(firmware).unwrap();
         let serial = format!("tcp:{},nodelay=on", address(&board));
-        let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image));
+        let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image), None);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let line = Self { address: address(&workstation), emulator: command.spawn().unwrap() };
         std::thread::spawn(move || {

@@ -240,7 +240,7 @@ pub fn start(firmware: &Path, image: &Path, arguments: &[String], log: &Path) ->
     drop(listener);
     let said = board::firmware(firmware).unwrap();
     let serial = format!("tcp:{address},server=on,wait=on,nodelay=on");
-    let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image));
+    let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image), None);
     let log = std::fs::File::create(log).unwrap();
     let child = command.args(arguments).stdin(Stdio::null()).stdout(log).spawn().unwrap();
     let emulator = Emulator(child, format!("tcp:{address}"));
