@@ -27,6 +27,8 @@ mod nucleo_f446re;
 pub use nucleo_f446re::NucleoF446re as Selected;
 
 #[cfg(feature = "nrf52840-dk")]
+mod debug_port;
+#[cfg(feature = "nrf52840-dk")]
 mod nrf52840_dk;
 #[cfg(feature = "nrf52840-dk")]
 pub use nrf52840_dk::Nrf52840Dk as Selected;

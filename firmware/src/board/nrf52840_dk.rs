@@ -4,15 +4,18 @@
 //! sensors are on TWIM 0 (P0.26, P0.27 of the Arduino header); the light is LED 1 (P0.13); the log leaves by RTT.
 
 use super::cycles::Cycles;
+use super::debug_port::{self, Chip, OPEN};
 use super::{Board, Parts};
 use core::convert::Infallible;
+use core::ptr::{read_volatile, write_volatile};
+use cortex_m::peripheral::SCB;
 use defmt_rtt as _;
 use embedded_hal::digital::{self, OutputPin};
 use embedded_io::{ErrorType, Read, Write};
 use nrf52840_hal::clocks::Clocks;
 use nrf52840_hal::gpio::{Level, Output, Pin, PushPull, p0};
 use nrf52840_hal::nvmc::Nvmc;
-use nrf52840_hal::pac::{NVMC, Peripherals, TWIM0, UARTE0};
+use nrf52840_hal::pac::{NVMC, Peripherals, TWIM0, UARTE0, UICR};
 use nrf52840_hal::uarte::{self, Baudrate, Error, Parity, Uarte};
 use nrf52840_hal::{Twim, twim};
 
@@ -35,6 +38,9 @@ impl Board for Nrf52840Dk {
         }
         let core = cortex_m::Peripherals::take()?;
         let device = Peripherals::take()?;
+        if debug_port::keep_open(&mut Registers { uicr: &device.UICR, nvmc: &device.NVMC }) {
+            SCB::sys_reset();
+        }
         // The crystal's, for the serial port.
         let _ = Clocks::new(device.CLOCK).enable_ext_hfosc();
         let pins = p0::Parts::new(device.P0);
@@ -64,6 +70,39 @@ impl Board for Nrf52840Dk {
         loop {
             cortex_m::asm::wfi();
         }
+    }
+}
+
+/// The registers of the debug port.
+struct Registers<'a> {
+    uicr: &'a UICR,
+    nvmc: &'a NVMC,
+}
+
+impl Chip for Registers<'_> {
+    fn description(&self) -> [u32; 2] {
+        // SAFETY: two words of the chip's read-only description (FICR), which the chip's crate does not name.
+        [0x1000_0130, 0x1000_0134].map(|address| unsafe { read_volatile(address as *const u32) })
+    }
+
+    fn protection(&self) -> u32 {
+        self.uicr.approtect.read().bits()
+    }
+
+    fn program(&mut self) {
+        let ready = || while self.nvmc.ready.read().ready().is_busy() {};
+        self.nvmc.config.write(|w| w.wen().wen());
+        ready();
+        // SAFETY: a value that the register takes on the chips for which this is called.
+        self.uicr.approtect.write(|w| unsafe { w.bits(OPEN) });
+        ready();
+        self.nvmc.config.write(|w| w.wen().ren());
+        ready();
+    }
+
+    fn open(&mut self) {
+        // SAFETY: APPROTECT.DISABLE, which the chip's crate does not name and nothing else uses.
+        unsafe { write_volatile(0x4000_0558 as *mut u32, OPEN) };
     }
 }
 

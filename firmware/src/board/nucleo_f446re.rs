@@ -33,7 +33,7 @@ impl Board for NucleoF446re {
     fn take() -> Option<Parts<Self>> {
         let core = cortex_m::Peripherals::take()?;
         let device = Peripherals::take()?;
-        // From the internal oscillator, whose 1 % a serial port bears.
+        // From the internal oscillator: at room temperature its 1 % is within what a serial port bears.
         let clocks = Config::hsi().sysclk(CORE_HZ.Hz()).pclk1(42.MHz()).pclk2(84.MHz());
         let mut rcc = device.RCC.freeze(clocks);
         let a = device.GPIOA.split(&mut rcc);

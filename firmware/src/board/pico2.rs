@@ -1,7 +1,7 @@
 //! Raspberry Pi's Pico 2: an RP2350, here one of its two Cortex-M33 at 150 MHz.
 //!
 //! UART 0 (GP0, GP1) is the link at 115,200 baud; sensors are on I2C 0 (GP4, GP5); the light is the board's (GP25); the
-//! log leaves by RTT. The HAL has no driver for the serial flash, so nothing can be stored yet.
+//! log leaves by RTT. There is no store: nothing here writes to the serial flash.
 
 use super::absent::NoFlash;
 use super::cycles::Cycles;
@@ -28,7 +28,8 @@ static IMAGE_DEF: ImageDef = ImageDef::secure_exe();
 /// The board.
 pub struct Pico2;
 
-type Line = (Pin<Gpio0, FunctionUart, PullDown>, Pin<Gpio1, FunctionUart, PullDown>);
+// An input with the pull-down that is on after a reset sticks at about 2 V (erratum RP2350-E9); an idle line is high.
+type Line = (Pin<Gpio0, FunctionUart, PullDown>, Pin<Gpio1, FunctionUart, PullUp>);
 type Bus = (Pin<Gpio4, FunctionI2C, PullUp>, Pin<Gpio5, FunctionI2C, PullUp>);
 
 impl Board for Pico2 {
@@ -55,7 +56,7 @@ impl Board for Pico2 {
         )
         .ok()?;
         let pins = Pins::new(device.IO_BANK0, device.PADS_BANK0, Sio::new(device.SIO).gpio_bank0, &mut resets);
-        let line = (pins.gpio0.into_function(), pins.gpio1.into_function());
+        let line = (pins.gpio0.into_function(), pins.gpio1.reconfigure());
         let rate = UartConfig::new(115_200.Hz(), DataBits::Eight, None, StopBits::One);
         let port = UartPeripheral::new(device.UART0, line, &mut resets);
         let (sda, scl) = (pins.gpio4.reconfigure(), pins.gpio5.reconfigure());

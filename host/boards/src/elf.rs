@@ -4,8 +4,9 @@
 //! section that is not loaded.
 
 use crate::{BOARDS, Board};
-use object::elf::{SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE};
-use object::{File, Object, ObjectSection, ObjectSymbol, SectionFlags};
+use object::elf::{PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE};
+use object::read::elf::{ElfFile32, ProgramHeader};
+use object::{Endianness, File, Object, ObjectSection, ObjectSymbol, SectionFlags};
 use std::fmt;
 
 /// The least that must be left of the RAM for the stack, in bytes. A test on the emulated board sees that it is enough.
@@ -23,6 +24,9 @@ const HELD: [&str; 8] = [
     "scratch memory",
     "link",
 ];
+
+/// The parts of it that are saved.
+const SAVED: &[&str] = HELD.split_at(6).0;
 
 /// A firmware.
 #[derive(Debug, PartialEq)]
@@ -120,6 +124,11 @@ impl Firmware {
         })
     }
 
+    /// Bytes of the state that it saves, without a header: arrays and samples.
+    pub fn state(&self) -> u64 {
+        self.ram.parts.iter().filter(|(part, _)| SAVED.contains(part)).map(|(_, bytes)| bytes).sum()
+    }
+
     /// That it fits its board, with [`STACK`] to spare, and an image of that many bytes as well.
     ///
     /// # Errors
@@ -133,6 +142,22 @@ impl Firmware {
         let exceeding = needs.into_iter().find(|(_, needs, has)| needs > has);
         exceeding.map_or(Ok(()), |(what, needs, has)| Err(Error::TooLarge { what, needs, has }))
     }
+}
+
+/// The bytes that a program is loaded with, and the addresses where they go: initial values lie in flash.
+///
+/// # Errors
+/// [`Error::NotElf`].
+pub fn segments(elf: &[u8]) -> Result<Vec<(u64, &[u8])>, Error> {
+    let failed = |error: object::Error| Error::NotElf(error.to_string());
+    let file = ElfFile32::<Endianness>::parse(elf).map_err(failed)?;
+    let endian = file.endian();
+    let loaded = file.elf_program_headers().iter().filter(|header| header.p_type(endian) == PT_LOAD);
+    let segments = loaded.map(|header| {
+        let bytes = header.data(endian, elf).map_err(|()| Error::NotElf("a segment lies outside of it".into()))?;
+        Ok((u64::from(header.p_paddr(endian)), bytes))
+    });
+    segments.filter(|segment| !matches!(segment, Ok((_, [])))).collect()
 }
 
 /// Parts of flash and RAM: of the sections that are loaded or variables, without the stack and the heap of riscv-rt, which

@@ -2,7 +2,10 @@
 //! firmware's ELF file says of its own.
 
 pub mod elf;
+pub mod files;
 pub mod qemu;
+pub mod store;
+pub mod uf2;
 
 use qemu::Machine;
 use std::fmt;
@@ -23,24 +26,31 @@ pub struct Board {
 pub enum Runs {
     /// In QEMU.
     Emulated(Machine),
-    /// On somebody's table, flashed by probe-rs, which calls its chip so.
+    /// On somebody's table, flashed by probe-rs.
     Probed {
-        /// That name.
+        /// Its chip, as probe-rs calls it.
         chip: &'static str,
+        /// The family of UF2 files that its boot ROM takes, where it takes any.
+        uf2: Option<u32>,
     },
 }
 
 /// All of them.
 pub const BOARDS: [Board; 5] = [
-    emulated("mps2-an386", "thumbv7em-none-eabihf", Machine { program: "qemu-system-arm", machine: "mps2-an386" }),
+    // All four of its buses are called `i2c`: QEMU takes the last that it made, at 0x4002A000.
+    emulated(
+        "mps2-an386",
+        "thumbv7em-none-eabihf",
+        Machine { program: "qemu-system-arm", machine: "mps2-an386", bus: Some("i2c") },
+    ),
     emulated(
         "riscv32-virt",
         "riscv32imac-unknown-none-elf",
-        Machine { program: "qemu-system-riscv32", machine: "virt -bios none" },
+        Machine { program: "qemu-system-riscv32", machine: "virt -bios none", bus: None },
     ),
-    probed("nucleo-f446re", "thumbv7em-none-eabihf", "STM32F446RETx"),
-    probed("nrf52840-dk", "thumbv7em-none-eabihf", "nRF52840_xxAA"),
-    probed("pico2", "thumbv8m.main-none-eabihf", "RP235x"),
+    probed("nucleo-f446re", "thumbv7em-none-eabihf", "STM32F446RETx", None),
+    probed("nrf52840-dk", "thumbv7em-none-eabihf", "nRF52840_xxAA", None),
+    probed("pico2", "thumbv8m.main-none-eabihf", "RP235x", Some(uf2::RP2350_ARM_SECURE)),
 ];
 
 /// The one that is meant where none is named.
@@ -50,8 +60,8 @@ const fn emulated(name: &'static str, target: &'static str, machine: Machine) ->
     Board { name, target, runs: Runs::Emulated(machine) }
 }
 
-const fn probed(name: &'static str, target: &'static str, chip: &'static str) -> Board {
-    Board { name, target, runs: Runs::Probed { chip } }
+const fn probed(name: &'static str, target: &'static str, chip: &'static str, uf2: Option<u32>) -> Board {
+    Board { name, target, runs: Runs::Probed { chip, uf2 } }
 }
 
 impl Board {

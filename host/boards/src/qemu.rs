@@ -1,6 +1,7 @@
 //! QEMU, which runs a program on a board that nobody has to own.
 
 use crate::elf::Firmware;
+use crate::store::Store;
 use std::path::Path;
 use std::process::Command;
 
@@ -11,6 +12,8 @@ pub struct Machine {
     pub program: &'static str,
     /// What that calls it, and options that it takes.
     pub machine: &'static str,
+    /// The I²C bus that takes EEPROMs, as QEMU calls it; `None` where there is none.
+    pub bus: Option<&'static str>,
 }
 
 impl Machine {
@@ -23,15 +26,30 @@ impl Machine {
     }
 
     /// The same with the firmware in that ELF file, its link on a character device as QEMU describes it (e.g.
-    /// `tcp:127.0.0.1:7310`), and an image where the firmware looks for it.
-    pub fn linked(&self, firmware: &Firmware, elf: &Path, serial: &str, image: Option<&Path>) -> Command {
+    /// `tcp:127.0.0.1:7310`), an image where the firmware looks for it, and a store, which must be alive when the command
+    /// starts.
+    pub fn linked(
+        &self,
+        firmware: &Firmware,
+        elf: &Path,
+        serial: &str,
+        image: Option<&Path>,
+        store: Option<&Store>,
+    ) -> Command {
         let mut qemu = self.command(elf);
         qemu.args(["-serial", serial]);
         if let Some(image) = image {
-            // A comma in a path would end the option; doubled, it stands for itself.
-            let path = image.display().to_string().replace(',', ",,");
-            qemu.arg("-device").arg(format!("loader,file={path},addr={:#x},force-raw=on", firmware.image.start));
+            let file = value(image);
+            qemu.arg("-device").arg(format!("loader,file={file},addr={:#x},force-raw=on", firmware.image.start));
+        }
+        if let (Some(store), Some(bus)) = (store, self.bus) {
+            qemu.args(store.arguments(bus));
         }
         qemu
     }
+}
+
+/// A path as the value of an option: a comma would end it, and doubled stands for itself.
+pub(crate) fn value(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }

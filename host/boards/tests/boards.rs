@@ -1,62 +1,12 @@
 //! The table of boards, and what an ELF file says of a firmware.
 
+mod common;
+
+use common::{A, SYMBOLS, W, X, elf, full, words};
 use graftage_boards::elf::{Error, Firmware, Region, STACK};
 use graftage_boards::{BOARDS, Board, DEFAULT, Runs};
-use object::write::{Object, Symbol, SymbolSection};
-use object::{Architecture, BinaryFormat, Endianness, SectionFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use std::collections::BTreeSet;
 use std::path::Path;
-
-/// An ELF file with these absolute symbols and sections: name, flags, bytes.
-fn elf(symbols: &[(&str, u64)], sections: &[(&str, u32, &[u8])]) -> Vec<u8> {
-    let mut object = Object::new(BinaryFormat::Elf, Architecture::Arm, Endianness::Little);
-    for (name, value) in symbols {
-        object.add_symbol(Symbol {
-            name: name.as_bytes().into(),
-            value: *value,
-            size: 0,
-            kind: SymbolKind::Data,
-            scope: SymbolScope::Linkage,
-            weak: false,
-            section: SymbolSection::Absolute,
-            flags: SymbolFlags::None,
-        });
-    }
-    for (name, flags, bytes) in sections {
-        let section = object.add_section(vec![], name.as_bytes().into(), SectionKind::Data);
-        object.append_section_data(section, bytes, 1);
-        object.section_mut(section).flags = SectionFlags::Elf { sh_flags: u64::from(*flags) };
-    }
-    object.write().unwrap()
-}
-
-const SYMBOLS: [(&str, u64); 5] = [
-    ("_board_nucleo_f446re", 0),
-    ("_image_start", 0x0802_0000),
-    ("_image_size", 2000),
-    ("_flash_size", 100),
-    ("_ram_size", STACK + 50),
-];
-/// Flags of a section: writable, allocated, executable.
-const W: u32 = 1;
-const A: u32 = 2;
-const X: u32 = 4;
-
-/// What takes all of its flash: 60 + 30 + 10 bytes, the last of them of RAM as well.
-fn full(held: &[u8]) -> Vec<u8> {
-    elf(
-        &SYMBOLS,
-        &[
-            (".text", A | X, &[1; 60]),
-            (".rodata", A, &[1; 30]),
-            (".data", A | W, &[1; 10]),
-            (".stack", A | W, &[0; 999]),
-            (".defmt", A, &[0; 999]),
-            (".graftage", A, held),
-            (".debug", 0, &[1; 999]),
-        ],
-    )
-}
 
 #[test]
 fn every_board_has_a_feature_a_file_and_a_memory_script_of_the_firmware() {
@@ -91,9 +41,9 @@ fn boards_are_found_by_name_and_an_unknown_one_is_told_the_known() {
 
 #[test]
 fn an_emulated_board_gets_its_program_link_and_image_as_qemu_takes_them() {
-    let firmware = Firmware::read(&full(&[])).unwrap();
+    let firmware = Firmware::read(&elf(&SYMBOLS, &full(&[]))).unwrap();
     let machine = Board::find("riscv32-virt").unwrap().machine().unwrap();
-    let qemu = machine.linked(&firmware, Path::new("f"), "tcp:h:1", Some(Path::new("a,b")));
+    let qemu = machine.linked(&firmware, Path::new("f"), "tcp:h:1", Some(Path::new("a,b")), None);
     let arguments: Vec<_> = qemu.get_args().map(|argument| argument.to_str().unwrap()).collect();
     assert_eq!(qemu.get_program(), "qemu-system-riscv32");
     for pair in [
@@ -110,13 +60,13 @@ fn an_emulated_board_gets_its_program_link_and_image_as_qemu_takes_them() {
 
 #[test]
 fn an_elf_file_says_what_it_takes_by_part() {
-    let held: Vec<u8> = [1_u32, 2, 3, 0, 0, 0, 0, 1].iter().flat_map(|word| word.to_le_bytes()).collect();
-    let firmware = Firmware::read(&full(&held)).unwrap();
+    let firmware = Firmware::read(&elf(&SYMBOLS, &full(&words(&[1, 2, 3, 0, 0, 0, 0, 1])))).unwrap();
     assert_eq!((firmware.board.name, firmware.image), ("nucleo-f446re", Region { start: 0x0802_0000, size: 2000 }));
     assert_eq!(firmware.flash.parts, [("code", 60), ("constants", 30), ("initial values", 10)]);
     assert_eq!((firmware.flash.used(), firmware.flash.size, firmware.ram.used()), (100, 100, 10));
     assert_eq!(firmware.ram.parts[..3], [("weights", 1), ("query points", 2), ("momenta", 3)]);
     assert_eq!(firmware.ram.parts[7..], [("link", 1), ("other variables", 3)]);
+    assert_eq!(firmware.state(), 6);
     let shown = firmware.to_string();
     for words in
         ["100 of 100 bytes on nucleo-f446re", "10 of 16434 bytes", "code", "momenta", "2000 bytes at 0x8020000"]
@@ -127,7 +77,7 @@ fn an_elf_file_says_what_it_takes_by_part() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_its_numbers() {
-    let firmware = Firmware::read(&full(&[])).unwrap();
+    let firmware = Firmware::read(&elf(&SYMBOLS, &full(&[]))).unwrap();
     assert_eq!(firmware.fits(2000), Ok(()));
     assert_eq!(firmware.fits(2001), Err(Error::TooLarge { what: "an image", needs: 2001, has: 2000 }));
     for (symbol, what, needs, has) in [("_flash_size", "flash", 100, 99), ("_ram_size", "RAM", STACK + 10, STACK + 9)] {

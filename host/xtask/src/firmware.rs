@@ -1,6 +1,9 @@
 //! `cargo xtask firmware`: builds it for a board, shows what it takes, runs and flashes it.
 
+mod probe;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -8,7 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use graftage_boards::elf::Firmware;
-use graftage_boards::{BOARDS, Board, DEFAULT, Runs};
+use graftage_boards::store::Store;
+use graftage_boards::{BOARDS, Board, DEFAULT, Runs, elf, files, uf2};
+use probe::{Chip, Erase};
 
 use crate::setup::target;
 use crate::verify::target::{TARGETS, Target};
@@ -48,9 +53,15 @@ pub enum Task {
         /// The weights image, as `graftage graft` writes it; an emulated board forgets it, so needs it each time
         #[arg(long)]
         image: Option<PathBuf>,
+        /// The file with the EEPROMs of an emulated board, in which it keeps what it learns; made where it is not there
+        #[arg(long, value_name = "FILE")]
+        store: Option<PathBuf>,
         /// The port
         #[arg(long, default_value_t = 7310)]
         port: u16,
+        /// Where a real board is locked, erase all that it holds
+        #[arg(long)]
+        erase_all: bool,
     },
     /// Build it, and write it to a board at a debug probe
     Flash {
@@ -59,6 +70,23 @@ pub enum Task {
         /// The weights image, as `graftage graft` writes it, to be written as well
         #[arg(long)]
         image: Option<PathBuf>,
+        /// Where the board is locked, erase all that it holds
+        #[arg(long)]
+        erase_all: bool,
+    },
+    /// Build it, and write it and an image as a UF2 file, which a board takes as a disk: without a debug probe
+    Uf2 {
+        #[command(flatten)]
+        what: What,
+        /// The weights image, as `graftage graft` writes it
+        #[arg(long)]
+        image: PathBuf,
+        /// The file
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+        /// Replace a file of that name
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -113,37 +141,92 @@ pub fn run(task: Task) -> Result<()> {
             console::say(&firmware.to_string());
             Ok(())
         }
-        Task::Run { what, image, port } => {
-            match &what.board.runs {
-                Runs::Emulated(machine) => {
-                    let image = image.context("--image IMAGE is missing: an emulated board has no other")?;
-                    let (elf, firmware) = what.build(Some(&image))?;
-                    console::say(&format!(
-                        "`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"
-                    ));
-                    let serial = format!("tcp:127.0.0.1:{port},server=on,wait=off");
-                    // The log, which only its decoder can read, is on standard output.
-                    process::run(machine.linked(&firmware, &elf, &serial, Some(&image)).stdout(Stdio::null()))
-                }
-                Runs::Probed { chip } => {
-                    probe()?;
-                    let (elf, firmware) = what.build(image.as_deref())?;
-                    write_image(image.as_deref(), &firmware, chip)?;
-                    process::run(Command::new("probe-rs").args(["run", "--chip", chip]).arg(&elf))
-                }
+        Task::Run { what, image, store, port, erase_all } => match &what.board.runs {
+            Runs::Emulated(machine) => {
+                let image = image.context("--image IMAGE is missing: an emulated board has no other")?;
+                let (elf, firmware) = what.build(Some(&image))?;
+                let store = store.map(|store| Store::open(&store, &firmware)).transpose()?;
+                console::say(&format!(
+                    "`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"
+                ));
+                let serial = format!("tcp:127.0.0.1:{port},server=on,wait=off");
+                let mut qemu = machine.linked(&firmware, &elf, &serial, Some(&image), store.as_ref());
+                // The log, which only its decoder can read, is on standard output.
+                Err(process::become_it(qemu.stdout(Stdio::null())))
             }
-        }
-        Task::Flash { what, image } => {
-            let Runs::Probed { chip } = &what.board.runs else {
+            Runs::Probed { chip, .. } => {
+                if store.is_some() {
+                    bail!("--store is for emulated boards: {} keeps what it learns in its own flash", what.board.name);
+                }
+                let (chip, elf) = written(&what, chip, image.as_deref(), erase_all)?;
+                chip.run(&elf)
+            }
+        },
+        Task::Flash { what, image, erase_all } => {
+            let Runs::Probed { chip, .. } = &what.board.runs else {
                 bail!("{} is emulated: `cargo xtask firmware run` starts it", what.board.name);
             };
-            probe()?;
-            let (elf, firmware) = what.build(image.as_deref())?;
-            write_image(image.as_deref(), &firmware, chip)?;
-            process::run(Command::new("probe-rs").args(["download", "--chip", chip]).arg(&elf))?;
-            process::run(Command::new("probe-rs").args(["reset", "--chip", chip]))
+            let (chip, elf) = written(&what, chip, image.as_deref(), erase_all)?;
+            chip.load(&elf)?;
+            chip.reset()
+        }
+        Task::Uf2 { what, image, output, force } => {
+            let Runs::Probed { uf2: Some(family), .. } = what.board.runs else {
+                let boards = BOARDS.iter().filter(|board| matches!(board.runs, Runs::Probed { uf2: Some(_), .. }));
+                let boards: Vec<_> = boards.map(|board| board.name).collect();
+                bail!("{} takes no UF2 file: --board {} does", what.board.name, boards.join(" or "));
+            };
+            claim(&output, force, [Some(&image), what.network.as_ref()].into_iter().flatten())?;
+            let (elf, firmware) = what.build(Some(&image))?;
+            let (program, image) = (std::fs::read(&elf)?, std::fs::read(&image)?);
+            let mut pieces = elf::segments(&program)?;
+            pieces.push((firmware.image.start, &image));
+            let file = uf2::encode(family, &pieces)?;
+            files::write(&output, &file, force).map_err(|error| match error.kind() {
+                ErrorKind::AlreadyExists => there_already(&output),
+                _ => anyhow::Error::new(error).context(format!("cannot write {}", output.display())),
+            })?;
+            console::say(&format!("wrote {}: {} bytes for {}", output.display(), file.len(), what.board.name));
+            Ok(())
         }
     }
+}
+
+/// Refuses what cannot be an output: before a build of minutes.
+fn claim<'a>(output: &Path, force: bool, mut inputs: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    let shown = output.display();
+    if output.is_dir() {
+        bail!("{shown}: is a folder; the output is a file");
+    }
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        bail!("{shown}: there is no folder {}: make it first", folder.display());
+    }
+    let same =
+        |input: &PathBuf| input.canonicalize().is_ok_and(|input| output.canonicalize().is_ok_and(|o| o == input));
+    if inputs.any(same) {
+        bail!("{shown}: is read by this command, too; name another output");
+    }
+    if !force && output.symlink_metadata().is_ok() {
+        return Err(there_already(output));
+    }
+    Ok(())
+}
+
+/// A file that is not replaced.
+fn there_already(path: &Path) -> anyhow::Error {
+    anyhow::anyhow!("{}: it is there already; --force replaces it, or name another output", path.display())
+}
+
+/// Builds the firmware, opens the chip and writes the image to it; returns the program, which is to be written next.
+fn written(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bool) -> Result<(Chip, PathBuf)> {
+    let chip = Chip::at_probe(chip)?;
+    let (elf, firmware) = what.build(image)?;
+    chip.open(&elf, firmware.image.start, if erase_all { Erase::All } else { Erase::Ask })?;
+    if let Some(image) = image {
+        chip.write(image, firmware.image.start)?;
+    }
+    Ok((chip, elf))
 }
 
 /// Builds all programs of the firmware that a board has, for a network, and refuses what does not fit it; returns the folder
@@ -250,28 +333,6 @@ fn length(image: &Path) -> Result<u64> {
     Ok(found.len())
 }
 
-/// That probe-rs is there and sees a probe.
-fn probe() -> Result<()> {
-    let list = process::output(Command::new("probe-rs").arg("list"))
-        .context("a real board is reached with probe-rs: https://probe.rs/docs/getting-started/installation")?;
-    if list.contains("No debug probes were found") {
-        bail!(
-            "probe-rs finds no debug probe: plug the board in by its debugger's USB port (on Linux, its udev rules let \
-               you use it: https://probe.rs/docs/getting-started/probe-setup)"
-        );
-    }
-    Ok(())
-}
-
-/// Writes an image where the firmware looks for it.
-fn write_image(image: Option<&Path>, firmware: &Firmware, chip: &str) -> Result<()> {
-    let Some(image) = image else { return Ok(()) };
-    let address = format!("{:#x}", firmware.image.start);
-    let mut probe = Command::new("probe-rs");
-    probe.args(["download", "--chip", chip, "--binary-format", "bin", "--base-address", &address]);
-    process::run(probe.arg(image))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,5 +380,37 @@ mod tests {
     fn an_emulated_board_is_not_flashed() {
         let Err(error) = run(parse("flash --board riscv32-virt").unwrap()) else { panic!("flashed") };
         assert!(error.to_string().contains("firmware run"), "{error}");
+    }
+
+    #[test]
+    fn a_store_is_for_emulated_boards_and_a_uf2_file_for_those_that_take_one() {
+        let refused = |arguments: &str| run(parse(arguments).unwrap()).unwrap_err().to_string();
+        let error = refused("run --board pico2 --store x");
+        assert!(error.contains("--store") && error.contains("pico2"), "{error}");
+        for board in BOARDS.iter().filter(|board| board.name != "pico2") {
+            let error = refused(&format!("uf2 --board {} --image i --output /none/x", board.name));
+            assert!(error.contains(board.name) && error.contains("--board pico2 does"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_output_of_a_uf2_file_is_refused_before_the_build_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().join("there");
+        std::fs::write(&there, "mine").unwrap();
+        let cases = [
+            ("there", "i", "", "it is there already; --force replaces it, or name another output"),
+            ("there", "there", "--force", "is read by this command, too; name another output"),
+            ("", "i", "--force", "is a folder; the output is a file"),
+            ("none/x", "i", "", "there is no folder"),
+        ];
+        for (output, image, force, expected) in cases {
+            let (output, image) = (folder.path().join(output), folder.path().join(image));
+            let arguments = format!("uf2 --board pico2 --image {} --output {}", image.display(), output.display());
+            let arguments = [arguments.as_str(), force].join(" ");
+            let error = run(parse(arguments.trim()).unwrap()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{}: {expected}", output.display())), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(there).unwrap(), "mine");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -23,6 +24,12 @@ pub fn cargo() -> Command {
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|error| cannot_start(command, error))?;
     judge(command, status, String::new(), "").map(drop)
+}
+
+/// Becomes a command, so that whatever ends this process ends that; returns only where it cannot be started.
+pub fn become_it(command: &mut Command) -> Error {
+    let error = command.exec();
+    cannot_start(command, error)
 }
 
 /// Runs a short command and returns its standard output.

@@ -153,7 +153,7 @@ impl Target {
             }
             Runner::Emulated(board) => {
                 qemu::check(board.emulator(), board.model()).context("run `cargo xtask setup`")?;
-                Machine { program: board.emulator(), machine: board.machine }.command(&self.build()?)
+                Machine { program: board.emulator(), machine: board.machine, bus: None }.command(&self.build()?)
             }
             Runner::Wasm => {
                 let mut engine = example("graftage-tests", "wasm")?;

@@ -1,0 +1,258 @@
+//! A chip at a debug probe, which `probe-rs` reaches.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+
+/// For a question to the chip, beyond which probe-rs is stuck.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What probe-rs lacks on a chip whose debug port is closed, in the words of its error.
+const CLOSED: &str = "lacked the permission to do so: erase_all";
+
+/// A chip.
+pub struct Chip {
+    probe_rs: OsString,
+    name: &'static str,
+}
+
+/// Whether a closed chip may be erased.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Erase {
+    /// Yes.
+    All,
+    /// As the user says.
+    Ask,
+}
+
+impl Chip {
+    /// The chip that probe-rs calls so, at a probe.
+    ///
+    /// # Errors
+    /// Where probe-rs is not installed, or sees no probe.
+    pub fn at_probe(name: &'static str) -> Result<Self> {
+        let chip = Self { probe_rs: "probe-rs".into(), name };
+        let list = process::output(Command::new(&chip.probe_rs).arg("list"))
+            .context("a real board is reached with probe-rs: https://probe.rs/docs/getting-started/installation")?;
+        if list.contains("No debug probes were found") {
+            bail!(
+                "probe-rs finds no debug probe: plug in the board's debugger, or the probe at its debug pins (on Linux, \
+                 udev rules let you use it: https://probe.rs/docs/getting-started/probe-setup)"
+            );
+        }
+        Ok(chip)
+    }
+
+    /// Opens the debug port where it is closed, with the user's consent: that erases the chip. The program in that ELF file
+    /// is written at once and started, so that it can keep the port open. `readable` is an address of the flash.
+    ///
+    /// # Errors
+    /// Where there is no consent, and nothing has changed; where probe-rs fails.
+    pub fn open(&self, elf: &Path, readable: u64, erase: Erase) -> Result<()> {
+        if self.is_open(readable)? {
+            return Ok(());
+        }
+        let terminal = io::stdin().is_terminal().then(|| (io::stdin().lock(), io::stderr()));
+        consent(self.name, erase, terminal)?;
+        process::run(self.command("download").arg("--allow-erase-all").arg(elf))?;
+        self.reset()
+    }
+
+    /// Whether the chip lets a probe read it.
+    fn is_open(&self, readable: u64) -> Result<bool> {
+        let mut read = self.command("read");
+        read.args(["b8", &format!("{readable:#x}"), "1"]);
+        let (status, said) = process::heard(&mut read, LIMIT)?;
+        match status.success() {
+            true => Ok(true),
+            false if said.contains(CLOSED) => Ok(false),
+            false => bail!("probe-rs does not reach {}: {}", self.name, said.trim().replace('\n', "; ")),
+        }
+    }
+
+    /// Writes the bytes of a file to an address.
+    ///
+    /// # Errors
+    /// Where probe-rs fails.
+    pub fn write(&self, file: &Path, address: u64) -> Result<()> {
+        let address = format!("{address:#x}");
+        process::run(self.command("download").args(["--binary-format", "bin", "--base-address", &address]).arg(file))
+    }
+
+    /// Writes a program.
+    ///
+    /// # Errors
+    /// Where probe-rs fails.
+    pub fn load(&self, elf: &Path) -> Result<()> {
+        process::run(self.command("download").arg(elf))
+    }
+
+    /// Writes a program, starts it and shows its log.
+    ///
+    /// # Errors
+    /// Where probe-rs fails.
+    pub fn run(&self, elf: &Path) -> Result<()> {
+        process::run(self.command("run").arg(elf))
+    }
+
+    /// Starts what was written.
+    ///
+    /// # Errors
+    /// Where probe-rs fails.
+    pub fn reset(&self) -> Result<()> {
+        process::run(&mut self.command("reset"))
+    }
+
+    fn command(&self, task: &str) -> Command {
+        let mut command = Command::new(&self.probe_rs);
+        command.args([task, "--chip", self.name]);
+        command
+    }
+}
+
+/// The user's consent to erase a chip, asked for on a terminal.
+fn consent(chip: &str, erase: Erase, terminal: Option<(impl BufRead, impl Write)>) -> Result<()> {
+    let what = format!(
+        "{chip} is locked: writing to it erases all that it holds, program, image, saved state and journal (what \
+         `graftage record` would fetch)"
+    );
+    match (erase, terminal) {
+        (Erase::All, _) => Ok(()),
+        (Erase::Ask, Some((mut answer, mut question))) => {
+            write!(question, "{what}. Erase it? [y/N] ").and_then(|()| question.flush())?;
+            let mut line = String::new();
+            answer.read_line(&mut line)?;
+            if !["y", "yes"].contains(&line.trim().to_lowercase().as_str()) {
+                bail!("{chip} stays as it is: nothing was erased or written");
+            }
+            Ok(())
+        }
+        (Erase::Ask, None) => bail!("{what}; --erase-all says that it may"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use tempfile::TempDir;
+
+    /// probe-rs 0.29 at an nRF52840 of revision 3, as far as these commands go, in a folder that stands for the chip: `port`
+    /// is there while the debug port is open, `program` and each `ADDRESS` are what was written. A reset closes the port
+    /// unless a program opens it. Messages are those of the program.
+    const PROBE_RS: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" && echo "$*" >> calls
+task=$1
+case "$*" in *--chip\ nRF52840_xxAA*) ;; *) echo "error: chip" >&2; exit 2;; esac
+if [ -e absent ]; then
+    printf 'Error: Connecting to the chip was unsuccessful.\n\nCaused by:\n    0: No probe responded\n' >&2
+    exit 1
+fi
+if [ ! -e port ]; then
+    echo " WARN probe_rs::vendor::nordicsemi::sequences::nrf52: Core is locked. Erase procedure will be started to unlock it." >&2
+    case "$*" in
+    *--allow-erase-all*) rm -f program 0x*; touch port;;
+    *) printf 'Error: Connecting to the chip was unsuccessful.\n\nCaused by:\n    0: An ARM specific error occurred.\n    1: An operation could not be performed because it lacked the permission to do so: erase_all\n' >&2
+       exit 1;;
+    esac
+fi
+for last; do :; done
+case "$task" in
+read) echo ff;;
+download) case "$*" in *--base-address*) cp "$last" "$(echo "$*" | sed 's/.*--base-address \([^ ]*\).*/\1/')";; *) cp "$last" program;; esac;;
+reset) [ -e program ] || rm port;;
+esac
+"#;
+
+    /// A chip in a folder; locked, with what it held before.
+    fn chip() -> (TempDir, Chip) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("probe-rs");
+        fs::write(&program, PROBE_RS).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(folder.path().join("elf"), "program").unwrap();
+        fs::write(folder.path().join("image"), "image").unwrap();
+        fs::write(folder.path().join("0xc0000"), "state").unwrap();
+        let chip = Chip { probe_rs: program.into(), name: "nRF52840_xxAA" };
+        (folder, chip)
+    }
+
+    fn calls(folder: &TempDir) -> Vec<String> {
+        let calls = fs::read_to_string(folder.path().join("calls")).unwrap_or_default();
+        calls
+            .lines()
+            .map(|line| line.replace(" --chip nRF52840_xxAA", "").replace(folder.path().to_str().unwrap(), ""))
+            .collect()
+    }
+
+    #[test]
+    fn a_locked_chip_is_erased_once_and_only_with_consent() {
+        let (folder, chip) = chip();
+        let (elf, image, state) =
+            (folder.path().join("elf"), folder.path().join("image"), folder.path().join("0xc0000"));
+        // Standard input of tests is no terminal, or the question would stand here for ever.
+        if !io::stdin().is_terminal() {
+            let error = chip.open(&elf, 0x8_0000, Erase::Ask).unwrap_err().to_string();
+            for words in ["locked", "erases", "image, saved state and journal", "--erase-all"] {
+                assert!(error.contains(words), "{error}");
+            }
+            assert!(state.exists() && !error.contains('\n'), "{error}");
+        }
+        fs::remove_file(folder.path().join("calls")).ok();
+        chip.open(&elf, 0x8_0000, Erase::All).unwrap();
+        chip.write(&image, 0x8_0000).unwrap();
+        chip.load(&elf).unwrap();
+        chip.reset().unwrap();
+        assert!(!state.exists());
+        assert_eq!(fs::read_to_string(folder.path().join("0x80000")).unwrap(), "image");
+        assert_eq!(fs::read_to_string(folder.path().join("program")).unwrap(), "program");
+        let expected = [
+            "read b8 0x80000 1",
+            "download --allow-erase-all /elf",
+            "reset",
+            "download --binary-format bin --base-address 0x80000 /image",
+            "download /elf",
+            "reset",
+        ];
+        assert_eq!(calls(&folder), expected);
+    }
+
+    #[test]
+    fn an_open_chip_is_never_erased() {
+        let (folder, chip) = chip();
+        fs::write(folder.path().join("port"), "").unwrap();
+        chip.open(&folder.path().join("elf"), 0x8_0000, Erase::All).unwrap();
+        assert!(folder.path().join("0xc0000").exists());
+        assert_eq!(calls(&folder), ["read b8 0x80000 1"]);
+    }
+
+    #[test]
+    fn what_keeps_probe_rs_from_the_chip_is_told_in_a_line() {
+        let (folder, chip) = chip();
+        fs::write(folder.path().join("absent"), "").unwrap();
+        let error = chip.open(&folder.path().join("elf"), 0x8_0000, Erase::All).unwrap_err().to_string();
+        assert!(error.contains("does not reach nRF52840_xxAA") && error.contains("No probe responded"), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn only_a_yes_is_one() {
+        for (answer, expected) in
+            [("y\n", true), ("Yes\n", true), ("n\n", false), ("\n", false), ("", false), ("yep\n", false)]
+        {
+            let mut question = Vec::new();
+            let given = consent("chip", Erase::Ask, Some((answer.as_bytes(), &mut question))).is_ok();
+            assert_eq!(given, expected, "{answer:?}");
+            let question = String::from_utf8(question).unwrap();
+            assert!(question.starts_with("chip is locked") && question.ends_with("Erase it? [y/N] "), "{question}");
+        }
+        assert!(consent("chip", Erase::All, None::<(io::Empty, io::Sink)>).is_ok());
+    }
+}
