@@ -161,7 +161,9 @@ impl Recorder {
             let session = before.iter().rposition(|event| matches!(event, Event::End(_))).map_or(0, |end| end + 1);
             let sent = sent(&before[session..]);
             if sent.len() == stream.len() && differing(&sent, stream).is_none() {
-                return Ok(Lag::Ended(*ended));
+                let ended = *ended;
+                self.finish()?;
+                return Ok(Lag::Ended(ended));
             }
         }
         let sent = sent(self.record.unended());
