@@ -805,7 +805,7 @@ fn killed_at_any_moment_a_comparison_and_a_graft_leave_the_old_files_or_the_new_
             |_| {
                 // Whoever reads finishes what was decided.
                 let read = if files[0].starts_with("board") {
-                    "replay none --image board/image.grft"
+                    "replay board/none --image board/image.grft"
                 } else {
                     "graft compared/none -o x"
                 };
