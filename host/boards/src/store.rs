@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of an EEPROM, a 24xx512.
 pub const EEPROM: u64 = 0x1_0000;
-/// As many EEPROMs as have an address on the bus.
+/// The most EEPROMs of a board: one for each address on the bus.
 pub const MOST: u64 = 8;
 /// The bus address of the first.
 const FIRST: u64 = 0x50;
@@ -24,13 +24,13 @@ const SLOT: u64 = 1024;
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    /// How many EEPROMs the file has.
+    /// The number of EEPROMs.
     count: u64,
     /// Holds the lock: one of the open file, which the emulator inherits and keeps if this process is killed.
     _file: File,
 }
 
-/// Why there is no store.
+/// A reason not to open a store.
 #[derive(Clone, PartialEq, Debug)]
 pub enum StoreError {
     /// The board has no bus that takes EEPROMs.
@@ -123,7 +123,7 @@ impl Store {
     }
 }
 
-/// How many EEPROMs take two states of so many bytes and a journal.
+/// The number of EEPROMs that take two states of so many bytes and a journal.
 fn eeproms(state: u64) -> u64 {
     (2 * (state + SLOT) + JOURNAL).div_ceil(EEPROM).min(MOST)
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// The family of programs for the Arm cores of an RP2350 in secure state.
 pub const RP2350_ARM_SECURE: u32 = 0xe48b_ff59;
 
-/// Where an RP2350 sees its flash: the window of the first chip.
+/// The flash as an RP2350 sees it: the window of the first chip.
 const FLASH: Range<u64> = 0x1000_0000..0x1100_0000;
 /// Bytes that are erased at once.
 const SECTOR: usize = 4096;
@@ -23,7 +23,7 @@ const MAGIC_END: u32 = 0x0ab1_6f30;
 /// The flag that says that a block names its family.
 const FAMILY: u32 = 0x2000;
 
-/// Why some bytes cannot be in one file.
+/// A reason why some bytes cannot be in one file.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Uf2Error {
     /// They do not lie in the flash.

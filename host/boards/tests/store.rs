@@ -18,7 +18,7 @@ fn firmware(state: u32) -> Firmware {
     Firmware::read(&elf(&symbols, &full(&words(&held)))).unwrap()
 }
 
-/// What QEMU is told with a store of that many EEPROMs in a file.
+/// The arguments that QEMU gets with a store.
 fn arguments(store: &Store) -> Vec<String> {
     let machine = Board::find("mps2-an386").unwrap().machine().unwrap();
     let qemu = machine.linked(&firmware(1000), Path::new("f"), "null", None, Some(store));

@@ -158,7 +158,7 @@ pub fn run(task: Task) -> Result<()> {
                 if store.is_some() {
                     bail!("--store is for emulated boards: {} keeps what it learns in its own flash", what.board.name);
                 }
-                let (chip, elf) = written(&what, chip, image.as_deref(), erase_all)?;
+                let (chip, elf) = prepared(&what, chip, image.as_deref(), erase_all)?;
                 chip.run(&elf)
             }
         },
@@ -166,7 +166,7 @@ pub fn run(task: Task) -> Result<()> {
             let Runs::Probed { chip, .. } = &what.board.runs else {
                 bail!("{} is emulated: `cargo xtask firmware run` starts it", what.board.name);
             };
-            let (chip, elf) = written(&what, chip, image.as_deref(), erase_all)?;
+            let (chip, elf) = prepared(&what, chip, image.as_deref(), erase_all)?;
             chip.load(&elf)?;
             chip.reset()
         }
@@ -219,7 +219,7 @@ fn there_already(path: &Path) -> anyhow::Error {
 }
 
 /// Builds the firmware, opens the chip and writes the image to it; returns the program, which is to be written next.
-fn written(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bool) -> Result<(Chip, PathBuf)> {
+fn prepared(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bool) -> Result<(Chip, PathBuf)> {
     let chip = Chip::at_probe(chip)?;
     let (elf, firmware) = what.build(image)?;
     chip.open(&elf, firmware.image.start, if erase_all { Erase::All } else { Erase::Ask })?;

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
-/// For a question to the chip, beyond which probe-rs is stuck.
+/// The time after which a question to the chip is given up.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What probe-rs lacks on a chip whose debug port is closed, in the words of its error.
+/// The words of probe-rs on a chip whose debug port is closed.
 const CLOSED: &str = "lacked the permission to do so: erase_all";
 
 /// A chip.
@@ -22,12 +22,12 @@ pub struct Chip {
     name: &'static str,
 }
 
-/// Whether a closed chip may be erased.
+/// The user's word on erasing a closed chip.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Erase {
     /// Yes.
     All,
-    /// As the user says.
+    /// Not given: to be asked for.
     Ask,
 }
 
@@ -64,7 +64,7 @@ impl Chip {
         self.reset()
     }
 
-    /// Whether the chip lets a probe read it.
+    /// Asks the chip if a probe may read it.
     fn is_open(&self, readable: u64) -> Result<bool> {
         let mut read = self.command("read");
         read.args(["b8", &format!("{readable:#x}"), "1"]);
