@@ -33,8 +33,8 @@ pub trait Chip {
     fn open(&mut self);
 }
 
-/// Keeps the debug port open; returns true where that needs a reset. The next start then needs none, as one is asked for
-/// only where the flash has taken the word. A chip that somebody has locked on purpose stays locked.
+/// Keeps the debug port open; returns true where that needs a reset. The next start then needs none, as one is asked
+/// for only where the flash has taken the word. A chip that somebody has locked on purpose stays locked.
 pub fn keep_open(chip: &mut impl Chip) -> bool {
     let [part, revision] = chip.description();
     if part != NRF52840 || revision < REVISION_3 {

@@ -8,8 +8,8 @@ use std::path::Path;
 /// Writes a new file; with `replace`, also over one that is there.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where there is one that is not to be replaced, and those of the system. The place is as
-/// it was then.
+/// [`io::ErrorKind::AlreadyExists`] where there is one that is not to be replaced, and those of the system. The place
+/// is as it was then.
 pub fn write(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // As for any new file: the system takes away what the user's mask says.

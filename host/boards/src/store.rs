@@ -54,8 +54,8 @@ impl fmt::Display for StoreError {
             }
             Self::Size(path, size) => write!(
                 f,
-                "{}: has {size} bytes, but a store has {EEPROM} for each of 1 to {MOST} EEPROMs; name another file, or a \
-                 new one to be made",
+                "{}: has {size} bytes, but a store has {EEPROM} for each of 1 to {MOST} EEPROMs; name another file, or \
+                 a new one to be made",
                 path.display()
             ),
             Self::InUse(path) => {
@@ -69,11 +69,12 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl Store {
-    /// Opens the store in a file, for the board of that firmware. Where there is no file, one of erased EEPROMs is made:
-    /// as few as take two states of the firmware and a journal of 32 KiB.
+    /// Opens the store in a file, for the board of that firmware. Where there is no file, one of erased EEPROMs is
+    /// made: as few as take two states of the firmware and a journal of 32 KiB.
     ///
     /// # Errors
-    /// Where the board has no bus, another emulator uses the file, or it is none that can be a store. It is as it was then.
+    /// Where the board has no bus, another emulator uses the file, or it is none that can be a store. It is as it was
+    /// then.
     pub fn open(path: &Path, firmware: &Firmware) -> Result<Self, StoreError> {
         if firmware.board.machine().is_none_or(|machine| machine.bus.is_none()) {
             return Err(StoreError::NoBus(firmware.board.name));

@@ -1,7 +1,8 @@
-//! Files in the UF2 format (<https://github.com/microsoft/uf2>), which a boot ROM takes as a disk and writes to its flash.
+//! Files in the UF2 format (<https://github.com/microsoft/uf2>), which a boot ROM takes as a disk and writes to flash.
 //!
 //! No block with the family "absolute" comes first: it lets an RP2350 of revision A2 whose flash has a partition table
-//! take the file (erratum RP2350-E10), and there erases the last sector of the flash. No partition table is written here.
+//! take the file (erratum RP2350-E10), and there erases the last sector of the flash. No partition table is written
+//! here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,8 +47,8 @@ impl fmt::Display for Uf2Error {
 
 impl std::error::Error for Uf2Error {}
 
-/// A file that writes these bytes to these addresses of a flash. It fills each sector that they touch with 0xff, as a boot
-/// ROM erases whole sectors and may erase one again between two parts of it.
+/// A file that writes these bytes to these addresses of a flash. It fills each sector that they touch with 0xff, as a
+/// boot ROM erases whole sectors and may erase one again between two parts of it.
 ///
 /// # Errors
 /// Where bytes lie outside of the flash, or overlap.

@@ -42,15 +42,15 @@ impl Chip {
             .context("a real board is reached with probe-rs: https://probe.rs/docs/getting-started/installation")?;
         if list.contains("No debug probes were found") {
             bail!(
-                "probe-rs finds no debug probe: plug in the board's debugger, or the probe at its debug pins (on Linux, \
-                 udev rules let you use it: https://probe.rs/docs/getting-started/probe-setup)"
+                "probe-rs finds no debug probe: plug in the board's debugger, or the probe at its debug pins (on \
+                 Linux, udev rules let you use it: https://probe.rs/docs/getting-started/probe-setup)"
             );
         }
         Ok(chip)
     }
 
-    /// Opens the debug port where it is closed, with the user's consent: that erases the chip. The program in that ELF file
-    /// is written at once and started, so that it can keep the port open. `readable` is an address of the flash.
+    /// Opens the debug port where it is closed, with the user's consent: that erases the chip. The program in that ELF
+    /// file is written at once and started, so that it can keep the port open. `readable` is an address of the flash.
     ///
     /// # Errors
     /// Where there is no consent, and nothing has changed; where probe-rs fails.
@@ -144,9 +144,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use tempfile::TempDir;
 
-    /// probe-rs 0.29 at an nRF52840 of revision 3, as far as these commands go, in a folder that stands for the chip: `port`
-    /// is there while the debug port is open, `program` and each `ADDRESS` are what was written. A reset closes the port
-    /// unless a program opens it. Messages are those of the program.
+    /// probe-rs 0.29 at an nRF52840 of revision 3, as far as these commands go, in a folder that stands for the chip:
+    /// `port` is there while the debug port is open, `program` and each `ADDRESS` are what was written. A reset closes
+    /// the port unless a program opens it. Messages are those of the program.
     const PROBE_RS: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" && echo "$*" >> calls
 task=$1
@@ -156,17 +156,25 @@ if [ -e absent ]; then
     exit 1
 fi
 if [ ! -e port ]; then
-    echo " WARN probe_rs::vendor::nordicsemi::sequences::nrf52: Core is locked. Erase procedure will be started to unlock it." >&2
+    echo " WARN probe_rs::vendor::nordicsemi::sequences::nrf52: Core is locked." \
+        "Erase procedure will be started to unlock it." >&2
     case "$*" in
     *--allow-erase-all*) rm -f program 0x*; touch port;;
-    *) printf 'Error: Connecting to the chip was unsuccessful.\n\nCaused by:\n    0: An ARM specific error occurred.\n    1: An operation could not be performed because it lacked the permission to do so: erase_all\n' >&2
-       exit 1;;
+    *)
+        printf 'Error: Connecting to the chip was unsuccessful.\n\nCaused by:\n' >&2
+        printf '    0: An ARM specific error occurred.\n' >&2
+        printf '    1: An operation could not be performed because it lacked the permission to do so: erase_all\n' >&2
+        exit 1;;
     esac
 fi
 for last; do :; done
 case "$task" in
 read) echo ff;;
-download) case "$*" in *--base-address*) cp "$last" "$(echo "$*" | sed 's/.*--base-address \([^ ]*\).*/\1/')";; *) cp "$last" program;; esac;;
+download)
+    case "$*" in
+    *--base-address*) cp "$last" "$(echo "$*" | sed 's/.*--base-address \([^ ]*\).*/\1/')";;
+    *) cp "$last" program;;
+    esac;;
 reset) [ -e program ] || rm port;;
 esac
 "#;
