@@ -37,6 +37,8 @@ pub enum StoreError {
     NoBus(&'static str),
     /// The path is that of a folder or device.
     NotAFile(PathBuf),
+    /// The folder in which the file would be made is missing.
+    NoFolder(PathBuf),
     /// The file is there, and its size in bytes is none of a store.
     Size(PathBuf, u64),
     /// Another emulator uses it.
@@ -51,6 +53,9 @@ impl fmt::Display for StoreError {
             Self::NoBus(board) => write!(f, "{board} has no bus for EEPROMs: it runs without a store only"),
             Self::NotAFile(path) => {
                 write!(f, "{}: is no file; a store is one, and is made where there is none", path.display())
+            }
+            Self::NoFolder(path) => {
+                write!(f, "{}: there is no folder {}: make it first", path.display(), files::folder(path).display())
             }
             Self::Size(path, size) => write!(
                 f,
@@ -84,6 +89,9 @@ impl Store {
             Ok(found) if !found.is_file() => return Err(StoreError::NotAFile(path.to_owned())),
             Ok(found) => found.len(),
             Err(why) if why.kind() == ErrorKind::NotFound => {
+                if !files::folder(path).is_dir() {
+                    return Err(StoreError::NoFolder(path.to_owned()));
+                }
                 let size = eeproms(firmware.state()) * EEPROM;
                 // One that has come meanwhile is taken as it is.
                 match files::write(path, &vec![0xff; size as usize], false) {

@@ -198,7 +198,7 @@ fn claim<'a>(output: &Path, force: bool, mut inputs: impl Iterator<Item = &'a Pa
     if output.is_dir() {
         bail!("{shown}: is a folder; the output is a file");
     }
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::folder(output);
     if !folder.is_dir() {
         bail!("{shown}: there is no folder {}: make it first", folder.display());
     }
@@ -222,7 +222,7 @@ fn there_already(path: &Path) -> anyhow::Error {
 fn prepared(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bool) -> Result<(Chip, PathBuf)> {
     let chip = Chip::at_probe(chip)?;
     let (elf, firmware) = what.build(image)?;
-    chip.open(&elf, firmware.image.start, if erase_all { Erase::All } else { Erase::Ask })?;
+    chip.open(&elf, if erase_all { Erase::All } else { Erase::Ask })?;
     if let Some(image) = image {
         chip.write(image, firmware.image.start)?;
     }

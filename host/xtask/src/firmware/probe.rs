@@ -13,6 +13,9 @@ use crate::process;
 /// The time after which a question to the chip is given up.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// An address that can be read on every Cortex-M, whatever its flash holds: its architecture has RAM there.
+const RAM: &str = "0x20000000";
+
 /// The words of probe-rs on a chip whose debug port is closed.
 const CLOSED: &str = "lacked the permission to do so: erase_all";
 
@@ -50,12 +53,12 @@ impl Chip {
     }
 
     /// Opens the debug port where it is closed, with the user's consent: that erases the chip. The program in that ELF
-    /// file is written at once and started, so that it can keep the port open. `readable` is an address of the flash.
+    /// file is written at once and started, so that it can keep the port open.
     ///
     /// # Errors
     /// Where there is no consent, and nothing has changed; where probe-rs fails.
-    pub fn open(&self, elf: &Path, readable: u64, erase: Erase) -> Result<()> {
-        if self.is_open(readable)? {
+    pub fn open(&self, elf: &Path, erase: Erase) -> Result<()> {
+        if self.is_open()? {
             return Ok(());
         }
         let terminal = io::stdin().is_terminal().then(|| (io::stdin().lock(), io::stderr()));
@@ -65,9 +68,9 @@ impl Chip {
     }
 
     /// Asks the chip if a probe may read it.
-    fn is_open(&self, readable: u64) -> Result<bool> {
+    fn is_open(&self) -> Result<bool> {
         let mut read = self.command("read");
-        read.args(["b8", &format!("{readable:#x}"), "1"]);
+        read.args(["b8", RAM, "1"]);
         let (status, said) = process::heard(&mut read, LIMIT)?;
         match status.success() {
             true => Ok(true),
@@ -207,14 +210,14 @@ esac
             (folder.path().join("elf"), folder.path().join("image"), folder.path().join("0xc0000"));
         // Standard input of tests is no terminal, or the question would stand here for ever.
         if !io::stdin().is_terminal() {
-            let error = chip.open(&elf, 0x8_0000, Erase::Ask).unwrap_err().to_string();
+            let error = chip.open(&elf, Erase::Ask).unwrap_err().to_string();
             for words in ["locked", "erases", "image, saved state and journal", "--erase-all"] {
                 assert!(error.contains(words), "{error}");
             }
             assert!(state.exists() && !error.contains('\n'), "{error}");
         }
         fs::remove_file(folder.path().join("calls")).ok();
-        chip.open(&elf, 0x8_0000, Erase::All).unwrap();
+        chip.open(&elf, Erase::All).unwrap();
         chip.write(&image, 0x8_0000).unwrap();
         chip.load(&elf).unwrap();
         chip.reset().unwrap();
@@ -222,7 +225,7 @@ esac
         assert_eq!(fs::read_to_string(folder.path().join("0x80000")).unwrap(), "image");
         assert_eq!(fs::read_to_string(folder.path().join("program")).unwrap(), "program");
         let expected = [
-            "read b8 0x80000 1",
+            "read b8 0x20000000 1",
             "download --allow-erase-all /elf",
             "reset",
             "download --binary-format bin --base-address 0x80000 /image",
@@ -236,16 +239,16 @@ esac
     fn an_open_chip_is_never_erased() {
         let (folder, chip) = chip();
         fs::write(folder.path().join("port"), "").unwrap();
-        chip.open(&folder.path().join("elf"), 0x8_0000, Erase::All).unwrap();
+        chip.open(&folder.path().join("elf"), Erase::All).unwrap();
         assert!(folder.path().join("0xc0000").exists());
-        assert_eq!(calls(&folder), ["read b8 0x80000 1"]);
+        assert_eq!(calls(&folder), ["read b8 0x20000000 1"]);
     }
 
     #[test]
     fn what_keeps_probe_rs_from_the_chip_is_told_in_a_line() {
         let (folder, chip) = chip();
         fs::write(folder.path().join("absent"), "").unwrap();
-        let error = chip.open(&folder.path().join("elf"), 0x8_0000, Erase::All).unwrap_err().to_string();
+        let error = chip.open(&folder.path().join("elf"), Erase::All).unwrap_err().to_string();
         assert!(error.contains("does not reach nRF52840_xxAA") && error.contains("No probe responded"), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }
