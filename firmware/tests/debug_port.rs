@@ -50,7 +50,7 @@ impl Emulated {
     /// Whether a probe gets in.
     fn is_open(&self) -> bool {
         match self.description {
-            [8, 5..] => self.read & 0xff == 0x5a && self.register == 0x5a,
+            [8, revision] if revision >= 5 => self.read & 0xff == 0x5a && self.register == 0x5a,
             _ => self.read & 0xff == 0xff,
         }
     }

@@ -18,7 +18,7 @@ const NRF52840: u32 = 8;
 /// Revision 3 in the second; later ones have larger numbers.
 const REVISION_3: u32 = 5;
 
-/// What is read and written of a chip.
+/// The registers of a chip that its debug port depends on.
 pub trait Chip {
     /// The words at 0x10000130 and 0x10000134: chip and revision.
     fn description(&self) -> [u32; 2];
@@ -33,8 +33,8 @@ pub trait Chip {
     fn open(&mut self);
 }
 
-/// Keeps the debug port open; whether a reset is needed for that. The next start then needs none, as one is asked for only
-/// where the flash has taken the word. A chip that somebody has locked on purpose stays locked.
+/// Keeps the debug port open; returns true where that needs a reset. The next start then needs none, as one is asked
+/// for only where the flash has taken the word. A chip that somebody has locked on purpose stays locked.
 pub fn keep_open(chip: &mut impl Chip) -> bool {
     let [part, revision] = chip.description();
     if part != NRF52840 || revision < REVISION_3 {

@@ -5,15 +5,19 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+/// The folder of a file.
+pub fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Writes a new file; with `replace`, also over one that is there.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where there is one that is not to be replaced, and those of the system. The place is as
-/// it was then.
+/// [`io::ErrorKind::AlreadyExists`] where there is one that is not to be replaced, and those of the system. The place
+/// is as it was then.
 pub fn write(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // As for any new file: the system takes away what the user's mask says.
-    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder(path))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     let kept = if replace { file.persist(path) } else { file.persist_noclobber(path) };

@@ -26,8 +26,8 @@ impl Machine {
     }
 
     /// The same with the firmware in that ELF file, its link on a character device as QEMU describes it (e.g.
-    /// `tcp:127.0.0.1:7310`), an image where the firmware looks for it, and a store, which must be alive when the command
-    /// starts.
+    /// `tcp:127.0.0.1:7310`), an image where the firmware looks for it, and a store, which must be alive when the
+    /// command starts.
     pub fn linked(
         &self,
         firmware: &Firmware,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of an EEPROM, a 24xx512.
 pub const EEPROM: u64 = 0x1_0000;
-/// As many EEPROMs as have an address on the bus.
+/// The most EEPROMs of a board: one for each address on the bus.
 pub const MOST: u64 = 8;
 /// The bus address of the first.
 const FIRST: u64 = 0x50;
@@ -24,19 +24,21 @@ const SLOT: u64 = 1024;
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    /// How many EEPROMs the file has.
+    /// The number of EEPROMs.
     count: u64,
     /// Holds the lock: one of the open file, which the emulator inherits and keeps if this process is killed.
     _file: File,
 }
 
-/// Why there is no store.
+/// A reason not to open a store.
 #[derive(Clone, PartialEq, Debug)]
 pub enum StoreError {
     /// The board has no bus that takes EEPROMs.
     NoBus(&'static str),
     /// The path is that of a folder or device.
     NotAFile(PathBuf),
+    /// The folder in which the file would be made is missing.
+    NoFolder(PathBuf),
     /// The file is there, and its size in bytes is none of a store.
     Size(PathBuf, u64),
     /// Another emulator uses it.
@@ -52,10 +54,13 @@ impl fmt::Display for StoreError {
             Self::NotAFile(path) => {
                 write!(f, "{}: is no file; a store is one, and is made where there is none", path.display())
             }
+            Self::NoFolder(path) => {
+                write!(f, "{}: there is no folder {}: make it first", path.display(), files::folder(path).display())
+            }
             Self::Size(path, size) => write!(
                 f,
-                "{}: has {size} bytes, but a store has {EEPROM} for each of 1 to {MOST} EEPROMs; name another file, or a \
-                 new one to be made",
+                "{}: has {size} bytes, but a store has {EEPROM} for each of 1 to {MOST} EEPROMs; name another file, or \
+                 a new one to be made",
                 path.display()
             ),
             Self::InUse(path) => {
@@ -69,11 +74,12 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl Store {
-    /// Opens the store in a file, for the board of that firmware. Where there is no file, one of erased EEPROMs is made:
-    /// as few as take two states of the firmware and a journal of 32 KiB.
+    /// Opens the store in a file, for the board of that firmware. Where there is no file, one of erased EEPROMs is
+    /// made: as few as take two states of the firmware and a journal of 32 KiB.
     ///
     /// # Errors
-    /// Where the board has no bus, another emulator uses the file, or it is none that can be a store. It is as it was then.
+    /// Where the board has no bus, another emulator uses the file, or it is none that can be a store. It is as it was
+    /// then.
     pub fn open(path: &Path, firmware: &Firmware) -> Result<Self, StoreError> {
         if firmware.board.machine().is_none_or(|machine| machine.bus.is_none()) {
             return Err(StoreError::NoBus(firmware.board.name));
@@ -83,6 +89,9 @@ impl Store {
             Ok(found) if !found.is_file() => return Err(StoreError::NotAFile(path.to_owned())),
             Ok(found) => found.len(),
             Err(why) if why.kind() == ErrorKind::NotFound => {
+                if !files::folder(path).is_dir() {
+                    return Err(StoreError::NoFolder(path.to_owned()));
+                }
                 let size = eeproms(firmware.state()) * EEPROM;
                 // One that has come meanwhile is taken as it is.
                 match files::write(path, &vec![0xff; size as usize], false) {
@@ -123,7 +132,7 @@ impl Store {
     }
 }
 
-/// How many EEPROMs take two states of so many bytes and a journal.
+/// The number of EEPROMs that take two states of so many bytes and a journal.
 fn eeproms(state: u64) -> u64 {
     (2 * (state + SLOT) + JOURNAL).div_ceil(EEPROM).min(MOST)
 }

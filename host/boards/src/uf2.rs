@@ -1,7 +1,8 @@
-//! Files in the UF2 format (<https://github.com/microsoft/uf2>), which a boot ROM takes as a disk and writes to its flash.
+//! Files in the UF2 format (<https://github.com/microsoft/uf2>), which a boot ROM takes as a disk and writes to flash.
 //!
 //! No block with the family "absolute" comes first: it lets an RP2350 of revision A2 whose flash has a partition table
-//! take the file (erratum RP2350-E10), and there erases the last sector of the flash. No partition table is written here.
+//! take the file (erratum RP2350-E10), and there erases the last sector of the flash. No partition table is written
+//! here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +11,7 @@ use std::ops::Range;
 /// The family of programs for the Arm cores of an RP2350 in secure state.
 pub const RP2350_ARM_SECURE: u32 = 0xe48b_ff59;
 
-/// Where an RP2350 sees its flash: the window of the first chip.
+/// The flash as an RP2350 sees it: the window of the first chip.
 const FLASH: Range<u64> = 0x1000_0000..0x1100_0000;
 /// Bytes that are erased at once.
 const SECTOR: usize = 4096;
@@ -23,7 +24,7 @@ const MAGIC_END: u32 = 0x0ab1_6f30;
 /// The flag that says that a block names its family.
 const FAMILY: u32 = 0x2000;
 
-/// Why some bytes cannot be in one file.
+/// A reason why some bytes cannot be in one file.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Uf2Error {
     /// They do not lie in the flash.
@@ -46,8 +47,8 @@ impl fmt::Display for Uf2Error {
 
 impl std::error::Error for Uf2Error {}
 
-/// A file that writes these bytes to these addresses of a flash. It fills each sector that they touch with 0xff, as a boot
-/// ROM erases whole sectors and may erase one again between two parts of it.
+/// A file that writes these bytes to these addresses of a flash. It fills each sector that they touch with 0xff, as a
+/// boot ROM erases whole sectors and may erase one again between two parts of it.
 ///
 /// # Errors
 /// Where bytes lie outside of the flash, or overlap.

@@ -1,6 +1,6 @@
 //! UF2 files, read by a reader that is written from the format's specification.
 
-use graftage_boards::elf::{Error, segments};
+use graftage_boards::elf::{Error, Firmware, segments};
 use graftage_boards::uf2::{RP2350_ARM_SECURE, Uf2Error, encode};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -98,6 +98,8 @@ fn the_boot_rom_finds_what_a_firmware_for_the_pico_2_is() {
         assert!(std::env::var_os("GRAFTAGE_REQUIRE_BOARD").is_none(), "the firmware for pico2 is not built");
         return;
     };
+    // Image and program share no sector.
+    assert!(Firmware::read(&elf).unwrap().image.start.is_multiple_of(4096));
     let flash = read(&encode(RP2350_ARM_SECURE, &segments(&elf).unwrap()).unwrap(), 0xE48B_FF59);
     let word = |address: u32| u32::from_le_bytes([0, 1, 2, 3].map(|byte| flash[&(address + byte)]));
     // The vector table: a stack in RAM, and a start in this flash, in Thumb code.

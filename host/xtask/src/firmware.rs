@@ -158,7 +158,7 @@ pub fn run(task: Task) -> Result<()> {
                 if store.is_some() {
                     bail!("--store is for emulated boards: {} keeps what it learns in its own flash", what.board.name);
                 }
-                let (chip, elf) = written(&what, chip, image.as_deref(), erase_all)?;
+                let (chip, elf) = prepared(&what, chip, image.as_deref(), erase_all)?;
                 chip.run(&elf)
             }
         },
@@ -166,7 +166,7 @@ pub fn run(task: Task) -> Result<()> {
             let Runs::Probed { chip, .. } = &what.board.runs else {
                 bail!("{} is emulated: `cargo xtask firmware run` starts it", what.board.name);
             };
-            let (chip, elf) = written(&what, chip, image.as_deref(), erase_all)?;
+            let (chip, elf) = prepared(&what, chip, image.as_deref(), erase_all)?;
             chip.load(&elf)?;
             chip.reset()
         }
@@ -198,7 +198,7 @@ fn claim<'a>(output: &Path, force: bool, mut inputs: impl Iterator<Item = &'a Pa
     if output.is_dir() {
         bail!("{shown}: is a folder; the output is a file");
     }
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::folder(output);
     if !folder.is_dir() {
         bail!("{shown}: there is no folder {}: make it first", folder.display());
     }
@@ -219,10 +219,10 @@ fn there_already(path: &Path) -> anyhow::Error {
 }
 
 /// Builds the firmware, opens the chip and writes the image to it; returns the program, which is to be written next.
-fn written(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bool) -> Result<(Chip, PathBuf)> {
+fn prepared(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bool) -> Result<(Chip, PathBuf)> {
     let chip = Chip::at_probe(chip)?;
     let (elf, firmware) = what.build(image)?;
-    chip.open(&elf, firmware.image.start, if erase_all { Erase::All } else { Erase::Ask })?;
+    chip.open(&elf, if erase_all { Erase::All } else { Erase::Ask })?;
     if let Some(image) = image {
         chip.write(image, firmware.image.start)?;
     }

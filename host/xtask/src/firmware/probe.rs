@@ -10,10 +10,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
-/// For a question to the chip, beyond which probe-rs is stuck.
+/// The time after which a question to the chip is given up.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What probe-rs lacks on a chip whose debug port is closed, in the words of its error.
+/// An address that can be read on every Cortex-M, whatever its flash holds: its architecture has RAM there.
+const RAM: &str = "0x20000000";
+
+/// The words of probe-rs on a chip whose debug port is closed.
 const CLOSED: &str = "lacked the permission to do so: erase_all";
 
 /// A chip.
@@ -22,12 +25,12 @@ pub struct Chip {
     name: &'static str,
 }
 
-/// Whether a closed chip may be erased.
+/// The user's word on erasing a closed chip.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Erase {
     /// Yes.
     All,
-    /// As the user says.
+    /// Not given: to be asked for.
     Ask,
 }
 
@@ -42,20 +45,20 @@ impl Chip {
             .context("a real board is reached with probe-rs: https://probe.rs/docs/getting-started/installation")?;
         if list.contains("No debug probes were found") {
             bail!(
-                "probe-rs finds no debug probe: plug in the board's debugger, or the probe at its debug pins (on Linux, \
-                 udev rules let you use it: https://probe.rs/docs/getting-started/probe-setup)"
+                "probe-rs finds no debug probe: plug in the board's debugger, or the probe at its debug pins (on \
+                 Linux, udev rules let you use it: https://probe.rs/docs/getting-started/probe-setup)"
             );
         }
         Ok(chip)
     }
 
-    /// Opens the debug port where it is closed, with the user's consent: that erases the chip. The program in that ELF file
-    /// is written at once and started, so that it can keep the port open. `readable` is an address of the flash.
+    /// Opens the debug port where it is closed, with the user's consent: that erases the chip. The program in that ELF
+    /// file is written at once and started, so that it can keep the port open.
     ///
     /// # Errors
     /// Where there is no consent, and nothing has changed; where probe-rs fails.
-    pub fn open(&self, elf: &Path, readable: u64, erase: Erase) -> Result<()> {
-        if self.is_open(readable)? {
+    pub fn open(&self, elf: &Path, erase: Erase) -> Result<()> {
+        if self.is_open()? {
             return Ok(());
         }
         let terminal = io::stdin().is_terminal().then(|| (io::stdin().lock(), io::stderr()));
@@ -64,10 +67,10 @@ impl Chip {
         self.reset()
     }
 
-    /// Whether the chip lets a probe read it.
-    fn is_open(&self, readable: u64) -> Result<bool> {
+    /// Asks the chip if a probe may read it.
+    fn is_open(&self) -> Result<bool> {
         let mut read = self.command("read");
-        read.args(["b8", &format!("{readable:#x}"), "1"]);
+        read.args(["b8", RAM, "1"]);
         let (status, said) = process::heard(&mut read, LIMIT)?;
         match status.success() {
             true => Ok(true),
@@ -144,9 +147,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use tempfile::TempDir;
 
-    /// probe-rs 0.29 at an nRF52840 of revision 3, as far as these commands go, in a folder that stands for the chip: `port`
-    /// is there while the debug port is open, `program` and each `ADDRESS` are what was written. A reset closes the port
-    /// unless a program opens it. Messages are those of the program.
+    /// probe-rs 0.29 at an nRF52840 of revision 3, as far as these commands go, in a folder that stands for the chip:
+    /// `port` is there while the debug port is open, `program` and each `ADDRESS` are what was written. A reset closes
+    /// the port unless a program opens it. Messages are those of the program.
     const PROBE_RS: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" && echo "$*" >> calls
 task=$1
@@ -156,17 +159,25 @@ if [ -e absent ]; then
     exit 1
 fi
 if [ ! -e port ]; then
-    echo " WARN probe_rs::vendor::nordicsemi::sequences::nrf52: Core is locked. Erase procedure will be started to unlock it." >&2
+    echo " WARN probe_rs::vendor::nordicsemi::sequences::nrf52: Core is locked." \
+        "Erase procedure will be started to unlock it." >&2
     case "$*" in
     *--allow-erase-all*) rm -f program 0x*; touch port;;
-    *) printf 'Error: Connecting to the chip was unsuccessful.\n\nCaused by:\n    0: An ARM specific error occurred.\n    1: An operation could not be performed because it lacked the permission to do so: erase_all\n' >&2
-       exit 1;;
+    *)
+        printf 'Error: Connecting to the chip was unsuccessful.\n\nCaused by:\n' >&2
+        printf '    0: An ARM specific error occurred.\n' >&2
+        printf '    1: An operation could not be performed because it lacked the permission to do so: erase_all\n' >&2
+        exit 1;;
     esac
 fi
 for last; do :; done
 case "$task" in
 read) echo ff;;
-download) case "$*" in *--base-address*) cp "$last" "$(echo "$*" | sed 's/.*--base-address \([^ ]*\).*/\1/')";; *) cp "$last" program;; esac;;
+download)
+    case "$*" in
+    *--base-address*) cp "$last" "$(echo "$*" | sed 's/.*--base-address \([^ ]*\).*/\1/')";;
+    *) cp "$last" program;;
+    esac;;
 reset) [ -e program ] || rm port;;
 esac
 "#;
@@ -199,14 +210,14 @@ esac
             (folder.path().join("elf"), folder.path().join("image"), folder.path().join("0xc0000"));
         // Standard input of tests is no terminal, or the question would stand here for ever.
         if !io::stdin().is_terminal() {
-            let error = chip.open(&elf, 0x8_0000, Erase::Ask).unwrap_err().to_string();
+            let error = chip.open(&elf, Erase::Ask).unwrap_err().to_string();
             for words in ["locked", "erases", "image, saved state and journal", "--erase-all"] {
                 assert!(error.contains(words), "{error}");
             }
             assert!(state.exists() && !error.contains('\n'), "{error}");
         }
         fs::remove_file(folder.path().join("calls")).ok();
-        chip.open(&elf, 0x8_0000, Erase::All).unwrap();
+        chip.open(&elf, Erase::All).unwrap();
         chip.write(&image, 0x8_0000).unwrap();
         chip.load(&elf).unwrap();
         chip.reset().unwrap();
@@ -214,7 +225,7 @@ esac
         assert_eq!(fs::read_to_string(folder.path().join("0x80000")).unwrap(), "image");
         assert_eq!(fs::read_to_string(folder.path().join("program")).unwrap(), "program");
         let expected = [
-            "read b8 0x80000 1",
+            "read b8 0x20000000 1",
             "download --allow-erase-all /elf",
             "reset",
             "download --binary-format bin --base-address 0x80000 /image",
@@ -228,16 +239,16 @@ esac
     fn an_open_chip_is_never_erased() {
         let (folder, chip) = chip();
         fs::write(folder.path().join("port"), "").unwrap();
-        chip.open(&folder.path().join("elf"), 0x8_0000, Erase::All).unwrap();
+        chip.open(&folder.path().join("elf"), Erase::All).unwrap();
         assert!(folder.path().join("0xc0000").exists());
-        assert_eq!(calls(&folder), ["read b8 0x80000 1"]);
+        assert_eq!(calls(&folder), ["read b8 0x20000000 1"]);
     }
 
     #[test]
     fn what_keeps_probe_rs_from_the_chip_is_told_in_a_line() {
         let (folder, chip) = chip();
         fs::write(folder.path().join("absent"), "").unwrap();
-        let error = chip.open(&folder.path().join("elf"), 0x8_0000, Erase::All).unwrap_err().to_string();
+        let error = chip.open(&folder.path().join("elf"), Erase::All).unwrap_err().to_string();
         assert!(error.contains("does not reach nRF52840_xxAA") && error.contains("No probe responded"), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }
