@@ -1,44 +1,62 @@
-//! Linker scripts of the board, and where the type of the network comes from.
+//! Linker scripts of the board, and where the type of the network comes from. Without a board, as another firmware takes the
+//! library, nothing.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-env-changed=GRAFTAGE_NETWORK");
+    println!("cargo::rerun-if-changed=build.rs");
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let boards = boards(&here.join(BOARDS))?;
+    let chosen = |board: &&String| env::var_os(format!("CARGO_FEATURE_{}", board.to_uppercase())).is_some();
+    match boards.iter().filter(chosen).collect::<Vec<_>>()[..] {
+        [] => return Ok(()),
+        [board] => {
+            network(&here);
+            // What is logged; the compiler reads it, so that it need not be set by hand.
+            println!("cargo::rerun-if-env-changed=DEFMT_LOG");
+            println!("cargo::rustc-env=DEFMT_LOG={}", env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into()));
+            if env::var("CARGO_CFG_TARGET_OS")? == "none" { link(&here, board) } else { Ok(()) }
+        }
+        ref several => {
+            let known = boards.join(", ").replace('_', "-");
+            let count = several.len();
+            println!("cargo::error=one build is for one board, with one of the features {known}; {count} are set");
+            Ok(())
+        }
+    }
+}
+
+/// Where a board is what has a memory script, `BOARD.x`.
+const BOARDS: &str = "src/board";
+
+/// Their names.
+fn boards(folder: &Path) -> std::io::Result<Vec<String>> {
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut boards: Vec<String> = fs::read_dir(folder)?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".x")?.to_owned()))
+        .collect();
+    boards.sort();
+    Ok(boards)
+}
+
+/// Says where the type of the network is.
+fn network(here: &Path) {
+    println!("cargo::rerun-if-env-changed=GRAFTAGE_NETWORK");
     // `graftage graft` writes such a file; the one beside this script is the demo's.
     let network = env::var_os("GRAFTAGE_NETWORK").map_or_else(|| here.join("network.rs"), PathBuf::from);
     println!("cargo::rerun-if-changed={}", network.display());
     println!("cargo::rustc-env=GRAFTAGE_NETWORK={}", network.display());
     if fs::read_to_string(&network).is_ok_and(|text| !text.contains("pub const REPLAY")) {
         println!("cargo::error={} does not say how many samples it keeps: graft it again", network.display());
-        return Ok(());
     }
-    // What is logged; the compiler reads it, so that it need not be set by hand.
-    println!("cargo::rerun-if-env-changed=DEFMT_LOG");
-    println!("cargo::rustc-env=DEFMT_LOG={}", env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into()));
-    if env::var("CARGO_CFG_TARGET_OS")? == "none" { link(&here) } else { Ok(()) }
 }
 
-/// Lays the program out for the board whose feature is set: exactly one.
-fn link(here: &Path) -> Result<(), Box<dyn Error>> {
-    let folder = here.join("src/board");
-    println!("cargo::rerun-if-changed={}", folder.display());
-    // A board is what has a memory script here, `src/board/BOARD.x`.
-    let mut boards: Vec<String> = fs::read_dir(&folder)?
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".x")?.to_owned()))
-        .collect();
-    boards.sort();
-    let chosen = |board: &&String| env::var_os(format!("CARGO_FEATURE_{}", board.to_uppercase())).is_some();
-    let chosen: Vec<_> = boards.iter().filter(chosen).collect();
-    let [board] = chosen[..] else {
-        let known = boards.join(", ").replace('_', "-");
-        println!("cargo::error=one build is for one board, with one of the features {known}; {} are set", chosen.len());
-        return Ok(());
-    };
+/// Lays the program out for the board.
+fn link(here: &Path, board: &str) -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    let memory = fs::read_to_string(folder.join(board).with_extension("x"))?;
+    let memory = fs::read_to_string(here.join(BOARDS).join(board).with_extension("x"))?;
     fs::write(out.join("memory.x"), memory)?;
     fs::write(out.join("board.x"), described(board))?;
     println!("cargo::rustc-link-search={}", out.display());

@@ -107,7 +107,7 @@ impl fmt::Display for NotResumed {
     }
 }
 
-#[cfg(target_os = "none")]
+#[cfg(feature = "defmt")]
 impl defmt::Format for NotResumed {
     fn format(&self, f: defmt::Formatter) {
         match self {

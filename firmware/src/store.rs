@@ -35,7 +35,7 @@ pub(crate) const CHUNK: usize = 256;
 
 /// Why something is not stored or not found. The state that was kept before still is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(target_os = "none", derive(defmt::Format))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum StoreError {
     /// The region does not consist of two erase blocks or more of the flash.
     Region,

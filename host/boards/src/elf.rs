@@ -160,6 +160,17 @@ pub fn segments(elf: &[u8]) -> Result<Vec<(u64, &[u8])>, Error> {
     segments.filter(|segment| !matches!(segment, Ok((_, [])))).collect()
 }
 
+/// Bytes that the program in an ELF file takes of flash, and of RAM without the stack, whoever's it is.
+///
+/// # Errors
+/// [`Error::NotElf`].
+pub fn taken(bytes: &[u8]) -> Result<(u64, u64), Error> {
+    let file = File::parse(bytes).map_err(|error| Error::NotElf(error.to_string()))?;
+    let (flash, ram) = parts(&file);
+    let sum = |parts: Parts| parts.iter().map(|(_, bytes)| bytes).sum();
+    Ok((sum(flash), sum(ram)))
+}
+
 /// Parts of flash and RAM: of the sections that are loaded or variables, without the stack and the heap of riscv-rt, which
 /// are all that is left.
 fn parts(file: &File) -> (Parts, Parts) {

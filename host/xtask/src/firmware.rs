@@ -17,7 +17,7 @@ use probe::{Chip, Erase};
 
 use crate::setup::target;
 use crate::verify::target::{TARGETS, Target};
-use crate::{console, process, project};
+use crate::{console, outside, process, project};
 
 /// The profile of what is shipped.
 pub const RELEASE: &str = "release";
@@ -33,7 +33,7 @@ pub enum Task {
         #[arg(long, conflicts_with = "board")]
         all: bool,
     },
-    /// Run clippy on it for the emulated boards and on the conformance program for every kind of target, warnings as errors
+    /// Run clippy on it for the emulated boards, on the conformance program for every kind of target and on the crate outside, warnings as errors
     Lint {
         /// For every board
         #[arg(long)]
@@ -133,7 +133,8 @@ pub fn run(task: Task) -> Result<()> {
             TARGETS
                 .iter()
                 .filter(|target| target.has_program() && target.skipped().is_none() && linted.insert(target.kind()))
-                .try_for_each(Target::lint)
+                .try_for_each(Target::lint)?;
+            outside::lint()
         }
         Task::Prove => prove(),
         Task::Size { what } => {
@@ -309,7 +310,7 @@ pub fn cargo(task: &str, board: &Board, profile: &str) -> Result<Command> {
 }
 
 /// Cargo at work on the firmware's workspace for a target.
-fn in_firmware(task: &str, target: &str, profile: &str) -> Result<Command> {
+pub fn in_firmware(task: &str, target: &str, profile: &str) -> Result<Command> {
     let mut cargo = process::cargo();
     cargo.args([task, "--profile", profile, "--target-dir"]).arg(target_folder());
     cargo.current_dir(project::root().join("firmware"));

@@ -8,6 +8,7 @@ mod firmware;
 mod fused;
 mod fuzz;
 mod graftage;
+mod outside;
 mod pages;
 mod process;
 mod project;
@@ -48,6 +49,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Let the emulated board live long, with faults and resets, and hold it against core on this machine
     Soak(soak::Options),
+    /// Use the firmware's library as other firmware does: alone for bare targets, and in a crate on the emulated board
+    Outside,
     /// Measure how fast it is: instructions on the emulated board, times beside peers here
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Pages => pages::run(),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Outside => outside::run(&[outside::OWN, "3"]),
         Task::Bench(bench) => bench::run(bench),
         Task::Firmware(task) => firmware::run(task),
     };

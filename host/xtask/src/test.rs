@@ -4,7 +4,7 @@ use anyhow::Result;
 use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
-use crate::{bench, console, demo, firmware, fused, fuzz, pages, process, project, setup, soak, verify};
+use crate::{bench, console, demo, firmware, fused, fuzz, outside, pages, process, project, setup, soak, verify};
 
 /// Sets up, then runs them all; the first failure ends it.
 pub fn run() -> Result<()> {
@@ -29,6 +29,8 @@ pub fn run() -> Result<()> {
     process::run(&mut workspace(&["check", "--release", "--package=graftage", "--no-default-features", "--tests"]))?;
     heading("firmware and link, on this machine");
     process::run(workspace(&["test", "--release", "--workspace"]).current_dir(project::root().join("firmware")))?;
+    heading("the firmware's library in a firmware of its own");
+    outside::run(&[outside::OWN])?;
     heading("the same update on every target");
     verify::run(&verify::Options::default())?;
     heading("what computes otherwise is found out");

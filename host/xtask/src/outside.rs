@@ -1,0 +1,176 @@
+//! `cargo xtask outside`: the firmware's library as other firmware has it.
+//!
+//! Alone, it builds for every kind of bare machine, and brings nothing of which a firmware has one. With it, the crate in
+//! `tests/outside`, which has all of that itself, is built and run as `docs/firmware.md` says to type it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use graftage_boards::elf;
+use serde_json::Value;
+
+use crate::setup::{qemu, target};
+use crate::verify::target::example;
+use crate::{console, firmware, process, project};
+
+const PAGE: &str = include_str!("../../../docs/firmware.md");
+
+/// Kinds of bare machines: without atomic exchange, without a unit for binary32, of 32 and 64 bits.
+const TARGETS: [&str; 5] = [
+    "thumbv6m-none-eabi",
+    "thumbv7em-none-eabihf",
+    "thumbv8m.main-none-eabihf",
+    "riscv32imac-unknown-none-elf",
+    "aarch64-unknown-none",
+];
+
+/// The library, and all that it depends on when it runs.
+const CRATES: [&str; 27] = [
+    "accelerometer",
+    "byteorder",
+    "cobs",
+    "crc",
+    "crc-catalog",
+    "embedded-hal",
+    "embedded-io",
+    "embedded-storage",
+    "generic-array",
+    "graftage-core",
+    "graftage-firmware",
+    "graftage-link",
+    "hash32",
+    "heapless",
+    "libm",
+    "lis3dh",
+    "lm75",
+    "micromath",
+    "num_enum",
+    "postcard",
+    "rand_core",
+    "rand_pcg",
+    "serde",
+    "serde_core",
+    "stable_deref_trait",
+    "thiserror",
+    "typenum",
+];
+
+/// What the page says to type, and for which target that builds.
+const TYPED: [(&str, &str); 2] = [
+    ("thumbv7em-none-eabihf", "cargo run --release"),
+    ("thumbv6m-none-eabi", "cargo run --release --target thumbv6m-none-eabi"),
+];
+
+/// The program takes a second or two.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How the crate's release profile optimises, in its own words.
+pub const OWN: &str = "s";
+
+/// Builds all of it, runs the crate's program for each target, and shows what that takes, optimised at each of some levels.
+pub fn run(levels: &[&str]) -> Result<()> {
+    TARGETS.into_iter().try_for_each(alone)?;
+    qemu::check("qemu-system-arm", "mps2-an386").context("run `cargo xtask setup`")?;
+    let expected = process::output(&mut example("graftage-tests", "outside")?)?;
+    let shown = PAGE.contains(&format!("```text\n{expected}```"));
+    ensure!(shown, "docs/firmware.md does not show what core on this machine comes to:\n{expected}");
+    for (target, typed) in TYPED {
+        ensure!(PAGE.lines().any(|line| line == typed), "docs/firmware.md does not say `{typed}`");
+        process::run(cargo("build", target)?.args(["--quiet", "--bins"]))?;
+        let said = process::limited(cargo("run", target)?.arg("--quiet"), LIMIT)?;
+        ensure!(said == expected, "`{typed}` prints\n{said}where core on this machine comes to\n{expected}");
+        console::say(&format!("{target}: {}", said.lines().last().unwrap_or_default()));
+    }
+    for level in levels {
+        TYPED.into_iter().try_for_each(|(target, _)| size(target, level))?;
+    }
+    Ok(())
+}
+
+/// Runs clippy on the crate, warnings as errors.
+pub fn lint() -> Result<()> {
+    let (target, _) = TYPED[0];
+    process::run(cargo("clippy", target)?.args(["--quiet", "--", "-D", "warnings"]))
+}
+
+/// That the library builds for a target without any feature, brings nothing else along, and has nothing linked.
+fn alone(target: &str) -> Result<()> {
+    let mut tree = process::cargo();
+    tree.args(["tree", "--locked", "--package=graftage-firmware", "--edges=normal,no-proc-macro", "--prefix=none"]);
+    tree.args(["--target", target]).current_dir(project::root().join("firmware"));
+    let tree = process::output(&mut tree)?;
+    let unknown = strangers(&tree);
+    ensure!(unknown.is_empty(), "the library brings {} to {target}", unknown.join(", "));
+    let mut check = firmware::in_firmware("check", target, firmware::RELEASE)?;
+    check.args(["--lib", "--package=graftage-firmware", "--message-format=json-render-diagnostics"]);
+    let said = process::output(&mut check).with_context(|| format!("the library does not build for {target}"))?;
+    let linked = linked(&said).context("cargo does not tell what the library's build script said")?;
+    ensure!(linked.is_empty(), "the library has linked for {target}: {}", linked.join(", "));
+    console::say(&format!("the library alone builds for {target}"));
+    Ok(())
+}
+
+/// The crates of a tree, a line each, that are none of the library's.
+fn strangers(tree: &str) -> Vec<&str> {
+    let found: BTreeSet<_> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    found.into_iter().filter(|name| !CRATES.contains(name)).collect()
+}
+
+/// What the library's build script has linked into whatever depends on it; `None` where cargo does not tell.
+fn linked(messages: &str) -> Option<Vec<String>> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let script = messages
+        .filter(|message| message["reason"] == "build-script-executed")
+        .find(|message| message["package_id"].as_str().is_some_and(|id| id.contains("graftage-firmware")))?;
+    let all = ["linked_libs", "linked_paths"].into_iter().filter_map(|key| script[key].as_array()).flatten();
+    Some(all.map(Value::to_string).collect())
+}
+
+/// Shows what the crate's program takes.
+fn size(target: &str, level: &str) -> Result<()> {
+    process::run(cargo("build", target)?.args(["--quiet", "--bins"]).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", level))?;
+    let (flash, ram) = elf::taken(&std::fs::read(folder().join(target).join("release/my-device"))?)?;
+    console::say(&format!("{target}, opt-level {level}: {flash} bytes of flash, {ram} of RAM without the stack"));
+    Ok(())
+}
+
+/// Cargo at work on the crate, in its folder.
+fn cargo(task: &str, target: &str) -> Result<Command> {
+    let mut cargo = process::cargo();
+    cargo.args([task, "--release", "--target-dir"]).arg(folder()).current_dir(project::root().join("tests/outside"));
+    target::select(&mut cargo, target)?;
+    Ok(cargo)
+}
+
+fn folder() -> PathBuf {
+    project::root().join("target/outside")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_that_is_new_is_named() {
+        let tree = "graftage-firmware v0.1.0 (/x)\nheapless v0.9.3\ncortex-m-rt v0.7.7\nheapless v0.9.3 (*)\n";
+        assert_eq!(strangers(tree), ["cortex-m-rt"]);
+    }
+
+    #[test]
+    fn what_a_build_script_links_is_found() {
+        let script = |package: &str, paths: &str| {
+            format!(
+                "{{\"reason\":\"build-script-executed\",\"package_id\":\"path+file:///x/{package}#0.1.0\",\
+                 \"linked_libs\":[],\"linked_paths\":[{paths}]}}\n"
+            )
+        };
+        let others = script("serde", "\"native=/y\"");
+        assert_eq!(linked(&others), None);
+        assert_eq!(linked(&format!("{others}{}", script("graftage-firmware", ""))), Some(vec![]));
+        let messages = format!("{others}{}", script("graftage-firmware", "\"native=/z\""));
+        assert_eq!(linked(&messages), Some(vec!["\"native=/z\"".to_owned()]));
+    }
+}
