@@ -258,7 +258,7 @@ impl Record {
             Some(found) => {
                 return Err(Error::content(
                     path,
-                    format!("a record of version {found}, this software reads {VERSION}"),
+                    format!("a record of version {found}, this software reads version {VERSION}"),
                 ));
             }
         }

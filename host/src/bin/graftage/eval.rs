@@ -1,6 +1,6 @@
 //! `graftage eval`.
 
-use crate::console::{percent, say};
+use crate::console::say;
 use clap::Args;
 use graftage::adaptation;
 use graftage::checkpoint::Checkpoint;
@@ -52,7 +52,7 @@ impl Eval {
         #[cfg(feature = "torch")]
         if about.layers().is_err() {
             let found = graftage::train::evaluate(&checkpoint, self.data.as_deref(), role)?;
-            let (loss, accuracy) = (found.measured.loss, percent(found.measured.accuracy));
+            let (loss, accuracy) = (found.measured.loss, crate::console::percent(found.measured.accuracy));
             say!("loss {loss:.4} nats, {accuracy} right, of {}", found.answers);
             if let Some(confusion) = &found.confusion {
                 say!("{}", confusion.table());

@@ -18,7 +18,6 @@ impl Force {
         Claims::new(self.force).reads(inputs)
     }
 
-    #[cfg(feature = "torch")]
     /// Whether `--force` was given.
     pub fn given(self) -> bool {
         self.force
