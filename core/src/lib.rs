@@ -17,6 +17,7 @@
 //! | [`scion`] | the transported step of one parameter |
 //! | [`network`] | layers, forward and backward, one step over a batch |
 //! | [`adapt`] | learning from a stream of labelled samples with a replay buffer |
+//! | [`session`] | weights in use until a session's own are no worse on held-out samples |
 //! | [`message`] | small structures as bytes |
 //! | [`image`] | weights and recipe as checksummed bytes |
 //! | [`snapshot`] | the whole state of an adaptation as checksummed bytes |
