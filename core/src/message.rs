@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 /// Writes a message to the start of the memory and returns how many bytes it takes; `None` where that is too short.
 pub fn encode(message: &impl Serialize, memory: &mut [u8]) -> Option<usize> {
-    postcard::serialize_with_flavor(message, Memory { memory, used: 0 }).ok()
+    let all = memory.len();
+    let free = postcard::serialize_with_flavor(message, Memory(memory)).ok()?;
+    all.checked_sub(free)
 }
 
 /// Reads the message at the start of some bytes; returns what follows it, too. `None` where there is none.
@@ -20,32 +22,28 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, &'a [u8])> 
     Some((message, deserializer.finalize().ok()?))
 }
 
-/// Memory that fills up.
-struct Memory<'a> {
-    memory: &'a mut [u8],
-    used: usize,
-}
+/// Memory that is still free.
+struct Memory<'a>(&'a mut [u8]);
 
 impl Output for Memory<'_> {
     type Output = usize;
 
     #[inline(never)]
     fn try_extend(&mut self, bytes: &[u8]) -> Result<()> {
-        for byte in bytes {
-            self.try_push(*byte)?;
-        }
+        let (place, rest) =
+            core::mem::take(&mut self.0).split_at_mut_checked(bytes.len()).ok_or(Error::SerializeBufferFull)?;
+        place.copy_from_slice(bytes);
+        self.0 = rest;
         Ok(())
     }
 
     #[inline(never)]
     fn try_push(&mut self, byte: u8) -> Result<()> {
-        *self.memory.get_mut(self.used).ok_or(Error::SerializeBufferFull)? = byte;
-        self.used += 1;
-        Ok(())
+        self.try_extend(&[byte])
     }
 
     fn finalize(self) -> Result<usize> {
-        Ok(self.used)
+        Ok(self.0.len())
     }
 }
 
