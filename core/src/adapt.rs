@@ -81,13 +81,13 @@ impl Recipe {
         functions: Functions::Libm,
     };
 
-    /// Two steps of eight samples from the last 32, with full transport and a step size of 0.0075, which serve drifts and new
-    /// people, long streams and short ones; nothing held out.
+    /// Two steps of eight samples from the last 128, with full transport and a step size of 0.0075, which were measured to serve
+    /// drifts and new people, long streams and short ones (`docs/evidence.md`); nothing held out.
     pub const DEFAULT: Self = Self {
-        rule: Rule { step: 0.007_5, transport: Transport::Fixed { theta: 1.0 }, ..Rule::DEFAULT },
+        rule: Rule { step: 0.007_5, transport: Transport::Fixed { theta: 1.0 }, ..Rule::PLAIN },
         batch: 8,
         steps: 2,
-        replay: 32,
+        replay: 128,
         ..Self::ZERO
     };
 

@@ -156,7 +156,12 @@ pub enum ImageError {
     /// The first bytes are not those of an image.
     Magic,
     /// The image has another version than this software reads.
-    Version(u16),
+    Version {
+        /// The version that this software reads.
+        expected: u16,
+        /// The version of the image.
+        found: u16,
+    },
     /// The image is longer than the memory that holds it, or shorter than its own parts.
     Truncated,
     /// The checksum does not agree with the bytes.
@@ -180,7 +185,9 @@ impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             ImageError::Magic => f.write_str("this is no weights image (wrong first bytes)"),
-            ImageError::Version(found) => write!(f, "this software does not read images of version {found}"),
+            ImageError::Version { expected, found } => {
+                write!(f, "its format has version {found}, this software reads version {expected}")
+            }
             ImageError::Truncated => f.write_str("the image is cut short"),
             ImageError::Checksum => f.write_str("the image is damaged (wrong checksum)"),
             ImageError::Malformed => f.write_str("the image is malformed"),

@@ -16,6 +16,7 @@
 use crate::adapt::Recipe;
 use crate::error::ImageError;
 use crate::matrix::RowMajor;
+use crate::message;
 use crate::network::{Kind, Layer};
 use crate::scion::Geometry;
 use core::ops::Range;
@@ -240,7 +241,8 @@ pub(crate) fn frame<S: Sink + ?Sized>(
     write: impl FnOnce(&mut Body<S>) -> Option<()>,
 ) -> Option<()> {
     let mut memory = [0; HEADER];
-    let header = postcard::to_slice(header, &mut memory).ok()?;
+    let used = message::encode(header, &mut memory)?;
+    let header = memory.get(..used)?;
     let left = words.checked_mul(4)?.checked_add(header.len())?.checked_add(PREFIX)?;
     let length = u32::try_from(left.checked_add(CHECKSUM)?).ok()?;
     let mut body = Body { sink, digest: CRC.digest(), left };
@@ -262,7 +264,7 @@ fn begun(magic: [u8; 4], version: u16, prefix: [u8; PREFIX]) -> Result<usize, Im
     }
     let found = u16::from_le_bytes([v0, v1]);
     if found != version {
-        return Err(ImageError::Version(found));
+        return Err(ImageError::Version { expected: version, found });
     }
     Ok(u32::from_le_bytes([l0, l1, l2, l3]) as usize)
 }
@@ -281,7 +283,7 @@ fn unframe<'a, H: Deserialize<'a>>(
         return Err(ImageError::Checksum);
     }
     let body = content.get(PREFIX..).ok_or(ImageError::Truncated)?;
-    let (header, words) = postcard::take_from_bytes::<H>(body).map_err(|_| ImageError::Malformed)?;
+    let (header, words) = message::decode::<H>(body).ok_or(ImageError::Malformed)?;
     match words.as_chunks::<4>() {
         (words, []) => Ok((header, words, length)),
         _ => Err(ImageError::Malformed),
@@ -327,7 +329,7 @@ impl<S: Source> Framed<S> {
             return Err(ImageError::Checksum);
         }
         let header = begin.get(PREFIX..).ok_or(ImageError::Truncated)?;
-        let (header, rest) = postcard::take_from_bytes::<H>(header).map_err(|_| ImageError::Malformed)?;
+        let (header, rest) = message::decode::<H>(header).ok_or(ImageError::Malformed)?;
         let before = begin.get(..begin.len().saturating_sub(rest.len())).unwrap_or_default();
         let (mut digest, words) = (CRC.digest(), before.len()..end);
         digest.update(before);

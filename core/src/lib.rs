@@ -17,6 +17,8 @@
 //! | [`scion`] | the transported step of one parameter |
 //! | [`network`] | layers, forward and backward, one step over a batch |
 //! | [`adapt`] | learning from a stream of labelled samples with a replay buffer |
+//! | [`session`] | weights in use until a session's own are no worse on held-out samples |
+//! | [`message`] | small structures as bytes |
 //! | [`image`] | weights and recipe as checksummed bytes |
 //! | [`snapshot`] | the whole state of an adaptation as checksummed bytes |
 //!
@@ -31,7 +33,7 @@
 //! use graftage_core::{chain, random::Generator};
 //!
 //! type Network = chain![Dense<4, 8>, Relu<8>, Dense<8, 3>];
-//! type Device = Adaptation<Network, Ring<4, 32>, [f32; Network::SCRATCH]>;
+//! type Device = Adaptation<Network, Ring<4, 128>, [f32; Network::SCRATCH]>;
 //!
 //! let mut network = Network::ZERO;
 //! graftage_core::network::initialise(&mut network, &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
@@ -77,6 +79,8 @@ pub mod network;
 pub mod adapt;
 
 pub mod session;
+
+pub mod message;
 
 pub mod image;
 

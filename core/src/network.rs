@@ -27,6 +27,7 @@
 pub mod activation;
 pub mod convolution;
 pub mod dense;
+pub mod kind;
 pub mod loss;
 pub mod normalisation;
 pub mod pooling;
@@ -38,6 +39,7 @@ pub use activation::MicromathTanh;
 pub use activation::{Activation, Clip, Relu, Tanh};
 pub use convolution::{ChannelFilters, Convolution, Depthwise, Filters};
 pub use dense::{Affine, Dense};
+pub use kind::Kind;
 pub use loss::{Class, Goal, Target};
 pub use normalisation::{Normalisation, RmsNorm};
 pub use pooling::{AveragePool, MaxPool, Pool};
@@ -225,180 +227,6 @@ const fn larger(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
 }
 
-/// One layer of an architecture, as an image names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Kind {
-    /// [`Dense`].
-    Dense {
-        /// Numbers that come in.
-        inputs: u32,
-        /// Numbers that go out.
-        outputs: u32,
-    },
-    /// [`Relu`].
-    Relu {
-        /// Numbers that come in and go out.
-        width: u32,
-    },
-    /// [`Tanh`].
-    Tanh {
-        /// Numbers that come in and go out.
-        width: u32,
-        /// Whose tanh.
-        functions: Functions,
-    },
-    /// [`Convolution`].
-    Convolution {
-        /// What it slides over.
-        window: Window,
-        /// Channels that go out.
-        filters: u32,
-    },
-    /// [`Depthwise`].
-    Depthwise(Window),
-    /// [`AveragePool`].
-    AveragePool(Window),
-    /// [`MaxPool`].
-    MaxPool(Window),
-    /// [`RmsNorm`].
-    RmsNorm {
-        /// Places that come in and go out.
-        places: u32,
-        /// Channels of each.
-        channels: u32,
-    },
-    /// [`Standardise`].
-    Standardise {
-        /// Numbers that come in and go out.
-        width: u32,
-    },
-    /// [`Clip`].
-    Clip {
-        /// Numbers that come in and go out.
-        width: u32,
-        /// The bits of the bound, which is finite and > 0.
-        bound: u32,
-    },
-}
-
-impl Window {
-    const fn numbers(self, filters: u32) -> [u32; 5] {
-        [self.places, self.channels, self.taps, self.stride, filters]
-    }
-}
-
-impl Kind {
-    /// One of every kind, in the order of their tags; each takes what the one before it gives. What must hold of all kinds is
-    /// tested with these.
-    pub const EACH: [Kind; 10] = [
-        Kind::Dense { inputs: 8, outputs: 24 },
-        Kind::Relu { width: 24 },
-        Kind::Tanh { width: 24, functions: Functions::Libm },
-        Kind::Convolution { window: Window { places: 12, channels: 2, taps: 3, stride: 1 }, filters: 4 },
-        Kind::Depthwise(Window { places: 10, channels: 4, taps: 3, stride: 1 }),
-        Kind::AveragePool(Window { places: 8, channels: 4, taps: 2, stride: 2 }),
-        Kind::MaxPool(Window { places: 4, channels: 4, taps: 2, stride: 2 }),
-        Kind::RmsNorm { places: 2, channels: 4 },
-        Kind::Standardise { width: 8 },
-        Kind::Clip { width: 8, bound: 5.0f32.to_bits() },
-    ];
-
-    /// (inputs, outputs); 0 outputs where the layer cannot be. Sizes are checked where a network is made of it.
-    pub const fn shape(self) -> (u32, u32) {
-        const fn slides(window: Window, channels: u32) -> (u32, u32) {
-            (window.places.saturating_mul(window.channels), window.outputs().saturating_mul(channels))
-        }
-        match self {
-            Kind::Dense { inputs, outputs } => (inputs, outputs),
-            Kind::Relu { width } | Kind::Tanh { width, .. } | Kind::Standardise { width } => (width, width),
-            Kind::Clip { width, bound } => (width, if activation::is_bound(bound) { width } else { 0 }),
-            Kind::Convolution { window, filters } => slides(window, filters),
-            Kind::Depthwise(window) | Kind::AveragePool(window) | Kind::MaxPool(window) => {
-                slides(window, window.channels)
-            }
-            Kind::RmsNorm { places, channels } => {
-                let width = places.saturating_mul(channels);
-                (width, width)
-            }
-        }
-    }
-
-    /// Tag of the kind in the schema hash. A kind that is new has the next tag, and is one of [`Kind::EACH`].
-    #[inline]
-    const fn tag(self) -> u32 {
-        match self {
-            Kind::Dense { .. } => 1,
-            Kind::Relu { .. } => 2,
-            Kind::Tanh { .. } => 3,
-            Kind::Convolution { .. } => 4,
-            Kind::Depthwise(_) => 5,
-            Kind::AveragePool(_) => 6,
-            Kind::MaxPool(_) => 7,
-            Kind::RmsNorm { .. } => 8,
-            Kind::Standardise { .. } => 9,
-            Kind::Clip { .. } => 10,
-        }
-    }
-
-    /// Numbers of the kind in the schema hash, as many for every kind.
-    #[inline]
-    const fn numbers(self) -> [u32; 5] {
-        match self {
-            Kind::Dense { inputs: a, outputs: b }
-            | Kind::RmsNorm { places: a, channels: b }
-            | Kind::Clip { width: a, bound: b } => [a, b, 0, 0, 0],
-            Kind::Relu { width } | Kind::Standardise { width } => [width, width, 0, 0, 0],
-            Kind::Tanh { width, functions } => [width, functions as u32, 0, 0, 0],
-            Kind::Convolution { window, filters } => window.numbers(filters),
-            Kind::Depthwise(window) | Kind::AveragePool(window) | Kind::MaxPool(window) => window.numbers(0),
-        }
-    }
-
-    /// FNV-1a (64 bits) of the layer's tag and numbers.
-    #[inline]
-    const fn hash(self) -> u64 {
-        let numbers = self.numbers();
-        let mut hash = fnv(0xcbf2_9ce4_8422_2325, self.tag() as u64);
-        let mut rest: &[u32] = &numbers;
-        while let [number, after @ ..] = rest {
-            hash = fnv(hash, *number as u64);
-            rest = after;
-        }
-        hash
-    }
-
-    /// Schema hash of an architecture: of its last layer, then of each before it with what follows.
-    #[inline]
-    pub fn schema(layers: &[Kind]) -> u64 {
-        let mut hash = None;
-        for kind in layers.iter().rev() {
-            hash = Some(match hash {
-                None => kind.hash(),
-                Some(rest) => fnv(kind.hash(), rest),
-            });
-        }
-        hash.unwrap_or(0)
-    }
-}
-
-const _: () = {
-    let mut i = 0;
-    while i < Kind::EACH.len() {
-        assert!(Kind::EACH[i].tag() as usize == i + 1, "a kind is missing among all, or two have one tag");
-        i += 1;
-    }
-};
-
-/// Continues an FNV-1a hash with the eight bytes of a number, least significant first.
-const fn fnv(mut hash: u64, number: u64) -> u64 {
-    let mut byte = 0;
-    while byte < 8 {
-        hash = (hash ^ ((number >> (8 * byte)) & 0xff)).wrapping_mul(0x0000_0100_0000_01b3);
-        byte += 1;
-    }
-    hash
-}
-
 /// One layer before others; written with [`chain!`](crate::chain).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Chain<A, B> {
@@ -489,7 +317,7 @@ impl<A: Fixed, B: Fixed> Fixed for Chain<A, B> {
     const TRACE: usize = A::TRACE + B::TRACE;
     const WEIGHTS: usize = A::WEIGHTS + B::WEIGHTS;
     const WORKSPACE: usize = larger(A::WORKSPACE, B::WORKSPACE);
-    const SCHEMA: u64 = fnv(A::SCHEMA, B::SCHEMA);
+    const SCHEMA: u64 = kind::fnv(A::SCHEMA, B::SCHEMA);
 }
 
 /// Gives every parameter its [usual geometry](Geometry::usual).

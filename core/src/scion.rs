@@ -48,15 +48,10 @@ pub struct Rule {
     pub chain: Chain,
 }
 
-impl Default for Rule {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
 impl Rule {
-    /// η = 0.01 constant, β = 0.9, θ = ½, unconstrained.
-    pub const DEFAULT: Self = Self {
+    /// η = 0.01 constant, β = 0.9, θ = ½, unconstrained: what others are written as changes of. A device's default is that of
+    /// `Recipe::DEFAULT`, a trainer's its own.
+    pub const PLAIN: Self = Self {
         step: 0.01,
         schedule: Schedule::Constant,
         momentum: Momentum::Constant(0.9),
@@ -73,7 +68,7 @@ impl Rule {
     pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<Self, Refusal> {
         let (alpha, step) = theory(p, rank, samples, transported)?;
         let transport = Transport::Fixed { theta: if transported { 1.0 } else { 0.0 } };
-        Ok(Self { step, momentum: Momentum::Constant(1.0 - alpha), transport, ..Self::DEFAULT })
+        Ok(Self { step, momentum: Momentum::Constant(1.0 - alpha), transport, ..Self::PLAIN })
     }
 
     /// Says which constant is outside its range.

@@ -37,7 +37,7 @@ type Link = Device<INPUTS, { request(INPUTS) }>;
 
 /// Every tenth sample judges.
 const HOLD_OUT: HoldOut = HoldOut { every: 10, keep: 4 };
-const RULE: Rule = Rule { step: 0.02, ..Rule::DEFAULT };
+const RULE: Rule = Rule { step: 0.02, ..Rule::PLAIN };
 const RECIPE: Recipe =
     Recipe { rule: RULE, batch: 4, steps: 3, replay: 8, seed: 5, hold_out: Some(HOLD_OUT), ..Recipe::DEFAULT };
 const SCALE: f32 = 16.0;
@@ -428,7 +428,7 @@ fn a_device_without_a_usable_image_says_why() {
         (&[0; 1000], ImageError::Magic),
         (&[], ImageError::Truncated),
         (&image()[..9], ImageError::Truncated),
-        (&version, ImageError::Version(4)),
+        (&version, ImageError::Version { expected: 3, found: 4 }),
         (&other, other_schema),
         (&large, ImageError::Recipe(Refusal::Recipe(Field::Replay))),
         (&held, ImageError::Recipe(Refusal::Recipe(Field::HoldOut))),

@@ -62,7 +62,7 @@ fn learn(train: &Samples, test: &Samples, chain: Chain, step: f32, seed: u64) ->
             *parameter.geometry = Geometry { norm: Norm::Spectral, radius: 3.0 };
         }
     });
-    let rule = Rule { step, schedule: Schedule::Linear { steps: STEPS }, chain, ..Rule::DEFAULT };
+    let rule = Rule { step, schedule: Schedule::Linear { steps: STEPS }, chain, ..Rule::PLAIN };
     let mut draws = Stream::Batches.generator(seed);
     let samples: Vec<_> = train.iter().collect();
     let mut run = Run { loss: 0.0, accuracy: 0.0, share: 0.0 };

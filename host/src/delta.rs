@@ -79,7 +79,9 @@ impl fmt::Display for DeltaError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             DeltaError::Magic => f.write_str("this is no delta (wrong first bytes)"),
-            DeltaError::Version(found) => write!(f, "a delta of version {found}, this software reads {VERSION}"),
+            DeltaError::Version(found) => {
+                write!(f, "a delta of version {found}, this software reads version {VERSION}")
+            }
             DeltaError::Checksum => f.write_str("the delta is cut or damaged (wrong checksum)"),
             DeltaError::Malformed => f.write_str("the delta is malformed"),
             DeltaError::Schema => f.write_str("the delta is for another network"),

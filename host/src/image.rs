@@ -118,7 +118,9 @@ fn read(bytes: &[u8]) -> std::result::Result<Legend, String> {
     let [_, _, _, _, v0, v1, l0, l1, l2, l3] = *prefix;
     match u16::from_le_bytes([v0, v1]) {
         VERSION => {}
-        found => return Err(format!("names of version {found} follow the image, this software reads {VERSION}")),
+        found => {
+            return Err(format!("names of version {found} follow the image, this software reads version {VERSION}"));
+        }
     }
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
     let (names, sum) = rest.split_at_checked(length).ok_or("the names after the image are cut short")?;

@@ -6,7 +6,7 @@
 //! | [`error`] | one error, one clear line |
 //! | [`files`] | what commands write, and to whom it belongs |
 //! | [`signals`] | how a signal ends a command |
-//! | [`data`] | samples from CSV, splits, and how a sensor ages |
+//! | [`data`] | samples from tables, archives and texts, their splits, and how a sensor ages |
 //! | [`network`] | core's layers, put together at run time |
 //! | [`model`] | what can be trained |
 //! | [`checkpoint`] | weights as safetensors |

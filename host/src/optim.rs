@@ -109,7 +109,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// Of the laws it is the one that is never far from the best (docs/evidence.md). No chain trains better than another
 /// (docs/norms.md), so that of a device, which keeps its bounds to rounding, gives way to one of 0.63 of its time.
-pub const RULE: Rule = Rule { transport: Transport::Lag { memory: 0.6 }, chain: Chain::PolarExpress5, ..Rule::DEFAULT };
+pub const RULE: Rule = Rule { transport: Transport::Lag { memory: 0.6 }, chain: Chain::PolarExpress5, ..Rule::PLAIN };
 
 /// A gradient with an element as large as this is taken as one that is not finite: so far below the largest number, means
 /// and Nesterov's argument of such gradients are finite. NaN is not below it.

@@ -127,6 +127,15 @@ pub fn momentum_argument(momentum: Momentum) -> String {
     }
 }
 
+/// The schedule as [`schedule`] reads it.
+pub fn schedule_argument(schedule: Schedule) -> String {
+    match schedule {
+        Schedule::Constant => "constant".to_owned(),
+        Schedule::Linear { steps } => format!("linear={steps}"),
+        Schedule::WarmupStableDecay { warmup, stable, decay } => format!("wsd={warmup},{stable},{decay}"),
+    }
+}
+
 /// The chain as [`chain`] reads it.
 pub fn chain_argument(chain: Chain) -> String {
     // Every chain has a name, as a test says.
@@ -189,6 +198,9 @@ mod tests {
         assert_eq!(schedule("constant"), Ok(Schedule::Constant));
         assert_eq!(schedule("linear=7"), Ok(Schedule::Linear { steps: 7 }));
         assert_eq!(schedule("wsd=1,2,3"), Ok(Schedule::WarmupStableDecay { warmup: 1, stable: 2, decay: 3 }));
+        for written in ["constant", "linear=7", "wsd=1,2,3"] {
+            assert_eq!(schedule(written).map(schedule_argument), Ok(written.to_owned()));
+        }
         for wrong in ["", "theta", "theta=", "theta=a", "gamma=1", "ramp=1", "linear=-1", "wsd=1,2", "nesterov=1"] {
             assert!(transport(wrong).is_err(), "{wrong}");
             assert!(momentum(wrong).is_err(), "{wrong}");

@@ -69,7 +69,7 @@ pub struct Trainer<'a> {
     network: Network,
     optimizer: Optimizer,
     batches: Batches,
-    /// Of the steps since they were last read, the first of which is `unread_from`.
+    /// Those of the steps since they were last read, oldest first.
     losses: Vec<Tensor>,
     time: Time,
 }

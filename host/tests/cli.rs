@@ -327,7 +327,7 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
                 &["other/image.grft", "not the image", "good.record", "checksum"],
             ),
             ("replay headless.record --image model/image.grft", &["headless.record", "head of the record is damaged"]),
-            ("replay next.record --image model/image.grft", &["next.record", "version 5", "reads 4"]),
+            ("replay next.record --image model/image.grft", &["next.record", "version 5", "reads version 4"]),
             ("replay empty.record --image model/image.grft", &["empty.record", "too short"]),
             ("replay good.csv --image model/image.grft", &["good.csv", "no record"]),
             ("replay nowhere --image model/image.grft -o a.json", &["nowhere", "No such file"]),

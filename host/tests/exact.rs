@@ -254,9 +254,9 @@ impl Case {
     }
 }
 
-const FAST: Rule = Rule { step: 0.03, momentum: Momentum::Constant(0.8), ..Rule::DEFAULT };
+const FAST: Rule = Rule { step: 0.03, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
 const RULES: [Rule; 5] = [
-    Rule { step: 0.05, ..Rule::DEFAULT },
+    Rule { step: 0.05, ..Rule::PLAIN },
     Rule { transport: Transport::Fixed { theta: 1.0 }, constrained: true, chain: Chain::Jordan, ..FAST },
     Rule { transport: Transport::Lag { memory: 0.6 }, ..FAST },
     Rule { transport: Transport::Alignment { damping: 1.5 }, ..FAST },

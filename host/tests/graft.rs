@@ -21,7 +21,7 @@ mod demo {
 }
 
 const RECIPE: Recipe = Recipe {
-    rule: Rule { step: 0.04, ..Rule::DEFAULT },
+    rule: Rule { step: 0.04, ..Rule::PLAIN },
     batch: 5,
     steps: 3,
     replay: 77,

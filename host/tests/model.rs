@@ -637,7 +637,7 @@ type Line = (String, String, String);
 fn table(model: &Model, shape: &Shape) -> Vec<Line> {
     let store = nn::VarStore::new(Device::Cpu);
     Network::new(&store.root(), model, shape).unwrap();
-    let table = TransportedScion::new(&store, Rule::default(), Arithmetic::Fast).unwrap().table();
+    let table = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap().table();
     let line = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
         let matrix = words.iter().position(|word| word.contains('×')).unwrap();
@@ -722,7 +722,7 @@ fn gains_start_at_one_and_the_optimizer_starts_all_else() {
         for (name, tensor) in named(&store) {
             all(&name, &tensor, if name.ends_with("gain") { 1.0 } else { 0.0 });
         }
-        let mut optimizer = TransportedScion::new(&store, Rule::default(), Arithmetic::Fast).unwrap();
+        let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
         optimizer.initialise(5).unwrap();
         for (name, tensor) in named(&store) {
             match name.rsplit('.').next() {

@@ -133,9 +133,9 @@ fn steps_are_cores_recurrence() {
 
 fn steps_are_cores_recurrence_on(device: Device) {
     for arithmetic in ARITHMETICS {
-        let fast = Rule { step: 0.1, momentum: Momentum::Constant(0.8), ..Rule::DEFAULT };
+        let fast = Rule { step: 0.1, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
         for rule in [
-            Rule { step: 0.05, ..Rule::DEFAULT },
+            Rule { step: 0.05, ..Rule::PLAIN },
             Rule { transport: FULL, constrained: true, ..fast },
             Rule { transport: Transport::Lag { memory: 0.6 }, ..fast },
             Rule { transport: Transport::Alignment { damping: 1.5 }, ..fast },
@@ -183,7 +183,7 @@ fn gradients_are_taken_at_y() {
 }
 
 fn gradients_are_taken_at_y_on(device: Device) {
-    let rule = Rule { step: 0.05, transport: FULL, ..Rule::DEFAULT };
+    let rule = Rule { step: 0.05, transport: FULL, ..Rule::PLAIN };
     let (store, parameters) = model_on(device, 3);
     let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Exact).unwrap();
     let mut expected: Vec<_> =
@@ -212,7 +212,7 @@ fn evaluation_sees_x_and_puts_y_back() {
 fn evaluation_sees_x_and_puts_y_back_on(device: Device) {
     let (store, parameters) = model_on(device, 4);
     let mut generator = Generator::new(5, 1);
-    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     for _ in 0..3 {
         optimizer.backward_step(&linear_loss(&parameters, &gradients(&mut generator))).unwrap();
     }
@@ -245,8 +245,8 @@ fn in_exact_arithmetic_a_gradient_that_is_not_finite_changes_nothing_on(device: 
     for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let (store, parameters) = model_on(device, 6);
         let (twin_store, twin) = model_on(device, 6);
-        let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, arithmetic).unwrap();
-        let mut twin_optimizer = TransportedScion::new(&twin_store, Rule::DEFAULT, arithmetic).unwrap();
+        let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, arithmetic).unwrap();
+        let mut twin_optimizer = TransportedScion::new(&twin_store, Rule::PLAIN, arithmetic).unwrap();
         let mut generator = Generator::new(7, 1);
         for t in 0..4 {
             // `second` is in a stack with `first`, and not its first.
@@ -275,7 +275,7 @@ fn in_fast_arithmetic_a_gradient_that_is_not_finite_leaves_its_parameter_and_is_
     for transport in laws {
         // The last of them is finite, but too large.
         for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 2e36] {
-            let rule = Rule { transport, ..Rule::DEFAULT };
+            let rule = Rule { transport, ..Rule::PLAIN };
             let (store, parameters) = model_on(device, 6);
             let (twin_store, twin) = model_on(device, 6);
             let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Fast).unwrap();
@@ -307,7 +307,7 @@ fn in_fast_arithmetic_a_gradient_that_is_not_finite_leaves_its_parameter_and_is_
 #[test]
 fn a_rule_that_goes_out_of_range_changes_nothing() {
     let (store, parameters) = model(6);
-    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     let before = bits(&parameters);
     optimizer.rule.step = 0.0;
     let refused = optimizer.backward_step(&linear_loss(&parameters, &parameters));
@@ -321,7 +321,7 @@ fn a_rule_that_goes_out_of_range_changes_nothing() {
 #[test]
 fn a_parameter_without_gradient_has_one_of_zero() {
     let (store, parameters) = model(9);
-    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Exact).unwrap();
+    let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Exact).unwrap();
     let before = bits(&parameters);
     optimizer.backward_step(&parameters[1].sum(Kind::Float)).unwrap();
     let after = bits(&parameters);
@@ -341,12 +341,12 @@ fn a_restored_optimizer_goes_on_as_if_nothing_had_been_on(device: Device) {
         }
     };
     let (store, parameters) = model_on(device, 10);
-    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     let mut generator = Generator::new(11, 1);
     run(&mut optimizer, &parameters, &mut generator);
     let state = optimizer.state().unwrap();
     let (again_store, again) = model_on(device, 12);
-    let mut restored = TransportedScion::new(&again_store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let mut restored = TransportedScion::new(&again_store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     // What is incomplete or of another model is refused, and changes nothing.
     let before = bits(&again);
     let refused = restored.restore(&state[..state.len() - 1]);
@@ -369,7 +369,7 @@ fn a_restored_optimizer_goes_on_as_if_nothing_had_been_on(device: Device) {
 fn what_cannot_be_stepped_is_named() {
     let make = |tensor: Tensor, geometry: Geometry| {
         let parameters = [("good".to_owned(), Tensor::zeros([2, 2], tch::kind::FLOAT_CPU)), ("bad".to_owned(), tensor)];
-        TransportedScion::with_groups(parameters, Rule::DEFAULT, Arithmetic::Fast, &all(geometry))
+        TransportedScion::with_groups(parameters, Rule::PLAIN, Arithmetic::Fast, &all(geometry))
     };
     let float = |size: &[i64]| Tensor::zeros(size, tch::kind::FLOAT_CPU);
     assert!(make(float(&[2, 3]), Geometry::HIDDEN).is_ok());
@@ -388,7 +388,7 @@ fn what_cannot_be_stepped_is_named() {
     assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "good"), "{refused:?}");
     let (store, _) = model(1);
     let refused =
-        TransportedScion::new(&store, Rule { momentum: Momentum::Constant(1.0), ..Rule::DEFAULT }, Arithmetic::Fast)
+        TransportedScion::new(&store, Rule { momentum: Momentum::Constant(1.0), ..Rule::PLAIN }, Arithmetic::Fast)
             .map(|_| ());
     assert!(matches!(refused, Err(Error::Rule(Refusal::Recipe(Field::Momentum)))), "{refused:?}");
 }
@@ -397,7 +397,7 @@ fn what_cannot_be_stepped_is_named() {
 fn a_frozen_parameter_stays() {
     let (store, parameters) = model(1);
     let _ = parameters[3].shallow_clone().set_requires_grad(false);
-    let optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     assert_eq!(optimizer.names().collect::<Vec<_>>(), ["scalar", "first", "bias", "filter", "head", "offset"]);
 }
 
@@ -406,7 +406,7 @@ fn moved(groups: &Groups, sizes: &[(&str, &[i64])]) -> Result<Vec<f32>, Error> {
     let parameters =
         sizes.iter().map(|(name, size)| ((*name).to_owned(), Tensor::zeros(*size, (Kind::Float, Device::Cpu))));
     let parameters: Vec<_> = parameters.collect();
-    let rule = Rule { step: 0.5, transport: Transport::Fixed { theta: 0.0 }, ..Rule::DEFAULT };
+    let rule = Rule { step: 0.5, transport: Transport::Fixed { theta: 0.0 }, ..Rule::PLAIN };
     let mut optimizer = TransportedScion::with_groups(
         parameters.iter().map(|(name, tensor)| (name.clone(), tensor.set_requires_grad(true))),
         rule,
@@ -440,7 +440,7 @@ fn what_is_usual_follows_name_and_dimensions() {
     let embedding = ("embedding.weight".to_owned(), Tensor::zeros([5, 3], tch::kind::FLOAT_CPU));
     let optimizer = TransportedScion::with_groups(
         [embedding].into_iter().chain(parameters),
-        Rule::DEFAULT,
+        Rule::PLAIN,
         Arithmetic::Fast,
         &Groups::automatic(),
     )
@@ -462,7 +462,7 @@ fn gains_start_at_one_biases_at_zero_and_the_frozen_as_they_are() {
     let sizes = [("norm.weight", &[3][..]), ("a.gain", &[3]), ("bias", &[3]), ("frozen", &[2, 3]), ("head", &[2, 3])];
     let parameters = sizes.map(|(name, size)| (name.to_owned(), Tensor::full(size, 0.5, tch::kind::FLOAT_CPU)));
     let groups = Groups::overriding([Group { freeze: true, ..Group::new("frozen") }]);
-    let mut optimizer = TransportedScion::with_groups(parameters, Rule::DEFAULT, Arithmetic::Fast, &groups).unwrap();
+    let mut optimizer = TransportedScion::with_groups(parameters, Rule::PLAIN, Arithmetic::Fast, &groups).unwrap();
     optimizer.initialise(1).unwrap();
     let x: Vec<_> = x(&optimizer).iter().map(elements).collect();
     assert_eq!(x[..4], [vec![1.0; 3], vec![1.0; 3], vec![0.0; 3], vec![0.5; 6]]);
@@ -502,7 +502,7 @@ fn parts_of_a_batch_make_the_mean_over_its_samples_however_they_are_parted_on(de
         store.trainable_variables().iter_mut().for_each(|tensor| drop(tch::no_grad(|| tensor.fill_(0.25))));
         let mut optimizer = TransportedScion::with_groups(
             named(&store),
-            Rule::DEFAULT,
+            Rule::PLAIN,
             Arithmetic::Fast,
             &all(Geometry { norm: Norm::Frobenius, radius: 1.0 }),
         )
@@ -525,7 +525,7 @@ fn parts_of_a_batch_make_the_mean_over_its_samples_however_they_are_parted_on(de
     }
     let store = nn::VarStore::new(device);
     let layer = nn::linear(store.root(), 4, 3, Default::default());
-    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     let loss = inputs.apply(&layer).mean(Kind::Float);
     assert!(optimizer.accumulate(&loss, 0).unwrap_err().to_string().contains("at least one sample"));
 }
@@ -540,7 +540,7 @@ fn a_saved_optimizer_is_loaded_only_into_its_own_model_on(device: Device) {
     let path = folder.path().join("state.safetensors");
     let mut generator = Generator::new(8, 1);
     for transport in [Transport::Nesterov, Transport::Alignment { damping: 1.0 }, FULL] {
-        let rule = Rule { transport, ..Rule::DEFAULT };
+        let rule = Rule { transport, ..Rule::PLAIN };
         let make = || {
             let (store, parameters) = model_on(device, 3);
             (TransportedScion::new(&store, rule, Arithmetic::Fast).unwrap(), parameters)
@@ -558,7 +558,7 @@ fn a_saved_optimizer_is_loaded_only_into_its_own_model_on(device: Device) {
     let refused = |size: &[i64], name: &str| {
         let parameters = [(name.to_owned(), Tensor::zeros(size, tch::kind::FLOAT_CPU))];
         let mut other =
-            TransportedScion::with_groups(parameters, Rule::DEFAULT, Arithmetic::Fast, &Groups::automatic()).unwrap();
+            TransportedScion::with_groups(parameters, Rule::PLAIN, Arithmetic::Fast, &Groups::automatic()).unwrap();
         let message = other.load(&path).unwrap_err().to_string();
         assert_eq!(other.steps(), 0);
         message
@@ -567,7 +567,7 @@ fn a_saved_optimizer_is_loaded_only_into_its_own_model_on(device: Device) {
     assert!(refused(&[4, 6], "first").ends_with("parameter first.x: has another size in the state"));
     assert!(refused(&[6, 4], "first").ends_with("is in the state, but not in the model"));
     let (store, _) = model_on(device, 3);
-    let mut optimizer = TransportedScion::new(&store, Rule::DEFAULT, Arithmetic::Fast).unwrap();
+    let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     let mut state = optimizer.state().unwrap();
     state.push(("alignment.9.mean".into(), Tensor::from(0.5f32)));
     let message = optimizer.restore(&state).unwrap_err().to_string();
@@ -620,7 +620,7 @@ fn memory_is_what_the_documentation_says() {
         ("nesterov", 8.0, [17.0, 17.0]),
     ];
     if let Ok(law) = std::env::var(LAW) {
-        let rule = Rule { transport: graftage::rule::transport(&law).unwrap(), chain: Chain::Jordan, ..Rule::DEFAULT };
+        let rule = Rule { transport: graftage::rule::transport(&law).unwrap(), chain: Chain::Jordan, ..Rule::PLAIN };
         let (count, size) = (17, [128, 4096]);
         let numbers = (count * size[0] * size[1]) as f64;
         // What libtorch keeps for itself, whoever uses it.
@@ -677,7 +677,7 @@ fn the_model_and_its_gradients_share_memory_with_the_stacks() {
 }
 
 fn the_model_and_its_gradients_share_memory_with_the_stacks_on(device: Device) {
-    let (mut optimizer, tensors) = one_stack(device, 3, [4, 6], Rule { transport: FULL, ..Rule::DEFAULT });
+    let (mut optimizer, tensors) = one_stack(device, 3, [4, 6], Rule { transport: FULL, ..Rule::PLAIN });
     let bytes = 4 * 4 * 6;
     let addresses = |of: fn(&Tensor) -> Tensor| tensors.iter().map(|t| of(t).data_ptr() as usize).collect::<Vec<_>>();
     let distances =
@@ -697,7 +697,7 @@ fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds() {
 }
 
 fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds_on(device: Device) {
-    let rule = Rule { transport: FULL, ..Rule::DEFAULT };
+    let rule = Rule { transport: FULL, ..Rule::PLAIN };
     let ((mut optimizer, tensors), (mut twin, twins)) =
         (one_stack(device, 3, [4, 6], rule), one_stack(device, 3, [4, 6], rule));
     let loss = |tensors: &[Tensor]| tensors.iter().map(|t| t.square().sum(Kind::Float)).reduce(|a, b| a + b).unwrap();
@@ -721,7 +721,7 @@ fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds_on(device: De
 
 #[test]
 fn a_graph_from_before_a_step_has_no_gradient() {
-    let (mut optimizer, tensors) = one_stack(Device::Cpu, 2, [4, 6], Rule::DEFAULT);
+    let (mut optimizer, tensors) = one_stack(Device::Cpu, 2, [4, 6], Rule::PLAIN);
     let loss = tensors[0].square().sum(Kind::Float);
     optimizer.step().unwrap();
     let refused = loss.f_backward().unwrap_err().to_string();
@@ -734,8 +734,8 @@ fn without_transport_the_model_holds_x_and_transport_can_begin_later() {
 }
 
 fn without_transport_the_model_holds_x_and_transport_can_begin_later_on(device: Device) {
-    let still = Rule { transport: Transport::Fixed { theta: 0.0 }, ..Rule::DEFAULT };
-    let moving = Rule { transport: FULL, ..Rule::DEFAULT };
+    let still = Rule { transport: Transport::Fixed { theta: 0.0 }, ..Rule::PLAIN };
+    let moving = Rule { transport: FULL, ..Rule::PLAIN };
     for arithmetic in ARITHMETICS {
         let (store, parameters) = model_on(device, 3);
         let (twin_store, twin_parameters) = model_on(device, 3);
@@ -765,7 +765,7 @@ fn a_refused_gradient_leaves_what_the_alignment_law_knows() {
 }
 
 fn a_refused_gradient_leaves_what_the_alignment_law_knows_on(device: Device) {
-    let rule = Rule { transport: Transport::Alignment { damping: 1.0 }, ..Rule::DEFAULT };
+    let rule = Rule { transport: Transport::Alignment { damping: 1.0 }, ..Rule::PLAIN };
     let (store, parameters) = model_on(device, 6);
     let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Fast).unwrap();
     let mut generator = Generator::new(7, 1);
@@ -792,7 +792,7 @@ fn a_refused_gradient_leaves_what_the_alignment_law_knows_on(device: Device) {
 #[test]
 fn a_step_does_not_wait_for_the_device() {
     let Some(device) = cuda::devices().find(|device| device.is_cuda()) else { return };
-    let rule = Rule { transport: FULL, ..Rule::DEFAULT };
+    let rule = Rule { transport: FULL, ..Rule::PLAIN };
     let (mut optimizer, _tensors) = one_stack(device, 12, [384, 384], rule);
     let large = Tensor::randn([4096, 4096], (Kind::Float, device));
     let out = large.zeros_like();
@@ -828,7 +828,7 @@ fn a_quadratic_converges_on(device: Device) {
             let geometry = Geometry { norm, radius: 1.0 };
             let parameters = named(&store);
             let mut optimizer =
-                TransportedScion::with_groups(parameters, Rule::DEFAULT, arithmetic, &all(geometry)).unwrap();
+                TransportedScion::with_groups(parameters, Rule::PLAIN, arithmetic, &all(geometry)).unwrap();
             let loss = || (&w - &target).square().sum(Kind::Float);
             let start = f64::try_from(loss()).unwrap();
             for t in 0..300 {
@@ -864,19 +864,19 @@ fn by(method: Method, rule: Rule, gradients: &[f32]) -> Vec<Vec<Tensor>> {
 
 #[test]
 fn every_method_starts_from_the_same_bits() {
-    let starts = Method::ALL.map(|method| bits(&by(method, Rule::DEFAULT, &[])[0]));
+    let starts = Method::ALL.map(|method| bits(&by(method, Rule::PLAIN, &[])[0]));
     assert!(starts.iter().all(|start| *start == starts[0]));
     assert!(starts[0][0].iter().any(|e| *e != 0));
 }
 
 #[test]
 fn scion_is_the_rule_without_transport() {
-    let still = Rule { transport: Transport::Fixed { theta: 0.0 }, ..Rule::DEFAULT };
+    let still = Rule { transport: Transport::Fixed { theta: 0.0 }, ..Rule::PLAIN };
     let gradients = [1.0, -0.3, 0.7, 0.7];
     let last = |method, rule| bits(by(method, rule, &gradients).last().unwrap());
-    assert_eq!(last(Method::Scion, Rule { transport: FULL, ..Rule::DEFAULT }), last(Method::Transported, still));
+    assert_eq!(last(Method::Scion, Rule { transport: FULL, ..Rule::PLAIN }), last(Method::Transported, still));
     // The gradients do not depend on where they are taken, so transport changes nothing of X here.
-    assert_eq!(last(Method::Transported, Rule { transport: FULL, ..Rule::DEFAULT }), last(Method::Transported, still));
+    assert_eq!(last(Method::Transported, Rule { transport: FULL, ..Rule::PLAIN }), last(Method::Transported, still));
     assert_ne!(last(Method::Muon, still), last(Method::Transported, still));
 }
 
@@ -887,7 +887,7 @@ fn last_move(seen: &[Vec<Tensor>], parameter: usize) -> Tensor {
 
 #[test]
 fn muon_moves_a_hidden_matrix_by_its_own_scale() {
-    let rule = Rule { step: 0.01, ..Rule::DEFAULT };
+    let rule = Rule { step: 0.01, ..Rule::PLAIN };
     let singular = |tensor: &Tensor| Vec::<f32>::try_from(tensor.svd(true, false).1).unwrap();
     let found = singular(&last_move(&by(Method::Muon, rule, &[1.0]), 0));
     // √(8/4)·3·η, times what Jordan's five quintics map singular values to: 0.68 to 1.13.
@@ -898,7 +898,7 @@ fn muon_moves_a_hidden_matrix_by_its_own_scale() {
 
 #[test]
 fn adamw_and_sgd_follow_their_equations_and_the_schedule() {
-    let rule = Rule { step: 0.1, schedule: Schedule::Linear { steps: 4 }, ..Rule::DEFAULT };
+    let rule = Rule { step: 0.1, schedule: Schedule::Linear { steps: 4 }, ..Rule::PLAIN };
     // AdamW moves every element by η·sign(g) at first, and by 0.75 of it in the second step of four with the same gradient.
     for (gradients, expected) in [(&[2.0][..], 0.1), (&[2.0, 2.0], 0.075)] {
         let moved = elements(&last_move(&by(Method::AdamW, rule, gradients), 0));
@@ -923,7 +923,7 @@ fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state() {
 }
 
 fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state_on(device: Device) {
-    let rule = Rule { step: 0.05, schedule: Schedule::Linear { steps: 30 }, ..Rule::DEFAULT };
+    let rule = Rule { step: 0.05, schedule: Schedule::Linear { steps: 30 }, ..Rule::PLAIN };
     for method in [Method::AdamW, Method::Sgd] {
         let make = || {
             let (store, parameters) = model_on(device, 3);

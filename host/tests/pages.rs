@@ -272,7 +272,7 @@ fn training(points: u64, unit: &str, confusion: Option<Confusion>) -> Training {
     let mut training: Training = told(json!({
         "network": "MLP with 64 inputs, hidden layers of 32 and 10 classes", "parameters": 2410,
         "optimizer": "Transported Scion",
-        "arithmetic": "fast", "steps": 10 * points, "batch": 32, "rule": graftage_core::scion::Rule::DEFAULT, "seed": 1,
+        "arithmetic": "fast", "steps": 10 * points, "batch": 32, "rule": graftage_core::scion::Rule::PLAIN, "seed": 1,
         "samples": [1_957_032, 797], "unit": unit, "loss": 0.05, "accuracy": 0.987, "groups": null, "curve": curve,
     }));
     training.confusion = confusion;

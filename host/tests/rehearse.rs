@@ -19,7 +19,7 @@ use graftage_core::transport::Transport;
 use std::path::Path;
 
 const STEP: f32 = 0.03;
-const RULE: Rule = Rule { step: STEP, momentum: Momentum::Constant(0.0), ..Rule::DEFAULT };
+const RULE: Rule = Rule { step: STEP, momentum: Momentum::Constant(0.0), ..Rule::PLAIN };
 
 /// Twelve steps from these gradients, one parameter after another; the weights after each.
 fn run(update: impl FnOnce(&mut Layers) -> Box<dyn Update>, start: &[f32], gradients: &[Vec<f32>]) -> Vec<Vec<f32>> {

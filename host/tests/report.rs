@@ -46,7 +46,7 @@ fn story() -> Story {
             arithmetic: "fast".into(),
             steps: 3000,
             batch: 32,
-            rule: Rule { step: 0.02, momentum: Momentum::Constant(0.95), ..Rule::DEFAULT },
+            rule: Rule { step: 0.02, momentum: Momentum::Constant(0.95), ..Rule::PLAIN },
             seed: 1,
             samples: (1000, 797),
             drawn: 96_000,

@@ -147,7 +147,7 @@ impl Machine for Core {
 /// Runs the operations and the updates.
 pub fn updates(machine: &mut impl Machine, emit: &mut dyn FnMut(Line)) {
     operations(emit);
-    let rule = |constrained, transport| Rule { step: 0.1, constrained, transport, ..Rule::DEFAULT };
+    let rule = |constrained, transport| Rule { step: 0.1, constrained, transport, ..Rule::PLAIN };
     for (index, norm) in Norm::ALL.into_iter().enumerate() {
         for (at, shape) in SHAPES.into_iter().enumerate() {
             let rule = rule((index + at) % 2 == 0, Transport::Fixed { theta: 0.5 });
@@ -386,7 +386,7 @@ fn train<const I: usize>(network: &mut impl Layer, classes: u32, name: &str, emi
         let cluster = generator.below(3 * classes);
         (centres[cluster as usize].map(|c| c + 0.3 * generator.uniform()), cluster % classes)
     };
-    let rule = Rule { step: 0.02, schedule: Schedule::Linear { steps: STEPS }, ..Rule::DEFAULT };
+    let rule = Rule { step: 0.02, schedule: Schedule::Linear { steps: STEPS }, ..Rule::PLAIN };
     for t in 1..=STEPS {
         let mut step = Step::begin(&rule, Functions::Libm, t.into(), 8);
         for _ in 0..8 {

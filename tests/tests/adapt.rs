@@ -113,12 +113,12 @@ fn digests_are_xxhash_at_every_length() {
 
 #[test]
 fn samples_are_drawn_and_steps_taken_as_the_recipe_says() {
-    let alignment = Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::DEFAULT };
+    let alignment = Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::PLAIN };
     for (batch, steps, replay, seed, rule) in [
-        (4, 3, 8, 77, Rule::DEFAULT),
+        (4, 3, 8, 77, Rule::PLAIN),
         (1, 1, 1, 0, alignment),
-        (8, 2, 5, u64::MAX, Rule { transport: Transport::Nesterov, ..Rule::DEFAULT }),
-        (3, 16, 2, 1, Rule { transport: Transport::Lag { memory: 0.6 }, ..Rule::DEFAULT }),
+        (8, 2, 5, u64::MAX, Rule { transport: Transport::Nesterov, ..Rule::PLAIN }),
+        (3, 16, 2, 1, Rule { transport: Transport::Lag { memory: 0.6 }, ..Rule::PLAIN }),
     ] {
         let recipe = Recipe { batch, steps, replay, seed, rule, ..RECIPE };
         let mut device = device(recipe);
@@ -238,7 +238,7 @@ fn a_separable_problem_is_learnt() {
     ] {
         // Three steps a sample.
         let schedule = Schedule::Linear { steps: 450 };
-        let mut device = device(Recipe { rule: Rule { transport, constrained, schedule, ..Rule::DEFAULT }, ..RECIPE });
+        let mut device = device(Recipe { rule: Rule { transport, constrained, schedule, ..Rule::PLAIN }, ..RECIPE });
         for _ in 0..150 {
             let (input, label) = sample();
             device.learn(&input, label, |_| ()).unwrap();
@@ -258,7 +258,7 @@ fn a_separable_problem_is_learnt() {
 fn a_session_ends_with_its_drift_budget_and_says_so() {
     for (constrained, per_step) in [(false, 0.01), (true, 0.02)] {
         // Room for ten steps and a half: three samples of three steps, and one step of the fourth.
-        let rule = Rule { constrained, ..Rule::DEFAULT };
+        let rule = Rule { constrained, ..Rule::PLAIN };
         let mut device = device(Recipe { rule, budget: Some(10.5 * per_step), ..RECIPE });
         let mut taken = vec![];
         for (input, label) in stream(11, 4) {
@@ -345,7 +345,7 @@ fn recipes_outside_their_ranges_are_refused_and_change_nothing() {
     let mut device = device(RECIPE);
     learn(&mut device, &[0.1, 0.2, 0.3], 1).0.unwrap();
     let before = (device.digest(), device.step(), *device.recipe());
-    let rule = Rule { momentum: Momentum::Constant(1.0), ..Rule::DEFAULT };
+    let rule = Rule { momentum: Momentum::Constant(1.0), ..Rule::PLAIN };
     for (recipe, field) in [
         (Recipe { rule, ..RECIPE }, Field::Momentum),
         (Recipe { batch: 0, ..RECIPE }, Field::Batch),
@@ -361,7 +361,8 @@ fn recipes_outside_their_ranges_are_refused_and_change_nothing() {
         assert_eq!((device.digest(), device.step(), *device.recipe()), before);
     }
     assert_eq!(device.start(Recipe { batch: 65_536, steps: STEPS as u32, replay: 1, ..RECIPE }), Ok(()));
-    assert_eq!(Recipe::default().check(32), Ok(()));
+    assert_eq!(Recipe::default(), Recipe::DEFAULT);
+    assert_eq!(Recipe::DEFAULT.check(Recipe::DEFAULT.replay as usize), Ok(()));
 }
 
 #[test]

@@ -80,6 +80,7 @@ fn each_module_of_core_names_only_what_stands_before_it() {
         "network",
         "adapt",
         "session",
+        "message",
         "image",
         "snapshot",
     ];
@@ -100,6 +101,24 @@ fn each_module_of_core_names_only_what_stands_before_it() {
         }
     }
     assert!(edges > 20, "only {edges} imports found");
+}
+
+/// The modules that the tables at the top of a lib.rs name.
+fn told(lib: &str) -> Vec<String> {
+    let name =
+        |line: &str| Some(line.strip_prefix("//! | [`")?.split_once('`')?.0.trim_start_matches("mod@").to_owned());
+    lib.lines().filter_map(name).collect()
+}
+
+#[test]
+fn the_tables_of_modules_name_each_of_them() {
+    assert_eq!(told(&read(repository().join("core/src/lib.rs"))), modules());
+    let lib = read(repository().join("host/src/lib.rs"));
+    let public = |line: &str| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned());
+    let (mut named, mut all) = (told(&lib), lib.lines().filter_map(public).collect::<Vec<_>>());
+    named.sort();
+    all.sort();
+    assert_eq!(named, all);
 }
 
 #[test]
@@ -170,10 +189,25 @@ fn what_core_depends_on_needs_neither_std_nor_a_heap() {
     }
 }
 
-/// A kind that is new is in the program that every target runs, in the one that no panic is in, in the fuzzers, and in the
-/// oracle.
+/// The variants of core's enum of layers.
+fn kinds() -> Vec<String> {
+    let text = read(repository().join("core/src/network/kind.rs"));
+    let (_, body) = text.split_once("pub enum Kind {\n").unwrap();
+    let (body, _) = body.split_once("\n}\n").unwrap();
+    let variant = |line: &str| {
+        let rest = line.strip_prefix("    ").filter(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))?;
+        rest.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned)
+    };
+    body.lines().filter_map(variant).collect()
+}
+
+/// A kind that is new is one of all, in the program that every target runs, in the one that no panic is in, in the fuzzers, and
+/// in the oracle.
 #[test]
 fn what_is_shown_of_a_network_is_shown_of_every_kind_of_layer() {
+    let names =
+        Kind::EACH.map(|kind| format!("{kind:?}").split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+    assert_eq!(kinds(), names, "Kind::EACH is not one of every kind");
     for kind in Kind::EACH {
         let words = format!("{kind:?}");
         let name = words.split(|c: char| !c.is_alphanumeric()).next().unwrap();

@@ -3,10 +3,11 @@
 mod oracle;
 
 use graftage_core::adapt::{HoldOut, Recipe};
+use graftage_core::arithmetic::Functions;
 use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::image::{Header, Image, VERSION, checksum, write};
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Dense, Fixed, Kind, Layer, Parameter, Relu};
+use graftage_core::network::{Dense, Fixed, Kind, Layer, Parameter, Relu, Window};
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::{Geometry, LARGEST, Rule};
 use graftage_core::transport::Transport;
@@ -20,7 +21,7 @@ const LAYERS: [Kind; 3] =
 
 fn header() -> Header {
     let momentum = Momentum::Constant(0.875);
-    let rule = Rule { step: 0.25, momentum, constrained: true, ..Rule::DEFAULT };
+    let rule = Rule { step: 0.25, momentum, constrained: true, ..Rule::PLAIN };
     Header {
         schema: Network::SCHEMA,
         layers: LAYERS.into_iter().collect(),
@@ -61,6 +62,52 @@ fn state(network: &mut Network) -> Vec<(Geometry, [Vec<u32>; 3])> {
         all.push((*geometry, [&state.x, &state.y, &state.m].map(|part| oracle::bits(part.elements()))));
     });
     all
+}
+
+/// A number as postcard writes it: seven bits a byte, the lowest first.
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 127 {
+        bytes.push(number as u8 | 128);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// A layer as an image of version 3 names it: its place among all, then its numbers.
+fn written(kind: Kind) -> Vec<u8> {
+    let window = |Window { places, channels, taps, stride }: Window| vec![places, channels, taps, stride];
+    let (place, numbers) = match kind {
+        Kind::Dense { inputs, outputs } => (0, vec![inputs, outputs]),
+        Kind::Relu { width } => (1, vec![width]),
+        Kind::Tanh { width, functions: Functions::Libm } => (2, vec![width, 0]),
+        Kind::Tanh { width, functions: Functions::Micromath } => (2, vec![width, 1]),
+        Kind::Convolution { window: slides, filters } => (3, [window(slides), vec![filters]].concat()),
+        Kind::Depthwise(slides) => (4, window(slides)),
+        Kind::AveragePool(slides) => (5, window(slides)),
+        Kind::MaxPool(slides) => (6, window(slides)),
+        Kind::RmsNorm { places, channels } => (7, vec![places, channels]),
+        Kind::Standardise { width } => (8, vec![width]),
+        Kind::Clip { width, bound } => (9, vec![width, bound]),
+    };
+    [place].into_iter().chain(numbers).flat_map(|number| varint(number.into())).collect()
+}
+
+#[test]
+fn every_kind_of_layer_is_written_by_place_and_numbers_and_read_again() {
+    let fast = Kind::Tanh { width: 300, functions: Functions::Micromath };
+    for kind in Kind::EACH.into_iter().chain([fast]) {
+        let schema = Kind::schema(&[kind]);
+        let bytes = image(&Header { schema, layers: [kind].into_iter().collect(), ..header() }, weights());
+        let (before, layer) = (10 + varint(schema).len() + 1, written(kind));
+        assert_eq!(bytes[before..][..layer.len()], layer, "{kind:?}");
+        assert_eq!(Image::parse(&bytes).unwrap().header.layers, [kind]);
+        // A place that no kind has.
+        let mut other = bytes;
+        other[before] = Kind::EACH.len() as u8;
+        assert_eq!(Image::parse(&seal(other)), Err(ImageError::Malformed));
+    }
 }
 
 #[test]
@@ -154,8 +201,8 @@ fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
     let found = Kind::schema(&LAYERS[..1]);
     let cases = [
         (changed(0, b'g'), ImageError::Magic),
-        (changed(4, VERSION as u8 + 1), ImageError::Version(VERSION + 1)),
-        (changed(5, 1), ImageError::Version(VERSION + 256)),
+        (changed(4, VERSION as u8 + 1), ImageError::Version { expected: VERSION, found: VERSION + 1 }),
+        (changed(5, 1), ImageError::Version { expected: VERSION, found: VERSION + 256 }),
         (with(|header| header.schema ^= 1), ImageError::Malformed),
         (
             with(|header| {
@@ -245,7 +292,7 @@ proptest! {
     ) {
         let mut header = header();
         let (momentum, transport) = (Momentum::Constant(momentum), Transport::Fixed { theta });
-        let rule = Rule { step, momentum, transport, constrained, ..Rule::DEFAULT };
+        let rule = Rule { step, momentum, transport, constrained, ..Rule::PLAIN };
         header.recipe = Recipe { rule, batch, steps, replay, seed, ..Recipe::DEFAULT };
         header.geometries[1] = Geometry { norm, radius };
         header.scale = scale;

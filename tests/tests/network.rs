@@ -613,7 +613,7 @@ fn a_standardisation_is_arithmetic_on_constants_that_never_move() {
         state.x.elements_mut().copy_from_slice(&constants.next().unwrap());
         state.start();
     });
-    let rule = Rule::DEFAULT;
+    let rule = Rule::PLAIN;
     let mut random = Random::new(77);
     for t in 1..=5 {
         let raw: Vec<f32> = random.vector(3).iter().zip(deviations).map(|(x, d)| 2.0 * x * d).collect();

@@ -65,7 +65,7 @@ fn rules() -> impl Iterator<Item = (Rule, oracle::Law)> {
     laws.into_iter().flat_map(|(transport, law)| {
         [false, true].map(|constrained| {
             let momentum = Momentum::Constant(0.8);
-            (Rule { step: 0.05, momentum, transport, constrained, ..Rule::DEFAULT }, law)
+            (Rule { step: 0.05, momentum, transport, constrained, ..Rule::PLAIN }, law)
         })
     })
 }
@@ -158,7 +158,7 @@ fn fifty_steps_follow_the_equations() {
 fn with_full_transport_the_average_of_the_query_points_is_x_whatever_momentum_does() {
     // The factor from the weights of the gradients: W_t = β_t W_{t−1} + (1 − β_t), c_t = β_t W_{t−1}/(1 − β_t).
     for (_, momentum, _, beta) in COURSES {
-        let rule = Rule { momentum, transport: Transport::Fixed { theta: 1.0 }, ..Rule::DEFAULT };
+        let rule = Rule { momentum, transport: Transport::Fixed { theta: 1.0 }, ..Rule::PLAIN };
         let (mut random, mut x, mut average, mut weight) = (Random::new(12), 0.0, 0.0, 0.0);
         let mut before = 0.0;
         for t in 1..=40u32 {
@@ -224,7 +224,7 @@ fn without_transport_it_is_scion_to_the_bit() {
 #[test]
 fn the_first_gradient_is_taken_at_x_and_starts_the_momentum_whole() {
     let full = Transport::Fixed { theta: 1.0 };
-    let rule = Rule { momentum: Momentum::Constant(0.99), transport: full, ..Rule::DEFAULT };
+    let rule = Rule { momentum: Momentum::Constant(0.99), transport: full, ..Rule::PLAIN };
     let mut random = Random::new(4);
     let mut state = started::<3, 7>(&random.vector(21));
     assert_eq!((state.y, state.m), (state.x, [[0.0; 7]; 3]));
@@ -345,7 +345,7 @@ fn too_short_a_scratch_memory_changes_nothing() {
 #[test]
 fn views_move_the_state_that_they_show() {
     let mut random = Random::new(9);
-    let (mut state, rule) = (started::<7, 4>(&random.vector(28)), Rule::DEFAULT);
+    let (mut state, rule) = (started::<7, 4>(&random.vector(28)), Rule::PLAIN);
     let mut seen = state.clone();
     let mut alignments = [Alignment::START, Alignment::START];
     for t in 1..=5 {
@@ -365,7 +365,7 @@ fn views_move_the_state_that_they_show() {
 
 #[test]
 fn constants_outside_their_ranges_are_refused() {
-    let default = Rule::default();
+    let default = Rule::PLAIN;
     let nan = f32::NAN;
     for step in [0.0, -0.0, -0.01, nan, f32::INFINITY, LARGEST.next_up()] {
         assert_eq!(Rule { step, ..default }.check(), Err(Refusal::Recipe(Field::Step)), "{step}");

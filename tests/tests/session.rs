@@ -156,7 +156,7 @@ fn a_session_that_was_rolled_back_leaves_no_trace_in_weights_and_momentum() {
 
 #[test]
 fn each_session_has_the_whole_drift_budget() {
-    let rule = Rule::DEFAULT;
+    let rule = Rule::PLAIN;
     let recipe = Recipe { rule, budget: Some(6.5 * rule.drift(1)), hold_out: None, ..RECIPE };
     let mut device = device(recipe);
     let samples = stream(4, 10, false);

@@ -71,7 +71,7 @@ fn bytes(device: &mut Device) -> Vec<u8> {
 
 #[test]
 fn slices_with_predictions_between_them_bring_the_bits_of_learning_at_once() {
-    let rule = Rule::DEFAULT;
+    let rule = Rule::PLAIN;
     for (batch, steps) in [(1, 1), (4, 2), (8, 3)] {
         // Room for ten steps and a half a session.
         let recipe = Recipe { batch, steps, budget: Some(10.5 * rule.drift(1)), rule, ..RECIPE };

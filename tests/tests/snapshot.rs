@@ -78,7 +78,7 @@ fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
         Transport::Alignment { damping: 1.5 },
         Transport::Nesterov,
     ] {
-        let rule = Rule { schedule, momentum, transport, ..Rule::DEFAULT };
+        let rule = Rule { schedule, momentum, transport, ..Rule::PLAIN };
         let mut unbroken = started(rule);
         let expected: Vec<_> =
             samples().iter().enumerate().map(|(at, sample)| take(&mut unbroken, at, sample)).collect();
@@ -104,8 +104,8 @@ fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
 
 /// A snapshot of a device that has learnt something, and another device.
 fn cases() -> (Vec<u8>, Device) {
-    let rule = Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::DEFAULT };
-    let (mut device, mut other) = (started(rule), started(Rule::DEFAULT));
+    let rule = Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::PLAIN };
+    let (mut device, mut other) = (started(rule), started(Rule::PLAIN));
     samples().iter().for_each(|(x, y)| assert!(device.learn(x, *y, |_| ()).is_ok()));
     other.learn(&[0.5; 3], 1, |_| ()).unwrap();
     (bytes(&mut device), other)
@@ -286,7 +286,7 @@ fn an_alignment_that_no_two_steps_have_is_refused() {
 
 #[test]
 fn too_little_memory_writes_nothing_and_what_was_not_started_has_no_state() {
-    let mut device = started(Rule::DEFAULT);
+    let mut device = started(Rule::PLAIN);
     let needed = bytes(&mut device).len();
     assert!(needed <= length(Network::WEIGHTS, Network::INPUTS, 0));
     for short in 0..needed {

@@ -145,7 +145,7 @@ fn drift_in_float64_is_the_theorys_and_cores_while_binary32_resolves_it() {
                 step: step as f32,
                 momentum: Momentum::Constant(momentum(2) as f32),
                 transport: Transport::Fixed { theta: theta as f32 },
-                ..Rule::DEFAULT
+                ..Rule::PLAIN
             };
             let geometry = Geometry { norm: Norm::Spectral, radius: 1.0 / Norm::Spectral.factor((4, 8)) };
             let mut core = Core::new([[0.0f32; 8]; 4], geometry, rule);
@@ -206,7 +206,7 @@ fn rates_in_float64_are_cores() {
                 step: step(2) as f32,
                 momentum: Momentum::Constant(momentum(2) as f32),
                 transport: Transport::Fixed { theta: theta as f32 },
-                ..Rule::DEFAULT
+                ..Rule::PLAIN
             };
             let mut core = Core::new([[1.0f32]], Geometry { norm: Norm::SignPlain, radius: 1.0 }, rule);
             let (mut in_float64, mut in_core) = (0.0, 0.0);
@@ -235,7 +235,7 @@ fn noise_of_the_average_in_float64_is_cores() {
         step: 1e-3,
         momentum: Momentum::Constant(1.0 - 1e-4),
         transport: Transport::Fixed { theta: 0.0 },
-        ..Rule::DEFAULT
+        ..Rule::PLAIN
     };
     let mut core = Core::new([[0.0f32; 4]], Geometry { norm: Norm::SignPlain, radius: 1.0 }, rule);
     let (mut in_float64, mut in_core) = (0.0, 0.0);
@@ -254,7 +254,7 @@ fn noise_of_the_average_in_float64_is_cores() {
 
 #[test]
 fn a_step_below_half_a_unit_in_the_last_place_moves_nothing() {
-    let rule = |step: f32| Rule { step, ..Rule::DEFAULT };
+    let rule = |step: f32| Rule { step, ..Rule::PLAIN };
     let moved = |step: f32| {
         let mut core = Core::new([[1.0f32]], Geometry { norm: Norm::SignPlain, radius: 1.0 }, rule(step));
         core.step(&[[1.0]]);

@@ -18,6 +18,7 @@ use core::num::NonZeroU32;
 use graftage_core::adapt::STEPS;
 use graftage_core::error::Refusal;
 use graftage_core::image::checksum;
+use graftage_core::message;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +117,7 @@ pub fn seal<S: Serialize, L: Serialize>(
     memory: &mut [u8],
 ) -> Option<usize> {
     let (header, rest) = memory.split_first_chunk_mut::<HEADER>()?;
-    let length = postcard::to_slice(entry, rest).ok()?.len();
+    let length = message::encode(entry, rest)?;
     let [a, b] = u16::try_from(length).ok()?.to_le_bytes();
     let ([c, d, e, f], [g, h, i, j]) = (image.to_le_bytes(), number.to_le_bytes());
     *header = [a, b, c, d, e, f, g, h, i, j];
@@ -143,5 +144,5 @@ pub fn open(image: u32, bytes: &[u8]) -> Option<Frame<'_>> {
 
 /// Reads as much of an entry as the type asks for.
 pub fn read<'a, T: Deserialize<'a>>(content: &'a [u8]) -> Option<T> {
-    postcard::take_from_bytes(content).ok().map(|(entry, _)| entry)
+    message::decode(content).map(|(entry, _)| entry)
 }

@@ -25,6 +25,7 @@ use core::fmt;
 use graftage_core::adapt::{Report, STEPS};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::checksum;
+use graftage_core::message;
 use graftage_core::network::Prediction;
 use graftage_core::session::{Counts, Taken, Verdict};
 pub use heapless::{String, Vec};
@@ -268,10 +269,10 @@ impl core::error::Error for FrameError {}
 /// # Errors
 /// [`FrameError::TooLong`] where one of the two buffers is too short; [`request`] and [`ANSWER`] say what suffices.
 #[inline(never)]
-pub fn encode<T: Serialize>(message: &T, plain: &mut [u8], wire: &mut [u8]) -> Result<usize, FrameError> {
+pub fn encode<T: Serialize>(content: &T, plain: &mut [u8], wire: &mut [u8]) -> Result<usize, FrameError> {
     let (version, rest) = plain.split_first_mut().ok_or(FrameError::TooLong)?;
     *version = VERSION;
-    let used = 1 + postcard::to_slice(message, rest).map_err(|_| FrameError::TooLong)?.len();
+    let used = 1 + message::encode(content, rest).ok_or(FrameError::TooLong)?;
     let content = plain.get(..used).ok_or(FrameError::TooLong)?;
     let sum = checksum(content).to_le_bytes();
     let (first, rest) = wire.split_first_mut().ok_or(FrameError::TooLong)?;
@@ -297,8 +298,8 @@ pub fn decode<'a, T: Deserialize<'a>>(frame: &'a mut [u8]) -> Result<T, FrameErr
         return Err(FrameError::Damaged);
     }
     match content.split_first() {
-        Some((&VERSION, message)) => match postcard::take_from_bytes(message) {
-            Ok((message, [])) => Ok(message),
+        Some((&VERSION, rest)) => match message::decode(rest) {
+            Some((message, [])) => Ok(message),
             _ => Err(FrameError::Unknown),
         },
         Some((&version, _)) => Err(FrameError::Version(version)),

@@ -145,7 +145,11 @@ fn refusals() -> Vec<Refusal> {
 
 fn image_errors() -> Vec<ImageError> {
     let plain = [ImageError::Magic, ImageError::Truncated, ImageError::Checksum, ImageError::Malformed];
-    let rest = [ImageError::Version(2), ImageError::Schema { expected: 1, found: u64::MAX }, ImageError::NotFinite];
+    let rest = [
+        ImageError::Version { expected: 3, found: 2 },
+        ImageError::Schema { expected: 1, found: u64::MAX },
+        ImageError::NotFinite,
+    ];
     plain.into_iter().chain(rest).chain(refusals().into_iter().map(ImageError::Recipe)).collect()
 }
 

@@ -92,7 +92,7 @@ fn code(archive: &[u8]) -> String {
 #[test]
 fn a_step_launches_as_many_kernels_for_many_matrices_as_for_one() {
     let (float, bfloat) = (Kind::Float, Kind::BFloat16);
-    let fixed = Rule::DEFAULT.transport;
+    let fixed = Rule::PLAIN.transport;
     for (chain, size, kind, transport, expected) in [
         (RULE.chain, [8, 8], float, RULE.transport, 43),
         (RULE.chain, [8, 32], float, RULE.transport, 45),
@@ -110,7 +110,7 @@ fn a_step_launches_as_many_kernels_for_many_matrices_as_for_one() {
         (Chain::PolarExpress8, [8, 32], float, fixed, 61),
         (Chain::PolarExpress8, [8, 32], bfloat, fixed, 58),
     ] {
-        let rule = Rule { chain, transport, ..Rule::DEFAULT };
+        let rule = Rule { chain, transport, ..Rule::PLAIN };
         let launches = [1, 2, 12].map(|count| {
             let operations = operations(count, size, rule, kind);
             if count == 1 {

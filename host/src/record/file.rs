@@ -158,7 +158,7 @@ pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
     let version = bytes.get(4..).and_then(<[u8]>::first_chunk).map(|version| u16::from_le_bytes(*version));
     match version.ok_or_else(short)? {
         VERSION => {}
-        found => return Err(format!("a record of version {found}, this software reads {VERSION}")),
+        found => return Err(format!("a record of version {found}, this software reads version {VERSION}")),
     }
     let damaged = || "the head of the record is damaged".to_owned();
     let prefix = bytes.first_chunk::<PREFIX>().ok_or_else(damaged)?;

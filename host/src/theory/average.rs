@@ -83,7 +83,7 @@ fn measure<S: Subject>(run: &Run, settings: &Settings) -> Result<Noisiness> {
     let noise = Noise::from(kind.law(rank, alpha));
     let mut generator = settings.generator(Experiment::Average, seed);
     let momentum = Momentum::Constant((1.0 - alpha) as f32);
-    let rule = Rule { momentum, transport: Transport::Fixed { theta: 0.0 }, ..Rule::DEFAULT };
+    let rule = Rule { momentum, transport: Transport::Fixed { theta: 0.0 }, ..Rule::PLAIN };
     let geometry = Geometry { norm: Norm::SignPlain, radius: 1.0 };
     let mut gradients = vec![0.0; rank * batch];
     let mut subject = S::start((1, rank), geometry, &rule, &vec![0.0; rank])?;

@@ -15,10 +15,65 @@ use crate::{console, firmware, process, project, setup};
 /// Where the data are.
 #[derive(Args)]
 pub struct Options {
-    /// The folder with fsdd (logmel16x20_f32.npy, index.csv) and wisdm (WISDM_ar_v1.1_transformed.arff); what is not there is
-    /// left out
-    #[arg(long, value_name = "FOLDER", default_value = "../shared/data")]
-    data: PathBuf,
+    /// The folder with fsdd (logmel16x20_f32.npy, index.csv) and wisdm (WISDM_ar_v1.1_transformed.arff); speakers or people
+    /// whose files are not there are left out, and a line says where they are published
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+}
+
+/// A data set that others publish, and that comes with no clone of this project.
+struct Published {
+    /// Whom it is about.
+    whom: &'static str,
+    /// What it is and where it is published.
+    what: &'static str,
+    /// Its folder in that of all data, and the files in it.
+    folder: &'static str,
+    files: &'static [&'static str],
+}
+
+const SPEAKERS: Published = Published {
+    whom: "speakers",
+    what: "the Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset, as log mel energies",
+    folder: "fsdd",
+    files: &["logmel16x20_f32.npy", "index.csv"],
+};
+
+const PEOPLE: Published = Published {
+    whom: "people",
+    what: "WISDM's Activity Prediction v1.1, https://www.cis.fordham.edu/wisdm/dataset.php",
+    folder: "wisdm",
+    files: &["WISDM_ar_v1.1_transformed.arff"],
+};
+
+impl Published {
+    /// A configuration with its files; where one is missing, `None` and a line that says so.
+    fn configured(&self, config: &str, data: Option<&Path>) -> Result<Option<String>> {
+        let folder = data.map(|data| data.join(self.folder));
+        let missing = match &folder {
+            None => Some("there is no --data FOLDER".to_owned()),
+            Some(folder) => {
+                let mut paths = self.files.iter().map(|file| folder.join(file));
+                paths.find(|path| !path.is_file()).map(|path| format!("{} is no file", path.display()))
+            }
+        };
+        match (missing, folder) {
+            (None, Some(folder)) => with_files(config, &folder, self.files).map(Some),
+            (missing, _) => {
+                console::say(&self.lack(&missing.unwrap_or_default()));
+                Ok(None)
+            }
+        }
+    }
+
+    /// The line for who has not got it.
+    fn lack(&self, missing: &str) -> String {
+        let Self { whom, what, folder, files } = self;
+        let files = files.join(" and ");
+        format!(
+            "without {whom}, as {missing}: put {files} into FOLDER/{folder}, made of {what}; docs/evidence.md says how"
+        )
+    }
 }
 
 /// A network whose training knew everything but a drift, or everybody but some groups.
@@ -46,9 +101,10 @@ pub fn run(options: &Options) -> Result<()> {
     setup::run()?;
     process::run(process::cargo().args(["build", "--release", "--package=graftage"]).current_dir(project::root()))?;
     let started = Instant::now();
-    let kinds = [("people", people(&options.data)?), ("speakers", speakers(&options.data)?), ("drifts", drifts()?)];
+    let data = options.data.as_deref();
+    let kinds = [(PEOPLE.whom, people(data)?), (SPEAKERS.whom, speakers(data)?), ("drifts", drifts()?)];
     let mut rows = Vec::new();
-    for (kind, studies) in kinds {
+    for (kind, studies) in kinds.into_iter().filter(|(_, studies)| !studies.is_empty()) {
         let mut row = Row::default();
         for study in &studies {
             study.run(&mut row).with_context(|| study.name.clone())?;
@@ -72,15 +128,14 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn drifts() -> Result<Vec<Study>> {
-    let config = with_data(include_str!("../../examples/digits.toml"), &project::fetched("data"), &["digits.csv.gz"])?;
-    Ok(config.map(|config| Study { name: "digits".into(), config, streams: None }).into_iter().collect())
+    let digits = include_str!("../../examples/digits.toml");
+    let config = with_files(digits, &project::fetched("data"), &["digits.csv.gz"])?;
+    Ok(vec![Study { name: "digits".into(), config, streams: None }])
 }
 
-fn speakers(data: &Path) -> Result<Vec<Study>> {
+fn speakers(data: Option<&Path>) -> Result<Vec<Study>> {
     let config = include_str!("../../examples/speakers.toml");
-    let Some(config) = with_data(config, &data.join("fsdd"), &["logmel16x20_f32.npy", "index.csv"])? else {
-        return Ok(Vec::new());
-    };
+    let Some(config) = SPEAKERS.configured(config, data)? else { return Ok(Vec::new()) };
     let of = |name: &&str| Study {
         name: format!("speaker-{name}"),
         config: config.replace("[\"jackson\"]", &format!("[{name:?}]")),
@@ -89,11 +144,9 @@ fn speakers(data: &Path) -> Result<Vec<Study>> {
     Ok(["george", "jackson", "nicolas", "yweweler"].iter().map(of).collect())
 }
 
-fn people(data: &Path) -> Result<Vec<Study>> {
+fn people(data: Option<&Path>) -> Result<Vec<Study>> {
     let config = include_str!("../../examples/people.toml");
-    let Some(config) = with_data(config, &data.join("wisdm"), &["WISDM_ar_v1.1_transformed.arff"])? else {
-        return Ok(Vec::new());
-    };
+    let Some(config) = PEOPLE.configured(config, data)? else { return Ok(Vec::new()) };
     let nine = |first: usize| (first..=36).step_by(4).map(|person| person.to_string()).collect::<Vec<_>>();
     let fourth = format!("{:?}", nine(4));
     ensure!(config.contains(&fourth), "people.toml leaves other people out than {fourth}");
@@ -105,18 +158,17 @@ fn people(data: &Path) -> Result<Vec<Study>> {
     Ok((1..=4).map(of).collect())
 }
 
-/// A configuration with its files in that folder; `None`, and a word, where they are not.
-fn with_data(config: &str, folder: &Path, files: &[&str]) -> Result<Option<String>> {
+/// A configuration with its files in that folder.
+fn with_files(config: &str, folder: &Path, files: &[&str]) -> Result<String> {
     let mut config = config.to_owned();
     for file in files {
-        let path = project::root().join(folder).join(file);
-        if !path.is_file() {
-            console::say(&format!("left out: {} is no file; --data FOLDER names another place", path.display()));
-            return Ok(None);
-        }
-        config = config.replace(&format!("{file:?}"), &format!("{:?}", path.canonicalize()?));
+        let path = folder.join(file);
+        let found = path.canonicalize().with_context(|| path.display().to_string())?;
+        let (name, found) = (format!("{file:?}"), format!("{found:?}"));
+        ensure!(config.contains(&name), "the configuration names no file {name}");
+        config = config.replace(&name, &found);
     }
-    Ok(Some(config))
+    Ok(config)
 }
 
 impl Study {
@@ -230,4 +282,38 @@ fn spread(numbers: &[f64]) -> String {
     let mean = numbers.iter().sum::<f64>() / count;
     let deviation = (numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt();
     format!("{mean:.3} ± {deviation:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_data_is_told_where_they_are_published() {
+        let page = include_str!("../../../docs/evidence.md");
+        for (set, config) in [
+            (SPEAKERS, include_str!("../../examples/speakers.toml")),
+            (PEOPLE, include_str!("../../examples/people.toml")),
+        ] {
+            let line = set.lack("there is no --data FOLDER");
+            let address = line.split(' ').find(|word| word.starts_with("https://")).unwrap();
+            let address = address.trim_end_matches([',', ';']);
+            assert!(page.contains(address), "{address} is not in docs/evidence.md");
+            assert!(!line.contains('\n') && line.contains(set.folder), "{line}");
+            assert!(set.files.iter().all(|file| line.contains(file) && page.contains(file)), "{line}");
+            // Without a folder, and with one that lacks them, it is left out; nothing fails.
+            let empty = project::root().join("docs");
+            assert_eq!(set.configured(config, None).unwrap(), None);
+            assert_eq!(set.configured(config, Some(&empty)).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_configuration_names_its_files_where_they_lie() {
+        let folder = project::root().join("docs");
+        let config = with_files("path = \"link.md\"", &folder, &["link.md"]).unwrap();
+        assert_eq!(config, format!("path = {:?}", folder.join("link.md").canonicalize().unwrap()));
+        assert!(with_files("path = \"other\"", &folder, &["link.md"]).is_err());
+        assert!(with_files("path = \"none.md\"", &folder, &["none.md"]).unwrap_err().to_string().contains("none.md"));
+    }
 }

@@ -24,7 +24,7 @@ struct Case<'a> {
 
 static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let (mut geometries, mut weights) = (Vec::new(), Vec::new());
-    started(Rule::DEFAULT).network_mut().parameters(&mut |parameter| {
+    started(Rule::PLAIN).network_mut().parameters(&mut |parameter| {
         geometries.push(*parameter.geometry);
         weights.extend_from_slice(parameter.state.x.elements());
     });
@@ -65,7 +65,7 @@ fuzz_target!(|case: Case| {
     let alone = &bytes[..image.length()];
     assert_eq!(Image::parse(alone).as_ref(), Ok(&image), "what follows an image is no matter");
 
-    let mut device = started(Rule::DEFAULT);
+    let mut device = started(Rule::PLAIN);
     let before = (geometries(device.network_mut()), arrays(device.network_mut()));
     // Images of other networks too: whoever builds a network by the layers in the image loads it like this.
     for schema in [Network::SCHEMA, image.header.schema] {

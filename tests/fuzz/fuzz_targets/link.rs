@@ -86,7 +86,7 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         Answer::Learnt(Learnt { taken: Taken { prediction, held_out: false }, learnt: 8, correct: 6, reports }),
         Answer::Ended(Ended { verdict: Verdict { committed: true, held_out: 9, before: 4, after: 300 }, digest: 1 }),
         Answer::Refused(Refusal::Label { label: 300, classes: 3 }),
-        Answer::NoNetwork(ImageError::Version(1)),
+        Answer::NoNetwork(ImageError::Version { expected: 2, found: 1 }),
         Answer::OutOfOrder { expected: 300 },
         Answer::OtherVersion,
         Answer::Damaged,

@@ -31,10 +31,10 @@ static VALID: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
     let ramp = Momentum::Ramp { from: 0.7, to: 0.9, steps: 20 };
     let power = Momentum::Power { exponent: 0.75 };
     [
-        Rule { schedule, momentum: power, transport: Transport::Fixed { theta: 0.5 }, ..Rule::DEFAULT },
-        Rule { momentum: ramp, transport: Transport::Lag { memory: 0.5 }, ..Rule::DEFAULT },
-        Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::DEFAULT },
-        Rule { transport: Transport::Nesterov, constrained: true, ..Rule::DEFAULT },
+        Rule { schedule, momentum: power, transport: Transport::Fixed { theta: 0.5 }, ..Rule::PLAIN },
+        Rule { momentum: ramp, transport: Transport::Lag { memory: 0.5 }, ..Rule::PLAIN },
+        Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::PLAIN },
+        Rule { transport: Transport::Nesterov, constrained: true, ..Rule::PLAIN },
     ]
     .map(|rule| {
         let mut device = started(rule);
@@ -50,7 +50,7 @@ fn written(device: &mut Device) -> Vec<u8> {
 
 /// Of the device that is to take it.
 static BEFORE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut device = started(Rule::DEFAULT);
+    let mut device = started(Rule::PLAIN);
     device.learn(&SAMPLE, 2, |_| ()).expect("it learns before it is restored");
     written(&mut device)
 });

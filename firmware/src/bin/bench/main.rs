@@ -116,7 +116,7 @@ mod bare {
             for batch in [1, 8] {
                 // The first step knows no momentum: the second is as all others.
                 for t in 1..=2 {
-                    let rule = black_box(Rule::DEFAULT);
+                    let rule = black_box(Rule::PLAIN);
                     let mut step = || {
                         let mut step = Step::begin(&rule, Functions::Libm, t, batch);
                         for label in 0..batch {
@@ -133,9 +133,11 @@ mod bare {
         }
     }
 
-    /// As much replay buffer as the default recipe uses; nothing is held out.
+    /// Samples that the default recipe keeps.
+    const REPLAY: usize = Recipe::DEFAULT.replay as usize;
+    /// Nothing is held out.
     type Sessions<N, const I: usize, const S: usize, const W: usize> =
-        Session<N, Ring<I, 32>, [f32; S], [f32; W], Ring<I, 1>>;
+        Session<N, Ring<I, REPLAY>, [f32; S], [f32; W], Ring<I, 1>>;
 
     /// What a device does with a network, by the default recipe: a prediction, a labelled sample at once, one of its steps with
     /// its digest, and the longest of its slices; the stack below its calls, and its RAM.
@@ -182,7 +184,7 @@ mod bare {
             ("query points", query_points),
             ("momenta", momenta),
             ("weights in use", in_use),
-            ("replay buffer of 32", replay),
+            ("replay buffer", replay),
             ("scratch", scratch),
             ("all else", held_out + link),
             ("in all", size_of::<Sessions<N, I, S, W>>() as u32),

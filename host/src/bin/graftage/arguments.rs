@@ -4,27 +4,31 @@ use clap::Args;
 use graftage::error::Result;
 use graftage::rule;
 use graftage_core::adapt::{HoldOut, Recipe};
-use graftage_core::arithmetic::Functions;
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
 
+/// What a device does unless it is told otherwise.
+const DEFAULT: Recipe = Recipe::DEFAULT;
+// A flag can only be set, and an option that is not given is none.
+const _: () = assert!(!DEFAULT.rule.constrained && DEFAULT.budget.is_none() && DEFAULT.hold_out.is_none());
+
 /// The constants of the update.
 #[derive(Args, Clone, Copy)]
 pub struct RuleArguments {
     /// Step size η, the largest of its schedule.
-    #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
-    step_size: Option<f32>,
+    #[arg(long, value_name = "ETA", default_value_t = DEFAULT.rule.step, allow_negative_numbers = true)]
+    step_size: f32,
     /// Momentum: BETA, ramp=FROM,TO,STEPS or power=EXPONENT.
-    #[arg(long, default_value = "0.9", allow_negative_numbers = true, value_parser = rule::momentum)]
+    #[arg(long, default_value = rule::momentum_argument(DEFAULT.rule.momentum), allow_negative_numbers = true, value_parser = rule::momentum)]
     momentum: Momentum,
     /// Law of transport: theta=SHARE (0 is Scion, 1 Transported Scion as published), lag=MEMORY, alignment=DAMPING or
     /// nesterov.
-    #[arg(long, value_name = "LAW", default_value = "theta=1", value_parser = rule::transport)]
+    #[arg(long, value_name = "LAW", default_value = rule::transport_argument(DEFAULT.rule.transport), value_parser = rule::transport)]
     transport: Transport,
     /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged.
-    #[arg(long, default_value = "polar-express-8", value_parser = rule::chain)]
+    #[arg(long, default_value = rule::chain_argument(DEFAULT.rule.chain), value_parser = rule::chain)]
     chain: Chain,
     /// Keep every parameter in the ball of its radius.
     #[arg(long)]
@@ -32,9 +36,9 @@ pub struct RuleArguments {
 }
 
 impl RuleArguments {
-    pub fn rule(&self, usual: f32, schedule: Schedule) -> Result<Rule> {
-        let Self { step_size, momentum, transport, chain, constrained } = *self;
-        let rule = Rule { step: step_size.unwrap_or(usual), schedule, momentum, transport, constrained, chain };
+    fn rule(&self, schedule: Schedule) -> Result<Rule> {
+        let Self { step_size: step, momentum, transport, chain, constrained } = *self;
+        let rule = Rule { step, schedule, momentum, transport, constrained, chain };
         rule::check(&rule)?;
         Ok(rule)
     }
@@ -46,7 +50,7 @@ pub struct RecipeArguments {
     #[command(flatten)]
     rule: RuleArguments,
     /// How the step size goes: constant, linear=STEPS or wsd=WARMUP,STABLE,DECAY.
-    #[arg(long, default_value = "constant", value_parser = rule::schedule)]
+    #[arg(long, default_value = rule::schedule_argument(DEFAULT.rule.schedule), value_parser = rule::schedule)]
     schedule: Schedule,
     /// The most that a session may move each matrix, in radii of its norm; steps beyond it are refused.
     #[arg(long, value_name = "RADII", allow_negative_numbers = true)]
@@ -56,24 +60,24 @@ pub struct RecipeArguments {
     #[arg(long, value_name = "EVERY,KEEP", value_parser = rule::hold_out)]
     hold_out: Option<HoldOut>,
     /// Samples a step: the new one and others from the replay buffer.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = DEFAULT.batch)]
     batch: u32,
     /// Steps a sample.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = DEFAULT.steps)]
     steps: u32,
     /// Samples that the replay buffer keeps.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = DEFAULT.replay)]
     replay: u32,
     /// Seed of the draws from the replay buffer.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = DEFAULT.seed)]
     seed: u64,
 }
 
 impl RecipeArguments {
     pub fn recipe(&self) -> Result<Recipe> {
         let Self { batch, steps, replay, seed, drift_budget: budget, hold_out, schedule, .. } = *self;
-        let rule = self.rule.rule(Recipe::DEFAULT.rule.step, schedule)?;
-        let recipe = Recipe { rule, batch, steps, replay, seed, budget, hold_out, functions: Functions::Libm };
+        let rule = self.rule.rule(schedule)?;
+        let recipe = Recipe { rule, batch, steps, replay, seed, budget, hold_out, functions: DEFAULT.functions };
         recipe.check(usize::MAX)?;
         Ok(recipe)
     }
