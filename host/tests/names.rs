@@ -147,7 +147,8 @@ fn a_board_learns_the_same_whatever_the_order_of_the_columns() {
     folder.file("a.csv", table(&checkpoint, &samples, 0..64, same, name));
     folder.file("b.csv", table(&checkpoint, &samples, (0..64).rev(), same, |label| label.to_string()));
     folder.file("renamed.csv", table(&checkpoint, &samples, 0..64, |name| name.replace("p7", "q7"), name));
-    for board in emulated() {
+    // Nothing here depends on the board, and one without a unit for binary32 takes minutes.
+    for board in emulated().into_iter().take(1) {
         let port = format!("--port=qemu:{}", board.firmware.display());
         let adapt = |stream: &str, more: &[&str]| {
             let arguments = ["adapt", &port, stream, "--test=a.csv", "--image=model/image.grft"];
@@ -180,7 +181,8 @@ fn a_stream_with_names_is_refused_where_no_image_says_what_they_mean() {
     folder.graftage("graft a.safetensors --replay 16 -o model").succeeded();
     folder.graftage("graft a.safetensors --replay 16 --seed 9 -o other").succeeded();
     folder.file("a.csv", table(&checkpoint, &samples, 0..64, |name| name.into(), |label| label.to_string()));
-    for board in emulated() {
+    // Nothing here depends on the board, and one without a unit for binary32 takes minutes.
+    for board in emulated().into_iter().take(1) {
         let log = folder.path("log");
         let (emulator, line) = common::start(&board.firmware, &folder.path("model/image.grft"), &[], &log);
         drop(line);

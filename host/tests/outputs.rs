@@ -652,7 +652,8 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn an_emulator_ends_with_the_command_that_started_it() {
-    for board in emulated() {
+    // Nothing here depends on the board, and one without a unit for binary32 takes minutes.
+    for board in emulated().into_iter().take(1) {
         let folder = Folder::new();
         let recipe = graftage_core::adapt::Recipe::DEFAULT;
         let network = common::checkpoint(&[64, 32, 10], 100);

@@ -31,9 +31,10 @@ use graftage_link::Ended;
 use std::path::{Path, PathBuf};
 
 /// What each file holds: the digest of the state that it starts from or ends in; of a delta, the adapted image's identity.
-const KEPT: [(&str, u64); 4] = [
+const KEPT: [(&str, u64); 5] = [
     ("image-3.grft", 0x9874_9570_476d_5be6),
     ("record-3.grfr", 0x25ea_ff0f_cfdf_37d1),
+    ("record-4.grfr", 0x25ea_ff0f_cfdf_37d1),
     ("snapshot-3.grfs", 0x25ea_ff0f_cfdf_37d1),
     ("delta-1.grfd", 0xb0bf_a5d1),
 ];
@@ -124,7 +125,7 @@ fn written() -> [Vec<u8>; 4] {
     events.push(Event::State(State { x, y, m }));
     let verdict = board.end();
     events.push(Event::End(Ended { verdict, digest: board.adaptation().digest() }));
-    let record = Record { board: "a board".into(), image: identity(&image), start, events };
+    let record = Record { board: "a board".into(), schema: Network::SCHEMA, image: identity(&image), start, events };
     let folder = Folder::new();
     record.write(&folder.path("record")).unwrap();
     [with_names(&image, &legend), std::fs::read(folder.path("record")).unwrap(), snapshot, delta]

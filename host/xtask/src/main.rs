@@ -38,7 +38,7 @@ enum Task {
     /// Set up, then adapt to drifts, and to people whom training left out, on the emulated board, and compute all of it again
     Evidence(evidence::Options),
     /// Set up, then run every test of every package and target
-    Test,
+    Test(test::Options),
     /// Compute the same updates on every target and compare them bit by bit
     Verify(verify::Options),
     /// Look for a fused multiply-add in the machine code of every target
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Demo => demo::run(),
         Task::Evidence(options) => evidence::run(&options),
-        Task::Test => test::run(),
+        Task::Test(options) => test::run(&options),
         Task::Verify(options) => verify::run(&options),
         Task::Fused => fused::run(),
         Task::Pages => pages::run(),

@@ -1,14 +1,15 @@
 //! Running other programs; the error of one that fails says which it was and how it ended.
 
 use std::env;
-use std::io::{self, ErrorKind, Read};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail, ensure};
 
 use crate::console::Ticker;
 
@@ -56,6 +57,40 @@ pub fn limited(command: &mut Command, limit: Duration) -> Result<String> {
 pub fn heard(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String)> {
     let (status, _, stderr) = wait(command, Some(limit), |_| ())?;
     Ok((status, stderr))
+}
+
+/// A command that runs beside others, and whose output comes in one piece at its end. Dropped before, it is killed.
+pub struct Beside {
+    shown: String,
+    child: Child,
+    said: File,
+}
+
+impl Beside {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let said = tempfile::tempfile()?;
+        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?);
+        let child = command.spawn().map_err(|error| cannot_start(command, error))?;
+        Ok(Self { shown: shown(command), child, said })
+    }
+
+    /// Waits for its end, and shows what it has said.
+    pub fn end(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        self.said.rewind()?;
+        io::copy(&mut self.said, &mut io::stdout())?;
+        ensure!(status.success(), "`{}` failed ({status})", self.shown);
+        Ok(())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Waits for a command and returns how it ended, its standard output and its standard error.

@@ -1,34 +1,80 @@
 //! `cargo xtask test`: every test of every package and target.
 
+use std::process::Command;
+
 use anyhow::Result;
+use clap::{Args, ValueEnum};
 use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
 use crate::{bench, console, demo, firmware, fused, fuzz, outside, pages, process, project, setup, soak, verify};
 
+/// A part of the tests.
+#[derive(Args)]
+pub struct Options {
+    /// Run one part alone, without setting up
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+}
+
+/// What can run beside the other: each keeps little more than one core busy.
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    /// The packages of the workspace
+    Workspace,
+    /// The firmware, and every target
+    Targets,
+}
+
 /// Sets up, then runs them all; the first failure ends it.
-pub fn run() -> Result<()> {
+pub fn run(options: &Options) -> Result<()> {
+    match options.only {
+        Some(Part::Workspace) => return workspace(),
+        Some(Part::Targets) => return targets(),
+        None => {}
+    }
     setup::run()?;
     BOARDS.iter().try_for_each(|board| firmware::build(board, None).map(drop))?;
-    let workspace = |arguments: &[&str]| {
-        let mut cargo = process::cargo();
-        cargo.args(arguments).current_dir(project::root());
-        // Tests on the emulated boards skip where there is none; here they are.
-        cargo.env("GRAFTAGE_REQUIRE_BOARD", "1");
-        cargo
-    };
+    let mut beside = Command::new(std::env::current_exe()?);
+    beside.args(["test", "--only", "targets"]).current_dir(project::root());
+    let beside = process::Beside::start(&mut beside)?;
+    workspace()?;
+    // What it has said comes in one piece.
+    beside.end()?;
+    heading("the demo, from end to end");
+    demo::run()?;
+    demo::accept()?;
+    heading("what the pages say to type");
+    pages::run()?;
+    console::say("\nall tests passed");
+    Ok(())
+}
+
+/// Cargo at work on the tests.
+fn tests(arguments: &[&str]) -> Command {
+    let mut cargo = process::cargo();
+    cargo.args(arguments).current_dir(project::root());
+    // Tests on the emulated boards skip where there is none; here they are.
+    cargo.env("GRAFTAGE_REQUIRE_BOARD", "1");
+    cargo
+}
+
+fn workspace() -> Result<()> {
     heading("packages of the workspace");
     // The comparison of times has no tests, and peers that take long to compile.
-    let mut tests = workspace(&["test", "--release", "--workspace", "--exclude=graftage-speed"]);
+    let mut all = tests(&["test", "--release", "--workspace", "--exclude=graftage-speed"]);
     if setup::chromium::exists() {
-        tests.env("GRAFTAGE_REQUIRE_BROWSER", "1");
+        all.env("GRAFTAGE_REQUIRE_BROWSER", "1");
     }
-    process::run(&mut tests)?;
+    process::run(&mut all)?;
     heading("graftage without libtorch");
     // What it computes is the same; what is there and what is not, the compiler says.
-    process::run(&mut workspace(&["check", "--release", "--package=graftage", "--no-default-features", "--tests"]))?;
+    process::run(&mut tests(&["check", "--release", "--package=graftage", "--no-default-features", "--tests"]))
+}
+
+fn targets() -> Result<()> {
     heading("firmware and link, on this machine");
-    process::run(workspace(&["test", "--release", "--workspace"]).current_dir(project::root().join("firmware")))?;
+    process::run(tests(&["test", "--release", "--workspace"]).current_dir(project::root().join("firmware")))?;
     heading("the firmware's library in a firmware of its own");
     outside::run(&[outside::OWN])?;
     heading("the same update on every target");
@@ -48,14 +94,7 @@ pub fn run() -> Result<()> {
     heading("instructions on the emulated board");
     bench::gate()?;
     heading("whatever bytes come");
-    fuzz::run(&fuzz::Options { seconds: 10, targets: Vec::new() })?;
-    heading("the demo, from end to end");
-    demo::run()?;
-    demo::accept()?;
-    heading("what the pages say to type");
-    pages::run()?;
-    console::say("\nall tests passed");
-    Ok(())
+    fuzz::run(&fuzz::Options { seconds: 10, targets: Vec::new() })
 }
 
 fn heading(line: &str) {
