@@ -170,6 +170,7 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
 }
 
 /// Whether the numbers of a snapshot are such as sessions can have: finite, with labels that the network knows. Takes all words.
+#[inline(never)]
 fn are_right<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     session: &mut Session<N, R, S, W, H>,
     header: &Header,
