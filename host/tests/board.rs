@@ -12,6 +12,7 @@ use graftage::image::identity;
 use graftage::record::{Event, Lesson, Record};
 use graftage::replay::{Replayed, with_core};
 use graftage::report::Session;
+use graftage_boards::DEFAULT;
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::network::{Kind, Prediction};
@@ -22,7 +23,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The network that the firmware is built for.
@@ -241,12 +242,18 @@ fn forward(mut from: impl Read, mut to: impl Write, mut noise: impl Noise) -> st
 
 impl Line {
     fn to(firmware: &Path, image: &Path, to_board: impl Noise, from_board: impl Noise) -> Self {
+        let said = board::firmware(firmware).unwrap();
+        Self::of(to_board, from_board, |serial| {
+            said.board.machine().unwrap().linked(&said, firmware, serial, Some(image), None)
+        })
+    }
+
+    /// To the board of an emulator with its link there.
+    fn of(to_board: impl Noise, from_board: impl Noise, emulator: impl FnOnce(&str) -> Command) -> Self {
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
         let (board, workstation) = (listen(), listen());
-        let said = board::firmware(firmware).unwrap();
-        let serial = format!("tcp:{},nodelay=on", address(&board));
-        let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image), None);
+        let mut command = emulator(&format!("tcp:{},nodelay=on", address(&board)));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let line = Self { address: address(&workstation), emulator: command.spawn().unwrap() };
         std::thread::spawn(move || {
@@ -324,6 +331,48 @@ fn a_session_on_a_line_that_damages_one_byte_in_a_thousand_learns_the_same() {
         board.repeated
     );
     assert!(hello.dropped > 100 && board.damaged > 50);
+}
+
+#[test]
+fn a_board_whose_saves_take_twelve_seconds_on_a_line_that_loses_bytes_learns_the_same() {
+    const LENGTH: usize = 200;
+    // Somebody's own firmware with our library.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (firmware, image) = (root.join("target/outside/slow"), root.join("tests/outside/image.grft"));
+    if !firmware.is_file() {
+        let line = format!("skipped: {} is no file; run `cargo xtask test`", firmware.display());
+        assert!(std::env::var("GRAFTAGE_REQUIRE_BOARD").map_or(true, |required| required != "1"), "{line}");
+        println!("{line}");
+        return;
+    }
+    let lost = |seed: u64| {
+        let mut generator = Generator::new(SEED, seed);
+        move |_, _, byte| if generator.below(1000) == 0 { vec![] } else { vec![byte] }
+    };
+    let line = Line::of(lost(3), lost(4), |serial| {
+        let mut command = DEFAULT.machine().unwrap().command(&firmware);
+        command.args(["-serial", serial]);
+        command
+    });
+    let mut board = Board::open(Port::Tcp(line.address.clone()), None, None).unwrap();
+    let start = status(&board.hello().unwrap());
+    let (mut lessons, mut slowest) = (Vec::new(), Duration::ZERO);
+    for (number, (input, label)) in samples(LENGTH, 8, 4).iter().enumerate() {
+        let asked = Instant::now();
+        let learnt = board.learn(number as u64, input, label).unwrap().unwrap();
+        slowest = slowest.max(asked.elapsed());
+        lessons.push(Lesson::new(input, label, &learnt));
+    }
+    let last = core_agrees(&image, start.digest, lessons);
+    let hello = board.hello().unwrap();
+    assert_eq!(
+        (status(&hello).counts.taken, status(&hello).digest, status(&hello).saved),
+        (LENGTH as u64, last, Some(2))
+    );
+    println!("slowest answer {slowest:.1?}; frames dropped: {} there, {} here", hello.dropped, board.damaged);
+    // Where it can be measured at all: the emulator's clock is this machine's.
+    assert!(slowest > Duration::from_secs(12), "{slowest:?}");
+    assert!(hello.dropped + board.damaged > 5);
 }
 
 #[test]

@@ -90,6 +90,15 @@ pub fn run(levels: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Builds the crate's board with a link for the tests of slow boards: a save of its six blocks takes twelve seconds.
+pub fn slow() -> Result<()> {
+    let (target, _) = TYPED[0];
+    let mut cargo = cargo("build", target)?;
+    cargo.args(["--quiet", "--bin", "serve"]).env("ERASE_MILLISECONDS", "2000").env("SAVE_EVERY", "100");
+    process::run(&mut cargo)?;
+    project::copy(&folder().join(target).join("release/serve"), &folder().join("slow"))
+}
+
 /// Runs clippy on the crate, warnings as errors.
 pub fn lint() -> Result<()> {
     let (target, _) = TYPED[0];

@@ -35,6 +35,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     setup::run()?;
     BOARDS.iter().try_for_each(|board| firmware::build(board, None).map(drop))?;
+    outside::slow()?;
     let mut beside = Command::new(std::env::current_exe()?);
     beside.args(["test", "--only", "targets"]).current_dir(project::root());
     let beside = process::Beside::start(&mut beside)?;

@@ -1,21 +1,21 @@
 //! The same device at a serial line, for `graftage adapt` at the other end: UART 0 of the emulated board `mps2-an386`.
 //!
-//! `SAVE_MILLISECONDS`, when this is built, is how long its flash takes for a save.
+//! Its flash shares the line, to say that the device is busy. `ERASE_MILLISECONDS`, when this is built, is how long it takes for a
+//! block, and `SAVE_EVERY` after how many samples the device saves.
 #![no_std]
 #![no_main]
 
 use core::convert::Infallible;
 use core::ptr::{read_volatile, write_volatile};
-use cortex_m::peripheral::syst::SystClkSource;
-use cortex_m::peripheral::{Peripherals, SYST};
 use embedded_io::{Read, Write};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use graftage_core::network::Fixed;
+use graftage_firmware::busy::{Clock, Line, Telling};
 use graftage_firmware::device;
 use graftage_firmware::store::Store;
 use my_device::flash::{self, Flash};
 use my_device::network::Network;
-use my_device::{Device, IMAGE, SAVE_EVERY, SESSIONS};
+use my_device::{Device, IMAGE, SESSIONS};
 use semihosting::process;
 use static_cell::ConstStaticCell;
 
@@ -26,8 +26,8 @@ static LINK: ConstStaticCell<Link> = ConstStaticCell::new(Link::new());
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let clock = Peripherals::take().map(|peripherals| peripherals.SYST);
-    let flash = Flash::take().zip(clock).map(|(flash, clock)| Slow::new(flash, clock));
+    let line = Line::new(Uart::start(), Timer::start());
+    let flash = Flash::take().map(|flash| Telling::new(Slow(flash), &line));
     let store = flash.and_then(|flash| Store::new(flash, 0..flash::SIZE as u32).ok());
     let mut device = Device::start(SESSIONS.take(), IMAGE, SAVE_EVERY, store, |_| ());
     if let Ok(device) = &mut device {
@@ -36,34 +36,25 @@ fn main() -> ! {
     }
     let link = LINK.take();
     link.rename("my-device");
-    let Ok(()) = link.serve(&mut Uart::start(), &mut device, |_| ());
+    let Ok(()) = link.serve(&mut &line, &mut device, |_| ());
     process::exit(0)
 }
 
-const SAVE_MILLISECONDS: u32 = match option_env!("SAVE_MILLISECONDS") {
-    None => 0,
-    Some(text) => match u32::from_str_radix(text, 10) {
-        Ok(milliseconds) => milliseconds,
-        Err(_) => panic!("SAVE_MILLISECONDS is no whole number"),
-    },
-};
+const ERASE_MILLISECONDS: u32 = number(option_env!("ERASE_MILLISECONDS"), 0);
+const SAVE_EVERY: u64 = number(option_env!("SAVE_EVERY"), my_device::SAVE_EVERY as u32) as u64;
 
-/// A flash that is slow to erase, which a save does once.
-struct Slow {
-    flash: Flash,
-    clock: SYST,
-}
-
-impl Slow {
-    fn new(flash: Flash, mut clock: SYST) -> Self {
-        // A millisecond of the board's 25 MHz.
-        clock.set_clock_source(SystClkSource::Core);
-        clock.set_reload(25_000 - 1);
-        clock.clear_current();
-        clock.enable_counter();
-        Self { flash, clock }
+const fn number(text: Option<&str>, otherwise: u32) -> u32 {
+    match text {
+        None => otherwise,
+        Some(text) => match u32::from_str_radix(text, 10) {
+            Ok(number) => number,
+            Err(_) => panic!("that is no whole number"),
+        },
     }
 }
+
+/// A flash that is slow to erase.
+struct Slow(Flash);
 
 impl ErrorType for Slow {
     type Error = NorFlashErrorKind;
@@ -73,11 +64,11 @@ impl ReadNorFlash for Slow {
     const READ_SIZE: usize = Flash::READ_SIZE;
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
-        self.flash.read(offset, bytes)
+        self.0.read(offset, bytes)
     }
 
     fn capacity(&self) -> usize {
-        self.flash.capacity()
+        self.0.capacity()
     }
 }
 
@@ -86,14 +77,41 @@ impl NorFlash for Slow {
     const ERASE_SIZE: usize = Flash::ERASE_SIZE;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
-        for _ in 0..SAVE_MILLISECONDS {
-            while !self.clock.has_wrapped() {}
-        }
-        self.flash.erase(from, to)
+        let blocks = (to - from) / Self::ERASE_SIZE as u32;
+        let (started, ticks) = (TIMER.now(), ERASE_MILLISECONDS * blocks * (Timer::TICKS_PER_SECOND / 1000));
+        while TIMER.now().wrapping_sub(started) < ticks {}
+        self.0.erase(from, to)
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
-        self.flash.write(offset, bytes)
+        self.0.write(offset, bytes)
+    }
+}
+
+/// CMSDK APB timer 0 (Arm DDI 0479, §4.4), which counts down from 2^32.
+struct Timer;
+
+const TIMER: Timer = Timer;
+const COUNTER: *mut u32 = 0x4000_0000 as *mut u32;
+
+impl Timer {
+    fn start() -> Self {
+        // SAFETY: registers of the timer of this board, which nothing else writes: reload, value, enable.
+        unsafe {
+            write_volatile(COUNTER.add(2), u32::MAX);
+            write_volatile(COUNTER.add(1), u32::MAX);
+            write_volatile(COUNTER, 1);
+        }
+        Self
+    }
+}
+
+impl Clock for Timer {
+    const TICKS_PER_SECOND: u32 = 25_000_000;
+
+    fn now(&self) -> u32 {
+        // SAFETY: a register of the timer, which can be read at any time.
+        !unsafe { read_volatile(COUNTER.add(1)) }
     }
 }
 
