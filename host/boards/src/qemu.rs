@@ -3,7 +3,7 @@
 use crate::elf::Firmware;
 use crate::store::Store;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// An emulated machine.
 #[derive(Debug, PartialEq)]
@@ -17,17 +17,17 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A QEMU running a program; what that says by semihosting comes on standard output.
+    /// A QEMU running a program; what that says by semihosting comes on standard output. It reads no standard input.
     pub fn command(&self, elf: &Path) -> Command {
         let mut qemu = Command::new(self.program);
+        qemu.stdin(Stdio::null());
         qemu.arg("-machine").args(self.machine.split(' ')).args(["-display", "none", "-monitor", "none"]);
         qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(elf);
         qemu
     }
 
     /// The same with the firmware in that ELF file, its link on a character device as QEMU describes it (e.g.
-    /// `tcp:127.0.0.1:7310`), an image where the firmware looks for it, and a store, which must be alive when the
-    /// command starts.
+    /// `tcp:127.0.0.1:7310`), an image where the firmware looks for it, and a store, which it [holds](Store::hold).
     pub fn linked(
         &self,
         firmware: &Firmware,
@@ -44,6 +44,7 @@ impl Machine {
         }
         if let (Some(store), Some(bus)) = (store, self.bus) {
             qemu.args(store.arguments(bus));
+            store.hold(&mut qemu);
         }
         qemu
     }

@@ -3,11 +3,11 @@
 use crate::elf::Firmware;
 use crate::files;
 use crate::qemu::value;
-use rustix::io::{FdFlags, fcntl_setfd};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Bytes of an EEPROM, a 24xx512.
 pub const EEPROM: u64 = 0x1_0000;
@@ -20,14 +20,14 @@ const JOURNAL: u64 = 32 * 1024;
 /// Bytes of a slot beside the state.
 const SLOT: u64 = 1024;
 
-/// EEPROMs in a file. While it or an emulator that was started with it lives, nobody else can open it.
+/// EEPROMs in a file. While it or a process that [holds](Store::hold) it lives, nobody else can open it.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
     /// The number of EEPROMs.
     count: u64,
-    /// Holds the lock: one of the open file, which the emulator inherits and keeps if this process is killed.
-    _file: File,
+    /// The open file, which has the lock.
+    file: File,
 }
 
 /// A reason not to open a store.
@@ -110,8 +110,16 @@ impl Store {
             // Where the file system has no locks, it is used all the same.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        fcntl_setfd(&file, FdFlags::empty()).map_err(|why| system(why.into()))?;
-        Ok(Self { path: path.to_owned(), count: size / EEPROM, _file: file })
+        Ok(Self { path: path.to_owned(), count: size / EEPROM, file })
+    }
+
+    /// Lets a command's process hold the store, too, and alone if this one is killed: by its standard input, which it
+    /// must not read.
+    pub fn hold(&self, command: &mut Command) {
+        // Without a free descriptor it is this process that holds it, and no other.
+        if let Ok(file) = self.file.try_clone() {
+            command.stdin(Stdio::from(file));
+        }
     }
 
     /// Options of QEMU that put the EEPROMs on a bus.

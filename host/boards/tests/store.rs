@@ -95,13 +95,20 @@ fn nobody_else_opens_a_store_while_it_or_its_emulator_lives() {
     let store = Store::open(&path, &firmware(1000)).unwrap();
     let refused = || assert_eq!(Store::open(&path, &firmware(1000)).unwrap_err(), StoreError::InUse(path.clone()));
     refused();
-    // It stands for an emulator: whoever started it is gone.
-    let mut emulator = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let sleep = |held: Option<&Store>| {
+        let mut command = Command::new("sleep");
+        held.into_iter().for_each(|store| store.hold(&mut command));
+        command.arg("20").stdout(Stdio::null()).spawn().unwrap()
+    };
+    // One stands for an emulator; another child of this process holds nothing.
+    let (mut emulator, mut other) = (sleep(Some(&store)), sleep(None));
     drop(store);
     refused();
-    drop(emulator.stdin.take());
+    emulator.kill().unwrap();
     emulator.wait().unwrap();
     Store::open(&path, &firmware(1000)).unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
 }
 
 /// The emulator's commands that each page shows, word by word.
