@@ -61,7 +61,8 @@ impl<'a> Input<'a> for Bytes<'a> {
         Ok(*byte)
     }
 
-    #[inline(never)]
+    // So that whoever asks for four bytes, say, sees that these are four, and has no panic path.
+    #[inline]
     fn try_take_n(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(Error::DeserializeUnexpectedEnd)?;
         self.0 = rest;
