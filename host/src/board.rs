@@ -561,7 +561,7 @@ fn emulate(
         Some(log) => Stdio::from(log.try_clone().map_err(|e| Error::Board(format!("no log of the emulator: {e}")))?),
         None => Stdio::null(),
     };
-    command.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
+    command.stdout(output).stderr(Stdio::piped());
     let child = signals::spawn(&mut command).map_err(|e| {
         let program = machine.program;
         Error::Board(format!("{program} cannot be started ({e}): run `cargo xtask setup` or install QEMU"))

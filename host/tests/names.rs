@@ -184,7 +184,7 @@ fn a_stream_with_names_is_refused_where_no_image_says_what_they_mean() {
     // Nothing here depends on the board, and one without a unit for binary32 takes minutes.
     for board in emulated().into_iter().take(1) {
         let log = folder.path("log");
-        let (emulator, line) = common::start(&board.firmware, &folder.path("model/image.grft"), &[], &log);
+        let (emulator, line) = common::start(&board.firmware, &folder.path("model/image.grft"), None, &[], &log);
         drop(line);
         let port = format!("--port={}", emulator.1);
         let message = folder.command(["adapt", &port, "--stream=a.csv"]).failed();

@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{Emulator, Folder, checkpoint, emulated, parse, samples};
+use common::{Emulator, Folder, checkpoint, eeproms, emulated, parse, samples};
 use graftage::adaptation::{self, Sessions};
 use graftage::board::{Board, Log};
 use graftage::graft::{IMAGE, graft};
 use graftage::network::Layers;
 use graftage::record::{Event, Record};
 use graftage_boards::elf::STACK;
+use graftage_boards::store::EEPROM;
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::error::Refusal;
 use graftage_core::random::Generator;
@@ -33,19 +34,14 @@ fn firmware() -> Option<PathBuf> {
     emulated().into_iter().find(|board| board.name == "mps2-an386").map(|board| board.firmware)
 }
 
-/// Starts the board with these EEPROMs, and connects to it.
-fn start(firmware: &Path, image: &Path, eeproms: &[PathBuf], log: &Path) -> (Emulator, Board) {
-    let arguments: Vec<_> = (0..).zip(eeproms).flat_map(|(index, file)| common::eeprom(index, file)).collect();
-    common::start(firmware, image, &arguments, log)
+/// Starts the board with this store, and connects to it.
+fn start(firmware: &Path, image: &Path, store: Option<&Path>, log: &Path) -> (Emulator, Board) {
+    common::start(firmware, image, store, &[], log)
 }
 
 fn image(folder: &Folder) -> PathBuf {
     graft(&checkpoint(&[64, 32, 10], 100), RECIPE, usize::MAX, &folder.path("model")).unwrap();
     folder.path("model").join(IMAGE)
-}
-
-fn eeprom(folder: &Folder, index: usize) -> PathBuf {
-    folder.file(&format!("eeprom{index}"), vec![0xff; 0x1_0000])
 }
 
 /// The digest that core computes on this machine after each number of samples of the stream.
@@ -90,11 +86,11 @@ fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not
     let started = Instant::now();
     let (mut killed, mut sessions, mut lost, mut idle) = (0, 0, 0, 0);
     while killed < kills || sessions == 0 {
-        let eeproms = [eeprom(&folder, 0), eeprom(&folder, 1)];
+        let eeproms = eeproms(&folder, 2);
         // The most that an answer said was learnt; all but what came after the last save is there at the next start.
         let mut told = 0;
         loop {
-            let (mut emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+            let (mut emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
             let at = learnt(&mut board, &digests);
             assert!(at.is_multiple_of(SAVE_EVERY) && at >= told / SAVE_EVERY * SAVE_EVERY, "{at} of {told} samples");
             lost += told.saturating_sub(at);
@@ -128,7 +124,7 @@ fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not
             }
         }
         sessions += 1;
-        let (_emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+        let (_emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
         assert_eq!(learnt(&mut board, &digests), SAMPLES);
     }
     println!(
@@ -164,12 +160,11 @@ fn the_stack_stays_within_what_is_kept_for_it() {
     let Some(firmware) = firmware() else { return };
     let folder = Folder::new();
     let (image, log, control) = (image(&folder), folder.path("log"), folder.path("control"));
-    let eeproms = [0, 1, 2].map(|index| eeprom(&folder, index));
+    let eeproms = eeproms(&folder, 3);
     // The second time it takes up a state, and learns again what it has noted since.
     for (from, to) in [(0, SAVE_EVERY + 2), (SAVE_EVERY + 2, 2 * SAVE_EVERY)] {
-        let mut arguments: Vec<_> = (0..).zip(&eeproms).flat_map(|(index, file)| common::eeprom(index, file)).collect();
-        arguments.extend(["-qmp".into(), format!("unix:{},server=on,wait=off", control.display())]);
-        let (_emulator, mut board) = common::start(&firmware, &image, &arguments, &log);
+        let arguments = ["-qmp".into(), format!("unix:{},server=on,wait=off", control.display())];
+        let (_emulator, mut board) = common::start(&firmware, &image, Some(&eeproms), &arguments, &log);
         learn(&mut board, from, to);
         board.predict(&[0.5; 64]).unwrap().unwrap();
         board.state().unwrap();
@@ -194,41 +189,41 @@ fn a_board_says_what_it_goes_on_from() {
         assert!(lines.iter().any(|line| line.contains(words)), "no {words:?} in {lines:#?}");
     };
     // Nothing on the bus: as before.
-    let (emulator, mut board) = start(&firmware, &image, &[], &log);
+    let (emulator, mut board) = start(&firmware, &image, None, &log);
     learn(&mut board, 0, SAVE_EVERY);
     assert_eq!(learnt(&mut board, &digests), SAVE_EVERY);
     drop(emulator);
     said("no store");
-    let (emulator, mut board) = start(&firmware, &image, &[], &log);
+    let (emulator, mut board) = start(&firmware, &image, None, &log);
     assert_eq!(learnt(&mut board, &digests), 0);
     drop(emulator);
     // Two EEPROMs: a slot each.
-    let eeproms = [eeprom(&folder, 0), eeprom(&folder, 1)];
-    let (emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+    let eeproms = eeproms(&folder, 2);
+    let (emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
     assert_eq!(learnt(&mut board, &digests), 0);
     learn(&mut board, 0, 2 * SAVE_EVERY + 1);
     drop(emulator);
     said("nothing is stored");
     said("saved as generation 2");
-    let (emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+    let (emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
     assert_eq!(learnt(&mut board, &digests), 2 * SAVE_EVERY);
     drop(emulator);
     said("stored state of generation 2");
     // The newest state is damaged: the one before. Both are: the image.
-    for (file, expected) in [(1, SAVE_EVERY), (0, 0)] {
-        let mut bytes = std::fs::read(&eeproms[file]).unwrap();
-        bytes[20_000] ^= 1;
-        std::fs::write(&eeproms[file], bytes).unwrap();
-        let (_emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+    for (slot, expected) in [(1, SAVE_EVERY), (0, 0)] {
+        let mut bytes = std::fs::read(&eeproms).unwrap();
+        bytes[slot * EEPROM as usize + 20_000] ^= 1;
+        std::fs::write(&eeproms, bytes).unwrap();
+        let (_emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
         assert_eq!(learnt(&mut board, &digests), expected);
     }
     // Another image was flashed: what was learnt from the first is not used.
     let recipe = Recipe { seed: 4, ..RECIPE };
-    let (_emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+    let (_emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
     learn(&mut board, 0, SAVE_EVERY);
     drop((_emulator, board));
     graft(&checkpoint(&[64, 32, 10], 100), recipe, usize::MAX, &folder.path("other")).unwrap();
-    let (emulator, mut board) = start(&firmware, &folder.path("other").join(IMAGE), &eeproms, &log);
+    let (emulator, mut board) = start(&firmware, &folder.path("other").join(IMAGE), Some(&eeproms), &log);
     assert_eq!(board.hello().unwrap().status.unwrap().learnt, 0);
     drop(emulator);
     said("learnt from another image");
@@ -241,10 +236,10 @@ fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
     let (image, log) = (image(&folder), folder.path("log"));
     let digests = digests(&image);
     // A third EEPROM has room for a journal behind the slots.
-    let eeproms = [0, 1, 2].map(|index| eeprom(&folder, index));
+    let eeproms = eeproms(&folder, 3);
     let mut learnt_before = 0;
     for (killed_at, ends) in [(SAVE_EVERY + 5, false), (2 * SAVE_EVERY + 7, false), (SAMPLES - 10, true)] {
-        let (emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+        let (emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
         // Not a sample is lost that was answered, saved or not.
         assert_eq!(learnt(&mut board, &digests), learnt_before);
         learn(&mut board, learnt_before, killed_at);
@@ -256,7 +251,7 @@ fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
         }
         drop((emulator, board));
     }
-    let (emulator, board) = start(&firmware, &image, &eeproms, &log);
+    let (emulator, board) = start(&firmware, &image, Some(&eeproms), &log);
     drop(board);
     let record = folder.path("board.record");
     let run = folder.command(["record", "--port", &emulator.1, "--output", "board.record"]);
@@ -353,7 +348,7 @@ fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes()
     let folder = Folder::new();
     graft(&checkpoint(&[64, 32, 10], 100), recipe, usize::MAX, &folder.path("model")).unwrap();
     let (image, log) = (folder.path("model").join(IMAGE), folder.path("log"));
-    let eeproms = [0, 1, 2].map(|index| eeprom(&folder, index));
+    let eeproms = eeproms(&folder, 3);
     let network = adaptation::network(&parse(&std::fs::read(&image).unwrap())).unwrap();
     let core = adaptation::start_sessions(network, recipe).unwrap();
     let digests = vec![core.adaptation().digest()];
@@ -361,7 +356,7 @@ fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes()
     let (mut moments, started, mut slowest) = (Generator::new(SEED, 2), Instant::now(), Duration::ZERO);
     let (mut asked, mut kills, mut again, mut refused) = (0, 0, 0, BTreeMap::<String, u32>::new());
     loop {
-        let (mut emulator, mut board) = start(&firmware, &image, &eeproms, &log);
+        let (mut emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
         let begun = Instant::now();
         let status = loop {
             match board.hello() {

@@ -143,7 +143,7 @@ fn absolute(folder: &Folder) -> String {
 
 /// An emulated board that goes on when the line to it is closed.
 fn alive(firmware: &Path, folder: &Folder) -> (Emulator, Board) {
-    common::start(firmware, &folder.path("model/image.grft"), &[], &folder.path("log"))
+    common::start(firmware, &folder.path("model/image.grft"), None, &[], &folder.path("log"))
 }
 
 #[test]

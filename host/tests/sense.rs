@@ -77,7 +77,7 @@ struct Sensing {
 
 impl Sensing {
     /// The board, with or without a thermometer, and with these EEPROMs; `None` where it is not built here.
-    fn start(recipe: Recipe, thermometer: bool, eeproms: &[&Path]) -> Option<Self> {
+    fn start(recipe: Recipe, thermometer: bool, store: Option<&Path>) -> Option<Self> {
         let firmware =
             emulated().into_iter().find(|board| board.name == "mps2-an386")?.firmware.with_file_name("sense");
         let folder = Folder::new();
@@ -87,13 +87,10 @@ impl Sensing {
         // Time is what its instructions take, 32 ns each, so that a busy workstation makes no reading late.
         let mut arguments = vec!["-icount".to_owned(), "shift=5".into()];
         arguments.extend(["-qmp".into(), format!("tcp:{}", listener.local_addr().unwrap())]);
-        for (index, file) in (0..).zip(eeproms) {
-            arguments.extend(common::eeprom(index, file));
-        }
         if thermometer {
             arguments.extend(["-device".into(), "tmp105,bus=i2c,address=0x48,id=thermometer".into()]);
         }
-        let (emulator, board) = common::start(&firmware, &image, &arguments, &folder.path("log"));
+        let (emulator, board) = common::start(&firmware, &image, store, &arguments, &folder.path("log"));
         let mut monitor = Monitor(BufReader::new(listener.accept().unwrap().0));
         monitor.line();
         monitor.execute(&json!({ "execute": "qmp_capabilities" }));
@@ -131,7 +128,7 @@ impl Sensing {
 
 #[test]
 fn a_board_learns_from_its_own_thermometer_what_core_learns_from_these_temperatures() {
-    let Some(mut sensing) = Sensing::start(RECIPE, true, &[]) else { return };
+    let Some(mut sensing) = Sensing::start(RECIPE, true, None) else { return };
     let bytes = std::fs::read(&sensing.image).unwrap();
     let mut core = adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE).unwrap();
     let hello = sensing.board.hello().unwrap();
@@ -169,7 +166,7 @@ fn a_board_learns_from_its_own_thermometer_what_core_learns_from_these_temperatu
 #[test]
 fn while_a_board_learns_for_long_readings_are_dropped_and_all_are_counted() {
     // A step over as many samples as take the board longer than the readings that it may be behind.
-    let Some(mut sensing) = Sensing::start(Recipe { batch: 2048, steps: 4, ..RECIPE }, true, &[]) else { return };
+    let Some(mut sensing) = Sensing::start(Recipe { batch: 2048, steps: 4, ..RECIPE }, true, None) else { return };
     sensing.monitor.celsius(21.5);
     let before = sensing.until(|line| line.celsius == 21.5);
     assert_eq!(before.dropped, 0);
@@ -193,7 +190,7 @@ fn while_a_board_learns_for_long_readings_are_dropped_and_all_are_counted() {
 
 #[test]
 fn a_board_without_its_thermometer_says_so_and_serves_its_link() {
-    let Some(mut sensing) = Sensing::start(RECIPE, false, &[]) else { return };
+    let Some(mut sensing) = Sensing::start(RECIPE, false, None) else { return };
     let missing = Refusal::Length { expected: 5, found: 0 };
     assert_eq!(sensing.board.predict(&[]).unwrap(), Err(missing));
     assert_eq!(sensing.board.learn(0, &[], 1).unwrap(), Err(missing));
@@ -210,8 +207,8 @@ fn a_board_without_its_thermometer_says_so_and_serves_its_link() {
 #[test]
 fn a_sensor_and_a_store_share_the_bus() {
     let folder = Folder::new();
-    let eeprom = folder.file("eeprom", vec![0xff; 0x1_0000]);
-    let Some(mut sensing) = Sensing::start(RECIPE, true, &[&eeprom]) else { return };
+    let eeprom = common::eeproms(&folder, 1);
+    let Some(mut sensing) = Sensing::start(RECIPE, true, Some(&eeprom)) else { return };
     sensing.monitor.celsius(21.5);
     sensing.until(|line| line.celsius == 21.5);
     // A save takes longer than a period: its transactions and those of the interrupt go by turns.
@@ -227,6 +224,6 @@ fn a_sensor_and_a_store_share_the_bus() {
     let log = sensing.log();
     assert!(log.iter().any(|line| line.contains("saved as generation 3")), "{log:#?}");
     drop(sensing);
-    let mut sensing = Sensing::start(RECIPE, true, &[&eeprom]).unwrap();
+    let mut sensing = Sensing::start(RECIPE, true, Some(&eeprom)).unwrap();
     assert_eq!(sensing.board.hello().unwrap().status.unwrap().digest, digest);
 }

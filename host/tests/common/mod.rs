@@ -8,6 +8,7 @@ use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::Samples;
 use graftage::network::Layers;
 use graftage_boards::BOARDS;
+use graftage_boards::store::{EEPROM, Store};
 use graftage_core::image::Image;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Kind, Layer, initialise, scratch_length};
@@ -232,17 +233,29 @@ impl Drop for Emulator {
     }
 }
 
-/// Starts an emulated board with these further arguments of QEMU, and connects to it.
-pub fn start(firmware: &Path, image: &Path, arguments: &[String], log: &Path) -> (Emulator, Board) {
+/// A file with so many erased EEPROMs.
+pub fn eeproms(folder: &Folder, count: usize) -> PathBuf {
+    folder.file("eeproms", vec![0xff; count * EEPROM as usize])
+}
+
+/// Starts an emulated board with a store and these further arguments of QEMU, and connects to it.
+pub fn start(
+    firmware: &Path,
+    image: &Path,
+    store: Option<&Path>,
+    arguments: &[String],
+    log: &Path,
+) -> (Emulator, Board) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     // The emulator listens where nobody does any more.
     drop(listener);
     let said = board::firmware(firmware).unwrap();
+    let store = store.map(|store| Store::open(store, &said).unwrap());
     let serial = format!("tcp:{address},server=on,wait=on,nodelay=on");
-    let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image), None);
+    let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image), store.as_ref());
     let log = std::fs::File::create(log).unwrap();
-    let child = command.args(arguments).stdin(Stdio::null()).stdout(log).spawn().unwrap();
+    let child = command.args(arguments).stdout(log).spawn().unwrap();
     let emulator = Emulator(child, format!("tcp:{address}"));
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -252,11 +265,4 @@ pub fn start(firmware: &Path, image: &Path, arguments: &[String], log: &Path) ->
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
-}
-
-/// What has QEMU put an EEPROM with these 64 KiB on the bus of mps2-an386, the first, second and so on.
-pub fn eeprom(index: usize, file: &Path) -> [String; 4] {
-    let drive = format!("if=none,id=eeprom{index},format=raw,file={}", file.display());
-    let place = format!("bus=i2c,address={},rom-size=65536,drive=eeprom{index}", 0x50 + index);
-    ["-drive".into(), drive, "-device".into(), format!("at24c-eeprom,{place}")]
 }
