@@ -60,7 +60,7 @@ pub fn sqrt(x: f32) -> f32 {
     if rest != 0 {
         root += root & 1;
     }
-    f32::from_bits((root >> 1) + ((exponent >> 1) + 126 << 23) as u32)
+    f32::from_bits((root >> 1) + (((exponent >> 1) + 126) << 23) as u32)
 }
 
 /// eˣ by the pinned software implementation, never the platform's.

@@ -15,7 +15,6 @@
 //! enough memory does, reads as nothing and is not written.
 
 use super::elementwise::combine;
-use core::iter;
 
 /// Rows of a tile.
 pub const HEIGHT: usize = 4;
@@ -47,18 +46,6 @@ pub const fn square<const W: usize>(k: usize) -> usize {
 /// Numbers of scratch memory that [`product`] takes.
 pub const fn product_scratch<const W: usize>(m: usize, k: usize) -> usize {
     k * m.div_ceil(HEIGHT) * HEIGHT + k * W
-}
-
-/// 0, `step`, 2·`step`, … below `end`. Unlike an iterator that steps over a range it need not divide, which would cost a device
-/// some 30 bytes each time.
-#[inline(always)]
-fn every(step: usize, end: usize) -> impl Iterator<Item = usize> {
-    let mut next = 0;
-    iter::from_fn(move || {
-        let place = next;
-        next += step;
-        (place < end).then_some(place)
-    })
 }
 
 /// All numbers from `start` on.
@@ -225,10 +212,10 @@ impl<'a> Products<'a> {
 
     #[inline(always)]
     fn fill_inline<const A: usize, const W: usize>(&self, out: &mut [f32]) {
-        for j in every(W, self.width) {
+        for j in (0..self.width).step_by(W) {
             let right = part(self.right, j * self.length, self.length * W);
             let height = if self.upper { self.height.min(j + W) } else { self.height };
-            for i in every(HEIGHT, height) {
+            for i in (0..height).step_by(HEIGHT) {
                 let at = self.start + i * self.row + j * self.column;
                 let left = from(self.left, i / A * A * self.length);
                 let (mut before, mut term) = (None, None);
@@ -301,10 +288,10 @@ fn last_tile<const W: usize>(rows: &[[f32; W]]) -> Tile<W> {
 /// Below the diagonal of a Square, what is above it.
 #[inline(never)]
 fn mirror<const W: usize>(k: usize, square: &mut [f32]) {
-    for j in every(W, k) {
+    for j in (0..k).step_by(W) {
         let (before, panel) = square.split_at_mut((j * k).min(square.len()));
         let panel = panel.as_chunks_mut::<W>().0;
-        for (i, [r0, r1, r2, r3]) in every(HEIGHT, j).zip(panel.as_chunks().0) {
+        for (i, [r0, r1, r2, r3]) in (0..j).step_by(HEIGHT).zip(panel.as_chunks().0) {
             let columns = part_mut(before, i / W * W * k + j * W, W * W.min(k - j)).as_chunks_mut::<W>().0;
             for ((((to, e0), e1), e2), e3) in columns.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
                 if let Some(to) = to.as_chunks_mut().0.get_mut(i % W / HEIGHT) {
@@ -327,9 +314,9 @@ fn mirror<const W: usize>(k: usize, square: &mut [f32]) {
 #[inline(always)]
 pub fn gram<const W: usize>(sides: Sides, s: &[f32], gram: &mut [f32], scratch: &mut [f32]) {
     let Sides { small: k, large, wide } = sides;
-    for start in every(k.max(1), large) {
+    for start in (0..large).step_by(k.max(1)) {
         let length = k.min(large - start);
-        for j in every(W, k) {
+        for j in (0..k).step_by(W) {
             let panel = part_mut(scratch, j * length, length * W);
             if wide {
                 pack_rows::<W>(s, j * large + start, large, k - j, panel);
@@ -363,7 +350,7 @@ pub fn multiply<const W: usize>(k: usize, c: f32, left: (f32, &[f32]), right: (f
 pub fn transform<const W: usize>(sides: Sides, s: &mut [f32], a: f32, p: &[f32], scratch: &mut [f32]) {
     let Sides { small: k, large, wide } = sides;
     let packed = part_mut(scratch, 0, k * W);
-    for l in every(W, large) {
+    for l in (0..large).step_by(W) {
         let width = W.min(large - l);
         if wide {
             pack_columns::<W>(s, l, large, width, packed);
@@ -389,10 +376,10 @@ pub fn product<const W: usize>(
     scratch: &mut [f32],
 ) {
     let (right, left) = scratch.split_at_mut((k * W).min(scratch.len()));
-    for i in every(HEIGHT, m) {
+    for i in (0..m).step_by(HEIGHT) {
         pack_rows::<HEIGHT>(a, i * k, k, m - i, part_mut(left, i * k, k * HEIGHT));
     }
-    for j in every(W, n) {
+    for j in (0..n).step_by(W) {
         let width = W.min(n - j);
         pack_columns::<W>(b, j, n, width, right);
         Products { start: j, ..Products::row_major(k, (m, width), n, left, right) }.fill::<HEIGHT, W>(c);

@@ -66,17 +66,6 @@ mod bare {
         let (sessions, device) = (&raw mut SESSIONS, &raw mut LINK);
         // SAFETY: this runs once, and nothing else names them.
         let (sessions, device) = unsafe { (&mut *sessions, &mut *device) };
-        defmt::info!(
-            "RAM in bytes: weights {}, query points {}, momenta {}, in use {}, replay {}, held out {}, scratch {}, link {}",
-            RAM.weights,
-            RAM.query_points,
-            RAM.momenta,
-            RAM.in_use,
-            RAM.replay,
-            RAM.held_out,
-            RAM.scratch,
-            RAM.link
-        );
         let keep: Keep = boot::keep(Telling::new(flash, &line), Adaptive::saved(REPLAY + HELD_OUT), FULL);
         let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, keep, boot::log);
         match &mut learner {
