@@ -32,12 +32,12 @@ pub use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of frames and messages.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 const CHECKSUM: usize = 4;
 
 /// [`Answer::Busy`] on the wire.
-pub const BUSY: [u8; 10] = [0, 2, VERSION, 6, 0xb, 0x46, 0xa8, 0x9a, 0x6f, 0];
+pub const BUSY: [u8; 10] = [0, 2, VERSION, 6, 0xb, 0x71, 0xc2, 0x58, 0x6e, 0];
 
 /// What travels in a frame: the number of the request, and the request or its answer. [`Answer::OtherVersion`] and [`Answer::Damaged`], whose
 /// request could not be read, has number 0.
