@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let boards = boards(&here.join(BOARDS))?;
     let chosen = |board: &&String| env::var_os(format!("CARGO_FEATURE_{}", board.to_uppercase())).is_some();
     match boards.iter().filter(chosen).collect::<Vec<_>>()[..] {
-        [] => return Ok(()),
+        [] => Ok(()),
         [board] => {
             network(&here);
             // What is logged; the compiler reads it, so that it need not be set by hand.
