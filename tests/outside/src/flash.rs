@@ -22,8 +22,11 @@ impl Flash {
     pub fn take() -> Option<Self> {
         static TAKEN: Mutex<Cell<bool>> = Mutex::new(Cell::new(false));
         let taken = critical_section::with(|section| TAKEN.borrow(section).replace(true));
+        if taken {
+            return None;
+        }
         // SAFETY: memory that memory.x keeps for this, whose bits are bytes whatever they are; nobody else has it.
-        (!taken).then(|| Self(unsafe { &mut *(&raw mut _store) }))
+        unsafe { (&raw mut _store).as_mut() }.map(Self)
     }
 }
 
