@@ -3,6 +3,7 @@
 mod serial;
 
 use crate::error::{Error, Result};
+use crate::image::ImageFile;
 use crate::record::State;
 use crate::signals;
 use defmt_decoder::{DecodeError, Table};
@@ -386,7 +387,11 @@ impl Board {
                         Taken::Nothing => {}
                     },
                     Err(mpsc::RecvTimeoutError::Timeout) => {}
-                    Err(mpsc::RecvTimeoutError::Disconnected) => return Err(self.gone("the line was closed")),
+                    Err(mpsc::RecvTimeoutError::Disconnected) => {
+                        return Err(
+                            self.gone("the line was closed by the other side: is it a board's, and has that power?")
+                        );
+                    }
                 }
             }
             // Where it is slow, and not lost, asking more often does not make it faster.
@@ -546,13 +551,14 @@ fn emulate(
     image: Option<&Path>,
     log: Option<&File>,
 ) -> Result<(Emulator, TcpStream)> {
-    if let Some(image) = image {
-        std::fs::metadata(image).map_err(Error::file(image))?;
-    }
+    let image = image.map(|path| std::fs::metadata(path).map_err(Error::file(path)).map(|_| path)).transpose()?;
     let firmware = firmware(elf)?;
     let name = firmware.board.name;
     let machine = firmware.board.machine().ok_or_else(|| Error::content(elf, format!("{name} is not emulated")))?;
-    let store = store.map(|path| Store::open(path, &firmware)).transpose().map_err(|e| Error::Board(e.to_string()))?;
+    // Of another image a board would begin its store anew.
+    let identity = || image.and_then(|path| Some(ImageFile::read(path).ok()?.identity()));
+    let store = store.map(|path| Store::open(path, &firmware, identity()));
+    let store = store.transpose().map_err(|e| Error::Board(e.to_string()))?;
     let failed = |e: std::io::Error| Error::Board(format!("no connection to the emulator: {e}"));
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -652,5 +658,8 @@ impl Log {
 /// # Errors
 /// Where it cannot be read, or is no firmware of this project.
 pub fn firmware(elf: &Path) -> Result<Firmware> {
+    if std::fs::metadata(elf).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::content(elf, "is no file, so no firmware"));
+    }
     Firmware::read(&crate::files::read(elf)?).map_err(|e| Error::content(elf, e))
 }

@@ -89,12 +89,8 @@ fn shape(image: &Image) -> (usize, usize) {
 }
 
 /// Checksum at the end of the image at the start of these bytes, which tells images apart; 0 where there is none.
-///
-/// Over a whole image, its own checksum included, the checksum is the same for all of them.
 pub fn identity(bytes: &[u8]) -> u32 {
-    let length = bytes.get(6..10).and_then(<[u8]>::first_chunk).map_or(0, |length| u32::from_le_bytes(*length));
-    let sum = bytes.get(..length as usize).and_then(<[u8]>::last_chunk);
-    sum.map_or(0, |sum| u32::from_le_bytes(*sum))
+    graftage_boards::identity(bytes).unwrap_or(0)
 }
 
 /// An image with names after it, as a file holds them.

@@ -6,7 +6,7 @@ mod file;
 mod recorder;
 
 pub use file::{Damage, Flaw, Found, VERSION};
-pub use recorder::{Lag, Place, Recorder};
+pub use recorder::{Lag, Place, Recorder, position};
 
 use graftage_core::adapt::Report;
 use graftage_core::error::Refusal;

@@ -283,6 +283,130 @@ fn a_record_goes_on_with_its_own_board_and_stream_alone() {
 }
 
 #[test]
+fn what_a_board_has_lost_with_its_power_is_learnt_again_and_another_image_begins_no_store_anew() {
+    let Some(emulated) = emulated().into_iter().next() else { return };
+    let whole = undisturbed(&emulated.firmware);
+    let folder = &whole.folder;
+    // Two EEPROMs are all slots: what comes after the last save is lost with the power.
+    let store = common::eeproms(folder, 2);
+    let port = format!("qemu:{},store={}", emulated.firmware.display(), store.display());
+    let (board, mut line) =
+        common::start(&emulated.firmware, &folder.path("model/image.grft"), Some(&store), &[], &folder.path("log"));
+    for (number, lesson) in whole.record.lessons().enumerate().take(13) {
+        line.learn(number as u64, &lesson.input, lesson.label).unwrap().unwrap();
+    }
+    drop((line, board));
+    let mut events = whole.record.events[..13].to_vec();
+    let record = Record { events: events.clone(), ..whole.record.clone() };
+    record.write(&folder.path("a.record")).unwrap();
+
+    let kept = (std::fs::read(&store).unwrap(), std::fs::read(folder.path("a.record")).unwrap());
+    graft(&checkpoint(&WIDTHS, 100), Recipe { batch: 4, ..RECIPE }, usize::MAX, &folder.path("other")).unwrap();
+    let named = folder.graftage(&format!("monitor --image model/image.grft --polls 1 --port {port}"));
+    named.succeeded();
+    for line in [
+        "adapt --image other/image.grft --stream stream.csv --record a.record",
+        "adapt --image other/image.grft --stream stream.csv",
+        "delta make --image other/image.grft --output x.grfd",
+        "record --image other/image.grft --output x.record",
+        "monitor --image other/image.grft --polls 1",
+    ] {
+        let message = folder.graftage(&format!("{line} --port {port}")).failed();
+        assert!(message.contains("keeps what a board has learnt from another image"), "{line}: {message}");
+    }
+    let eeproms = |bytes: &[u8]| bytes[..kept.0.len()] == kept.0[..];
+    assert!(eeproms(&std::fs::read(&store).unwrap()) && std::fs::read(folder.path("a.record")).unwrap() == kept.1);
+
+    let adapt = format!("adapt --image model/image.grft --record a.record --port {port} --stream");
+    // A damaged record is refused, and not cut.
+    let mut damaged = kept.1.clone();
+    damaged[kept.1.len() / 2] ^= 0x40;
+    folder.file("a.record", &damaged);
+    let message = folder.graftage(&format!("{adapt} stream.csv")).failed();
+    assert!(
+        message.contains("a.record: it is there already, and cannot go on") && message.contains("--force"),
+        "{message}"
+    );
+    assert_eq!(std::fs::read(folder.path("a.record")).unwrap(), damaged);
+    folder.file("a.record", &kept.1);
+    let said = folder.graftage(&format!("{adapt} stream.csv")).succeeded();
+    assert!(said.contains("5 samples were lost with the board's power") && said.contains("8 of the 60"), "{said}");
+    let found = check(&whole, "a.record").unwrap();
+    assert!(found.finished && done(&found.record) == done(&whole.record));
+
+    // What was recorded and is not the board's stays refused.
+    let Event::Sample(lesson) = &mut events[2] else { panic!("no sample") };
+    lesson.reports[0].digest ^= 1;
+    Record { events, ..whole.record.clone() }.write(&folder.path("b.record")).unwrap();
+    let message = folder.graftage(&format!("{} stream.csv", adapt.replace("a.record", "b.record"))).failed();
+    assert!(message.contains("b.record: not the record of this board"), "{message}");
+}
+
+#[test]
+fn a_journal_says_whether_a_stream_is_the_one_that_was_interrupted() {
+    let Some(emulated) = emulated().into_iter().next() else { return };
+    let whole = undisturbed(&emulated.firmware);
+    let folder = &whole.folder;
+    let store = common::eeproms(folder, 3);
+    let (board, mut line) =
+        common::start(&emulated.firmware, &folder.path("model/image.grft"), Some(&store), &[], &folder.path("log"));
+    for (number, lesson) in whole.record.lessons().enumerate().take(8) {
+        line.learn(number as u64, &lesson.input, lesson.label).unwrap().unwrap();
+    }
+    drop((line, board));
+    let text = std::fs::read_to_string(folder.path("stream.csv")).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    folder.file("others.csv", lines[20..28].join("\n"));
+    folder.file("short.csv", lines[..5].join("\n"));
+    folder.file("behind.csv", [&lines[30..33], &lines[..12]].concat().join("\n"));
+    let port = format!("qemu:{},store={}", emulated.firmware.display(), store.display());
+    let record =
+        folder.graftage(&format!("record --image model/image.grft --output b.record --port {port}")).succeeded();
+    assert!(record.contains("8 samples"), "{record}");
+    for (stream, words) in [
+        ("others.csv", "others.csv: the board's session began with another stream: sample 1 is another one"),
+        ("short.csv", "it was sent 8 samples, this stream has 5"),
+    ] {
+        let message =
+            folder.graftage(&format!("adapt --image model/image.grft --stream {stream} --port {port}")).failed();
+        assert!(message.contains(words) && message.contains("--skip"), "{message}");
+    }
+    // The same `--skip` again goes on behind what was sent.
+    let said = folder
+        .graftage(&format!(
+            "adapt --image model/image.grft --stream behind.csv --skip 3 --record b.record --port {port}"
+        ))
+        .succeeded();
+    assert!(said.contains("11 of the 15 samples were taken before") && said.contains("4 samples,"), "{said}");
+    let found = Record::read(&folder.path("b.record")).unwrap();
+    assert!(found.lessons().zip(whole.record.lessons()).take(12).all(|(a, b)| a == b) && found.counts() == (12, 1));
+}
+
+#[test]
+fn a_record_that_loses_its_name_or_cannot_be_written_is_told() {
+    let Some(emulated) = emulated().into_iter().next() else { return };
+    let whole = undisturbed(&emulated.firmware);
+    let folder = &whole.folder;
+    let adapt =
+        format!("adapt --image model/image.grft --stream stream.csv --port qemu:{}", emulated.firmware.display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_graftage"));
+    command.args(adapt.split(' ')).args(["--record", "gone.record"]).current_dir(folder.path("."));
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while std::fs::remove_file(folder.path("gone.record")).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(1) && said.contains("gone.record: was deleted or replaced"), "{said}");
+    // A FIFO is no firmware, and nobody waits for it.
+    assert!(Command::new("mkfifo").arg(folder.path("fifo")).status().unwrap().success());
+    let message = folder.graftage("monitor --port qemu:fifo --image model/image.grft").failed();
+    assert!(message.contains("fifo: is no file"), "{message}");
+}
+
+#[test]
 fn a_spent_budget_is_told_from_a_failure() {
     let Some(emulated) = emulated().into_iter().next() else { return };
     let folder = Folder::new();

@@ -269,11 +269,11 @@ fn damaged(folder: &Folder, record: &Record, bytes: &[u8]) -> Option<usize> {
     Some(damage.event)
 }
 
-/// Where each section of a record ends, as the format says: a length, so many bytes, a checksum.
+/// Where each section of a record ends, as the format says: a length, a checksum, so many bytes, a checksum.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     let mut ends = vec![18];
     while let Some(length) = bytes.get(*ends.last().unwrap()..).and_then(|rest| rest.first_chunk()) {
-        ends.push(ends.last().unwrap() + 8 + u32::from_le_bytes(*length) as usize);
+        ends.push(ends.last().unwrap() + 12 + u32::from_le_bytes(*length) as usize);
     }
     ends.remove(0);
     ends

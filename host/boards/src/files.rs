@@ -17,7 +17,9 @@ pub fn folder(path: &Path) -> &Path {
 /// is as it was then.
 pub fn write(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
     // As for any new file: the system takes away what the user's mask says.
-    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder(path))?;
+    let beside = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder(path));
+    // Without the temporary name, which tells nobody anything.
+    let mut file = beside.map_err(|error| io::Error::from(error.kind()))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     let kept = if replace { file.persist(path) } else { file.persist_noclobber(path) };

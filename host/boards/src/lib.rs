@@ -94,3 +94,11 @@ impl fmt::Display for Unknown {
 }
 
 impl std::error::Error for Unknown {}
+
+/// Checksum at the end of the weights image at the start of these bytes, which tells images apart; `None` where it is cut short.
+///
+/// Over a whole image, its own checksum included, the checksum is the same for all of them.
+pub fn identity(bytes: &[u8]) -> Option<u32> {
+    let length = u32::from_le_bytes(*bytes.get(6..10)?.first_chunk()?);
+    bytes.get(..length as usize)?.last_chunk().map(|sum| u32::from_le_bytes(*sum))
+}

@@ -6,6 +6,7 @@ use crate::qemu::value;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,7 +21,12 @@ const JOURNAL: u64 = 32 * 1024;
 /// Bytes of a slot beside the state.
 const SLOT: u64 = 1024;
 
-/// EEPROMs in a file. While it or a process that [holds](Store::hold) it lives, nobody else can open it.
+/// Behind the EEPROMs: by which image a board has filled them. That is these letters and the image's checksum, little-endian.
+const IMAGE: [u8; 4] = *b"GRFE";
+/// Bytes of that.
+const TRAILER: u64 = 8;
+
+/// EEPROMs in a file, and the image of their board. While it or a process that [holds](Store::hold) it lives, nobody else can open it.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
@@ -43,6 +49,15 @@ pub enum StoreError {
     Size(PathBuf, u64),
     /// Another emulator uses it.
     InUse(PathBuf),
+    /// A board with another image has filled it, whose state would be lost.
+    OtherImage {
+        /// The file.
+        path: PathBuf,
+        /// Checksum of the image that the board would start with.
+        image: u32,
+        /// Checksum of the image by which it was filled.
+        found: u32,
+    },
     /// The system's reason for not opening or making it.
     System(PathBuf, String),
 }
@@ -66,6 +81,12 @@ impl fmt::Display for StoreError {
             Self::InUse(path) => {
                 write!(f, "{}: another emulator uses this store; end it, or name another file", path.display())
             }
+            Self::OtherImage { path, image, found } => write!(
+                f,
+                "{}: keeps what a board has learnt from another image, whose checksum is {found:08x} and not \
+                 {image:08x}; name that image, or another file",
+                path.display()
+            ),
             Self::System(path, why) => write!(f, "{}: {why}", path.display()),
         }
     }
@@ -75,12 +96,13 @@ impl std::error::Error for StoreError {}
 
 impl Store {
     /// Opens the store in a file, for the board of that firmware. Where there is no file, one of erased EEPROMs is
-    /// made: as few as take two states of the firmware and a journal of 32 KiB.
+    /// made: as few as take two states of the firmware and a journal of 32 KiB. `image` is the checksum of the image that
+    /// the board starts with: a board that starts with another than before begins its store anew.
     ///
     /// # Errors
-    /// Where the board has no bus, another emulator uses the file, or it is none that can be a store. It is as it was
-    /// then.
-    pub fn open(path: &Path, firmware: &Firmware) -> Result<Self, StoreError> {
+    /// Where the board has no bus, another emulator uses the file, it is none that can be a store, or that of another image.
+    /// It is as it was then.
+    pub fn open(path: &Path, firmware: &Firmware, image: Option<u32>) -> Result<Self, StoreError> {
         if firmware.board.machine().is_none_or(|machine| machine.bus.is_none()) {
             return Err(StoreError::NoBus(firmware.board.name));
         }
@@ -101,7 +123,7 @@ impl Store {
             }
             Err(why) => return Err(system(why)),
         };
-        if !size.is_multiple_of(EEPROM) || !(1..=MOST).contains(&(size / EEPROM)) {
+        if ![0, TRAILER].contains(&(size % EEPROM)) || !(1..=MOST).contains(&(size / EEPROM)) {
             return Err(StoreError::Size(path.to_owned(), size));
         }
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(system)?;
@@ -110,7 +132,23 @@ impl Store {
             // Where the file system has no locks, it is used all the same.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        Ok(Self { path: path.to_owned(), count: size / EEPROM, file })
+        let count = size / EEPROM;
+        if let Some(image) = image {
+            let mut trailer = [0; TRAILER as usize];
+            let known = file.read_exact_at(&mut trailer, count * EEPROM).is_ok() && trailer.starts_with(&IMAGE);
+            let [_, _, _, _, sum @ ..] = trailer;
+            match (known, u32::from_le_bytes(sum)) {
+                (true, found) if found != image => {
+                    return Err(StoreError::OtherImage { path: path.to_owned(), image, found });
+                }
+                (true, _) => {}
+                (false, _) => {
+                    let trailer = [IMAGE, image.to_le_bytes()].concat();
+                    file.write_all_at(&trailer, count * EEPROM).map_err(system)?;
+                }
+            }
+        }
+        Ok(Self { path: path.to_owned(), count, file })
     }
 
     /// Lets a command's process hold the store, too, and alone if this one is killed: by its standard input, which it

@@ -31,13 +31,13 @@ fn a_store_is_made_once_with_as_many_eeproms_as_the_firmware_needs_and_then_kept
     // Two states and 32 KiB: the demo's three EEPROMs; at most there are eight.
     for (state, count) in [(1000, 1), (80_184, 3), (139_000, 5), (10_000_000, 8)] {
         let path = folder.path().join(state.to_string());
-        drop(Store::open(&path, &firmware(state)).unwrap());
+        drop(Store::open(&path, &firmware(state), None).unwrap());
         let mut bytes = std::fs::read(&path).unwrap();
         assert!(bytes.len() == count * 0x1_0000 && bytes.iter().all(|byte| *byte == 0xff), "{} bytes", bytes.len());
         bytes[5] = 1;
         std::fs::write(&path, &bytes).unwrap();
         // Of another size than it would be made with.
-        drop(Store::open(&path, &firmware(1000)).unwrap());
+        drop(Store::open(&path, &firmware(1000), None).unwrap());
         assert!(std::fs::read(&path).unwrap() == bytes);
     }
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 4);
@@ -48,7 +48,7 @@ fn each_eeprom_is_its_part_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a,b");
     std::fs::write(&path, vec![0xff; 2 * 0x1_0000]).unwrap();
-    let store = Store::open(&path, &firmware(1000)).unwrap();
+    let store = Store::open(&path, &firmware(1000), None).unwrap();
     let arguments = arguments(&store);
     let file = format!("driver=file,node-name=store,filename={}/a,,b,locking=off", folder.path().display());
     let expected = [
@@ -67,22 +67,25 @@ fn what_can_be_no_store_is_refused_and_stays_as_it_is() {
     let path = |name: &str| folder.path().join(name);
     for size in [0, 1, 0xffff, 0x1_0001, 9 * 0x1_0000] {
         std::fs::write(path("file"), vec![7; size]).unwrap();
-        let error = Store::open(&path("file"), &firmware(1000)).unwrap_err();
+        let error = Store::open(&path("file"), &firmware(1000), None).unwrap_err();
         assert_eq!(error, StoreError::Size(path("file"), size as u64));
         assert!(error.to_string().contains(&format!("{size} bytes")) && !error.to_string().contains('\n'), "{error}");
         assert_eq!(std::fs::read(path("file")).unwrap(), vec![7; size]);
     }
-    assert_eq!(Store::open(folder.path(), &firmware(1000)).unwrap_err(), StoreError::NotAFile(folder.path().into()));
+    assert_eq!(
+        Store::open(folder.path(), &firmware(1000), None).unwrap_err(),
+        StoreError::NotAFile(folder.path().into())
+    );
     let device = PathBuf::from("/dev/null");
-    assert_eq!(Store::open(&device, &firmware(1000)).unwrap_err(), StoreError::NotAFile(device));
+    assert_eq!(Store::open(&device, &firmware(1000), None).unwrap_err(), StoreError::NotAFile(device));
     let nowhere = path("none/store");
-    assert_eq!(Store::open(&nowhere, &firmware(1000)).unwrap_err(), StoreError::NoFolder(nowhere));
+    assert_eq!(Store::open(&nowhere, &firmware(1000), None).unwrap_err(), StoreError::NoFolder(nowhere));
     // Boards that have flash of their own, or no bus.
     for board in ["nucleo_f446re", "riscv32_virt"] {
         let symbols = SYMBOLS.map(|(name, value)| (name.replace("nucleo_f446re", board), value));
         let symbols: Vec<_> = symbols.iter().map(|(name, value)| (&**name, *value)).collect();
         let firmware = Firmware::read(&elf(&symbols, &[])).unwrap();
-        let error = Store::open(&path("new"), &firmware).unwrap_err();
+        let error = Store::open(&path("new"), &firmware, None).unwrap_err();
         assert_eq!(error, StoreError::NoBus(firmware.board.name));
         assert!(!path("new").exists());
     }
@@ -92,8 +95,9 @@ fn what_can_be_no_store_is_refused_and_stays_as_it_is() {
 fn nobody_else_opens_a_store_while_it_or_its_emulator_lives() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
-    let store = Store::open(&path, &firmware(1000)).unwrap();
-    let refused = || assert_eq!(Store::open(&path, &firmware(1000)).unwrap_err(), StoreError::InUse(path.clone()));
+    let store = Store::open(&path, &firmware(1000), None).unwrap();
+    let refused =
+        || assert_eq!(Store::open(&path, &firmware(1000), None).unwrap_err(), StoreError::InUse(path.clone()));
     refused();
     let sleep = |held: Option<&Store>| {
         let mut command = Command::new("sleep");
@@ -106,7 +110,7 @@ fn nobody_else_opens_a_store_while_it_or_its_emulator_lives() {
     refused();
     emulator.kill().unwrap();
     emulator.wait().unwrap();
-    Store::open(&path, &firmware(1000)).unwrap();
+    Store::open(&path, &firmware(1000), None).unwrap();
     other.kill().unwrap();
     other.wait().unwrap();
 }
@@ -128,7 +132,7 @@ fn commands() -> Vec<(String, Vec<String>)> {
 fn the_page_shows_the_whole_command_that_runs_the_emulated_board() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.bin");
-    let store = Store::open(&path, &firmware(80_184)).unwrap();
+    let store = Store::open(&path, &firmware(80_184), None).unwrap();
     let machine = Board::find("mps2-an386").unwrap().machine().unwrap();
     let symbols = SYMBOLS.map(|(name, value)| match name {
         "_board_nucleo_f446re" => ("_board_mps2_an386", value),

@@ -2,6 +2,7 @@
 
 use serialport::SerialPort;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,15 +38,23 @@ fn refusal(path: &Path, kind: ErrorKind, said: &str) -> String {
         return "a file, not a serial port (qemu:FIRMWARE starts the emulated board)".into();
     }
     match kind {
-        ErrorKind::PermissionDenied => {
-            let group = group(&found).unwrap_or_else(|| "the port's group".into());
-            format!("permission denied: join the group {group} (`sudo usermod -aG {group} $USER`) and log in again")
-        }
+        ErrorKind::PermissionDenied => advice(group(&found).as_deref(), found.permissions().mode()),
         // The port is opened for one program alone; the library tells a port in use as one that is not there.
         ErrorKind::ResourceBusy | ErrorKind::NotFound => {
             "another program has the port open: close that one first".into()
         }
         _ => format!("not a serial port ({said})"),
+    }
+}
+
+/// What to do where the system denies a port of this group and mode.
+fn advice(group: Option<&str>, mode: u32) -> String {
+    match group {
+        // Whoever is of the group may read and write.
+        Some(group) if group != "root" && mode & 0o060 == 0o060 => {
+            format!("permission denied: join the group {group} (`sudo usermod -aG {group} $USER`) and log in again")
+        }
+        _ => "permission denied: no group of users may open it; on Linux a udev rule gives it to one".into(),
     }
 }
 
@@ -89,13 +98,18 @@ mod tests {
             (folder.path(), ErrorKind::Other, &["a folder, not a serial port"]),
             (&file, ErrorKind::Other, &["a file, not a serial port", "qemu:FIRMWARE"]),
             (Path::new("/dev/no-such-port"), ErrorKind::NotFound, &["there is no such port"]),
-            (device, ErrorKind::PermissionDenied, &["permission denied", "join the group root", "usermod -aG root"]),
+            (device, ErrorKind::PermissionDenied, &["permission denied", "udev rule"]),
             (device, ErrorKind::ResourceBusy, &["another program has the port open"]),
             (device, ErrorKind::Other, &["not a serial port (Not a typewriter)"]),
         ];
         for (path, kind, words) in cases {
             let message = refusal(path, kind, "Not a typewriter");
             assert!(words.iter().all(|word| message.contains(word)), "{}: {message}", path.display());
+        }
+        let members = advice(Some("dialout"), 0o20660);
+        assert!(members.contains("join the group dialout") && members.contains("usermod -aG dialout"), "{members}");
+        for (group, mode) in [(Some("dialout"), 0o600), (Some("root"), 0o660), (None, 0o660)] {
+            assert!(advice(group, mode).contains("udev rule"), "{group:?}");
         }
         assert!(open("/dev/null", 115_200, Duration::ZERO).is_err_and(|message| message.contains("not a serial port")));
     }

@@ -4,7 +4,7 @@ use super::output::{Beside, check, is_device, there_already};
 use super::{operations, parent};
 use crate::error::{Error, Result};
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// A claimed place for a file that grows at its end. No other process writes it meanwhile.
@@ -35,6 +35,8 @@ impl Growing {
         let mut beside = Beside::claim(path)?;
         let file = beside.there.take_if(|_| !force);
         if file.is_none() && !force && fs::symlink_metadata(path).is_ok() {
+            // It is there, and cannot be opened: the system says why.
+            File::options().read(true).write(true).open(path).map_err(Error::file(path))?;
             return Err(there_already(path));
         }
         Ok(Self { path: path.to_owned(), force, file, beside: Some(beside), length: 0 })
@@ -102,8 +104,14 @@ impl Growing {
     /// Lets all of it survive a power cut.
     ///
     /// # Errors
-    /// Where the system cannot.
+    /// Where the system cannot, or the file has lost its name.
     pub fn keep(&self) -> Result<()> {
+        if let Some(file) = &self.file {
+            let named = fs::metadata(&self.path).ok().map(|data| data.ino());
+            if named != Some(file.metadata().map_err(Error::file(&self.path))?.ino()) {
+                return Err(Error::content(&self.path, "was deleted or replaced while it was written"));
+            }
+        }
         let kept = self.file.as_ref().map_or(Ok(()), File::sync_all);
         kept.and_then(|()| operations::keep_names(parent(&self.path))).map_err(Error::file(&self.path))
     }

@@ -9,12 +9,12 @@
 //! 18      sections            the head, then one for each event
 //! ```
 //!
-//! A section is the length of its content, u32; the content in postcard; and CRC-32/ISO-HDLC of the contents of all sections
-//! up to it, with their lengths. It is not over checksums: over bytes and their checksum it would be the same for all. So the
-//! first event that is damaged, missing, out of place or cut is known, and what stands before it is whole.
+//! A section is the length of its content, u32; a checksum; the content in postcard; a checksum. Each is CRC-32/ISO-HDLC of
+//! all lengths and contents up to it, and not of checksums: over bytes and their checksum it would be the same for all. So
+//! the first event that is damaged, missing, out of place or cut is known, and what stands before it is whole.
 //!
 //! A record grows at its end, and no byte of an event changes. While it grows, its last section may be cut: that request was
-//! not recorded, and all before it are.
+//! not recorded, and all before it are. The checksum behind the length tells a cut from a length that is damaged.
 
 use super::Record;
 use crate::error::{Error, Result};
@@ -98,7 +98,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { event, what } = self;
         match what {
-            Flaw::Cut => write!(f, "the record ends in event {event}: it is cut short, or that length is damaged"),
+            Flaw::Cut => write!(f, "the record ends in event {event}: it is cut short"),
             Flaw::Checksum => write!(f, "the record is damaged in event {event} (wrong checksum)"),
             Flaw::Malformed => write!(f, "event {event} of the record cannot be decoded"),
             Flaw::Surplus => write!(f, "bytes follow the last event of the record, which would be event {event}"),
@@ -215,12 +215,23 @@ impl Tail {
     /// Bytes of the next section, which then is the last.
     pub fn section(&mut self, content: &impl Serialize) -> postcard::Result<Vec<u8>> {
         let content = postcard::to_allocvec(content)?;
-        let length = u32::try_from(content.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
-        let mut bytes = [&length.to_le_bytes()[..], &content].concat();
-        self.digest.update(&bytes);
-        bytes.extend(self.digest.clone().finalize().to_le_bytes());
+        let length = u32::try_from(content.len()).map_err(|_| postcard::Error::SerializeBufferFull)?.to_le_bytes();
+        let sums = [&length[..], &content].map(|part| {
+            self.digest.update(part);
+            self.digest.clone().finalize().to_le_bytes()
+        });
+        let bytes = [&length[..], &sums[0], &content, &sums[1]].concat();
         self.length += bytes.len() as u64;
         Ok(bytes)
+    }
+
+    /// Takes bytes in, whose checksum is to be this one.
+    fn check(&mut self, bytes: &[u8], sum: [u8; 4]) -> std::result::Result<(), Flaw> {
+        self.digest.update(bytes);
+        match self.digest.clone().finalize() == u32::from_le_bytes(sum) {
+            true => Ok(()),
+            false => Err(Flaw::Checksum),
+        }
     }
 }
 
@@ -232,17 +243,15 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn section<T: for<'a> Deserialize<'a>>(&mut self) -> std::result::Result<T, Flaw> {
         let (length, rest) = self.rest.split_first_chunk::<4>().ok_or(Flaw::Cut)?;
+        let (sum, rest) = rest.split_first_chunk::<4>().ok_or(Flaw::Cut)?;
+        let mut tail = self.tail.clone();
+        tail.check(length, *sum)?;
         let (content, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(Flaw::Cut)?;
         let (sum, rest) = rest.split_first_chunk::<4>().ok_or(Flaw::Cut)?;
-        let mut digest = self.tail.digest.clone();
-        digest.update(length);
-        digest.update(content);
-        if u32::from_le_bytes(*sum) != digest.clone().finalize() {
-            return Err(Flaw::Checksum);
-        }
+        tail.check(content, *sum)?;
         let Ok((value, [])) = postcard::take_from_bytes(content) else { return Err(Flaw::Malformed) };
-        self.tail = Tail { length: self.tail.length + (8 + content.len()) as u64, digest };
-        self.rest = rest;
+        tail.length += (12 + content.len()) as u64;
+        (self.tail, self.rest) = (tail, rest);
         Ok(value)
     }
 }
@@ -270,8 +279,13 @@ mod tests {
             let damage = (events < 2).then_some(Damage { event: events + 1, what: Flaw::Cut });
             assert_eq!(parse(&whole[..length]).unwrap().damage, damage, "{length}");
         }
-        // What is wrong, and not missing, is damage in both.
-        growing[head + 4] ^= 1;
-        assert_eq!(parse(&growing).unwrap().damage, Some(Damage { event: 1, what: Flaw::Checksum }));
+        // What is wrong, and not missing, is damage in both: a length, a content, more than there should be.
+        for (at, event) in [(head, 1), (head + 9, 1), (head + event + 1, 2)] {
+            let mut wrong = growing.clone();
+            wrong[at] ^= 1;
+            assert_eq!(parse(&wrong).unwrap().damage, Some(Damage { event, what: Flaw::Checksum }), "{at}");
+        }
+        growing.extend([7; 8]);
+        assert_eq!(parse(&growing).unwrap().damage, Some(Damage { event: 3, what: Flaw::Checksum }));
     }
 }

@@ -27,6 +27,8 @@ pub struct Recorder {
     goes_on: bool,
     /// Whether the file says how many events there are.
     finished: bool,
+    /// Whether the file ends where the record does.
+    level: bool,
 }
 
 /// How a record stands beside the board that it is of.
@@ -67,7 +69,7 @@ impl Place {
             let record = Record { board: board.to_string(), schema: *schema, image, start: digest, events: Vec::new() };
             let (bytes, tail) = begun(&record, self.file.path())?;
             self.file.begin(&bytes)?;
-            return Ok(Recorder { file: self.file, record, tail, goes_on: false, finished: false });
+            return Ok(Recorder { file: self.file, record, tail, goes_on: false, finished: false, level: true });
         };
         if (record.schema, record.image) != (*schema, image) {
             let what = match record.schema == *schema {
@@ -79,7 +81,7 @@ impl Place {
             };
             return Err(Error::content(self.file.path(), format!("{what}; name another output")));
         }
-        Ok(Recorder { file: self.file, record, tail, goes_on: true, finished })
+        Ok(Recorder { file: self.file, record, tail, goes_on: true, finished, level: false })
     }
 }
 
@@ -99,10 +101,7 @@ impl Recorder {
     /// # Errors
     /// Where the file cannot be written. What came before is whole.
     pub fn push(&mut self, event: Event) -> Result<()> {
-        if self.finished {
-            self.file.replace(0, &prefix(None))?;
-            self.finished = false;
-        }
+        self.cut()?;
         let mut tail = self.tail.clone();
         let section = tail.section(&event).map_err(|error| Error::content(self.file.path(), error))?;
         self.file.append(&section)?;
@@ -111,23 +110,37 @@ impl Recorder {
         Ok(())
     }
 
+    /// Lets the file end where the record does: what follows was cut short, or is not the board's any more.
+    fn cut(&mut self) -> Result<()> {
+        if self.finished {
+            self.file.replace(0, &prefix(None))?;
+            self.finished = false;
+        }
+        if !self.level {
+            self.file.go_on(self.tail.length)?;
+            self.level = true;
+        }
+        Ok(())
+    }
+
     /// Says in the file that this is all, so that one that is cut later is found out, and lets it survive a power cut.
     ///
     /// # Errors
     /// Where the file cannot be written.
     pub fn finish(&mut self) -> Result<()> {
+        self.cut()?;
         self.file.replace(0, &prefix(Some(self.record.events.len() as u64)))?;
         self.finished = true;
         self.file.keep()
     }
 
-    /// Brings a record that goes on level with its board, which may have done what could not be recorded any more: from
-    /// its journal or, one request behind, by asking for the last answer once more. `stream` is what the session learns;
-    /// with `skip`, from there on, whatever was sent before.
+    /// Brings a record that goes on level with its board. What the board did and could not be recorded any more comes
+    /// from its journal or, one request behind, by asking for the last answer once more. What is recorded and the board
+    /// has lost, with its power, is not recorded any more. `stream` is what the session learns; with `skip`, from there on.
     ///
     /// # Errors
-    /// Where the board's state is not the record's, or the session began with another stream. The file is as it was then,
-    /// but for what the board did besides.
+    /// Where the board's state is none of the record's, or the session began with another stream. The file is as it was
+    /// then.
     pub fn catch_up(
         &mut self,
         board: &mut Board,
@@ -136,46 +149,46 @@ impl Recorder {
         stream: &Samples,
         skip: Option<usize>,
     ) -> Result<Lag> {
-        self.file.go_on(self.tail.length)?;
         let counts = (status.counts.taken, status.counts.sessions());
-        if self.record.counts() != counts {
-            let missing = self.missing(board, counts, stream, skip)?;
-            let mut whole = self.record.clone();
-            whole.events.extend(missing.iter().cloned());
-            // The answer to a request that is asked again says nothing of the sample that it was for.
-            if replay::with_core(&whole, image)?.target.first_difference.is_some() {
-                return Err(self.strange(status));
+        let mut whole = self.record.clone();
+        let mut ended = !self.finished;
+        if whole.counts() != counts {
+            match self.record.until(counts, status.digest) {
+                Some(kept) => {
+                    ended = false;
+                    whole.events.truncate(kept);
+                }
+                None => {
+                    whole.events.extend(self.missing(board, counts, stream, skip)?);
+                    // The answer to a request that is asked again says nothing of the sample that it was for.
+                    if replay::with_core(&whole, image)?.target.first_difference.is_some() {
+                        return Err(self.strange(status));
+                    }
+                }
             }
-            missing.into_iter().try_for_each(|event| self.push(event))?;
         }
-        if (self.record.counts(), self.record.digest()) != (counts, status.digest) {
+        if (whole.counts(), whole.digest()) != (counts, status.digest) {
             return Err(self.strange(status));
         }
-        if let Some(skip) = skip {
-            return Ok(Lag::None(skip));
-        }
-        if let Some(Event::End(ended)) = self.record.events.last()
-            && !self.finished
-        {
-            let before = &self.record.events[..self.record.events.len() - 1];
-            let session = before.iter().rposition(|event| matches!(event, Event::End(_))).map_or(0, |end| end + 1);
-            let sent = sent(&before[session..]);
-            if sent.len() == stream.len() && differing(&sent, stream).is_none() {
-                let ended = *ended;
-                self.finish()?;
-                return Ok(Lag::Ended(ended));
+        let lag = match whole.ended_with(stream).filter(|_| ended && skip.is_none()) {
+            Some(ended) => Lag::Ended(ended),
+            None => Lag::None(
+                position(whole.unended(), stream, skip).map_err(|what| Error::content(self.file.path(), what))?,
+            ),
+        };
+        let missing = whole.events.split_off(self.record.events.len().min(whole.events.len()));
+        if whole.events.len() < self.record.events.len() {
+            let (_, mut tail) = begun(&whole, self.file.path())?;
+            for event in &whole.events {
+                tail.section(event).map_err(|error| Error::content(self.file.path(), error))?;
             }
+            (self.record, self.tail, self.level) = (whole, tail, false);
         }
-        let sent = sent(self.record.unended());
-        match differing(&sent, stream) {
-            None => Ok(Lag::None(sent.len())),
-            Some(first) => Err(Error::content(
-                self.file.path(),
-                format!(
-                    "its session began with another stream: sample {first} is another one; --skip N says after how many samples of this stream to go on"
-                ),
-            )),
+        missing.into_iter().try_for_each(|event| self.push(event))?;
+        if let Lag::Ended(_) = lag {
+            self.finish()?;
         }
+        Ok(lag)
     }
 
     /// Events of the board that are not recorded, where they can be had.
@@ -197,7 +210,11 @@ impl Recorder {
         let (taken, sessions) = self.record.counts();
         let last = match skip {
             None => Some(sent(self.record.unended()).len()),
-            Some(skip) => skip.checked_sub(1),
+            // Where the session began there, or behind what it was sent last.
+            Some(skip) => position(self.record.unended(), stream, Some(skip)).ok().map(|next| match next > skip {
+                true => next,
+                false => skip.saturating_sub(1),
+            }),
         };
         // To the request that it had last it answers as it did, unless it was reset since or learns from somebody else.
         if counts == (taken + 1, sessions)
@@ -230,6 +247,53 @@ impl Recorder {
     }
 }
 
+impl Record {
+    /// Number of its first events after which its board has taken so many samples and has that digest, in the session that
+    /// has not ended. A board that has taken none is not known by its digest.
+    fn until(&self, counts: (u64, u64), digest: u64) -> Option<usize> {
+        let ended = self.events.len() - self.unended().len();
+        let mut part = self.clone();
+        while part.events.len() > ended.max(1) {
+            part.events.pop();
+            if (part.counts(), part.digest()) == (counts, digest) {
+                return Some(part.events.len());
+            }
+        }
+        None
+    }
+
+    /// How its last session has ended, where that is all that follows, and where it learnt this stream.
+    fn ended_with(&self, stream: &Samples) -> Option<Ended> {
+        let (last, before) = self.events.split_last()?;
+        let Event::End(ended) = last else { return None };
+        let session = before.iter().rposition(|event| matches!(event, Event::End(_))).map_or(0, |end| end + 1);
+        let sent = sent(&before[session..]);
+        (sent.len() == stream.len() && differing(&sent, stream, 0).is_none()).then_some(*ended)
+    }
+}
+
+/// Samples of a stream behind which a session goes on that was sent these: behind those, which it begins with. With `skip`,
+/// the stream begins there.
+///
+/// # Errors
+/// Where the session was sent others, and `skip` does not say where to go on.
+pub fn position(session: &[Event], stream: &Samples, skip: Option<usize>) -> std::result::Result<usize, String> {
+    let sent = sent(session);
+    match (differing(&sent, stream, skip.unwrap_or(0)), skip) {
+        (None, skip) => Ok(skip.unwrap_or(0) + sent.len()),
+        (Some(_), Some(skip)) => Ok(skip),
+        (Some(first), None) => {
+            let what = match first > stream.len() {
+                true => format!("it was sent {} samples, this stream has {}", sent.len(), stream.len()),
+                false => format!("sample {first} is another one"),
+            };
+            Err(format!(
+                "its session began with another stream: {what}; --skip N says after how many samples of this stream to go on"
+            ))
+        }
+    }
+}
+
 /// Samples that were sent to a board.
 fn sent(events: &[Event]) -> Vec<(&[f32], u32)> {
     let sample = |event| match event {
@@ -240,10 +304,10 @@ fn sent(events: &[Event]) -> Vec<(&[f32], u32)> {
     events.iter().filter_map(sample).collect()
 }
 
-/// The first sample, from 1, in which what was sent is not what a stream begins with.
-fn differing(sent: &[(&[f32], u32)], stream: &Samples) -> Option<usize> {
+/// The first sample, from 1, in which what was sent is not what a stream has from a sample on.
+fn differing(sent: &[(&[f32], u32)], stream: &Samples, from: usize) -> Option<usize> {
     let same = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
-    let mut stream = stream.iter();
+    let mut stream = stream.iter().skip(from);
     let other = |(input, label): &(&[f32], u32)| !stream.next().is_some_and(|s| s.1 == *label && same(s.0, input));
     sent.iter().position(other).map(|index| index + 1)
 }

@@ -251,7 +251,7 @@ pub fn start(
     // The emulator listens where nobody does any more.
     drop(listener);
     let said = board::firmware(firmware).unwrap();
-    let store = store.map(|store| Store::open(store, &said).unwrap());
+    let store = store.map(|store| Store::open(store, &said, None).unwrap());
     let serial = format!("tcp:{address},server=on,wait=on,nodelay=on");
     let mut command = said.board.machine().unwrap().linked(&said, firmware, &serial, Some(image), store.as_ref());
     let log = std::fs::File::create(log).unwrap();

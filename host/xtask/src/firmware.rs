@@ -146,7 +146,8 @@ pub fn run(task: Task) -> Result<()> {
             Runs::Emulated(machine) => {
                 let image = image.context("--image IMAGE is missing: an emulated board has no other")?;
                 let (elf, firmware) = what.build(Some(&image))?;
-                let store = store.map(|store| Store::open(&store, &firmware)).transpose()?;
+                let identity = graftage_boards::identity(&std::fs::read(&image)?);
+                let store = store.map(|store| Store::open(&store, &firmware, identity)).transpose()?;
                 console::say(&format!(
                     "`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"
                 ));

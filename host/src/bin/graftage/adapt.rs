@@ -39,7 +39,7 @@ pub struct Adapt {
     #[arg(long)]
     test: Option<PathBuf>,
     /// Leave out the first so many samples, in place of those that the board has taken in a session that has not ended.
-    #[arg(long, value_name = "SAMPLES")]
+    #[arg(long, value_name = "SAMPLES", allow_negative_numbers = true)]
     skip: Option<usize>,
     /// Record what the board consumes and answers, event by event; needs --image. A record that is there goes on, where it is
     /// this board's.
@@ -122,7 +122,10 @@ impl Adapt {
             output.write(text.as_bytes())?;
         }
         let (verdict, after, hello, end) = asked.map_err(|error| match signals::stopping() {
-            true => Error::Board(format!("stopped by a signal after {} of {} samples", course.taken, stream.len())),
+            true => {
+                let sent = skip + course.taken + course.refusals.len();
+                Error::Board(format!("stopped by a signal after {sent} of {} samples", stream.len()))
+            }
             false => error,
         })?;
         let learnt_all = course.whole(&self.stream, stream.len());
@@ -174,7 +177,12 @@ impl Adapt {
         let counts = status.counts;
         let (skip, ended) = match (recorder, image) {
             (Some(recorder), Some(image)) if recorder.goes_on() => {
+                let before = recorder.record().counts().0;
                 let lag = recorder.catch_up(board, &image.image()?, status, stream, self.skip)?;
+                let lost = before.saturating_sub(recorder.record().counts().0);
+                if lost > 0 {
+                    say!("{lost} samples were lost with the board's power, and are learnt again");
+                }
                 match lag {
                     Lag::None(sent) => (sent, None),
                     Lag::Ended(ended) => (stream.len(), Some(ended)),
@@ -186,7 +194,7 @@ impl Adapt {
                     "the board has taken {taken} samples already, which a record from now on would lack: fetch what it kept with `graftage record`, or reset it and start again"
                 )));
             }
-            _ => (self.skip.map_or_else(|| begun(board, hello, status), Ok)?, None),
+            _ => (begun(board, hello, status, (&self.stream, stream), self.skip)?, None),
         };
         match skip <= stream.len() {
             true => Ok((counts, skip, ended)),

@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Args, Clone, Copy)]
 pub struct Patience {
     /// Give a board up after so many seconds of silence; one that says that it is busy is waited for.
-    #[arg(long, value_name = "SECONDS", default_value_t = SILENCE.as_secs_f64(), value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = SILENCE.as_secs_f64(), value_parser = seconds, allow_negative_numbers = true)]
     timeout: f64,
 }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Record {
-    /// /dev/ttyACM0, or tcp:HOST:PORT; an emulated board is one that runs already.
+    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE,store=FILE for what an emulated board has kept.
     #[arg(long)]
     port: Port,
     #[command(flatten)]
@@ -30,15 +30,21 @@ pub struct Record {
 
 impl Record {
     pub fn run(self) -> Result<()> {
-        let output = self.force.claims(&self.image).file(&self.output)?;
+        let output = self.force.claims(self.image.iter().chain(self.port.files())).file(&self.output)?;
         let failed = |what: String| Error::Board(format!("{}: {what}", self.port));
-        if let Port::Emulator { .. } = self.port {
-            return Err(failed(
-                "an emulator that starts now has recorded nothing; name the port of one that runs".into(),
-            ));
+        match &self.port {
+            Port::Emulator { store: None, .. } => {
+                return Err(failed(
+                    "an emulator that starts now has recorded nothing; name the port of one that runs, or its store (qemu:FIRMWARE,store=FILE)".into(),
+                ));
+            }
+            Port::Emulator { .. } if self.image.is_none() => {
+                return Err(failed("an emulator starts with an image: name it by --image".into()));
+            }
+            _ => {}
         }
         let image = self.image.as_deref().map(ImageFile::read).transpose()?;
-        let mut board = self.patience.open(&self.port, None, None)?;
+        let mut board = self.patience.open(&self.port, self.image.as_deref(), None)?;
         let hello = board.hello()?;
         let status = hello.status.map_err(|error| failed(format!("the board refuses its image: {error}")))?;
         if let Some((image, path)) = image.as_ref().zip(self.image.as_ref()) {

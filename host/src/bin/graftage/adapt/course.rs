@@ -5,7 +5,7 @@ use crate::monitor::Page;
 use graftage::board::Board;
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
-use graftage::record::{Event, Lesson, Record, Recorder, Refused};
+use graftage::record::{Event, Lesson, Record, Recorder, Refused, position};
 use graftage_core::error::Refusal;
 use graftage_core::session::{Counts, Verdict};
 use graftage_link::{Hello, Status};
@@ -116,23 +116,30 @@ impl Course {
     }
 }
 
-/// Samples that a board has taken in the session that has not ended: those that the stream begins with, where it was
-/// interrupted.
-pub fn begun(board: &mut Board, hello: &Hello, status: &Status) -> Result<usize> {
+/// Samples of a stream to leave out, as the board has taken them in the session that has not ended: those that the stream
+/// begins with, where it was interrupted. With `skip`, so many.
+pub fn begun(
+    board: &mut Board,
+    hello: &Hello,
+    status: &Status,
+    (path, stream): (&Path, &Samples),
+    skip: Option<usize>,
+) -> Result<usize> {
     let counts = status.counts;
-    let taken = if counts.sessions() == 0 {
-        Some(counts.taken)
-    } else if status.latest.is_none() && status.drift == 0.0 {
-        Some(0)
-    } else {
-        // It counts samples, and not those of a session; its journal knows.
-        let kept = board.journal()?.and_then(|(unit, bytes)| {
-            Record::from_journal(&hello.board, hello.schema, status.image, unit, &bytes).ok()
-        });
-        let whole = kept.filter(|kept| kept.counts() == (counts.taken, counts.sessions()));
-        whole.map(|kept| kept.unended().iter().filter(|event| matches!(event, Event::Sample(_))).count() as u64)
-    };
-    taken.and_then(|taken| usize::try_from(taken).ok()).ok_or_else(|| {
+    let between = status.latest.is_none() && status.drift == 0.0;
+    if counts.taken == 0 || (counts.sessions() > 0 && between) {
+        return Ok(skip.unwrap_or(0));
+    }
+    // It counts samples, and does not know which they were; its journal does.
+    let kept = board
+        .journal()?
+        .and_then(|(unit, bytes)| Record::from_journal(&hello.board, hello.schema, status.image, unit, &bytes).ok());
+    if let Some(kept) = kept.filter(|kept| kept.counts() == (counts.taken, counts.sessions())) {
+        return position(kept.unended(), stream, skip)
+            .map_err(|what| Error::content(path, what.replace("its session", "the board's session")));
+    }
+    let taken = if counts.sessions() == 0 { usize::try_from(counts.taken).ok() } else { None };
+    skip.or(taken).ok_or_else(|| {
         Error::Board(
             "the board is in a session that has not ended, and does not know how many samples it took in it: --skip N says after how many of this stream to go on".into(),
         )
