@@ -536,7 +536,7 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
         match TcpStream::connect_timeout(&address, TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                last = std::io::Error::other("nothing listens there: does the board, or its emulator, run?");
+                last = std::io::Error::other("connection refused: does the board, or its emulator, run?");
             }
             Err(error) => last = error,
         }

@@ -673,7 +673,7 @@ fn a_line_that_is_no_boards_is_told_by_what_comes_and_causes_no_storm_of_request
 fn an_address_at_which_nothing_listens_is_told() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let message = Board::open(Port::Tcp(free.to_string()), None, None).err().unwrap().to_string();
-    assert!(message.contains(&format!("tcp:{free}: nothing listens there")), "{message}");
+    assert!(message.contains(&format!("tcp:{free}: connection refused: does the board")), "{message}");
 }
 
 #[test]
