@@ -75,7 +75,10 @@ fn workspace() -> Result<()> {
 
 fn targets() -> Result<()> {
     heading("firmware and link, on this machine");
-    process::run(tests(&["test", "--release", "--workspace"]).current_dir(project::root().join("firmware")))?;
+    let mut all = tests(&["test", "--release", "--workspace"]);
+    // On this machine size is no matter, and to make it small takes minutes.
+    all.envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")]);
+    process::run(all.current_dir(project::root().join("firmware")))?;
     heading("the firmware's library in a firmware of its own");
     outside::run(&[outside::OWN])?;
     heading("the same update on every target");
