@@ -47,11 +47,10 @@ impl<P: Write, C: Clock> Line<P, C> {
             return;
         }
         self.last.set(now);
-        // No answer is being sent: the device sends it when its learner has come back.
-        if let Ok(mut port) = self.port.try_borrow_mut() {
-            // Where it cannot be said, the workstation asks again.
-            let _ = send(&mut *port, &BUSY);
-        }
+        // No answer is being sent: the device sends it when its learner has come back. Where this cannot be sent, the
+        // workstation asks again.
+        let mut line = self;
+        let _ = send(&mut line, &BUSY);
     }
 }
 
