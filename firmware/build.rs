@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Where a board is what has a memory script, `BOARD.x`.
+/// Folder of the boards; each has a memory script, `BOARD.x`.
 const BOARDS: &str = "src/board";
 
 /// Their names.

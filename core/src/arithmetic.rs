@@ -90,7 +90,7 @@ pub enum Functions {
 }
 
 impl Functions {
-    /// Those with that index.
+    /// Functions with that index in an image; `None` where this build has none such.
     pub(crate) fn from_number(number: u32) -> Option<Self> {
         match number {
             0 => Some(Functions::Libm),

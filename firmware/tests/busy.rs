@@ -71,7 +71,7 @@ impl Write for Port {
 struct Slow {
     flash: Flash<1, 8, 2048>,
     time: Time,
-    /// Of an erasure, and of a word that is written.
+    /// Duration of an erasure, and of a word that is written.
     milliseconds: (u32, u32),
 }
 

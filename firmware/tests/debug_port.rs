@@ -10,11 +10,11 @@ struct Emulated {
     description: [u32; 2],
     /// `UICR.APPROTECT`, of flash: programming clears bits.
     word: u32,
-    /// What the flash does not take: these bits stay set.
+    /// Bits that the flash does not take: they stay set.
     stuck: u32,
     /// `APPROTECT.DISABLE`.
     register: u32,
-    /// What the chip has read of the word at its last reset.
+    /// Value of the word that the chip read at its last reset.
     read: u32,
     programmed: u32,
 }

@@ -414,7 +414,8 @@ impl Board {
         Error::Board(format!("{}: {what}", self.port))
     }
 
-    /// What ends in these bytes; damaged frames are counted, echoes and late answers to earlier questions are dropped.
+    /// Takes the frames that end in these bytes; damaged ones are counted, echoes and late answers to earlier questions
+    /// are dropped.
     fn take(&mut self, bytes: &[u8], heard: &mut Heard) -> Result<Taken> {
         let mut taken = Taken::Nothing;
         heard.bytes += bytes.len();
@@ -445,7 +446,7 @@ impl Board {
     }
 }
 
-/// What came on the line since a request was sent for the first time.
+/// Counts of all that came on the line since a request was sent for the first time.
 #[derive(Default)]
 struct Heard {
     bytes: usize,
@@ -458,13 +459,13 @@ struct Heard {
 }
 
 impl Heard {
-    /// How long to wait before asking again after damage: not at first, then twice as long each time.
+    /// Pause before asking again after damage: none at first, then twice as long each time.
     fn pause(&self) -> Duration {
         let doublings = self.damaged.saturating_sub(4);
         if doublings == 0 { Duration::ZERO } else { (SOONEST / 16 * (1 << doublings.min(8))).min(SLOWEST) }
     }
 
-    /// What a silence means after this, so many requests and seconds.
+    /// Message about a silence after this, so many requests and seconds.
     fn silence(&self, known: bool, requests: u32, seconds: u64) -> String {
         let silence = format!("no answer to {requests} requests in {seconds} s");
         if known {

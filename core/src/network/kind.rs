@@ -25,12 +25,12 @@ pub enum Kind {
     Tanh {
         /// Numbers that come in and go out.
         width: u32,
-        /// Whose tanh.
+        /// Library that computes tanh.
         functions: Functions,
     },
     /// [`Convolution`](super::Convolution).
     Convolution {
-        /// What it slides over.
+        /// Window that it slides over its input.
         window: Window,
         /// Channels that go out.
         filters: u32,
@@ -115,7 +115,7 @@ impl Kind {
         }
     }
 
-    /// How many of its [numbers](Self::numbers) tell a kind with that tag; none where there is no such kind.
+    /// Number of [numbers](Self::numbers) that tell a kind with that tag; `None` where there is no such kind.
     const fn count(tag: u32) -> Option<usize> {
         Some(match tag {
             2 | 9 => 1,
@@ -191,7 +191,7 @@ impl Window {
     }
 }
 
-/// As serde derives it for postcard, in a third of the code: an index from 0, and the numbers.
+/// The bytes that serde derives for postcard, in a third of the code: an index from 0, and the numbers.
 impl Serialize for Kind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (tag, numbers) = (self.tag(), self.numbers());

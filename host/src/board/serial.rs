@@ -47,7 +47,7 @@ fn refusal(path: &Path, kind: ErrorKind, said: &str) -> String {
     }
 }
 
-/// What to do where the system denies a port of this group and mode.
+/// Advice where the system denies a port of this group and mode.
 fn advice(group: Option<&str>, mode: u32) -> String {
     match group {
         // Whoever is of the group may read and write.

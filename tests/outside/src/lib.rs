@@ -34,7 +34,7 @@ pub type Sessions = Session<
     Ring<{ Network::INPUTS }, HELD_OUT>,
 >;
 
-/// What learns, in a store in that flash.
+/// The learner, with a store in that flash.
 pub type Device<F = Flash> = Learner<'static, Sessions, Option<Store<F>>, fn(Event)>;
 
 /// All zeros, so that it takes RAM and no flash.

@@ -42,14 +42,14 @@ fn main() -> ! {
     process::exit(0)
 }
 
-/// Where it stands, and how many of a hundred other samples it sees rightly.
+/// Prints where it stands, and how many of a hundred other samples it sees rightly.
 fn tell(device: &mut Device) {
     let others = (1000..1100).map(|number| sample(number, Mounting::Field));
     let right = others.filter(|(bands, state)| or_end(device.predict(bands)).class == *state).count();
     println!(": {} samples, digest {:016x}, {right} of 100 right", device.counts().taken, device.status().digest);
 }
 
-/// What happened, as it happens.
+/// Prints events as they happen.
 fn log(event: Event) {
     match event {
         Event::Saved(generation) => println!("saved as generation {generation}"),
@@ -60,7 +60,7 @@ fn log(event: Event) {
     }
 }
 
-/// What there is, or the end of the program.
+/// Returns a value, or ends the program with the error.
 fn or_end<T>(result: Result<T, impl Display>) -> T {
     result.unwrap_or_else(|why| {
         eprintln!("{why}");

@@ -163,7 +163,7 @@ impl Adapt {
         learnt_all
     }
 
-    /// Where a board stands in a stream: its counts, samples of the stream to leave out, and how the session of the whole
+    /// The board's place in a stream: its counts, samples of the stream to leave out, and how the session of the whole
     /// stream has ended, where it has.
     fn place(
         &self,

@@ -9,7 +9,7 @@ use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
 
-/// What a device does unless it is told otherwise.
+/// Recipe of a device unless it is told otherwise.
 const DEFAULT: Recipe = Recipe::DEFAULT;
 // A flag can only be set, and an option that is not given is none.
 const _: () = assert!(!DEFAULT.rule.constrained && DEFAULT.budget.is_none() && DEFAULT.hold_out.is_none());

@@ -12,7 +12,7 @@ use graftage_link::{Hello, Status};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What is shown while a board learns.
+/// Display while a board learns.
 pub enum View {
     Bar(Progress),
     /// And when it is due again.
@@ -42,7 +42,7 @@ impl View {
     }
 }
 
-/// How a stream went.
+/// Outcome of a stream so far.
 #[derive(Default)]
 pub struct Course {
     /// Samples that the board took.
