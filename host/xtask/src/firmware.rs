@@ -16,8 +16,7 @@ use graftage_boards::{BOARDS, Board, DEFAULT, Runs, elf, files, uf2};
 use probe::{Chip, Erase};
 
 use crate::setup::target;
-use crate::verify::target::{TARGETS, Target};
-use crate::{console, outside, process, project};
+use crate::{console, process, project};
 
 /// The profile of what is shipped.
 pub const RELEASE: &str = "release";
@@ -31,12 +30,6 @@ pub enum Task {
         what: What,
         /// For every board
         #[arg(long, conflicts_with = "board")]
-        all: bool,
-    },
-    /// Run clippy on it for the emulated boards, on the conformance program for every kind of target and on the crate outside, warnings as errors
-    Lint {
-        /// For every board
-        #[arg(long)]
         all: bool,
     },
     /// Link all that core does on a board where a panic is an error, for the target of every board
@@ -122,19 +115,6 @@ pub fn run(task: Task) -> Result<()> {
                 console::say(&format!("built {}", elf.display()));
                 Ok(())
             })
-        }
-        Task::Lint { all } => {
-            BOARDS
-                .iter()
-                .filter(|board| all || board.machine().is_some())
-                .try_for_each(|board| process::run(cargo("clippy", board, RELEASE)?.args(["--", "-D", "warnings"])))?;
-            // One of each kind: the others are the same source.
-            let mut linted = BTreeSet::new();
-            TARGETS
-                .iter()
-                .filter(|target| target.has_program() && target.skipped().is_none() && linted.insert(target.kind()))
-                .try_for_each(Target::lint)?;
-            outside::lint()
         }
         Task::Prove => prove(),
         Task::Size { what } => {

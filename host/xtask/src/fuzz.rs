@@ -1,12 +1,14 @@
 //! `cargo xtask fuzz`: bytes of all kinds for what parses images, snapshots and frames.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::setup::cargo_fuzz;
+use crate::setup::target::host;
 use crate::{console, process, project};
 
 /// The programs in tests/fuzz/fuzz_targets.
@@ -18,8 +20,23 @@ const LONGEST: &str = "-max_len=1024";
 /// An input that takes longer, in seconds, is a finding. The usual ones take a ten-thousandth.
 const TIMEOUT: &str = "-timeout=10";
 
-/// Beside the time that a target is given: it may be compiled in it.
+/// Beside the time that a target is given: for the inputs that it has kept.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// Where the targets are built.
+const FOLDER: &str = "target/fuzz";
+
+/// What cargo-fuzz 0.13 tells the compiler, without a sanitizer.
+const COVERAGE: [&str; 8] = [
+    "--cfg=fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Cllvm-args=-sanitizer-coverage-stack-depth",
+    "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+];
 
 /// What to fuzz, and for how long.
 #[derive(Args)]
@@ -34,8 +51,7 @@ pub struct Options {
 
 /// Runs the targets one after the other, and prints a line for each; findings of all of them are in the error.
 pub fn run(options: &Options) -> Result<()> {
-    ensure!(cargo_fuzz::program().exists(), "cargo-fuzz is missing: run `cargo xtask setup`");
-    process::long("building the fuzz targets", &mut cargo_fuzz("build"), None)?;
+    process::long("building the fuzz targets", cargo("build")?.arg("--bins"), None)?;
     console::say(&format!("{:<10} {:>12} {:>10}  findings", "target", "executions", "coverage"));
     let mut findings = Vec::new();
     for target in TARGETS {
@@ -49,11 +65,26 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Runs clippy on the targets, warnings as errors.
+pub fn lint() -> Result<()> {
+    process::run(cargo("clippy")?.args(["--quiet", "--", "-D", "warnings"]))
+}
+
 /// Runs a target, which goes on from the inputs that it has kept, and returns what it has found: one thing at most.
 fn fuzz(target: &str, seconds: u32) -> Result<Option<String>> {
-    let mut command = cargo_fuzz("run");
-    let time = format!("-max_total_time={seconds}");
-    command.args([target, "--", &time, LONGEST, TIMEOUT, "-print_final_stats=1"]);
+    let program = Path::new(FOLDER).join(host()?).join("release").join(target);
+    let [corpus, artifacts] = ["corpus", "artifacts"].map(|kind| format!("tests/fuzz/{kind}/{target}/"));
+    for folder in [&corpus, &artifacts] {
+        fs::create_dir_all(project::root().join(folder)).with_context(|| format!("cannot make {folder}"))?;
+    }
+    let program = || {
+        let mut command = Command::new(&program);
+        command.current_dir(project::root());
+        command
+    };
+    let (time, place) = (format!("-max_total_time={seconds}"), format!("-artifact_prefix={artifacts}"));
+    let mut command = program();
+    command.args([&corpus, &place, &time, LONGEST, TIMEOUT, "-print_final_stats=1"]);
     let limit = Duration::from_secs(seconds.into()) + LIMIT;
     let (status, log) = process::heard(&mut command, limit)?;
     let report = report(&log).with_context(|| format!("`{}` said: {log}", process::shown(&command)))?;
@@ -61,19 +92,19 @@ fn fuzz(target: &str, seconds: u32) -> Result<Option<String>> {
     console::say(&format!("{target:<10} {:>12} {:>10}  {found}", report.executions, report.coverage));
     ensure!(status.success() || report.found.is_some(), "`{}` failed ({status}): {log}", process::shown(&command));
     Ok(report.found.map(|input| {
-        let mut again = cargo_fuzz("run");
-        again.args([target, input]);
+        let mut again = program();
+        again.arg(input);
         format!("{target}: {}\n  input {input}\n  again with `{}`", report.why, process::shown(&again))
     }))
 }
 
-/// cargo-fuzz at work in tests/fuzz. Without a sanitizer it is content with a stable compiler; the project's own code is
-/// free of `unsafe`.
-fn cargo_fuzz(task: &str) -> Command {
-    let mut command = Command::new(cargo_fuzz::program());
-    command.args(["fuzz", task, "--sanitizer=none", "--fuzz-dir=tests/fuzz", "--target-dir=target/fuzz"]);
-    command.current_dir(project::root());
-    command
+/// Cargo at work on the package, with what libFuzzer needs of the compiler: coverage in the programs, and none in what
+/// builds them. Without a sanitizer it is content with a stable compiler; the project's own code is free of `unsafe`.
+fn cargo(task: &str) -> Result<Command> {
+    let mut cargo = process::cargo();
+    cargo.args([task, "--release", "--manifest-path=tests/fuzz/Cargo.toml", "--target", &host()?]);
+    cargo.args(["--target-dir", FOLDER]).env("RUSTFLAGS", COVERAGE.join(" ")).current_dir(project::root());
+    Ok(cargo)
 }
 
 /// What libFuzzer says at the end.

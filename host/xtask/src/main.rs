@@ -8,6 +8,7 @@ mod firmware;
 mod fused;
 mod fuzz;
 mod graftage;
+mod lint;
 mod outside;
 mod pages;
 mod process;
@@ -37,6 +38,8 @@ enum Task {
     Demo,
     /// Set up, then adapt to drifts, and to people whom training left out, on the emulated board, and compute all of it again
     Evidence(evidence::Options),
+    /// Run clippy on every package for every kind of target, warnings as errors
+    Lint(lint::Options),
     /// Set up, then run every test of every package and target
     Test(test::Options),
     /// Compute the same updates on every target and compare them bit by bit
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Demo => demo::run(),
         Task::Evidence(options) => evidence::run(&options),
+        Task::Lint(options) => lint::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Verify(options) => verify::run(&options),
         Task::Fused => fused::run(),

@@ -4,7 +4,6 @@
 //! the toolchain, a package of the system) are announced before they are touched.
 
 mod apt;
-pub mod cargo_fuzz;
 pub mod chromium;
 mod compiler;
 mod digits;
@@ -45,11 +44,10 @@ pub fn run() -> Result<()> {
     let boards = BOARDS.iter().map(|board| board.target);
     let triples: BTreeSet<_> = TARGETS.iter().filter_map(|target| target.triple()).chain(boards).collect();
     let targets = triples.into_iter().map(|triple| Box::new(target::Target(triple)) as Box<dyn Part>);
-    let others: [Box<dyn Part>; 6] = [
+    let others: [Box<dyn Part>; 5] = [
         Box::new(qemu::Qemu),
         Box::new(chromium::Chromium),
         Box::new(compiler::Compiler),
-        Box::new(cargo_fuzz::CargoFuzz),
         Box::new(libtorch::Libtorch),
         Box::new(digits::Digits),
     ];

@@ -41,6 +41,11 @@ enum Library {
     SourceIn(PathBuf),
 }
 
+/// This machine, in the compiler's words.
+pub fn host() -> Result<String> {
+    rustc(&["--print", "host-tuple"])
+}
+
 fn selection(target: &str, library: &Library) -> (Vec<String>, Vec<(&'static str, OsString)>) {
     let mut arguments = vec![format!("--target={target}")];
     let mut environment = Vec::new();

@@ -1,8 +1,6 @@
 //! The trainer: what it learns, what survives when it is killed, and what it says of bad input.
 
-mod common;
-
-use common::Folder;
+use crate::common::Folder;
 use graftage::checkpoint::Checkpoint;
 use graftage::config::Config;
 use graftage::data::Stream;
@@ -217,7 +215,7 @@ fn the_digits_are_learnt() {
     let (folder, mut accuracies) = (folder(), Vec::new());
     for seed in 1..=5 {
         let example =
-            include_str!("../examples/digits.toml").replace("seed = 1\noutput", &format!("seed = {seed}\noutput"));
+            include_str!("../../examples/digits.toml").replace("seed = 1\noutput", &format!("seed = {seed}\noutput"));
         let text = example.replace("\"digits.csv.gz\"", &format!("{path:?}"));
         assert!(text != example, "the example names its data");
         let (checkpoint, report) = trained(&text, &folder);

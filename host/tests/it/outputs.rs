@@ -1,9 +1,7 @@
 //! Outputs have one owner: nothing is lost that a command did not write, and whatever ends a command, the old files or the
 //! new ones are whole.
 
-mod common;
-
-use common::{Folder, emulated, parse, samples};
+use crate::common::{self, Folder, emulated, parse, samples};
 use graftage::adaptation::{self, Sessions};
 use graftage::data::Legend;
 use graftage::image::identity;

@@ -1,8 +1,6 @@
 //! Names travel with the data: columns and classes are found by what they are called, in every file and on the board.
 
-mod common;
-
-use common::{Folder, checkpoint, emulated, samples, squeezed};
+use crate::common::{self, Folder, checkpoint, emulated, samples, squeezed};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{Legend, Samples};
 use graftage::files;

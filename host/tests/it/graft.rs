@@ -1,8 +1,6 @@
 //! Checkpoints, and what is grafted of them.
 
-mod common;
-
-use common::{Folder, SCALE, bits, checkpoint, layers, parse, samples};
+use crate::common::{Folder, SCALE, bits, checkpoint, layers, parse, samples};
 use graftage::adaptation::{self, start, trained};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{Normalisation, Wide};
@@ -17,7 +15,7 @@ use safetensors::{Dtype, SafeTensors};
 
 /// The network of the demo, compiled as the firmware compiles it.
 mod demo {
-    include!("../../firmware/network.rs");
+    include!("../../../firmware/network.rs");
 }
 
 const RECIPE: Recipe = Recipe {
@@ -32,7 +30,7 @@ const RECIPE: Recipe = Recipe {
 #[test]
 fn the_type_in_the_firmware_is_the_one_that_graft_writes() {
     let capacities = Capacities { replay: 128, held_out: 32 };
-    assert_eq!(network(&layers(&[64, 32, 10]), capacities), include_str!("../../firmware/network.rs"));
+    assert_eq!(network(&layers(&[64, 32, 10]), capacities), include_str!("../../../firmware/network.rs"));
     assert_eq!((demo::REPLAY, demo::HELD_OUT), (128, 32));
     assert_eq!(demo::SCHEMA, Kind::schema(&layers(&[64, 32, 10])));
     assert_eq!((demo::Network::INPUTS, demo::Network::OUTPUTS), (64, 10));

@@ -2,9 +2,7 @@
 //!
 //! `GRAFTAGE_PAGES=FOLDER` keeps the pages, to be looked at.
 
-mod common;
-
-use common::{Folder, parse, samples};
+use crate::common::{self, Folder, parse, samples};
 use graftage::compare::Comparison;
 use graftage::confusion::Confusion;
 use graftage::graft::{IMAGE, graft};

@@ -1,5 +1,4 @@
 //! What several test files use: small networks and samples, a folder, and the command line in it.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod data;
 

@@ -1,8 +1,6 @@
 //! A rehearsal: its own method is core's, its controls are the published ones.
 
-mod common;
-
-use common::{checkpoint, layers, samples, with_weights};
+use crate::common::{checkpoint, layers, samples, with_weights};
 use graftage::adaptation::{start, start_sessions, trained};
 use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::{AgedSensor, Dataset, Normalise, Samples, Source, Split};

@@ -1,8 +1,6 @@
 //! A board, emulated or absent: what it learns is what core computes, and what goes wrong on the line is said or mended.
 
-mod common;
-
-use common::{Emulated, Folder, SCALE, checkpoint, emulated, parse, samples};
+use crate::common::{self, Emulated, Folder, SCALE, checkpoint, emulated, parse, samples};
 use graftage::board::{self, Board, Log, Port};
 use graftage::data::{Legend, Samples};
 use graftage::delta::Delta;

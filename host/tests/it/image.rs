@@ -1,8 +1,6 @@
 //! Image files: names travel with the image, and a device reads the image alone.
 
-mod common;
-
-use common::{Folder, checkpoint, parse};
+use crate::common::{Folder, checkpoint, parse};
 use graftage::data::Legend;
 use graftage::graft::graft;
 use graftage::image::{ImageFile, identity, with_names};

@@ -1,8 +1,6 @@
 //! What the emulated board has learnt outlives its emulator, which is killed at any moment of a session.
 
-mod common;
-
-use common::{Emulator, Folder, checkpoint, eeproms, emulated, parse, samples};
+use crate::common::{self, Emulator, Folder, checkpoint, eeproms, emulated, parse, samples};
 use graftage::adaptation::{self, Sessions};
 use graftage::board::{Board, Log};
 use graftage::graft::{IMAGE, graft};

@@ -1,8 +1,6 @@
 //! The command line: bad input gives one clear line and no file; good input does what was asked.
 
-mod common;
-
-use common::{Folder, Run, about, bits, checkpoint, firmware, samples, squeezed, with_weights};
+use crate::common::{self, Folder, Run, about, bits, checkpoint, firmware, samples, squeezed, with_weights};
 use flate2::{Compression, write::GzEncoder};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{AgedSensor, Legend, Samples};

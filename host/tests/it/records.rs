@@ -1,8 +1,6 @@
 //! A record is whole whatever ends `adapt`, and the session goes on into it.
 
-mod common;
-
-use common::{Emulator, Folder, SCALE, checkpoint, emulated, parse, samples};
+use crate::common::{self, Emulator, Folder, SCALE, checkpoint, emulated, parse, samples};
 use graftage::board::{Board, Port};
 use graftage::data::Legend;
 use graftage::graft::{IMAGE, graft};

@@ -1,8 +1,6 @@
 //! Defaults: they stand in [`Recipe::DEFAULT`], and options and pages say the same.
 
-mod common;
-
-use common::Folder;
+use crate::common::Folder;
 use graftage::rule;
 use graftage_core::adapt::Recipe;
 use std::collections::BTreeMap;
@@ -28,7 +26,7 @@ fn defaults() -> BTreeMap<&'static str, Option<String>> {
 
 #[test]
 fn the_page_shows_the_default_of_each_option() {
-    let page = include_str!("../../docs/adaptation.md");
+    let page = include_str!("../../../docs/adaptation.md");
     let (_, table) = page.split_once("| option of `graft` | default |").unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let cell = |text: &str| text.trim().strip_prefix('`')?.strip_suffix('`').map(str::to_owned);

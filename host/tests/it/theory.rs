@@ -1,8 +1,6 @@
 //! `graftage theory` and `graftage schedule`, and what they find of an update that is wrong.
 
-mod common;
-
-use common::Folder;
+use crate::common::Folder;
 use graftage::error::Result;
 use graftage::theory::fit::mean;
 use graftage::theory::noise::{Law, Noise};

@@ -3,12 +3,10 @@
 //!
 //! `fixtures/` keeps a file of each format and version, as the software of its time wrote it, and `KEPT` what it holds. A
 //! format that changes has a new version; then
-//! `cargo test --package graftage --no-default-features --test versions -- --ignored --nocapture` writes the files that are
+//! `cargo test --package graftage --no-default-features --test it versions -- --ignored --nocapture` writes the files that are
 //! missing, and prints their lines of `KEPT`.
 
-mod common;
-
-use common::{Folder, checkpoint, layers, parse, samples};
+use crate::common::{self, Folder, checkpoint, layers, parse, samples};
 use graftage::data::Legend;
 use graftage::delta::{self, Delta};
 use graftage::image::{ImageFile, identity, with_names};

@@ -1,9 +1,7 @@
 //! Files as other programs write them: read as they are meant, or refused in one line that says what is to be done.
 
-mod common;
-
-use common::Folder;
-use common::data::{gzip, load, refused, source, split};
+use crate::common::Folder;
+use crate::common::data::{gzip, load, refused, source, split};
 use graftage::data::{Dataset, Labelled, Legend, Normalisation, Normalise, Samples};
 use graftage_core::random::Generator;
 use serde_json::{Value, json};

@@ -1,8 +1,6 @@
 //! Records, and what computes them again.
 
-mod common;
-
-use common::{Folder, bits, parse, samples};
+use crate::common::{self, Folder, bits, parse, samples};
 use graftage::graft::{IMAGE, graft};
 use graftage::image::identity;
 use graftage::record::{Event, Found, Lesson, Record, Refused, State};

@@ -1,9 +1,7 @@
 //! Trainings that go on: their data, their number of steps, the weights that they keep; comparisons that are interrupted;
 //! trainings that a machine cannot take.
 
-mod common;
-
-use common::Folder;
+use crate::common::Folder;
 use graftage::checkpoint::Checkpoint;
 use graftage::compare::{Choice, Comparison, Options, Target, compare};
 use graftage::config::Config;

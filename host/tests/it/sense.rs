@@ -1,9 +1,7 @@
 //! The emulated board learns from a thermometer on its own bus, whose temperature is set from here, and loses no reading
 //! silently.
 
-mod common;
-
-use common::{Emulator, Folder, SCALE, checkpoint, emulated, parse};
+use crate::common::{self, Emulator, Folder, SCALE, checkpoint, emulated, parse};
 use graftage::adaptation;
 use graftage::board::{Board, Log};
 use graftage::graft::{IMAGE, graft};

@@ -1,9 +1,7 @@
 //! Samples: every format, splitting, normalising, wrong labels, ageing.
 
-mod common;
-
-use common::data::{gzip, load, load_normalised, refused, source, split};
-use common::{Folder, bits, samples};
+use crate::common::data::{gzip, load, load_normalised, refused, source, split};
+use crate::common::{Folder, bits, samples};
 use graftage::data::{AgedSensor, Dataset, Labelled, Legend, Normalisation, Normalise, Parts, Samples, Source, Split};
 use graftage_core::random::Generator;
 use serde_json::{Value, json};

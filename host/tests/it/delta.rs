@@ -1,8 +1,6 @@
 //! Deltas: small, exact, and refused where they do not belong.
 
-mod common;
-
-use common::{Folder, bits, checkpoint, parse};
+use crate::common::{Folder, bits, checkpoint, parse};
 use graftage::delta::{Delta, DeltaError};
 use graftage::graft::{IMAGE, graft};
 use graftage::image::identity;

@@ -1,0 +1,29 @@
+//! What the command line, the formats and the boards promise: one program, as each would link all of the library anew.
+
+mod board;
+mod cli;
+mod common;
+mod data;
+mod defaults;
+mod delta;
+mod dialect;
+mod graft;
+mod image;
+mod monitor;
+mod names;
+#[cfg(feature = "torch")]
+mod outputs;
+#[cfg(feature = "torch")]
+mod pages;
+mod persistence;
+mod records;
+mod rehearse;
+mod replay;
+mod report;
+mod sense;
+mod theory;
+#[cfg(feature = "torch")]
+mod train;
+#[cfg(feature = "torch")]
+mod training;
+mod versions;
