@@ -154,7 +154,7 @@ struct Run {
     ratio: u32,
 }
 
-/// The experiment; quick mode takes one shape and leaves out the shares of transport.
+/// The experiment; quick mode takes one shape, goes less far and leaves out the shares of transport.
 ///
 /// # Errors
 /// Where the rule is refused.
@@ -173,7 +173,8 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     let drifts = settings.all(&runs, |run| {
         let (shape, amplitude) = shapes[run.shape];
         let waves = Waves::new(shape, amplitude, &mut settings.generator(Experiment::Drift, run.function))?;
-        let path = Path { from: 10.0, to: 40.0 };
+        // What is promised of it has come to rest long before.
+        let path = Path { from: 10.0, to: if settings.is_full() { 40.0 } else { 16.0 } };
         measure::<S>(&waves, Transport::Fixed { theta: run.theta }, f64::from(run.ratio) / 100.0, path)
     })?;
     // Of all functions, in their order.

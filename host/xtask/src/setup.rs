@@ -43,8 +43,10 @@ enum Outcome {
 pub fn run() -> Result<()> {
     let boards = BOARDS.iter().map(|board| board.target);
     let triples: BTreeSet<_> = TARGETS.iter().filter_map(|target| target.triple()).chain(boards).collect();
+    let libraries = target::Libraries(triples.iter().copied().collect());
     let targets = triples.into_iter().map(|triple| Box::new(target::Target(triple)) as Box<dyn Part>);
-    let others: [Box<dyn Part>; 5] = [
+    let others: [Box<dyn Part>; 6] = [
+        Box::new(libraries),
         Box::new(qemu::Qemu),
         Box::new(chromium::Chromium),
         Box::new(compiler::Compiler),

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use graftage_boards::BOARDS;
+use graftage_boards::{BOARDS, Board};
 
 use crate::verify::target::TARGETS;
 use crate::{bench, console, demo, firmware, fused, fuzz, outside, pages, process, project, setup, soak, verify};
@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> Result<()> {
         None => {}
     }
     setup::run()?;
-    BOARDS.iter().try_for_each(|board| firmware::build(board, None).map(drop))?;
+    boards(|board| board.machine().is_some())?;
     outside::slow()?;
     let mut beside = Command::new(std::env::current_exe()?);
     beside.args(["test", "--only", "targets"]).current_dir(project::root());
@@ -64,6 +64,9 @@ fn workspace() -> Result<()> {
     heading("packages of the workspace");
     // The comparison of times has no tests, and peers that take long to compile.
     let mut all = tests(&["test", "--release", "--workspace", "--exclude=graftage-speed"]);
+    // Many wait for an emulator.
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() + 1);
+    all.env("RUST_TEST_THREADS", threads.to_string());
     if setup::chromium::exists() {
         all.env("GRAFTAGE_REQUIRE_BROWSER", "1");
     }
@@ -73,7 +76,14 @@ fn workspace() -> Result<()> {
     process::run(&mut tests(&["check", "--release", "--package=graftage", "--no-default-features", "--tests"]))
 }
 
+/// Builds the firmware for some boards.
+fn boards(chosen: impl Fn(&Board) -> bool) -> Result<()> {
+    BOARDS.iter().filter(|board| chosen(board)).try_for_each(|board| firmware::build(board, None).map(drop))
+}
+
 fn targets() -> Result<()> {
+    heading("firmware for boards that are not emulated");
+    boards(|board| board.machine().is_none())?;
     heading("firmware and link, on this machine");
     let mut all = tests(&["test", "--release", "--workspace"]);
     // On this machine size is no matter, and to make it small takes minutes.

@@ -1,9 +1,9 @@
 //! The standard library for the targets that something is built for.
 //!
-//! A toolchain that rustup serves gets it ready-made. Elsewhere its source does as well: cargo builds `core`
-//! and `alloc` along with the program, on the same stable compiler and with the program's own profile.
+//! A toolchain that rustup serves gets it ready-made. Elsewhere its source does as well: `core` and `alloc` are built once,
+//! by the same stable compiler, and lie where every build for the target finds them.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -26,19 +26,23 @@ const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 pub fn select(cargo: &mut Command, target: &str) -> Result<()> {
     let library = library(target)?
         .with_context(|| format!("there is no standard library for {target}: run `cargo xtask setup`"))?;
-    let (arguments, environment) = selection(target, &library);
-    cargo.args(arguments).envs(environment);
+    cargo.arg(format!("--target={target}"));
+    if let Library::Built(sysroot) = library {
+        // What the command has for this target stays; what runs on this machine meanwhile is built without.
+        let name = OsStr::new("RUSTFLAGS");
+        let own = cargo.get_envs().find(|(key, _)| *key == name).and_then(|(_, value)| value?.to_str());
+        let flags = format!("{} --sysroot={}", own.unwrap_or_default(), sysroot.display());
+        cargo.env(name, flags.trim());
+    }
     Ok(())
 }
 
-/// Where the standard library comes from.
+/// Where the standard library is.
 #[derive(Debug, PartialEq)]
 enum Library {
     Installed,
-    /// As source in the toolchain, where cargo looks for it.
-    Source,
-    /// As source in this folder.
-    SourceIn(PathBuf),
+    /// Built from its source, in a folder laid out as the toolchain's own.
+    Built(PathBuf),
 }
 
 /// This machine, in the compiler's words.
@@ -46,34 +50,20 @@ pub fn host() -> Result<String> {
     rustc(&["--print", "host-tuple"])
 }
 
-fn selection(target: &str, library: &Library) -> (Vec<String>, Vec<(&'static str, OsString)>) {
-    let mut arguments = vec![format!("--target={target}")];
-    let mut environment = Vec::new();
-    if *library != Library::Installed {
-        // The crates that an installed library for a target without an operating system consists of.
-        arguments.push("-Zbuild-std=core,alloc".to_owned());
-        // `-Z` on a stable compiler.
-        environment.push(("RUSTC_BOOTSTRAP", "1".into()));
-    }
-    if let Library::SourceIn(folder) = library {
-        // Cargo's only way to take the source from outside the toolchain. It is no promise of cargo's, but
-        // the toolchain's version is pinned, and the toolchain stays as it is.
-        environment.push(("__CARGO_TESTS_ONLY_SRC_ROOT", folder.into()));
-    }
-    (arguments, environment)
-}
-
 /// What is there for a target, if anything.
 fn library(target: &str) -> Result<Option<Library>> {
-    let folder = rustc(&["--print", "target-libdir", "--target", target])?;
-    if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+    let holds = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if holds(Path::new(&rustc(&["--print", "target-libdir", "--target", target])?)) {
         return Ok(Some(Library::Installed));
     }
-    if holds_library(&Path::new(&rustc(&["--print", "sysroot"])?).join("lib/rustlib/src/rust/library")) {
-        return Ok(Some(Library::Source));
-    }
-    let own = own_source(&release()?);
-    Ok(holds_library(&own).then_some(Library::SourceIn(own)))
+    let sysroot = sysroot(&release()?);
+    Ok(holds(&libraries(&sysroot, target)).then_some(Library::Built(sysroot)))
+}
+
+/// Where the library's source is, if it is.
+fn source() -> Result<Option<PathBuf>> {
+    let toolchain = Path::new(&rustc(&["--print", "sysroot"])?).join("lib/rustlib/src/rust/library");
+    Ok([toolchain, own_source(&release()?)].into_iter().find(|folder| holds_library(folder)))
 }
 
 /// One of the targets.
@@ -88,14 +78,17 @@ impl Part for Target {
         if let Some(library) = library(self.0)? {
             return Ok(Outcome::Found(words(&library)));
         }
-        // An archive that the user has named is the one thing to try: a mistake in its name is worth an error.
-        if let Some(archive) = env::var_os(ARCHIVE) {
-            self.unpack(&archive)?;
-        } else if let Err(error) = self.ask_rustup() {
-            self.fetch_from_debian().with_context(|| format!("{error:#}\n  and then"))?;
+        if source()?.is_none() {
+            // An archive that the user has named is the one thing to try: a mistake in its name is worth an error.
+            if let Some(archive) = env::var_os(ARCHIVE) {
+                self.unpack(&archive)?;
+            } else if let Err(error) = self.ask_rustup() {
+                self.fetch_from_debian().with_context(|| format!("{error:#}\n  and then"))?;
+            }
         }
-        let library = library(self.0)?.context("the toolchain still does not see the library")?;
-        Ok(Outcome::Done(words(&library)))
+        let library = library(self.0)?.map(|library| words(&library));
+        let source = source()?.map(|source| format!("to be built from the source in {}", source.display()));
+        library.or(source).map(Outcome::Done).context("the toolchain still does not see the library")
     }
 
     fn by_hand(&self) -> String {
@@ -169,11 +162,84 @@ fn own_source(release: &str) -> PathBuf {
     project::fetched(&format!("rust-src-{release}/library"))
 }
 
+/// The libraries of all targets whose source alone is there, built together.
+pub struct Libraries(pub Vec<&'static str>);
+
+impl Part for Libraries {
+    fn name(&self) -> String {
+        "standard libraries from source".to_owned()
+    }
+
+    fn obtain(&self) -> Result<Outcome> {
+        let mut missing = Vec::new();
+        for target in &self.0 {
+            if library(target)?.is_none() {
+                missing.push(*target);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(Outcome::Found("every target has its own".to_owned()));
+        }
+        let source = source()?.context("their source is missing")?;
+        let folder = project::partial("std")?;
+        fs::write(folder.join("Cargo.toml"), PACKAGE)?;
+        fs::write(folder.join("lib.rs"), "#![no_std]\n")?;
+        let mut cargo = process::cargo();
+        cargo.args(["build", "--release", "-Zbuild-std=core,alloc", "--target-dir=target"]).current_dir(&folder);
+        cargo.args(missing.iter().flat_map(|target| ["--target", target]));
+        // `-Z` on a stable compiler; and cargo's only way to take the source from outside the toolchain. It is no promise of
+        // cargo's, but the toolchain's version is pinned, and the toolchain stays as it is.
+        cargo.envs([("RUSTC_BOOTSTRAP", OsStr::new("1")), ("__CARGO_TESTS_ONLY_SRC_ROOT", source.as_os_str())]);
+        // Both to be linked as it is and to be optimised with a whole program.
+        cargo.env("RUSTFLAGS", "-Cembed-bitcode=yes");
+        process::long(&line(&self.name(), "cargo build"), &mut cargo, None)?;
+        let sysroot = sysroot(&release()?);
+        for target in &missing {
+            put_libraries(&folder.join("target").join(target).join("release/deps"), &libraries(&sysroot, target))?;
+        }
+        // The toolchain's linker is looked for beside the libraries.
+        let own = Path::new("lib/rustlib").join(host()?);
+        let toolchain = Path::new(&rustc(&["--print", "sysroot"])?).join(&own);
+        if !sysroot.join(&own).exists() {
+            std::os::unix::fs::symlink(toolchain, sysroot.join(own))?;
+        }
+        Ok(Outcome::Done(missing.join(", ")))
+    }
+
+    fn by_hand(&self) -> String {
+        format!("install rustup and run `rustup target add {}`", self.0.join(" "))
+    }
+}
+
+/// A package that needs nothing but the library.
+const PACKAGE: &str = "[package]\nname = \"nothing\"\nedition = \"2024\"\n\n[lib]\npath = \"lib.rs\"\n\n[workspace]\n";
+
+/// Puts the libraries among the built files in their place, at once.
+fn put_libraries(built: &Path, place: &Path) -> Result<()> {
+    let whole = built.join("libraries");
+    fs::create_dir_all(&whole)?;
+    for file in fs::read_dir(built)? {
+        let file = file?.file_name();
+        if file.to_str().is_some_and(|name| name.ends_with(".rlib") && !name.starts_with("libnothing")) {
+            fs::copy(built.join(&file), whole.join(&file))?;
+        }
+    }
+    project::put(&whole, place)
+}
+
+/// The folder of the libraries that are built, of one version of the compiler.
+fn sysroot(release: &str) -> PathBuf {
+    project::fetched(&format!("sysroot-{release}"))
+}
+
+fn libraries(sysroot: &Path, target: &str) -> PathBuf {
+    sysroot.join("lib/rustlib").join(target).join("lib")
+}
+
 fn words(library: &Library) -> String {
     match library {
         Library::Installed => "installed in the toolchain".to_owned(),
-        Library::Source => "built from the source in the toolchain".to_owned(),
-        Library::SourceIn(folder) => format!("built from the source in {}", folder.display()),
+        Library::Built(sysroot) => format!("built from its source in {}", sysroot.display()),
     }
 }
 
@@ -194,21 +260,6 @@ fn release_in(version: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_installed_library_takes_nothing_but_the_target() {
-        assert_eq!(selection("t", &Library::Installed), (vec!["--target=t".to_owned()], vec![]));
-    }
-
-    #[test]
-    fn a_library_from_source_is_built_on_the_stable_compiler() {
-        let (arguments, environment) = selection("t", &Library::Source);
-        assert_eq!(arguments, ["--target=t", "-Zbuild-std=core,alloc"]);
-        assert_eq!(environment, [("RUSTC_BOOTSTRAP", "1".into())]);
-        let (same, environment) = selection("t", &Library::SourceIn("/s".into()));
-        assert_eq!(same, arguments);
-        assert_eq!(environment, [("RUSTC_BOOTSTRAP", "1".into()), ("__CARGO_TESTS_ONLY_SRC_ROOT", "/s".into())]);
-    }
 
     #[test]
     fn the_release_is_read_from_rustc() {

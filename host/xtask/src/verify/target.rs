@@ -191,9 +191,6 @@ impl Target {
         let mut cargo = process::cargo();
         cargo.args([task, "--quiet", "--release"]).current_dir(project::root().join("tests/bare"));
         cargo.arg("--target-dir").arg(folder());
-        if let Some(triple) = self.triple() {
-            target::select(&mut cargo, triple)?;
-        }
         cargo.env(
             "RUSTFLAGS",
             match &self.runner {
@@ -202,6 +199,9 @@ impl Target {
                 Runner::Wasm | Runner::Libtorch(_) => "",
             },
         );
+        if let Some(triple) = self.triple() {
+            target::select(&mut cargo, triple)?;
+        }
         if let Some(board) = self.board() {
             cargo.args(["--features", board.start()]);
             for (name, origin) in [("GRAFTAGE_FLASH", board.flash), ("GRAFTAGE_RAM", board.ram)] {
