@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use graftage_boards::{BOARDS, Board};
+use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
 use crate::{bench, console, demo, firmware, fused, fuzz, outside, pages, process, project, setup, soak, verify};
@@ -17,9 +17,11 @@ pub struct Options {
     only: Option<Part>,
 }
 
-/// What can run beside the other: each keeps little more than one core busy.
+/// What can run beside another: each keeps little more than one core busy.
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {
+    /// The firmware for every board, built
+    Boards,
     /// The packages of the workspace
     Workspace,
     /// The firmware, and every target
@@ -29,19 +31,19 @@ enum Part {
 /// Sets up, then runs them all; the first failure ends it.
 pub fn run(options: &Options) -> Result<()> {
     match options.only {
+        Some(Part::Boards) => return boards(),
         Some(Part::Workspace) => return workspace(),
         Some(Part::Targets) => return targets(),
         None => {}
     }
     setup::run()?;
-    boards(|board| board.machine().is_some())?;
-    outside::slow()?;
-    let mut beside = Command::new(std::env::current_exe()?);
-    beside.args(["test", "--only", "targets"]).current_dir(project::root());
-    let beside = process::Beside::start(&mut beside)?;
+    // What a part beside has said comes in one piece, at its end.
+    let built = beside("boards")?;
+    process::run(packages().arg("--no-run"))?;
+    built.end()?;
+    let targets = beside("targets")?;
     workspace()?;
-    // What it has said comes in one piece.
-    beside.end()?;
+    targets.end()?;
     heading("the demo, from end to end");
     demo::run()?;
     demo::accept()?;
@@ -49,6 +51,12 @@ pub fn run(options: &Options) -> Result<()> {
     pages::run()?;
     console::say("\nall tests passed");
     Ok(())
+}
+
+/// Starts a part beside this process.
+fn beside(part: &str) -> Result<process::Beside> {
+    let mut command = Command::new(std::env::current_exe()?);
+    process::Beside::start(command.args(["test", "--only", part]).current_dir(project::root()))
 }
 
 /// Cargo at work on the tests.
@@ -60,10 +68,16 @@ fn tests(arguments: &[&str]) -> Command {
     cargo
 }
 
+/// Cargo at work on the tests of the packages.
+fn packages() -> Command {
+    // What no package can test alone has dependencies that would have all others compiled anew, without them, for the demo and
+    // for the targets; the comparison of times has no tests.
+    tests(&["test", "--release", "--workspace", "--exclude=graftage-speed", "--exclude=graftage-tests"])
+}
+
 fn workspace() -> Result<()> {
     heading("packages of the workspace");
-    // The comparison of times has no tests, and peers that take long to compile.
-    let mut all = tests(&["test", "--release", "--workspace", "--exclude=graftage-speed"]);
+    let mut all = packages();
     // Many wait for an emulator.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() + 1);
     all.env("RUST_TEST_THREADS", threads.to_string());
@@ -71,19 +85,18 @@ fn workspace() -> Result<()> {
         all.env("GRAFTAGE_REQUIRE_BROWSER", "1");
     }
     process::run(&mut all)?;
+    process::run(&mut tests(&["test", "--release", "--package=graftage-tests"]))?;
     heading("graftage without libtorch");
     // What it computes is the same; what is there and what is not, the compiler says.
     process::run(&mut tests(&["check", "--release", "--package=graftage", "--no-default-features", "--tests"]))
 }
 
-/// Builds the firmware for some boards.
-fn boards(chosen: impl Fn(&Board) -> bool) -> Result<()> {
-    BOARDS.iter().filter(|board| chosen(board)).try_for_each(|board| firmware::build(board, None).map(drop))
+fn boards() -> Result<()> {
+    BOARDS.iter().try_for_each(|board| firmware::build(board, None).map(drop))?;
+    outside::slow()
 }
 
 fn targets() -> Result<()> {
-    heading("firmware for boards that are not emulated");
-    boards(|board| board.machine().is_none())?;
     heading("firmware and link, on this machine");
     let mut all = tests(&["test", "--release", "--workspace"]);
     // On this machine size is no matter, and to make it small takes minutes.
