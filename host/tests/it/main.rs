@@ -1,4 +1,4 @@
-//! What the command line, the formats and the boards promise: one program, as each would link all of the library anew.
+//! Tests of the command line, the formats and the boards, in one program: separate ones would each link all of the library.
 
 mod board;
 mod cli;

@@ -23,10 +23,10 @@ const TIMEOUT: &str = "-timeout=10";
 /// Beside the time that a target is given: for the inputs that it has kept.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Where the targets are built.
+/// Folder in which the targets are built.
 const FOLDER: &str = "target/fuzz";
 
-/// What cargo-fuzz 0.13 tells the compiler, without a sanitizer.
+/// Compiler flags that cargo-fuzz 0.13 sets without a sanitizer.
 const COVERAGE: [&str; 8] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",

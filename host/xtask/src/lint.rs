@@ -9,7 +9,7 @@ use graftage_boards::BOARDS;
 use crate::verify::target::{TARGETS, Target};
 use crate::{firmware, fuzz, outside, process, project};
 
-/// What to lint.
+/// Options of `cargo xtask lint`.
 #[derive(Args)]
 pub struct Options {
     /// The firmware for every board, not only for the emulated ones

@@ -17,7 +17,7 @@ pub struct Options {
     only: Option<Part>,
 }
 
-/// What can run beside another: each keeps little more than one core busy.
+/// Parts of the tests that can run beside each other, each on little more than one core.
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {
     /// The firmware for every board, built

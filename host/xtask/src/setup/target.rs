@@ -29,15 +29,19 @@ pub fn select(cargo: &mut Command, target: &str) -> Result<()> {
     cargo.arg(format!("--target={target}"));
     if let Library::Built(sysroot) = library {
         // What the command has for this target stays; what runs on this machine meanwhile is built without.
-        let name = OsStr::new("RUSTFLAGS");
-        let own = cargo.get_envs().find(|(key, _)| *key == name).and_then(|(_, value)| value?.to_str());
-        let flags = format!("{} --sysroot={}", own.unwrap_or_default(), sysroot.display());
-        cargo.env(name, flags.trim());
+        let own = cargo.get_envs().find(|(key, _)| *key == "RUSTFLAGS").and_then(|(_, value)| value?.to_str());
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(own.unwrap_or_default(), &sysroot));
     }
     Ok(())
 }
 
-/// Where the standard library is.
+/// Flags for the compiler, encoded for cargo so that a folder's name may hold spaces: these, and the library's place.
+fn flags(own: &str, sysroot: &Path) -> String {
+    let sysroot = format!("--sysroot={}", sysroot.display());
+    own.split_whitespace().chain([sysroot.as_str()]).collect::<Vec<_>>().join("\x1f")
+}
+
+/// Place of a target's standard library.
 #[derive(Debug, PartialEq)]
 enum Library {
     Installed,
@@ -60,7 +64,7 @@ fn library(target: &str) -> Result<Option<Library>> {
     Ok(holds(&libraries(&sysroot, target)).then_some(Library::Built(sysroot)))
 }
 
-/// Where the library's source is, if it is.
+/// Folder of the library's source, if it is there.
 fn source() -> Result<Option<PathBuf>> {
     let toolchain = Path::new(&rustc(&["--print", "sysroot"])?).join("lib/rustlib/src/rust/library");
     Ok([toolchain, own_source(&release()?)].into_iter().find(|folder| holds_library(folder)))
@@ -200,9 +204,9 @@ impl Part for Libraries {
         // The toolchain's linker is looked for beside the libraries.
         let own = Path::new("lib/rustlib").join(host()?);
         let toolchain = Path::new(&rustc(&["--print", "sysroot"])?).join(&own);
-        if !sysroot.join(&own).exists() {
-            std::os::unix::fs::symlink(toolchain, sysroot.join(own))?;
-        }
+        // One that an older toolchain left may lead nowhere.
+        let _ = fs::remove_file(sysroot.join(&own));
+        std::os::unix::fs::symlink(toolchain, sysroot.join(own))?;
         Ok(Outcome::Done(missing.join(", ")))
     }
 
@@ -260,6 +264,13 @@ fn release_in(version: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_built_library_is_named_beside_the_flags_that_a_command_has() {
+        let sysroot = Path::new("/a folder/s");
+        assert_eq!(flags("", sysroot), "--sysroot=/a folder/s");
+        assert_eq!(flags("-Ctarget-cpu=x  -Cy", sysroot), "-Ctarget-cpu=x\x1f-Cy\x1f--sysroot=/a folder/s");
+    }
 
     #[test]
     fn the_release_is_read_from_rustc() {
