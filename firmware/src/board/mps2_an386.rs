@@ -7,6 +7,9 @@ use super::{Board, Clock, Parts};
 use crate::eeprom::Eeproms;
 use core::convert::Infallible;
 use core::ptr::{read_volatile, write_volatile};
+use cortex_m::asm::wfi;
+use cortex_m::interrupt;
+use cortex_m::peripheral::NVIC;
 use defmt_semihosting as _;
 use embedded_hal::digital::{self, OutputPin};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
@@ -18,11 +21,21 @@ unsafe extern "C" {
     fn DefaultHandler();
 }
 
-/// All interrupts that the board has, where the processor looks for them; none has a handler of its own.
+/// All interrupts that the board has, where the processor looks for them.
 // SAFETY: what the start-up code asks for by this name and in this place, if no crate of a chip has it.
 #[unsafe(link_section = ".vector_table.interrupts")]
 #[unsafe(no_mangle)]
-static __INTERRUPTS: [unsafe extern "C" fn(); 32] = [DefaultHandler; 32];
+static __INTERRUPTS: [unsafe extern "C" fn(); 32] = {
+    let mut handlers = [DefaultHandler as unsafe extern "C" fn(); 32];
+    handlers[0] = received;
+    handlers
+};
+
+/// Handles the interrupt of UART 0 for a byte received, which has woken the processor by then.
+extern "C" fn received() {
+    // SAFETY: a write to this register clears interrupts, and has no other effect.
+    unsafe { write_volatile(UART0.add(INTERRUPT), RECEIVED) };
+}
 
 impl Board for Mps2An386 {
     const NAME: &'static str = "mps2-an386";
@@ -34,12 +47,12 @@ impl Board for Mps2An386 {
     type Status = Led;
 
     fn take() -> Option<Parts<Self>> {
-        let _ = cortex_m::Peripherals::take()?;
+        let core = cortex_m::Peripherals::take()?;
         // The emulator can put a device on this one of the board's four buses only: store and sensors share it.
         // SAFETY: the I²C bus of the second shield, which nothing else uses.
         let sensors = unsafe { Sbcon::at(0x4002_a000) };
         let flash = Eeproms::find(sensors.clone());
-        Some(Parts { link: Uart::start(), clock: Timer::start(), flash, sensors, status: Led })
+        Some(Parts { link: Uart::start(&core.NVIC), clock: Timer::start(), flash, sensors, status: Led })
     }
 
     fn end(success: bool) -> ! {
@@ -50,20 +63,25 @@ impl Board for Mps2An386 {
 /// CMSDK APB UART (Arm DDI 0479, §4.3).
 pub struct Uart(*mut u32);
 
+const UART0: *mut u32 = 0x4000_4000 as *mut u32;
 const STATE: usize = 1;
 const CONTROL: usize = 2;
+const INTERRUPT: usize = 3;
 const DIVIDER: usize = 4;
+const RECEIVED: u32 = 2;
 const TRANSMIT_FULL: u32 = 1;
 const RECEIVE_FULL: u32 = 2;
 
 impl Uart {
     /// UART 0, enabled.
-    fn start() -> Self {
-        let uart = Self(0x4000_4000 as *mut u32);
+    fn start(interrupts: &NVIC) -> Self {
+        let uart = Self(UART0);
+        // SAFETY: enables the first of the board's interrupts, which has a handler.
+        unsafe { interrupts.iser[0].write(1) };
         // The least divider that the hardware takes.
         uart.write_register(DIVIDER, 16);
-        // Transmit and receive enable.
-        uart.write_register(CONTROL, 3);
+        // Transmit and receive enable, receive interrupt enable.
+        uart.write_register(CONTROL, 1 | 2 | 8);
         uart
     }
 
@@ -85,7 +103,17 @@ impl ErrorType for Uart {
 impl Read for Uart {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
         let Some(first) = buffer.first_mut() else { return Ok(0) };
-        while !self.read_ready()? {}
+        while !self.read_ready()? {
+            // The emulator takes a whole core of its machine while its processor spins. With interrupts held back, a byte that
+            // comes between the question and the wait ends the wait as well.
+            interrupt::free(|_| {
+                self.read_ready().map(|ready| {
+                    if !ready {
+                        wfi()
+                    }
+                })
+            })?;
+        }
         *first = self.read_register(0) as u8;
         Ok(1)
     }

@@ -276,7 +276,9 @@ fn cases(folder: &Folder) -> Vec<Case> {
 #[test]
 fn no_command_replaces_what_it_did_not_write_unless_it_is_told_to() {
     let folder = workshop();
-    for Case { line, writes, long } in cases(&folder) {
+    let cases = cases(&folder);
+    assert_complete(&cases, &folder);
+    for Case { line, writes, long } in cases {
         let place = |file: &str| {
             std::fs::create_dir_all(folder.path(file).parent().unwrap()).unwrap();
             folder.file(file, format!("mine, {file}"));
@@ -330,19 +332,17 @@ fn commands(folder: &Folder, words: &[&str]) -> Vec<String> {
     }
 }
 
-#[test]
-fn every_command_that_writes_is_among_them() {
-    let folder = workshop();
-    let tried: Vec<_> = cases(&folder).into_iter().map(|case| case.line).collect();
+/// Fails unless these cases are of every command that writes, which is one that takes `--force`.
+fn assert_complete(cases: &[Case], folder: &Folder) {
     let (mut with, mut all) = (0, 0);
-    for command in commands(&folder, &[]) {
+    for command in commands(folder, &[]) {
         let help = folder.command(command.split(' ').chain(["--help"])).succeeded();
         let writes = help.contains("--force");
-        assert_eq!(writes, tried.iter().any(|line| line.starts_with(&format!("{command} "))), "{command}");
+        assert_eq!(writes, cases.iter().any(|case| case.line.starts_with(&format!("{command} "))), "{command}");
         assert!(writes || !["--output", "--html", "--log"].iter().any(|option| help.contains(option)), "{command}");
         (with, all) = (with + usize::from(writes), all + 1);
     }
-    assert_eq!((with, all), (tried.len(), 21));
+    assert_eq!((with, all), (cases.len(), 21));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! `cargo xtask test`: every test of every package and target.
 
 use std::process::Command;
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use graftage_boards::BOARDS;
 
@@ -37,13 +38,14 @@ pub fn run(options: &Options) -> Result<()> {
         None => {}
     }
     setup::run()?;
-    // What a part beside has said comes in one piece, at its end.
-    let built = beside("boards")?;
-    process::run(packages().arg("--no-run"))?;
-    built.end()?;
-    let targets = beside("targets")?;
-    workspace()?;
-    targets.end()?;
+    thread::scope(|scope| {
+        // What a part beside has said comes in one piece, at its end.
+        let targets = scope.spawn(|| beside("boards")?.end().and_then(|()| beside("targets")));
+        process::run(packages().arg("--no-run"))?;
+        let targets = targets.join().map_err(|_| anyhow!("the boards' thread panicked"))??;
+        workspace()?;
+        targets.end()
+    })?;
     heading("the demo, from end to end");
     demo::run()?;
     demo::accept()?;
