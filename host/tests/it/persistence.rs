@@ -340,7 +340,7 @@ impl Life {
 #[test]
 fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes() {
     let Some(firmware) = firmware() else { return };
-    let asks: u64 = std::env::var("GRAFTAGE_LINKED").map_or(120, |asks| asks.parse().unwrap());
+    let asks: u64 = std::env::var("GRAFTAGE_LINKED").map_or(60, |asks| asks.parse().unwrap());
     let hold_out = Some(HoldOut { every: 8, keep: 16 });
     let recipe = Recipe { steps: 1, replay: 32, budget: Some(1.2), hold_out, ..RECIPE };
     let folder = Folder::new();

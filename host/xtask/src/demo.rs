@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use graftage_boards::DEFAULT;
 
-use crate::graftage::Graftage;
-use crate::{console, firmware, process, project, setup};
+use crate::graftage::{self, Graftage};
+use crate::{console, firmware, project, setup};
 
 /// The trained network, in the demo's folder.
 const NETWORK: &str = "training/model.safetensors";
@@ -16,7 +16,7 @@ pub fn run() -> Result<()> {
     let started = Instant::now();
     setup::run()?;
     step("Building graftage and the firmware (the bindings of libtorch take minutes, once)");
-    process::run(process::cargo().args(["build", "--release", "--package=graftage"]).current_dir(project::root()))?;
+    graftage::build()?;
     let folder = project::root().join("target/demo");
     std::fs::create_dir_all(&folder)?;
     let graftage = Graftage { folder: &folder };

@@ -9,8 +9,8 @@ use clap::Args;
 use graftage_boards::DEFAULT;
 use serde_json::Value;
 
-use crate::graftage::Graftage;
-use crate::{console, firmware, process, project, setup};
+use crate::graftage::{self, Graftage};
+use crate::{console, firmware, project, setup};
 
 /// Where the data are.
 #[derive(Args)]
@@ -99,7 +99,7 @@ struct Row {
 /// Trains, grafts, adapts on the board and computes again; results in `target/evidence`.
 pub fn run(options: &Options) -> Result<()> {
     setup::run()?;
-    process::run(process::cargo().args(["build", "--release", "--package=graftage"]).current_dir(project::root()))?;
+    graftage::build()?;
     let started = Instant::now();
     let data = options.data.as_deref();
     let kinds = [(PEOPLE.whom, people(data)?), (SPEAKERS.whom, speakers(data)?), ("drifts", drifts()?)];

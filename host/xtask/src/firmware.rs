@@ -299,7 +299,8 @@ pub fn in_firmware(task: &str, target: &str, profile: &str) -> Result<Command> {
     Ok(cargo)
 }
 
-fn target_folder() -> PathBuf {
+/// Where cargo builds for bare machines: what their programs have in common once for all of them.
+pub fn target_folder() -> PathBuf {
     project::root().join("firmware/target")
 }
 

@@ -16,5 +16,5 @@ pub fn run() -> Result<()> {
     files.extend(firmware.filter(|adapt| adapt.is_file()));
     let root = project::root();
     let files = files.iter().map(|file| file.strip_prefix(&root).unwrap_or(file));
-    process::run(example("graftage-tests", "disassemble")?.args(files))
+    process::run(example(&[project::TESTS], "disassemble")?.args(files))
 }

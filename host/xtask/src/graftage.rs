@@ -7,6 +7,13 @@ use anyhow::Result;
 
 use crate::{console, process, project};
 
+/// Builds it.
+pub fn build() -> Result<()> {
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--release", "--bin=graftage"]).args(project::TOGETHER);
+    process::run(cargo.current_dir(project::root()))
+}
+
 /// It, run in a folder, each command shown first.
 pub struct Graftage<'a> {
     pub folder: &'a Path,

@@ -12,18 +12,19 @@ use crate::{firmware, fuzz, outside, process, project};
 /// Options of `cargo xtask lint`.
 #[derive(Args)]
 pub struct Options {
-    /// The firmware for every board, not only for the emulated ones
+    /// The firmware for every board, not only for the emulated ones, and the comparison of times with its peers
     #[arg(long)]
     all: bool,
 }
 
 /// Runs it on all of them; the first warning ends it.
 pub fn run(options: &Options) -> Result<()> {
-    for workspace in [".", "firmware"] {
-        let mut clippy = process::cargo();
-        clippy.args(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-        process::run(clippy.current_dir(project::root().join(workspace)))?;
+    let root: [&[&str]; 2] = [&project::TOGETHER, &[project::TESTS]];
+    let speed: &[&str] = &["--package=graftage-speed"];
+    for packages in root.into_iter().chain(options.all.then_some(speed)) {
+        workspace(".", packages)?;
     }
+    workspace("firmware", &["--workspace"])?;
     for board in BOARDS.iter().filter(|board| options.all || board.machine().is_some()) {
         process::run(firmware::cargo("clippy", board, firmware::RELEASE)?.args(["--", "-D", "warnings"]))?;
     }
@@ -35,4 +36,10 @@ pub fn run(options: &Options) -> Result<()> {
         .try_for_each(Target::lint)?;
     outside::lint()?;
     fuzz::lint()
+}
+
+fn workspace(folder: &str, packages: &[&str]) -> Result<()> {
+    let mut clippy = process::cargo();
+    clippy.args(["clippy", "--release", "--all-targets"]).args(packages).args(["--", "-D", "warnings"]);
+    process::run(clippy.current_dir(project::root().join(folder)))
 }

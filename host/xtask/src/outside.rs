@@ -74,7 +74,7 @@ pub const OWN: &str = "s";
 pub fn run(levels: &[&str]) -> Result<()> {
     TARGETS.into_iter().try_for_each(alone)?;
     qemu::check("qemu-system-arm", "mps2-an386").context("run `cargo xtask setup`")?;
-    let expected = process::output(&mut example("graftage-tests", "outside")?)?;
+    let expected = process::output(&mut example(&[project::TESTS], "outside")?)?;
     let shown = PAGE.contains(&format!("```text\n{expected}```"));
     ensure!(shown, "docs/firmware.md does not show what core on this machine comes to:\n{expected}");
     for (target, typed) in TYPED {
@@ -96,7 +96,7 @@ pub fn slow() -> Result<()> {
     let mut cargo = cargo("build", target)?;
     cargo.args(["--quiet", "--bin", "serve"]).env("ERASE_MILLISECONDS", "2000").env("SAVE_EVERY", "100");
     process::run(&mut cargo)?;
-    project::copy(&folder().join(target).join("release/serve"), &folder().join("slow"))
+    project::copy(&built(target).join("serve"), &project::root().join("target/outside/slow"))
 }
 
 /// Runs clippy on the crate, warnings as errors.
@@ -141,7 +141,7 @@ fn linked(messages: &str) -> Option<Vec<String>> {
 /// Shows what the crate's program takes.
 fn size(target: &str, level: &str) -> Result<()> {
     process::run(cargo("build", target)?.args(["--quiet", "--bins"]).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", level))?;
-    let (flash, ram) = elf::taken(&std::fs::read(folder().join(target).join("release/my-device"))?)?;
+    let (flash, ram) = elf::taken(&std::fs::read(built(target).join("my-device"))?)?;
     console::say(&format!("{target}, opt-level {level}: {flash} bytes of flash, {ram} of RAM without the stack"));
     Ok(())
 }
@@ -149,13 +149,15 @@ fn size(target: &str, level: &str) -> Result<()> {
 /// Cargo at work on the crate, in its folder.
 fn cargo(task: &str, target: &str) -> Result<Command> {
     let mut cargo = process::cargo();
-    cargo.args([task, "--release", "--target-dir"]).arg(folder()).current_dir(project::root().join("tests/outside"));
+    cargo.args([task, "--release", "--target-dir"]).arg(firmware::target_folder());
+    cargo.current_dir(project::root().join("tests/outside"));
     target::select(&mut cargo, target)?;
     Ok(cargo)
 }
 
-fn folder() -> PathBuf {
-    project::root().join("target/outside")
+/// Where cargo builds the crate's programs.
+fn built(target: &str) -> PathBuf {
+    firmware::target_folder().join(target).join("release")
 }
 
 #[cfg(test)]

@@ -43,6 +43,13 @@ pub fn copy(file: &Path, place: &Path) -> Result<()> {
     fs::rename(partial, place).with_context(copied)
 }
 
+/// The packages of the workspace that are built together: what their dependencies are compiled with depends on who else is built, and
+/// so they are compiled once. What no package can test alone, and the comparison of times, would have all of them compiled anew.
+pub const TOGETHER: [&str; 3] = ["--workspace", "--exclude=graftage-speed", "--exclude=graftage-tests"];
+
+/// The package that tests what no other can alone.
+pub const TESTS: &str = "--package=graftage-tests";
+
 /// Removes a file or a folder, if it is there.
 pub fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };

@@ -36,7 +36,7 @@ pub fn run(Options { samples, linked, seed }: &Options) -> Result<()> {
     console::say("");
     firmware::build(DEFAULT, None)?;
     let mut test = process::cargo();
-    test.args(["test", "--quiet", "--release", "--package=graftage", "--test=it", "--", "--nocapture"]);
+    test.args(["test", "--quiet", "--release", "--test=it"]).args(project::TOGETHER).args(["--", "--nocapture"]);
     test.args(["--exact", "persistence::a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes"]);
     test.env("GRAFTAGE_LINKED", linked.to_string()).env("GRAFTAGE_REQUIRE_BOARD", "1");
     let said = process::long("a long life on the link", test.current_dir(project::root()), None)?;

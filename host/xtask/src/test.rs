@@ -72,9 +72,7 @@ fn tests(arguments: &[&str]) -> Command {
 
 /// Cargo at work on the tests of the packages.
 fn packages() -> Command {
-    // What no package can test alone has dependencies that would have all others compiled anew, without them, for the demo and
-    // for the targets; the comparison of times has no tests.
-    tests(&["test", "--release", "--workspace", "--exclude=graftage-speed", "--exclude=graftage-tests"])
+    tests(&[&["test", "--release"], &project::TOGETHER[..]].concat())
 }
 
 fn workspace() -> Result<()> {
@@ -87,10 +85,10 @@ fn workspace() -> Result<()> {
         all.env("GRAFTAGE_REQUIRE_BROWSER", "1");
     }
     process::run(&mut all)?;
-    process::run(&mut tests(&["test", "--release", "--package=graftage-tests"]))?;
+    process::run(&mut tests(&["test", "--release", project::TESTS]))?;
     heading("graftage without libtorch");
     // What it computes is the same; what is there and what is not, the compiler says.
-    process::run(&mut tests(&["check", "--release", "--package=graftage", "--no-default-features", "--tests"]))
+    process::run(tests(&["check", "--release", "--no-default-features", "--tests"]).args(project::TOGETHER))
 }
 
 fn boards() -> Result<()> {
@@ -101,8 +99,11 @@ fn boards() -> Result<()> {
 fn targets() -> Result<()> {
     heading("firmware and link, on this machine");
     let mut all = tests(&["test", "--release", "--workspace"]);
-    // On this machine size is no matter, and to make it small takes minutes.
-    all.envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")]);
+    // On this machine size is no matter, and to make it small takes minutes; so does what a debugger reads.
+    all.envs(
+        [("LTO", "off"), ("OPT_LEVEL", "1"), ("DEBUG", "false")]
+            .map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)),
+    );
     process::run(all.current_dir(project::root().join("firmware")))?;
     heading("the firmware's library in a firmware of its own");
     outside::run(&[outside::OWN])?;
@@ -123,7 +124,7 @@ fn targets() -> Result<()> {
     heading("instructions on the emulated board");
     bench::gate()?;
     heading("whatever bytes come");
-    fuzz::run(&fuzz::Options { seconds: 10, targets: Vec::new() })
+    fuzz::run(&fuzz::Options { seconds: 5, targets: Vec::new() })
 }
 
 fn heading(line: &str) {

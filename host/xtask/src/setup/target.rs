@@ -22,11 +22,19 @@ const SUITE: &str = "trixie-backports";
 /// A server that cannot be reached does not hold up the ways that need none.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
+/// What builds and derives code runs on this machine. Compiled alike, it is compiled once for the firmware, the conformance program
+/// and the crate outside, whatever their profiles say.
+const ALIKE: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_DEBUG", "false"),
+    ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_DEBUG_ASSERTIONS", "false"),
+    ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_OVERFLOW_CHECKS", "false"),
+];
+
 /// Makes a cargo command build for `target`, with what it takes on this machine.
 pub fn select(cargo: &mut Command, target: &str) -> Result<()> {
     let library = library(target)?
         .with_context(|| format!("there is no standard library for {target}: run `cargo xtask setup`"))?;
-    cargo.arg(format!("--target={target}"));
+    cargo.arg(format!("--target={target}")).envs(ALIKE);
     if let Library::Built(sysroot) = library {
         // What the command has for this target stays; what runs on this machine meanwhile is built without.
         let own = cargo.get_envs().find(|(key, _)| *key == "RUSTFLAGS").and_then(|(_, value)| value?.to_str());

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use graftage_boards::qemu::Machine;
 
 use crate::setup::{qemu, target};
-use crate::{process, project};
+use crate::{firmware, process, project};
 
 /// Whoever takes longer hangs. The slowest take some ten seconds.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -156,12 +156,12 @@ impl Target {
                 Machine { program: board.emulator(), machine: board.machine, bus: None }.command(&self.build()?)
             }
             Runner::Wasm => {
-                let mut engine = example("graftage-tests", "wasm")?;
+                let mut engine = example(&[project::TESTS], "wasm")?;
                 engine.arg(self.build()?);
                 engine
             }
             Runner::Libtorch(argument) => {
-                let mut program = example("graftage", "tensor_conformance")?;
+                let mut program = example(&project::TOGETHER, "tensor_conformance")?;
                 program.args(argument);
                 program
             }
@@ -173,10 +173,10 @@ impl Target {
     pub fn build(&self) -> Result<PathBuf> {
         process::run(&mut self.cargo("build")?)?;
         let program = if self.triple() == Some(WASM) { "graftage-bare.wasm" } else { "graftage-bare" };
-        let built = folder().join(self.triple().unwrap_or_default()).join("release").join(program);
+        let built = firmware::target_folder().join(self.triple().unwrap_or_default()).join("release").join(program);
         // Targets that differ in no more than a flag build to the same place. The controls are the reference's program.
         let name = if self.control.is_some() { TARGETS[0].name } else { self.name };
-        let kept = folder().join(name).join(program);
+        let kept = project::root().join("target/verify").join(name).join(program);
         project::copy(&built, &kept)?;
         Ok(kept)
     }
@@ -190,7 +190,7 @@ impl Target {
     fn cargo(&self, task: &str) -> Result<Command> {
         let mut cargo = process::cargo();
         cargo.args([task, "--quiet", "--release"]).current_dir(project::root().join("tests/bare"));
-        cargo.arg("--target-dir").arg(folder());
+        cargo.arg("--target-dir").arg(firmware::target_folder());
         cargo.env(
             "RUSTFLAGS",
             match &self.runner {
@@ -210,11 +210,6 @@ impl Target {
         }
         Ok(cargo)
     }
-}
-
-/// Where the conformance program is built: what targets have in common once for all of them.
-fn folder() -> PathBuf {
-    project::root().join("target/verify")
 }
 
 impl Board {
@@ -244,18 +239,14 @@ impl Board {
     }
 }
 
-/// Builds an example of the workspace, which may take minutes, and returns the command that runs it.
-pub fn example(package: &str, name: &str) -> Result<Command> {
-    let cargo = |task: &str| {
-        let mut cargo = process::cargo();
-        cargo.args([task, "--quiet", "--release", "--package", package, "--example", name]);
-        cargo.current_dir(project::root());
-        cargo
-    };
-    process::run(&mut cargo("build"))?;
-    let mut run = cargo("run");
-    run.arg("--");
-    Ok(run)
+/// Builds an example of these packages of the workspace, which may take minutes, and returns the command that runs it.
+pub fn example(packages: &[&str], name: &str) -> Result<Command> {
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--quiet", "--release", "--example", name]).args(packages);
+    process::run(cargo.current_dir(project::root()))?;
+    let mut example = Command::new(project::root().join("target/release/examples").join(name));
+    example.current_dir(project::root());
+    Ok(example)
 }
 
 #[cfg(target_arch = "x86_64")]
