@@ -30,11 +30,16 @@ impl Sbcon {
         unsafe { write_volatile(self.0.add(usize::from(!high)), pin) }
     }
 
-    /// A bit on the line while the clock is high.
-    fn clock(&mut self) -> bool {
+    /// The clock to high, for as long as it takes.
+    fn tick(&mut self) {
         cortex_m::asm::delay(HALF);
         self.set(SCL, true);
         cortex_m::asm::delay(HALF);
+    }
+
+    /// A bit on the line while the clock is high.
+    fn clock(&mut self) -> bool {
+        self.tick();
         // SAFETY: as above.
         let bit = unsafe { read_volatile(self.0) } & SDA != 0;
         self.set(SCL, false);
@@ -61,9 +66,14 @@ impl Sbcon {
 
     /// Sends a byte; whether it is acknowledged.
     fn send(&mut self, byte: u8) -> bool {
+        // The bits that are not as the one before. In the emulator each access to a register takes as long as hundreds of instructions.
+        let turns = (byte ^ byte >> 1) | 0x80;
         for bit in (0..8).rev() {
-            self.set(SDA, byte >> bit & 1 != 0);
-            self.clock();
+            if turns >> bit & 1 != 0 {
+                self.set(SDA, byte >> bit & 1 != 0);
+            }
+            self.tick();
+            self.set(SCL, false);
         }
         self.set(SDA, true);
         !self.clock()

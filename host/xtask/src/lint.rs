@@ -19,11 +19,7 @@ pub struct Options {
 
 /// Runs it on all of them; the first warning ends it.
 pub fn run(options: &Options) -> Result<()> {
-    let root: [&[&str]; 2] = [&project::TOGETHER, &[project::TESTS]];
-    let speed: &[&str] = &["--package=graftage-speed"];
-    for packages in root.into_iter().chain(options.all.then_some(speed)) {
-        workspace(".", packages)?;
-    }
+    workspace(".", if options.all { &["--workspace"] } else { &project::CHECKED })?;
     workspace("firmware", &["--workspace"])?;
     for board in BOARDS.iter().filter(|board| options.all || board.machine().is_some()) {
         process::run(firmware::cargo("clippy", board, firmware::RELEASE)?.args(["--", "-D", "warnings"]))?;

@@ -43,6 +43,9 @@ pub fn copy(file: &Path, place: &Path) -> Result<()> {
     fs::rename(partial, place).with_context(copied)
 }
 
+/// The packages of the workspace that are checked together, and not built: their peers in the comparison of times take minutes.
+pub const CHECKED: [&str; 2] = ["--workspace", "--exclude=graftage-speed"];
+
 /// The packages of the workspace that are built together: what their dependencies are compiled with depends on who else is built, and
 /// so they are compiled once. What no package can test alone, and the comparison of times, would have all of them compiled anew.
 pub const TOGETHER: [&str; 3] = ["--workspace", "--exclude=graftage-speed", "--exclude=graftage-tests"];

@@ -88,7 +88,7 @@ fn workspace() -> Result<()> {
     process::run(&mut tests(&["test", "--release", project::TESTS]))?;
     heading("graftage without libtorch");
     // What it computes is the same; what is there and what is not, the compiler says.
-    process::run(tests(&["check", "--release", "--no-default-features", "--tests"]).args(project::TOGETHER))
+    process::run(tests(&["check", "--release", "--no-default-features", "--tests"]).args(project::CHECKED))
 }
 
 fn boards() -> Result<()> {
