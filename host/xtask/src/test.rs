@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
-use graftage_boards::BOARDS;
+use graftage_boards::{BOARDS, Board};
 
 use crate::verify::target::TARGETS;
 use crate::{bench, console, demo, firmware, fused, fuzz, outside, pages, process, project, setup, soak, verify};
@@ -21,11 +21,11 @@ pub struct Options {
 /// Parts of the tests that can run beside each other, each on little more than one core.
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {
-    /// The firmware for every board, built
+    /// The firmware for emulated boards, built
     Boards,
     /// The packages of the workspace
     Workspace,
-    /// The firmware, and every target
+    /// The firmware for all other boards, the firmware's own tests, and every target
     Targets,
 }
 
@@ -92,11 +92,18 @@ fn workspace() -> Result<()> {
 }
 
 fn boards() -> Result<()> {
-    BOARDS.iter().try_for_each(|board| firmware::build(board, None).map(drop))?;
+    build(|board| board.machine().is_some())?;
     outside::slow()
 }
 
+/// Builds the firmware for some of the boards.
+fn build(which: impl Fn(&Board) -> bool) -> Result<()> {
+    BOARDS.iter().filter(|board| which(board)).try_for_each(|board| firmware::build(board, None).map(drop))
+}
+
 fn targets() -> Result<()> {
+    heading("the firmware for boards that are not emulated");
+    build(|board| board.machine().is_none())?;
     heading("firmware and link, on this machine");
     let mut all = tests(&["test", "--release", "--workspace"]);
     // On this machine size is no matter, and to make it small takes minutes; so does what a debugger reads.
