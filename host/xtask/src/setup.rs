@@ -13,9 +13,10 @@ pub mod qemu;
 pub mod target;
 
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
@@ -44,37 +45,40 @@ pub fn run() -> Result<()> {
     let boards = BOARDS.iter().map(|board| board.target);
     let triples: BTreeSet<_> = TARGETS.iter().filter_map(|target| target.triple()).chain(boards).collect();
     let libraries = target::Libraries(triples.iter().copied().collect());
-    let targets = triples.into_iter().map(|triple| Box::new(target::Target(triple)) as Box<dyn Part>);
-    let others: [Box<dyn Part>; 6] = [
-        Box::new(libraries),
-        Box::new(qemu::Qemu),
-        Box::new(chromium::Chromium),
-        Box::new(compiler::Compiler),
-        Box::new(libtorch::Libtorch),
-        Box::new(digits::Digits),
-    ];
-    let mut failed = Vec::new();
-    for part in targets.chain(others) {
-        let name = part.name();
-        let started = Instant::now();
-        match part.obtain() {
-            Ok(Outcome::Found(words)) => console::say(&line(&name, &format!("found: {words}"))),
-            Ok(Outcome::Done(words)) => {
-                let seconds = started.elapsed().as_secs_f32();
-                console::say(&line(&name, &format!("done in {seconds:.1} s: {words}")));
-            }
-            Ok(Outcome::Skipped(words)) => console::say(&line(&name, &format!("skipped: {words}"))),
-            Err(error) => {
-                console::say(&line(&name, &format!("FAILED: {error:#}\n  By hand: {}", part.by_hand())));
-                failed.push(name);
-            }
-        }
-    }
+    let mut failed: Vec<_> = triples.into_iter().filter_map(|triple| obtain(&target::Target(triple))).collect();
+    let others: [&dyn Part; 5] =
+        [&qemu::Qemu, &chromium::Chromium, &compiler::Compiler, &libtorch::Libtorch, &digits::Digits];
+    thread::scope(|scope| {
+        // Compiled while the others are fetched.
+        let libraries = scope.spawn(|| obtain(&libraries));
+        failed.extend(others.into_iter().filter_map(obtain));
+        failed.extend(libraries.join().map_err(|_| anyhow!("the libraries' thread panicked"))?);
+        Ok::<_, Error>(())
+    })?;
     project::remove(&project::fetched("partial"))?;
     if !failed.is_empty() {
         bail!("setup is incomplete: {}; what is done is kept, run it again at any time", failed.join(", "));
     }
     Ok(())
+}
+
+/// Gets a part, says how that went, and returns its name where it failed.
+fn obtain(part: &dyn Part) -> Option<String> {
+    let name = part.name();
+    let started = Instant::now();
+    match part.obtain() {
+        Ok(Outcome::Found(words)) => console::say(&line(&name, &format!("found: {words}"))),
+        Ok(Outcome::Done(words)) => {
+            let seconds = started.elapsed().as_secs_f32();
+            console::say(&line(&name, &format!("done in {seconds:.1} s: {words}")));
+        }
+        Ok(Outcome::Skipped(words)) => console::say(&line(&name, &format!("skipped: {words}"))),
+        Err(error) => {
+            console::say(&line(&name, &format!("FAILED: {error:#}\n  By hand: {}", part.by_hand())));
+            return Some(name);
+        }
+    }
+    None
 }
 
 /// A line about a part.

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use super::apt::Suite;
 use super::{Outcome, Part, announce, apt, line};
-use crate::{process, project};
+use crate::{console, process, project};
 
 /// Names an archive that holds the folder `library` of the compiler's source.
 const ARCHIVE: &str = "GRAFTAGE_RUST_SRC";
@@ -204,7 +204,9 @@ impl Part for Libraries {
         cargo.envs([("RUSTC_BOOTSTRAP", OsStr::new("1")), ("__CARGO_TESTS_ONLY_SRC_ROOT", source.as_os_str())]);
         // Both to be linked as it is and to be optimised with a whole program.
         cargo.env("RUSTFLAGS", "-Cembed-bitcode=yes");
-        process::long(&line(&self.name(), "cargo build"), &mut cargo, None)?;
+        // Others are at work meanwhile, and show how long they take.
+        console::say(&line(&self.name(), "cargo build, which takes minutes ..."));
+        process::output(&mut cargo)?;
         let sysroot = sysroot(&release()?);
         for target in &missing {
             put_libraries(&folder.join("target").join(target).join("release/deps"), &libraries(&sysroot, target))?;
