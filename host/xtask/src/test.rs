@@ -42,6 +42,8 @@ pub fn run(options: &Options) -> Result<()> {
         // What a part beside has said comes in one piece, at its end.
         let targets = scope.spawn(|| beside("boards")?.end().and_then(|()| beside("targets")));
         process::run(packages().arg("--no-run"))?;
+        // Cargo builds in one folder for one caller at a time: what is compiled here keeps nobody waiting later.
+        process::run(tests(&["test", "--release", project::TESTS]).arg("--no-run"))?;
         let targets = targets.join().map_err(|_| anyhow!("the boards' thread panicked"))??;
         workspace()?;
         targets.end()
