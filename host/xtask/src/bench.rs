@@ -147,7 +147,7 @@ fn measure() -> Result<Measured> {
 /// Builds the firmware's bench, runs it and returns what it prints.
 fn lines(profile: &str) -> Result<String> {
     let machine = DEFAULT.machine().context("the board is not emulated")?;
-    process::run(&mut firmware::cargo("build", DEFAULT, profile)?)?;
+    process::run(&mut firmware::cargo("build", DEFAULT, profile, &["bench"])?)?;
     let mut qemu = machine.command(&firmware::built(DEFAULT, profile).join("bench"));
     // One instruction is 2^5 ns of the board's time.
     qemu.args(["-icount", "shift=5", "-serial", "stdio"]);

@@ -211,10 +211,11 @@ fn prepared(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bo
     Ok((chip, elf))
 }
 
-/// Builds all programs of the firmware that a board has, for a network, and refuses what does not fit it; returns the folder
-/// that holds them.
+/// Builds the program that adapts, for a network, or all programs that a board has, for the demo's, and refuses what does not fit it;
+/// returns the folder that holds them.
 pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
-    let mut cargo = cargo("build", board, RELEASE)?;
+    let programs = if board == DEFAULT && network.is_none() { &["adapt", "bench", "sense"][..] } else { &["adapt"] };
+    let mut cargo = cargo("build", board, RELEASE, programs)?;
     if let Some(network) = network {
         let network = std::path::absolute(network)?;
         if !network.is_file() {
@@ -233,7 +234,7 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     }
     let (built, kept) = (built(board, RELEASE), folder(board));
     // Boards of one target build to the same place.
-    for program in programs(board) {
+    for program in programs {
         project::copy(&built.join(program), &kept.join(program))?;
     }
     let elf = kept.join("adapt");
@@ -273,20 +274,15 @@ pub fn folder(board: &Board) -> PathBuf {
     target_folder().join("boards").join(board.name)
 }
 
-/// The programs that a board has.
-fn programs(board: &Board) -> &'static [&'static str] {
-    if board == DEFAULT { &["adapt", "bench", "sense"] } else { &["adapt"] }
-}
-
 /// Where cargo builds the programs of a board with that profile.
 pub fn built(board: &Board, profile: &str) -> PathBuf {
     target_folder().join(board.target).join(profile)
 }
 
-/// Cargo at work on the programs of a board.
-pub fn cargo(task: &str, board: &Board, profile: &str) -> Result<Command> {
+/// Cargo at work on these programs of a board.
+pub fn cargo(task: &str, board: &Board, profile: &str, programs: &[&str]) -> Result<Command> {
     let mut cargo = in_firmware(task, board.target, profile)?;
-    cargo.args(["--bins", "--features", board.name]);
+    cargo.args(["--features", board.name]).args(programs.iter().flat_map(|program| ["--bin", program]));
     Ok(cargo)
 }
 

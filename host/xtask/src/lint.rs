@@ -22,7 +22,8 @@ pub fn run(options: &Options) -> Result<()> {
     workspace(".", if options.all { &["--workspace"] } else { &project::CHECKED })?;
     workspace("firmware", &["--workspace"])?;
     for board in BOARDS.iter().filter(|board| options.all || board.machine().is_some()) {
-        process::run(firmware::cargo("clippy", board, firmware::RELEASE)?.args(["--", "-D", "warnings"]))?;
+        let mut clippy = firmware::cargo("clippy", board, firmware::RELEASE, &[])?;
+        process::run(clippy.args(["--bins", "--", "-D", "warnings"]))?;
     }
     // One of each kind: the others are the same source.
     let mut linted = BTreeSet::new();

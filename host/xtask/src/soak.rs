@@ -47,7 +47,7 @@ pub fn run(Options { samples, linked, seed }: &Options) -> Result<()> {
 
 /// A board that generates its samples itself.
 pub fn alone(samples: u64, seed: u64) -> Result<()> {
-    process::run(&mut firmware::cargo("build", DEFAULT, firmware::RELEASE)?)?;
+    process::run(&mut firmware::cargo("build", DEFAULT, firmware::RELEASE, &["soak"])?)?;
     let machine = DEFAULT.machine().context("the board is not emulated")?;
     let mut board = machine.command(&firmware::built(DEFAULT, firmware::RELEASE).join("soak"));
     // Its log is on standard output.
