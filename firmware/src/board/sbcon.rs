@@ -30,7 +30,7 @@ impl Sbcon {
         unsafe { write_volatile(self.0.add(usize::from(!high)), pin) }
     }
 
-    /// The clock to high, for as long as it takes.
+    /// Waits half a period, then raises the clock for another half.
     fn tick(&mut self) {
         cortex_m::asm::delay(HALF);
         self.set(SCL, true);
@@ -66,7 +66,7 @@ impl Sbcon {
 
     /// Sends a byte; whether it is acknowledged.
     fn send(&mut self, byte: u8) -> bool {
-        // The bits that are not as the one before. In the emulator each access to a register takes as long as hundreds of instructions.
+        // The bits that differ from the one before, and the first: in the emulator, time goes into accesses to registers.
         let turns = (byte ^ byte >> 1) | 0x80;
         for bit in (0..8).rev() {
             if turns >> bit & 1 != 0 {

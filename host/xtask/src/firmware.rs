@@ -211,8 +211,8 @@ fn prepared(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bo
     Ok((chip, elf))
 }
 
-/// Builds the program that adapts, for a network, or all programs that a board has, for the demo's, and refuses what does not fit it;
-/// returns the folder that holds them.
+/// Builds a board's firmware and refuses what does not fit: `adapt` alone for a given network, all programs for the demo's. Returns
+/// the folder that holds them.
 pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     let programs = if board == DEFAULT && network.is_none() { &["adapt", "bench", "sense"][..] } else { &["adapt"] };
     let mut cargo = cargo("build", board, RELEASE, programs)?;
@@ -279,7 +279,7 @@ pub fn built(board: &Board, profile: &str) -> PathBuf {
     target_folder().join(board.target).join(profile)
 }
 
-/// Cargo at work on these programs of a board.
+/// Cargo at work on programs of a board; where none is named, which ones is up to the caller.
 pub fn cargo(task: &str, board: &Board, profile: &str, programs: &[&str]) -> Result<Command> {
     let mut cargo = in_firmware(task, board.target, profile)?;
     cargo.args(["--features", board.name]).args(programs.iter().flat_map(|program| ["--bin", program]));
@@ -295,7 +295,7 @@ pub fn in_firmware(task: &str, target: &str, profile: &str) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Where cargo builds for bare machines: what their programs have in common once for all of them.
+/// Folder in which cargo builds for bare machines, so that what their programs share is compiled once.
 pub fn target_folder() -> PathBuf {
     project::root().join("firmware/target")
 }

@@ -35,6 +35,7 @@ pub fn run(options: &Options) -> Result<()> {
     fuzz::lint()
 }
 
+/// Runs clippy on packages of a workspace.
 fn workspace(folder: &str, packages: &[&str]) -> Result<()> {
     let mut clippy = process::cargo();
     clippy.args(["clippy", "--release", "--all-targets"]).args(packages).args(["--", "-D", "warnings"]);

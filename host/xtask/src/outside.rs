@@ -155,7 +155,7 @@ fn cargo(task: &str, target: &str) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Where cargo builds the crate's programs.
+/// Folder of the crate's built programs.
 fn built(target: &str) -> PathBuf {
     firmware::target_folder().join(target).join("release")
 }

@@ -22,8 +22,8 @@ const SUITE: &str = "trixie-backports";
 /// A server that cannot be reached does not hold up the ways that need none.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
-/// What builds and derives code runs on this machine. Compiled alike, it is compiled once for the firmware, the conformance program
-/// and the crate outside, whatever their profiles say.
+/// Settings for build scripts and procedural macros, the same for the firmware, the conformance program and the crate outside, which
+/// so share what is compiled, whatever their profiles say.
 const ALIKE: [(&str, &str); 3] = [
     ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_DEBUG", "false"),
     ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_DEBUG_ASSERTIONS", "false"),
