@@ -35,7 +35,7 @@ mod trials;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use graftage::error::Error;
-use std::process::ExitCode;
+use std::io::Write;
 
 /// Trains networks with Transported Scion, grafts them onto microcontrollers, and proves what they learn there.
 #[derive(Parser)]
@@ -101,16 +101,28 @@ enum Task {
 /// Exit status where all went well but that a drift budget was spent.
 const SPENT: u8 = 3;
 
-fn main() -> ExitCode {
+fn main() -> ! {
+    let status = run();
+    let _ = std::io::stdout().flush();
+    // What libtorch takes down as it is told of the end is the system's in any case: a quarter of the shortest run's time.
+    signal_hook::low_level::exit(status.into())
+}
+
+/// The exit status of what the arguments ask for, once it is done.
+fn run() -> u8 {
     #[cfg(feature = "torch")]
     graftage::memory::keep();
     let command = match Cli::try_parse() {
         Ok(Cli { command }) => command,
         Err(error) if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             console::tell!("graftage: {}", console::one_line(&error.to_string()));
-            return ExitCode::from(2);
+            return 2;
         }
-        Err(help) => help.exit(),
+        Err(help) => {
+            // Somebody who reads no further has what they wanted.
+            let _ = help.print();
+            return if help.use_stderr() { 2 } else { 0 };
+        }
     };
     let outcome = graftage::signals::wait().and_then(|()| {
         match command {
@@ -146,15 +158,14 @@ fn main() -> ExitCode {
     }
     });
     match outcome {
-        Ok(()) if console::all_written() => ExitCode::SUCCESS,
+        Ok(()) if console::all_written() => 0,
         Ok(()) => {
             console::tell!("graftage: standard output cannot be written; the work is done");
-            ExitCode::FAILURE
+            1
         }
         Err(error) => {
             console::tell!("graftage: {error}");
-            let failed = if let Error::BudgetSpent(_) = error { ExitCode::from(SPENT) } else { ExitCode::FAILURE };
-            graftage::signals::status().map_or(failed, ExitCode::from)
+            graftage::signals::status().unwrap_or(if let Error::BudgetSpent(_) = error { SPENT } else { 1 })
         }
     }
 }
