@@ -7,6 +7,10 @@
 
 use core::convert::Infallible;
 use core::ptr::{read_volatile, write_volatile};
+
+use cortex_m::Peripherals;
+use cortex_m::asm::wfi;
+use cortex_m::peripheral::SYST;
 use embedded_io::{Read, Write};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use graftage_core::network::Fixed;
@@ -27,7 +31,8 @@ static LINK: ConstStaticCell<Link> = ConstStaticCell::new(Link::new());
 #[cortex_m_rt::entry]
 fn main() -> ! {
     let line = Line::new(Uart::start(), Timer::start());
-    let flash = Flash::take().map(|flash| Telling::new(Slow(flash), &line));
+    let flash = Flash::take().zip(Peripherals::take());
+    let flash = flash.map(|(flash, own)| Telling::new(Slow::new(flash, own.SYST), &line));
     let store = flash.and_then(|flash| Store::new(flash, 0..flash::SIZE as u32).ok());
     let mut device = Device::start(SESSIONS.take(), IMAGE, SAVE_EVERY, store, |_| ());
     if let Ok(device) = &mut device {
@@ -53,8 +58,21 @@ const fn number(text: Option<&str>, otherwise: u32) -> u32 {
     }
 }
 
-/// A flash that is slow to erase.
+/// A flash that is slow to erase, with the timer that wakes the processor meanwhile.
 struct Slow(Flash);
+
+impl Slow {
+    fn new(flash: Flash, mut timer: SYST) -> Self {
+        timer.set_reload(Timer::TICKS_PER_SECOND / 100);
+        timer.enable_interrupt();
+        timer.enable_counter();
+        Self(flash)
+    }
+}
+
+/// Ends a sleep; there is nothing else to do.
+#[cortex_m_rt::exception]
+fn SysTick() {}
 
 impl ErrorType for Slow {
     type Error = NorFlashErrorKind;
@@ -79,7 +97,9 @@ impl NorFlash for Slow {
     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
         let blocks = (to - from) / Self::ERASE_SIZE as u32;
         let (started, ticks) = (TIMER.now(), ERASE_MILLISECONDS * blocks * (Timer::TICKS_PER_SECOND / 1000));
-        while TIMER.now().wrapping_sub(started) < ticks {}
+        while TIMER.now().wrapping_sub(started) < ticks {
+            wfi();
+        }
         self.0.erase(from, to)
     }
 
