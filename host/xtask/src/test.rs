@@ -107,10 +107,11 @@ fn targets() -> Result<()> {
     heading("the firmware for boards that are not emulated");
     build(|board| board.machine().is_none())?;
     heading("firmware and link, on this machine");
-    let mut all = tests(&["test", "--release", "--workspace"]);
-    // On this machine size is no matter, and to make it small takes minutes; so does what a debugger reads.
+    // On this machine size is no matter, and to make it small takes minutes; so does what a debugger reads, and crates of others.
+    let mut all =
+        tests(&["test", "--release", "--workspace", "--config", r#"profile.release.package."*".opt-level=0"#]);
     all.envs(
-        [("LTO", "off"), ("OPT_LEVEL", "1"), ("DEBUG", "false")]
+        [("LTO", "off"), ("OPT_LEVEL", "2"), ("DEBUG", "false")]
             .map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)),
     );
     process::run(all.current_dir(project::root().join("firmware")))?;

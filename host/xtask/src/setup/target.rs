@@ -202,8 +202,8 @@ impl Part for Libraries {
         // `-Z` on a stable compiler; and cargo's only way to take the source from outside the toolchain. It is no promise of
         // cargo's, but the toolchain's version is pinned, and the toolchain stays as it is.
         cargo.envs([("RUSTC_BOOTSTRAP", OsStr::new("1")), ("__CARGO_TESTS_ONLY_SRC_ROOT", source.as_os_str())]);
-        // Both to be linked as it is and to be optimised with a whole program.
-        cargo.env("RUSTFLAGS", "-Cembed-bitcode=yes");
+        // Both to be linked as it is and to be optimised with a whole program, which is when its parts are optimised together.
+        cargo.envs([("RUSTFLAGS", "-Cembed-bitcode=yes"), ("CARGO_PROFILE_RELEASE_LTO", "off")]);
         // Others are at work meanwhile, and show how long they take.
         console::say(&line(&self.name(), "cargo build, which takes minutes ..."));
         process::output(&mut cargo)?;

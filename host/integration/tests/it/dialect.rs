@@ -57,7 +57,7 @@ fn are_the_leaves(folder: &Folder, read: &Labelled, what: &str) {
 
 #[test]
 fn every_dialect_gives_the_same_samples() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let semicolons = plain().replace(',', ";");
     let bare = plain().split_once('\n').unwrap().1.to_owned();
     let cases = [
@@ -112,7 +112,7 @@ fn every_dialect_gives_the_same_samples() {
 
 #[test]
 fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let bare = plain().split_once('\n').unwrap().1.to_owned();
     let whole = |text: &str| numbered(&text.replace('.', ""));
     let ask = "say header = true or header = false in [data.csv]";
@@ -165,7 +165,7 @@ fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
 
 #[test]
 fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
     let decimal = |text: String| text.replace('.', ",");
     let semicolons = plain().replace(',', ";");
@@ -283,7 +283,7 @@ fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
 
 #[test]
 fn a_column_that_is_hardly_what_it_is_taken_for_is_refused_or_told() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let with = |line: &dyn Fn(usize, &str) -> String, first: &str| {
         let text = plain();
         let rows = text.lines().skip(1).enumerate().map(|(i, row)| line(i, row) + "\n");
@@ -345,7 +345,7 @@ fn a_column_that_is_hardly_what_it_is_taken_for_is_refused_or_told() {
 
 #[test]
 fn classes_without_samples_are_told_and_many_of_them_refused() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let years = plain().replace("lime", "2021").replace("oak", "2022").replace("willow", "2023");
     is_refused(
         &folder,
@@ -398,7 +398,7 @@ fn learnt(folder: &Folder, format: &str, text: &str, keys: Value) -> (graftage::
 
 #[test]
 fn columns_are_found_by_their_names_and_classes_by_name_or_number() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (source, read) = learnt(&folder, "csv", &plain(), json!({}));
     let swapped = lines("leaf,width,length\n", |length, width, leaf| format!("{leaf},{width},{length}"));
     let bare = plain().split_once('\n').unwrap().1.to_owned();
@@ -455,7 +455,7 @@ fn columns_are_found_by_their_names_and_classes_by_name_or_number() {
 
 #[test]
 fn columns_that_are_no_features_may_be_there_or_not() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let text = lines("length,width,place,day,leaf\n", |l, w, leaf| format!("{l},{w},north,monday,{leaf}"));
     let (source, read) = learnt(&folder, "csv", &text, json!({ "group": "place", "ignore": ["day"] }));
     for text in [&text, &plain(), &lines("day,leaf,width,length\n", |l, w, leaf| format!("x,{leaf},{w},{l}"))] {
@@ -472,7 +472,7 @@ fn columns_that_are_no_features_may_be_there_or_not() {
 
 #[test]
 fn what_is_written_names_columns_and_classes() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (_, read) = learnt(&folder, "csv", &plain().replace("length", "\"#length, cm\""), json!({}));
     let raw = Samples::read(&folder.path("learnt"), 2, &read.legend).unwrap();
     let path = folder.path("written.csv");
@@ -495,7 +495,7 @@ fn arff() -> String {
 
 #[test]
 fn every_form_of_arff_gives_the_same_samples() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let values = |with: &str| {
         lines(
             arff().split_once("@data\n").map(|(header, _)| format!("{header}@data\n")).unwrap().as_str(),
@@ -560,7 +560,7 @@ fn npy(version: u8, header: &str, numbers: &[u8]) -> Vec<u8> {
 /// NumPy 2 has read the first ones (long numbers in versions 1 and 2 alone) and refused the second ones.
 #[test]
 fn headers_of_arrays_are_read_as_numpy_reads_them() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let of = |bytes: Vec<u8>| {
         let keys = json!({ "path": folder.file("a.npy", bytes), "labels": folder.file("labels.csv", "0\n1\n") });
         source("npy", keys).load(&split(json!({ "seed": { "train": 1 } })), &Normalise::None)
@@ -608,7 +608,7 @@ fn headers_of_arrays_are_read_as_numpy_reads_them() {
 
 #[test]
 fn arrays_of_every_type_and_order_are_read() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     // 0, 1, 2, ... in the order of C, as numpy.save has written it with numpy.asfortranarray.
     let fortran = [0f32, 6.0, 2.0, 8.0, 4.0, 10.0, 1.0, 7.0, 3.0, 9.0, 5.0, 11.0].map(f32::to_le_bytes).concat();
     let array = npy(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3, 2), }", &fortran);
@@ -675,7 +675,7 @@ fn arrays_of_every_type_and_order_are_read() {
 
 #[test]
 fn zeros_may_follow_what_gzip_packed_and_nothing_else() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let text = plain();
     let (first, second) = text.split_at(100);
     let packed = [gzip(first), gzip(second)].concat();
@@ -702,7 +702,7 @@ fn zeros_may_follow_what_gzip_packed_and_nothing_else() {
 /// Bytes changed, cut off and put in, in every dialect: taken, or refused in one line.
 #[test]
 fn a_damaged_file_of_any_dialect_never_ends_the_program() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let labels = folder.file("labels.csv", "0,a\n1,b\n");
     let array = folder.file("array.npy", npy(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 1)}", &[1, 2]));
     let header = "{'descr': '<f2', 'fortran_order': True, 'shape': (2L, (1), 2), }";
@@ -761,7 +761,7 @@ fn a_damaged_file_of_any_dialect_never_ends_the_program() {
 
 #[test]
 fn a_comment_that_names_the_columns_and_labels_that_nobody_chose_are_refused() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let by = json!({ "seed": { "test": 0.5 } });
     let text = "# length,width,leaf\n1.5,2.5,oak\n2.5,3.5,lime\n3.5,1.5,oak\n4.5,2.5,lime\n";
     let path = folder.file("a.csv", text);

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// The command line in a folder.
 fn graftage(folder: &Folder, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_graftage"));
+    let mut command = Command::new(&*crate::common::GRAFTAGE);
     command.args(arguments.split(' ').filter(|argument| !argument.is_empty())).current_dir(folder.path("."));
     command
 }
@@ -110,7 +110,7 @@ checkpoint-every = 7
 "#;
 
 fn folder() -> Folder {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     folder.file("samples.csv", samples());
     folder.file("text.txt", "the quick brown fox jumps over the lazy dog. ".repeat(60));
     folder.file("mlp.toml", MLP);
@@ -207,15 +207,15 @@ fn what_is_measured_is_what_core_computes_with_the_weights_that_are_saved() {
 
 #[test]
 fn the_digits_are_learnt() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.graftage/data/digits.csv.gz");
+    let path = crate::common::root().join(".graftage/data/digits.csv.gz");
     if !path.exists() {
         println!("skipped: {} is absent", path.display());
         return;
     }
     let (folder, mut accuracies) = (folder(), Vec::new());
     for seed in 1..=5 {
-        let example =
-            include_str!("../../examples/digits.toml").replace("seed = 1\noutput", &format!("seed = {seed}\noutput"));
+        let example = include_str!("../../../examples/digits.toml")
+            .replace("seed = 1\noutput", &format!("seed = {seed}\noutput"));
         let text = example.replace("\"digits.csv.gz\"", &format!("{path:?}"));
         assert!(text != example, "the example names its data");
         let (checkpoint, report) = trained(&text, &folder);
@@ -384,7 +384,7 @@ fn a_measured_loss_that_is_not_finite_stops_it_too() {
 fn a_disk_that_is_full_costs_a_checkpoint_and_not_the_training() {
     let folder = folder();
     // No file may be longer than 4 KiB: a state is, and the weights are not.
-    let shell = format!("trap '' XFSZ; ulimit -f 8; exec {} train mlp.toml", env!("CARGO_BIN_EXE_graftage"));
+    let shell = format!("trap '' XFSZ; ulimit -f 8; exec {} train mlp.toml", crate::common::GRAFTAGE.display());
     let output = Command::new("sh").args(["-c", &shell]).current_dir(folder.path(".")).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("no checkpoint: out/state.safetensors"), "{said}");
@@ -533,7 +533,7 @@ fn step_sizes_are_transferred_over_widths() {
 
 #[test]
 fn every_example_is_a_configuration() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let folder = crate::common::root().join("host/examples");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let examples: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
     for example in &examples {

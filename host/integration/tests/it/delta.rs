@@ -12,7 +12,7 @@ use std::io::Read;
 
 /// The image of a network of these widths.
 fn image(widths: &[u32], recipe: Recipe) -> Vec<u8> {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     graft(&checkpoint(widths, 20), recipe, usize::MAX, &folder.path("model")).unwrap();
     std::fs::read(folder.path("model").join(IMAGE)).unwrap()
 }

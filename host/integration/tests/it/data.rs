@@ -24,7 +24,7 @@ fn sorted(labelled: &Labelled) -> Vec<(Vec<u32>, u32)> {
 
 /// Real data beside the repository; where they are absent, the test says so and ends.
 fn real(file: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(file);
+    let path = crate::common::root().join("../shared/data").join(file);
     if !path.exists() {
         eprintln!("skipped: there is no {}", path.display());
     }
@@ -34,7 +34,7 @@ fn real(file: &str) -> Option<PathBuf> {
 #[test]
 fn features_are_divided_by_the_scale_and_the_last_column_is_the_label() {
     let text = "8,-4e0, 0.5 ,2\n16,1,-0,0\n";
-    let folder = Folder::new();
+    let folder = Folder::empty();
     for path in [folder.file("plain.csv", text), folder.file("packed.csv.gz", gzip(text))] {
         let samples = Samples::read(&path, 3, &Legend::numbered(3)).unwrap().divided(16.0);
         assert_eq!(bits(samples.features()), bits(&[0.5, -0.25, 0.03125, 1.0, 0.0625, -0.0]));
@@ -44,7 +44,7 @@ fn features_are_divided_by_the_scale_and_the_last_column_is_the_label() {
 
 #[test]
 fn a_first_line_of_names_is_no_sample() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let named = folder.file("named.csv", "left,right,class\n1,2,0\n");
     assert_eq!(Samples::read(&named, 2, &Legend::numbered(1)).unwrap().features(), [1.0, 2.0]);
     let damaged = folder.file("damaged.csv", "left,2,class\n1,2,0\n");
@@ -63,7 +63,7 @@ fn what_is_written_is_read_again_bit_for_bit() {
             .collect();
         samples.push(&[&numbers[..], &[-0.0]].concat(), label);
     }
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let path = folder.path("samples.csv");
     for scale in [1.0, 16.0, 0.25] {
         samples.write(&path, scale, &Legend::default()).unwrap();
@@ -168,7 +168,7 @@ fn an_aged_sample_is_gain_times_it_plus_offset_and_keeps_its_label() {
 
 #[test]
 fn samples_that_do_not_fit_a_network_are_named() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let path = folder.path("samples.csv");
     let samples = indices(5);
     assert!(samples.check(&path, 1, 5).is_ok());
@@ -201,7 +201,7 @@ fn idx_images_of_every_type_are_read_with_their_shape() {
         (0x0d, wide(|x| (x as f32).to_bits().to_be_bytes().to_vec())),
         (0x0e, wide(|x| x.to_bits().to_be_bytes().to_vec())),
     ];
-    let folder = Folder::new();
+    let folder = Folder::empty();
     for (kind, bytes) in types {
         for (sizes, shape) in [(&[2, 1, 3][..], &[1, 3][..]), (&[3, 2], &[2]), (&[6, 1, 1, 1], &[1, 1, 1])] {
             let labels = [1, 0, 2, 1, 1, 0];
@@ -246,7 +246,7 @@ fn idx_source(folder: &Folder) -> (Source, Value) {
 
 #[test]
 fn idx_files_of_tests_are_the_own_test_part() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (source, _) = idx_source(&folder);
     let read = load(&source, json!("own"));
     assert_eq!(read.train.features(), [10.0, 11.0, 20.0, 21.0, 30.0, 31.0, 40.0, 41.0]);
@@ -261,7 +261,7 @@ fn idx_files_of_tests_are_the_own_test_part() {
 
 #[test]
 fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (_, keys) = idx_source(&folder);
     let gzipped = gzip(idx(8, &[4], &[0, 1, 2, 0]));
     let cases: [(&str, Vec<u8>, &[&str]); 19] = [
@@ -316,7 +316,7 @@ const PEOPLE: &str =
 
 #[test]
 fn a_table_has_its_label_group_and_ignored_columns_anywhere() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let table = folder.file("people.csv", PEOPLE);
     let bare = folder.file("bare.csv", PEOPLE.split_once('\n').unwrap().1);
     let (first, second) = PEOPLE.split_at(PEOPLE.find("5,6").unwrap());
@@ -344,7 +344,7 @@ fn a_table_has_its_label_group_and_ignored_columns_anywhere() {
 
 #[test]
 fn what_is_wrong_in_a_table_is_named_with_line_and_column() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let seed = split(json!({ "seed": { "train": 1 } }));
     let all = json!({ "label": "pace", "ignore": ["who", "home"] });
     let cases: [(&str, Value, &[&str]); 20] = [
@@ -411,7 +411,7 @@ const ARFF: &str = r#"% Two people.
 
 #[test]
 fn arff_is_read_with_its_header_and_without() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let expected = |read: &Labelled| {
         assert_eq!(
             (&read.legend.classes[..], &read.shape[..]),
@@ -434,7 +434,7 @@ fn arff_is_read_with_its_header_and_without() {
 
 #[test]
 fn what_is_wrong_in_an_arff_file_is_named_with_its_line() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let change = |from: &str, to: &str| {
         assert!(ARFF.contains(from), "{from}");
         ARFF.replace(from, to)
@@ -504,7 +504,7 @@ fn arrays_of_numpy_of_every_type_are_read_with_their_labels() {
         ("<i8", each(whole, |x| (x as i64).to_le_bytes()), whole),
         (">i8", each(whole, |x| (x as i64).to_be_bytes()), whole),
     ];
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let labels = folder.file("labels.csv", "what,who\nrun,ann\nsit,bob\nrun,bob\n");
     for (descr, bytes, expected) in types {
         for (shape, of_one) in [("(3, 2)", &[2][..]), ("(3,1,2)", &[1, 2])] {
@@ -529,7 +529,7 @@ fn arrays_of_numpy_of_every_type_are_read_with_their_labels() {
 
 #[test]
 fn what_is_wrong_in_an_array_or_its_labels_is_named() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let labels = folder.file("labels.csv", "0,a\n1,b\n");
     let good = npy("<f4", "(2, 3)", &[0; 24]);
     let nan = [[0; 16].to_vec(), f32::INFINITY.to_le_bytes().to_vec(), vec![0; 4]].concat();
@@ -573,7 +573,7 @@ fn what_is_wrong_in_an_array_or_its_labels_is_named() {
 
 #[test]
 fn the_end_of_a_text_tests() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let bytes: Vec<u8> = (0..=99).chain([255]).collect();
     let paths = [folder.file("a.txt", &bytes), folder.file("a.txt.gz", gzip(&bytes))];
     for (path, (by, train)) in paths.iter().flat_map(|path| {
@@ -607,7 +607,7 @@ fn the_end_of_a_text_tests() {
 /// Files of every format with bytes changed, cut off and put in: taken, or refused in one line.
 #[test]
 fn a_damaged_file_never_ends_the_program() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let labels = folder.file("labels.csv", "0,a\n1,b\n");
     let people = json!({ "group": "who", "ignore": ["home"], "label": "pace" });
     let arff = json!({ "group": "who's", "ignore": ["id", "note"] });
@@ -710,7 +710,7 @@ fn an_unknown_key_is_refused_and_what_is_left_out_is_usual() {
 
 #[test]
 fn a_share_is_rounded_and_split_in_the_order_of_its_seed() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let all = indices(23);
     let path = folder.path("indices.csv");
     all.write(&path, 1.0, &Legend::default()).unwrap();
@@ -737,7 +737,7 @@ fn a_share_is_rounded_and_split_in_the_order_of_its_seed() {
 
 #[test]
 fn groups_test_as_a_whole_and_an_unknown_or_empty_one_is_refused() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let path = folder.file("people.csv", PEOPLE);
     let people = source("csv", json!({ "path": path, "group": "who", "ignore": ["home"] }));
     let read = load(&people, json!({ "group": { "test": ["cid", "ann", "cid"] } }));
@@ -778,7 +778,7 @@ fn close(found: &[f32], expected: &[f64]) {
 
 #[test]
 fn mean_and_deviation_are_those_of_the_training_part() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     // 1, 3, 8: mean 4, squares 9 + 1 + 16.
     let deviation = (26f64 / 3.0).sqrt();
     let by_feature = normalised(&folder, NUMBERS, Normalise::Features);
@@ -810,7 +810,7 @@ fn mean_and_deviation_are_those_of_the_training_part() {
 #[test]
 fn a_feature_that_never_changes_is_divided_by_one_however_often_it_is_added() {
     // A tenth a thousand times: a sum that is rounded would leave a deviation that is not 0.
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let text: String = (0..1000).map(|i| format!("0.1,{i},{}\n", i % 2)).collect();
     let csv = source("csv", json!({ "path": folder.file("tenth.csv", text) }));
     let Normalisation { mean, deviation, .. } =
@@ -820,7 +820,7 @@ fn a_feature_that_never_changes_is_divided_by_one_however_often_it_is_added() {
 
 #[test]
 fn a_checkpoint_applies_what_it_learnt_and_keeps_its_classes() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let by = json!({ "group": { "test": ["c"] } });
     let learnt = normalised(&folder, NUMBERS, Normalise::Features);
     let saved = serde_json::to_string(&learnt.normalisation).unwrap();
@@ -862,7 +862,7 @@ fn a_checkpoint_applies_what_it_learnt_and_keeps_its_classes() {
 
 #[test]
 fn a_normalisation_that_says_nothing_of_the_data_is_refused() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let path = folder.file("a.csv", "x,y,who,class\n1,?,a,0\n2,,a,1\n3,4,b,0\n");
     let a = source("csv", json!({ "path": path, "group": "who" }));
     let by = split(json!({ "group": { "test": ["b"] } }));
@@ -893,7 +893,7 @@ fn table(folder: &Folder, name: &str, rows: impl Iterator<Item = (f64, f64)>) ->
 
 #[test]
 fn a_column_that_binary32_cannot_hold_is_normalised_in_binary64() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     // Milliseconds since 1970: binary32 numbers are 131,072 apart there.
     let time = |i: i32| 1.7e12 + 250.0 * f64::from(i);
     let x = |i: i32| 0.1 * f64::from(i * i % 7);
@@ -951,7 +951,7 @@ fn a_column_that_binary32_cannot_hold_is_normalised_in_binary64() {
 
 #[test]
 fn a_number_beyond_binary32_is_one_when_it_is_normalised() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let by = || json!({ "seed": { "train": 3 } });
     let large = table(&folder, "large.csv", [(1e39, 1.0), (-1e39, 2.0), (1e39, 3.0), (-1e39, 4.0)].into_iter());
     for normalise in [Normalise::Features, Normalise::Overall, Normalise::Divide(1e38), Normalise::FeaturesClipped(0.5)]
@@ -985,7 +985,7 @@ fn a_number_beyond_binary32_is_one_when_it_is_normalised() {
 
 #[test]
 fn normalised_features_are_clipped_where_it_is_said() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (plain, clipped) = (
         normalised(&folder, NUMBERS, Normalise::Features),
         normalised(&folder, NUMBERS, Normalise::FeaturesClipped(0.75)),

@@ -21,11 +21,9 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::process::Command;
 
-const GRAFTAGE: &str = env!("CARGO_BIN_EXE_graftage");
-
 /// A checkpoint for four features and three classes, its data, its model and a record of a session.
 fn folder() -> Folder {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let checkpoint = checkpoint(&[4, 6, 3], 40);
     checkpoint.write(&folder.path("good.safetensors")).unwrap();
     samples(60, 4, 3).write(&folder.path("good.csv"), common::SCALE, &Legend::default()).unwrap();
@@ -161,18 +159,17 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
         ("minus", &["normalisation", "not finite and > 0"]),
         ("infinite", &["metadata"]),
     ];
-    for (name, words) in cases {
+    // They take turns: one module reads for all of them.
+    let commands = [
+        "eval FILE --data good.csv",
+        "graft FILE -o other",
+        "age FILE --data good.csv --stream a.csv --test b.csv",
+        "rehearse FILE --data good.csv -o a.json",
+    ];
+    for ((name, words), command) in cases.into_iter().zip(commands.iter().cycle()) {
         let file = format!("{name}.safetensors");
         let words = [&[file.as_str()], words].concat();
-        all_fail(
-            &folder,
-            &[
-                (&format!("eval {file} --data good.csv"), &words),
-                (&format!("graft {file} -o other"), &words),
-                (&format!("age {file} --data good.csv --stream a.csv --test b.csv"), &words),
-                (&format!("rehearse {file} --data good.csv -o a.json"), &words),
-            ],
-        );
+        all_fail(&folder, &[(&command.replace("FILE", &file), &words)]);
     }
     all_fail(&folder, &[("graft unfit.safetensors -o other", &["unfit.safetensors", "nothing to tell apart"])]);
 }
@@ -222,14 +219,11 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
         ("--steps 17", &["steps"]),
         ("--replay 0", &["replay must be at least 1"]),
     ];
-    for (option, words) in bounds {
-        all_fail(
-            &folder,
-            &[
-                (&format!("graft good.safetensors -o other {option}"), words),
-                (&format!("rehearse good.safetensors --data good.csv --samples 5 -o a.json {option}"), words),
-            ],
-        );
+    // They take turns: what is promised of a recipe is checked once for both.
+    let commands =
+        ["graft good.safetensors -o other", "rehearse good.safetensors --data good.csv --samples 5 -o a.json"];
+    for ((option, words), command) in bounds.into_iter().zip(commands.iter().cycle()) {
+        all_fail(&folder, &[(&format!("{command} {option}"), words)]);
     }
     all_fail(
         &folder,
@@ -397,7 +391,7 @@ fn a_board_that_cannot_be_reached_is_named_with_what_to_do() {
     );
     let before = folder.files();
     let arguments = "adapt --port qemu:firmware --stream good.csv --image model/image.grft --record a --log b";
-    let run = folder.run(Command::new(GRAFTAGE).args(arguments.split(' ')).env("PATH", ""));
+    let run = folder.run(Command::new(&*crate::common::GRAFTAGE).args(arguments.split(' ')).env("PATH", ""));
     assert_eq!(run.errors.lines().count(), 1, "{}", run.errors);
     let message = run.failed();
     assert!(message.contains("qemu-system-arm") && message.contains("`cargo xtask setup`"), "{message}");
@@ -451,7 +445,7 @@ fn an_argument_that_is_none_is_named() {
 
 #[test]
 fn eval_counts_what_is_predicted_rightly_of_each_class() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     // The class of a sample is where its largest number stands.
     let identity = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
     let checkpoint = with_weights(about(&[3, 3], 10.0, 1, 0), vec![identity, vec![0.0; 3]]);

@@ -26,7 +26,7 @@ fn defaults() -> BTreeMap<&'static str, Option<String>> {
 
 #[test]
 fn the_page_shows_the_default_of_each_option() {
-    let page = include_str!("../../../docs/adaptation.md");
+    let page = include_str!("../../../../docs/adaptation.md");
     let (_, table) = page.split_once("| option of `graft` | default |").unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let cell = |text: &str| text.trim().strip_prefix('`')?.strip_suffix('`').map(str::to_owned);
@@ -44,7 +44,7 @@ fn the_page_shows_the_default_of_each_option() {
 
 #[test]
 fn an_option_that_is_not_given_is_the_default() {
-    let help = Folder::new().graftage("graft --help").succeeded();
+    let help = Folder::empty().graftage("graft --help").succeeded();
     for (option, default) in defaults() {
         let (_, about) = help.split_once(&format!("      {option}")).unwrap_or_else(|| panic!("no {option}: {help}"));
         let about = about.split("\n      --").next().unwrap();

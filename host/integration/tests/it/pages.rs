@@ -113,7 +113,7 @@ document.getElementById('results').textContent = JSON.stringify(results);
 ///
 /// With `GRAFTAGE_REQUIRE_BROWSER=1`, nothing is skipped.
 fn faults(pages: &[(String, String)]) -> Option<Vec<(String, u32, Vec<String>)>> {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     // In a script, no end of an element may be spelt.
     let literal = |value: Value| value.to_string().replace("</", "<\\/").replace("<!--", "<\\!--");
     let probe = format!(
@@ -355,7 +355,7 @@ fn theory(series: u32, name: &str) -> Results {
 
 /// The page of a record of a session of so many samples, on a network of these widths.
 fn account(count: usize, widths: &[u32], confusions: Option<(Confusion, Confusion)>) -> String {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     graft(&common::checkpoint(widths, 20), Recipe::DEFAULT, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
     let image = parse(&bytes);

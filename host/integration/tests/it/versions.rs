@@ -124,7 +124,7 @@ fn written() -> [Vec<u8>; 4] {
     let verdict = board.end();
     events.push(Event::End(Ended { verdict, digest: board.adaptation().digest() }));
     let record = Record { board: "a board".into(), schema: Network::SCHEMA, image: identity(&image), start, events };
-    let folder = Folder::new();
+    let folder = Folder::empty();
     record.write(&folder.path("record")).unwrap();
     [with_names(&image, &legend), std::fs::read(folder.path("record")).unwrap(), snapshot, delta]
 }
@@ -188,7 +188,7 @@ fn what_is_kept_is_read_or_refused_by_its_version() {
 #[test]
 fn a_format_has_a_new_version_once_a_byte_changes() {
     for (format, bytes) in FORMATS.into_iter().zip(written()) {
-        let (file, folder) = (name(format), Folder::new());
+        let (file, folder) = (name(format), Folder::empty());
         assert!(KEPT.iter().any(|(kept, _)| *kept == file), "{file} is not kept: see the top of this test");
         let kept = std::fs::read(fixture(&file)).unwrap();
         // How well a delta is packed is no matter of its version.

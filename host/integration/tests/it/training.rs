@@ -87,7 +87,7 @@ batch = 3
 "#;
 
 fn folder() -> Folder {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     folder.file("samples.csv", samples());
     folder.file("text.txt", "the quick brown fox jumps over the lazy dog. ".repeat(20));
     folder
@@ -145,7 +145,7 @@ fn files(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
 
 /// Status, standard output and standard error of the command line.
 fn graftage(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_graftage"));
+    let mut command = Command::new(&*crate::common::GRAFTAGE);
     let output = command.args(arguments).current_dir(folder.path(".")).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
@@ -533,7 +533,7 @@ fn what_this_machine_cannot_take_is_refused_before_anything_is_changed() {
     }
     // What the process itself may take counts, too: a billion samples would fit a large machine.
     folder.file("wrong.toml", CONFIG.replace("batch = 16", "batch = 1000000000"));
-    let shell = format!("ulimit -v 6000000; exec {} train wrong.toml --force", env!("CARGO_BIN_EXE_graftage"));
+    let shell = format!("ulimit -v 6000000; exec {} train wrong.toml --force", crate::common::GRAFTAGE.display());
     let output = Command::new("sh").args(["-c", &shell]).current_dir(folder.path(".")).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && error.contains("[training] batch"), "{error}");
@@ -715,7 +715,7 @@ fn a_signal_leaves_the_trainings_that_have_ended() {
     folder.file("long.toml", CONFIG.replace("steps = 60", "steps = 150"));
     let arguments = "compare long.toml --optimizers scion --seeds 1,2,3,4,5,6 --tuning-seeds 11 --momenta 0.9 \
                      --step-sizes 0.01,0.02 --target 0.5 --jobs 1 --output out";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_graftage"));
+    let mut command = Command::new(&*crate::common::GRAFTAGE);
     command.args(arguments.split_whitespace()).current_dir(folder.path("."));
     let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     let path = folder.path("out").join(TRAININGS);

@@ -47,15 +47,13 @@ fn log(path: &Path) -> File {
     File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap()
 }
 
-impl Emulated {
-    /// A folder with the right image, and the board that runs it.
-    fn start(&self) -> (Folder, PathBuf, Board) {
-        let folder = Folder::new();
-        let image = image(&folder, "model", &WIDTHS);
-        let port = Port::emulator(self.firmware.clone());
-        let board = Board::open(port, Some(&image), Some(&log(&folder.path("log")))).unwrap();
-        (folder, image, board)
-    }
+/// A folder with the right image, and the board that runs it.
+fn start(emulated: &Emulated) -> (Folder, PathBuf, Board) {
+    let folder = Folder::empty();
+    let image = image(&folder, "model", &WIDTHS);
+    let port = Port::emulator(emulated.firmware.clone());
+    let board = Board::open(port, Some(&image), Some(&log(&folder.path("log")))).unwrap();
+    (folder, image, board)
 }
 
 fn status(hello: &Hello) -> Status {
@@ -97,7 +95,7 @@ fn core_agrees(image: &Path, start: u64, learnt: Vec<Lesson>) -> u64 {
 #[test]
 fn a_board_learns_what_core_computes_on_this_machine() {
     for emulated in emulated() {
-        let (folder, image, mut board) = emulated.start();
+        let (folder, image, mut board) = start(&emulated);
         let hello = board.hello().unwrap();
         assert_eq!((hello.board.as_str(), hello.inputs, hello.classes, hello.dropped), (emulated.name, 64, 10, 0));
         assert_eq!(hello.schema, Kind::schema(&common::layers(&WIDTHS)));
@@ -121,7 +119,7 @@ fn a_board_learns_what_core_computes_on_this_machine() {
 fn sessions_on_a_board_end_as_on_this_machine() {
     // Long ones, which take minutes where floating point is emulated as well.
     for Emulated { firmware, .. } in emulated().into_iter().take(1) {
-        let folder = Folder::new();
+        let folder = Folder::empty();
         let recipe = Recipe { hold_out: Some(HoldOut { every: 3, keep: 8 }), ..RECIPE };
         let image = image_with(&folder, "model", &WIDTHS, recipe);
         let mut board = Board::open(Port::emulator(firmware), Some(&image), None).unwrap();
@@ -165,7 +163,7 @@ fn sessions_on_a_board_end_as_on_this_machine() {
 #[test]
 fn a_board_predicts_what_core_predicts() {
     for emulated in emulated() {
-        let (_folder, image, mut board) = emulated.start();
+        let (_folder, image, mut board) = start(&emulated);
         let bytes = std::fs::read(image).unwrap();
         let network = graftage::adaptation::network(&parse(&bytes)).unwrap();
         let mut core = graftage::adaptation::start(network, RECIPE).unwrap();
@@ -178,7 +176,7 @@ fn a_board_predicts_what_core_predicts() {
 #[test]
 fn a_bad_sample_is_refused_by_the_board_and_the_next_one_learnt() {
     for emulated in emulated() {
-        let (_folder, image, mut board) = emulated.start();
+        let (_folder, image, mut board) = start(&emulated);
         let start = board.hello().unwrap();
         let mut lessons = Vec::new();
         let mut nan = [0.5; INPUTS];
@@ -201,7 +199,7 @@ fn a_bad_sample_is_refused_by_the_board_and_the_next_one_learnt() {
 #[test]
 fn a_sample_out_of_order_is_an_error_that_says_what_happened() {
     for emulated in emulated() {
-        let (_folder, _, mut board) = emulated.start();
+        let (_folder, _, mut board) = start(&emulated);
         let message = board.learn(5, &[0.5; INPUTS], 1).unwrap_err().to_string();
         assert!(message.contains("waits for number 0") && message.contains("reset"), "{message}");
     }
@@ -280,7 +278,7 @@ fn garbage(frame: usize, begins: bool, byte: u8) -> Vec<u8> {
 fn garbage_on_the_line_costs_no_sample_and_is_counted() {
     for emulated in emulated() {
         let Emulated { firmware, .. } = emulated;
-        let folder = Folder::new();
+        let folder = Folder::empty();
         let image = image(&folder, "model", &WIDTHS);
         let line = Line::to(&firmware, &image, garbage, garbage);
         let mut board = Board::open(Port::Tcp(line.address.clone()), None, None).unwrap();
@@ -297,9 +295,9 @@ fn garbage_on_the_line_costs_no_sample_and_is_counted() {
 
 #[test]
 fn a_session_on_a_line_that_damages_one_byte_in_a_thousand_learns_the_same() {
-    const LENGTH: usize = 1000;
+    const LENGTH: usize = 250;
     let Some(Emulated { firmware, .. }) = emulated().into_iter().next() else { return };
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let image = image_with(&folder, "model", &WIDTHS, Recipe { batch: 1, steps: 1, ..RECIPE });
     // One generator a direction, as each has a thread of its own.
     let damage = |seed: u64| {
@@ -328,14 +326,14 @@ fn a_session_on_a_line_that_damages_one_byte_in_a_thousand_learns_the_same() {
         board.damaged,
         board.repeated
     );
-    assert!(hello.dropped > 50 && board.damaged > 25);
+    assert!(hello.dropped > 40 && board.damaged > 3);
 }
 
 #[test]
 fn a_board_whose_saves_take_twelve_seconds_on_a_line_that_loses_bytes_learns_the_same() {
     const LENGTH: usize = 200;
     // Somebody's own firmware with our library.
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = crate::common::root();
     let (firmware, image) = (root.join("target/outside/slow"), root.join("tests/outside/image.grft"));
     if !firmware.is_file() {
         let line = format!("skipped: {} is no file; run `cargo xtask test`", firmware.display());
@@ -377,7 +375,7 @@ fn a_board_whose_saves_take_twelve_seconds_on_a_line_that_loses_bytes_learns_the
 fn a_lost_answer_is_asked_for_again_and_nothing_is_learnt_twice() {
     for emulated in emulated() {
         let Emulated { firmware, .. } = emulated;
-        let folder = Folder::new();
+        let folder = Folder::empty();
         let image = image(&folder, "model", &WIDTHS);
         let lost = |frame, _, byte| if frame == 4 { vec![] } else { vec![byte] };
         let line = Line::to(&firmware, &image, clean, lost);
@@ -394,7 +392,7 @@ fn a_lost_answer_is_asked_for_again_and_nothing_is_learnt_twice() {
 fn a_board_with_an_image_that_it_cannot_use_says_why() {
     for emulated in emulated() {
         let Emulated { firmware, .. } = emulated;
-        let folder = Folder::new();
+        let folder = Folder::empty();
         stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
         let mut damaged = std::fs::read(image(&folder, "model", &WIDTHS)).unwrap();
         damaged[1000] ^= 4;
@@ -430,7 +428,7 @@ fn a_board_with_an_image_that_it_cannot_use_says_why() {
 fn adapt_writes_a_record_that_replay_agrees_with_and_a_readable_log() {
     for emulated in emulated() {
         let Emulated { name, firmware } = emulated;
-        let folder = Folder::new();
+        let folder = Folder::empty();
         image(&folder, "model", &WIDTHS);
         stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
         samples(20, INPUTS, 10).write(&folder.path("test.csv"), SCALE, &Legend::default()).unwrap();
@@ -452,7 +450,7 @@ fn adapt_writes_a_record_that_replay_agrees_with_and_a_readable_log() {
 #[test]
 fn what_a_board_has_learnt_becomes_a_delta_from_its_record_and_a_page() {
     for Emulated { firmware, .. } in emulated() {
-        let folder = Folder::new();
+        let folder = Folder::empty();
         image(&folder, "model", &WIDTHS);
         stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
         samples(20, INPUTS, 10).write(&folder.path("test.csv"), SCALE, &Legend::default()).unwrap();
@@ -483,7 +481,7 @@ fn what_a_board_has_learnt_becomes_a_delta_from_its_record_and_a_page() {
 #[test]
 fn a_monitor_shows_what_an_emulated_board_does_in_plain_lines_where_there_is_no_terminal() {
     for Emulated { name, firmware } in emulated() {
-        let folder = Folder::new();
+        let folder = Folder::empty();
         image(&folder, "model", &WIDTHS);
         stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
         let port = format!("--port=qemu:{}", firmware.display());
@@ -505,7 +503,7 @@ fn a_monitor_shows_what_an_emulated_board_does_in_plain_lines_where_there_is_no_
 fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
     for emulated in emulated() {
         let Emulated { firmware, .. } = emulated;
-        let folder = Folder::new();
+        let folder = Folder::empty();
         let image = image(&folder, "model", &WIDTHS);
         stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
         // After the answers to hello and to five samples nothing comes back.
@@ -524,7 +522,7 @@ fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
 #[test]
 fn the_memory_of_a_firmware_is_that_of_its_board_and_little_more() {
     for emulated in emulated() {
-        let (_folder, _, mut board) = emulated.start();
+        let (_folder, _, mut board) = start(&emulated);
         let memory = board.hello().unwrap().memory;
         let parts = [
             memory.weights,
@@ -740,7 +738,7 @@ fn a_board_of_another_version_is_told_from_a_silent_one() {
 fn an_emulator_that_ends_says_why() {
     for Emulated { firmware, .. } in emulated() {
         // A folder is no image that it could load.
-        let folder = Folder::new();
+        let folder = Folder::empty();
         let outcome = Board::open(Port::emulator(firmware), Some(&folder.path(".")), None);
         let message = outcome.and_then(|mut board| board.hello()).unwrap_err().to_string();
         assert!(message.contains("the emulator ended"), "{message}");
@@ -749,7 +747,7 @@ fn an_emulator_that_ends_says_why() {
 
 #[test]
 fn a_file_that_is_no_firmware_of_an_emulated_board_is_refused() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     for (bytes, why) in [
         (b"no ELF file, and no machine code that runs either".to_vec(), "no ELF file"),
         (common::firmware("unknown"), "no firmware of this project"),

@@ -27,7 +27,7 @@ fn images(folder: &Folder) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn names_follow_the_image_and_change_nothing_in_it() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (image, file) = images(&folder);
     assert_eq!(file, with_names(&image, &legend()));
     // A device parses what lies in its flash from the image's place on: erased bytes or names after it make no difference.
@@ -46,7 +46,7 @@ fn names_follow_the_image_and_change_nothing_in_it() {
 
 #[test]
 fn an_image_without_names_has_numbered_classes() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (image, _) = images(&folder);
     let read = ImageFile::read(&folder.file("bare.grft", &image)).unwrap();
     assert_eq!(read.legend(), &Legend::numbered(3));
@@ -56,7 +56,7 @@ fn an_image_without_names_has_numbered_classes() {
 
 #[test]
 fn damaged_or_unfit_names_are_refused_with_the_reason() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (image, file) = images(&folder);
     let refused = |bytes: &[u8], word: &str| {
         let error = ImageFile::read(&folder.file("a.grft", bytes)).unwrap_err().to_string();
@@ -90,7 +90,7 @@ fn damaged_or_unfit_names_are_refused_with_the_reason() {
 
 #[test]
 fn a_delta_keeps_the_names_and_graft_says_which_class_has_which_number() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let mut checkpoint = checkpoint(&[4, 6, 3], 5);
     checkpoint.about.legend = legend();
     checkpoint.write(&folder.path("a.safetensors")).unwrap();

@@ -62,7 +62,7 @@ fn lesson(record: &mut Record, index: usize) -> &mut Lesson {
 
 #[test]
 fn what_static_memory_learnt_is_computed_again_to_the_bit() {
-    let (bytes, record) = session(&Folder::new());
+    let (bytes, record) = session(&Folder::empty());
     let target = with_core(&record, &parse(&bytes)).unwrap().target;
     let Some(Event::End(Ended { digest: last, .. })) = record.events.last() else { panic!("no end") };
     assert_eq!((target.steps, target.differing, target.first_difference), (54, 0, None));
@@ -113,7 +113,7 @@ macro_rules! state {
 
 #[test]
 fn the_first_difference_of_a_record_is_named_with_its_step_and_its_array() {
-    let (bytes, record) = session(&Folder::new());
+    let (bytes, record) = session(&Folder::empty());
     // Events 0 to 29 are samples, each tenth is held out; then come the state and the end.
     let alterations: [(usize, Alteration, &str); 20] = [
         (7, sample!(l, l.input[2] += 1e-5), "sample 8: its numbers"),
@@ -152,7 +152,7 @@ const EXTRA: Report = Report { step: 99, outcome: Outcome { admitted: 4, loss: 1
 
 #[test]
 fn what_a_board_computed_otherwise_is_told_from_what_was_altered() {
-    let (bytes, record) = session(&Folder::new());
+    let (bytes, record) = session(&Folder::empty());
     // A board whose update went wrong in step 15: no state after it agrees, the arrays at the end neither.
     let mut other = record.clone();
     for event in &mut other.events[7..] {
@@ -172,7 +172,7 @@ fn what_a_board_computed_otherwise_is_told_from_what_was_altered() {
 
 #[test]
 fn events_in_another_order_are_found() {
-    let (bytes, record) = session(&Folder::new());
+    let (bytes, record) = session(&Folder::empty());
     for (a, b, first) in [(6, 7, "sample 7: its steps begin with 15, 13 is due"), (8, 9, "sample 9: "), (28, 31, "")] {
         let mut other = record.clone();
         other.events.swap(a, b);
@@ -191,7 +191,7 @@ fn events_in_another_order_are_found() {
 
 #[test]
 fn a_refused_sample_is_refused_again_and_for_the_same_reason() {
-    let (bytes, record) = session(&Folder::new());
+    let (bytes, record) = session(&Folder::empty());
     let refusal = |input: &[f32], label, why| Event::Refused(Refused { input: input.to_vec(), label, why });
     let nan = [0.5, f32::NAN, 0.5, 0.5, 0.5];
     let mut with = record.clone();
@@ -210,7 +210,7 @@ fn a_refused_sample_is_refused_again_and_for_the_same_reason() {
 
 #[test]
 fn a_record_ends_with_a_gap_and_what_stands_after_one_is_found() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (bytes, mut record) = session(&folder);
     let rest = record.events.split_off(20);
     record.events.push(Event::Gap);
@@ -219,7 +219,7 @@ fn a_record_ends_with_a_gap_and_what_stands_after_one_is_found() {
     let path = folder.path("record");
     record.write(&path).unwrap();
     let (image, output) = (folder.file("image.grft", &bytes), folder.path("found.json"));
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_graftage"));
+    let mut command = std::process::Command::new(&*crate::common::GRAFTAGE);
     let said =
         command.arg("replay").args([path.as_path(), Path::new("--image"), &image, Path::new("-o"), &output]).output();
     let said = said.unwrap();
@@ -233,7 +233,7 @@ fn a_record_ends_with_a_gap_and_what_stands_after_one_is_found() {
 
 #[test]
 fn a_record_is_read_as_it_was_written() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (_, mut record) = session(&folder);
     lesson(&mut record, 0).input[..2].copy_from_slice(&[f32::from_bits(1), -0.0]);
     let path = folder.path("record");
@@ -279,7 +279,7 @@ fn ends(bytes: &[u8]) -> Vec<usize> {
 
 #[test]
 fn the_event_with_a_flipped_bit_is_named_and_all_before_it_are_read() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (record, bytes) = short(&folder);
     let ends = ends(&bytes);
     assert_eq!((ends.len(), ends.last()), (1 + record.events.len(), Some(&bytes.len())));
@@ -294,7 +294,7 @@ fn the_event_with_a_flipped_bit_is_named_and_all_before_it_are_read() {
 
 #[test]
 fn the_event_in_which_a_record_is_cut_is_named() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (record, bytes) = short(&folder);
     let ends = ends(&bytes);
     for length in 0..bytes.len() {
@@ -306,7 +306,7 @@ fn the_event_in_which_a_record_is_cut_is_named() {
 
 #[test]
 fn another_byte_at_200_places_is_named_and_all_before_it_is_computed_again() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (image, record) = session(&folder);
     let path = folder.path("record");
     record.write(&path).unwrap();
@@ -328,7 +328,7 @@ fn another_byte_at_200_places_is_named_and_all_before_it_is_computed_again() {
 
 #[test]
 fn events_that_change_places_in_the_file_are_damage() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (record, bytes) = short(&folder);
     let ends = ends(&bytes);
     let [head, first, second] = ends[..3] else { panic!("three sections") };

@@ -15,7 +15,7 @@ use safetensors::{Dtype, SafeTensors};
 
 /// The network of the demo, compiled as the firmware compiles it.
 mod demo {
-    include!("../../../firmware/network.rs");
+    include!("../../../../firmware/network.rs");
 }
 
 const RECIPE: Recipe = Recipe {
@@ -30,7 +30,7 @@ const RECIPE: Recipe = Recipe {
 #[test]
 fn the_type_in_the_firmware_is_the_one_that_graft_writes() {
     let capacities = Capacities { replay: 128, held_out: 32 };
-    assert_eq!(network(&layers(&[64, 32, 10]), capacities), include_str!("../../../firmware/network.rs"));
+    assert_eq!(network(&layers(&[64, 32, 10]), capacities), include_str!("../../../../firmware/network.rs"));
     assert_eq!((demo::REPLAY, demo::HELD_OUT), (128, 32));
     assert_eq!(demo::SCHEMA, Kind::schema(&layers(&[64, 32, 10])));
     assert_eq!((demo::Network::INPUTS, demo::Network::OUTPUTS), (64, 10));
@@ -38,7 +38,7 @@ fn the_type_in_the_firmware_is_the_one_that_graft_writes() {
 
 #[test]
 fn image_and_type_are_written_side_by_side_with_one_schema() {
-    let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    let (folder, checkpoint) = (Folder::empty(), checkpoint(&[4, 6, 3], 5));
     let header = graft(&checkpoint, RECIPE, usize::MAX, &folder.path("a/model")).unwrap();
     let text = std::fs::read_to_string(folder.path("a/model").join(NETWORK)).unwrap();
     assert_eq!(text, network(&checkpoint.about.layers().unwrap(), Capacities { replay: 77, held_out: 1 }));
@@ -53,7 +53,7 @@ fn image_and_type_are_written_side_by_side_with_one_schema() {
 
 #[test]
 fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_same_bits() {
-    let (folder, mut checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    let (folder, mut checkpoint) = (Folder::empty(), checkpoint(&[4, 6, 3], 5));
     let each = (vec![0.1, -3.0, 700.0, 1e-3], vec![0.3, 7.0, 1e4, 1e-5]);
     // One for all, as "overall" learns it.
     let all = (vec![0.3], vec![0.7]);
@@ -103,7 +103,7 @@ fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_
 
 #[test]
 fn only_the_last_layers_learn_where_that_is_wanted() {
-    let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 5, 3], 5));
+    let (folder, checkpoint) = (Folder::empty(), checkpoint(&[4, 6, 5, 3], 5));
     for (learning, expected) in
         [(1, [false, false, true]), (2, [false, true, true]), (3, [true; 3]), (usize::MAX, [true; 3])]
     {
@@ -122,7 +122,7 @@ fn only_the_last_layers_learn_where_that_is_wanted() {
 
 #[test]
 fn a_firmware_has_room_for_what_the_recipe_keeps() {
-    let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    let (folder, checkpoint) = (Folder::empty(), checkpoint(&[4, 6, 3], 5));
     let hold_out = |keep| Some(HoldOut { every: 3, keep });
     for (replay, hold_out, held_out) in
         [(16, None, 1), (256, hold_out(100), 100), (SAMPLES, hold_out(SAMPLES), SAMPLES)]
@@ -142,7 +142,7 @@ fn a_firmware_has_room_for_what_the_recipe_keeps() {
 
 #[test]
 fn a_schedule_that_never_learns_is_refused() {
-    let (folder, checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    let (folder, checkpoint) = (Folder::empty(), checkpoint(&[4, 6, 3], 5));
     let wsd = |warmup, stable, decay| Schedule::WarmupStableDecay { warmup, stable, decay };
     let of = |schedule| {
         let recipe = Recipe { rule: Rule { schedule, ..RECIPE.rule }, ..RECIPE };
@@ -161,7 +161,7 @@ fn a_schedule_that_never_learns_is_refused() {
 
 #[test]
 fn a_column_that_binary32_cannot_hold_is_not_grafted() {
-    let (folder, mut checkpoint) = (Folder::new(), checkpoint(&[4, 6, 3], 5));
+    let (folder, mut checkpoint) = (Folder::empty(), checkpoint(&[4, 6, 3], 5));
     let wide = |column, name: &str| Wide { column, name: name.into(), mean: 1.7e12, deviation: 3e3, moved: Some(21.0) };
     let wide = vec![wide(1, "time"), wide(3, "ticks")];
     let normalisation = Normalisation { mean: vec![0.0; 4], deviation: vec![1.0; 4], wide, clip: None };
@@ -193,7 +193,7 @@ fn every_kind_of_layer_is_made_at_run_time_and_has_a_type() {
 
 #[test]
 fn a_network_in_static_memory_takes_the_weights_of_the_checkpoint_bit_for_bit() {
-    let (folder, checkpoint) = (Folder::new(), checkpoint(&[64, 32, 10], 5));
+    let (folder, checkpoint) = (Folder::empty(), checkpoint(&[64, 32, 10], 5));
     graft(&checkpoint, RECIPE, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
     let mut network = demo::Network::ZERO;
@@ -211,7 +211,7 @@ fn a_network_in_static_memory_takes_the_weights_of_the_checkpoint_bit_for_bit() 
 
 #[test]
 fn a_network_of_more_layers_than_an_image_names_is_refused() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let most = checkpoint(&[2; 9], 5);
     assert_eq!(most.about.layers().unwrap().len(), 15);
     graft(&most, RECIPE, usize::MAX, &folder.path("most")).unwrap();
@@ -222,7 +222,7 @@ fn a_network_of_more_layers_than_an_image_names_is_refused() {
 
 #[test]
 fn a_checkpoint_is_read_as_it_was_written() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let mut checkpoint = checkpoint(&[5, 7, 4], 123);
     checkpoint.tensors[0].2[..3].copy_from_slice(&[-0.0, f32::from_bits(1), f32::MAX]);
     let path = folder.path("a.safetensors");
@@ -241,7 +241,7 @@ fn a_checkpoint_is_read_as_it_was_written() {
 /// Whoever reads the file without this software finds it by the usual names, row by row.
 #[test]
 fn a_checkpoint_has_the_names_and_shapes_of_a_sequence_of_linear_layers() {
-    let (folder, checkpoint) = (Folder::new(), checkpoint(&[5, 7, 4], 123));
+    let (folder, checkpoint) = (Folder::empty(), checkpoint(&[5, 7, 4], 123));
     let path = folder.path("a.safetensors");
     checkpoint.write(&path).unwrap();
     let bytes = std::fs::read(&path).unwrap();
@@ -263,7 +263,7 @@ fn a_checkpoint_has_the_names_and_shapes_of_a_sequence_of_linear_layers() {
 
 #[test]
 fn a_damaged_checkpoint_is_refused_or_read_but_never_breaks_the_reader() {
-    let (folder, checkpoint) = (Folder::new(), checkpoint(&[2, 3, 2], 5));
+    let (folder, checkpoint) = (Folder::empty(), checkpoint(&[2, 3, 2], 5));
     let path = folder.path("a.safetensors");
     checkpoint.write(&path).unwrap();
     let bytes = std::fs::read(&path).unwrap();

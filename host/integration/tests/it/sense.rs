@@ -78,7 +78,7 @@ impl Sensing {
     fn start(recipe: Recipe, thermometer: bool, store: Option<&Path>) -> Option<Self> {
         let firmware =
             emulated().into_iter().find(|board| board.name == "mps2-an386")?.firmware.with_file_name("sense");
-        let folder = Folder::new();
+        let folder = Folder::empty();
         graft(&checkpoint(&WIDTHS, 100), recipe, usize::MAX, &folder.path("model")).unwrap();
         let image = folder.path("model").join(IMAGE);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -204,7 +204,7 @@ fn a_board_without_its_thermometer_says_so_and_serves_its_link() {
 
 #[test]
 fn a_sensor_and_a_store_share_the_bus() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let eeprom = common::eeproms(&folder, 1);
     let Some(mut sensing) = Sensing::start(RECIPE, true, Some(&eeprom)) else { return };
     sensing.monitor.celsius(21.5);

@@ -74,7 +74,7 @@ fn learn(board: &mut Board, from: u64, to: u64) {
 fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not() {
     let Some(firmware) = firmware() else { return };
     let kills: u64 = std::env::var("GRAFTAGE_KILLS").map_or(6, |kills| kills.parse().unwrap());
-    let (folder, mut random) = (Folder::new(), SEED);
+    let (folder, mut random) = (Folder::empty(), SEED);
     let (image, log) = (image(&folder), folder.path("log"));
     let digests = digests(&image);
     let mut below = |bound: u64| {
@@ -156,7 +156,7 @@ fn stack(firmware: &Path, folder: &Folder, control: &Path) -> u64 {
 #[test]
 fn the_stack_stays_within_what_is_kept_for_it() {
     let Some(firmware) = firmware() else { return };
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (image, log, control) = (image(&folder), folder.path("log"), folder.path("control"));
     let eeproms = eeproms(&folder, 3);
     // The second time it takes up a state, and learns again what it has noted since.
@@ -179,7 +179,7 @@ fn the_stack_stays_within_what_is_kept_for_it() {
 #[test]
 fn a_board_says_what_it_goes_on_from() {
     let Some(firmware) = firmware() else { return };
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (image, log) = (image(&folder), folder.path("log"));
     let digests = digests(&image);
     let said = |words: &str| {
@@ -230,7 +230,7 @@ fn a_board_says_what_it_goes_on_from() {
 #[test]
 fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
     let Some(firmware) = firmware() else { return };
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (image, log) = (image(&folder), folder.path("log"));
     let digests = digests(&image);
     // A third EEPROM has room for a journal behind the slots.
@@ -343,7 +343,7 @@ fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes()
     let asks: u64 = std::env::var("GRAFTAGE_LINKED").map_or(60, |asks| asks.parse().unwrap());
     let hold_out = Some(HoldOut { every: 8, keep: 16 });
     let recipe = Recipe { steps: 1, replay: 32, budget: Some(1.2), hold_out, ..RECIPE };
-    let folder = Folder::new();
+    let folder = Folder::empty();
     graft(&checkpoint(&[64, 32, 10], 100), recipe, usize::MAX, &folder.path("model")).unwrap();
     let (image, log) = (folder.path("model").join(IMAGE), folder.path("log"));
     let eeproms = eeproms(&folder, 3);

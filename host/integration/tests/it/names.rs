@@ -54,7 +54,7 @@ fn leaves() -> Vec<String> {
 
 #[test]
 fn eval_finds_columns_and_classes_by_name() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (checkpoint, samples) = named(&folder, &[4, 6, 3], leaves());
     samples.write(&folder.path("good.csv"), common::SCALE, &checkpoint.about.legend).unwrap();
     let eval = |file: &str| folder.graftage(&format!("eval a.safetensors --data {file}"));
@@ -110,7 +110,7 @@ fn eval_finds_columns_and_classes_by_name() {
 
 #[test]
 fn eval_takes_raw_features_of_every_normalisation() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (mut checkpoint, samples) = named(&folder, &[4, 6, 3], leaves());
     let normalisation = checkpoint.about.normalisation.as_mut().unwrap();
     normalisation.mean = vec![0.1, -0.2, 0.3, 0.0];
@@ -136,7 +136,7 @@ fn eval_takes_raw_features_of_every_normalisation() {
 
 #[test]
 fn a_board_learns_the_same_whatever_the_order_of_the_columns() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let classes: Vec<String> = ('a'..='j').map(|letter| format!("class {letter}")).collect();
     let (checkpoint, samples) = named(&folder, &[64, 32, 10], classes.clone());
     folder.graftage("graft a.safetensors --replay 16 -o model").succeeded();
@@ -174,7 +174,7 @@ fn a_board_learns_the_same_whatever_the_order_of_the_columns() {
 
 #[test]
 fn a_stream_with_names_is_refused_where_no_image_says_what_they_mean() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let (checkpoint, samples) = named(&folder, &[64, 32, 10], (0..10).map(|class| class.to_string()).collect());
     folder.graftage("graft a.safetensors --replay 16 -o model").succeeded();
     folder.graftage("graft a.safetensors --replay 16 --seed 9 -o other").succeeded();

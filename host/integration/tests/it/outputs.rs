@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Leaves of two kinds of trees by four people, and what is to be trained on them.
 fn workshop() -> Folder {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let mut table = String::from("a,b,c,d,who,kind\n");
     for (index, (input, label)) in samples(80, 4, 3).iter().enumerate() {
         let numbers: Vec<_> = input.iter().map(|x| (16.0 * x).to_string()).collect();
@@ -286,7 +286,7 @@ fn no_command_replaces_what_it_did_not_write_unless_it_is_told_to() {
         let notes = Path::new(&writes[0]).with_file_name("notes.txt").display().to_string();
         place(&notes);
         // Each alone, then all of them.
-        for alone in writes.iter().map(Some).chain([None]) {
+        for alone in writes.iter().map(Some).chain((writes.len() > 1).then_some(None)) {
             let placed: Vec<_> = writes.iter().filter(|file| alone.is_none_or(|alone| alone == *file)).collect();
             placed.iter().for_each(|file| place(file));
             let before = contents(&folder);
@@ -511,7 +511,7 @@ impl Drop for Running {
 }
 
 fn command(folder: &Folder, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_graftage"));
+    let mut command = Command::new(&*crate::common::GRAFTAGE);
     command.args(line.split_whitespace()).current_dir(folder.path(".")).env("TMPDIR", folder.path("."));
     command
 }
@@ -652,7 +652,7 @@ fn a_second_signal_ends_at_once() {
 fn an_emulator_ends_with_the_command_that_started_it() {
     // Nothing here depends on the board, and one without a unit for binary32 takes minutes.
     for board in emulated().into_iter().take(1) {
-        let folder = Folder::new();
+        let folder = Folder::empty();
         let recipe = graftage_core::adapt::Recipe::DEFAULT;
         let network = common::checkpoint(&[64, 32, 10], 100);
         graftage::graft::graft(&network, recipe, usize::MAX, &folder.path("model")).unwrap();

@@ -14,7 +14,6 @@ use graftage_core::random::Generator;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
-use std::path::Path;
 
 const STEP: f32 = 0.03;
 const RULE: Rule = Rule { step: STEP, momentum: Momentum::Constant(0.0), ..Rule::PLAIN };
@@ -368,7 +367,7 @@ fn people_without_others_or_without_samples_are_refused() {
 /// Activities of people in a pocket's phone (Kwapisz, Weiss and Moore 2010); nine of them were never met.
 #[test]
 fn nine_real_people_are_better_served_after_five_samples_an_activity() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/wisdm/WISDM_ar_v1.1_transformed.arff");
+    let path = crate::common::root().join("../shared/data/wisdm/WISDM_ar_v1.1_transformed.arff");
     if !path.exists() {
         eprintln!("skipped: there is no {}", path.display());
         return;

@@ -26,7 +26,7 @@ struct Undisturbed {
 }
 
 fn undisturbed(firmware: &Path) -> Undisturbed {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     graft(&checkpoint(&WIDTHS, 100), RECIPE, usize::MAX, &folder.path("model")).unwrap();
     samples(SAMPLES, 64, 10).write(&folder.path("stream.csv"), SCALE, &Legend::numbered(10)).unwrap();
     let port = format!("qemu:{}", firmware.display());
@@ -49,7 +49,7 @@ fn kills() -> u64 {
 
 /// Starts a command, and ends it by a signal after so long; its status, where that came first.
 fn disturbed(folder: &Folder, line: &str, signal: &str, after: Duration) -> Option<i32> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_graftage"));
+    let mut command = Command::new(&*crate::common::GRAFTAGE);
     command.args(line.split_whitespace()).current_dir(folder.path(".")).stdout(Stdio::null()).stderr(Stdio::null());
     let (mut child, started) = (command.spawn().unwrap(), Instant::now());
     while started.elapsed() < after {
@@ -387,7 +387,7 @@ fn a_record_that_loses_its_name_or_cannot_be_written_is_told() {
     let folder = &whole.folder;
     let adapt =
         format!("adapt --image model/image.grft --stream stream.csv --port qemu:{}", emulated.firmware.display());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_graftage"));
+    let mut command = Command::new(&*crate::common::GRAFTAGE);
     command.args(adapt.split(' ')).args(["--record", "gone.record"]).current_dir(folder.path("."));
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let started = Instant::now();
@@ -407,7 +407,7 @@ fn a_record_that_loses_its_name_or_cannot_be_written_is_told() {
 #[test]
 fn a_spent_budget_is_told_from_a_failure() {
     let Some(emulated) = emulated().into_iter().next() else { return };
-    let folder = Folder::new();
+    let folder = Folder::empty();
     samples(SAMPLES, 64, 10).write(&folder.path("stream.csv"), SCALE, &Legend::numbered(10)).unwrap();
     let recipe = Recipe { budget: Some(0.05), ..RECIPE };
     graft(&checkpoint(&WIDTHS, 100), recipe, usize::MAX, &folder.path("model")).unwrap();

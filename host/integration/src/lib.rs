@@ -18,7 +18,21 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
+
+/// The command `graftage`, which cargo puts above the folder of this program.
+pub static GRAFTAGE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let this = std::env::current_exe().unwrap();
+    let command = this.ancestors().nth(2).unwrap().join("graftage");
+    assert!(command.is_file(), "there is no {}: `cargo build --release --package graftage`", command.display());
+    command
+});
+
+/// The project folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
 
 /// What features are divided by: a power of two, so that multiplying again gives the same bits.
 pub const SCALE: f32 = 16.0;
@@ -119,16 +133,21 @@ pub struct Folder(tempfile::TempDir);
 
 /// What a command said, and its status.
 pub struct Run {
+    /// Its exit status, unless a signal ended it.
     pub status: Option<i32>,
+    /// All of its standard output.
     pub output: String,
+    /// All of its standard error.
     pub errors: String,
 }
 
 impl Folder {
-    pub fn new() -> Self {
+    /// One that holds nothing yet.
+    pub fn empty() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// The path of a file in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -164,7 +183,7 @@ impl Folder {
 
     /// The same with arguments one by one.
     pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
-        self.run(Command::new(env!("CARGO_BIN_EXE_graftage")).args(arguments))
+        self.run(Command::new(&*GRAFTAGE).args(arguments))
     }
 
     /// Runs a command in this folder.
@@ -203,7 +222,7 @@ pub struct Emulated {
 ///
 /// With `GRAFTAGE_REQUIRE_BOARD=1`, nothing is skipped.
 pub fn emulated() -> Vec<Emulated> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/target/boards");
+    let folder = root().join("firmware/target/boards");
     let boards = BOARDS.iter().filter_map(|board| {
         let (name, program) = (board.name, board.machine()?.program);
         let firmware = folder.join(name).join("adapt");

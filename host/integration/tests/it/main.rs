@@ -2,7 +2,6 @@
 
 mod board;
 mod cli;
-mod common;
 mod data;
 mod defaults;
 mod delta;
@@ -27,3 +26,5 @@ mod train;
 #[cfg(feature = "torch")]
 mod training;
 mod versions;
+
+use graftage_integration as common;
