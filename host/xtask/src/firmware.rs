@@ -18,9 +18,6 @@ use probe::{Chip, Erase};
 use crate::setup::target;
 use crate::{console, process, project};
 
-/// The profile of what is shipped.
-pub const RELEASE: &str = "release";
-
 /// What to do with the firmware.
 #[derive(Subcommand)]
 pub enum Task {
@@ -215,7 +212,7 @@ fn prepared(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bo
 /// the folder that holds them.
 pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     let programs = if board == DEFAULT && network.is_none() { &["adapt", "bench", "sense"][..] } else { &["adapt"] };
-    let mut cargo = cargo("build", board, RELEASE, programs)?;
+    let mut cargo = cargo("build", board, programs)?;
     if let Some(network) = network {
         let network = std::path::absolute(network)?;
         if !network.is_file() {
@@ -232,7 +229,7 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
             board.name
         );
     }
-    let (built, kept) = (built(board, RELEASE), folder(board));
+    let (built, kept) = (built(board), folder(board));
     // Boards of one target build to the same place.
     for program in programs {
         project::copy(&built.join(program), &kept.join(program))?;
@@ -261,7 +258,7 @@ fn overflow(said: &str) -> Option<String> {
 pub fn prove() -> Result<()> {
     let targets: BTreeSet<_> = BOARDS.iter().map(|board| board.target).collect();
     targets.into_iter().try_for_each(|target| {
-        let mut cargo = in_firmware("build", target, RELEASE)?;
+        let mut cargo = in_firmware("build", target)?;
         process::run(cargo.args(["--quiet", "--package", "graftage-proof"]))
             .with_context(|| format!("an adaptation can panic on {target}"))?;
         console::say(&format!("no adaptation can panic on {target}"));
@@ -274,22 +271,22 @@ pub fn folder(board: &Board) -> PathBuf {
     target_folder().join("boards").join(board.name)
 }
 
-/// Where cargo builds the programs of a board with that profile.
-pub fn built(board: &Board, profile: &str) -> PathBuf {
-    target_folder().join(board.target).join(profile)
+/// Where cargo builds the programs of a board.
+pub fn built(board: &Board) -> PathBuf {
+    target_folder().join(board.target).join("release")
 }
 
 /// Cargo at work on programs of a board; where none is named, which ones is up to the caller.
-pub fn cargo(task: &str, board: &Board, profile: &str, programs: &[&str]) -> Result<Command> {
-    let mut cargo = in_firmware(task, board.target, profile)?;
+pub fn cargo(task: &str, board: &Board, programs: &[&str]) -> Result<Command> {
+    let mut cargo = in_firmware(task, board.target)?;
     cargo.args(["--features", board.name]).args(programs.iter().flat_map(|program| ["--bin", program]));
     Ok(cargo)
 }
 
 /// Cargo at work on the firmware's workspace for a target.
-pub fn in_firmware(task: &str, target: &str, profile: &str) -> Result<Command> {
+pub fn in_firmware(task: &str, target: &str) -> Result<Command> {
     let mut cargo = process::cargo();
-    cargo.args([task, "--profile", profile, "--target-dir"]).arg(target_folder());
+    cargo.args([task, "--release", "--target-dir"]).arg(target_folder());
     cargo.current_dir(project::root().join("firmware"));
     target::select(&mut cargo, target)?;
     Ok(cargo)

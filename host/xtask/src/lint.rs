@@ -22,7 +22,7 @@ pub fn run(options: &Options) -> Result<()> {
     workspace(".", if options.all { &["--workspace"] } else { &project::CHECKED })?;
     workspace("firmware", &["--workspace"])?;
     for board in BOARDS.iter().filter(|board| options.all || board.machine().is_some()) {
-        let mut clippy = firmware::cargo("clippy", board, firmware::RELEASE, &[])?;
+        let mut clippy = firmware::cargo("clippy", board, &[])?;
         process::run(clippy.args(["--bins", "--", "-D", "warnings"]))?;
     }
     // One of each kind: the others are the same source.

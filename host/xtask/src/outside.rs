@@ -113,7 +113,7 @@ fn alone(target: &str) -> Result<()> {
     let tree = process::output(&mut tree)?;
     let unknown = strangers(&tree);
     ensure!(unknown.is_empty(), "the library brings {} to {target}", unknown.join(", "));
-    let mut check = firmware::in_firmware("check", target, firmware::RELEASE)?;
+    let mut check = firmware::in_firmware("check", target)?;
     check.args(["--lib", "--package=graftage-firmware", "--message-format=json-render-diagnostics"]);
     let said = process::output(&mut check).with_context(|| format!("the library does not build for {target}"))?;
     let linked = linked(&said).context("cargo does not tell what the library's build script said")?;

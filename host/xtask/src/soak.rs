@@ -47,9 +47,9 @@ pub fn run(Options { samples, linked, seed }: &Options) -> Result<()> {
 
 /// A board that generates its samples itself.
 pub fn alone(samples: u64, seed: u64) -> Result<()> {
-    process::run(&mut firmware::cargo("build", DEFAULT, firmware::RELEASE, &["soak"])?)?;
+    process::run(&mut firmware::cargo("build", DEFAULT, &["soak"])?)?;
     let machine = DEFAULT.machine().context("the board is not emulated")?;
-    let mut board = machine.command(&firmware::built(DEFAULT, firmware::RELEASE).join("soak"));
+    let mut board = machine.command(&firmware::built(DEFAULT).join("soak"));
     // Its log is on standard output.
     let said = project::root().join("target/soak.txt");
     board.arg("-serial").arg(format!("file:{}", said.display()));

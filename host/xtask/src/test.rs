@@ -46,6 +46,7 @@ pub fn run(options: &Options) -> Result<()> {
         process::run(tests(&["test", "--release", project::TESTS]).arg("--no-run"))?;
         let targets = targets.join().map_err(|_| anyhow!("the boards' thread panicked"))??;
         workspace()?;
+        bytes()?;
         targets.end()
     })?;
     heading("the demo, from end to end");
@@ -132,7 +133,10 @@ fn targets() -> Result<()> {
     heading("a long life on the emulated board, in short");
     soak::alone(5000, 1)?;
     heading("instructions on the emulated board");
-    bench::gate()?;
+    bench::gate()
+}
+
+fn bytes() -> Result<()> {
     heading("whatever bytes come");
     fuzz::run(&fuzz::Options { seconds: 5, targets: Vec::new() })
 }
