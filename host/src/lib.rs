@@ -21,6 +21,7 @@
 //! | [`replay`] | a record, computed again |
 //! | [`delta`] | the difference that it made, as a small file |
 //! | [`report`] | all of it as one HTML page |
+//! | [`limits`] | what this machine can take |
 //! | [`theory`] | whether the update rule obeys its theory |
 //! | [`rule`] | the constants of the update in words |
 //! | [`wide`] | core's products over the processor's widest registers |
@@ -30,7 +31,6 @@
 //! | module | what it says |
 //! |---|---|
 //! | [`cuda`] | the GPU |
-//! | [`limits`] | what this machine can take |
 //! | [`memory`] | the processor's memory |
 //! | [`tensor`] | core's `Matrix` over libtorch tensors: `Exact` and `Fast` |
 //! | [`optim`] | Transported Scion for one's own tch model |
@@ -59,7 +59,6 @@ pub mod error;
 pub mod files;
 pub mod graft;
 pub mod image;
-#[cfg(feature = "torch")]
 pub mod limits;
 #[cfg(feature = "torch")]
 pub mod memory;

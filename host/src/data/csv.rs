@@ -153,9 +153,10 @@ fn dialect<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Rows<'a>, 
         ',' | ';' | '\t' | '|' => Ok(delimiter),
         _ => Err(format!(r#"{said}: fields are divided by ",", ";", "\t" or "|""#)),
     };
-    // A first line for Excel.
+    // A first line for Excel, which some write in quotes.
     let (first, rest) = text.split_at(text.find(['\n', '\r']).unwrap_or(text.len()));
-    let said = first.get(..4).filter(|word| word.eq_ignore_ascii_case("sep=")).map(|_| first[4..].chars());
+    let bare = first.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(first);
+    let said = bare.get(..4).filter(|word| word.eq_ignore_ascii_case("sep=")).map(|_| bare[4..].chars());
     let excel = said.and_then(|mut said| said.next().filter(|_| said.next().is_none()));
     let (text, line) = match excel {
         Some(_) => (rest.strip_prefix("\r\n").or_else(|| rest.get(1..)).unwrap_or_default(), 2),

@@ -64,8 +64,7 @@ impl<'a> Rows<'a> {
         // A quote within quotes is written twice.
         let mut from = 0;
         let end = loop {
-            let at =
-                from + quoted[from..].find('"').ok_or_else(|| format!("line {opened}: a quote that never closes"))?;
+            let at = from + quoted[from..].find('"').ok_or_else(|| never_closes(opened))?;
             match quoted[at + 1..].starts_with('"') {
                 true => from = at + 2,
                 false => break at,
@@ -83,6 +82,13 @@ impl<'a> Rows<'a> {
         let field = field.trim();
         Ok(if from == 0 { field.into() } else { field.replace("\"\"", "\"").into() })
     }
+}
+
+/// Says what to do about a quote of that line.
+fn never_closes(line: usize) -> String {
+    format!(
+        "line {line}: a quote that never closes: close it, or write it twice within quotes where it is part of the text"
+    )
 }
 
 impl<'a> Iterator for Rows<'a> {

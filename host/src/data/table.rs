@@ -497,7 +497,10 @@ fn feature(field: &str, missing: Missing) -> std::result::Result<f64, String> {
         }
         _ => match point_for_comma(field) {
             Some(point) => format!("{field:?} has a decimal comma: write {point}"),
-            None => format!("a feature is a finite number, found {field:?}"),
+            None if matches!(missing, Missing::Sent) => format!("a feature is a finite number, found {field:?}"),
+            None => format!(
+                "a feature is a finite number, found {field:?}; a column that is no feature is named by label, group or ignore"
+            ),
         },
     })
 }

@@ -357,7 +357,13 @@ fn what_is_wrong_in_a_table_is_named_with_line_and_column() {
         (PEOPLE, json!({ "label": "pace", "group": "pace" }), &["column \"pace\" is both the label and the group"]),
         (PEOPLE, json!({ "ignore": ["4"] }), &["column \"pace\" is both the label and ignored"]),
         (PEOPLE, json!({ "label": "pace", "ignore": ["0", "1", "2", "3"] }), &["line 2: of 5 columns none is left"]),
-        (PEOPLE, json!({}), &["line 2, column 3 (who): a feature is a finite number, found \"ann\" (sample 1)"]),
+        (
+            PEOPLE,
+            json!({}),
+            &[
+                "line 2, column 3 (who): a feature is a finite number, found \"ann\"; a column that is no feature is named by",
+            ],
+        ),
         ("a,b,c\n1,2\n", json!({}), &["line 2: 2 fields, the header before it has 3"]),
         ("1,2,0\n\n1,2,3,4\n", json!({}), &["line 3: 4 fields, 3 before it"]),
         ("1,?,0\n", json!({}), &["line 1, column 2", "\"overall\"", "\"?\""]),

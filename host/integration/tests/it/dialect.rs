@@ -70,6 +70,7 @@ fn every_dialect_gives_the_same_samples() {
         ("bars", plain().replace(',', "|"), json!({ "delimiter": "|" })),
         ("sep= for commas", format!("sep=,\n{}", plain()), json!({})),
         ("SEP= for semicolons", format!("SEP=;\r\n{semicolons}"), json!({ "delimiter": ";" })),
+        ("sep= in quotes", format!("\"sep=;\"\r\n{semicolons}"), json!({})),
         ("sep= for bars", format!("sep=|\n{}", plain().replace(',', "|")), json!({})),
         ("comments", format!("# a\n#b,c,d,e\n{}", plain().replacen("5,", "# between\n5,", 1)), json!({})),
         (
@@ -177,7 +178,7 @@ fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
         ),
         (decimal(semicolons.split_once('\n').unwrap().1.into()), json!({}), &["line 2, column", "decimal comma"]),
         ("5,12;oak\n3,99;lime\n".repeat(9), json!({}), &["line 1, column 1: \"5,12\" has a decimal comma: write 5.12"]),
-        ("oak;5,12\nlime;3,99\n".repeat(9), json!({}), &["line 1, column 1", "found \"oak\""]),
+        ("oak;5,12\nlime;3,99\n".repeat(9), json!({}), &["line 1, column 1", "found \"oak\"", "named by label"]),
         ("1;2;5,12\n2;4;3,99\n".repeat(9), json!({}), &["line 1, column 3", "a number with a decimal comma"]),
         (plain().replace(',', "|"), json!({}), &["line 1", "divided by |", "say delimiter = \"|\" in [data.csv]"]),
         (
@@ -193,7 +194,7 @@ fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
         (plain(), json!({ "delimiter": ":" }), &["delimiter = \":\": fields are divided by"]),
         (format!("sep=:\n{}", plain()), json!({}), &["line 1: sep=:: fields are divided by"]),
         (format!("sep=;\n{semicolons}"), json!({ "delimiter": "," }), &["line 1: sep=; contradicts delimiter = \",\""]),
-        (plain().replacen(",willow", ",\"willow", 1), json!({}), &["line 4: a quote that never closes"]),
+        (plain().replacen(",willow", ",\"willow", 1), json!({}), &["line 4: a quote that never closes: close it, or"]),
         (
             plain().replacen(",willow", ",\"willow\" tree", 1),
             json!({}),

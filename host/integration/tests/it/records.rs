@@ -419,4 +419,15 @@ fn a_spent_budget_is_told_from_a_failure() {
     folder.graftage("replay a.record --image model/image.grft").succeeded();
     let other = folder.graftage(&format!("adapt --stream nowhere.csv --port {port} --image model/image.grft"));
     assert_eq!(other.status, Some(1));
+
+    // Where not one step is within the budget, nothing is committed.
+    graft(&checkpoint(&WIDTHS, 100), Recipe { budget: Some(1e-6), ..RECIPE }, usize::MAX, &folder.path("none"))
+        .unwrap();
+    let run = folder.graftage(&format!("adapt --image none/image.grft --stream stream.csv --port {port}"));
+    assert_eq!(run.status, Some(3), "{}", run.errors);
+    let said = run.output;
+    assert!(
+        said.contains("0 samples") && said.contains("no sample was learnt") && !said.contains("committed"),
+        "{said}"
+    );
 }

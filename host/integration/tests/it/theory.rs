@@ -47,6 +47,13 @@ fn a_run_that_cannot_be_is_refused() {
     let folder = Folder::empty();
     let line = folder.graftage("theory --quick --resume --output out").failed();
     assert!(line.contains("results.json") && line.contains("without --resume"), "{line}");
+    for threads in ["0", "5000"] {
+        let line = folder.graftage(&format!("theory --quick --output out --threads {threads}")).failed();
+        assert!(
+            line.contains(&format!("--threads: {threads}; this machine has")) && folder.files().is_empty(),
+            "{line}"
+        );
+    }
     folder.file("results.json", "{\"extent\":\"quick\",");
     let line = folder.graftage("theory --quick --resume --output .").failed();
     assert!(line.contains("results.json"), "{line}");

@@ -234,6 +234,9 @@ fn it_learns_and_leaves_what_it_promises() {
     for word in ["layers.0.weight", "Spectral", "step 120/120", "samples/s"] {
         assert!(said.contains(word), "{word} in {said}");
     }
+    // A line every tenth of the way, the first and the last among them; the file has all.
+    let lines = said.lines().filter(|line| line.starts_with("step ")).count();
+    assert!((10..=11).contains(&lines) && measured(&folder, "out").len() > 30, "{said}");
     let result = json(&folder.path("out/training.json"));
     assert!(result["accuracy"].as_f64().unwrap() > 0.95, "{result}");
     let curve = result["curve"].as_array().unwrap();

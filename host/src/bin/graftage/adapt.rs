@@ -151,7 +151,10 @@ impl Adapt {
             output.write_json(&memory(firmware, image, &hello.memory)?)?;
         }
         say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);
-        say!("{}", outcome(&verdict));
+        match (session.samples, session.refused) {
+            (0, 1..) => say!("no sample was learnt: the weights are as they were"),
+            _ => say!("{}", outcome(&verdict)),
+        }
         if let Some(classes) = legend.classes_in_words() {
             say!("{classes}");
         }

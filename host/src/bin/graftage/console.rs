@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
+#[cfg(feature = "torch")]
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Prints a line on standard output.
@@ -41,6 +43,9 @@ pub fn all_written() -> bool {
 pub struct Progress {
     bar: ProgressBar,
     what: &'static str,
+    /// Tenths of the way that were done when a line last was due; the largest number before the first.
+    #[cfg(feature = "torch")]
+    tenths: AtomicU64,
 }
 
 impl Progress {
@@ -51,7 +56,12 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_prefix(what);
-        Self { bar, what }
+        Self {
+            bar,
+            what,
+            #[cfg(feature = "torch")]
+            tenths: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// Says how much there is, where that was not known from the start.
@@ -74,6 +84,13 @@ impl Progress {
         } else {
             tell!("{line}");
         }
+    }
+
+    #[cfg(feature = "torch")]
+    /// Whether a line about what is done now is due: the first, and one every tenth of the way.
+    pub fn due(&self, done: u64) -> bool {
+        let tenths = done * 10 / self.bar.length().unwrap_or(0).max(1);
+        self.tenths.swap(tenths, Ordering::Relaxed) != tenths
     }
 
     /// Says on a terminal how much is done.

@@ -5,11 +5,11 @@ use crate::outputs::Force;
 use clap::Args;
 use graftage::error::{Error, Result};
 use graftage::files::{self, Folder, Written};
+use graftage::limits;
 use graftage::report::theory_page;
 use graftage::theory::subject::Core;
 use graftage::theory::table::table;
 use graftage::theory::{Extent, Results, Settings, run};
-use std::num::NonZero;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -28,7 +28,7 @@ pub struct Theory {
     seed: u64,
     /// Threads; all processors where it is not given.
     #[arg(long)]
-    threads: Option<NonZero<usize>>,
+    threads: Option<usize>,
     #[command(flatten)]
     force: Force,
 }
@@ -40,6 +40,8 @@ const MADE: [&str; 2] = ["results.txt", "report.html"];
 impl Theory {
     pub fn run(self) -> Result<()> {
         let extent = if self.quick { Extent::Quick } else { Extent::Full };
+        let threads = self.threads.unwrap_or_else(limits::processors);
+        limits::threads("--threads", threads)?;
         let folder = Folder::open(&self.output, self.force.given())?;
         let json = folder.file(RESULTS);
         let mut results = match (json.exists(), self.resume) {
@@ -59,7 +61,6 @@ impl Theory {
                 Results::new(extent, self.seed)
             }
         };
-        let threads = self.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
         for experiment in results.missing() {
             let progress = Progress::new(experiment.title(), 0);
             let report = |done, total| {

@@ -77,7 +77,7 @@ fn show(progress: &Progress, remarks: &[String], Live { step, steps, loss, news 
             }
             progress.from(*step);
         }
-        Some(News::Measured(point, unit)) => {
+        Some(News::Measured(point, unit)) if progress.due(*step) => {
             let mut train = point.train_loss.map_or(String::new(), |loss| format!(", training part {loss:.4}"));
             if let Some(loss) = point.validation_loss {
                 train += &format!(", validation {loss:.4}");
@@ -95,7 +95,8 @@ fn show(progress: &Progress, remarks: &[String], Live { step, steps, loss, news 
         Some(News::NoCheckpoint(why)) => {
             progress.line(&format!("step {step}: no checkpoint: {why}; the training goes on"))
         }
-        None => {}
+        // The file of metrics has all of them.
+        Some(News::Measured(..)) | None => {}
     }
     progress.bar(*step, || format!("loss {loss:.4}"));
 }
