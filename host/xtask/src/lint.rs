@@ -1,8 +1,9 @@
 //! `cargo xtask lint`: clippy on every package for every kind of target, warnings as errors.
 
 use std::collections::BTreeSet;
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
 use graftage_boards::BOARDS;
 
@@ -17,9 +18,17 @@ pub struct Options {
     all: bool,
 }
 
-/// Runs it on all of them; the first warning ends it.
+/// Runs it on all of them, on this machine's packages beside the others; each of the two ends with its first warning.
 pub fn run(options: &Options) -> Result<()> {
-    workspace(".", if options.all { &["--workspace"] } else { &project::CHECKED })?;
+    thread::scope(|scope| {
+        let targets = scope.spawn(|| targets(options));
+        let own = workspace(".", if options.all { &["--workspace"] } else { &project::CHECKED });
+        targets.join().map_err(|_| anyhow!("the targets' thread panicked"))?.and(own)
+    })
+}
+
+/// Runs it on what has a folder for builds of its own: the firmware, and what is built for other machines.
+fn targets(options: &Options) -> Result<()> {
     workspace("firmware", &["--workspace"])?;
     for board in BOARDS.iter().filter(|board| options.all || board.machine().is_some()) {
         let mut clippy = firmware::cargo("clippy", board, &[])?;

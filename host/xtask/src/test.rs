@@ -46,14 +46,16 @@ pub fn run(options: &Options) -> Result<()> {
         process::run(tests(&["test", "--release", project::TESTS]).arg("--no-run"))?;
         let targets = targets.join().map_err(|_| anyhow!("the boards' thread panicked"))??;
         workspace()?;
-        bytes()?;
+        heading("the demo, from end to end");
+        demo::run()?;
+        demo::accept()?;
+        heading("what the pages say to type");
+        pages::run()?;
+        // Builds what the demo builds, in other words: one after the other.
+        heading("instructions on the emulated board");
+        bench::gate()?;
         targets.end()
     })?;
-    heading("the demo, from end to end");
-    demo::run()?;
-    demo::accept()?;
-    heading("what the pages say to type");
-    pages::run()?;
     console::say("\nall tests passed");
     Ok(())
 }
@@ -132,11 +134,6 @@ fn targets() -> Result<()> {
     firmware::prove()?;
     heading("a long life on the emulated board, in short");
     soak::alone(5000, 1)?;
-    heading("instructions on the emulated board");
-    bench::gate()
-}
-
-fn bytes() -> Result<()> {
     heading("whatever bytes come");
     fuzz::run(&fuzz::Options { seconds: 5, targets: Vec::new() })
 }
