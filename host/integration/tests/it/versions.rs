@@ -3,7 +3,7 @@
 //!
 //! `fixtures/` keeps a file of each format and version, as the software of its time wrote it, and `KEPT` what it holds. A
 //! format that changes has a new version; then
-//! `cargo test --package graftage --no-default-features --test it versions -- --ignored --nocapture` writes the files that are
+//! `cargo test --package graftage-integration --no-default-features versions -- --ignored --nocapture` writes the files that are
 //! missing, and prints their lines of `KEPT`.
 
 use crate::common::{self, Folder, checkpoint, layers, parse, samples};
