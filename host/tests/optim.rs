@@ -621,6 +621,7 @@ fn memory_is_what_the_documentation_says() {
     ];
     if let Ok(law) = std::env::var(LAW) {
         let rule = Rule { transport: graftage::rule::transport(&law).unwrap(), chain: Chain::Jordan, ..Rule::PLAIN };
+        // 9 MB for each array: what libtorch keeps for itself shows as a tenth of a byte.
         let (count, size) = (17, [64, 2048]);
         let numbers = (count * size[0] * size[1]) as f64;
         // What libtorch keeps for itself, whoever uses it.

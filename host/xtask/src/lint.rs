@@ -27,7 +27,7 @@ pub fn run(options: &Options) -> Result<()> {
     })
 }
 
-/// Runs it on what has a folder for builds of its own: the firmware, and what is built for other machines.
+/// Runs it on what is built in other folders than the workspace is: the firmware, and what is for other machines.
 fn targets(options: &Options) -> Result<()> {
     workspace("firmware", &["--workspace"])?;
     for board in BOARDS.iter().filter(|board| options.all || board.machine().is_some()) {

@@ -152,7 +152,7 @@ impl Adapt {
         }
         say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);
         match (session.samples, session.refused) {
-            (0, 1..) => say!("no sample was learnt: the weights are as they were"),
+            (0, 1..) if skip == 0 => say!("no sample was learnt: the weights are as they were"),
             _ => say!("{}", outcome(&verdict)),
         }
         if let Some(classes) = legend.classes_in_words() {

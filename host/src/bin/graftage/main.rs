@@ -104,7 +104,7 @@ const SPENT: u8 = 3;
 fn main() -> ! {
     let status = run();
     let _ = std::io::stdout().flush();
-    // What libtorch takes down as it is told of the end is the system's in any case: a quarter of the shortest run's time.
+    // libtorch's exit handlers free only what the system takes back anyway, and take a quarter of the shortest run.
     signal_hook::low_level::exit(status.into())
 }
 

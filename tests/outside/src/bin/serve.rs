@@ -11,6 +11,7 @@ use core::ptr::{read_volatile, write_volatile};
 use cortex_m::Peripherals;
 use cortex_m::asm::wfi;
 use cortex_m::peripheral::SYST;
+use cortex_m::peripheral::syst::SystClkSource;
 use embedded_io::{Read, Write};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use graftage_core::network::Fixed;
@@ -63,7 +64,9 @@ struct Slow(Flash);
 
 impl Slow {
     fn new(flash: Flash, mut timer: SYST) -> Self {
+        timer.set_clock_source(SystClkSource::Core);
         timer.set_reload(Timer::TICKS_PER_SECOND / 100);
+        timer.clear_current();
         timer.enable_interrupt();
         timer.enable_counter();
         Self(flash)
