@@ -1,4 +1,4 @@
-//! What the theory's experiments find of an update that is wrong, and the noise that they draw.
+//! Wrong updates, which the theory's experiments must find out, and the laws of the noise that they draw.
 
 use graftage::error::Result;
 use graftage::theory::fit::mean;
@@ -9,7 +9,7 @@ use graftage_core::norm::Norm;
 use graftage_core::random::Generator;
 use graftage_core::scion::{Geometry, Rule};
 
-/// Of everything that is random here.
+/// Seed of all random numbers here.
 const SEED: u64 = 1;
 
 /// What an experiment of the quick run complains about.

@@ -1,4 +1,4 @@
-//! What a training takes.
+//! Memory and threads that a training takes.
 //!
 //! Its memory is estimated from below: weights, gradients, the optimizer's state, what the samples of one part of
 //! a batch keep for the backward pass, and the data. What libtorch itself and a step take for a moment comes on top of it. On a
@@ -20,7 +20,7 @@ const SPARE: f64 = 0.1;
 /// Refuses a training that does not fit this machine: its threads, and its memory.
 ///
 /// # Errors
-/// Where model and data do not go together, either; the message names the largest part, and what would do.
+/// Names the largest part of the memory and what would do; also refuses a model and data that do not go together.
 pub fn check(config: &Config, data: &Dataset) -> Result<()> {
     if let Some(count) = config.threads {
         threads("threads", count)?;
@@ -31,7 +31,7 @@ pub fn check(config: &Config, data: &Dataset) -> Result<()> {
 /// Refuses so many trainings at a time, which share their data, where they do not fit.
 ///
 /// # Errors
-/// As [`check`].
+/// The errors of [`check`].
 pub fn several(config: &Config, data: &Dataset, jobs: usize) -> Result<()> {
     let needs = needs(config, data, jobs)?;
     let (all, free) = (needs.iter().map(|need| need.bytes).sum::<f64>(), free());

@@ -144,7 +144,7 @@ fn measure() -> Result<Measured> {
     together(&parse(&lines(&FAST)?)?, parse(&lines(&[])?)?)
 }
 
-/// As peers are built whose instructions are known.
+/// Settings with which those peers are built whose instructions are known.
 const FAST: [&str; 2] = ["profile.release.opt-level=3", "profile.release.package.graftage-core.opt-level=3"];
 
 /// Builds the firmware's bench with these settings in place of the firmware's, runs it and returns what it prints.

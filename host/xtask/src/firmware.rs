@@ -271,7 +271,7 @@ pub fn folder(board: &Board) -> PathBuf {
     target_folder().join("boards").join(board.name)
 }
 
-/// Where cargo builds the programs of a board.
+/// Folder in which cargo builds the programs of a board.
 pub fn built(board: &Board) -> PathBuf {
     target_folder().join(board.target).join("release")
 }

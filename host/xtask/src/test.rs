@@ -110,7 +110,7 @@ fn targets() -> Result<()> {
     heading("the firmware for boards that are not emulated");
     build(|board| board.machine().is_none())?;
     heading("firmware and link, on this machine");
-    // On this machine size is no matter, and to make it small takes minutes; so does what a debugger reads, and crates of others.
+    // Size does not matter on this machine and takes minutes to reach; so do debug information and optimised dependencies.
     let mut all =
         tests(&["test", "--release", "--workspace", "--config", r#"profile.release.package."*".opt-level=0"#]);
     all.envs(

@@ -3,7 +3,7 @@
 use crate::common::Folder;
 use graftage::theory::{Experiment, Extent, Results};
 
-/// Of everything that is random here.
+/// Seed of all random numbers here.
 const SEED: u64 = 1;
 
 #[test]
