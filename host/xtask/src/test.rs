@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
-use graftage_boards::{BOARDS, Board};
+use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
 use crate::{bench, console, demo, firmware, fused, fuzz, outside, pages, process, project, setup, soak, verify};
@@ -21,11 +21,11 @@ pub struct Options {
 /// Parts of the tests that can run beside each other, each on little more than one core.
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {
-    /// The firmware for emulated boards, built
+    /// The firmware for all boards, built
     Boards,
     /// The packages of the workspace
     Workspace,
-    /// The firmware for all other boards, the firmware's own tests, and every target
+    /// The firmware's own tests, and every target
     Targets,
 }
 
@@ -96,19 +96,13 @@ fn workspace() -> Result<()> {
     process::run(tests(&["check", "--release", "--no-default-features", "--tests"]).args(project::CHECKED))
 }
 
+/// What tests of the workspace run and read.
 fn boards() -> Result<()> {
-    build(|board| board.machine().is_some())?;
+    BOARDS.iter().try_for_each(|board| firmware::build(board, None).map(drop))?;
     outside::slow()
 }
 
-/// Builds the firmware for some of the boards.
-fn build(which: impl Fn(&Board) -> bool) -> Result<()> {
-    BOARDS.iter().filter(|board| which(board)).try_for_each(|board| firmware::build(board, None).map(drop))
-}
-
 fn targets() -> Result<()> {
-    heading("the firmware for boards that are not emulated");
-    build(|board| board.machine().is_none())?;
     heading("firmware and link, on this machine");
     // Size does not matter on this machine and takes minutes to reach; so do debug information and optimised dependencies.
     let mut all =
