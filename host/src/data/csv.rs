@@ -8,6 +8,8 @@ use super::table::{Missing, Table, Wanted, column, is_missing, point_for_comma};
 use super::{kind, unpacked};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// A CSV file, and what its columns are. A column is called by its name, or by its number from 0.
@@ -262,9 +264,19 @@ fn is_header(top: &Row, below: &[Row], wanted: &Wanted) -> std::result::Result<b
             return Err(format!("{place}: is this line names, or a sample? {}", remedy()));
         }
     }
-    // Numbers of columns, as some programs write them; a name that is met again is no column's.
-    let again = |(column, field): (usize, &_)| below.iter().any(|row| row.fields.get(column) == Some(field));
+    // Numbers of columns, as some programs write them, or wavelengths and years; a name that is met again is no column's, nor is
+    // a class that is known.
+    let again = |(column, field): (usize, &Cow<str>)| {
+        let known = wanted.legend.is_some_and(|legend| legend.classes.iter().any(|class| class == field));
+        known || below.iter().any(|row| row.fields.get(column) == Some(field))
+    };
     let mut names = fields.iter().enumerate().filter(|(column, _)| kinds[*column] == Some(false));
+    // Every value below it is met again, and it is not.
+    let alone = |(column, field): (usize, &Cow<str>)| {
+        let mut counts = HashMap::new();
+        below.iter().filter_map(|row| row.fields.get(column)).for_each(|other| *counts.entry(other).or_insert(0) += 1);
+        !again((column, field)) && !counts.is_empty() && counts.values().all(|count| *count > 1)
+    };
     let numbers = || fields.iter().zip(&kinds).filter(|(_, kind)| **kind == Some(true)).map(|(field, _)| field);
     let whole: Option<Vec<u64>> =
         numbers().map(|field| field.parse().ok().filter(|number: &u64| number.to_string() == **field)).collect();
@@ -272,7 +284,7 @@ fn is_header(top: &Row, below: &[Row], wanted: &Wanted) -> std::result::Result<b
         let up = whole.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
         up && (whole.len() > 2 || (whole.len() == 2 && whole[0] < 2))
     });
-    if counts && !names.any(again) {
+    if names.clone().any(alone) || (counts && !names.any(again)) {
         let shown: Vec<_> = fields.iter().take(4).map(|field| one_line(field)).collect();
         let more = if fields.len() > 4 { ",..." } else { "" };
         return Err(format!("line {line}: is {}{more} names of columns, or a sample? {}", shown.join(","), remedy()));

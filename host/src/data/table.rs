@@ -496,6 +496,13 @@ fn feature(field: &str, missing: Missing) -> std::result::Result<f64, String> {
             format!("a feature is a finite number, found {field:?}; a missing one is an empty field or ?")
         }
         _ => match point_for_comma(field) {
+            // 3,110 may be three thousand.
+            Some(point) if point.split('.').next_back().is_some_and(|digits| digits.len() == 3) => {
+                format!(
+                    "{field:?} has a comma: write {point}, or {} where it divides thousands",
+                    field.replace(',', "")
+                )
+            }
             Some(point) => format!("{field:?} has a decimal comma: write {point}"),
             None if matches!(missing, Missing::Sent) => format!("a feature is a finite number, found {field:?}"),
             None => format!(

@@ -124,6 +124,9 @@ fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
         ("1,2,leaf", bare.clone(), "line 1: is 1,2,leaf names"),
         (",0,1", numbered(&bare), "line 1: is ,0,1 names"),
         ("2019,2020,2021", numbered(&bare), "line 1: is 2019,2020,2021 names"),
+        ("400,410,leaf", bare.clone(), "line 1: is 400,410,leaf names"),
+        ("0.1,0.2,leaf", bare.clone(), "line 1: is 0.1,0.2,leaf names"),
+        ("2020,2022,leaf", bare.clone(), "line 1: is 2020,2022,leaf names"),
         ("0,1,2", bare.clone(), "line 1, column 3: \"2\" stands over names"),
         ("length,2,leaf", bare.clone(), "line 1, column 1: \"length\" stands over numbers"),
         ("5,wide,2", numbered(&bare), "line 1, column 2: \"wide\" stands over numbers"),
@@ -170,7 +173,12 @@ fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
     let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
     let decimal = |text: String| text.replace('.', ",");
     let semicolons = plain().replace(',', ";");
-    let texts: [(String, Value, &[&str]); 21] = [
+    let texts: [(String, Value, &[&str]); 22] = [
+        (
+            plain().replace("3.4375", "\"3,437\""),
+            json!({}),
+            &["line 3, column 1", "write 3.437, or 3437 where it divides thousands"],
+        ),
         (
             decimal(semicolons.clone()),
             json!({}),
