@@ -96,7 +96,7 @@ fn workspace() -> Result<()> {
     process::run(tests(&["check", "--release", "--no-default-features", "--tests"]).args(project::CHECKED))
 }
 
-/// What tests of the workspace run and read.
+/// Builds the firmware that the tests of the workspace run and read.
 fn boards() -> Result<()> {
     BOARDS.iter().try_for_each(|board| firmware::build(board, None).map(drop))?;
     outside::slow()
