@@ -66,6 +66,12 @@ pub enum Refusal {
 pub enum Field {
     /// The step size η.
     Step,
+    /// The strength λ of the pull.
+    Pull,
+    /// The weights to which the pull to the start pulls.
+    Start,
+    /// The cap of an output error.
+    Cap,
     /// The momentum β.
     Momentum,
     /// The share θ of the transport.
@@ -95,7 +101,10 @@ pub enum Field {
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            Field::Step => "step size must be > 0 and at most 2^32, at most 1 when constrained",
+            Field::Step => "step size must be > 0 and at most 2^32",
+            Field::Pull => "pull must be > 0, and times the step size at most 1",
+            Field::Start => "the pull to the start needs the weights that the network started from",
+            Field::Cap => "cap must be > 0",
             Field::Momentum => {
                 "momentum must be in [0, 1), the exponent of a power in (0, 1], a ramp at least one step"
             }

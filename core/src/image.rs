@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version that this software writes and reads.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The most layers an image can name.
 pub const LAYERS: usize = 16;
@@ -138,6 +138,11 @@ impl<'a> Image<'a> {
     /// The weights, parameter by parameter, row by row.
     pub fn weights(&self) -> impl Iterator<Item = f32> {
         self.weights.iter().map(|w| f32::from_le_bytes(*w))
+    }
+
+    /// The same where they lie, as the bytes that they are.
+    pub fn words(&self) -> &'a [[u8; 4]] {
+        self.weights
     }
 
     /// Puts weights and geometries into a network whose schema hash is `schema`; Y starts at X, M at 0.

@@ -51,6 +51,8 @@ pub trait Matrix {
     type Square: ?Sized;
     /// What [`Matrix::map`] computes with; also one number for each matrix of the stack, kept where the matrix is.
     type Element: Element;
+    /// The weights that a matrix started from, wherever they lie.
+    type Start: ?Sized;
 
     /// (m, n).
     fn shape(&self) -> (usize, usize);
@@ -67,6 +69,10 @@ pub trait Matrix {
     /// self ← a·self + b·other: two rounded products, one rounded sum.
     fn combine(&mut self, a: f32, b: f32, other: &Self);
 
+    /// self ← a·self + b·(start − x): a product, a difference, a product and a sum, each rounded. What has no element in
+    /// `start` stays.
+    fn pull(&mut self, a: f32, b: f32, start: &Self::Start, x: &Self);
+
     /// (x, y) ← f(x, y, d), element by element.
     fn map(
         x: &mut Self,
@@ -75,20 +81,20 @@ pub trait Matrix {
         f: impl Fn(Self::Element, Self::Element, Self::Element) -> (Self::Element, Self::Element),
     );
 
-    /// A step along d and a point ahead of it, element by element: x⁺ = x·keep + d·gain, then
+    /// A step along d and a point ahead of it, element by element: x⁺ = x + d·gain, then
     /// y ← x⁺ + (x⁺ − x)·ahead + (y − x)·before and x ← x⁺. The last term is left out where its factor is 0.
-    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), (ahead, before): (f32, f32)) {
-        let both = |x: Self::Element, next: Self::Element| (next.clone(), next.clone() + (next - x) * ahead);
+    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, gain: f32, (ahead, before): (f32, f32)) {
+        let both = |x: Self::Element, d: Self::Element| {
+            let next = x.clone() + d * gain;
+            (next.clone(), next.clone() + (next - x) * ahead)
+        };
         if before != 0.0 {
             Self::map(x, y, d, |x, y, d| {
-                let (next, query) = both(x.clone(), x.clone() * keep + d * gain);
+                let (next, query) = both(x.clone(), d);
                 (next, query + (y - x) * before)
             });
-        } else if keep == 1.0 {
-            // A product with 1 is exact.
-            Self::map(x, y, d, |x, _, d| both(x.clone(), x + d * gain));
         } else {
-            Self::map(x, y, d, |x, _, d| both(x.clone(), x.clone() * keep + d * gain));
+            Self::map(x, y, d, |x, _, d| both(x, d));
         }
     }
 
@@ -203,6 +209,8 @@ impl<S: AsRef<[f32]> + AsMut<[f32]>> RowMajor for Slab<S> {
 impl<M: RowMajor> Matrix for M {
     type Square = [f32];
     type Element = f32;
+    /// Binary32 as little-endian bytes, row by row: an image's words, wherever they lie in flash.
+    type Start = [[u8; 4]];
 
     fn shape(&self) -> (usize, usize) {
         RowMajor::shape(self)
@@ -212,6 +220,9 @@ impl<M: RowMajor> Matrix for M {
     }
     fn combine(&mut self, a: f32, b: f32, other: &Self) {
         elementwise::combine(self.elements_mut(), a, b, other.elements());
+    }
+    fn pull(&mut self, a: f32, b: f32, start: &[[u8; 4]], x: &Self) {
+        elementwise::pull(self.elements_mut(), a, b, start, x.elements());
     }
     fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(f32, f32, f32) -> (f32, f32)) {
         for ((x, y), d) in x.elements_mut().iter_mut().zip(y.elements_mut()).zip(d.elements()) {
@@ -334,6 +345,21 @@ pub(crate) mod elementwise {
         } else {
             s.iter_mut().zip(o).for_each(|(s, o)| *s = a * *s + b * o);
         }
+    }
+
+    /// s ← a·s + b·(start − x).
+    #[inline(never)]
+    pub fn pull(s: &mut [f32], a: f32, b: f32, start: &[[u8; 4]], x: &[f32]) {
+        let step = |s: &mut f32, start: &[u8; 4], x: &f32| *s = a * *s + b * (f32::from_le_bytes(*start) - x);
+        let ((s, s_end), (start, start_end), (x, x_end)) = (s.as_chunks_mut(), start.as_chunks(), x.as_chunks());
+        for ((s, start), x) in s.iter_mut().zip(start).zip(x) {
+            let ([s0, s1, s2, s3], [a0, a1, a2, a3], [x0, x1, x2, x3]) = (s, start, x);
+            step(s0, a0, x0);
+            step(s1, a1, x1);
+            step(s2, a2, x2);
+            step(s3, a3, x3);
+        }
+        s_end.iter_mut().zip(start_end).zip(x_end).for_each(|((s, start), x)| step(s, start, x));
     }
 
     #[inline(never)]

@@ -40,7 +40,7 @@ pub use activation::{Activation, Clip, Relu, Tanh};
 pub use convolution::{ChannelFilters, Convolution, Depthwise, Filters};
 pub use dense::{Affine, Dense};
 pub use kind::Kind;
-pub use loss::{Class, Goal, Target};
+pub use loss::{Class, Goal, Target, Weight};
 pub use normalisation::{Normalisation, RmsNorm};
 pub use pooling::{AveragePool, MaxPool, Pool};
 pub use shape::Window;
@@ -174,18 +174,27 @@ pub trait Layer {
         count
     }
 
-    /// Step t of the parameters at these places from what M holds. `scratch` holds [`Fixed::WORKSPACE`] numbers and is
-    /// overwritten.
-    fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, scratch: &mut [f32]) {
-        self.parameters_at(places, &mut |parameter| advance(parameter, rule, t, scratch));
+    /// Step t of the parameters at these places from what M holds. `start` has the weights X₀ that all parameters started
+    /// from, in the network's order, or is empty: then nothing pulls towards them. `scratch` holds [`Fixed::WORKSPACE`]
+    /// numbers and is overwritten.
+    fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, start: &[[u8; 4]], scratch: &mut [f32]) {
+        let (mut place, mut rest) = (0, start);
+        self.parameters(&mut |parameter| {
+            let own = rest.split_at_checked(parameter.state.x.elements().len());
+            rest = own.map_or(&[], |(_, after)| after);
+            if places.contains(&place) {
+                advance(parameter, rule, t, own.map(|(own, _)| own), scratch);
+            }
+            place += 1;
+        });
     }
 }
 
 /// One copy for all networks, compiled with this crate's settings.
 #[inline(never)]
-fn advance(parameter: Parameter, rule: &Rule, t: u64, scratch: &mut [f32]) {
+fn advance(parameter: Parameter, rule: &Rule, t: u64, start: Option<&[[u8; 4]]>, scratch: &mut [f32]) {
     let Parameter { mut state, geometry, alignment, .. } = parameter;
-    with_workspace(state.x.shape(), scratch, |work| state.advance(*geometry, rule, t, alignment, work));
+    with_workspace(state.x.shape(), scratch, |work| state.advance(*geometry, rule, t, start, alignment, work));
 }
 
 /// What the type of a network says at compile time.
@@ -399,7 +408,7 @@ pub struct Step {
     functions: Functions,
     point: Point,
     keep: f32,
-    weight: f32,
+    weight: Weight,
     admitted: u32,
     loss: f32,
 }
@@ -414,14 +423,14 @@ pub struct Outcome {
 }
 
 impl Step {
-    /// Step t = 1, 2, … over a batch of B samples.
-    pub fn begin(rule: &Rule, functions: Functions, t: u64, batch: u32) -> Self {
+    /// Step t = 1, 2, … over a batch of B samples, of each of which the output error of a class counts at most `cap`.
+    pub fn begin(rule: &Rule, functions: Functions, cap: Option<f32>, t: u64, batch: u32) -> Self {
         Self {
             t,
             functions,
             point: rule.point(),
             keep: rule.keep(t),
-            weight: rule.weight(t, batch),
+            weight: Weight { share: rule.weight(t, batch), cap: cap.unwrap_or(f32::INFINITY) },
             admitted: 0,
             loss: 0.0,
         }
@@ -461,14 +470,20 @@ impl Step {
         (self.admitted > 0).then(|| Outcome { admitted: self.admitted, loss: self.loss / self.admitted as f32 })
     }
 
-    /// Moves every parameter; `None`, and nothing is moved, where no sample was admitted or `scratch`, which is
-    /// overwritten, is shorter than [`scratch_length`].
-    pub fn finish<N: Layer + ?Sized>(self, network: &mut N, rule: &Rule, scratch: &mut [f32]) -> Option<Outcome> {
+    /// Moves every parameter; `start` as in [`Layer::advance`]. `None`, and nothing is moved, where no sample was admitted or
+    /// `scratch`, which is overwritten, is shorter than [`scratch_length`].
+    pub fn finish<N: Layer + ?Sized>(
+        self,
+        network: &mut N,
+        rule: &Rule,
+        start: &[[u8; 4]],
+        scratch: &mut [f32],
+    ) -> Option<Outcome> {
         let outcome = self.outcome()?;
         if scratch.len() < scratch_length(network) {
             return None;
         }
-        network.advance(0..usize::MAX, rule, self.t, scratch);
+        network.advance(0..usize::MAX, rule, self.t, start, scratch);
         Some(outcome)
     }
 }

@@ -7,6 +7,7 @@
 //! | [`Schedule::Constant`] | η |
 //! | [`Schedule::Linear`] over T | η·(1 − (t−1)/T), 0 after it (Defazio et al. 2023, "When, why and how much?") |
 //! | [`Schedule::WarmupStableDecay`] over w, s, d | η·t/w, then η, then η·(1 − (j−1)/d) at the j-th step of the decay, then 0 |
+//! | [`Schedule::Inverse`] over τ | η/√(1 + (t−1)/τ): no horizon, half at t = 1 + 3τ |
 //! | [`Momentum::Constant`] | β |
 //! | [`Momentum::Ramp`] over T | from β₀ to β₁ along a line in T steps |
 //! | [`Momentum::Power`] of a | 1 − t^−a, at most 1 − 2⁻²⁴: an average over a growing past |
@@ -20,7 +21,7 @@
 //! The theory's values balance noise, drift and progress at the rates of Zhang and Lin 2026 (ε^(−(3p−2)/(p−1)) samples for
 //! batched Scion, ε^(−(5p−3)/(2p−2)) for the transported one), with all constants 1.
 
-use crate::arithmetic::{exp, ln};
+use crate::arithmetic::{exp, ln, sqrt};
 use crate::error::{Field, Refusal};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,11 @@ pub enum Schedule {
         /// Steps down.
         decay: u32,
     },
+    /// 1/√(1 + (t−1)/τ): for streams of no known length.
+    Inverse {
+        /// Steps τ, at least 1.
+        steps: u32,
+    },
 }
 
 impl Schedule {
@@ -61,6 +67,8 @@ impl Schedule {
                     line(t - top, decay)
                 }
             }
+            Schedule::Inverse { steps: 0 } => 0.0,
+            Schedule::Inverse { steps } => 1.0 / sqrt(1.0 + t.saturating_sub(1) as f32 / steps as f32),
         }
     }
 }

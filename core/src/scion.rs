@@ -7,9 +7,12 @@
 //!                                       applied, c_t = β_t/(1−β_t), D_1 = 0
 //! G_t     = (1/B) Σ_i ∇f(Y_t; ξ_i)
 //! M_{t+1} = β_t M_t + (1−β_t) G_t       β_1 = 0, so that M_2 = G_1
-//! X_{t+1} = X_t + η_t ρ lmo(M_{t+1})               unconstrained
-//! X_{t+1} = (1−η_t) X_t + η_t ρ lmo(M_{t+1})       constrained: stays in the ball of radius ρ that it started in
+//! X_{t+1} = X_t + κ_t (A − X_t) + η_t ρ lmo(M_{t+1})      κ_t = λη_t ≤ 1, the pull towards A; 0 as published
 //! ```
+//!
+//! The pull ([`Pull`]) is towards A = 0, which with λ = 1 is Scion's constrained step, or towards the weights that X
+//! started from: X stays in the ball of radius ρ/λ around A that it has once been in, as each step is a mean of X and
+//! of a point of that ball with weights 1 − κ_t and κ_t.
 //!
 //! The laws are those of [`transport`](crate::transport), the values of η_t and β_t those of
 //! [`schedule`](crate::schedule). The average M is taken along a moving point: to first order its bias is that of the
@@ -34,7 +37,7 @@ pub const LARGEST: f32 = 4_294_967_296.0;
 /// The constants of the rule, one for a whole model.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Rule {
-    /// The largest step size η: > 0, at most [`LARGEST`], at most 1 when constrained.
+    /// The largest step size η: > 0 and at most [`LARGEST`].
     pub step: f32,
     /// How η_t goes from there.
     pub schedule: Schedule,
@@ -42,21 +45,21 @@ pub struct Rule {
     pub momentum: Momentum,
     /// The law of transport.
     pub transport: Transport,
-    /// Whether X shrinks by 1 − η_t, which keeps it in the ball of radius ρ.
-    pub constrained: bool,
+    /// Towards what X is pulled.
+    pub pull: Pull,
     /// How spectral directions are computed.
     pub chain: Chain,
 }
 
 impl Rule {
-    /// η = 0.01 constant, β = 0.9, θ = ½, unconstrained: what others are written as changes of. A device's default is that of
+    /// η = 0.01 constant, β = 0.9, θ = ½, no pull: what others are written as changes of. A device's default is that of
     /// `Recipe::DEFAULT`, a trainer's its own.
     pub const PLAIN: Self = Self {
         step: 0.01,
         schedule: Schedule::Constant,
         momentum: Momentum::Constant(0.9),
         transport: Transport::Fixed { theta: 0.5 },
-        constrained: false,
+        pull: Pull::None,
         chain: Chain::DEFAULT,
     };
 
@@ -74,9 +77,13 @@ impl Rule {
     /// Says which constant is outside its range.
     #[inline]
     pub fn check(&self) -> Result<(), Refusal> {
-        let largest = if self.constrained { 1.0 } else { LARGEST };
-        if !(self.step > 0.0 && self.step <= largest) {
+        if !(self.step > 0.0 && self.step <= LARGEST) {
             return Err(Refusal::Recipe(Field::Step));
+        }
+        if let Some(strength) = self.pull.strength()
+            && !(strength > 0.0 && strength.is_finite() && strength * self.step <= 1.0)
+        {
+            return Err(Refusal::Recipe(Field::Pull));
         }
         self.momentum.check()?;
         self.transport.check(self.momentum)
@@ -97,16 +104,60 @@ impl Rule {
         self.step * self.schedule.factor(t)
     }
 
-    /// The most that step t can move a parameter, in radii of its norm: η_t, 2η_t when constrained, times the overshoot of
-    /// the polar iteration; to rounding.
+    /// κ_t = λη_t, the share of the way to A that step t goes; at most 1.
+    pub fn pull_at(&self, t: u64) -> f32 {
+        self.pull.strength().map_or(0.0, |strength| strength * self.step_at(t))
+    }
+
+    /// The most that step t can move a parameter that is in its ball, in radii of its norm: η_t, 2η_t under a pull, times the
+    /// overshoot of the polar iteration; to rounding. Under a pull to zero, weights X outside the ball of radius ρ/λ move by
+    /// up to (η_t + κ_t‖X‖/ρ)·overshoot.
     pub fn drift(&self, t: u64) -> f32 {
         let step = self.step_at(t) * self.chain.overshoot();
-        if self.constrained { step + step } else { step }
+        if self.pull == Pull::None { step } else { step + step }
+    }
+
+    /// The most that any number of steps can move a parameter, in radii of its norm: from one side of the ball around the
+    /// start to the other, 2/λ times the overshoot of the polar iteration; infinite where there is no such ball.
+    pub fn reach(&self) -> f32 {
+        match self.pull {
+            Pull::Start { strength } => 2.0 / strength * self.chain.overshoot(),
+            Pull::None | Pull::Zero { .. } => f32::INFINITY,
+        }
     }
 
     /// Where gradients are taken.
     pub fn point(&self) -> Point {
         if self.transport == Transport::Nesterov { Point::Iterate } else { Point::Query }
+    }
+}
+
+/// Towards what every step pulls the weights, as κ_t (A − X) with κ_t = λη_t; λ > 0 is finite, and λη at most 1.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Pull {
+    /// Nothing, as published unconstrained.
+    None,
+    /// A = 0: λ = 1 keeps X in the ball of radius ρ around 0 that it started in, Scion's constrained step; another λ is
+    /// decoupled weight decay.
+    Zero {
+        /// λ.
+        strength: f32,
+    },
+    /// A = the weights X₀ that it started from: X stays in the ball of radius ρ/λ around them, times the overshoot of the
+    /// polar iteration, for ever and to rounding.
+    Start {
+        /// λ.
+        strength: f32,
+    },
+}
+
+impl Pull {
+    /// λ; `None` where nothing pulls.
+    pub fn strength(self) -> Option<f32> {
+        match self {
+            Pull::None => None,
+            Pull::Zero { strength } | Pull::Start { strength } => Some(strength),
+        }
     }
 }
 
@@ -216,17 +267,19 @@ impl<M: Matrix> Scion<M> {
         self.m.combine(keep, weight, gradient);
     }
 
-    /// Step t: X ← X + η_tρ lmo(M), or (1−η_t)X + η_tρ lmo(M) when constrained; D = X_new − X_old; then the query point of
-    /// step t + 1. A frozen parameter stays.
+    /// Step t: X ← X + κ_t(A − X) + η_tρ lmo(M); D = X_new − X_old; then the query point of step t + 1. A frozen parameter
+    /// stays. `start` is X₀, used by the pull towards it alone; without one that pull is left out.
     ///
-    /// One rounding an operation: X·k, U·g, their sum, the difference D; then D·a, under the lag law d·s where s is not 0,
-    /// and the sums from left to right; with k = 1 or 1 − η_t and g = −((η_t·ρ)·f). A step moves X by at most
-    /// [`Rule::drift`] times ρ in the norm. `alignment` is the parameter's own, and used by the law of that name alone.
+    /// One rounding an operation: V = g·U, or under a pull g·U, A − X, κ·(A − X) and their sum (to zero g·U, (−κ)·X and
+    /// their sum); then X + V, the difference D; then D·a, under the lag law d·s where s is not 0, and the sums from left to
+    /// right; with g = −((η_t·ρ)·f) and κ = λ·η_t. A step moves X by at most [`Rule::drift`] times ρ in the norm. `alignment`
+    /// is the parameter's own, and used by the law of that name alone.
     pub fn advance(
         &mut self,
         geometry: Geometry,
         rule: &Rule,
         t: u64,
+        start: Option<&M::Start>,
         alignment: &mut Alignment<M::Element>,
         work: &mut Workspace<M>,
     ) {
@@ -243,14 +296,23 @@ impl<M: Matrix> Scion<M> {
         };
         geometry.norm.direction(argument, rule.chain, work);
         let direction = &mut *work.direction;
-        let step = rule.step_at(t);
-        let keep = if rule.constrained { 1.0 - step } else { 1.0 };
-        let gain = -(step * geometry.radius * geometry.norm.factor(direction.shape()));
-        let next = |x: M::Element, u: M::Element| x * keep + u * gain;
+        let gain = -(rule.step_at(t) * geometry.radius * geometry.norm.factor(direction.shape()));
+        let gain = match (rule.pull, start) {
+            (Pull::Zero { .. }, _) => {
+                direction.combine(gain, -rule.pull_at(t), x);
+                1.0
+            }
+            (Pull::Start { .. }, Some(start)) => {
+                direction.pull(gain, rule.pull_at(t), start, x);
+                1.0
+            }
+            (Pull::None, _) | (Pull::Start { .. }, None) => gain,
+        };
+        let next = |x: M::Element, u: M::Element| x + u * gain;
         let lead = rule.transport.lead(beta, coming);
         match rule.transport {
             Transport::Fixed { .. } | Transport::Lag { .. } => {
-                M::step_ahead(x, y, direction, (keep, gain), (lead.ahead, lead.before));
+                M::step_ahead(x, y, direction, gain, (lead.ahead, lead.before));
             }
             Transport::Alignment { damping } => {
                 // Y holds d, and the direction D, until both have met.

@@ -1,11 +1,21 @@
 //! Adaptation in sessions, each a transaction.
 //!
 //! The weights in use answer until a session has proved its own: an [`Adaptation`] goes on beside them, and some
-//! of the labelled samples are held out to judge it instead of being learnt ([`HoldOut`]). At the end of the session
-//! ([`Session::end`]) the weights that it brought are committed where they predict no fewer of the held-out samples rightly
-//! than those in use do; else they are rolled back, and the next session starts from the weights in use: Y = X, M = 0, what
-//! the alignment law knew forgotten. Steps, generator, replay buffer and held-out samples go on over sessions; the drift
-//! budget is each session's own.
+//! of the labelled samples are held out to judge it instead of being learnt ([`HoldOut`]). They are judged in two halves: the
+//! newest of this session, and what is kept of sessions that were committed. At the end of the session ([`Session::end`])
+//!
+//! - its weights are **committed** where in neither half they predict fewer samples rightly than those in use do. The newest of
+//!   its held-out samples are kept to judge later ones;
+//! - else they are **rolled back**: the next session starts from the weights in use, Y = X, M = 0, what the alignment law knew
+//!   forgotten. Its samples leave the replay buffer and the held-out samples, so that what did harm is not learnt again;
+//! - after two roll-backs in a row its own half decides alone, so that a change of the world itself is followed; but not where
+//!   the weights in use predict that half no better than chance does. Then it is the labels that are in doubt, and the verdict
+//!   is an **alarm** ([`Verdict::alarm`]).
+//!
+//! A session whose labels are all wrong brings wrong held-out samples, too; only what is kept of others tells.
+//!
+//! Steps and generator go on over sessions, and so do the replay buffer and the held-out samples of those that were
+//! committed; the drift budget is each session's own.
 //!
 //! Learning can be cut into slices, between which the weights in use go on answering: [`Session::begin`] and
 //! [`Session::advance`] do what [`Session::learn`] does at once.
@@ -17,17 +27,46 @@ use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring, 
 use crate::error::{Field, Refusal};
 use crate::matrix::{RowMajor, elementwise};
 use crate::network::{Class, Fixed, Goal, Layer, Parameter, Prediction, split_mut};
+use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 /// A network that adapts in sessions: N its layers, R its replay buffer, S scratch memory, W memory for the weights in use, H
 /// the held-out samples.
 #[derive(Debug)]
-pub struct Session<N, R, S, W, H> {
-    adaptation: Adaptation<N, R, S>,
+pub struct Session<'i, N, R, S, W, H> {
+    adaptation: Adaptation<'i, N, R, S>,
     /// X of every parameter, row by row, in the network's order.
     in_use: W,
+    /// First what is kept of sessions that were committed, oldest first, then those of the open one.
     held_out: H,
     counts: Counts,
+    open: Open,
+}
+
+/// Where the session that is open stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Open {
+    /// Samples that it has learnt.
+    pub learnt: u32,
+    /// Samples that it has held out, those included that others have replaced.
+    pub held_out: u32,
+    /// Sessions that were rolled back since the last one that was committed.
+    pub rolled_back: u32,
+}
+
+impl Open {
+    const NEW: Self = Self { learnt: 0, held_out: 0, rolled_back: 0 };
+
+    /// How many of its own held-out samples there are, where so many are kept in all.
+    pub fn newest(&self, keep: u32) -> u32 {
+        let most = newest_half(keep);
+        if self.held_out < most { self.held_out } else { most }
+    }
+}
+
+/// How many of the held-out samples are of the session that is open, at most; the others are of sessions before it.
+pub(crate) fn newest_half(keep: u32) -> u32 {
+    keep - keep / 2
 }
 
 /// What was counted since the start.
@@ -76,7 +115,29 @@ pub struct Taken {
 pub struct Verdict {
     /// Whether its weights are in use now; else they were rolled back.
     pub committed: bool,
-    /// Samples that judged it. Of none, every session is committed.
+    /// Whether the weights that were in use during the session predict its own held-out samples no better than chance does: its
+    /// labels are wrong, or the world is another.
+    pub alarm: bool,
+    /// By its own held-out samples. Where none judge, every session is committed.
+    pub newest: Judged,
+    /// By those kept of sessions before it.
+    pub kept: Judged,
+}
+
+impl Verdict {
+    /// By all held-out samples.
+    pub fn all(&self) -> Judged {
+        let Self { newest, kept, .. } = self;
+        let held_out = newest.held_out.wrapping_add(kept.held_out);
+        let (before, after) = (newest.before.wrapping_add(kept.before), newest.after.wrapping_add(kept.after));
+        Judged { held_out, before, after }
+    }
+}
+
+/// How weights predict held-out samples.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Judged {
+    /// Samples.
     pub held_out: u32,
     /// How many of them the weights predict rightly that were in use during the session.
     pub before: u32,
@@ -84,8 +145,23 @@ pub struct Verdict {
     pub after: u32,
 }
 
+impl Judged {
+    /// Whether the session's weights predict no fewer of them rightly.
+    fn is_no_worse(&self) -> bool {
+        self.after >= self.before
+    }
+
+    /// Whether, of so many classes, the weights in use predict no more of them rightly than chance does.
+    fn is_at_chance(&self, classes: usize) -> bool {
+        u64::from(self.before).saturating_mul(classes as u64) <= u64::from(self.held_out)
+    }
+}
+
+/// Sessions that are rolled back in a row before the newest half decides alone.
+const PATIENCE: u32 = 2;
+
 impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, const H: usize>
-    Session<N, Ring<I, K>, [f32; S], [f32; W], Ring<I, H>>
+    Session<'_, N, Ring<I, K>, [f32; S], [f32; W], Ring<I, H>>
 {
     /// A network with memory to learn in, to be [started](Self::start); all zeros around a network of zeros.
     ///
@@ -109,10 +185,16 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, c
     }
 }
 
-impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N, R, S, W, H> {
+impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<'i, N, R, S, W, H> {
     /// The same around any memory; [`Session::start`] checks its length.
-    pub const fn with(adaptation: Adaptation<N, R, S>, in_use: W, held_out: H) -> Self {
-        Self { adaptation, in_use, held_out, counts: Counts { taken: 0, committed: 0, rolled_back: 0 } }
+    pub const fn with(adaptation: Adaptation<'i, N, R, S>, in_use: W, held_out: H) -> Self {
+        let counts = Counts { taken: 0, committed: 0, rolled_back: 0 };
+        Self { adaptation, in_use, held_out, counts, open: Open::NEW }
+    }
+
+    /// Names the weights of its image: see [`Adaptation::set_start`].
+    pub fn set_start(&mut self, weights: &'i [[u8; 4]]) {
+        self.adaptation.set_start(weights);
     }
 
     /// Starts from the network's weights, which then are those in use; see [`Adaptation::start`].
@@ -124,7 +206,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
         self.check(&recipe)?;
         self.adaptation.start(recipe)?;
         self.held_out.clear();
-        self.counts = Counts::default();
+        (self.counts, self.open) = (Counts::default(), Open::NEW);
         self.put_in_use();
         Ok(())
     }
@@ -137,7 +219,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
         if found != weights {
             return Err(Refusal::Scratch { expected: weights as u32, found: found as u32 });
         }
-        recipe.check(self.adaptation.replay().capacity())?;
+        self.adaptation.check(recipe)?;
         match recipe.hold_out {
             Some(HoldOut { keep, .. }) if keep as usize > self.held_out.capacity() => {
                 Err(Refusal::Recipe(Field::HoldOut))
@@ -151,12 +233,12 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
     pub(crate) fn resume(
         &mut self,
         position: Position,
-        counts: Counts,
+        (counts, open): (Counts, Open),
         (replay, held_out): (usize, usize),
         words: &mut impl Iterator<Item = [u8; 4]>,
     ) {
         self.in_use.as_mut().iter_mut().zip(words.by_ref()).for_each(|(used, word)| *used = f32::from_le_bytes(word));
-        self.counts = counts;
+        (self.counts, self.open) = (counts, open);
         self.adaptation.resume(position, replay, words);
         let (keep, inputs) = (self.held_out.capacity(), self.adaptation.network().inputs());
         push(&mut self.held_out, keep, inputs, held_out, words);
@@ -189,10 +271,19 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
         let prediction = if let Some(HoldOut { keep, .. }) = held_out {
             Class(label).check(self.adaptation.network().outputs())?;
             let prediction = self.adaptation.predict(input)?;
-            self.held_out.push(keep as usize, input.iter().copied(), label);
+            let half = newest_half(keep);
+            if self.open.held_out < half {
+                self.held_out.push(keep as usize, input.iter().copied(), label);
+            } else {
+                // In the place of the oldest of this session; those before them stay.
+                self.held_out.replace(self.newest_held_out(self.open.held_out), input, label);
+            }
+            self.open.held_out = self.open.held_out.saturating_add(1);
             prediction
         } else {
-            self.adaptation.begin(input, label)?
+            let prediction = self.adaptation.begin(input, label)?;
+            self.open.learnt = self.open.learnt.saturating_add(1);
+            prediction
         };
         self.counts.taken = taken;
         Ok(Taken { prediction, held_out: held_out.is_some() })
@@ -224,26 +315,51 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
     /// begins the next one.
     pub fn end(&mut self) -> Verdict {
         self.finish(|_| ());
-        let after = self.right();
+        let (all, of_before) = (self.held_out.len(), self.kept());
+        let after = [self.right(0..of_before), self.right(of_before..all)];
         self.exchange();
-        let before = self.right();
-        let committed = after >= before;
-        if committed {
+        let before = [self.right(0..of_before), self.right(of_before..all)];
+        let ([kept_before, newest_before], [kept_after, newest_after]) = (before, after);
+        let kept = Judged { held_out: of_before as u32, before: kept_before, after: kept_after };
+        let newest = Judged { held_out: (all - of_before) as u32, before: newest_before, after: newest_after };
+        let at_chance = newest.is_at_chance(self.adaptation.network().outputs());
+        let alone = self.open.rolled_back >= PATIENCE && !at_chance;
+        let committed = newest.is_no_worse() && (alone || kept.is_no_worse());
+        let rolled_back = if committed {
             self.exchange();
             self.counts.committed = self.counts.committed.wrapping_add(1);
+            self.held_out
+                .keep_newest(self.adaptation.recipe().hold_out.map_or(0, |HoldOut { keep, .. }| keep / 2) as usize);
+            0
         } else {
             self.adaptation.network_mut().parameters(&mut |mut parameter| parameter.start());
             self.counts.rolled_back = self.counts.rolled_back.wrapping_add(1);
-        }
+            self.adaptation.forget(self.open.learnt as usize);
+            self.held_out.keep_oldest(of_before);
+            self.open.rolled_back.saturating_add(1)
+        };
+        self.open = Open { rolled_back, ..Open::NEW };
         self.put_in_use();
         self.adaptation.renew();
-        Verdict { committed, held_out: self.held_out.len() as u32, before, after }
+        Verdict { committed, alarm: newest.held_out > 0 && at_chance, newest, kept }
     }
 
-    /// How many held-out samples the network predicts rightly with the X that it holds.
-    fn right(&mut self) -> u32 {
+    /// How many held-out samples are of sessions before the open one.
+    fn kept(&self) -> usize {
+        let keep = self.adaptation.recipe().hold_out.map_or(0, |HoldOut { keep, .. }| keep);
+        self.held_out.len().saturating_sub(self.open.newest(keep) as usize)
+    }
+
+    /// Where the held-out sample of the open session stands that was taken after so many.
+    fn newest_held_out(&self, before: u32) -> usize {
+        let half = self.adaptation.recipe().hold_out.map_or(1, |HoldOut { keep, .. }| newest_half(keep));
+        self.kept().wrapping_add(before.checked_rem(half).unwrap_or(0) as usize)
+    }
+
+    /// How many of these held-out samples the network predicts rightly with the X that it holds.
+    fn right(&mut self, samples: Range<usize>) -> u32 {
         let mut right = 0;
-        for index in 0..self.held_out.len() {
+        for index in samples {
             if let Some((input, label)) = self.held_out.get(index) {
                 right += u32::from(self.adaptation.predict(input).is_ok_and(|prediction| prediction.class == label));
             }
@@ -271,7 +387,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
     }
 
     /// The adaptation that goes on beside the weights in use.
-    pub fn adaptation(&self) -> &Adaptation<N, R, S> {
+    pub fn adaptation(&self) -> &Adaptation<'i, N, R, S> {
         &self.adaptation
     }
 
@@ -280,9 +396,24 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<N
         self.adaptation.network_mut()
     }
 
-    /// The samples that judge a session, oldest first.
+    /// The samples that judge a session: first those kept of sessions before it.
     pub fn held_out(&self) -> &H {
         &self.held_out
+    }
+
+    /// The newest sample that was held out, or that was learnt, with its label; `None` where the open session has none.
+    pub fn newest(&self, held_out: bool) -> Option<(&[f32], u32)> {
+        let replay = self.adaptation.replay();
+        match self.open {
+            Open { held_out: taken @ 1.., .. } if held_out => self.held_out.get(self.newest_held_out(taken - 1)),
+            Open { learnt: 1.., .. } if !held_out => replay.get(replay.len().wrapping_sub(1)),
+            _ => None,
+        }
+    }
+
+    /// Where the open session stands.
+    pub(crate) fn open(&self) -> Open {
+        self.open
     }
 
     /// What was counted since the start.

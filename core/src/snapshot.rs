@@ -5,9 +5,9 @@
 //! 0       "GRFS"
 //! 4       version, u16                  little-endian, like all that follows
 //! 6       length of the whole snapshot in bytes, u32
-//! 10      header                        postcard: schema hash, recipe, position, counts of samples and sessions, sizes of
-//!                                       replay buffer and held-out samples, for each parameter its geometry and what the
-//!                                       alignment law knows
+//! 10      header                        postcard: schema hash, recipe, position, counts of samples and sessions, where the
+//!                                       open session stands, sizes of replay buffer and held-out samples, for each
+//!                                       parameter its geometry and what the alignment law knows
 //!         X, Y, M, f32                  parameter by parameter, row by row
 //!         the weights in use, f32       the same
 //!         samples: label, u32, and f32  of the replay buffer, oldest first, then the held-out ones
@@ -24,13 +24,13 @@ use crate::image::{self, Body, Framed, LAYERS, Sink, Source, Words};
 use crate::matrix::RowMajor;
 use crate::network::{LARGEST_MOMENTUM, Layer, Parameter};
 use crate::scion::Geometry;
-use crate::session::{Counts, Session};
+use crate::session::{Counts, Open, Session};
 use crate::transport::Alignment;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 /// The version that this software writes and reads.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 const MAGIC: [u8; 4] = *b"GRFS";
 
@@ -40,6 +40,7 @@ struct Header {
     recipe: Recipe,
     position: Position,
     counts: Counts,
+    open: Open,
     replay: u32,
     held_out: u32,
     parameters: Vec<Settings, { 2 * LAYERS }>,
@@ -78,7 +79,7 @@ pub fn write_to<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay
 ) -> Option<()> {
     session.finish(|_| ());
     let position = session.adaptation().position()?;
-    let (recipe, counts) = (*session.adaptation().recipe(), session.counts());
+    let (recipe, counts, open) = (*session.adaptation().recipe(), session.counts(), session.open());
     let mut parameters = Some(Vec::new());
     session.network_mut().parameters(&mut |Parameter { geometry, alignment, .. }| {
         let Alignment { mean, weight } = *alignment;
@@ -88,7 +89,7 @@ pub fn write_to<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay
     let (replay, held_out) = (session.adaptation().replay().len(), session.held_out().len());
     let words = 4 * session.in_use().len() + (replay + held_out) * (session.adaptation().network().inputs() + 1);
     let (replay, held_out) = (replay as u32, held_out as u32);
-    let header = Header { schema, recipe, position, counts, replay, held_out, parameters: parameters? };
+    let header = Header { schema, recipe, position, counts, open, replay, held_out, parameters: parameters? };
     image::frame(MAGIC, VERSION, &header, words, sink, |body| {
         let mut whole = true;
         session.network_mut().parameters(&mut |Parameter { state, .. }| {
@@ -133,11 +134,12 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
     session.network_mut().parameters(&mut |_| parameters += 1);
     let sample = session.adaptation().network().inputs() + 1;
     let (replay, held_out) = (header.replay as usize, header.held_out as usize);
-    let kept = header.recipe.hold_out.map_or(0, |HoldOut { keep, .. }| keep as usize);
+    let keep = header.recipe.hold_out.map_or(0, |HoldOut { keep, .. }| keep);
+    let before = held_out.checked_sub(header.open.newest(keep) as usize);
     let samples = replay.checked_add(held_out).and_then(|samples| samples.checked_mul(sample));
     let fits = header.parameters.len() == parameters
         && replay <= header.recipe.replay as usize
-        && held_out <= kept
+        && before.is_some_and(|before| before <= keep as usize / 2)
         && Some(file.count()) == samples.and_then(|labelled| labelled.checked_add(4 * weights));
     if !fits {
         return Err(ImageError::Malformed);
@@ -165,7 +167,7 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
             *alignment = Alignment { mean: *mean, weight: *weight };
         }
     });
-    session.resume(header.position, header.counts, (replay, held_out), &mut words);
+    session.resume(header.position, (header.counts, header.open), (replay, held_out), &mut words);
     words.end().inspect_err(|_| session.stop())
 }
 

@@ -2,12 +2,16 @@
 //!
 //! | target | loss | δ_j |
 //! |---|---|---|
-//! | [`Target::Class`] y | softmax cross-entropy: ln s − (a_y − max a), s = Σ_j e_j, e_j = exp(a_j − max a) | w·(e_j/s − [j = y]) |
+//! | [`Target::Class`] y | softmax cross-entropy: ln s − (a_y − max a), s = Σ_j e_j, e_j = exp(a_j − max a) | w'·ε_j, ε_j = e_j/s − [j = y] |
 //! | [`Target::Values`] y | mean squared error: (1/n)Σ_j (a_j − y_j)² | (2w/n)·(a_j − y_j) |
+//!
+//! w' is w or, where ‖ε‖₂² > c² for a cap c, w·(c/‖ε‖₂): no sample weighs more than c. A wrong label has the largest error,
+//! so it is capped where a right one rarely is. ‖ε‖₂ is at most √2, so a larger cap does nothing. With two classes the capped
+//! error is the gradient of a loss, the logistic one that goes on as a line below p_y = 1 − c/√2; with more it is of none.
 //!
 //! Sums are [`arithmetic::sum`](crate::arithmetic::sum)'s.
 
-use crate::arithmetic::{Functions, sum};
+use crate::arithmetic::{Functions, sqrt, sum, sum_over};
 use crate::error::Refusal;
 
 /// What a network should have said.
@@ -24,8 +28,17 @@ pub trait Goal: Copy {
     /// Refuses a label that is no class, values of another number than outputs, and values that are not finite.
     fn check(self, outputs: usize) -> Result<(), Refusal>;
 
-    /// The loss of so many outputs; `errors`, one for each of them, become its gradient times `weight`.
-    fn loss(self, functions: Functions, outputs: &[f32], weight: f32, errors: &mut [f32]) -> f32;
+    /// The loss of so many outputs; `errors`, one for each of them, become its gradient by the weight.
+    fn loss(self, functions: Functions, outputs: &[f32], weight: Weight, errors: &mut [f32]) -> f32;
+}
+
+/// What a sample counts.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Weight {
+    /// w = (1 − β_t)/B.
+    pub share: f32,
+    /// The most c that the output error of a class counts, before it is multiplied by w; infinite where there is no cap.
+    pub cap: f32,
 }
 
 /// [`Target::Class`]: what learns classes alone has no code for values.
@@ -38,7 +51,7 @@ impl Goal for Class {
         if label < classes { Ok(()) } else { Err(Refusal::Label { label, classes }) }
     }
 
-    fn loss(self, functions: Functions, outputs: &[f32], weight: f32, errors: &mut [f32]) -> f32 {
+    fn loss(self, functions: Functions, outputs: &[f32], weight: Weight, errors: &mut [f32]) -> f32 {
         cross_entropy(functions, outputs, self.0, weight, errors)
     }
 }
@@ -57,10 +70,10 @@ impl Goal for Target<'_> {
         }
     }
 
-    fn loss(self, functions: Functions, outputs: &[f32], weight: f32, errors: &mut [f32]) -> f32 {
+    fn loss(self, functions: Functions, outputs: &[f32], weight: Weight, errors: &mut [f32]) -> f32 {
         match self {
             Target::Class(label) => Class(label).loss(functions, outputs, weight, errors),
-            Target::Values(values) => squared_error(outputs, values, weight, errors),
+            Target::Values(values) => squared_error(outputs, values, weight.share, errors),
         }
     }
 }
@@ -81,15 +94,19 @@ pub fn top(logits: &[f32]) -> f32 {
     top
 }
 
-fn cross_entropy(functions: Functions, logits: &[f32], label: u32, weight: f32, errors: &mut [f32]) -> f32 {
+fn cross_entropy(functions: Functions, logits: &[f32], label: u32, weight: Weight, errors: &mut [f32]) -> f32 {
     let top = top(logits);
     for (e, a) in errors.iter_mut().zip(logits) {
         *e = functions.exp(a - top);
     }
     let total = sum(errors.iter().copied());
     for (j, e) in errors.iter_mut().enumerate() {
-        *e = weight * (*e / total - if j as u32 == label { 1.0 } else { 0.0 });
+        *e = *e / total - if j as u32 == label { 1.0 } else { 0.0 };
     }
+    let Weight { share, cap } = weight;
+    let square = sum_over(errors, errors, |e, _| e * e);
+    let weight = if square > cap * cap { share * (cap / sqrt(square)) } else { share };
+    errors.iter_mut().for_each(|e| *e = weight * *e);
     let target = logits.get(label as usize).map_or(0.0, |a| a - top);
     functions.ln(total) - target
 }

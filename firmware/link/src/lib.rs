@@ -32,12 +32,12 @@ pub use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of frames and messages.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 
 const CHECKSUM: usize = 4;
 
 /// [`Answer::Busy`] on the wire.
-pub const BUSY: [u8; 10] = [0, 2, VERSION, 6, 0xb, 0x71, 0xc2, 0x58, 0x6e, 0];
+pub const BUSY: [u8; 10] = [0, 2, VERSION, 6, 0xb, 0x28, 0x7c, 0x1e, 0x6c, 0];
 
 /// What travels in a frame: the number of the request, and the request or its answer. [`Answer::OtherVersion`] and [`Answer::Damaged`], whose
 /// request could not be read, has number 0.
@@ -94,6 +94,8 @@ pub enum Request<S> {
         /// Index of the first byte that is wanted, a multiple of [`journal::PIECE`].
         first: u32,
     },
+    /// Forget what was learnt: start again from the image, as it is when the board is new. Twice is as once.
+    Reset,
 }
 
 /// What a board holds a number of for each weight: parameter by parameter, row by row, in the network's order.
@@ -140,6 +142,13 @@ pub enum Answer {
     Damaged,
     /// The board is at work on its flash: it answers later. To no request, so with number 0.
     Busy,
+    /// To [`Request::Reset`]: the board has started again, and does so after a power cut, too.
+    Reset {
+        /// Digest of the state in which it starts.
+        digest: u64,
+    },
+    /// To [`Request::Reset`]: its flash has refused, and the board is where a restart would have brought it.
+    NotReset,
 }
 
 /// Who a board is and where it stands.
