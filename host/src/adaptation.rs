@@ -30,40 +30,54 @@ impl Replay for Memory {
         while self.0.len() >= keep && self.0.pop_front().is_some() {}
         self.0.push_back((input.into_iter().collect(), label));
     }
+    fn keep_newest(&mut self, keep: usize) {
+        self.0.drain(..self.0.len().saturating_sub(keep));
+    }
+    fn keep_oldest(&mut self, keep: usize) {
+        self.0.truncate(keep);
+    }
+    fn replace(&mut self, index: usize, input: &[f32], label: u32) {
+        if let Some(sample) = self.0.get_mut(index) {
+            *sample = (input.to_vec(), label);
+        }
+    }
     fn get(&self, index: usize) -> Option<(&[f32], u32)> {
         self.0.get(index).map(|(input, label)| (input.as_slice(), *label))
     }
 }
 
 /// An adaptation on the workstation.
-pub type Workstation<N> = Adaptation<N, Memory, Vec<f32>>;
+pub type Workstation<'i, N> = Adaptation<'i, N, Memory, Vec<f32>>;
 
-/// Starts an adaptation of a network on the workstation.
+/// Starts an adaptation of a network on the workstation. `start` has the weights X₀ to which the recipe may pull, an
+/// [image's](Image::words) or a [checkpoint's](Checkpoint::words); it may be empty where the recipe does not.
 ///
 /// # Errors
-/// Where the recipe is refused.
-pub fn start<N: Layer>(network: N, recipe: Recipe) -> Result<Workstation<N>> {
-    let mut adaptation = unstarted(network);
+/// Where the recipe is refused, or pulls to the start and `start` has not as many weights as the network.
+pub fn start<N: Layer>(network: N, recipe: Recipe, start: &[[u8; 4]]) -> Result<Workstation<'_, N>> {
+    let mut adaptation = unstarted(network, start);
     adaptation.start(recipe)?;
     Ok(adaptation)
 }
 
-fn unstarted<N: Layer>(mut network: N) -> Workstation<N> {
+fn unstarted<N: Layer>(mut network: N, start: &[[u8; 4]]) -> Workstation<'_, N> {
     let memory = vec![0.0; scratch_length(&mut network)];
-    Adaptation::with(network, Memory::default(), memory)
+    let mut adaptation = Adaptation::with(network, Memory::default(), memory);
+    adaptation.set_start(start);
+    adaptation
 }
 
 /// Sessions on the workstation.
-pub type Sessions<N> = Session<N, Memory, Vec<f32>, Vec<f32>, Memory>;
+pub type Sessions<'i, N> = Session<'i, N, Memory, Vec<f32>, Vec<f32>, Memory>;
 
-/// Starts a network's sessions on the workstation.
+/// Starts a network's sessions on the workstation; `start` as in [`start()`].
 ///
 /// # Errors
-/// Where the recipe is refused.
-pub fn start_sessions<N: Layer>(mut network: N, recipe: Recipe) -> Result<Sessions<N>> {
+/// As [`start()`].
+pub fn start_sessions<N: Layer>(mut network: N, recipe: Recipe, start: &[[u8; 4]]) -> Result<Sessions<'_, N>> {
     let mut weights = 0;
     network.parameters(&mut |parameter| weights += parameter.state.x.elements().len());
-    let mut sessions = Session::with(unstarted(network), vec![0.0; weights], Memory::default());
+    let mut sessions = Session::with(unstarted(network, start), vec![0.0; weights], Memory::default());
     sessions.start(recipe)?;
     Ok(sessions)
 }

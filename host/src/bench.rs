@@ -234,6 +234,7 @@ impl Products {
 impl Matrix for Products {
     type Square = Tensor;
     type Element = Operand;
+    type Start = Tensor;
 
     fn shape(&self) -> (usize, usize) {
         let size = self.stack.size();
@@ -244,6 +245,7 @@ impl Matrix for Products {
     }
     fn copy(&mut self, _other: &Self) {}
     fn combine(&mut self, _a: f32, _b: f32, _other: &Self) {}
+    fn pull(&mut self, _a: f32, _b: f32, _start: &Tensor, _x: &Self) {}
     fn map(_x: &mut Self, _y: &mut Self, _d: &Self, _f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand)) {}
     fn sign(&mut self, _other: &Self) {}
     fn normalise(&mut self, _group: matrix::Group) {}

@@ -114,7 +114,7 @@ pub struct Board {
     /// Whether it has ever answered.
     known: bool,
     /// How long the slowest answer to each kind of request took.
-    slowest: [Option<Duration>; 6],
+    slowest: [Option<Duration>; 7],
     /// Frames from the board that were dropped here.
     pub damaged: u32,
     /// Requests that were sent again, as no answer came.
@@ -208,7 +208,7 @@ impl Board {
             sent: Vec::new(),
             silence: SILENCE,
             known: false,
-            slowest: [None; 6],
+            slowest: [None; 7],
             damaged: 0,
             repeated: 0,
         })
@@ -344,6 +344,7 @@ impl Board {
             Request::End { .. } => (3, 0),
             Request::Read { .. } => (4, 0),
             Request::Journal { .. } => (5, 0),
+            Request::Reset => (6, 0),
         };
         let (mut plain, mut wire) = (vec![0; request(length)], vec![0; request(length) + 2]);
         self.number = self.number.wrapping_add(1);

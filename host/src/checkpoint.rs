@@ -284,6 +284,11 @@ impl Checkpoint {
         self.tensors.iter().map(|(.., weights)| weights.as_slice())
     }
 
+    /// The same as an [image](graftage_core::image::Image::words) holds them.
+    pub fn words(&self) -> Vec<[u8; 4]> {
+        self.weights().flatten().map(|weight| weight.to_le_bytes()).collect()
+    }
+
     /// Core's network with these weights: Y = X, M = 0, geometries unset.
     ///
     /// # Errors

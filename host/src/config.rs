@@ -44,7 +44,7 @@ use crate::tensor::{Arithmetic, Precision};
 use crate::{files, rule};
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::Rule;
+use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -117,8 +117,9 @@ pub struct Optimizer {
     /// How spectral directions are computed.
     #[serde(deserialize_with = "chain", serialize_with = "chain_text")]
     pub chain: Chain,
-    /// Whether weights stay in the balls in which they start.
-    pub constrained: bool,
+    /// Towards what weights are pulled: `none`, `zero` or `zero=LAMBDA`, `start` or `start=LAMBDA`; of the rule's methods only.
+    #[serde(deserialize_with = "pull", serialize_with = "pull_text")]
+    pub pull: Pull,
     /// `fast`, or `exact`: core's order of evaluation.
     pub arithmetic: Arithmetic,
     /// Norms, radii and step sizes by names of parameters; the first group that fits counts.
@@ -127,7 +128,7 @@ pub struct Optimizer {
 
 impl Default for Optimizer {
     fn default() -> Self {
-        let Rule { step, momentum, transport, constrained, chain, .. } = RULE;
+        let Rule { step, momentum, transport, pull, chain, .. } = RULE;
         Self {
             method: Method::default(),
             step_size: step,
@@ -135,7 +136,7 @@ impl Default for Optimizer {
             transport,
             schedule: Course::default(),
             chain,
-            constrained,
+            pull,
             arithmetic: Arithmetic::default(),
             groups: Vec::new(),
         }
@@ -150,8 +151,8 @@ impl Optimizer {
 
     /// The rule for a training of so many steps.
     pub fn rule(&self, steps: u64) -> Rule {
-        let Self { step_size: step, momentum, transport, constrained, chain, .. } = *self;
-        Rule { step, schedule: self.schedule.over(steps), momentum, transport, constrained, chain }
+        let Self { step_size: step, momentum, transport, pull, chain, .. } = *self;
+        Rule { step, schedule: self.schedule.over(steps), momentum, transport, pull, chain }
     }
 }
 
@@ -413,4 +414,5 @@ macro_rules! in_words {
 
 in_words!(momentum, momentum_text, Momentum, rule::momentum, rule::momentum_argument);
 in_words!(transport, transport_text, Transport, rule::transport, rule::transport_argument);
+in_words!(pull, pull_text, Pull, rule::pull, rule::pull_argument);
 in_words!(chain, chain_text, Chain, rule::chain, rule::chain_argument);

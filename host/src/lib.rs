@@ -82,6 +82,7 @@ pub mod train;
 pub mod transfer;
 #[cfg(feature = "torch")]
 pub mod trials;
+pub mod verdict;
 pub mod wide;
 
 /// The README's examples, compiled.

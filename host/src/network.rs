@@ -1,6 +1,6 @@
 //! Core's layers, put together at run time: the same kernels, the same bits as a network whose shape is a type.
 
-use graftage_core::matrix::Slab;
+use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::activation::Function;
 use graftage_core::network::pooling::{Average, Maximum};
 use graftage_core::network::{
@@ -147,7 +147,8 @@ impl Layer for Layers {
 /// Something else that moves a network's parameters than core's rule over slabs: a control, or the rule on tensors.
 pub trait Update {
     /// Step t of the parameter at that place from what M holds; in each step of all of them, from the first to the last.
-    fn advance(&mut self, index: usize, parameter: Parameter, rule: &Rule, t: u64);
+    /// `start` has the weights that the parameter started from, where they are known.
+    fn advance(&mut self, index: usize, parameter: Parameter, rule: &Rule, t: u64, start: Option<&[[u8; 4]]>);
 }
 
 /// A network that another [`Update`] moves; all else is the network's own.
@@ -192,12 +193,15 @@ impl<U: Update> Layer for MovedBy<U> {
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         self.network.parameters(visit);
     }
-    fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, _scratch: &mut [f32]) {
-        let (Self { network, update }, mut index) = (self, places.clone());
-        network.parameters_at(places, &mut |parameter| {
-            if let Some(index) = index.next() {
-                update.advance(index, parameter, rule, t);
+    fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, start: &[[u8; 4]], _scratch: &mut [f32]) {
+        let (Self { network, update }, mut place, mut rest) = (self, 0, start);
+        network.parameters(&mut |parameter| {
+            let own = rest.split_at_checked(parameter.state.x.elements().len());
+            rest = own.map_or(&[], |(_, after)| after);
+            if places.contains(&place) {
+                update.advance(place, parameter, rule, t, own.map(|(own, _)| own));
             }
+            place += 1;
         });
     }
 }

@@ -35,6 +35,8 @@
 //! | lag | 8 | X, M | 12 | 8 |
 //! | alignment | 8 | X, M | 20 | 20 |
 //! | Nesterov's | 8 | M before the last step, M | 16 | 16 |
+//!
+//! A pull to the start keeps 4 more, X₀; a pull to zero or the start takes 8 more in a step.
 
 pub mod groups;
 #[cfg(test)]
@@ -50,7 +52,7 @@ use graftage_core::error::Refusal;
 use graftage_core::matrix::Matrix;
 use graftage_core::norm::Workspace;
 use graftage_core::polar::Chain;
-use graftage_core::scion::{Rule, Scion};
+use graftage_core::scion::{Pull, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 use groups::Settings;
 pub use groups::{Group, Groups, Parameter};
@@ -138,6 +140,8 @@ struct Stack {
     m: Tensor,
     /// Under Nesterov's law: M before the last step.
     before: Option<Tensor>,
+    /// Under a pull to the start: X₀, what X was when the optimizer was made, or drawn anew.
+    start: Option<Tensor>,
     /// What the model's gradients are views of; after the first step.
     gradient: Option<Tensor>,
     alignment: Alignment<Operand>,
@@ -174,8 +178,9 @@ pub fn named(store: &nn::VarStore) -> Vec<(String, Tensor)> {
 impl TransportedScion {
     /// For all trainable parameters of a store, each with what is [usual](Parameter::usual) for it; X is what they hold.
     ///
-    /// A rule with `constrained` keeps X in the ball of each geometry only if X starts there, see
-    /// [`TransportedScion::initialise`].
+    /// A [pull](Pull) to zero keeps X in the ball of each geometry only if X starts there, see
+    /// [`TransportedScion::initialise`]. A pull to the start keeps it in the ball around what it holds now, or around the weights
+    /// of a later [`TransportedScion::initialise`]: fine-tuning that never goes far from the weights that it was given.
     ///
     /// # Errors
     /// Where a constant of the rule is outside its range; where a parameter has no elements or is not of kind Float.
@@ -225,7 +230,8 @@ impl TransportedScion {
             let admitted = Tensor::f_zeros([model.size()[0], 1, 1], (Kind::Int64, model.device()))?;
             let m = model.f_zeros_like()?;
             let alignment = Alignment::START;
-            Ok(Stack { shape, settings, model, x: None, m, before: None, gradient: None, alignment, admitted })
+            let (x, before, start, gradient) = (None, None, None, None);
+            Ok(Stack { shape, settings, model, x, m, before, start, gradient, alignment, admitted })
         };
         let stacks = stacks.into_iter().map(stack).collect::<Result<_>>()?;
         let kind = Kind::Float;
@@ -235,13 +241,14 @@ impl TransportedScion {
         Ok(optimizer)
     }
 
-    /// Makes the arrays that the rule's law of transport needs.
+    /// Makes the arrays that the rule needs.
     fn lay_out(&mut self) -> Result<()> {
         let nesterov = self.rule.transport == Transport::Nesterov;
         if self.steps > 0 && self.stacks.iter().any(|stack| stack.before.is_some() != nesterov) {
             let what = "its law of transport became Nesterov's, or is no longer, after the first step".into();
             return Err(Error::Parameter { name: "the rule".into(), what });
         }
+        let pulls = matches!(self.rule.pull, Pull::Start { .. });
         let apart = !nesterov && self.rule.transport != Transport::Fixed { theta: 0.0 };
         for stack in &mut self.stacks {
             if nesterov && stack.before.is_none() {
@@ -249,6 +256,9 @@ impl TransportedScion {
             }
             if apart && stack.x.is_none() && !stack.settings.geometry.is_frozen() {
                 stack.x = Some(stack.model.copy());
+            }
+            if pulls && stack.start.is_none() && !stack.settings.geometry.is_frozen() {
+                stack.start = Some(stack.x().copy());
             }
         }
         Ok(())
@@ -307,7 +317,10 @@ impl TransportedScion {
 
     /// Bytes that it keeps between steps beside the model's own weights and gradients: see the [module](self).
     pub fn bytes(&self) -> usize {
-        let arrays = self.stacks.iter().flat_map(|stack| [Some(&stack.m), stack.x.as_ref(), stack.before.as_ref()]);
+        let arrays = self
+            .stacks
+            .iter()
+            .flat_map(|stack| [Some(&stack.m), stack.x.as_ref(), stack.before.as_ref(), stack.start.as_ref()]);
         arrays.flatten().map(|tensor| tensor.numel() * size_of::<f32>()).sum()
     }
 
@@ -339,7 +352,7 @@ impl TransportedScion {
         start::each(&starts.collect::<Vec<_>>(), |at, x| {
             let (place, stack) = (moved[at], &self.stacks[moved[at].stack]);
             let x = Tensor::f_from_slice(&x)?.f_view([stack.shape.0 as i64, stack.shape.1 as i64])?;
-            for array in [Some(&stack.model), stack.x.as_ref()].into_iter().flatten() {
+            for array in [Some(&stack.model), stack.x.as_ref(), stack.start.as_ref()].into_iter().flatten() {
                 array.f_select(0, place.index)?.f_copy_(&x)?;
             }
             Ok(())
@@ -585,7 +598,7 @@ impl Stack {
     /// Step t of X, M and Y in place; `of` makes a matrix of an array, `scratch` one to work in.
     fn step<M>(&mut self, rule: &Rule, t: u64, of: impl Fn(&Tensor) -> M, scratch: impl Fn() -> M)
     where
-        M: Matrix<Element = Operand, Square: From<Tensor>>,
+        M: Matrix<Element = Operand, Square: From<Tensor>, Start = Tensor>,
     {
         let Settings { geometry, step } = self.settings;
         let rule = &Rule { step: rule.step * step, ..*rule };
@@ -602,7 +615,7 @@ impl Stack {
         let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(M::Square::from);
         let squares = [&mut first, &mut second, &mut third];
         let mut work = Workspace { direction: &mut scratch(), squares };
-        state.advance(geometry, rule, t, &mut self.alignment, &mut work);
+        state.advance(geometry, rule, t, self.start.as_ref(), &mut self.alignment, &mut work);
     }
 }
 

@@ -122,7 +122,7 @@ impl Record {
             let entry = journal::read::<Entry<Vec<f32>, Learnt>>(frame.content);
             entry.filter(|_| frame.number == due).unwrap_or(Entry::Gap)
         });
-        let Some(Entry::Start { digest: start }) = entries.next() else { return Err(Missing) };
+        let Some(Entry::Start { digest: start, .. }) = entries.next() else { return Err(Missing) };
         let mut events = Vec::new();
         for entry in entries {
             events.push(match entry {

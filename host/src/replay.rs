@@ -24,18 +24,18 @@ use std::fmt;
 
 /// A record computed again.
 #[derive(Debug)]
-pub struct Replayed<N> {
+pub struct Replayed<'i, N> {
     /// What differs.
     pub target: Target,
     /// Where the sessions stand at the end.
-    pub sessions: Sessions<N>,
+    pub sessions: Sessions<'i, N>,
 }
 
 /// Computes the adaptation of a record again with core on this machine.
 ///
 /// # Errors
 /// Where the layers of the image do not fit together.
-pub fn with_core(record: &Record, image: &Image) -> Result<Replayed<Layers>> {
+pub fn with_core<'i>(record: &Record, image: &Image<'i>) -> Result<Replayed<'i, Layers>> {
     replay(record, image, std::env::consts::ARCH, |network| network)
 }
 
@@ -240,13 +240,13 @@ impl Differences {
     }
 }
 
-fn replay<N: Layer>(
+fn replay<'i, N: Layer>(
     record: &Record,
-    image: &Image,
+    image: &Image<'i>,
     target: &str,
     over: impl FnOnce(Layers) -> N,
-) -> Result<Replayed<N>> {
-    let mut board = start_sessions(over(network(image)?), image.header.recipe)?;
+) -> Result<Replayed<'i, N>> {
+    let mut board = start_sessions(over(network(image)?), image.header.recipe, image.words())?;
     let mut differences = Differences::default();
     if board.adaptation().digest() != record.start {
         differences.note(Difference::Start);
@@ -350,6 +350,12 @@ pub mod exact {
         Exact(Tensor::from_slice(matrix.elements()).view([rows as i64, columns as i64]).to_device(device))
     }
 
+    /// Weights of an image as a tensor of this shape on a device.
+    pub fn words(weights: &[[u8; 4]], (rows, columns): (usize, usize), device: Device) -> Tensor {
+        let weights: Vec<f32> = weights.iter().map(|weight| f32::from_le_bytes(*weight)).collect();
+        Tensor::from_slice(&weights).view([rows as i64, columns as i64]).to_device(device)
+    }
+
     /// A tensor's elements into a matrix of its shape.
     pub fn download(tensor: &Exact, matrix: &mut impl RowMajor) {
         let elements = matrix.elements_mut();
@@ -366,14 +372,17 @@ pub mod exact {
     }
 
     impl Update for OnTensors {
-        fn advance(&mut self, _index: usize, parameter: Parameter, rule: &Rule, t: u64) {
+        fn advance(&mut self, _index: usize, parameter: Parameter, rule: &Rule, t: u64, start: Option<&[[u8; 4]]>) {
             let Parameter { mut state, geometry, alignment, .. } = parameter;
             let device = self.0;
             let [x, y, m] = [&state.x, &state.y, &state.m].map(|matrix| upload(matrix, device));
             let mut tensors = Scion { x, y, m };
             let mean = alignment.mean.map(|mean| Tensor::full([1, 1], f64::from(mean), (Kind::Float, device)).into());
             let mut on_tensors = Alignment { mean, weight: alignment.weight };
-            workspace(state.x.shape(), device, |work| tensors.advance(*geometry, rule, t, &mut on_tensors, work));
+            let start = start.map(|start| words(start, state.x.shape(), device));
+            workspace(state.x.shape(), device, |work| {
+                tensors.advance(*geometry, rule, t, start.as_ref(), &mut on_tensors, work);
+            });
             *alignment = Alignment { mean: on_tensors.mean.as_ref().map(Operand::number), weight: on_tensors.weight };
             download(&tensors.x, &mut state.x);
             download(&tensors.y, &mut state.y);

@@ -4,7 +4,7 @@ use crate::error;
 use graftage_core::adapt::HoldOut;
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::Rule;
+use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 
 /// Refuses a rule whose constants are outside their ranges, or whose step size is 0 at every step.
@@ -69,16 +69,50 @@ pub fn hold_out(text: &str) -> Result<HoldOut, String> {
     Ok(HoldOut { every, keep })
 }
 
-/// Reads `constant`, `linear=STEPS` or `wsd=WARMUP,STABLE,DECAY`.
+/// Reads `none`, `zero`, `zero=STRENGTH`, `start` or `start=STRENGTH`; the strength λ is 1 where nothing is said.
+///
+/// # Errors
+/// A line that says what is taken.
+pub fn pull(text: &str) -> Result<Pull, String> {
+    let (towards, strength) = match text.split_once('=') {
+        Some((towards, strength)) => (towards, number(strength)?),
+        None if text == "none" => return Ok(Pull::None),
+        None => (text, 1.0),
+    };
+    match towards {
+        "zero" => Ok(Pull::Zero { strength }),
+        "start" => Ok(Pull::Start { strength }),
+        _ => Err("a pull is none, zero or start, or zero=LAMBDA or start=LAMBDA".into()),
+    }
+}
+
+/// Reads `none` or a number.
+///
+/// # Errors
+/// A line that says what is taken.
+pub fn cap(text: &str) -> Result<Cap, String> {
+    match text {
+        "none" => Ok(Cap(None)),
+        _ => Ok(Cap(Some(number(text).map_err(|what| format!("{what}, and not none"))?))),
+    }
+}
+
+/// The most that a sample's output error counts; `None` is all of it. A type of its own, so that an option that takes it is
+/// always given one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Cap(pub Option<f32>);
+
+/// Reads `constant`, `linear=STEPS`, `wsd=WARMUP,STABLE,DECAY` or `inverse=STEPS`.
 ///
 /// # Errors
 /// A line that says what is taken.
 pub fn schedule(text: &str) -> Result<Schedule, String> {
-    let wrong = || "a schedule is constant, linear=STEPS or wsd=WARMUP,STABLE,DECAY".to_owned();
+    let wrong = || "a schedule is constant, linear=STEPS, wsd=WARMUP,STABLE,DECAY or inverse=STEPS".to_owned();
     let steps = |text: &str| text.parse::<u32>().map_err(|_| wrong());
     match text.split_once('=') {
         None if text == "constant" => Ok(Schedule::Constant),
         Some(("linear", count)) => Ok(Schedule::Linear { steps: steps(count)? }),
+        Some(("inverse", count)) => Ok(Schedule::Inverse { steps: steps(count)? }),
         Some(("wsd", counts)) => match counts.split(',').collect::<Vec<_>>()[..] {
             [warmup, stable, decay] => {
                 Ok(Schedule::WarmupStableDecay { warmup: steps(warmup)?, stable: steps(stable)?, decay: steps(decay)? })
@@ -133,7 +167,26 @@ pub fn schedule_argument(schedule: Schedule) -> String {
         Schedule::Constant => "constant".to_owned(),
         Schedule::Linear { steps } => format!("linear={steps}"),
         Schedule::WarmupStableDecay { warmup, stable, decay } => format!("wsd={warmup},{stable},{decay}"),
+        Schedule::Inverse { steps } => format!("inverse={steps}"),
     }
+}
+
+/// The pull as [`pull`] reads it.
+pub fn pull_argument(pull: Pull) -> String {
+    let of = |towards: &str, strength: f32| match strength {
+        1.0 => towards.to_owned(),
+        _ => format!("{towards}={strength}"),
+    };
+    match pull {
+        Pull::None => "none".to_owned(),
+        Pull::Zero { strength } => of("zero", strength),
+        Pull::Start { strength } => of("start", strength),
+    }
+}
+
+/// The cap as [`cap`] reads it.
+pub fn cap_argument(cap: Option<f32>) -> String {
+    cap.map_or_else(|| "none".to_owned(), |cap| cap.to_string())
 }
 
 /// The chain as [`chain`] reads it.
@@ -169,7 +222,22 @@ pub fn schedule_words(schedule: Schedule) -> String {
         Schedule::WarmupStableDecay { warmup, stable, decay } => {
             format!("after {warmup} steps up to it, for {stable} steps, then {decay} steps down to 0")
         }
+        Schedule::Inverse { steps } => format!("falling as 1/√(1 + (t−1)/{steps})"),
     }
+}
+
+/// The pull in words.
+pub fn pull_words(pull: Pull) -> String {
+    match pull {
+        Pull::None => "no pull".to_owned(),
+        Pull::Zero { strength } => format!("a pull to zero of λ = {strength}"),
+        Pull::Start { strength } => format!("a pull to the start of λ = {strength}"),
+    }
+}
+
+/// The cap in words.
+pub fn cap_words(cap: Option<f32>) -> String {
+    cap.map_or_else(|| "no cap".to_owned(), |cap| format!("a sample's output error capped at {cap}"))
 }
 
 fn number(text: &str) -> Result<f32, String> {
@@ -198,14 +266,25 @@ mod tests {
         assert_eq!(schedule("constant"), Ok(Schedule::Constant));
         assert_eq!(schedule("linear=7"), Ok(Schedule::Linear { steps: 7 }));
         assert_eq!(schedule("wsd=1,2,3"), Ok(Schedule::WarmupStableDecay { warmup: 1, stable: 2, decay: 3 }));
-        for written in ["constant", "linear=7", "wsd=1,2,3"] {
+        assert_eq!(schedule("inverse=7"), Ok(Schedule::Inverse { steps: 7 }));
+        for written in ["constant", "linear=7", "wsd=1,2,3", "inverse=7"] {
             assert_eq!(schedule(written).map(schedule_argument), Ok(written.to_owned()));
+        }
+        assert_eq!(pull("zero"), Ok(Pull::Zero { strength: 1.0 }));
+        assert_eq!(pull("start=0.5"), Ok(Pull::Start { strength: 0.5 }));
+        for written in ["none", "zero", "zero=0.1", "start", "start=2"] {
+            assert_eq!(pull(written).map(pull_argument), Ok(written.to_owned()));
+        }
+        for written in ["none", "0.35"] {
+            assert_eq!(cap(written).map(|cap| cap_argument(cap.0)), Ok(written.to_owned()));
         }
         for wrong in ["", "theta", "theta=", "theta=a", "gamma=1", "ramp=1", "linear=-1", "wsd=1,2", "nesterov=1"] {
             assert!(transport(wrong).is_err(), "{wrong}");
             assert!(momentum(wrong).is_err(), "{wrong}");
             assert!(schedule(wrong).is_err(), "{wrong}");
             assert!(chain(wrong).is_err(), "{wrong}");
+            assert!(pull(wrong).is_err(), "{wrong}");
+            assert!(cap(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -11,7 +11,7 @@
 //! Both are a stack of equal matrices: a tensor [.., m, n] of kind Float. The norms, the polar iteration and the step are
 //! core's, run on these types; nothing here waits for a GPU. Gradients are not tracked.
 //!
-//! `copy`, `combine`, `map`, `step_ahead` and `sign` write in place, so whoever holds the same tensor sees what they wrote; all
+//! `copy`, `combine`, `pull`, `map`, `step_ahead` and `sign` write in place, so whoever holds the same tensor sees what they wrote; all
 //! other operations put a new tensor in the place of the old one. So a [`Matrix::Square`] needs no memory before its first
 //! use: any tensor will do. A [`Fast`] can also be [masked](Fast::masked), or [nobody else's](Fast::scratch).
 //!
@@ -259,6 +259,7 @@ impl Element for Operand {
 impl Matrix for Exact {
     type Square = Self;
     type Element = Operand;
+    type Start = Tensor;
 
     fn shape(&self) -> (usize, usize) {
         let (m, n) = shape(&self.0);
@@ -272,6 +273,11 @@ impl Matrix for Exact {
         let _guard = no_grad_guard();
         self.0 *= f64::from(a);
         self.0 += &other.0 * f64::from(b);
+    }
+    fn pull(&mut self, a: f32, b: f32, start: &Tensor, x: &Self) {
+        let _guard = no_grad_guard();
+        self.0 *= f64::from(a);
+        self.0 += (start - &x.0) * f64::from(b);
     }
     fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand)) {
         let _guard = no_grad_guard();
@@ -330,6 +336,7 @@ impl Matrix for Exact {
 impl Matrix for Fast {
     type Square = Shifted;
     type Element = Operand;
+    type Start = Tensor;
 
     fn shape(&self) -> (usize, usize) {
         let (m, n) = shape(&self.tensor);
@@ -352,10 +359,15 @@ impl Matrix for Fast {
         {
             return;
         }
-        let (s, o, a, b) = (&self.tensor, &other.tensor, f64::from(a), f64::from(b));
+        let (s, o, a, b) = (in_kind(&self.tensor, Kind::Float), &other.tensor, f64::from(a), f64::from(b));
         // A mean in one pass: s + b(o − s).
         let result = if (a + b) as f32 == 1.0 { s.lerp_scalar_out(&self.room(), o, b) } else { s * a + o * b };
         self.store(result);
+    }
+    fn pull(&mut self, a: f32, b: f32, start: &Tensor, x: &Self) {
+        let _guard = no_grad_guard();
+        let s = in_kind(&self.tensor, Kind::Float);
+        self.store(s * f64::from(a) + (start - &x.tensor) * f64::from(b));
     }
     fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand)) {
         let _guard = no_grad_guard();
@@ -364,25 +376,21 @@ impl Matrix for Fast {
         x.store(first.0);
         y.store(second.0);
     }
-    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, (keep, gain): (f32, f32), (ahead, before): (f32, f32)) {
+    fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, gain: f32, (ahead, before): (f32, f32)) {
         let _guard = no_grad_guard();
         let follows = (ahead, before) == (0.0, 0.0);
         // The kernel has one set of flags.
         if let Memory::Shared(flags) = &x.memory
             && (follows || y.flags_at() == x.flags_at())
             && let query = (!follows).then_some(&y.tensor)
-            && kernels::step_ahead(&x.tensor, query, &d.tensor, flags.as_ref(), (keep, gain), (ahead, before))
+            && kernels::step_ahead(&x.tensor, query, &d.tensor, flags.as_ref(), gain, (ahead, before))
         {
             if follows {
                 y.store(x.tensor.shallow_clone());
             }
             return;
         }
-        let d = in_kind(&d.tensor, Kind::Float);
-        let (way, gain) = match keep {
-            1.0 => (d, f64::from(gain)),
-            _ => (d * f64::from(gain) + &x.tensor * f64::from(keep - 1.0), 1.0),
-        };
+        let (way, gain) = (in_kind(&d.tensor, Kind::Float), f64::from(gain));
         // A tensor, so that one pass over memory converts, multiplies and adds.
         let factor = |number: f64| Tensor::full([1], number, (Kind::Float, way.device()));
         if !follows {

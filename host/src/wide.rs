@@ -79,6 +79,7 @@ fn transform(sides: Sides, s: &mut [f32], a: f32, p: &[f32], scratch: &mut [f32]
 impl<S: AsRef<[f32]> + AsMut<[f32]>> Matrix for Wide<S> {
     type Square = [f32];
     type Element = f32;
+    type Start = [[u8; 4]];
 
     fn shape(&self) -> (usize, usize) {
         RowMajor::shape(&self.0)
@@ -88,6 +89,9 @@ impl<S: AsRef<[f32]> + AsMut<[f32]>> Matrix for Wide<S> {
     }
     fn combine(&mut self, a: f32, b: f32, other: &Self) {
         self.0.combine(a, b, &other.0);
+    }
+    fn pull(&mut self, a: f32, b: f32, start: &[[u8; 4]], x: &Self) {
+        self.0.pull(a, b, start, &x.0);
     }
     fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(f32, f32, f32) -> (f32, f32)) {
         Matrix::map(&mut x.0, &mut y.0, &d.0, f);

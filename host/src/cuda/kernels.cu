@@ -47,10 +47,10 @@ extern "C" __global__ void combine(float *s, const float *o, const bool *flags, 
     }
 }
 
-// A step along d and a point ahead of it: next = x keep + d gain, y <- next + (next - x) ahead + (y - x) before, x <- next.
+// A step along d and a point ahead of it: next = x + d gain, y <- next + (next - x) ahead + (y - x) before, x <- next.
 // Without y, x alone.
-extern "C" __global__ void step_ahead(float *x, float *y, const void *d, int is_bfloat16, const bool *flags, float keep,
-                                      float gain, float ahead, float before, size count) {
+extern "C" __global__ void step_ahead(float *x, float *y, const void *d, int is_bfloat16, const bool *flags, float gain,
+                                      float ahead, float before, size count) {
     if (refused(flags)) return;
     size from = matrix(count), start = first();
     float old[EACH], query[EACH], way[EACH];
@@ -67,7 +67,7 @@ extern "C" __global__ void step_ahead(float *x, float *y, const void *d, int is_
     for (int k = 0; k < EACH; k++) {
         size i = start + k * blockDim.x;
         if (i < count) {
-            float next = old[k] * keep + way[k] * gain;
+            float next = old[k] + way[k] * gain;
             x[from + i] = next;
             if (y) {
                 float point = next + (next - old[k]) * ahead;

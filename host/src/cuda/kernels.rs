@@ -39,7 +39,7 @@ pub fn step_ahead(
     y: Option<&Tensor>,
     d: &Tensor,
     flags: Option<&Tensor>,
-    (keep, gain): (f32, f32),
+    gain: f32,
     (ahead, before): (f32, f32),
 ) -> bool {
     let narrow = d.kind() == Kind::BFloat16;
@@ -54,7 +54,6 @@ pub fn step_ahead(
         argument(&d),
         argument(&narrow),
         argument(&flags),
-        argument(&keep),
         argument(&gain),
         argument(&ahead),
         argument(&before),

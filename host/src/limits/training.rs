@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::Parameter;
 use crate::optim::method::Method;
 use crate::train::shape;
+use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 use std::path::Path;
 
@@ -98,10 +99,15 @@ fn copied(data: &Dataset) -> f64 {
 
 /// Arrays of the weights' size that an optimizer keeps beside the model's own.
 pub fn arrays(optimizer: &Optimizer) -> usize {
-    match (optimizer.method, optimizer.method.rule(optimizer.rule(1)).transport) {
-        (Method::AdamW, _) => 2,
-        (Method::Sgd, _) | (_, Transport::Fixed { theta: 0.0 }) => 1,
+    let Rule { transport, pull, .. } = optimizer.method.rule(optimizer.rule(1));
+    let of_rule = match transport {
+        Transport::Fixed { theta: 0.0 } => 1,
         _ => 2,
+    };
+    match optimizer.method {
+        Method::AdamW => 2,
+        Method::Sgd => 1,
+        _ => of_rule + usize::from(matches!(pull, Pull::Start { .. })),
     }
 }
 

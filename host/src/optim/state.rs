@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tch::{Kind, Tensor, no_grad_guard};
 
-/// The arrays of [`TransportedScion::state`], in the order of `TransportedScion::arrays`.
-const ARRAYS: [&str; 3] = ["x", "y", "m"];
+/// What X₀ is called behind a parameter's name, in [`TransportedScion::state`].
+const START: &str = "start";
 
 /// What the alignment law knows of each stack, in [`TransportedScion::state`].
 const ALIGNMENT: &str = "alignment";
@@ -21,7 +21,8 @@ const ALIGNMENT: &str = "alignment";
 pub(super) const STEPS: &str = "steps";
 
 impl TransportedScion {
-    /// All that a later run goes on from: X, Y and M of each parameter as `NAME.x`, `NAME.y` and `NAME.m`, and `steps`.
+    /// All that a later run goes on from: X, Y and M of each parameter as `NAME.x`, `NAME.y` and `NAME.m`, X₀ as `NAME.start`
+    /// under a pull to the start, and `steps`.
     ///
     /// # Errors
     /// Where libtorch fails.
@@ -29,7 +30,7 @@ impl TransportedScion {
         self.adopt()?;
         let mut state = vec![(STEPS.to_owned(), Tensor::from(self.steps as i64))];
         for place in &self.places {
-            for (array, tensor) in ARRAYS.iter().zip(self.arrays(place)?) {
+            for (array, tensor) in self.arrays(place)? {
                 state.push((format!("{}.{array}", place.name), tensor.detach().copy()));
             }
         }
@@ -52,13 +53,16 @@ impl TransportedScion {
         self.adopt()?;
         let mut wanted = Vec::new();
         for place in &self.places {
-            for (array, tensor) in ARRAYS.iter().zip(self.arrays(place)?) {
+            for (array, tensor) in self.arrays(place)? {
                 wanted.push((format!("{}.{array}", place.name), tensor));
             }
         }
         let Matched { steps, copies } = matched(state, wanted, |name| {
             let index = name.strip_prefix(ALIGNMENT).and_then(|rest| rest.split('.').nth(1));
+            // X₀ of a run that was pulled there, where this one is not.
+            let start = name.strip_suffix(START).and_then(|rest| rest.strip_suffix('.'));
             index.is_some_and(|index| index.parse().is_ok_and(|index: usize| index < self.stacks.len()))
+                || start.is_some_and(|start| self.names().any(|name| name == start))
         })?;
         let mut alignments = Vec::new();
         for (index, stack) in self.stacks.iter().enumerate() {
@@ -81,15 +85,20 @@ impl TransportedScion {
         Ok(())
     }
 
-    /// X, Y (under Nesterov's law M before the last step) and M of a parameter: not copies, but for Y where it is X.
-    fn arrays(&self, place: &Place) -> Result<[Tensor; 3]> {
+    /// X, Y (under Nesterov's law M before the last step), M and, where there is one, X₀ of a parameter, by name: not copies,
+    /// but for Y where it is X.
+    fn arrays(&self, place: &Place) -> Result<Vec<(&'static str, Tensor)>> {
         let stack = &self.stacks[place.stack];
         let y = match (&stack.before, &stack.x) {
             (Some(before), _) => place.of(before)?,
             (None, Some(_)) => place.of(&stack.model)?,
             (None, None) => place.of(&stack.model)?.copy(),
         };
-        Ok([place.of(stack.x())?, y, place.of(&stack.m)?])
+        let mut arrays = vec![("x", place.of(stack.x())?), ("y", y), ("m", place.of(&stack.m)?)];
+        if let Some(start) = &stack.start {
+            arrays.push((START, place.of(start)?));
+        }
+        Ok(arrays)
     }
 
     /// Writes [`TransportedScion::state`] as a safetensors file, see [`write()`].

@@ -7,6 +7,7 @@ use super::page::{document, table};
 use super::{Target, percent};
 use crate::confusion::Confusion;
 use crate::record::{Event, Record};
+use crate::verdict;
 use graftage_core::image::Image;
 use graftage_core::matrix::Slab;
 use graftage_core::session::Verdict;
@@ -64,6 +65,7 @@ struct Session {
 impl Course {
     fn of(record: &Record, image: &Image) -> Self {
         let (mut course, mut drift, mut step) = (Self::default(), 0.0, 0);
+        let rule = &image.header.recipe.rule;
         for event in &record.events {
             match event {
                 Event::Sample(lesson) => {
@@ -72,7 +74,7 @@ impl Course {
                     course.held_out += usize::from(lesson.taken.held_out);
                     for report in &lesson.reports {
                         step = report.step;
-                        drift += image.header.recipe.rule.drift(step);
+                        drift = (drift + rule.drift(step)).min(rule.reach());
                         course.loss.push((step as f64, report.outcome.loss.into()));
                         course.drift.push((step as f64, drift.into()));
                     }
@@ -122,6 +124,8 @@ pub fn account_page(account: &Account) -> String {
     let course = Course::of(record, image);
     let differences: Vec<f32> = in_use.iter().zip(image.weights()).map(|(end, start)| end - start).collect();
     let committed: f32 = course.sessions.iter().filter(|s| s.verdict.committed).map(|s| s.drift).sum();
+    // From the centre of its ball a weight comes half as far as from one side of it to the other.
+    let bound = committed.min(image.header.recipe.rule.reach() / 2.0);
     let sections = html! {
         section { h2 { "What was learnt when" } (course_section(&course, image.header.recipe.budget)) }
         @if let Some((before, after)) = confusions {
@@ -147,7 +151,7 @@ pub fn account_page(account: &Account) -> String {
         @if !course.refused.is_empty() { section { h2 { "Refused samples" } (refused_section(&course)) } }
         section {
             h2 { "What became of the weights" }
-            (weights_section(&moved(image, shapes, &differences), committed))
+            (weights_section(&moved(image, shapes, &differences), bound))
         }
         section { h2 { "Computed again" } (targets_section(targets, damage.as_deref())) }
     };
@@ -221,7 +225,8 @@ fn sessions_section(course: &Course) -> Markup {
     html! {
         p {
             (course.held_out) " samples were held out to judge sessions. A session is committed where its weights predict no "
-            "fewer of them rightly than the weights in use; else it is rolled back."
+            "fewer rightly than the weights in use, both of its own and of those kept of sessions before; else it is rolled "
+            "back. After two roll-backs in a row its own decide alone."
         }
         (table(&columns, html! {
             @for (index, Session { samples, steps, drift, verdict }) in course.sessions.iter().enumerate() {
@@ -230,15 +235,20 @@ fn sessions_section(course: &Course) -> Markup {
                     td { (samples) }
                     td { (steps) }
                     td { (short((*drift).into())) }
-                    td { (verdict.held_out) }
-                    td { (verdict.before) }
-                    td { (verdict.after) }
+                    @let all = verdict.all();
+                    td { (all.held_out) }
+                    td { (all.before) }
+                    td { (all.after) }
                     td class=(if verdict.committed { "words" } else { "words bad" }) {
-                        (if verdict.committed { "committed" } else { "rolled back" })
+                        (verdict::outcome(verdict))
+                        @if let Some(halves) = verdict::halves(verdict) { ": " (halves) }
                     }
                 }
             }
         }))
+        @for alarm in (1..).zip(&course.sessions).filter_map(|(number, session)| verdict::alarm(number, &session.verdict)) {
+            p class="bad" { (alarm) }
+        }
     }
 }
 
@@ -287,7 +297,7 @@ fn weights_section(moved: &[Moved], bound: f32) -> Markup {
         p {
             "The difference between the weights in use at the end and those of the image. Its norm is the one in which the "
             "parameter's steps are measured, in radii; no committed steps can have brought it beyond " (short(bound.into()))
-            ", the sum of the committed sessions' drifts."
+            ", the sum of the committed sessions' drifts or, where that is less, the ball around the image's weights."
         }
         (table(&columns, html! {
             @for Moved { number, shape: (m, n), norm, radius, differences, drift } in moved {

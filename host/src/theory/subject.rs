@@ -83,7 +83,7 @@ impl Subject for Core {
             keep = 1.0;
         }
         let mut work = Workspace { direction, squares: squares.each_mut().map(Vec::as_mut_slice) };
-        state.advance(*geometry, rule, *t, alignment, &mut work);
+        state.advance(*geometry, rule, *t, None, alignment, &mut work);
         *t += 1;
     }
 

@@ -17,7 +17,8 @@ use graftage::image::ImageFile;
 use graftage::record::{Lag, Place, Recorder};
 use graftage::report::{Memory, Session};
 use graftage::signals;
-use graftage_core::session::{Counts, Verdict};
+use graftage::verdict;
+use graftage_core::session::Counts;
 use graftage_link::{Ended, Hello, Status};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -153,7 +154,10 @@ impl Adapt {
         say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);
         match (session.samples, session.refused) {
             (0, 1..) if skip == 0 => say!("no sample was learnt: the weights are as they were"),
-            _ => say!("{}", outcome(&verdict)),
+            _ => say!("{}", verdict::words(&verdict)),
+        }
+        if let Some(alarm) = verdict::alarm(end.counts.sessions(), &verdict) {
+            say!("{alarm}");
         }
         if let Some(classes) = legend.classes_in_words() {
             say!("{classes}");
@@ -206,16 +210,6 @@ impl Adapt {
                 format!("it has {} samples, and {skip} are to be left out: --skip N says how many", stream.len()),
             )),
         }
-    }
-}
-
-/// A verdict in words.
-fn outcome(verdict: &Verdict) -> String {
-    let Verdict { committed, held_out, before, after } = *verdict;
-    let what = if committed { "committed" } else { "rolled back" };
-    match held_out {
-        0 => format!("{what}: no sample was held out to judge by (see --hold-out of `graftage graft`)"),
-        _ => format!("{what}: of {held_out} held-out samples {after} are right, {before} were with the weights before"),
     }
 }
 

@@ -2,17 +2,17 @@
 
 use clap::Args;
 use graftage::error::Result;
-use graftage::rule;
+use graftage::rule::{self, Cap};
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::Rule;
+use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 
 /// Recipe of a device unless it is told otherwise.
 const DEFAULT: Recipe = Recipe::DEFAULT;
-// A flag can only be set, and an option that is not given is none.
-const _: () = assert!(!DEFAULT.rule.constrained && DEFAULT.budget.is_none() && DEFAULT.hold_out.is_none());
+// An option that is not given is none.
+const _: () = assert!(DEFAULT.budget.is_none() && DEFAULT.hold_out.is_none());
 
 /// The constants of the update.
 #[derive(Args, Clone, Copy)]
@@ -30,15 +30,16 @@ pub struct RuleArguments {
     /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged.
     #[arg(long, default_value = rule::chain_argument(DEFAULT.rule.chain), value_parser = rule::chain)]
     chain: Chain,
-    /// Keep every parameter in the ball of its radius.
-    #[arg(long)]
-    constrained: bool,
+    /// Towards what weights are pulled: none, zero (Scion's constrained step) or zero=LAMBDA (weight decay), start (they stay
+    /// within a radius of the image's) or start=LAMBDA (within 1/LAMBDA radii).
+    #[arg(long, default_value = rule::pull_argument(DEFAULT.rule.pull), value_parser = rule::pull)]
+    pull: Pull,
 }
 
 impl RuleArguments {
     fn rule(&self, schedule: Schedule) -> Result<Rule> {
-        let Self { step_size: step, momentum, transport, chain, constrained } = *self;
-        let rule = Rule { step, schedule, momentum, transport, constrained, chain };
+        let Self { step_size: step, momentum, transport, chain, pull } = *self;
+        let rule = Rule { step, schedule, momentum, transport, pull, chain };
         rule::check(&rule)?;
         Ok(rule)
     }
@@ -49,9 +50,12 @@ impl RuleArguments {
 pub struct RecipeArguments {
     #[command(flatten)]
     rule: RuleArguments,
-    /// How the step size goes: constant, linear=STEPS or wsd=WARMUP,STABLE,DECAY.
+    /// How the step size goes: constant, linear=STEPS, wsd=WARMUP,STABLE,DECAY or inverse=STEPS.
     #[arg(long, default_value = rule::schedule_argument(DEFAULT.rule.schedule), value_parser = rule::schedule)]
     schedule: Schedule,
+    /// The most that a sample's output error counts, so that one wrong label moves little: none, or C.
+    #[arg(long, value_name = "C", allow_negative_numbers = true, default_value = rule::cap_argument(DEFAULT.cap), value_parser = rule::cap)]
+    cap: Cap,
     /// The most that a session may move each matrix, in radii of its norm; steps beyond it are refused.
     #[arg(long, value_name = "RADII", allow_negative_numbers = true)]
     drift_budget: Option<f32>,
@@ -75,9 +79,9 @@ pub struct RecipeArguments {
 
 impl RecipeArguments {
     pub fn recipe(&self) -> Result<Recipe> {
-        let Self { batch, steps, replay, seed, drift_budget: budget, hold_out, schedule, .. } = *self;
+        let Self { batch, steps, replay, seed, drift_budget: budget, hold_out, schedule, cap: Cap(cap), .. } = *self;
         let rule = self.rule.rule(schedule)?;
-        let recipe = Recipe { rule, batch, steps, replay, seed, budget, hold_out, functions: DEFAULT.functions };
+        let recipe = Recipe { rule, batch, steps, replay, seed, budget, hold_out, cap, functions: DEFAULT.functions };
         recipe.check(usize::MAX)?;
         Ok(recipe)
     }
@@ -92,4 +96,10 @@ pub fn seeds(text: &str) -> std::result::Result<Seeds, String> {
     let (first, last) = text.split_once("..").unwrap_or((text, text));
     let seeds: Vec<u64> = (number(first)?..=number(last)?).take(1000).collect();
     if seeds.is_empty() { Err("the range is empty; e.g. 1..10".into()) } else { Ok(Seeds(seeds)) }
+}
+
+/// A share of all.
+pub fn share(text: &str) -> std::result::Result<f32, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share is a number from 0 to 1".into())
 }

@@ -140,7 +140,7 @@ impl Eval {
         let adapted = applied(&file, &self.delta)?;
         let test = samples_for(&file, &self.test)?;
         let measured = |image: &Image| {
-            let mut network = adaptation::start(adaptation::network(image)?, image.header.recipe)?;
+            let mut network = adaptation::start(adaptation::network(image)?, image.header.recipe, image.words())?;
             accuracy(&test, |input| network.predict(input))
         };
         let (before, after) = (measured(&file.image()?)?, measured(&parsed(&self.delta, &adapted)?)?);

@@ -66,7 +66,7 @@ impl Eval {
                 labelled.part(role).ok_or_else(|| about.no_validation())?.clone()
             }
         };
-        let mut network = adaptation::start(checkpoint.network()?, Recipe::DEFAULT)?;
+        let mut network = adaptation::start(checkpoint.network()?, Recipe::FREE, &[])?;
         let confusion = Confusion::of(&samples, about.legend.classes.clone(), |input| network.predict(input))?;
         if let Some(classes) = about.legend.classes_in_words() {
             say!("{classes}");

@@ -70,7 +70,7 @@ impl Replay {
         }
         let confusions = test.map(|test| -> Result<_> {
             let classes = || file.legend().classes.clone();
-            let mut factory = adaptation::start(adaptation::network(&image)?, image.header.recipe)?;
+            let mut factory = adaptation::start(adaptation::network(&image)?, image.header.recipe, image.words())?;
             let before = Confusion::of(&test, classes(), |input| factory.predict(input))?;
             Ok((before, Confusion::of(&test, classes(), |input| sessions.predict(input))?))
         });

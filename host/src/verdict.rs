@@ -1,0 +1,57 @@
+//! How a session ended, in words.
+
+use graftage_core::session::{Judged, Verdict};
+
+/// The verdict, and what judged it: all held-out samples, and each half where they decided and not the sum.
+pub fn words(verdict: &Verdict) -> String {
+    let (what, Judged { held_out, before, after }) = (outcome(verdict), verdict.all());
+    let halves = halves(verdict).map_or_else(String::new, |halves| format!(" ({halves})"));
+    match held_out {
+        0 => format!("{what}: no sample was held out to judge by (see --hold-out of `graftage graft`)"),
+        _ => format!("{what}: {before} of {held_out} held-out samples were right before, {after} after{halves}"),
+    }
+}
+
+/// The verdict in a word or two.
+pub fn outcome(verdict: &Verdict) -> &'static str {
+    if verdict.committed { "committed" } else { "rolled back" }
+}
+
+/// Both halves of what judged, where the sum of them says otherwise than the verdict.
+pub fn halves(verdict: &Verdict) -> Option<String> {
+    let Verdict { committed, newest, kept, .. } = verdict;
+    let all = verdict.all();
+    (*committed != (all.after >= all.before)).then(|| {
+        let of = |half: &Judged| format!("{} of {} before, {} after", half.before, half.held_out, half.after);
+        format!("its own: {}; kept of earlier sessions: {}", of(newest), of(kept))
+    })
+}
+
+/// The alarm of a session, counted from 1, where it raised one.
+pub fn alarm(session: u64, verdict: &Verdict) -> Option<String> {
+    verdict.alarm.then(|| {
+        format!(
+            "session {session}: alarm: the weights in use predict its held-out samples no better than chance: its labels are wrong, or the world has changed"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_halves_are_named_where_they_decide() {
+        let judged = |held_out, before, after| Judged { held_out, before, after };
+        let verdict = |committed, newest, kept| Verdict { committed, alarm: false, newest, kept };
+        let sum = verdict(true, judged(10, 8, 9), judged(10, 10, 10));
+        assert_eq!(words(&sum), "committed: 18 of 20 held-out samples were right before, 19 after");
+        let half = verdict(false, judged(10, 2, 9), judged(10, 9, 8));
+        assert_eq!(
+            words(&half),
+            "rolled back: 11 of 20 held-out samples were right before, 17 after (its own: 2 of 10 before, 9 after; kept of \
+             earlier sessions: 9 of 10 before, 8 after)"
+        );
+        assert_eq!((alarm(3, &half), alarm(3, &Verdict { alarm: true, ..half }).is_some()), (None, true));
+    }
+}
