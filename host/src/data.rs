@@ -24,6 +24,7 @@ mod normalise;
 mod npy;
 mod number;
 mod rows;
+mod sensor;
 mod source;
 mod split;
 mod table;
@@ -36,6 +37,7 @@ pub use idx::Idx;
 pub use legend::Legend;
 pub use normalise::{Normalisation, Normalise, Wide};
 pub use npy::Npy;
+pub use sensor::{AgedSensor, AgeingSensor};
 pub use source::{Dataset, Labelled, Source};
 pub use split::{Group, Own, Parts, Role, Seed, Split};
 pub use table::Columns;
@@ -237,10 +239,15 @@ impl Samples {
         }
     }
 
-    /// `count` of them, in a random order of [`Stream::Arrival`].
+    /// `count` of them, in a random order of [`Stream::Arrival`]; after all of them they come again, in another one. Of none,
+    /// none.
     pub fn arrive(&self, count: usize, seed: u64) -> Self {
-        let mut order: Vec<usize> = (0..self.len()).collect();
-        Stream::Arrival.generator(seed).shuffle(&mut order);
+        let (mut all, mut generator): (Vec<usize>, _) = ((0..self.len()).collect(), Stream::Arrival.generator(seed));
+        let mut order = Vec::new();
+        while order.len() < count && !all.is_empty() {
+            generator.shuffle(&mut all);
+            order.extend(&all);
+        }
         order.truncate(count);
         self.pick(&order)
     }
@@ -277,36 +284,5 @@ impl Samples {
                 *label = other + u32::from(other >= *label);
             }
         }
-    }
-
-    /// As an aged sensor sees them.
-    pub fn aged(&self, sensor: &AgedSensor) -> Self {
-        let mut aged = self.clone();
-        for input in aged.features.chunks_exact_mut(self.inputs.max(1)) {
-            for ((x, gain), offset) in input.iter_mut().zip(&sensor.gain).zip(&sensor.offset) {
-                *x = *gain * *x + *offset;
-            }
-        }
-        aged
-    }
-}
-
-/// A sensor each of whose elements has drifted by itself: x becomes gain·x + offset.
-#[derive(Clone, PartialEq, Debug)]
-pub struct AgedSensor {
-    gain: Vec<f32>,
-    offset: Vec<f32>,
-}
-
-impl AgedSensor {
-    /// For each element a gain from U(0.2, 1.2), then an offset from U(0, 0.5), in units of the scaled features.
-    pub fn draw(inputs: usize, seed: u64) -> Self {
-        let mut generator = Stream::Ageing.generator(seed);
-        let (mut gain, mut offset) = (Vec::new(), Vec::new());
-        for _ in 0..inputs {
-            gain.push(0.2 + generator.uniform());
-            offset.push(0.5 * generator.uniform());
-        }
-        Self { gain, offset }
     }
 }

@@ -4,31 +4,38 @@
 //! |---|---|---|
 //! | [`Drifts`] | the same samples through a sensor that has aged | other drifts |
 //! | [`Groups`] | a person, or another group, whom the training has not met | the other groups |
+//! | [`Life`] | a long stream through a sensor that goes on ageing, some labels wrong | nothing: each method has one |
+//! | [`Attack`] | sessions whose labels are all wrong, and a world that changes between two sessions | nothing |
 //!
-//! Every method sees the same streams with the same draws from the replay buffer, by the very sessions of core; only
-//! what moves the parameters differs. A stream is one session, at whose end the weights are committed or, where samples are
-//! held out and they predict fewer of those, rolled back. What a drift budget refuses is not learnt.
+//! Every method sees the same streams with the same wrong labels and the same draws from the replay buffer, by the very
+//! sessions of core; only what moves the parameters differs. At the end of a session, which for drifts and groups is the whole
+//! stream, the weights are committed or, where samples are held out and they predict fewer of those, rolled back. What a drift
+//! budget refuses is not learnt. The controls learn under the recipe's cap and are pulled nowhere; so does whatever starts from
+//! random weights, which are nothing to stay near.
 
+mod attack;
 mod controls;
 mod drifts;
 mod groups;
+mod life;
+mod task;
 
+pub use attack::{Attack, AttackRehearsal, Attacked, Change};
 pub use controls::{Adam, Sgd};
 pub use drifts::Drifts;
 pub use groups::{Groups, Unseen};
+pub use life::{Life, LifeMethod, LifeRehearsal, Quarters};
+pub use task::Task;
 
-use crate::adaptation::{self, start_sessions, trained};
-use crate::checkpoint::Checkpoint;
-use crate::data::{Samples, Stream};
+use crate::adaptation::trained;
+use crate::data::Stream;
 use crate::error::{Error, Result};
 use crate::network::MovedBy;
 use crate::report::Spread;
 use graftage_core::adapt::Recipe;
-use graftage_core::arithmetic::Functions;
-use graftage_core::error::Refusal;
-use graftage_core::network::{Layer, initialise, predict, scratch_length, train_last};
+use graftage_core::network::{initialise, scratch_length, train_last};
 use graftage_core::schedule::Momentum;
-use graftage_core::scion::Rule;
+use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,87 +79,57 @@ impl Mover {
         let (first, count) = match self {
             Self::Transported | Self::Scion | Self::Head => (0.000_937_5, 8),
             Self::Scratch => (0.003_75, 6),
-            Self::Sgd => (0.001_562_5, 7),
+            Self::Sgd => (0.000_781_25, 8),
             Self::Adam => (0.000_175, 8),
         };
         (0..count).map(move |e| first * (1 << e) as f32)
     }
-}
 
-/// What a network adapts to: labelled samples as they come, and others that tell how well.
-struct Task<'a> {
-    checkpoint: &'a Checkpoint,
-    stream: Samples,
-    test: Samples,
-    /// Of random weights, where a method starts from such.
-    seed: u64,
-}
-
-impl Task<'_> {
-    /// The accuracy of the checkpoint as it is.
-    fn before(&self) -> Result<f32> {
-        accuracy(&mut self.checkpoint.network()?, &self.test)
+    /// The step size where none is chosen: the recipe's, and of a control the one that serves it best over all tasks and shares
+    /// of wrong labels (`docs/evidence.md`).
+    fn usual(self, recipe: &Recipe) -> f32 {
+        match self {
+            Self::Sgd => 0.000_781_25,
+            Self::Adam => 0.001_4,
+            Self::Transported | Self::Scion | Self::Head | Self::Scratch => recipe.rule.step,
+        }
     }
 
-    /// The accuracy before, and after every `probe` samples of the stream; the last one after the session's end.
-    fn adapt(&self, mover: Mover, mut recipe: Recipe, probe: usize) -> Result<Vec<f32>> {
-        let mut network = trained(self.checkpoint)?;
-        match mover {
-            Mover::Transported => self.learn(network, recipe, probe),
-            Mover::Scion => {
+    /// Learns a task; see [`Task::learn`].
+    fn adapt(self, task: &Task, mut recipe: Recipe, probe: usize) -> Result<Vec<f32>> {
+        let mut network = trained(task.checkpoint)?;
+        match self {
+            Self::Transported => task.learn(network, recipe, probe),
+            Self::Scion => {
                 recipe.rule.transport = Transport::Fixed { theta: 0.0 };
-                self.learn(network, recipe, probe)
+                task.learn(network, recipe, probe)
             }
-            Mover::Head => {
+            Self::Head => {
                 train_last(&mut network, 1);
-                self.learn(network, recipe, probe)
+                task.learn(network, recipe, probe)
             }
-            Mover::Sgd => {
+            Self::Sgd => {
                 let sgd = Sgd::new(&mut network);
-                self.learn(MovedBy::new(network, sgd), control(recipe), probe)
+                task.learn(MovedBy::new(network, sgd), control(recipe), probe)
             }
-            Mover::Adam => {
+            Self::Adam => {
                 let adam = Adam::new(&mut network);
-                self.learn(MovedBy::new(network, adam), control(recipe), probe)
+                task.learn(MovedBy::new(network, adam), control(recipe), probe)
             }
-            Mover::Scratch => {
+            Self::Scratch => {
                 let mut scratch = vec![0.0; scratch_length(&mut network)];
-                initialise(&mut network, &mut Stream::Weights.generator(self.seed), &mut scratch);
-                self.learn(network, recipe, probe)
+                initialise(&mut network, &mut Stream::Weights.generator(task.seed), &mut scratch);
+                recipe.rule.pull = Pull::None;
+                task.learn(network, recipe, probe)
             }
         }
-    }
-
-    fn learn<N: Layer>(&self, network: N, recipe: Recipe, probe: usize) -> Result<Vec<f32>> {
-        let mut session = start_sessions(network, recipe)?;
-        let mut curve = vec![accuracy(session.network_mut(), &self.test)?];
-        for (index, (input, label)) in self.stream.iter().enumerate() {
-            match session.learn(input, label, |_| ()) {
-                Ok(_) | Err(Refusal::Budget) => {}
-                Err(refusal) => return Err(refusal.into()),
-            }
-            let last = index + 1 == self.stream.len();
-            if last {
-                session.end();
-            }
-            if last || (index + 1) % probe == 0 {
-                curve.push(accuracy(session.network_mut(), &self.test)?);
-            }
-        }
-        Ok(curve)
     }
 }
 
-/// The recipe of a control: without momentum of core's rule, M is the gradient.
-fn control(recipe: Recipe) -> Recipe {
+/// The recipe of a control, which moves the parameters by itself: without momentum of core's rule, M is the gradient.
+pub const fn control(recipe: Recipe) -> Recipe {
     let (momentum, transport) = (Momentum::Constant(0.0), Transport::Fixed { theta: 0.0 });
-    Recipe { rule: Rule { momentum, transport, ..recipe.rule }, ..recipe }
-}
-
-/// The share of samples whose class a network's weights X predict.
-fn accuracy<N: Layer>(network: &mut N, samples: &Samples) -> Result<f32> {
-    let mut scratch = vec![0.0; scratch_length(network)];
-    adaptation::accuracy(samples, |input| predict(network, Functions::Libm, input, &mut scratch))
+    Recipe { rule: Rule { momentum, transport, pull: Pull::None, ..recipe.rule }, ..recipe }
 }
 
 /// One method with one step size on one task.
@@ -206,13 +183,12 @@ impl<'a> Runs<'a> {
         Self { recipe, done: AtomicUsize::new(0), total, progress }
     }
 
-    /// The accuracies of each run, as [`Task::adapt`] has them.
+    /// The accuracies of each run, as [`Task::learn`] has them.
     fn curves(&self, runs: &[Run], probe: usize) -> Result<Vec<Vec<f32>>> {
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        in_parallel(threads, runs, |Run { mover, step, task }| {
+        in_parallel(threads(), runs, |Run { mover, step, task }| {
             let mut recipe = self.recipe;
             recipe.rule.step = *step;
-            let curve = task.adapt(*mover, recipe, probe);
+            let curve = mover.adapt(task, recipe, probe);
             (self.progress)(self.done.fetch_add(1, Ordering::Relaxed) + 1, self.total);
             curve
         })
@@ -240,8 +216,16 @@ impl Spread {
     }
 }
 
+/// As many threads as there are processors.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
 /// f of every item, in the items' order, on so many threads.
-pub(crate) fn in_parallel<T: Sync, U: Send>(
+///
+/// # Errors
+/// The first of the items' errors.
+pub fn in_parallel<T: Sync, U: Send>(
     threads: usize,
     items: &[T],
     f: impl Fn(&T) -> Result<U> + Sync,

@@ -1,9 +1,10 @@
-//! What adaptation is compared with: the published methods, over the same gradients.
+//! What adaptation is compared with: the published methods, over the same gradients. Where the rule pulls to the start, a
+//! method's step is followed by X ← X + κ_t(X₀ − X).
 
 use crate::network::{Layers, Update, View};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Layer, Parameter};
-use graftage_core::scion::Rule;
+use graftage_core::scion::{Pull, Rule};
 
 /// Stochastic gradient descent: V ← μV + G, X ← X − ηV (Polyak 1964).
 #[derive(Debug)]
@@ -19,13 +20,20 @@ impl Sgd {
 }
 
 impl Update for Sgd {
-    fn advance(&mut self, index: usize, Parameter { mut state, .. }: Parameter, rule: &Rule, t: u64) {
+    fn advance(
+        &mut self,
+        index: usize,
+        Parameter { mut state, .. }: Parameter,
+        rule: &Rule,
+        t: u64,
+        start: Option<&[[u8; 4]]>,
+    ) {
         let velocity = &mut self.velocity[index];
         for ((x, g), v) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(velocity) {
             *v = 0.9 * *v + g;
             *x -= rule.step_at(t) * *v;
         }
-        query_at_iterate(&mut state);
+        settle(&mut state, rule, t, start);
     }
 }
 
@@ -44,7 +52,14 @@ impl Adam {
 }
 
 impl Update for Adam {
-    fn advance(&mut self, index: usize, Parameter { mut state, .. }: Parameter, rule: &Rule, t: u64) {
+    fn advance(
+        &mut self,
+        index: usize,
+        Parameter { mut state, .. }: Parameter,
+        rule: &Rule,
+        t: u64,
+        start: Option<&[[u8; 4]]>,
+    ) {
         self.step += i32::from(index == 0);
         let (first, second) = (1.0 - 0.9f32.powi(self.step), 1.0 - 0.999f32.powi(self.step));
         let moments = &mut self.moments[index];
@@ -53,12 +68,18 @@ impl Update for Adam {
             *v = 0.999 * *v + 0.001 * g * g;
             *x -= rule.step_at(t) * (*m / first) / ((*v / second).sqrt() + 1e-8);
         }
-        query_at_iterate(&mut state);
+        settle(&mut state, rule, t, start);
     }
 }
 
-/// The controls take their gradients at X.
-fn query_at_iterate(state: &mut View) {
+/// Pulls where the rule does; then gradients are taken at X.
+fn settle(state: &mut View, rule: &Rule, t: u64, start: Option<&[[u8; 4]]>) {
+    if let (Pull::Start { .. }, Some(start)) = (rule.pull, start) {
+        let pull = rule.pull_at(t);
+        for (x, start) in state.x.elements_mut().iter_mut().zip(start) {
+            *x += pull * (f32::from_le_bytes(*start) - *x);
+        }
+    }
     for (y, x) in state.y.elements_mut().iter_mut().zip(state.x.elements()) {
         *y = *x;
     }

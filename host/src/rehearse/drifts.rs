@@ -1,8 +1,9 @@
 //! Sensors that have aged, each in its own way: step sizes are chosen on other drifts than those that are reported.
 
-use super::{METHODS, Run, Runs, Task, accuracy};
+use super::task::accuracy;
+use super::{METHODS, Run, Runs, Task};
 use crate::checkpoint::Checkpoint;
-use crate::data::{AgedSensor, Samples};
+use crate::data::Samples;
 use crate::error::Result;
 use crate::report::{Method, Rehearsal, Spread};
 use graftage_core::adapt::Recipe;
@@ -21,6 +22,8 @@ pub struct Drifts<'a> {
     pub test: &'a Samples,
     /// Samples of a stream.
     pub samples: usize,
+    /// The probability that a label of a stream is wrong.
+    pub wrong_labels: f32,
     /// How the board adapts; its step size is replaced by each of the grid.
     pub recipe: Recipe,
     /// Drift seeds on which step sizes are chosen.
@@ -35,9 +38,12 @@ impl Drifts<'_> {
     /// # Errors
     /// Where the checkpoint, the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Rehearsal> {
-        let tasks = |seeds: &[u64]| -> Vec<Task> { seeds.iter().map(|seed| self.task(*seed)).collect() };
+        let task = |seed: &u64| {
+            Task::drift(self.checkpoint, self.train, self.test, self.samples, *seed).mislabelled(self.wrong_labels)
+        };
+        let tasks = |seeds: &[u64]| -> Vec<Task> { seeds.iter().map(task).collect() };
         let (tuning, reporting) = (tasks(&self.tune), tasks(&self.report));
-        let before = reporting.iter().map(Task::before).collect::<Result<_>>()?;
+        let before = reporting.iter().map(Task::before).collect::<Result<Vec<_>>>()?.concat();
         let clean = accuracy(&mut self.checkpoint.network()?, self.test)?;
 
         let total = Run::grids(&tuning).count() + METHODS * reporting.len();
@@ -69,17 +75,5 @@ impl Drifts<'_> {
             aged: Spread::of(before),
             methods: methods.collect(),
         })
-    }
-
-    fn task(&self, seed: u64) -> Task<'_> {
-        let sensor = AgedSensor::draw(self.train.inputs(), seed);
-        let aged = |samples: &Samples| {
-            let mut aged = samples.aged(&sensor);
-            // A device clips what its sensor reads.
-            self.checkpoint.about.normalisation.iter().for_each(|normalisation| normalisation.clip(&mut aged));
-            aged
-        };
-        let (stream, test) = (aged(&self.train.arrive(self.samples, seed)), aged(self.test));
-        Task { checkpoint: self.checkpoint, stream, test, seed }
     }
 }

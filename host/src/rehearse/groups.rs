@@ -23,6 +23,8 @@ pub struct Groups<'a> {
     pub per_class: usize,
     /// Seeds of the streams: which samples a stream takes, in which order. A group's accuracy is the mean over them.
     pub streams: Vec<u64>,
+    /// The probability that a label of a stream is wrong.
+    pub wrong_labels: f32,
     /// How the board adapts; its step size is replaced by each of the grid.
     pub recipe: Recipe,
 }
@@ -45,7 +47,7 @@ impl Groups<'_> {
                             "group {name:?}: no class has two samples to learn and to test"
                         )));
                     }
-                    tasks.push(Task { checkpoint, stream, test, seed: *seed });
+                    tasks.push(Task::new(checkpoint, stream, test, *seed).mislabelled(self.wrong_labels));
                 }
             }
         }
@@ -58,7 +60,7 @@ impl Groups<'_> {
         let by_group = |accuracies: &[f32]| -> Vec<f32> {
             accuracies.chunks(streams).map(|group| group.iter().sum::<f32>() / streams as f32).collect()
         };
-        let before: Vec<f32> = tasks.iter().map(Task::before).collect::<Result<_>>()?;
+        let before = tasks.iter().map(Task::before).collect::<Result<Vec<_>>>()?.concat();
         let grids = Runs::new(self.recipe, Run::grids(&tasks).count(), progress).grids(&tasks)?;
         let methods = grids.iter().map(|grid| {
             let others = |name: &str| grid.best(|task| names[task / streams] != name);
@@ -78,7 +80,7 @@ impl Groups<'_> {
         Ok(GroupRehearsal {
             per_class: self.per_class,
             streams: self.streams.clone(),
-            samples: tasks.iter().step_by(streams).map(|task| (task.stream.len(), task.test.len())).collect(),
+            samples: tasks.iter().step_by(streams).map(|task| (task.stream.len(), task.tests[0].len())).collect(),
             before: Spread::of(by_group(&before)),
             methods: methods.collect(),
             groups: names.iter().map(|name| (*name).into()).collect(),

@@ -1,11 +1,11 @@
 //! `graftage age`.
 
+use crate::arguments::share;
 use crate::console::say;
 use crate::inputs::{checkpoint_and_data, data_of};
 use crate::outputs::Force;
 use clap::Args;
-use graftage::data::AgedSensor;
-use graftage::data::Samples;
+use graftage::data::{AgedSensor, AgeingSensor, Samples};
 use graftage::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,13 @@ pub struct Age {
     /// Samples of the stream, from the training part.
     #[arg(long, default_value_t = 200)]
     samples: usize,
+    /// A stream of so many samples through a sensor that goes on ageing, which tests as it is in the end; those of the training
+    /// part come again and again.
+    #[arg(long, value_name = "SAMPLES", conflicts_with = "samples")]
+    life: Option<usize>,
+    /// The probability that a label of the stream is wrong.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.0, allow_negative_numbers = true)]
+    wrong_labels: f32,
     /// The stream to write, as CSV.
     #[arg(long)]
     stream: PathBuf,
@@ -38,19 +45,31 @@ impl Age {
         let mut claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.data).chain(&own));
         let (stream, tested) = (claims.file(&self.stream)?, claims.file(&self.test)?);
         let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
-        let sensor = AgedSensor::draw(train.inputs(), self.seed);
-        if self.samples == 0 || self.samples > train.len() {
-            return Err(Error::Usage(format!("--samples {}: the training part has {}", self.samples, train.len())));
-        }
+        let seed = self.seed;
+        let (mut met, sensor) = match self.life {
+            Some(0) => return Err(Error::Usage("--life 0: there is no sample in such a life".into())),
+            Some(samples) => {
+                let sensor = AgeingSensor::draw(train.inputs(), seed, samples);
+                (train.arrive(samples, seed).ageing(&sensor), sensor.after(samples))
+            }
+            None if self.samples == 0 || self.samples > train.len() => {
+                let what = format!("--samples {}: the training part has {}", self.samples, train.len());
+                return Err(Error::Usage(what));
+            }
+            None => {
+                let sensor = AgedSensor::draw(train.inputs(), seed);
+                (train.arrive(self.samples, seed).aged(&sensor), sensor)
+            }
+        };
+        met.mislabel(self.wrong_labels, checkpoint.shape().1, seed);
         let normalisation = checkpoint.about.normalisation.as_ref();
         let normalisation = normalisation.ok_or_else(|| Error::content(&self.checkpoint, "a text has no features"))?;
         let legend = &checkpoint.about.legend;
-        let aged =
-            |samples: &Samples, path: &Path| normalisation.undo(&samples.aged(&sensor))?.bytes(path, 1.0, legend);
-        stream.write(&aged(&train.arrive(self.samples, self.seed), &self.stream)?)?;
-        tested.write(&aged(&test, &self.test)?)?;
+        let bytes = |samples: &Samples, path: &Path| normalisation.undo(samples)?.bytes(path, 1.0, legend);
+        stream.write(&bytes(&met, &self.stream)?)?;
+        tested.write(&bytes(&test.aged(&sensor), &self.test)?)?;
         let (stream, tests) = (self.stream.display(), self.test.display());
-        say!("{stream}: {} samples; {tests}: {} samples; drift seed {}", self.samples, test.len(), self.seed);
+        say!("{stream}: {} samples; {tests}: {} samples; drift seed {seed}", met.len(), test.len());
         Ok(())
     }
 }
