@@ -8,7 +8,9 @@ use graftage_core::adapt::{Adaptation, Recipe, Replay};
 use graftage_core::error::Refusal;
 use graftage_core::image::Image;
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Layer, Prediction, scratch_length, usual_geometries};
+use graftage_core::network::{self, Layer, Parameter, Prediction, scratch_length, usual_geometries};
+use graftage_core::norm::Norm;
+use graftage_core::scion::{Geometry, LARGEST, Pull, Role};
 use graftage_core::session::Session;
 use std::collections::VecDeque;
 
@@ -116,4 +118,67 @@ pub fn trained(checkpoint: &Checkpoint) -> Result<Layers> {
     let mut network = checkpoint.network()?;
     usual_geometries(&mut network);
     Ok(network)
+}
+
+/// What of the norm of its weights is the radius of a layer before the head.
+const SHARE: f32 = 0.25;
+/// By how much a norm can be found too small.
+const PRECISION: f32 = 1.01;
+
+/// Lets the last `layers` layers with weights learn, by radii that follow the scale of their own weights, and freezes those
+/// before them, as core's [`train_last`](network::train_last).
+///
+/// The radius of a head is the norm of its weights, that of a layer before it a quarter of it. For networks that this rule has
+/// trained these are about the usual radii; weights of others are of any scale, and steps of the usual size would hardly move
+/// them, or tear them away. A bias keeps its proportion to the weights before it. A gain, and weights that are all 0 with their
+/// bias, have the usual radius.
+pub fn train_last(network: &mut Layers, layers: usize) {
+    network::train_last(network, layers);
+    let mut scale = 1.0;
+    network.parameters(&mut |parameter| {
+        if parameter.geometry.is_frozen() {
+            return;
+        }
+        if parameter.role.is_weights() {
+            let Geometry { norm, radius } = *parameter.geometry;
+            let share = if norm == Norm::Sign { 1.0 } else { SHARE };
+            let own = share * norm_of(&parameter);
+            scale = if own > 0.0 { own / radius } else { 1.0 };
+        }
+        if parameter.role.is_weights() || parameter.role == Role::Bias {
+            parameter.geometry.radius = (parameter.geometry.radius * scale).min(LARGEST);
+        }
+    });
+}
+
+/// Refuses a pull to zero that would first shrink weights into the ball which it keeps them in, where the recipe has a drift
+/// budget, which bounds no such step, or where `imported` weights are to stay what they are.
+///
+/// # Errors
+/// Names the first parameter that is outside its ball, and what would do.
+pub fn check_ball(network: &mut Layers, recipe: &Recipe, imported: bool) -> Result<()> {
+    let Pull::Zero { strength } = recipe.rule.pull else { return Ok(()) };
+    let (option, what) = match recipe.budget {
+        _ if imported => ("--train-last", "they would be shrunk before they learn anything"),
+        Some(_) => ("--drift-budget", "no budget holds while they are pulled into it"),
+        None => return Ok(()),
+    };
+    let (mut number, mut outside) = (0, None);
+    network.parameters(&mut |parameter| {
+        number += 1;
+        let (norm, ball) = (norm_of(&parameter), parameter.geometry.radius / strength);
+        if !parameter.geometry.is_frozen() && norm > PRECISION * ball && outside.is_none() {
+            outside = Some(format!(
+                "{option} with a pull to zero: the weights of parameter {number} have norm {norm}, outside their ball of radius {ball}: {what}; --pull start keeps them near where they are"
+            ));
+        }
+    });
+    outside.map_or(Ok(()), |what| Err(Error::Usage(what)))
+}
+
+/// ‖X‖ in the norm of its geometry.
+fn norm_of(Parameter { state, geometry, .. }: &Parameter) -> f32 {
+    let (m, n) = state.x.shape();
+    // The memory is as long as it takes.
+    geometry.norm.of(&state.x, &mut vec![0.0; m + n]).unwrap_or_default()
 }

@@ -274,6 +274,21 @@ impl Board {
         }
     }
 
+    /// Lets it forget what it has learnt and start again from its image; the digest of that state.
+    ///
+    /// # Errors
+    /// Where it does not answer, has no network, or its flash refuses: then it is where a restart would have brought it.
+    pub fn reset(&mut self) -> Result<u64> {
+        match self.ask(&Request::Reset)? {
+            Answer::Reset { digest } => Ok(digest),
+            Answer::NotReset => Err(Error::Board(format!(
+                "{}: the board's flash refuses, and what it has learnt is not forgotten: it is where a restart would have brought it; ask again, or flash it anew",
+                self.port
+            ))),
+            answer => Err(self.unexpected(&answer)),
+        }
+    }
+
     /// All numbers of an array, parameter by parameter, row by row.
     ///
     /// # Errors

@@ -339,6 +339,7 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     let header = before.lines().rev().map(str::trim).find(|line| line.starts_with('['));
     let found = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
     let what = match (header, found) {
+        (_, Some(found)) if former(found).is_some() => former(found).unwrap_or_default().to_owned(),
         (Some(header), Some(found)) if top_level().iter().any(|key| key == found) => {
             let header = header.split('#').next().unwrap_or_default().trim();
             format!("{found:?} is no key of {header}: it belongs above the first [table] of the file")
@@ -346,6 +347,13 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
         _ => unknown(&message).unwrap_or_else(|| message.clone()),
     };
     format!("line {line}, column {column}: {what}")
+}
+
+/// What says today what a key said that is none any more.
+pub(crate) fn former(key: &str) -> Option<&'static str> {
+    (key == "constrained").then_some(
+        "\"constrained\" is no key any more: where it was true, pull = \"zero\" is the same; where it was false, pull = \"none\"",
+    )
 }
 
 /// The keys that stand above the tables, as the reader itself names them.

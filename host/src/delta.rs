@@ -13,6 +13,12 @@
 //! close numbers. The difference of the two numbers of each weight, modulo 2^32, is written with its sign in the lowest bit
 //! (0, −1, 1, −2, … as 0, 1, 2, 3, …), then the lowest bytes of all weights, the next ones, and so on: the high bytes are
 //! almost all 0, and what does not learn costs nothing.
+//!
+//! An image has one set of weights, which is where a device starts and the centre of its ball
+//! ([`Pull::Start`](graftage_core::scion::Pull)). The device that has learnt keeps its own image and with it its centre, whatever
+//! is made of a delta. Another one that is flashed with the image which [`Delta::apply`] makes learns around the adapted
+//! weights: from there it reaches a radius further than from the factory's, so such images are not to be made of each other for
+//! ever.
 
 use crate::error::{Error, Result};
 use crate::files;

@@ -1,6 +1,6 @@
 //! A checkpoint becomes a weights image and the Rust type of its network, with one schema hash in both.
 
-use crate::adaptation::trained;
+use crate::adaptation::{check_ball, train_last, trained};
 use crate::checkpoint::{Checkpoint, Inputs};
 use crate::error::{Error, Result};
 use crate::files::Folder;
@@ -9,7 +9,7 @@ use crate::rule;
 use graftage_core::adapt::Recipe;
 use graftage_core::arithmetic::Functions;
 use graftage_core::image::{Header, write};
-use graftage_core::network::{Kind, Layer, Window, train_last};
+use graftage_core::network::{Kind, Layer, Window};
 use graftage_core::scion::Geometry;
 use std::path::Path;
 
@@ -22,13 +22,15 @@ pub const NETWORK: &str = "network.rs";
 pub const SAMPLES: u32 = 65_536;
 
 /// Writes `image.grft` and `network.rs` into a folder, which is made where it is missing. On the device the last `learning`
-/// layers with weights learn, the others are frozen; `usize::MAX` is all of them. A firmware that is built with that
+/// layers with weights learn, by radii on the scale of their weights ([`train_last`]), the others are frozen; `usize::MAX` is all
+/// of them, by the usual radii. A firmware that is built with that
 /// `network.rs` has room for as many samples as the recipe keeps. Features that were divided by one number
 /// are sent divided by it; those that were normalised in any other way are sent as they are, and a frozen layer before all
 /// others does the same to them in the same bits.
 ///
 /// # Errors
-/// Where core has no layers for the model, no layer would learn or more than there are, the recipe is refused, never learns or
+/// Where core has no layers for the model, no layer would learn or more than there are, the recipe is refused, never learns,
+/// pulls weights to zero that it is to leave where they are ([`check_ball`]) or
 /// keeps more than [`SAMPLES`], the network has too many layers for an image, or a file cannot be written.
 pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, learning: usize, folder: &Path) -> Result<Header> {
     let grafted = Grafted::new(checkpoint, recipe, learning)?;
@@ -83,7 +85,10 @@ impl Grafted {
                 format!("the last {learning} layers with weights are to learn (--train-last), there are {weights}");
             return Err(Error::Usage(what));
         }
-        train_last(&mut network, learning);
+        if learning != usize::MAX {
+            train_last(&mut network, learning);
+        }
+        check_ball(&mut network, &recipe, learning != usize::MAX)?;
         network.parameters(&mut |parameter| geometries.push(*parameter.geometry));
         let header = Header {
             schema: Kind::schema(&layers),

@@ -22,6 +22,8 @@ pub struct Monitor {
     log: VecDeque<String>,
     /// Samples that it refused, where that is known.
     pub refused: u64,
+    /// Sessions that raised an alarm, where that is known.
+    pub alarms: u64,
 }
 
 /// What went wrong on the line, as the workstation sees it.
@@ -118,11 +120,21 @@ impl Monitor {
                 None => format!("{:.3} radii, without a budget", status.drift),
             },
         );
-        line("sessions", format!("{} committed, {} rolled back", counts.committed, counts.rolled_back));
+        let alarms = self.alarms();
+        line("sessions", format!("{} committed, {} rolled back{alarms}", counts.committed, counts.rolled_back));
         let newest = status.saved.map_or_else(|| "nothing".into(), |of| format!("generation {of} of the whole state"));
         let [first, second] =
             status.slots.map(|slot| slot.map_or_else(|| "empty".into(), |of| format!("generation {of}")));
         line("stored", format!("{newest}; slots: {first}, {second}"));
+    }
+
+    /// The alarms, after other counts of sessions.
+    fn alarms(&self) -> String {
+        match self.alarms {
+            0 => String::new(),
+            1 => ", 1 alarm".into(),
+            alarms => format!(", {alarms} alarms"),
+        }
     }
 
     /// All of it, as one line.
@@ -138,7 +150,7 @@ impl Monitor {
         let saved = status.saved.map_or_else(|| "nothing stored".into(), |saved| format!("generation {saved} stored"));
         let budget = status.budget.map_or_else(String::new, |budget| format!(" of {budget}"));
         format!(
-            "{}: {} samples, step {}, {share} right{loss}, drift {:.3}{budget}, {} committed, {} rolled back, {saved}, \
+            "{}: {} samples, step {}, {share} right{loss}, drift {:.3}{budget}, {} committed, {} rolled back{}, {saved}, \
              {} frames dropped",
             hello.board,
             status.counts.taken,
@@ -146,6 +158,7 @@ impl Monitor {
             status.drift,
             status.counts.committed,
             status.counts.rolled_back,
+            self.alarms(),
             hello.dropped + self.line.damaged
         )
     }

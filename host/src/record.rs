@@ -8,6 +8,7 @@ mod recorder;
 pub use file::{Damage, Flaw, Found, VERSION};
 pub use recorder::{Lag, Place, Recorder, position};
 
+use crate::verdict;
 use graftage_core::adapt::Report;
 use graftage_core::error::Refusal;
 use graftage_core::session::Taken;
@@ -167,6 +168,15 @@ impl Record {
     pub fn counts(&self) -> (u64, u64) {
         let ends = self.events.iter().filter(|event| matches!(event, Event::End(_))).count();
         (self.lessons().count() as u64, ends as u64)
+    }
+
+    /// The [alarms](verdict::alarm) of its sessions, a line each.
+    pub fn alarms(&self) -> impl Iterator<Item = String> {
+        let verdicts = self.events.iter().filter_map(|event| match event {
+            Event::End(ended) => Some(&ended.verdict),
+            _ => None,
+        });
+        (1..).zip(verdicts).filter_map(|(session, ended)| verdict::alarm(session, ended))
     }
 
     /// Events of the session that has not ended.

@@ -235,11 +235,6 @@ pub fn pull_words(pull: Pull) -> String {
     }
 }
 
-/// The cap in words.
-pub fn cap_words(cap: Option<f32>) -> String {
-    cap.map_or_else(|| "no cap".to_owned(), |cap| format!("a sample's output error capped at {cap}"))
-}
-
 fn number(text: &str) -> Result<f32, String> {
     text.parse().map_err(|_| format!("{text:?} is no number"))
 }

@@ -27,7 +27,7 @@ use std::path::Path;
 const MAGIC: [u8; 4] = *b"GRFR";
 
 /// Version of the format that this software writes and reads.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// Bytes before the sections.
 const PREFIX: usize = 18;
@@ -158,7 +158,11 @@ pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
     let version = bytes.get(4..).and_then(<[u8]>::first_chunk).map(|version| u16::from_le_bytes(*version));
     match version.ok_or_else(short)? {
         VERSION => {}
-        found => return Err(format!("a record of version {found}, this software reads version {VERSION}")),
+        found => {
+            return Err(format!(
+                "a record of version {found}, this software reads version {VERSION}: replay it with the release that wrote it, or record anew"
+            ));
+        }
     }
     let damaged = || "the head of the record is damaged".to_owned();
     let prefix = bytes.first_chunk::<PREFIX>().ok_or_else(damaged)?;

@@ -6,7 +6,7 @@ use super::confusion::two_confusions;
 use super::style::STYLE;
 use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Target, Training, TrainingPoint};
 use super::{Verification, kilobytes, percent, same_bits, sentence, summary};
-use crate::rule::{momentum_words, schedule_words, transport_words};
+use crate::rule::{momentum_words, pull_words, schedule_words, transport_words};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The story as one HTML file that needs nothing else.
@@ -122,7 +122,7 @@ pub(super) fn training_section(training: &Training) -> Markup {
             @if training.unit == "tokens" { "windows of the text" } @else { "samples" }
             " each, in " (training.arithmetic) " arithmetic; step size " (short(training.rule.step.into()))
             " " (schedule_words(training.rule.schedule)) ", " (momentum_words(training.rule.momentum)) ", "
-            (transport_words(training.rule.transport)) ", seed " (training.seed) "."
+            (transport_words(training.rule.transport)) ", " (pull_words(training.rule.pull)) ", seed " (training.seed) "."
         }
         (pair([
             (

@@ -2,7 +2,7 @@
 
 use super::best::Standing;
 use crate::checkpoint::STATE as SAVED;
-use crate::config::{Config, Course};
+use crate::config::{Config, Course, former};
 use crate::data::Identity;
 use crate::error::{Error, Result};
 use crate::files::Written;
@@ -42,7 +42,19 @@ impl Saved {
     pub fn read(path: &Path) -> Result<(Self, Tensors)> {
         let (state, metadata) = optim::read(path)?;
         let saved = metadata.get(SAVED).ok_or_else(|| Error::content(path, "no checkpoint of a training"))?;
-        let saved = serde_json::from_str(saved).map_err(|e| Error::content(path, format!("damaged metadata: {e}")))?;
+        let saved = serde_json::from_str(saved).map_err(|error| {
+            let message = error.to_string();
+            let key = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+            Error::content(
+                path,
+                match key.and_then(former) {
+                    Some(what) => {
+                        format!("an older version wrote it: {what}; start again with --force or another output")
+                    }
+                    None => format!("damaged metadata: {message}"),
+                },
+            )
+        })?;
         Ok((saved, state))
     }
 

@@ -21,7 +21,8 @@ pub struct Graft {
     /// Take the step size that a rehearsal chose for the board's method.
     #[arg(long, value_name = "FILE", conflicts_with = "step_size")]
     rehearsal: Option<PathBuf>,
-    /// Layers with weights that learn on the device, counted from the last; the others are frozen. All unless given.
+    /// Layers with weights that learn on the device, counted from the last; the others are frozen. Their radii follow the
+    /// scale of their weights, whoever trained them. All layers, by the usual radii, unless given.
     #[arg(long, value_name = "LAYERS")]
     train_last: Option<usize>,
     /// The folder to write image.grft and network.rs into.

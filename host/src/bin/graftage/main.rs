@@ -22,6 +22,7 @@ mod record;
 mod rehearse;
 mod replay;
 mod report;
+mod reset;
 mod schedule;
 mod size;
 mod theory;
@@ -81,6 +82,8 @@ enum Task {
     Monitor(monitor::Monitor),
     /// Fetch what a board has recorded by itself, for `graftage replay`.
     Record(record::Record),
+    /// Let a board forget what it has learnt: it starts again from its image.
+    Reset(reset::Reset),
     /// Show what a firmware takes of flash and RAM.
     Size(size::Size),
     /// Compute a board's recorded adaptation again: equal to the last bit, or where it first differs.
@@ -147,6 +150,7 @@ fn run() -> u8 {
         Task::Adapt(task) => task.run(),
         Task::Monitor(task) => task.run(),
         Task::Record(task) => task.run(),
+        Task::Reset(task) => task.run(),
         Task::Size(task) => task.run(),
         Task::Replay(task) => task.run(),
         Task::Delta(task) => task.run(),

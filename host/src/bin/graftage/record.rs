@@ -63,6 +63,7 @@ impl Record {
             bytes.len(),
             record.digest()
         );
+        record.alarms().for_each(|alarm| say!("{alarm}"));
         if record.has_gap() {
             say!("a gap after {samples} samples: what the board learnt later is not recorded");
         }

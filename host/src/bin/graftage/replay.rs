@@ -60,6 +60,7 @@ impl Replay {
                 say!("{:<16} {array}", "");
             }
         }
+        record.alarms().for_each(|alarm| say!("{alarm}"));
         if record.has_gap() {
             let samples = record.lessons().count();
             say!("a gap after {samples} samples: what the board learnt later is not recorded");

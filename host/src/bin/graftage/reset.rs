@@ -1,0 +1,40 @@
+//! `graftage reset`.
+
+use crate::console::say;
+use crate::line::Patience;
+use clap::Args;
+use graftage::board::Port;
+use graftage::error::{Error, Result};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Reset {
+    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE,store=FILE for what an emulated board has kept.
+    #[arg(long)]
+    port: Port,
+    #[command(flatten)]
+    patience: Patience,
+    /// The weights image that the emulated board starts with.
+    #[arg(long)]
+    image: Option<PathBuf>,
+}
+
+impl Reset {
+    pub fn run(self) -> Result<()> {
+        let mut board = self.patience.open(&self.port, self.image.as_deref(), None)?;
+        let hello = board.hello()?;
+        let status = hello.status.map_err(|error| {
+            Error::Board(format!("{}: the board refuses its image, and has nothing to forget: {error}", self.port))
+        })?;
+        let digest = board.reset()?;
+        let (taken, sessions) = (status.counts.taken, status.counts.sessions());
+        say!(
+            "{}: had taken {taken} samples in {sessions} sessions and {} steps, digest {:016x}",
+            hello.board,
+            status.step,
+            status.digest
+        );
+        say!("it has forgotten them, and is at its image {:08x} now, digest {digest:016x}", status.image);
+        Ok(())
+    }
+}
