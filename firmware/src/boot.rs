@@ -6,7 +6,7 @@ use crate::store::{Keep, Store};
 use embedded_storage::nor_flash::NorFlash;
 use graftage_core::adapt::Replay;
 use graftage_core::network::Fixed;
-use graftage_core::session::Session;
+use graftage_core::session::{Judged, Session};
 
 /// A store for states of so many bytes at the start of a flash, and a journal behind it; the store takes all of a flash that
 /// has no more. `None` where it does not have that either.
@@ -28,7 +28,7 @@ pub fn keep<F: NorFlash, const I: usize, const B: usize>(
 }
 
 /// Goes on from the newest state in the store, where there is one, and from what the journal holds beyond it.
-pub fn resume<N, R, S, W, H, K, O>(learner: &mut Learner<'_, Session<N, R, S, W, H>, K, O>)
+pub fn resume<'i, N, R, S, W, H, K, O>(learner: &mut Learner<'_, 'i, Session<'i, N, R, S, W, H>, K, O>)
 where
     N: Fixed,
     R: Replay,
@@ -66,18 +66,26 @@ pub fn log(event: Event) {
         }
         Event::Ended(ended) => {
             let outcome = if ended.verdict.committed { "committed" } else { "rolled back" };
+            let Judged { held_out, before, after } = ended.verdict.all();
             defmt::info!(
                 "session {}: {} of {} held-out samples right, {} before, digest {:016x}",
                 outcome,
-                ended.verdict.after,
-                ended.verdict.held_out,
-                ended.verdict.before,
+                after,
+                held_out,
+                before,
                 ended.digest
             );
+            if ended.verdict.alarm {
+                defmt::warn!(
+                    "alarm: the weights in use are no better than chance on its held-out samples; are its labels right?"
+                );
+            }
         }
         Event::Refused(refusal) => defmt::warn!("sample refused: {}", refusal),
         Event::Saved(generation) => defmt::info!("saved as generation {}", generation),
         Event::NotSaved(error) => defmt::error!("not saved: {}", error),
         Event::NotNoted(error) => defmt::error!("not recorded from here on: {}", error),
+        Event::Reset => defmt::info!("reset: what was learnt is forgotten"),
+        Event::NotReset(error) => defmt::error!("not reset: {}", error),
     }
 }

@@ -112,6 +112,7 @@ impl<const I: usize, const F: usize> Device<I, F> {
             (Request::End { number }, Ok(learner)) => self.end(number, learner),
             (Request::Read { array, first }, Ok(learner)) => Answer::Numbers(learner.numbers(array, first as usize)),
             (Request::Journal { first }, Ok(learner)) => Answer::Journal(learner.journal(first)),
+            (Request::Reset, Ok(learner)) => self.reset(learner),
         }
     }
 
@@ -141,6 +142,16 @@ impl<const I: usize, const F: usize> Device<I, F> {
         match &self.last {
             Last::Ended(last, ended) if *last == number && number.wrapping_add(1) == expected => Answer::Ended(*ended),
             _ => Answer::OutOfOrder { expected },
+        }
+    }
+
+    #[inline(never)]
+    fn reset(&mut self, learner: &mut impl Learn) -> Answer {
+        // Numbers begin anew, or go back: what was answered under them is of no request to come.
+        self.last = Last::Nothing;
+        match learner.reset() {
+            Ok(()) => Answer::Reset { digest: learner.status().digest },
+            Err(_) => Answer::NotReset,
         }
     }
 

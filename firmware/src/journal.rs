@@ -41,12 +41,19 @@ pub enum Again<'a> {
 
 /// What notes what a learner consumes, or does not.
 pub trait Note {
-    /// A learner starts from the image with this checksum, and this digest of its state.
+    /// A learner starts from the image with this checksum, in this life, and with this digest of its state. Says whether the
+    /// journal that is there is of that start; where it is not, nothing is noted before one is [begun](Self::renew).
+    fn begin(&mut self, image: u32, life: u32, digest: u64) -> bool {
+        let _ = (image, life, digest);
+        true
+    }
+
+    /// Begins a journal of such a start, in place of what is there.
     ///
     /// # Errors
     /// Where nothing can be noted.
-    fn begin(&mut self, image: u32, digest: u64) -> Result<(), StoreError> {
-        let _ = (image, digest);
+    fn renew(&mut self, image: u32, life: u32, digest: u64) -> Result<(), StoreError> {
+        let _ = (image, life, digest);
         Ok(())
     }
 
@@ -196,15 +203,21 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         (length as u32).next_multiple_of(Self::UNIT)
     }
 
-    /// Appends an entry and leaves room for so many short ones.
-    fn append(&mut self, entry: &Entry<&[f32], &Learnt>, reserve: u32) -> Result<(), StoreError> {
-        let mut sealed = Vec::<u8, N>::new();
+    /// An entry as it is written.
+    fn seal(&self, number: u32, entry: &Entry<&[f32], &Learnt>) -> Option<Vec<u8, N>> {
+        let mut sealed = Vec::new();
         // There is room for so many.
         let _ = sealed.resize(N, 0);
-        let number = if self.newest.is_empty() { 0 } else { self.number.wrapping_add(1) };
-        let length = seal(self.image, number, entry, &mut sealed).ok_or(StoreError::Contents)?;
+        let length = seal(self.image, number, entry, &mut sealed)?;
         sealed.truncate(length);
-        self.check(length, reserve)?;
+        Some(sealed)
+    }
+
+    /// Appends an entry and leaves room for so many short ones.
+    fn append(&mut self, entry: &Entry<&[f32], &Learnt>, reserve: u32) -> Result<(), StoreError> {
+        let number = if self.newest.is_empty() { 0 } else { self.number.wrapping_add(1) };
+        let sealed = self.seal(number, entry).ok_or(StoreError::Contents)?;
+        self.check(sealed.len(), reserve)?;
         self.settle()?;
         self.write(&sealed)?;
         (self.newest, self.number) = (sealed, number);
@@ -251,6 +264,13 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         Err(StoreError::Unverified)
     }
 
+    /// Forgets what is known of it.
+    fn clear(&mut self, image: u32, stage: Stage) {
+        (self.image, self.stage, self.at) = (image, stage, self.region.start);
+        (self.number, self.settled) = (0, false);
+        self.newest.clear();
+    }
+
     /// Marks that something is missing, where that can be.
     fn close<T>(&mut self, why: StoreError) -> Result<T, StoreError> {
         self.stage = Stage::Closed;
@@ -260,23 +280,25 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
 }
 
 impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, N>> {
-    fn begin(&mut self, image: u32, digest: u64) -> Result<(), StoreError> {
-        let Some(journal) = self else { return Ok(()) };
-        if journal.region.is_empty() {
-            return Ok(());
+    fn begin(&mut self, image: u32, life: u32, digest: u64) -> bool {
+        let Some(journal) = self.as_mut().filter(|journal| !journal.region.is_empty()) else { return true };
+        journal.clear(image, Stage::Closed);
+        let mut first = Vec::new();
+        let found = journal.seek(journal.at, &mut first).is_ok();
+        let own = found && journal.seal(0, &Entry::Start { digest, life }).is_some_and(|start| start == first);
+        if own {
+            journal.stage = Stage::Open;
         }
-        (journal.image, journal.stage) = (image, Stage::Open);
-        let Range { start, end } = journal.region;
-        if journal.seek(start, &mut Vec::new()).is_ok() {
-            return Ok(());
-        }
-        // What is there is of another image, or nothing.
+        own
+    }
+
+    fn renew(&mut self, image: u32, life: u32, digest: u64) -> Result<(), StoreError> {
+        let Some(journal) = self.as_mut().filter(|journal| !journal.region.is_empty()) else { return Ok(()) };
+        journal.clear(image, Stage::Open);
         journal.settled = true;
+        let Range { start, end } = journal.region;
         let erased = journal.store.flash().erase(start, end).map_err(|_| StoreError::Flash);
-        match erased.and_then(|()| journal.append(&Entry::Start { digest }, 1)) {
-            Ok(()) => Ok(()),
-            Err(why) => journal.close(why),
-        }
+        erased.and_then(|()| journal.append(&Entry::Start { digest, life }, 1)).or_else(|why| journal.close(why))
     }
 
     fn ready(&mut self, steps: u32) -> Result<(), Refusal> {

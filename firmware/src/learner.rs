@@ -9,10 +9,10 @@
 //! use graftage_firmware::learner::{Event, Learn, Learner, Slice};
 //!
 //! type Network = graftage_core::chain![Dense<4, 6>, Relu<6>, Dense<6, 3>];
-//! type Sessions = Session<Network, Ring<4, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<4, 8>>;
+//! type Sessions<'i> = Session<'i, Network, Ring<4, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<4, 8>>;
 //!
 //! /// All zeros, so it costs no flash: put it into a static.
-//! const SESSIONS: Sessions =
+//! const SESSIONS: Sessions<'static> =
 //!     Session::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new());
 //!
 //! fn log(event: Event) {
@@ -28,9 +28,10 @@
 //! #     image::write(&header, (0..Network::WEIGHTS).map(|i| i as f32 / 64.0), &mut [0; 1024]).unwrap().to_vec()
 //! # }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Of a device this lies in flash: each step reads the weights in it.
+//! let image = image();
 //! let mut sessions = SESSIONS;
 //! // `()` keeps nothing; a `Store` in a flash does.
-//! let image = image();
 //! let mut learner = Learner::start(&mut sessions, &image, 0, (), log)?;
 //! let (sample, label) = ([0.1, 0.9, 0.2, 0.0], 1);
 //! let before = learner.predict(&sample)?;
@@ -75,6 +76,10 @@ pub enum Event<'a> {
     NotSaved(StoreError),
     /// This could not be noted, or what was noted is not whole; nothing more will be.
     NotNoted(StoreError),
+    /// It has forgotten what was learnt, and starts from its image.
+    Reset,
+    /// It could not make sure of that; it stands where a restart would have brought it.
+    NotReset(StoreError),
 }
 
 /// What one slice of learning a sample did.
@@ -119,8 +124,19 @@ impl defmt::Format for NotResumed {
 
 impl core::error::Error for NotResumed {}
 
-/// Bytes that say which image a state was learnt from.
-const IDENTITY: usize = 4;
+/// Bytes that say which image a state was learnt from, and in which life: the checksum of the image, or its complement where
+/// nothing was learnt and no snapshot follows, then how often the learner was reset before. A journal is of one life, too, so
+/// that what was noted before a reset is never learnt again after it.
+const IDENTITY: usize = 8;
+
+/// The newest state that is kept: its generation, its identity where that can be read, and all of its bytes.
+#[inline(never)]
+fn newest<K: Keep>(keep: &mut K) -> Option<(u64, Option<u64>, impl Source)> {
+    let (generation, mut state) = keep.kept()?;
+    let mut identity = [0; IDENTITY];
+    let read = state.read(0, &mut identity);
+    Some((generation, read.map(|()| u64::from_le_bytes(identity)), state))
+}
 
 /// What of a source lies from a byte on.
 struct From<S>(usize, S);
@@ -181,6 +197,13 @@ pub trait Learn {
     /// Ends the session: commits its weights or rolls them back.
     fn end(&mut self) -> Ended;
 
+    /// Forgets what was learnt, what is kept and noted of it included, and starts again from the image, as when it was new; a
+    /// sample that is being learnt is dropped. Twice is as once. A power cut during it leaves all as it was, or reset.
+    ///
+    /// # Errors
+    /// Where what keeps the state has refused; then the learner is where a restart would have brought it.
+    fn reset(&mut self) -> Result<(), StoreError>;
+
     /// What was counted since the start.
     fn counts(&self) -> Counts;
 
@@ -194,18 +217,21 @@ pub trait Learn {
     fn journal(&mut self, first: u32) -> Piece;
 }
 
-/// A network that adapts in sessions S, in memory that somebody else has; K keeps what was learnt and notes what came, O is told what happened.
+/// A network that adapts in sessions S, in memory that somebody else has, from an image that lies wherever `'i` says; K keeps
+/// what was learnt and notes what came, O is told what happened.
 #[derive(Debug)]
-pub struct Learner<'a, S, K, O> {
+pub struct Learner<'a, 'i, S, K, O> {
     session: &'a mut S,
     keep: K,
     observe: O,
     /// The state is saved whenever so many more labelled samples were taken; 0: never.
     save_every: u64,
     /// The image from which it started.
-    image: &'a [u8],
+    image: &'i [u8],
     /// The checksum of the image, which tells it from others.
     checksum: u32,
+    /// How often it was reset.
+    life: u32,
     /// What raw features are divided by.
     scale: f32,
     /// Generation of the newest state that is saved.
@@ -216,7 +242,7 @@ pub struct Learner<'a, S, K, O> {
     begun: Option<Learnt>,
 }
 
-impl<'a, N, R, S, W, H, K, O> Learner<'a, Session<N, R, S, W, H>, K, O>
+impl<'a, 'i, N, R, S, W, H, K, O> Learner<'a, 'i, Session<'i, N, R, S, W, H>, K, O>
 where
     N: Fixed,
     R: Replay,
@@ -238,28 +264,51 @@ where
     /// Where the image cannot be used; the session then is not to be used either, before another start.
     #[inline(never)]
     pub fn start(
-        session: &'a mut Session<N, R, S, W, H>,
-        image: &'a [u8],
+        session: &'a mut Session<'i, N, R, S, W, H>,
+        image: &'i [u8],
         save_every: u64,
         keep: K,
         observe: O,
     ) -> Result<Self, ImageError> {
         let (checksum, scale) = Self::load(session, image)?;
-        let digest = session.adaptation().digest();
         let (saved, latest, begun) = (None, None, None);
-        let mut new = Self { session, keep, observe, save_every, image, checksum, scale, saved, latest, begun };
-        let begun = new.keep.begin(checksum, digest);
-        new.noted(begun);
+        let mut new =
+            Self { session, keep, observe, save_every, image, checksum, life: 0, scale, saved, latest, begun };
+        if !new.open() {
+            // It tells of what fails.
+            let _ = new.reset();
+        }
         Ok(new)
     }
 
-    /// Starts sessions from the image at the start of some bytes; returns its checksum, and what raw features are divided by.
-    fn load(session: &mut Session<N, R, S, W, H>, bytes: &[u8]) -> Result<(u32, f32), ImageError> {
+    /// Starts sessions from the image at the start of some bytes, whose weights are also those to which a rule may pull;
+    /// returns its checksum, and what raw features are divided by.
+    fn load(session: &mut Session<'i, N, R, S, W, H>, bytes: &'i [u8]) -> Result<(u32, f32), ImageError> {
         let image = Image::parse(bytes)?;
         image.load(N::SCHEMA, session.network_mut())?;
+        session.set_start(image.words());
         session.start(image.header.recipe).map_err(ImageError::Recipe)?;
         let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
         Ok((sum.map_or(0, |sum| u32::from_le_bytes(*sum)), image.header.scale))
+    }
+
+    /// Opens the journal of the life in which what is kept was learnt. Where there is none, one is begun; but after a reset
+    /// that a power cut has ended, nothing is done, and the answer is `false`.
+    fn open(&mut self) -> bool {
+        let identity = newest(&mut self.keep).and_then(|(_, identity, _)| identity).unwrap_or(0);
+        let (learnt, forgotten) = (identity as u32 == self.checksum, identity as u32 == !self.checksum);
+        self.life = if learnt || forgotten { (identity >> 32) as u32 } else { 0 };
+        let own = self.keep.begin(self.checksum, self.life, self.session.adaptation().digest());
+        if !own && !forgotten {
+            let begun = self.begin();
+            self.noted(begun);
+        }
+        own || !forgotten
+    }
+
+    /// Begins a journal.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.keep.renew(self.checksum, self.life, self.session.adaptation().digest())
     }
 
     /// Goes on, after a start, from the newest state that was kept, and returns its generation; `None` where there is none.
@@ -268,17 +317,17 @@ where
     /// Where that is not from this network and image, or cannot be read; then the learner is where it started.
     #[inline(never)]
     pub fn resume(&mut self) -> Result<Option<u64>, NotResumed> {
-        let Some((generation, mut state)) = self.keep.kept() else { return Ok(None) };
-        let mut image = [0; IDENTITY];
-        state.read(0, &mut image).ok_or(NotResumed::Unusable(ImageError::Truncated))?;
-        if u32::from_le_bytes(image) != self.checksum {
+        let Some((generation, identity, state)) = newest(&mut self.keep) else { return Ok(None) };
+        let image = identity.ok_or(NotResumed::Unusable(ImageError::Truncated))? as u32;
+        if image == self.checksum {
+            let restored = snapshot::restore(self.session, N::SCHEMA, From(IDENTITY, state));
+            if let Err(why) = restored {
+                // It may have been taken halfway, from a flash that reads otherwise each time.
+                let _ = Self::load(self.session, self.image);
+                return Err(NotResumed::Unusable(why));
+            }
+        } else if image != !self.checksum {
             return Err(NotResumed::OtherImage);
-        }
-        let restored = snapshot::restore(self.session, N::SCHEMA, From(IDENTITY, state));
-        if let Err(why) = restored {
-            // It may have been taken halfway, from a flash that reads otherwise each time.
-            let _ = Self::load(self.session, self.image);
-            return Err(NotResumed::Unusable(why));
         }
         (self.saved, self.latest) = (Some(generation), None);
         Ok(self.saved)
@@ -312,15 +361,8 @@ where
     /// What the sample that has begun has brought: noted, told, and saved where that is due.
     fn complete(&mut self, learnt: &Learnt) {
         self.latest = Some((learnt.taken, learnt.reports.last().map(|report| report.outcome.loss)));
-        let newest = if learnt.taken.held_out {
-            let samples = self.session.held_out();
-            samples.get(samples.len().wrapping_sub(1))
-        } else {
-            let samples = self.session.adaptation().replay();
-            samples.get(samples.len().wrapping_sub(1))
-        };
-        // There is one: each keeps at least the newest.
-        if let Some((sample, label)) = newest {
+        // There is one: each half of the memory keeps at least the newest.
+        if let Some((sample, label)) = self.session.newest(learnt.taken.held_out) {
             let noted = self.keep.note(&Entry::Sample { label, sample, learnt });
             self.noted(noted);
         }
@@ -330,26 +372,50 @@ where
         }
     }
 
-    /// Saves the whole state: which image it was learnt from, and its snapshot.
+    /// Saves the whole state: which image it was learnt from, in which life, and its snapshot.
     pub fn save(&mut self) {
         self.finish();
-        let (image, session) = (self.checksum.to_le_bytes(), &mut *self.session);
+        // It tells of what fails.
+        let _ = self.put(true);
+    }
+
+    /// Keeps the whole state, or that nothing was learnt, where there is something to keep it in; tells of it.
+    fn put(&mut self, learnt: bool) -> Result<(), StoreError> {
+        let image = if learnt { self.checksum } else { !self.checksum };
+        let identity = u64::from(self.life) << 32 | u64::from(image);
+        let session = &mut *self.session;
         let saved = self.keep.keep(&mut |sink| {
-            sink.put(&image)?;
-            snapshot::write_to(session, N::SCHEMA, sink)
+            sink.put(&identity.to_le_bytes())?;
+            if learnt { snapshot::write_to(session, N::SCHEMA, sink) } else { Some(()) }
         });
         match saved {
             Some(Ok(generation)) => {
                 self.saved = Some(generation);
                 (self.observe)(Event::Saved(generation));
             }
-            Some(Err(error)) => (self.observe)(Event::NotSaved(error)),
+            Some(Err(error)) => {
+                (self.observe)(Event::NotSaved(error));
+                return Err(error);
+            }
             None => {}
         }
+        Ok(())
+    }
+
+    /// Forgets what was learnt.
+    fn forget(&mut self) -> Result<(), StoreError> {
+        self.life = self.life.wrapping_add(1);
+        // From here on a restart does the rest.
+        self.put(false)?;
+        // It was loaded before.
+        let _ = Self::load(self.session, self.image);
+        self.begin()?;
+        // Over what was kept before the first.
+        self.put(false)
     }
 
     /// The sessions in which it learns.
-    pub fn session(&self) -> &Session<N, R, S, W, H> {
+    pub fn session(&self) -> &Session<'i, N, R, S, W, H> {
         self.session
     }
 
@@ -364,7 +430,7 @@ where
     }
 }
 
-impl<N, R, S, W, H, K, O> Learn for Learner<'_, Session<N, R, S, W, H>, K, O>
+impl<'i, N, R, S, W, H, K, O> Learn for Learner<'_, 'i, Session<'i, N, R, S, W, H>, K, O>
 where
     N: Fixed,
     R: Replay,
@@ -381,7 +447,7 @@ where
     const MEMORY: Memory = {
         let (array, in_use) = ((4 * N::WEIGHTS) as u32, size_of::<W>() as u32);
         let (replay, held_out, scratch) = (size_of::<R>() as u32, size_of::<H>() as u32, size_of::<S>() as u32);
-        let all = size_of::<Session<N, R, S, W, H>>() as u32;
+        let all = size_of::<Session<'i, N, R, S, W, H>>() as u32;
         let link = all - 3 * array - in_use - replay - held_out - scratch;
         Memory { weights: array, query_points: array, momenta: array, in_use, replay, held_out, scratch, link }
     };
@@ -434,6 +500,23 @@ where
             self.save();
         }
         ended
+    }
+
+    fn reset(&mut self) -> Result<(), StoreError> {
+        (self.begun, self.latest) = (None, None);
+        let reset = self.forget();
+        if let Err(why) = reset {
+            // What a restart does, but for another attempt.
+            self.saved = None;
+            let _ = Self::load(self.session, self.image);
+            self.open();
+            let _ = self.resume();
+            self.recall();
+            (self.observe)(Event::NotReset(why));
+        } else {
+            (self.observe)(Event::Reset);
+        }
+        reset
     }
 
     fn counts(&self) -> Counts {

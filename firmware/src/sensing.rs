@@ -1,6 +1,7 @@
 //! A learner beside a sensor.
 
 use crate::learner::{Learn, Slice};
+use crate::store::StoreError;
 use graftage_core::error::Refusal;
 use graftage_core::network::Prediction;
 use graftage_core::session::{Counts, Taken};
@@ -63,6 +64,10 @@ impl<L: Learn, const I: usize> Learn for Sensing<L, I> {
 
     fn end(&mut self) -> Ended {
         self.learner.end()
+    }
+
+    fn reset(&mut self) -> Result<(), StoreError> {
+        self.learner.reset()
     }
 
     fn counts(&self) -> Counts {

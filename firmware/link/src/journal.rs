@@ -26,7 +26,7 @@ const HEADER: usize = 10;
 const CHECKSUM: usize = 4;
 
 /// Bytes of the largest entry that is no sample.
-pub const SHORT: usize = HEADER + 1 + 16 + 10 + CHECKSUM;
+pub const SHORT: usize = HEADER + 1 + 32 + 10 + CHECKSUM;
 
 /// The most bytes of a journal in one answer.
 pub const PIECE: usize = 256;
@@ -44,6 +44,8 @@ pub enum Entry<S, L> {
     Start {
         /// Digest of its state before the first sample.
         digest: u64,
+        /// How often it was reset before.
+        life: u32,
     },
     /// It took a labelled sample.
     Sample {

@@ -42,7 +42,7 @@ mod bare {
     ];
 
     type Learner<N, const I: usize, const S: usize, const W: usize> =
-        Session<N, Ring<I, 16>, [f32; S], [f32; W], Ring<I, 8>>;
+        Session<'static, N, Ring<I, 16>, [f32; S], [f32; W], Ring<I, 8>>;
 
     static mut DEMO: Learner<Demo, { Demo::INPUTS }, { Demo::SCRATCH }, { Demo::WEIGHTS }> =
         Session::new(Demo::ZERO, Ring::new(), [0.0; Demo::SCRATCH], [0.0; Demo::WEIGHTS], Ring::new());
@@ -53,10 +53,11 @@ mod bare {
     /// All that a device does with what it is given, of which the compiler knows nothing.
     fn adapt<N: Fixed, const I: usize, const S: usize, const W: usize>(
         session: &mut Learner<N, I, S, W>,
-        memory: &[u8],
+        memory: &'static [u8],
     ) {
         if let Ok(image) = Image::parse(black_box(memory)) {
             let _ = black_box(image.load(N::SCHEMA, session.network_mut()));
+            session.set_start(image.words());
             let _ = black_box(session.start(image.header.recipe));
         }
         let _ = black_box(snapshot::restore(session, N::SCHEMA, black_box(memory)));

@@ -33,6 +33,7 @@ mod bare {
     const FULL: Full = Full::Gap;
 
     type Sessions = Session<
+        'static,
         Network,
         Ring<{ Network::INPUTS }, REPLAY>,
         [f32; Network::SCRATCH],
@@ -43,7 +44,7 @@ mod bare {
     type Wire = Line<<Selected as Board>::Link, <Selected as Board>::Clock>;
     type Flash<'a> = Telling<'a, <Selected as Board>::Flash, <Selected as Board>::Link, <Selected as Board>::Clock>;
     type Keep<'a> = Option<Journal<Flash<'a>, { Network::INPUTS }, { journal::entry(Network::INPUTS) }>>;
-    type Adaptive<'a> = Learner<'a, Sessions, Keep<'a>, fn(Event)>;
+    type Adaptive<'a> = Learner<'a, 'static, Sessions, Keep<'a>, fn(Event)>;
     type Link = Device<{ Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
 
     const RAM: Memory = Link::memory::<Adaptive<'static>>();

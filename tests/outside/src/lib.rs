@@ -27,6 +27,7 @@ pub const SAVE_EVERY: u64 = 8;
 
 /// The network with all that it learns with.
 pub type Sessions = Session<
+    'static,
     Network,
     Ring<{ Network::INPUTS }, REPLAY>,
     [f32; Network::SCRATCH],
@@ -35,7 +36,7 @@ pub type Sessions = Session<
 >;
 
 /// The learner, with a store in that flash.
-pub type Device<F = Flash> = Learner<'static, Sessions, Option<Store<F>>, fn(Event)>;
+pub type Device<F = Flash> = Learner<'static, 'static, Sessions, Option<Store<F>>, fn(Event)>;
 
 /// All zeros, so that it takes RAM and no flash.
 pub static SESSIONS: ConstStaticCell<Sessions> = ConstStaticCell::new(Session::new(

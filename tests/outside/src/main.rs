@@ -55,8 +55,8 @@ fn log(event: Event) {
         Event::Saved(generation) => println!("saved as generation {generation}"),
         Event::NotSaved(error) => println!("not saved: {error}"),
         Event::Refused(refusal) => println!("refused: {refusal}"),
-        // Learnt samples and ends of sessions are answers as well; nothing is noted without a journal.
-        Event::Learnt(_) | Event::Ended(_) | Event::NotNoted(_) => {}
+        // What is learnt, ended or reset is answered as well; nothing is noted without a journal.
+        Event::Learnt(_) | Event::Ended(_) | Event::NotNoted(_) | Event::Reset | Event::NotReset(_) => {}
     }
 }
 

@@ -21,7 +21,7 @@ mod bare {
     use graftage_core::arithmetic::Functions;
     use graftage_core::chain;
     use graftage_core::matrix::{Slab, product, product_scratch};
-    use graftage_core::network::{Dense, Fixed, Layer, Relu, Step, Target, initialise};
+    use graftage_core::network::{Class, Dense, Fixed, Goal, Layer, Relu, Step, Target, Weight, initialise};
     use graftage_core::norm::{Norm, with_workspace, workspace};
     use graftage_core::polar::Chain;
     use graftage_core::random::Generator;
@@ -118,11 +118,11 @@ mod bare {
                 for t in 1..=2 {
                     let rule = black_box(Rule::PLAIN);
                     let mut step = || {
-                        let mut step = Step::begin(&rule, Functions::Libm, t, batch);
+                        let mut step = Step::begin(&rule, Functions::Libm, None, t, batch);
                         for label in 0..batch {
                             let _ = step.add(network, input, Target::Class(label % 6), scratch);
                         }
-                        let _ = black_box(step.finish(network, &rule, scratch));
+                        let _ = black_box(step.finish(network, &rule, &[], scratch));
                     };
                     match t {
                         1 => step(),
@@ -133,11 +133,31 @@ mod bare {
         }
     }
 
+    /// What the pull to the start adds to a step, and the cap to a sample that it caps.
+    fn added(bench: &mut Bench, network: &mut Second, scratch: &mut [f32]) {
+        static START: [[u8; 4]; Second::WEIGHTS] = [[0; 4]; Second::WEIGHTS];
+        prepare(network, Norm::Spectral, scratch);
+        let [pulled, free] = [Recipe::DEFAULT, Recipe::FREE].map(|recipe| {
+            let rule = black_box(recipe.rule);
+            bench.instructions(|| network.advance(0..usize::MAX, &rule, 2, black_box(&START), scratch))
+        });
+        bench.write(pulled.saturating_sub(free), "instructions", "pull of a step 64-32-10");
+        let (mut logits, mut errors) = ([0.0; 10], [0.0; 10]);
+        fill(&mut logits);
+        let [capped, whole] = [0.35, f32::INFINITY].map(|cap| {
+            let weight = black_box(Weight { share: 1.0, cap });
+            bench.instructions(|| {
+                black_box(Class(1).loss(Functions::Libm, black_box(&logits), weight, black_box(&mut errors)));
+            })
+        });
+        bench.write(capped.saturating_sub(whole), "instructions", "cap of a sample of 10 classes");
+    }
+
     /// Samples that the default recipe keeps.
     const REPLAY: usize = Recipe::DEFAULT.replay as usize;
     /// Nothing is held out.
     type Sessions<N, const I: usize, const S: usize, const W: usize> =
-        Session<N, Ring<I, REPLAY>, [f32; S], [f32; W], Ring<I, 1>>;
+        Session<'static, N, Ring<I, REPLAY>, [f32; S], [f32; W], Ring<I, 1>>;
 
     /// What a device does with a network, by the default recipe: a prediction, a labelled sample at once, one of its steps with
     /// its digest, and the longest of its slices; the stack below its calls, and its RAM.
@@ -145,8 +165,10 @@ mod bare {
         bench: &mut Bench,
         name: &str,
         session: &mut Sessions<N, I, S, W>,
+        start: &'static [[u8; 4]],
         scratch: &mut [f32],
     ) {
+        session.set_start(start);
         let mut input = [0.0; I];
         fill(&mut input);
         let input = black_box(&input);
@@ -178,7 +200,7 @@ mod bare {
         }
         bench.count(format_args!("predict {name}"), || _ = black_box(session.predict(input)));
         let Memory { weights, query_points, momenta, in_use, replay, scratch, held_out, link } =
-            Learner::<'_, Sessions<N, I, S, W>, (), fn(Event)>::MEMORY;
+            Learner::<'_, '_, Sessions<N, I, S, W>, (), fn(Event)>::MEMORY;
         for (part, bytes) in [
             ("weights", weights),
             ("query points", query_points),
@@ -200,9 +222,10 @@ mod bare {
             static mut SESSIONS: Sessions<N, { N::INPUTS }, { N::SCRATCH }, { N::WEIGHTS }> =
                 Session::new(N::ZERO, Ring::new(), [0.0; N::SCRATCH], [0.0; N::WEIGHTS], Ring::new());
             const { assert!(N::WORKSPACE <= WORKSPACE) }
+            static START: [[u8; 4]; N::WEIGHTS] = [[0; 4]; N::WEIGHTS];
             let sessions = &raw mut SESSIONS;
             // SAFETY: this is reached once, and nothing else names them.
-            device($bench, $name, unsafe { &mut *sessions }, $scratch);
+            device($bench, $name, unsafe { &mut *sessions }, &START, $scratch);
         }};
     }
 
@@ -227,6 +250,7 @@ mod bare {
         directions(&mut bench, ARRAYS.as_flattened_mut(), WORK);
         training(&mut bench, "128-32-6", FIRST, WORK);
         training(&mut bench, "64-32-10", SECOND, WORK);
+        added(&mut bench, SECOND, WORK);
         // Digits, an infrared array, activities, spoken digits.
         device!(&mut bench, WORK, "64-32-10", Second);
         device!(&mut bench, WORK, "64-16-4", chain![Dense<64, 16>, Relu<16>, Dense<16, 4>]);

@@ -51,6 +51,7 @@ mod bare {
     const FULL: Full = Full::Gap;
 
     type Sessions = Session<
+        'static,
         Network,
         Ring<{ Network::INPUTS }, REPLAY>,
         [f32; Network::SCRATCH],
@@ -61,7 +62,7 @@ mod bare {
     type Wire = Line<<Selected as Board>::Link, <Selected as Board>::Clock>;
     type Flash<'a> = Telling<'a, <Selected as Board>::Flash, <Selected as Board>::Link, <Selected as Board>::Clock>;
     type Keep<'a> = Option<Journal<Flash<'a>, FEATURES, { journal::entry(FEATURES) }>>;
-    type Adaptive<'a> = Learner<'a, Sessions, Keep<'a>, fn(Event)>;
+    type Adaptive<'a> = Learner<'a, 'static, Sessions, Keep<'a>, fn(Event)>;
     type Reading = Result<f32, Fault<ErrorKind>>;
     type Bus = <Selected as Board>::Sensors;
 

@@ -1,6 +1,6 @@
 //! The life on the board: its own store and journal, and resets at random, in the middle of a save, too.
 
-use crate::life::{Ask, BUDGET, HELD_OUT, IMAGE, INPUTS, Line, REPLAY, Sessions, UNSTARTED, ask, image, is_due};
+use crate::life::{Ask, HELD_OUT, IMAGE, INPUTS, Line, RECIPE, REPLAY, Sessions, UNSTARTED, ask, image, is_due};
 use crate::world::{Flash, Past, World};
 use core::fmt::Display;
 use cortex_m::peripheral::SCB;
@@ -17,9 +17,9 @@ const SAVE_EVERY: u64 = 8;
 const RESET: u32 = 1000;
 
 type Keep = Option<Journal<Flash, INPUTS, { journal::entry(INPUTS) }>>;
-type Adaptive = Learner<'static, Sessions, Keep, fn(Event)>;
+type Adaptive = Learner<'static, 'static, Sessions<'static>, Keep, fn(Event)>;
 
-static mut SESSIONS: Sessions = UNSTARTED;
+static mut SESSIONS: Sessions<'static> = UNSTARTED;
 static mut MEMORY: [u8; IMAGE] = [0; IMAGE];
 
 /// Refusals and saves are in thousands.
@@ -40,7 +40,7 @@ fn main() -> ! {
 
 fn live(
     link: &mut impl Write,
-    sessions: &'static mut Sessions,
+    sessions: &'static mut Sessions<'static>,
     memory: &'static mut [u8],
     World { given, past, chip, .. }: &'static mut World,
 ) -> Result<(), &'static str> {
@@ -69,8 +69,8 @@ fn live(
         };
         course.pass(refusal).ok_or("refused without a fault")?;
         past.remember(done(&learner), course);
-        if learner.session().adaptation().drift() > BUDGET {
-            return Err("beyond the budget");
+        if learner.session().adaptation().drift() > RECIPE.rule.reach() {
+            return Err("beyond its reach");
         }
         if is_due(course.asked, given.asks) && course.asked > past.told {
             past.told = course.asked;

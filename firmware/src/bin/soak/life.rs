@@ -8,7 +8,6 @@ use graftage_core::image::{self, Header};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
-use graftage_core::scion::Rule;
 use graftage_core::session::{Counts, Session};
 use heapless::Vec;
 
@@ -19,24 +18,25 @@ pub type Network = chain![Dense<INPUTS, HIDDEN>, Relu<HIDDEN>, Dense<HIDDEN, CLA
 
 pub const REPLAY: usize = 32;
 pub const HELD_OUT: usize = 16;
-pub type Sessions =
-    Session<Network, Ring<INPUTS, REPLAY>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<INPUTS, HELD_OUT>>;
+pub type Sessions<'i> = Session<
+    'i,
+    Network,
+    Ring<INPUTS, REPLAY>,
+    [f32; Network::SCRATCH],
+    [f32; Network::WEIGHTS],
+    Ring<INPUTS, HELD_OUT>,
+>;
 
 /// Sessions that were not started, all zeros.
-pub const UNSTARTED: Sessions =
+pub const UNSTARTED: Sessions<'static> =
     Session::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new());
 
-/// The drift of a session at most: what some eight hundred steps take, which not every session ends before.
-pub const BUDGET: f32 = 12.0;
-const RECIPE: Recipe = Recipe {
+pub const RECIPE: Recipe = Recipe {
     batch: 4,
     steps: 1,
     replay: REPLAY as u32,
     seed: 5,
-    budget: Some(BUDGET),
     hold_out: Some(HoldOut { every: 8, keep: HELD_OUT as u32 }),
-    // Weights that grow for ever learn less and less of what is new.
-    rule: Rule { constrained: true, ..Recipe::DEFAULT.rule },
     ..Recipe::DEFAULT
 };
 /// A session has so many asks on average.
@@ -115,8 +115,8 @@ pub fn ask(seed: u64, n: u64) -> Ask {
 pub struct Course {
     /// Asks.
     pub asked: u64,
-    /// Samples that were refused as not finite, without a class, overflowing, beyond the budget.
-    pub refused: [u64; 4],
+    /// Samples that were refused as not finite, without a class, overflowing.
+    pub refused: [u64; 3],
 }
 
 impl Course {
@@ -128,7 +128,6 @@ impl Course {
             Some(Refusal::NotFinite { .. }) => 0,
             Some(Refusal::Label { .. }) => 1,
             Some(Refusal::Overflow) => 2,
-            Some(Refusal::Budget) => 3,
             Some(_) => return None,
         };
         self.refused.get_mut(kind).map(|count| *count += 1)
@@ -147,13 +146,13 @@ pub struct Line<'a> {
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { course: Course { asked, refused }, counts, score: (learnt, correct), digest } = self;
-        let [not_finite, label, overflow, budget] = refused;
+        let [not_finite, label, overflow] = refused;
         let Counts { taken, committed, rolled_back } = counts;
         write!(
             f,
             "{asked} asked: {taken} taken, {learnt} learnt, {correct} predicted rightly; refused: {not_finite} not finite, \
-             {label} without a class, {overflow} overflowing, {budget} beyond the budget; sessions: {committed} committed, \
-             {rolled_back} rolled back; digest {digest:016x}"
+             {label} without a class, {overflow} overflowing; sessions: {committed} committed, {rolled_back} rolled back; \
+             digest {digest:016x}"
         )
     }
 }
