@@ -67,14 +67,14 @@ fn learn(train: &Samples, test: &Samples, chain: Chain, step: f32, seed: u64) ->
     let samples: Vec<_> = train.iter().collect();
     let mut run = Run { loss: 0.0, accuracy: 0.0, share: 0.0 };
     for t in 1..=STEPS {
-        let mut now = Step::begin(&rule, Functions::Libm, t.into(), BATCH);
+        let mut now = Step::begin(&rule, Functions::Libm, None, t.into(), BATCH);
         for _ in 0..BATCH {
             let (input, label) = samples[draws.below(samples.len() as u32) as usize];
             // What is not admitted is not counted in the loss.
             let _ = now.add(&mut network, input, Target::Class(label), &mut scratch);
         }
         run.share += share(&mut network, chain, &mut scratch) / STEPS as f32;
-        if let (Some(outcome), true) = (now.finish(&mut network, &rule, &mut scratch), t > STEPS - 50) {
+        if let (Some(outcome), true) = (now.finish(&mut network, &rule, &[], &mut scratch), t > STEPS - 50) {
             run.loss += outcome.loss / 50.0;
         }
     }

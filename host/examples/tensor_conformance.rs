@@ -43,11 +43,11 @@ mod tensors {
     use graftage_core::scion::{Geometry, Rule, Scion};
     use graftage_core::transport::Alignment;
     use graftage_tests::conformance::Machine;
-    use tch::Device;
+    use tch::{Device, Tensor};
 
     /// One parameter as tensors.
     pub struct OnTensors {
-        state: Option<(Scion<Exact>, Alignment<Operand>)>,
+        state: Option<(Scion<Exact>, Alignment<Operand>, Tensor)>,
         shape: (usize, usize),
         device: Device,
     }
@@ -67,22 +67,24 @@ mod tensors {
     impl Machine for OnTensors {
         fn start(&mut self, shape: (usize, usize), x: &[f32]) {
             self.shape = shape;
-            let [x, y, m] = [x, x, &vec![0.0; x.len()]].map(|elements| self.tensor(elements));
-            self.state = Some((Scion { x, y, m }, Alignment::START));
+            let [x, y, m, start] = [x, x, &vec![0.0; x.len()], x].map(|elements| self.tensor(elements));
+            self.state = Some((Scion { x, y, m }, Alignment::START, start.0));
         }
         fn accumulate(&mut self, keep: f32, weight: f32, gradient: &[f32]) {
             let gradient = self.tensor(gradient);
-            if let Some((state, _)) = &mut self.state {
+            if let Some((state, ..)) = &mut self.state {
                 state.accumulate(keep, weight, &gradient);
             }
         }
         fn advance(&mut self, geometry: Geometry, rule: &Rule, t: u64) {
-            if let Some((state, alignment)) = &mut self.state {
-                workspace(self.shape, self.device, |work| state.advance(geometry, rule, t, alignment, work));
+            if let Some((state, alignment, start)) = &mut self.state {
+                workspace(self.shape, self.device, |work| {
+                    state.advance(geometry, rule, t, Some(start), alignment, work);
+                });
             }
         }
         fn fingerprints(&mut self) -> [u64; 3] {
-            let Some((state, _)) = &self.state else { return [0; 3] };
+            let Some((state, ..)) = &self.state else { return [0; 3] };
             [&state.x, &state.y, &state.m].map(|tensor| {
                 let mut elements = [vec![0.0; self.shape.0 * self.shape.1]];
                 let mut slab = Slab::new(self.shape.0, self.shape.1, &mut elements[0][..]).expect("as many elements");

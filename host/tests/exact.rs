@@ -10,7 +10,7 @@ use graftage_core::norm::{Workspace, with_workspace, workspace};
 use graftage_core::polar::Chain;
 use graftage_core::random::Generator;
 use graftage_core::schedule::Momentum;
-use graftage_core::scion::{Geometry, Rule, Scion};
+use graftage_core::scion::{Geometry, Pull, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 use tch::{Device, Kind, Tensor};
 
@@ -33,6 +33,11 @@ fn matrix((m, n, magnitude): (usize, usize, f32), generator: &mut Generator) -> 
         _ => (2.0 * generator.uniform() - 1.0) * magnitude,
     });
     Slab::new(m, n, elements.collect()).unwrap()
+}
+
+/// A matrix as an image holds it.
+fn words(matrix: &Memory) -> Vec<[u8; 4]> {
+    matrix.elements().iter().map(|e| e.to_le_bytes()).collect()
 }
 
 fn bits(elements: &[f32]) -> Vec<u32> {
@@ -99,6 +104,13 @@ fn every_elementwise_operation_has_cores_bits() {
         expected.iter_mut().zip(&b).for_each(|(a, b)| a.combine(0.9, 0.1, b));
         found.combine(0.9, 0.1, &exact(&b));
         assert_same("combine", shape, &expected, &found.0);
+
+        let (mut expected, mut found) = (a.clone(), exact(&a));
+        for ((a, b), d) in expected.iter_mut().zip(&b).zip(&d) {
+            a.pull(-0.02, 0.3, &words(d), b);
+        }
+        found.pull(-0.02, 0.3, &tensor(&d), &exact(&b));
+        assert_same("pull", shape, &expected, &found.0);
 
         let (mut expected, mut found) = (a.clone(), exact(&a));
         expected.iter_mut().zip(&b).for_each(|(a, b)| a.sign(b));
@@ -187,19 +199,21 @@ fn core_steps(start: &Memory, gradients: &[Memory], geometry: Geometry, rule: &R
     let (m, n) = RowMajor::shape(start);
     let zeros = Slab::new(m, n, vec![0.0; m * n]).unwrap();
     let mut state = Scion { x: start.clone(), y: start.clone(), m: zeros };
-    let mut memory = vec![0.0; workspace(m, n)];
+    let (start, mut memory) = (words(start), vec![0.0; workspace(m, n)]);
     let mut alignment = Alignment::START;
     let steps = gradients.iter().zip(1..).map(|(gradient, t)| {
         state.accumulate(rule.keep(t), rule.weight(t, 1), gradient);
-        with_workspace((m, n), &mut memory, |work| state.slabs().advance(geometry, rule, t, &mut alignment, work))
-            .unwrap();
+        with_workspace((m, n), &mut memory, |work| {
+            state.slabs().advance(geometry, rule, t, Some(&start[..]), &mut alignment, work);
+        })
+        .unwrap();
         state.clone()
     });
     steps.collect()
 }
 
 /// The same on tensors, whose directions are of kind `direction`; `see` is called after each step.
-fn tensor_steps<M: Matrix<Element = Operand, Square: From<Tensor>> + From<Tensor>>(
+fn tensor_steps<M: Matrix<Element = Operand, Square: From<Tensor>, Start = Tensor> + From<Tensor>>(
     start: &Tensor,
     gradients: &[Tensor],
     geometry: Geometry,
@@ -217,7 +231,7 @@ fn tensor_steps<M: Matrix<Element = Operand, Square: From<Tensor>> + From<Tensor
         let mut direction = M::from(start.zeros_like().to_kind(direction));
         let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(M::Square::from);
         let mut work = Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] };
-        state.advance(geometry, rule, t, &mut alignment, &mut work);
+        state.advance(geometry, rule, t, Some(start), &mut alignment, &mut work);
         see(step, &x, &y, &m);
     }
 }
@@ -255,12 +269,19 @@ impl Case {
 }
 
 const FAST: Rule = Rule { step: 0.03, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
-const RULES: [Rule; 5] = [
+const FULL: Transport = Transport::Fixed { theta: 1.0 };
+const ZERO: Pull = Pull::Zero { strength: 1.0 };
+const START: Pull = Pull::Start { strength: 2.0 };
+const RULES: [Rule; 9] = [
     Rule { step: 0.05, ..Rule::PLAIN },
-    Rule { transport: Transport::Fixed { theta: 1.0 }, constrained: true, chain: Chain::Jordan, ..FAST },
+    Rule { transport: FULL, pull: ZERO, chain: Chain::Jordan, ..FAST },
+    Rule { transport: FULL, pull: START, ..FAST },
     Rule { transport: Transport::Lag { memory: 0.6 }, ..FAST },
+    Rule { transport: Transport::Lag { memory: 0.6 }, pull: START, ..FAST },
     Rule { transport: Transport::Alignment { damping: 1.5 }, ..FAST },
-    Rule { transport: Transport::Nesterov, ..FAST },
+    Rule { transport: Transport::Alignment { damping: 1.5 }, pull: START, ..FAST },
+    Rule { transport: Transport::Nesterov, pull: Pull::Zero { strength: 0.1 }, ..FAST },
+    Rule { transport: Transport::Nesterov, pull: START, ..FAST },
 ];
 
 #[test]
@@ -416,14 +437,14 @@ fn fast_rounds_a_step_as_core_on_a_gpu() {
                 Exact(exact.shallow_clone()).combine(a, b, &Exact(d.copy()));
                 same("a mean", &[fast], &[exact]);
             }
-            for (step, ahead) in [((1.0, -0.02), (3.0, 0.0)), ((0.98, -0.02), (3.0, 0.6)), ((1.0, -0.02), (0.0, 0.0))] {
+            for (gain, ahead) in [(-0.02, (3.0, 0.0)), (-0.02, (3.0, 0.6)), (1.0, (0.0, 0.0))] {
                 for kind in [Kind::Float, Kind::BFloat16] {
                     let d = d.to_kind(kind);
                     let [fast, exact] = [0, 1].map(|_| [x.copy(), y.copy()]);
                     let [mut fx, mut fy] = fast.each_ref().map(|t| Fast::from(t.shallow_clone()));
-                    Fast::step_ahead(&mut fx, &mut fy, &Fast::from(d.copy()), step, ahead);
+                    Fast::step_ahead(&mut fx, &mut fy, &Fast::from(d.copy()), gain, ahead);
                     let [mut ex, mut ey] = exact.each_ref().map(|t| Exact(t.shallow_clone()));
-                    Exact::step_ahead(&mut ex, &mut ey, &Exact(d.to_kind(Kind::Float)), step, ahead);
+                    Exact::step_ahead(&mut ex, &mut ey, &Exact(d.to_kind(Kind::Float)), gain, ahead);
                     same("a step", &fast, &exact);
                 }
             }
@@ -491,9 +512,9 @@ fn a_masked_stack_keeps_its_bits_where_the_flag_is_false_on(device: Device) {
         |x, _, d| x.combine(0.5, 2.0, d),
         |x, _, d| x.sign(d),
         |x, y, d| Matrix::map(x, y, d, |x, y, d| (x + d.clone(), y - d)),
-        |x, y, d| Fast::step_ahead(x, y, d, (0.5, 0.5), (2.0, 0.0)),
-        |x, y, d| Fast::step_ahead(x, y, d, (0.5, 0.5), (2.0, 0.25)),
-        |x, y, d| Fast::step_ahead(x, y, d, (1.0, 0.5), (0.0, 0.0)),
+        |x, y, d| Fast::step_ahead(x, y, d, 0.5, (2.0, 0.0)),
+        |x, y, d| Fast::step_ahead(x, y, d, 0.5, (2.0, 0.25)),
+        |x, y, d| Fast::step_ahead(x, y, d, 0.5, (0.0, 0.0)),
     ];
     for (index, operation) in operations.into_iter().enumerate() {
         let apply = |of: &dyn Fn(Tensor) -> Fast| {

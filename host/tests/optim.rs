@@ -13,7 +13,7 @@ use graftage_core::norm::{with_workspace, workspace};
 use graftage_core::polar::Chain;
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::{Geometry, Point, Rule, Scion};
+use graftage_core::scion::{Geometry, Point, Pull, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -94,13 +94,21 @@ fn gradients(generator: &mut Generator) -> Vec<Tensor> {
 
 type State = Scion<Slab<Vec<f32>>>;
 
+const START: Pull = Pull::Start { strength: 2.0 };
+
+/// Weights as an image holds them.
+fn words(tensor: &Tensor) -> Vec<[u8; 4]> {
+    elements(tensor).iter().map(|e| e.to_le_bytes()).collect()
+}
+
 fn core_state(tensor: &Tensor, (m, n): (usize, usize)) -> State {
     let start = Slab::new(m, n, elements(tensor)).unwrap();
     Scion { x: start.clone(), y: start, m: Slab::new(m, n, vec![0.0; m * n]).unwrap() }
 }
 
+/// Step t of a parameter that started from these weights.
 fn core_step(
-    state: &mut State,
+    (state, start): (&mut State, &[[u8; 4]]),
     alignment: &mut Alignment<f32>,
     geometry: Geometry,
     rule: &Rule,
@@ -111,7 +119,10 @@ fn core_step(
     let gradient = Slab::new(m, n, elements(gradient)).unwrap();
     state.accumulate(rule.keep(t), rule.weight(t, 1), &gradient);
     let mut memory = vec![0.0; workspace(m, n)];
-    with_workspace((m, n), &mut memory, |work| state.slabs().advance(geometry, rule, t, alignment, work)).unwrap();
+    with_workspace((m, n), &mut memory, |work| {
+        state.slabs().advance(geometry, rule, t, Some(start), alignment, work);
+    })
+    .unwrap();
 }
 
 /// Bits where exact, closeness where fast.
@@ -136,7 +147,9 @@ fn steps_are_cores_recurrence_on(device: Device) {
         let fast = Rule { step: 0.1, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
         for rule in [
             Rule { step: 0.05, ..Rule::PLAIN },
-            Rule { transport: FULL, constrained: true, ..fast },
+            Rule { transport: FULL, pull: Pull::Zero { strength: 1.0 }, ..fast },
+            Rule { transport: FULL, pull: START, ..fast },
+            Rule { transport: Transport::Fixed { theta: 0.0 }, pull: START, ..fast },
             Rule { transport: Transport::Lag { memory: 0.6 }, ..fast },
             Rule { transport: Transport::Alignment { damping: 1.5 }, ..fast },
             Rule { transport: Transport::Nesterov, ..fast },
@@ -147,6 +160,7 @@ fn steps_are_cores_recurrence_on(device: Device) {
             assert_eq!(optimizer.names().collect::<Vec<_>>(), PARAMETERS.map(|(name, ..)| name));
             let mut expected: Vec<_> =
                 parameters.iter().zip(PARAMETERS).map(|(p, (_, _, shape))| core_state(p, shape)).collect();
+            let starts: Vec<_> = parameters.iter().map(words).collect();
             let mut alignments = [const { Alignment::START }; PARAMETERS.len()];
             for t in 1..=8 {
                 // A schedule.
@@ -157,7 +171,14 @@ fn steps_are_cores_recurrence_on(device: Device) {
                 assert_eq!(optimizer.steps(), t);
                 let state = optimizer.state().unwrap();
                 for (i, (name, size, _)) in PARAMETERS.iter().enumerate() {
-                    core_step(&mut expected[i], &mut alignments[i], GEOMETRIES[i], &rule, t, &gradients[i]);
+                    core_step(
+                        (&mut expected[i], &starts[i]),
+                        &mut alignments[i],
+                        GEOMETRIES[i],
+                        &rule,
+                        t,
+                        &gradients[i],
+                    );
                     let array = |array: &str| {
                         let tensor = &state.iter().find(|(found, _)| *found == format!("{name}.{array}")).unwrap().1;
                         assert_eq!(tensor.size(), *size);
@@ -194,7 +215,7 @@ fn gradients_are_taken_at_y_on(device: Device) {
         optimizer.backward_step(&loss).unwrap();
         for (state, geometry) in expected.iter_mut().zip(GEOMETRIES) {
             let y = Tensor::from_slice(state.y.elements());
-            core_step(state, &mut { Alignment::START }, geometry, &rule, t, &y);
+            core_step((state, &[]), &mut { Alignment::START }, geometry, &rule, t, &y);
         }
     }
     for ((found, model), expected) in x(&optimizer).iter().zip(&parameters).zip(&expected) {
@@ -340,17 +361,18 @@ fn a_restored_optimizer_goes_on_as_if_nothing_had_been_on(device: Device) {
             optimizer.backward_step(&linear_loss(parameters, &gradients(generator))).unwrap();
         }
     };
+    let rule = Rule { pull: START, ..Rule::PLAIN };
     let (store, parameters) = model_on(device, 10);
-    let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
+    let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Fast).unwrap();
     let mut generator = Generator::new(11, 1);
     run(&mut optimizer, &parameters, &mut generator);
     let state = optimizer.state().unwrap();
     let (again_store, again) = model_on(device, 12);
-    let mut restored = TransportedScion::new(&again_store, Rule::PLAIN, Arithmetic::Fast).unwrap();
+    let mut restored = TransportedScion::new(&again_store, rule, Arithmetic::Fast).unwrap();
     // What is incomplete or of another model is refused, and changes nothing.
     let before = bits(&again);
     let refused = restored.restore(&state[..state.len() - 1]);
-    assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "offset.m"), "{refused:?}");
+    assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "offset.start"), "{refused:?}");
     let resized = state.iter().map(|(name, t)| (name.clone(), if name == "head.y" { t.tr() } else { t.copy() }));
     let refused = restored.restore(&resized.collect::<Vec<_>>());
     assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "head.y"), "{refused:?}");
@@ -363,6 +385,32 @@ fn a_restored_optimizer_goes_on_as_if_nothing_had_been_on(device: Device) {
     assert_eq!(restored.steps(), 6);
     assert_eq!(bits(&again), bits(&parameters));
     assert_eq!(bits(&x(&restored)), bits(&x(&optimizer)));
+    // Where nothing pulls to the start, it is not asked for.
+    let mut free = TransportedScion::new(&again_store, Rule::PLAIN, Arithmetic::Fast).unwrap();
+    free.restore(&state).unwrap();
+    assert_eq!((free.steps(), free.bytes() < restored.bytes()), (3, true));
+}
+
+#[test]
+fn a_pull_to_the_start_keeps_weights_near_those_that_the_optimizer_was_given() {
+    let rule = Rule { step: 0.1, pull: Pull::Start { strength: 4.0 }, transport: FULL, ..Rule::PLAIN };
+    for arithmetic in ARITHMETICS {
+        let (store, parameters) = model(19);
+        let given: Vec<_> = parameters.iter().map(|tensor| tensor.detach().copy()).collect();
+        let mut optimizer = TransportedScion::new(&store, rule, arithmetic).unwrap();
+        let gradients = gradients(&mut Generator::new(20, 1));
+        for _ in 0..60 {
+            optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
+        }
+        for (((x, given), geometry), (name, _, (m, n))) in
+            x(&optimizer).iter().zip(&given).zip(GEOMETRIES).zip(PARAMETERS)
+        {
+            let moved = Slab::new(m, n, elements(&(x - given))).unwrap();
+            let radii = geometry.norm.of(&moved, &mut vec![0.0; m + n]).unwrap() / geometry.radius;
+            // Always the same direction: a quarter of a radius, to the overshoot of the polar iteration.
+            assert!((0.24..0.25 * rule.chain.overshoot() * 1.001).contains(&radii), "{name}, {arithmetic}: {radii}");
+        }
+    }
 }
 
 #[test]

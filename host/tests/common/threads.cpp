@@ -73,8 +73,8 @@ extern "C" void launch_combine(Place grid, unsigned threads, float *s, const flo
 }
 
 extern "C" void launch_step_ahead(Place grid, unsigned threads, float *x, float *y, const void *d, int is_bfloat16,
-                                  const bool *flags, float keep, float gain, float ahead, float before, size count) {
-    launch(step_ahead, grid, threads, x, y, d, is_bfloat16, flags, keep, gain, ahead, before, count);
+                                  const bool *flags, float gain, float ahead, float before, size count) {
+    launch(step_ahead, grid, threads, x, y, d, is_bfloat16, flags, gain, ahead, before, count);
 }
 
 extern "C" void launch_unit(Place grid, unsigned threads, const float *s, double *sums, int parts, void *out,
