@@ -27,13 +27,13 @@ pub use groups::{Groups, Unseen};
 pub use life::{Life, LifeMethod, LifeRehearsal, Quarters};
 pub use task::Task;
 
-use crate::adaptation::trained;
+use crate::adaptation::{train_last, trained};
 use crate::data::Stream;
 use crate::error::{Error, Result};
 use crate::network::MovedBy;
 use crate::report::Spread;
 use graftage_core::adapt::Recipe;
-use graftage_core::network::{initialise, scratch_length, train_last};
+use graftage_core::network::{initialise, scratch_length};
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
@@ -50,7 +50,7 @@ enum Mover {
     Transported,
     /// Core's rule with θ = 0.
     Scion,
-    /// Core's rule on the last layer with weights alone.
+    /// Core's rule on the last layer with weights alone, by the radii that a board is given for that.
     Head,
     /// Stochastic gradient descent with momentum 0.9.
     Sgd,
