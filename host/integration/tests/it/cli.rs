@@ -11,7 +11,7 @@ use graftage::{adaptation, files, graft, replay};
 use graftage_core::adapt::Recipe;
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::Rule;
+use graftage_core::scion::{Pull, Rule};
 use graftage_core::session::Taken;
 use graftage_core::transport::Transport;
 use graftage_link::Ended;
@@ -31,7 +31,7 @@ fn folder() -> Folder {
     graft::graft(&checkpoint, recipe, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model/image.grft")).unwrap();
     let image = common::parse(&bytes);
-    let mut board = adaptation::start(adaptation::network(&image).unwrap(), recipe).unwrap();
+    let mut board = adaptation::start(adaptation::network(&image).unwrap(), recipe, image.words()).unwrap();
     let (start, mut events) = (board.digest(), Vec::new());
     for (input, label) in samples(20, 4, 3).iter() {
         let mut reports = Vec::new();
@@ -188,6 +188,19 @@ fn what_would_never_learn_or_never_fit_is_not_grafted() {
             ("graft good.safetensors -o other --rehearsal none.json", &["none.json", "null"]),
             ("graft good.safetensors -o other --train-last 3", &["last 3 layers", "--train-last", "there are 2"]),
             ("graft good.safetensors -o other --train-last 0", &["--train-last", "1 or more"]),
+            (
+                "graft good.safetensors -o other --train-last 2 --pull zero",
+                &[
+                    "--train-last with a pull to zero",
+                    "parameter 1 have norm",
+                    "outside their ball of radius",
+                    "--pull start",
+                ],
+            ),
+            (
+                "graft good.safetensors -o other --drift-budget 2 --pull zero=8 --step-size 0.01",
+                &["--drift-budget with a pull to zero", "outside their ball of radius", "--pull start"],
+            ),
             ("graft good.safetensors -o other --replay 70000", &["--replay", "at most 65536", "70000"]),
             ("graft good.safetensors -o other --hold-out 3,70000", &["--hold-out", "at most 65536", "70000"]),
         ],
@@ -197,7 +210,7 @@ fn what_would_never_learn_or_never_fit_is_not_grafted() {
 #[test]
 fn a_number_out_of_its_range_is_named_with_its_range() {
     let folder = folder();
-    let bounds: [(&str, &[&str]); 20] = [
+    let bounds: [(&str, &[&str]); 23] = [
         ("--step-size 0", &["step size must be > 0"]),
         ("--step-size -1", &["step size must be > 0"]),
         ("--schedule linear=0", &["schedule", "0 at every step"]),
@@ -205,7 +218,10 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
         ("--step-size=-1", &["step size"]),
         ("--step-size NaN", &["step size"]),
         ("--step-size inf", &["step size"]),
-        ("--step-size 1.5 --constrained", &["at most 1 when constrained"]),
+        ("--step-size 0.75 --pull zero=1.5", &["pull must be > 0, and times the step size at most 1"]),
+        ("--pull start=0", &["pull must be > 0"]),
+        ("--cap -1", &["cap must be > 0"]),
+        ("--schedule inverse=0", &["schedule", "0 at every step"]),
         ("--transport theta=2", &["theta must be in [0, 1]"]),
         ("--transport theta=-0.1", &["theta"]),
         ("--transport theta=NaN", &["theta"]),
@@ -466,7 +482,7 @@ fn eval_counts_what_is_predicted_rightly_of_each_class() {
 fn graft_writes_what_the_library_writes() {
     let folder = folder();
     let arguments = "--step-size 0.5 --momentum 0.25 --transport theta=1 --schedule linear=9 --chain you \
-                     --drift-budget 2 --constrained --batch 3 --steps 4 --replay 5 --seed 6";
+                     --pull zero=0.5 --cap none --batch 3 --steps 4 --replay 5 --seed 6";
     let output = folder.graftage(&format!("graft good.safetensors -o deep/model {arguments}")).succeeded();
     assert!(output.contains("deep/model/image.grft and deep/model/network.rs"), "{output}");
     let rule = Rule {
@@ -474,10 +490,10 @@ fn graft_writes_what_the_library_writes() {
         schedule: Schedule::Linear { steps: 9 },
         momentum: Momentum::Constant(0.25),
         transport: Transport::Fixed { theta: 1.0 },
-        constrained: true,
+        pull: Pull::Zero { strength: 0.5 },
         chain: Chain::You,
     };
-    let recipe = Recipe { rule, batch: 3, steps: 4, replay: 5, seed: 6, budget: Some(2.0), ..Recipe::DEFAULT };
+    let recipe = Recipe { rule, batch: 3, steps: 4, replay: 5, seed: 6, cap: None, ..Recipe::DEFAULT };
     graft::graft(
         &Checkpoint::read(&folder.path("good.safetensors")).unwrap(),
         recipe,

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 
 /// The default of each option of `graft` that is a part of its recipe; none where nothing is said.
 fn defaults() -> BTreeMap<&'static str, Option<String>> {
-    let Recipe { rule, batch, steps, replay, seed, budget, hold_out, functions: _ } = Recipe::DEFAULT;
+    let Recipe { rule, batch, steps, replay, seed, budget, hold_out, cap, functions: _ } = Recipe::DEFAULT;
     BTreeMap::from([
         ("--step-size", Some(rule.step.to_string())),
         ("--momentum", Some(rule::momentum_argument(rule.momentum))),
         ("--transport", Some(rule::transport_argument(rule.transport))),
         ("--schedule", Some(rule::schedule_argument(rule.schedule))),
         ("--chain", Some(rule::chain_argument(rule.chain))),
-        ("--constrained", rule.constrained.then(String::new)),
+        ("--pull", Some(rule::pull_argument(rule.pull))),
+        ("--cap", Some(rule::cap_argument(cap))),
         ("--batch", Some(batch.to_string())),
         ("--steps", Some(steps.to_string())),
         ("--replay", Some(replay.to_string())),

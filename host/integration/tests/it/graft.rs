@@ -28,6 +28,30 @@ const RECIPE: Recipe = Recipe {
 };
 
 #[test]
+fn the_radii_of_the_last_layers_follow_the_scale_of_their_weights() {
+    let (mut checkpoint, folder) = (checkpoint(&[4, 6, 3], 40), Folder::empty());
+    // Of rank one: σ = 0.1·√(1² + … + 6²)·√(1² + … + 4²).
+    checkpoint.tensors[0].2 = (0..24).map(|k| 0.1 * ((k / 4 + 1) * (k % 4 + 1)) as f32).collect();
+    checkpoint.tensors[2].2 = (0..18).map(|k| if k == 7 { -2.05 } else { 0.3 }).collect();
+    let hidden = 0.1 * (91.0f32 * 30.0).sqrt() / (6.0f32 / 4.0).sqrt() / 4.0;
+    let head = 6.0 * 2.05;
+    for (learning, expected) in [
+        (usize::MAX, [3.0, 1.0, 10.0, 1.0]),
+        (2, [hidden, hidden / 3.0, head, head / 10.0]),
+        (1, [0.0, 0.0, head, head / 10.0]),
+    ] {
+        let header = graft(&checkpoint, RECIPE, learning, &folder.path("model")).unwrap();
+        for (geometry, expected) in header.geometries.iter().zip(expected) {
+            assert!((geometry.radius - expected).abs() <= 0.01 * expected, "{learning}: {geometry:?}, not {expected}");
+        }
+    }
+    // Of zeros, what is usual.
+    checkpoint.tensors[2].2.fill(0.0);
+    let header = graft(&checkpoint, RECIPE, 1, &folder.path("model")).unwrap();
+    assert_eq!((header.geometries[2].radius, header.geometries[3].radius), (10.0, 1.0));
+}
+
+#[test]
 fn the_type_in_the_firmware_is_the_one_that_graft_writes() {
     let capacities = Capacities { replay: 128, held_out: 32 };
     assert_eq!(network(&layers(&[64, 32, 10]), capacities), include_str!("../../../../firmware/network.rs"));
@@ -73,8 +97,9 @@ fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_
         }
         graft(&checkpoint, RECIPE, usize::MAX, &folder.path("model")).unwrap();
         let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
-        let mut board = start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE).unwrap();
-        let mut workstation = start(trained(&checkpoint).unwrap(), RECIPE).unwrap();
+        let mut board = start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).words()).unwrap();
+        let words = checkpoint.words();
+        let mut workstation = start(trained(&checkpoint).unwrap(), RECIPE, &words).unwrap();
         let constants = |i: usize| (mean[i % mean.len()], deviation[i % mean.len()]);
         let mut clipped = 0;
         for (input, label) in samples(30, 4, 3).iter() {

@@ -75,6 +75,11 @@ fn contents(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
 
 /// A board in this process: whoever connects to its port finds it as it starts.
 fn board(image: &Path) -> String {
+    simulated(image, true)
+}
+
+/// The same, whose flash may refuse to forget.
+fn simulated(image: &Path, forgets: bool) -> String {
     let bytes = std::fs::read(image).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = format!("tcp:{}", listener.local_addr().unwrap());
@@ -82,25 +87,28 @@ fn board(image: &Path) -> String {
         for stream in listener.incoming() {
             let bytes = bytes.clone();
             // The line may be closed at any time.
-            std::thread::spawn(move || Simulated::new(&bytes).serve(stream.unwrap()));
+            std::thread::spawn(move || Simulated::new(&bytes, forgets).serve(stream.unwrap()));
         }
     });
     port
 }
 
-struct Simulated {
-    sessions: Sessions<Layers>,
+struct Simulated<'i> {
+    image: &'i [u8],
+    forgets: bool,
+    sessions: Sessions<'i, Layers>,
     hello: Hello,
     learnt: (u64, u64),
     entries: u32,
     journal: Vec<u8>,
 }
 
-impl Simulated {
-    fn new(bytes: &[u8]) -> Self {
+impl<'i> Simulated<'i> {
+    fn new(bytes: &'i [u8], forgets: bool) -> Self {
         let image = parse(bytes);
         let (first, last) = (&image.header.layers[0], image.header.layers.last().unwrap());
-        let sessions = adaptation::start_sessions(adaptation::network(&image).unwrap(), image.header.recipe).unwrap();
+        let (network, recipe) = (adaptation::network(&image).unwrap(), image.header.recipe);
+        let sessions = adaptation::start_sessions(network, recipe, image.words()).unwrap();
         let memory = graftage_link::Memory {
             weights: 0,
             query_points: 0,
@@ -136,8 +144,8 @@ impl Simulated {
             memory,
             status: Ok(status),
         };
-        let mut new = Self { sessions, hello, learnt: (0, 0), entries: 0, journal: Vec::new() };
-        new.note(&Entry::Start { digest: status.digest });
+        let mut new = Self { image: bytes, forgets, sessions, hello, learnt: (0, 0), entries: 0, journal: Vec::new() };
+        new.note(&Entry::Start { digest: status.digest, life: 0 });
         new
     }
 
@@ -198,6 +206,11 @@ impl Simulated {
                 let bytes = graftage_link::Vec::from_slice(&rest[..rest.len().min(PIECE)]).unwrap();
                 Answer::Journal(Piece { unit: NonZeroU32::new(4), bytes })
             }
+            Request::Reset if self.forgets => {
+                *self = Self::new(self.image, true);
+                Answer::Reset { digest: self.sessions.adaptation().digest() }
+            }
+            Request::Reset => Answer::NotReset,
         }
     }
 
@@ -215,6 +228,33 @@ impl Simulated {
             }
         }
     }
+}
+
+#[test]
+fn a_board_that_is_reset_is_at_its_image_or_says_that_it_is_not() {
+    let folder = workshop();
+    folder.graftage("train one.toml --output base").succeeded();
+    folder.graftage("graft base/model.safetensors --output model").succeeded();
+    let image = folder.path("model/image.grft");
+    let port = board(&image);
+    let mut asked = graftage::board::Board::open(port.parse().unwrap(), None, None).unwrap();
+    let status = |board: &mut graftage::board::Board| board.hello().unwrap().status.unwrap();
+    let new = status(&mut asked);
+    for (number, (input, label)) in (0..5).zip(samples(5, 4, 3).iter()) {
+        asked.learn(number, input, label).unwrap().unwrap();
+    }
+    assert_ne!(status(&mut asked).digest, new.digest);
+    assert_eq!(asked.reset().unwrap(), new.digest);
+    assert_eq!(status(&mut asked), new);
+    let lines = folder.graftage(&format!("reset --port {port}")).succeeded();
+    let digest = format!("{:016x}", new.digest);
+    assert!(
+        lines.contains(&format!("simulated: had taken 0 samples in 0 sessions and 0 steps, digest {digest}")),
+        "{lines}"
+    );
+    assert!(lines.contains(&format!("is at its image {:08x} now, digest {digest}", new.image)), "{lines}");
+    let refused = folder.graftage(&format!("reset --port {}", simulated(&image, false))).failed();
+    assert!(refused.contains("what it has learnt is not forgotten"), "{refused}");
 }
 
 /// A command, the files that it writes, and whether it goes on for longer than a test should take.

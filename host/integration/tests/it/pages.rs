@@ -15,7 +15,7 @@ use graftage::transfer::Transfer;
 use graftage_core::adapt::{Recipe, Report};
 use graftage_core::error::Refusal;
 use graftage_core::network::{Outcome, Prediction};
-use graftage_core::session::{Taken, Verdict};
+use graftage_core::session::{Judged, Taken, Verdict};
 use graftage_link::Ended;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -371,7 +371,12 @@ fn account(count: usize, widths: &[u32], confusions: Option<(Confusion, Confusio
     }
     events.push(Event::Refused(Refused { input: vec![], label: 0, why: Refusal::NotFinite { index: 0 } }));
     if count > 0 {
-        let verdict = Verdict { committed: true, held_out: 8, before: 5, after: 7 };
+        let verdict = Verdict {
+            committed: true,
+            alarm: false,
+            newest: Judged { held_out: 4, before: 2, after: 3 },
+            kept: Judged { held_out: 4, before: 3, after: 4 },
+        };
         events.push(Event::End(Ended { verdict, digest: 7 }));
     }
     let record = Record { board: "a board".into(), schema: 0, image: identity(&bytes), start: 1, events };

@@ -45,7 +45,8 @@ fn image(folder: &Folder) -> PathBuf {
 /// The digest that core computes on this machine after each number of samples of the stream.
 fn digests(image: &Path) -> Vec<u64> {
     let bytes = std::fs::read(image).unwrap();
-    let mut core = adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE).unwrap();
+    let mut core =
+        adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).words()).unwrap();
     let mut digests = vec![core.digest()];
     for (input, label) in samples(SAMPLES as usize, 64, 10).iter() {
         core.learn(input, label, |_| ()).unwrap();
@@ -295,15 +296,15 @@ impl Done {
 }
 
 /// A long life of core alone.
-struct Life {
-    core: Sessions<Layers>,
+struct Life<'i> {
+    core: Sessions<'i, Layers>,
     draw: Generator,
     done: Vec<Done>,
     /// After each number of samples and ends.
     digests: Vec<u64>,
 }
 
-impl Life {
+impl Life<'_> {
     /// Goes on by a sample or an end of a session. One sample in 25 has something wrong; if it is refused, it is returned.
     fn go_on(&mut self) -> Option<(Vec<f32>, u32, Refusal)> {
         let Self { core, draw, done, digests } = self;
@@ -342,13 +343,14 @@ fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes()
     let Some(firmware) = firmware() else { return };
     let asks: u64 = std::env::var("GRAFTAGE_LINKED").map_or(60, |asks| asks.parse().unwrap());
     let hold_out = Some(HoldOut { every: 8, keep: 16 });
-    let recipe = Recipe { steps: 1, replay: 32, budget: Some(1.2), hold_out, ..RECIPE };
+    let recipe = Recipe { steps: 1, replay: 32, hold_out, ..RECIPE };
     let folder = Folder::empty();
     graft(&checkpoint(&[64, 32, 10], 100), recipe, usize::MAX, &folder.path("model")).unwrap();
     let (image, log) = (folder.path("model").join(IMAGE), folder.path("log"));
     let eeproms = eeproms(&folder, 3);
-    let network = adaptation::network(&parse(&std::fs::read(&image).unwrap())).unwrap();
-    let core = adaptation::start_sessions(network, recipe).unwrap();
+    let bytes = std::fs::read(&image).unwrap();
+    let network = adaptation::network(&parse(&bytes)).unwrap();
+    let core = adaptation::start_sessions(network, recipe, parse(&bytes).words()).unwrap();
     let digests = vec![core.adaptation().digest()];
     let mut life = Life { core, draw: Generator::new(SEED, 1), done: Vec::new(), digests };
     let (mut moments, started, mut slowest) = (Generator::new(SEED, 2), Instant::now(), Duration::ZERO);

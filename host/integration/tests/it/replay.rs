@@ -135,7 +135,7 @@ fn the_first_difference_of_a_record_is_named_with_its_step_and_its_array() {
         (30, state!(s, s.y.truncate(74)), "the arrays of the record are not of this network"),
         (31, end!(e, e.digest ^= 1), "session 1: X, Y or M after its end"),
         (31, end!(e, e.verdict.committed ^= true), "session 1: verdict"),
-        (31, end!(e, e.verdict.after += 1), "session 1: verdict"),
+        (31, end!(e, e.verdict.newest.after += 1), "session 1: verdict"),
     ];
     for (event, alter, first) in alterations {
         let mut record = record.clone();

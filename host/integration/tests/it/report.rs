@@ -6,7 +6,7 @@ use graftage::report::{
 use graftage::report::{page, sentence, summary};
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
-use graftage_core::session::Verdict;
+use graftage_core::session::{Judged, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn method(key: &str, name: &str, mean: f32) -> Method {
@@ -74,7 +74,7 @@ fn story() -> Story {
         session: Session {
             board: "mps2-an386".into(),
             samples: 200,
-            verdict: Verdict { committed: true, held_out: 0, before: 0, after: 0 },
+            verdict: Verdict { committed: true, alarm: false, newest: Judged::default(), kept: Judged::default() },
             refused: 0,
             updates: 400,
             before: 0.701,

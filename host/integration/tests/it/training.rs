@@ -457,7 +457,7 @@ fn a_third_part_leaves_the_test_part_as_it_is() {
 #[test]
 fn a_configuration_that_is_wrong_says_what_is_right() {
     let right = "write normalise = \"features\", ";
-    let cases: [(&str, &str, &[&str]); 12] = [
+    let cases: [(&str, &str, &[&str]); 15] = [
         (
             "[model.mlp]",
             "[normalise]\nfeatures = true\n[model.mlp]",
@@ -485,6 +485,17 @@ fn a_configuration_that_is_wrong_says_what_is_right() {
         ),
         ("batch = 16", "batch = 16\nstop-after = 0", &["stop-after", "at least one"]),
         ("batch = 16", "batch = 16\nkeep = \"bset\"", &["\"bset\"; is \"best\" meant?"]),
+        (
+            "step-size = 0.02",
+            "step-size = 0.02\nconstrained = true",
+            &["line 17, column 1", "pull = \"zero\" is the same"],
+        ),
+        ("step-size = 0.02", "step-size = 0.02\npull = \"one\"", &["a pull is none, zero or start"]),
+        (
+            "step-size = 0.02",
+            "step-size = 0.5\npull = \"start=3\"",
+            &["pull must be > 0, and times the step size at most 1"],
+        ),
         ("steps = 60", "steps = 5000000000", &["steps: 5000000000", "at most 4294967295"]),
     ];
     let normal = CONFIG.replace("normalise = \"features\"\n", "");

@@ -21,7 +21,7 @@ use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu};
 use graftage_core::norm::Norm;
 use graftage_core::polar;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::{Geometry, Rule};
+use graftage_core::scion::{Geometry, Pull, Rule};
 use graftage_core::session::Session;
 use graftage_core::snapshot;
 use graftage_core::transport::Transport;
@@ -52,7 +52,7 @@ const RECIPE: Recipe = Recipe {
         schedule: Schedule::WarmupStableDecay { warmup: 2, stable: 30, decay: 40 },
         momentum: Momentum::Ramp { from: 0.5, to: 0.9, steps: 20 },
         transport: Transport::Alignment { damping: 1.5 },
-        constrained: true,
+        pull: Pull::Start { strength: 2.0 },
         chain: polar::Chain::PolarExpress8,
     },
     batch: 4,
@@ -61,22 +61,24 @@ const RECIPE: Recipe = Recipe {
     seed: 8,
     budget: Some(50.0),
     hold_out: Some(HoldOut { every: 5, keep: 2 }),
+    cap: Some(0.5),
     functions: Functions::Libm,
 };
 
 type Network = chain![Dense<5, 8>, Relu<8>, Dense<8, 3>];
-type Sessions = Session<Network, Ring<5, 6>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<5, 2>>;
+type Sessions<'i> = Session<'i, Network, Ring<5, 6>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<5, 2>>;
 
 /// Sessions that were not started.
-fn fresh() -> Sessions {
+fn fresh<'i>() -> Sessions<'i> {
     let (scratch, in_use) = ([0.0; Network::SCRATCH], [0.0; Network::WEIGHTS]);
     Sessions::new(Network::ZERO, Ring::new(), scratch, in_use, Ring::new())
 }
 
 /// Sessions that have started from an image.
-fn started(image: &[u8]) -> Sessions {
+fn started(image: &[u8]) -> Sessions<'_> {
     let (mut board, image) = (fresh(), parse(image));
     image.load(Network::SCHEMA, board.network_mut()).unwrap();
+    board.set_start(image.words());
     board.start(image.header.recipe).unwrap();
     board
 }
@@ -147,6 +149,7 @@ fn held(format: &str, path: &Path) -> Result<u64, String> {
         }
         "snapshot" => {
             let (bytes, mut board) = (std::fs::read(path).unwrap(), fresh());
+            board.set_start(parse(&image).words());
             snapshot::restore(&mut board, Network::SCHEMA, &bytes[..]).map_err(|error| say(&error))?;
             board.adaptation().digest()
         }
