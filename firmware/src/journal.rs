@@ -287,7 +287,8 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
         let found = journal.seek(journal.at, &mut first).is_ok();
         let own = found && journal.seal(0, &Entry::Start { digest, life }).is_some_and(|start| start == first);
         if own {
-            journal.stage = Stage::Open;
+            // As it was read now: after a cut it may read otherwise when all is read.
+            (journal.stage, journal.newest) = (Stage::Open, first);
         }
         own
     }

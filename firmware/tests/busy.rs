@@ -103,7 +103,7 @@ impl NorFlash for Slow {
 }
 
 type Network = Dense<4, 3>;
-type Sessions = Session<Network, Ring<4, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<4, 8>>;
+type Sessions = Session<'static, Network, Ring<4, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<4, 8>>;
 
 fn image() -> Vec<u8> {
     let layers = [Kind::Dense { inputs: 4, outputs: 3 }];

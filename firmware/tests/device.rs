@@ -4,7 +4,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use graftage_core::adapt::{HoldOut, Recipe, Ring};
 use graftage_core::chain;
 use graftage_core::error::{Field, ImageError, Refusal};
-use graftage_core::image::{self, Header, Sink, Source};
+use graftage_core::image::{self, Header, Image, Sink, Source};
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::{Geometry, Rule};
@@ -30,30 +30,36 @@ const HELD_OUT: usize = 5;
 
 type Network = chain![Dense<INPUTS, 6>, Relu<6>, Dense<6, 3>];
 type Scratch = [f32; Network::SCRATCH];
-type Core = Session<Network, Ring<INPUTS, REPLAY>, Scratch, [f32; Network::WEIGHTS], Ring<INPUTS, HELD_OUT>>;
+type Core<'i> = Session<'i, Network, Ring<INPUTS, REPLAY>, Scratch, [f32; Network::WEIGHTS], Ring<INPUTS, HELD_OUT>>;
 type Observe = Box<dyn FnMut(Event)>;
-type Adaptive = Learner<'static, Core, Memory, Observe>;
+type Adaptive = Learner<'static, 'static, Core<'static>, Memory, Observe>;
 type Link = Device<INPUTS, { request(INPUTS) }>;
 
 /// Every tenth sample judges.
 const HOLD_OUT: HoldOut = HoldOut { every: 10, keep: 4 };
-const RULE: Rule = Rule { step: 0.02, ..Rule::PLAIN };
+const RULE: Rule = Rule { step: 0.02, ..Recipe::DEFAULT.rule };
 const RECIPE: Recipe =
     Recipe { rule: RULE, batch: 4, steps: 3, replay: 8, seed: 5, hold_out: Some(HOLD_OUT), ..Recipe::DEFAULT };
 const SCALE: f32 = 16.0;
 const NAME: &str = "a test";
 const SAVE_EVERY: u64 = 4;
 
-/// The network that the image holds, at the start of its adaptation.
-fn core() -> Core {
+/// The network that the image holds.
+fn network() -> Network {
     let mut network = Network::ZERO;
     initialise(&mut network, &mut Generator::new(7, 0), &mut [0.0; Network::SCRATCH]);
-    let mut core = around(network);
+    network
+}
+
+/// It at the start of its adaptation.
+fn core() -> Core<'static> {
+    let mut core = around(network());
+    core.set_start(Image::parse(image().leak()).unwrap().words());
     core.start(RECIPE).unwrap();
     core
 }
 
-fn around(network: Network) -> Core {
+fn around<'i>(network: Network) -> Core<'i> {
     Core::new(network, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new())
 }
 
@@ -65,7 +71,7 @@ fn image_with(change: impl FnOnce(&mut Header)) -> Vec<u8> {
         Kind::Dense { inputs: 6, outputs: CLASSES },
     ];
     let (mut geometries, mut weights) = (graftage_link::Vec::new(), Vec::new());
-    core().network_mut().parameters(&mut |parameter| {
+    network().parameters(&mut |parameter| {
         geometries.push(*parameter.geometry).unwrap();
         weights.extend_from_slice(graftage_core::matrix::RowMajor::elements(&parameter.state.x));
     });
@@ -400,7 +406,8 @@ fn a_sample_out_of_order_is_told_which_is_expected_and_changes_nothing() {
 
 /// All that a device without a usable image answers.
 fn has_no_network(device: &mut Board, why: ImageError) {
-    let requests = [wire(&Request::Predict { sample: &[0.5; INPUTS] }), learn(0), learn(7), end(0)];
+    let requests =
+        [wire(&Request::Predict { sample: &[0.5; INPUTS] }), learn(0), learn(7), end(0), wire(&Request::Reset)];
     for request in requests {
         assert_eq!(ask(device, &request), [Answer::NoNetwork(why)]);
     }
@@ -410,7 +417,7 @@ fn has_no_network(device: &mut Board, why: ImageError) {
 
 #[test]
 fn a_device_without_a_usable_image_says_why() {
-    let version = [&b"GRFT\x04\x00"[..], &image()[6..]].concat();
+    let version = [&b"GRFT\x05\x00"[..], &image()[6..]].concat();
     let elsewhere = [Kind::Dense { inputs: 4, outputs: 3 }];
     let schema = Kind::schema(&elsewhere);
     let other = image_with(|header| {
@@ -428,7 +435,7 @@ fn a_device_without_a_usable_image_says_why() {
         (&[0; 1000], ImageError::Magic),
         (&[], ImageError::Truncated),
         (&image()[..9], ImageError::Truncated),
-        (&version, ImageError::Version { expected: 3, found: 4 }),
+        (&version, ImageError::Version { expected: 4, found: 5 }),
         (&other, other_schema),
         (&large, ImageError::Recipe(Refusal::Recipe(Field::Replay))),
         (&held, ImageError::Recipe(Refusal::Recipe(Field::HoldOut))),
@@ -447,26 +454,28 @@ fn a_device_without_a_usable_image_says_why() {
 
 #[test]
 fn sessions_start_anew_from_every_image_that_can_be_used() {
-    let mut sessions = around(Network::ZERO);
-    let start = |sessions: &mut Core, flash: &[u8], n| {
+    fn start<'i>(sessions: &mut Core<'i>, flash: &'i [u8], n: u64) -> Result<Answer, ImageError> {
         let (sample, label) = sample(n);
         let mut learner = Learner::start(sessions, flash, 0, (), |_| ())?;
-        Ok::<_, ImageError>(Answer::Learnt(learner.learn(&sample, label).unwrap()))
-    };
+        Ok(Answer::Learnt(learner.learn(&sample, label).unwrap()))
+    }
+    let (image, none, mut sessions) = (image(), [0xff; 1000], around(Network::ZERO));
     for n in 0..3 {
-        assert_eq!(start(&mut sessions, &image(), n), Ok(expected(&mut core(), n)));
-        assert_eq!(start(&mut sessions, &[0xff; 1000], n), Err(ImageError::Magic));
+        assert_eq!(start(&mut sessions, &image, n), Ok(expected(&mut core(), n)));
+        assert_eq!(start(&mut sessions, &none, n), Err(ImageError::Magic));
     }
 }
 
 #[test]
 fn no_image_with_a_flipped_bit_or_a_missing_byte_is_used() {
-    let (image, mut sessions) = (image(), around(Network::ZERO));
+    let image = image();
     for bit in 0..8 * image.len() {
         let mut damaged = image.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
+        let mut sessions = around(Network::ZERO);
         assert!(Learner::start(&mut sessions, &damaged, 0, (), |_| ()).is_err(), "bit {bit}");
     }
+    let mut sessions = around(Network::ZERO);
     for length in 0..image.len() {
         let started = Learner::start(&mut sessions, &image[..length], 0, (), |_| ());
         assert_eq!(started.err(), Some(ImageError::Truncated), "{length} bytes");
@@ -511,7 +520,10 @@ fn the_parts_of_its_memory_add_up() {
     let memory = Link::memory::<Adaptive>();
     let arrays = memory.weights + memory.query_points + memory.momenta + memory.in_use;
     let samples = memory.replay + memory.held_out;
-    assert_eq!((arrays + samples + memory.scratch + memory.link) as usize, size_of::<Core>() + size_of::<Link>());
+    assert_eq!(
+        (arrays + samples + memory.scratch + memory.link) as usize,
+        size_of::<Core<'static>>() + size_of::<Link>()
+    );
     // 4·6 + 6 + 6·3 + 3 numbers of four bytes; sixteen samples of four numbers and a label.
     assert_eq!([memory.weights, memory.query_points, memory.momenta, memory.in_use], [204; 4]);
     assert!(memory.replay >= 16 * 20 && memory.held_out >= 5 * 20 && memory.scratch as usize == size_of::<Scratch>());
@@ -780,4 +792,58 @@ fn an_application_and_the_link_learn_in_turn() {
     assert_eq!(device.learner().end(), Ended { verdict, digest: core.adaptation().digest() });
     assert_eq!(ask(&mut device, &end(0)), [Answer::OutOfOrder { expected: 1 }]);
     assert_eq!(device.learner().status(), hello(&mut device).status.unwrap());
+}
+
+#[test]
+fn a_device_that_is_reset_is_as_when_it_was_new_and_says_so_twice() {
+    let (image, mut core) = (image(), core());
+    let mut device = Board::start(&image, SAVE_EVERY, Memory::of(100));
+    let fresh = hello(&mut device).status.unwrap();
+    for n in 0..6 {
+        ask(&mut device, &learn(n));
+    }
+    ask(&mut device, &end(0));
+    let reset = wire(&Request::Reset);
+    let answer = Answer::Reset { digest: fresh.digest };
+    let (found, events) = observe(&mut device, &[reset.clone(), reset].concat());
+    assert_eq!(found, [answer.clone(), answer]);
+    assert_eq!(events, ["Saved(3)", "Saved(4)", "Reset", "Saved(5)", "Saved(6)", "Reset"]);
+    assert_eq!(hello(&mut device).status, Ok(Status { saved: Some(6), ..fresh }));
+    // What was learnt or ended under a number before is not the answer to it now.
+    let (first, label) = sample(0);
+    device.learner().learn(&first, label).unwrap();
+    device.learner().end();
+    for request in [learn(0), end(0)] {
+        assert_eq!(ask(&mut device, &request), [Answer::OutOfOrder { expected: 1 }]);
+    }
+    ask(&mut device, &wire(&Request::Reset));
+    for n in 0..12 {
+        assert_eq!(ask(&mut device, &learn(n)), [expected(&mut core, n)], "sample {n}");
+    }
+    // What it keeps after a reset is the image, and no state.
+    let mut last = Board::start(&image, SAVE_EVERY, Memory::of(100));
+    ask(&mut last, &wire(&Request::Reset));
+    let kept = last.memory.saved.borrow().last().unwrap().clone();
+    let (mut resumed, found) = resumed(&image, Memory::with(7, &kept));
+    assert_eq!(found, Ok(Some(7)));
+    assert_eq!(hello(&mut resumed).status, Ok(Status { saved: Some(7), ..fresh }));
+    let other = image_with(|header| header.recipe.seed += 1);
+    assert_eq!(self::resumed(&other, Memory::with(7, &kept)).1, Err(NotResumed::OtherImage));
+}
+
+#[test]
+fn a_device_whose_flash_refuses_a_reset_says_so_and_stands_where_a_restart_would_have() {
+    let image = image();
+    let mut device = Board::start(&image, SAVE_EVERY, Memory::of(1));
+    (0..4).for_each(|n| drop(ask(&mut device, &learn(n))));
+    let state = device.memory.saved.borrow()[0].clone();
+    let memory = || Memory { saved: Rc::new(RefCell::new(vec![vec![]])), room: 1, ..Memory::with(1, &state) };
+    let (mut expected, _) = resumed(&image, memory());
+    let (mut device, _) = resumed(&image, memory());
+    ask(&mut device, &learn(4));
+    let (found, events) = observe(&mut device, &wire(&Request::Reset));
+    assert_eq!(found, [Answer::NotReset]);
+    assert_eq!(events, ["NotSaved(Unverified)", "NotReset(Unverified)"]);
+    assert_eq!(hello(&mut device), hello(&mut expected));
+    assert_eq!(ask(&mut device, &learn(4)), ask(&mut expected, &learn(4)));
 }

@@ -14,19 +14,21 @@ use graftage_core::session::Session;
 use graftage_firmware::journal::{Full, Journal, entry};
 use graftage_firmware::learner::{Event, Learn, Learner, Slice};
 use graftage_firmware::store::{Store, StoreError};
-use graftage_link::Learnt;
 use graftage_link::journal::{Entry, PIECE, largest, open, read};
+use graftage_link::{Array, Learnt};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 const INPUTS: usize = 4;
 const SAMPLES: usize = 12;
 type Network = chain![Dense<INPUTS, 3>, Relu<3>, Dense<3, 3>];
-type Core = Session<Network, Ring<INPUTS, SAMPLES>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<INPUTS, 4>>;
+type Core<'i> =
+    Session<'i, Network, Ring<INPUTS, SAMPLES>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<INPUTS, 4>>;
 type Kept<'a, const R: usize, const W: usize, const E: usize> =
     Option<Journal<&'a mut Flash<R, W, E>, INPUTS, { entry(INPUTS) }>>;
 type Adaptive<'a, const R: usize, const W: usize, const E: usize> =
-    Learner<'a, Core, Kept<'a, R, W, E>, &'a dyn Fn(Event)>;
+    Learner<'a, 'a, Core<'a>, Kept<'a, R, W, E>, &'a dyn Fn(Event)>;
 
 const RECIPE: Recipe =
     Recipe { batch: 2, steps: 2, replay: 3, seed: 5, hold_out: Some(HoldOut { every: 5, keep: 2 }), ..Recipe::DEFAULT };
@@ -34,7 +36,7 @@ const RECIPE: Recipe =
 const STATE: usize = 1400;
 const SAVE_EVERY: u64 = 4;
 
-fn core() -> Core {
+fn core<'i>() -> Core<'i> {
     Core::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new())
 }
 
@@ -77,6 +79,7 @@ fn digests(image: &[u8], asked: &[(u64, Ask)]) -> Vec<u64> {
     let mut session = core();
     let parsed = image::Image::parse(image).unwrap();
     parsed.load(Network::SCHEMA, session.network_mut()).unwrap();
+    session.set_start(parsed.words());
     session.start(parsed.header.recipe).unwrap();
     let mut digests = vec![session.adaptation().digest()];
     for (_, ask) in asked {
@@ -153,14 +156,14 @@ fn go_on<L: Learn>(learner: &mut L, failures: &RefCell<Vec<StoreError>>, asked: 
     told
 }
 
-/// All bytes of a journal, as the link hands them out.
+/// All bytes of a journal, as the link hands them out; none where there is no journal.
 fn bytes<L: Learn>(learner: &mut L) -> (usize, Vec<u8>) {
     let mut all = Vec::new();
     loop {
         let piece = learner.journal(all.len() as u32);
         all.extend_from_slice(&piece.bytes);
         if piece.bytes.len() < PIECE {
-            return (piece.unit.unwrap().get() as usize, all);
+            return (piece.unit.map_or(1, NonZeroU32::get) as usize, all);
         }
     }
 }
@@ -186,7 +189,7 @@ fn identity(image: &[u8]) -> u32 {
 
 /// That a journal holds just what was asked for, with core's digests.
 fn assert_noted(noted: &[Noted], asked: &[(u64, Ask)], digests: &[u64]) {
-    assert_eq!(noted[0], Entry::Start { digest: digests[0] });
+    assert!(matches!(noted[0], Entry::Start { digest, .. } if digest == digests[0]));
     let mut found = Vec::new();
     let mut digest = digests[0];
     for entry in &noted[1..] {
@@ -436,4 +439,189 @@ fn a_state_without_its_journal_and_a_damaged_entry_are_gaps() {
     start(&mut damaged, (&image, room, Full::Gap), |_, failures| {
         assert_eq!(*failures.borrow(), [StoreError::Gap]);
     });
+}
+
+fn in_use<L: Learn>(learner: &mut L) -> Vec<u32> {
+    learner.numbers(Array::InUse, 0).iter().map(|e| e.to_bits()).collect()
+}
+
+/// Where a learner stands after a start, with all that it would answer: counts, digest, weights in use, journal.
+fn standing<const R: usize, const W: usize, const E: usize>(
+    flash: &mut Flash<R, W, E>,
+    setup: (&[u8], usize, Full),
+) -> (u64, u64, Vec<u32>, String) {
+    start(flash, setup, |learner, _| {
+        let (in_use, digest) = (in_use(learner), learner.session().adaptation().digest());
+        let noted = entries(identity(setup.0), bytes(learner));
+        // Numbers that are NaN are not equal, their text is. How often it was reset is no matter.
+        let noted = noted.into_iter().map(|entry| match entry {
+            Entry::Start { digest, .. } => Entry::Start { digest, life: 0 },
+            other => other,
+        });
+        (events(learner), digest, in_use, format!("{:?}", noted.collect::<Vec<_>>()))
+    })
+}
+
+/// Cuts a reset at every operation in every way, after so many asks with a journal of so many bytes; what comes then is the old
+/// state or that of the factory, with its journal, and stays so over another cut while it learns. Returns how many cuts there
+/// were, and how many of them left the old state.
+fn cut_resets<const R: usize, const W: usize, const E: usize>(count: usize, room: usize, full: Full) -> (usize, usize) {
+    let (image, asked) = (image(5), asked(count));
+    let digests = digests(&image, &asked);
+    let setup = (&image[..], room, full);
+    let fresh = Flash::<R, W, E>::new((Store::<Flash<R, W, E>>::region(STATE) + room) / E);
+    let factory = standing(&mut fresh.clone(), setup);
+    let mut before = fresh;
+    start(&mut before, setup, |learner, _| {
+        for (_, ask) in &asked {
+            match ask {
+                Ask::Learn(sample, label) => _ = learner.learn(sample, *label).unwrap(),
+                Ask::Refuse => assert!(learner.learn(&[f32::NAN; INPUTS], 0).is_err()),
+                Ask::End => _ = learner.end(),
+            }
+        }
+    });
+    let old = standing(&mut before, setup);
+    assert_eq!((old.0, old.1), (count as u64, digests[count]));
+    let mut uncut = before.clone();
+    uncut.operations = 0;
+    start(&mut uncut, setup, |learner, failures| {
+        assert_eq!(learner.reset(), Ok(()));
+        assert_eq!((learner.session().adaptation().digest(), &*failures.borrow()), (digests[0], &vec![]));
+    });
+    let operations = uncut.operations;
+    assert_eq!(standing(&mut uncut, setup), factory);
+    let (mut random, mut cuts, mut olds) = (Random(SEED), 0, 0);
+    for at in 0..operations {
+        for cut in [Cut::Before(at)].into_iter().chain(TORN.map(|torn| Cut::Inside(at, torn))) {
+            let mut flash = before.clone();
+            flash.cut(cut);
+            assert!(start(&mut flash, setup, |learner, _| learner.reset()).is_err(), "{cut:?}");
+            flash.power();
+            let found = standing(&mut flash, setup);
+            assert!(found == old || found == factory, "{cut:?}: {found:?}");
+            (cuts, olds) = (cuts + 1, olds + usize::from(found == old));
+            if found == factory && room > 0 {
+                // What it notes from now on is not lost, whatever the next start reads of what the cut has torn.
+                flash.cut(Cut::Inside(random.below(60), TORN[random.below(TORN.len())]));
+                let told = start(&mut flash, setup, |learner, failures| {
+                    assert_eq!(learner.session().adaptation().digest(), digests[0], "{cut:?}");
+                    go_on(learner, failures, &asked[..asked.len().min(SAMPLES)])
+                });
+                flash.power();
+                start(&mut flash, setup, |learner, _| {
+                    let found = events(learner);
+                    assert!(found >= told.noted, "{cut:?}: {} were noted, {found} are there", told.noted);
+                    assert_eq!(learner.session().adaptation().digest(), digests[found as usize], "{cut:?}");
+                });
+            }
+            // Once more, whatever there is.
+            start(&mut flash, setup, |learner, _| assert_eq!(learner.reset(), Ok(()), "{cut:?}"));
+            assert_eq!(standing(&mut flash, setup), factory, "{cut:?}");
+        }
+    }
+    println!("read {R} write {W} erase {E}, {count} asks: {cuts} cuts of a reset, {olds} left the old state");
+    (cuts, olds)
+}
+
+#[test]
+fn every_cut_of_a_reset_leaves_the_old_state_or_the_factorys_with_its_journal() {
+    println!("seed {SEED}");
+    let room = |block: usize, least: usize| (6 * SAMPLES * largest(INPUTS, STEPS).max(least)).next_multiple_of(block);
+    for (cuts, olds) in [
+        cut_resets::<1, 4, 1024>(SAMPLES, room(1024, 12), Full::Stop),
+        cut_resets::<16, 8, 512>(SAMPLES, room(512, 24), Full::Stop),
+        cut_resets::<1, 128, 128>(SAMPLES, room(128, 384), Full::Stop),
+        // The journal has a gap: what was learnt after it is in the store alone.
+        cut_resets::<1, 8, 512>(60, 2048, Full::Gap),
+        // There is none.
+        cut_resets::<1, 8, 512>(4, 0, Full::Gap),
+    ] {
+        assert!(olds > 0 && olds < cuts, "{olds} of {cuts}");
+    }
+}
+
+/// A flash that erases and programs no more from some operation on: the reset says so, and the learner stands where the next
+/// start does, whether the flash is mended by then or not.
+#[test]
+fn a_reset_that_the_flash_refuses_leaves_what_a_restart_finds() {
+    let (image, room) = (image(5), 8192);
+    let (setup, all) = ((&image[..], room, Full::Gap), asked(SAMPLES));
+    let mut before = part(room);
+    let factory = standing(&mut before.clone(), setup);
+    start(&mut before, setup, |learner, failures| assert!(go_on(learner, failures, &all).failed.is_none()));
+    let old = standing(&mut before, setup);
+    let mut uncut = before.clone();
+    uncut.operations = 0;
+    start(&mut uncut, setup, |learner, _| learner.reset()).unwrap();
+    let mut found = [0, 0];
+    for at in 0..uncut.operations {
+        let mut flash = before.clone();
+        flash.cut(Cut::Refused(at));
+        let stands = start(&mut flash, setup, |learner, _| {
+            assert!(learner.reset().is_err(), "{at}");
+            (events(learner), learner.session().adaptation().digest(), in_use(learner))
+        });
+        let state = |(events, digest, in_use, _): (u64, u64, Vec<u32>, String)| (events, digest, in_use);
+        assert_eq!(state(standing(&mut flash.clone(), setup)), stands, "{at}");
+        flash.power();
+        let restarted = standing(&mut flash, setup);
+        assert!(restarted == old || restarted == factory, "{at}: {restarted:?}");
+        found[usize::from(restarted == factory)] += 1;
+        assert_eq!(state(restarted), stands, "{at}");
+    }
+    println!("of {} operations refused, {} left the old state, {} the factory's", uncut.operations, found[0], found[1]);
+    assert!(found.iter().all(|count| *count > 0));
+}
+
+/// With a full journal a board that records all it learns learns no more, until it is reset.
+#[test]
+fn a_reset_begins_the_journal_anew_and_twice_is_as_once() {
+    let (image, room, all) = (image(5), 2048, asked(SAMPLES));
+    let setup = (&image[..], room, Full::Stop);
+    let mut flash = part(room);
+    let factory = standing(&mut flash, setup);
+    for _ in 0..2 {
+        start(&mut flash, setup, |learner, failures| {
+            while learner.learn(&[0.5; INPUTS], 1).is_ok() {}
+            // What has begun is dropped with all the rest.
+            assert_eq!(learner.begin(&[0.5; INPUTS], 1), Err(Refusal::Unrecorded));
+            for _ in 0..2 {
+                assert_eq!(learner.reset(), Ok(()));
+                assert_eq!(learner.begin(&[0.5; INPUTS], 1).map(|taken| taken.held_out), Ok(false));
+            }
+            assert_eq!(learner.reset(), Ok(()));
+            assert_eq!(learner.advance(), Slice::Idle);
+            assert_eq!((learner.status().latest, *failures.borrow() == []), (None, true));
+        });
+        assert_eq!(standing(&mut flash, setup), factory);
+        let digests = digests(&image, &all);
+        start(&mut flash, setup, |learner, failures| {
+            for (_, ask) in &all[..3] {
+                let Ask::Learn(sample, label) = ask else { panic!("{ask:?}") };
+                learner.learn(sample, *label).unwrap();
+            }
+            assert_eq!((learner.session().adaptation().digest(), *failures.borrow() == []), (digests[3], true));
+        });
+        start(&mut flash, setup, |learner, _| assert_eq!(learner.session().adaptation().digest(), digests[3]));
+    }
+}
+
+/// Also without anything that keeps or notes.
+#[test]
+fn a_learner_that_keeps_nothing_is_reset_to_its_image() {
+    let (image, all, mut sessions) = (image(5), asked(SAMPLES), core());
+    let mut learner = Learner::start(&mut sessions, &image, SAVE_EVERY, (), |_| ()).unwrap();
+    let new = learner.status();
+    for _ in 0..2 {
+        for (_, ask) in &all {
+            if let Ask::Learn(sample, label) = ask {
+                learner.learn(sample, *label).unwrap();
+            }
+        }
+        learner.end();
+        assert_ne!(learner.status(), new);
+        assert_eq!(learner.reset(), Ok(()));
+        assert_eq!(learner.status(), new);
+    }
 }

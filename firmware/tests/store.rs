@@ -217,10 +217,10 @@ fn blocks_of_128_kib_are_erased_and_written_like_small_ones() {
 }
 
 type Network = chain![Dense<64, 32>, Relu<32>, Dense<32, 10>];
-type Device = Session<Network, Ring<64, 128>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<64, 8>>;
+type Device = Session<'static, Network, Ring<64, 128>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<64, 8>>;
 
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 5, keep: 8 });
-const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 3, hold_out: HOLD_OUT, ..Recipe::DEFAULT };
+const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 3, hold_out: HOLD_OUT, ..Recipe::FREE };
 
 /// As from the factory.
 fn device() -> Device {

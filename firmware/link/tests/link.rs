@@ -3,7 +3,7 @@
 use graftage_core::adapt::{Report, STEPS};
 use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::network::{Outcome, Prediction};
-use graftage_core::session::{Counts, Taken, Verdict};
+use graftage_core::session::{Counts, Judged, Taken, Verdict};
 use graftage_link::journal::{self, Entry, PIECE, Past, Piece, SHORT, largest};
 use graftage_link::{
     ANSWER, Answer, Array, BUSY, Ended, FrameError, Hello, Learnt, Memory, NUMBERS, Numbered, Receiver, Request,
@@ -116,12 +116,19 @@ const STATUS: Status = Status {
     slots: [Some(299), Some(300)],
 };
 
-const ENDED: Ended =
-    Ended { verdict: Verdict { committed: true, held_out: 9, before: 4, after: 300 }, digest: 0x1122_3344_5566_7788 };
+const NEWEST: Judged = Judged { held_out: 9, before: 4, after: 300 };
+const KEPT: Judged = Judged { held_out: 5, before: 2, after: 1 };
+const ENDED: Ended = Ended {
+    verdict: Verdict { committed: true, alarm: false, newest: NEWEST, kept: KEPT },
+    digest: 0x1122_3344_5566_7788,
+};
 
 fn refusals() -> Vec<Refusal> {
     let fields = [
         Field::Step,
+        Field::Pull,
+        Field::Start,
+        Field::Cap,
         Field::Momentum,
         Field::Theta,
         Field::Batch,
@@ -146,7 +153,7 @@ fn refusals() -> Vec<Refusal> {
 fn image_errors() -> Vec<ImageError> {
     let plain = [ImageError::Magic, ImageError::Truncated, ImageError::Checksum, ImageError::Malformed];
     let rest = [
-        ImageError::Version { expected: 3, found: 2 },
+        ImageError::Version { expected: 4, found: 3 },
         ImageError::Schema { expected: 1, found: u64::MAX },
         ImageError::NotFinite,
     ];
@@ -164,6 +171,8 @@ fn answers() -> Vec<Answer> {
         Answer::OtherVersion,
         Answer::Damaged,
         Answer::Ended(ENDED),
+        Answer::Reset { digest: u64::MAX },
+        Answer::NotReset,
         array(&[]),
         array(&[f32::MIN; NUMBERS]),
         piece(None, &[]),
@@ -188,7 +197,7 @@ fn every_request_arrives_as_it_was_sent() {
         let sample = &sample[..length];
         let received = || Short::from_slice(sample).unwrap();
         let (number, label) = (u64::MAX - length as u64, u32::MAX);
-        let pairs: [(Sent, Received); 6] = [
+        let pairs: [(Sent, Received); 7] = [
             (Request::Hello, Request::Hello),
             (Request::Predict { sample }, Request::Predict { sample: received() }),
             (Request::Learn { number, label, sample }, Request::Learn { number, label, sample: received() }),
@@ -198,6 +207,7 @@ fn every_request_arrives_as_it_was_sent() {
                 Request::Read { array: Array::Momenta, first: u32::MAX },
             ),
             (Request::Journal { first: u32::MAX }, Request::Journal { first: u32::MAX }),
+            (Request::Reset, Request::Reset),
         ];
         for (sent, expected) in pairs {
             let bytes = wire(&sent, request(INPUTS));
@@ -236,51 +246,53 @@ impl Bits for [f32] {
 
 /// Written down from the description of the format, not by this software: whoever changes a byte changes [`VERSION`].
 #[test]
-fn the_bytes_on_the_wire_are_those_of_version_5() {
+fn the_bytes_on_the_wire_are_those_of_version_6() {
     let numbers = [0.1, 0.0, 2.0];
-    let requests: [(Sent, &str); 6] = [
-        (Request::Hello, "00 02 05 05 ba e6 ae 3c 00"),
-        (Request::Predict { sample: &[1.0, -0.5] }, "00 04 05 01 02 01 03 80 3f 01 01 06 bf 84 cb fb bd 00"),
+    let requests: [(Sent, &str); 7] = [
+        (Request::Hello, "00 02 06 05 79 b5 83 17 00"),
+        (Request::Predict { sample: &[1.0, -0.5] }, "00 04 06 01 02 01 03 80 3f 01 01 06 bf 85 ad 19 24 00"),
         (
             Request::Learn { number: 300, label: 9, sample: &numbers },
-            "00 0b 05 02 ac 02 09 03 cd cc cc 3d 01 01 01 01 01 01 06 40 40 b6 be ae 00",
+            "00 0b 06 02 ac 02 09 03 cd cc cc 3d 01 01 01 01 01 01 06 40 22 6b 38 44 00",
         ),
-        (Request::End { number: 300 }, "00 09 05 03 ac 02 be 03 60 f8 00"),
-        (Request::Read { array: Array::InUse, first: 300 }, "00 0a 05 04 03 ac 02 aa c3 5a 6f 00"),
-        (Request::Journal { first: 256 }, "00 09 05 05 80 02 a2 14 dc c5 00"),
+        (Request::End { number: 300 }, "00 09 06 03 ac 02 50 ac d5 ea 00"),
+        (Request::Read { array: Array::InUse, first: 300 }, "00 0a 06 04 03 ac 02 7a b9 fa 28 00"),
+        (Request::Journal { first: 256 }, "00 09 06 05 80 02 4c bb 69 d7 00"),
+        (Request::Reset, "00 07 06 06 4c 10 e0 fe 00"),
     ];
     let answers = [
         (
             hello(Ok(STATUS)),
-            "00 02 05 19 02 62 31 ef 9b af cd f8 ac d1 91 01 40 0a 03 01 02 03 04 05 06 07 d8 04 01 01 \
-             0c 80 41 02 09 01 ac 02 07 05 01 03 01 05 40 3f 01 01 01 13 80 3e 0e 90 e4 d0 b2 87 d3 ae \
-             ee fe 01 ef fd b6 f5 0d 01 01 03 3f 01 01 01 0f 40 01 ac 02 01 ab 02 01 ac 02 fe 1a 1f 1a \
-             00",
+            "00 02 06 19 02 62 31 ef 9b af cd f8 ac d1 91 01 40 0a 03 01 02 03 04 05 06 07 d8 04 01 01 0c \
+             80 41 02 09 01 ac 02 07 05 01 03 01 05 40 3f 01 01 01 13 80 3e 0e 90 e4 d0 b2 87 d3 ae ee fe \
+             01 ef fd b6 f5 0d 01 01 03 3f 01 01 01 0f 40 01 ac 02 01 ab 02 01 ac 02 af fb 1b f4 00",
         ),
-        (Answer::Predicted(PREDICTION), "00 04 05 01 07 01 07 40 3f 54 9d 37 f0 00"),
+        (Answer::Predicted(PREDICTION), "00 04 06 01 07 01 07 40 3f c9 87 df c1 00"),
         (
             learnt(&[report(42)]),
-            "00 04 05 02 03 01 01 02 3f 06 15 14 01 2a 08 01 10 80 3e 88 ef 99 ab c5 e8 8c 91 11 1e 72 \
-             95 a7 00",
+            "00 04 06 02 03 01 01 02 3f 06 15 14 01 2a 08 01 10 80 3e 88 ef 99 ab c5 e8 8c 91 11 e6 9f c2 \
+             55 00",
         ),
-        (Answer::Refused(Refusal::NotFinite { index: 3 }), "00 09 05 03 01 03 8c f1 ce 94 00"),
-        (Answer::NoNetwork(ImageError::Schema { expected: 1, found: 2 }), "00 0a 05 04 05 01 02 bc 7d 7e 70 00"),
-        (Answer::OutOfOrder { expected: 128 }, "00 09 05 05 80 01 18 45 d5 5c 00"),
-        (Answer::Damaged, "00 07 05 0a a4 0f 7b dc 00"),
-        (Answer::Busy, "00 07 05 0b 32 3f 7c ab 00"),
-        (Answer::OtherVersion, "00 07 05 06 8f 43 cd d5 00"),
-        (Answer::Ended(ENDED), "00 15 05 07 01 09 04 ac 02 88 ef 99 ab c5 e8 8c 91 11 63 81 e0 bd 00"),
-        (piece(Some(16), &[1, 0, 255]), "00 07 05 09 01 10 03 01 06 ff ad fa 93 2d 00"),
-        (array(&[1.0, -0.5]), "00 04 05 08 02 01 03 80 3f 01 01 06 bf 4e e0 ee 41 00"),
+        (Answer::Refused(Refusal::NotFinite { index: 3 }), "00 09 06 03 01 03 62 5e 7b 86 00"),
+        (Answer::NoNetwork(ImageError::Schema { expected: 1, found: 2 }), "00 0a 06 04 05 01 02 6c 07 de 37 00"),
+        (Answer::OutOfOrder { expected: 128 }, "00 09 06 05 80 01 f6 ea 60 4e 00"),
+        (Answer::Damaged, "00 07 06 0a 67 5c 56 f7 00"),
+        (Answer::Busy, "00 07 06 0b f1 6c 51 80 00"),
+        (Answer::OtherVersion, "00 07 06 06 4c 10 e0 fe 00"),
+        (Answer::Ended(ENDED), "00 04 06 07 01 15 09 04 ac 02 05 02 01 88 ef 99 ab c5 e8 8c 91 11 95 76 23 04 00"),
+        (Answer::Reset { digest: ENDED.digest }, "00 10 06 0c 88 ef 99 ab c5 e8 8c 91 11 48 ab 03 cf 00"),
+        (Answer::NotReset, "00 07 06 0d c4 c9 32 69 00"),
+        (piece(Some(16), &[1, 0, 255]), "00 07 06 09 01 10 03 01 06 ff 4e fd 1c a3 00"),
+        (array(&[1.0, -0.5]), "00 04 06 08 02 01 03 80 3f 01 01 06 bf 4f 86 0c d8 00"),
     ];
     let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-    assert_eq!(VERSION, 5);
+    assert_eq!(VERSION, 6);
     let page = include_str!("../../../docs/link.md");
     let shown = page.lines().filter_map(|line| line.split("| `00 ").nth(1)?.strip_suffix("` |"));
     let known: Vec<_> =
         requests.iter().map(|(_, bytes)| *bytes).chain(answers.iter().map(|(_, bytes)| *bytes)).collect();
     let shown: Vec<_> = shown.map(|rest| format!("00 {rest}")).collect();
-    assert!(shown.len() == 15 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
+    assert!(shown.len() == 18 && shown.iter().all(|bytes| known.contains(&bytes.as_str())), "{shown:#?}");
     for (request, bytes) in requests {
         assert_eq!(hex(wire(&request, ANSWER)), bytes, "{request:?}");
     }
@@ -467,12 +479,13 @@ fn entries_of_a_journal_are_read_as_they_were_written_or_not_at_all() {
     let Answer::Learnt(brought) = largest_answer() else { panic!("the largest answer is another") };
     let (sample, image) = (sample(), 0xa1b2_c3d4);
     let why = Refusal::Scratch { expected: u32::MAX, found: u32::MAX };
-    let verdict = Verdict { committed: true, held_out: u32::MAX, before: u32::MAX, after: u32::MAX };
+    let judged = Judged { held_out: u32::MAX, before: u32::MAX, after: u32::MAX };
+    let verdict = Verdict { committed: true, alarm: true, newest: judged, kept: judged };
     let ended = Ended { verdict, digest: u64::MAX };
     let label = u32::MAX;
     type Noted<'a> = (Entry<&'a [f32], &'a Learnt>, Past<Short<f32, INPUTS>>, usize);
     let entries: [Noted; 5] = [
-        (Entry::Start { digest: u64::MAX }, Past::Start, SHORT),
+        (Entry::Start { digest: u64::MAX, life: u32::MAX }, Past::Start, SHORT),
         (
             Entry::Sample { label, sample: &sample, learnt: &brought },
             Past::Sample { label, sample: Short::from_slice(&sample).unwrap() },

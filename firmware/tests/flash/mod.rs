@@ -49,6 +49,8 @@ pub const TORN: [Torn; 5] = [Torn::Partly, Torn::Random, Torn::Unstable, Torn::U
 pub enum Cut {
     Before(usize),
     Inside(usize, Torn),
+    /// It does not go, but from then on nothing is erased or programmed any more.
+    Refused(usize),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +62,8 @@ pub enum Fault {
     Twice,
     Unreadable,
     NoPower,
+    /// It takes no more.
+    Refused,
 }
 
 impl NorFlashError for Fault {
@@ -131,6 +135,7 @@ impl<const R: usize, const W: usize, const E: usize> Flash<R, W, E> {
                 self.powered = false;
                 Ok(Some(torn))
             }
+            Some(Cut::Refused(at)) if at <= now => Err(Fault::Refused),
             _ => Ok(None),
         }
     }
