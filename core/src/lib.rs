@@ -38,7 +38,8 @@
 //! let mut network = Network::ZERO;
 //! graftage_core::network::initialise(&mut network, &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
 //! let mut device: Device = Adaptation::new(network, Ring::new(), [0.0; Network::SCRATCH]);
-//! device.start(Recipe::default())?;
+//! // From random weights it may go anywhere; a trained one stays near its own with `set_start` and `Recipe::DEFAULT`.
+//! device.start(Recipe::FREE)?;
 //! for i in 0..60u8 {
 //!     let label = u32::from(i % 3);
 //!     let sample = [label as f32, 1.0 - label as f32, 0.5, f32::from(i) * 0.01];

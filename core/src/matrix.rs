@@ -69,8 +69,7 @@ pub trait Matrix {
     /// self ← a·self + b·other: two rounded products, one rounded sum.
     fn combine(&mut self, a: f32, b: f32, other: &Self);
 
-    /// self ← a·self + b·(start − x): a product, a difference, a product and a sum, each rounded. What has no element in
-    /// `start` stays.
+    /// self ← a·self + b·(start − x): a product, a difference, a product and a sum, each rounded. `start` has as many elements.
     fn pull(&mut self, a: f32, b: f32, start: &Self::Start, x: &Self);
 
     /// (x, y) ← f(x, y, d), element by element.

@@ -4,8 +4,8 @@
 //! of the labelled samples are held out to judge it instead of being learnt ([`HoldOut`]). They are judged in two halves: the
 //! newest of this session, and what is kept of sessions that were committed. At the end of the session ([`Session::end`])
 //!
-//! - its weights are **committed** where in neither half they predict fewer samples rightly than those in use do. The newest of
-//!   its held-out samples are kept to judge later ones;
+//! - its weights are **committed** where in neither half they predict fewer samples rightly than those in use do. Its held-out
+//!   samples are kept to judge later ones, as many as half of all, in the place of such as were kept before;
 //! - else they are **rolled back**: the next session starts from the weights in use, Y = X, M = 0, what the alignment law knew
 //!   forgotten. Its samples leave the replay buffer and the held-out samples, so that what did harm is not learnt again;
 //! - after two roll-backs in a row its own half decides alone, so that a change of the world itself is followed; but not where

@@ -136,9 +136,11 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
     let (replay, held_out) = (header.replay as usize, header.held_out as usize);
     let keep = header.recipe.hold_out.map_or(0, |HoldOut { keep, .. }| keep);
     let before = held_out.checked_sub(header.open.newest(keep) as usize);
+    // What the open session has learnt is there, or has filled the buffer.
+    let least = header.open.learnt.min(header.recipe.replay);
     let samples = replay.checked_add(held_out).and_then(|samples| samples.checked_mul(sample));
     let fits = header.parameters.len() == parameters
-        && replay <= header.recipe.replay as usize
+        && (least..=header.recipe.replay).contains(&header.replay)
         && before.is_some_and(|before| before <= keep as usize / 2)
         && Some(file.count()) == samples.and_then(|labelled| labelled.checked_add(4 * weights));
     if !fits {

@@ -2,8 +2,9 @@
 //!
 //! Four parts: the operations on bit patterns, subnormals among them; transported updates in every norm on matrices of
 //! odd and even shapes, tiny and huge ones among them; updates with every chain of quintics, and with every law of
-//! transport under every schedule and momentum; and 200 training steps of a small network, 200 of a convolutional one, 200
-//! of one whose features are standardised and clipped. After each step every array is fingerprinted, so that two targets that part are known to part at this step, in this array.
+//! transport under every schedule, momentum and pull; and 200 training steps of a small network, 200 of it with a cap and a
+//! pull to its start, 200 of a convolutional one, 200 of one whose features are standardised and clipped. After each step
+//! every array is fingerprinted, so that two targets that part are known to part at this step, in this array.
 //!
 //! A [`Machine`] does the updates: [`Core`] with core's kernels, others with whatever is to be held against them.
 
@@ -19,7 +20,7 @@ use graftage_core::norm::{Norm, with_workspace, workspace};
 use graftage_core::polar::Chain;
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::{Geometry, Role, Rule, Scion};
+use graftage_core::scion::{Geometry, Pull, Role, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 
 /// One line: what was computed, and the fingerprint of its bits.
@@ -44,7 +45,7 @@ pub const END: &str = "end of conformance";
 
 /// Computes transported updates of one parameter at a time.
 pub trait Machine {
-    /// Starts with these weights of an m×n parameter: Y = X, M = 0.
+    /// Starts with these weights of an m×n parameter: Y = X, M = 0, and X₀, to which a rule may pull.
     fn start(&mut self, shape: (usize, usize), x: &[f32]);
     /// M ← keep·M + weight·G.
     fn accumulate(&mut self, keep: f32, weight: f32, gradient: &[f32]);
@@ -62,6 +63,7 @@ const WORKSPACE: usize = workspace(16, 32);
 pub struct Core {
     shape: (usize, usize),
     state: [[f32; LARGEST]; 3],
+    start: [[u8; 4]; LARGEST],
     workspace: [f32; WORKSPACE],
     gradient: [f32; LARGEST],
     alignment: Alignment<f32>,
@@ -74,6 +76,7 @@ impl Core {
         Self {
             shape: (0, 0),
             state: [[0.0; LARGEST]; 3],
+            start: [[0; 4]; LARGEST],
             workspace: [0.0; WORKSPACE],
             gradient: [0.0; LARGEST],
             alignment: Alignment::START,
@@ -106,6 +109,7 @@ impl Machine for Core {
         self.state[0][..length].copy_from_slice(x);
         self.state[1][..length].copy_from_slice(x);
         self.state[2][..length].fill(0.0);
+        write_words(&mut self.start, x);
         self.alignment = Alignment::START;
     }
 
@@ -130,10 +134,11 @@ impl Machine for Core {
     fn advance(&mut self, geometry: Geometry, rule: &Rule, t: u64) {
         let (rows, columns) = self.shape;
         let ([x, y, m], alignment) = (&mut self.state, &mut self.alignment);
+        let start = self.start.get(..rows * columns);
         with_workspace(self.shape, &mut self.workspace, |work| {
             let slab = |elements| Slab::new(rows, columns, elements);
             if let (Some(x), Some(y), Some(m)) = (slab(&mut x[..]), slab(&mut y[..]), slab(&mut m[..])) {
-                Scion { x, y, m }.advance(geometry, rule, t, alignment, work);
+                Scion { x, y, m }.advance(geometry, rule, t, start, alignment, work);
             }
         });
     }
@@ -144,19 +149,26 @@ impl Machine for Core {
     }
 }
 
+/// Numbers as an image has them.
+fn write_words(words: &mut [[u8; 4]], numbers: &[f32]) {
+    words.iter_mut().zip(numbers).for_each(|(word, number)| *word = number.to_le_bytes());
+}
+
 /// Runs the operations and the updates.
 pub fn updates(machine: &mut impl Machine, emit: &mut dyn FnMut(Line)) {
     operations(emit);
-    let rule = |constrained, transport| Rule { step: 0.1, constrained, transport, ..Rule::PLAIN };
+    let rule = |pull, transport| Rule { step: 0.1, pull, transport, ..Rule::PLAIN };
+    let constrained = Pull::Zero { strength: 1.0 };
     for (index, norm) in Norm::ALL.into_iter().enumerate() {
         for (at, shape) in SHAPES.into_iter().enumerate() {
-            let rule = rule((index + at) % 2 == 0, Transport::Fixed { theta: 0.5 });
+            let pull = if (index + at) % 2 == 0 { constrained } else { Pull::None };
+            let rule = rule(pull, Transport::Fixed { theta: 0.5 });
             update(machine, norm, shape, &rule, &format_args!("{norm:?}"), emit);
         }
     }
     for chain in Chain::ALL {
         for shape in [(8, 16), (37, 1), (13, 13)] {
-            let rule = Rule { chain, ..rule(true, Transport::Fixed { theta: 1.0 }) };
+            let rule = Rule { chain, ..rule(constrained, Transport::Fixed { theta: 1.0 }) };
             update(machine, Norm::Spectral, shape, &rule, &format_args!("{chain:?}"), emit);
         }
     }
@@ -176,8 +188,14 @@ pub fn updates(machine: &mut impl Machine, emit: &mut dyn FnMut(Line)) {
                 Momentum::Power { exponent: 0.7 },
             ),
         ] {
-            let rule = Rule { schedule, momentum, ..rule(false, transport) };
+            let rule = Rule { schedule, momentum, ..rule(Pull::None, transport) };
             update(machine, Norm::Row, (7, 5), &rule, &format_args!("{law}, {course},"), emit);
+        }
+        for strength in [0.3, 1.0, 2.0] {
+            for pull in [Pull::Zero { strength }, Pull::Start { strength }] {
+                let name = format_args!("{law}, strength {strength},");
+                update(machine, Norm::Spectral, (7, 5), &rule(pull, transport), &name, emit);
+            }
         }
     }
 }
@@ -256,7 +274,11 @@ fn update(
             machine.accumulate(keep, rule.weight(t, 2), &numbers[..m * n]);
         }
         machine.advance(geometry, rule, t);
-        let kind = if rule.constrained { "constrained" } else { "free" };
+        let kind = match rule.pull {
+            Pull::None => "free",
+            Pull::Zero { .. } => "pulled to zero",
+            Pull::Start { .. } => "pulled to the start",
+        };
         for (array, digest) in ["X", "Y", "M"].into_iter().zip(machine.fingerprints()) {
             emit(Line { step: t as u32, array: &format_args!("{array} of {name} {m}×{n} {kind}"), digest });
         }
@@ -344,29 +366,42 @@ impl Static {
 pub const STEPS: u32 = 200;
 
 /// Numbers of scratch memory that every network does with.
-const SCRATCH: usize = {
-    let all = [DenseNetwork::SCRATCH, ConvolutionalNetwork::SCRATCH, StandardisedNetwork::SCRATCH];
+const SCRATCH: usize = most([DenseNetwork::SCRATCH, ConvolutionalNetwork::SCRATCH, StandardisedNetwork::SCRATCH]);
+
+/// The most weights of a network.
+const WEIGHTS: usize = most([DenseNetwork::WEIGHTS, ConvolutionalNetwork::WEIGHTS, StandardisedNetwork::WEIGHTS]);
+
+const fn most(all: [usize; 3]) -> usize {
     let (mut most, mut i) = (0, 0);
     while i < all.len() {
         most = if all[i] > most { all[i] } else { most };
         i += 1;
     }
     most
-};
+}
 
-/// Samples that the networks are asked about in the end.
-pub const ASKED: u32 = 100 * KINDS.len() as u32;
+/// Samples that the networks are asked about in the end, the dense one after each of its two trainings.
+pub const ASKED: u32 = 100 * (KINDS.len() as u32 + 1);
 
 /// Runs the training part. The networks are initialised here. Returns how many of [`ASKED`] fresh samples they then predict
 /// rightly, which shows that they have learnt.
 pub fn training<D: Layer, C: Layer, S: Layer>(networks: &mut Networks<D, C, S>, emit: &mut dyn FnMut(Line)) -> u32 {
-    let dense = train::<16>(&mut networks.dense, 5, "dense", emit);
-    let convolutional = train::<32>(&mut networks.convolutional, 4, "convolutional", emit);
-    dense + convolutional + train::<16>(&mut networks.standardised, 5, "standardised", emit)
+    let (free, near) = ((Pull::None, None), (Pull::Start { strength: 1.0 }, Some(0.35)));
+    let dense = train::<16>(&mut networks.dense, 5, "dense", free, emit);
+    let dense_near = train::<16>(&mut networks.dense, 5, "capped, pulled dense", near, emit);
+    let convolutional = train::<32>(&mut networks.convolutional, 4, "convolutional", free, emit);
+    let standardised = train::<16>(&mut networks.standardised, 5, "standardised", free, emit);
+    dense + dense_near + convolutional + standardised
 }
 
 /// 200 steps of batches of eight, three clusters of samples a class, step size falling to 0.
-fn train<const I: usize>(network: &mut impl Layer, classes: u32, name: &str, emit: &mut dyn FnMut(Line)) -> u32 {
+fn train<const I: usize>(
+    network: &mut impl Layer,
+    classes: u32,
+    name: &str,
+    (pull, cap): (Pull, Option<f32>),
+    emit: &mut dyn FnMut(Line),
+) -> u32 {
     let mut scratch = [0.0; SCRATCH];
     let mut generator = Generator::new(3, 0);
     initialise(network, &mut generator, &mut scratch);
@@ -380,21 +415,29 @@ fn train<const I: usize>(network: &mut impl Layer, classes: u32, name: &str, emi
         state.x.elements_mut().iter_mut().for_each(|e| *e = least + generator.uniform());
         state.start();
     });
+    let mut start = [[0; 4]; WEIGHTS];
+    let mut rest = &mut start[..];
+    network.parameters(&mut |Parameter { state, .. }| {
+        let x = state.x.elements();
+        let (own, after) = core::mem::take(&mut rest).split_at_mut(x.len());
+        write_words(own, x);
+        rest = after;
+    });
     let mut centres = [[0.0; I]; 15];
     centres.as_flattened_mut().iter_mut().for_each(|e| *e = generator.uniform());
     let sample = |generator: &mut Generator| {
         let cluster = generator.below(3 * classes);
         (centres[cluster as usize].map(|c| c + 0.3 * generator.uniform()), cluster % classes)
     };
-    let rule = Rule { step: 0.02, schedule: Schedule::Linear { steps: STEPS }, ..Rule::PLAIN };
+    let rule = Rule { step: 0.02, schedule: Schedule::Linear { steps: STEPS }, pull, ..Rule::PLAIN };
     for t in 1..=STEPS {
-        let mut step = Step::begin(&rule, Functions::Libm, t.into(), 8);
+        let mut step = Step::begin(&rule, Functions::Libm, cap, t.into(), 8);
         for _ in 0..8 {
             let (input, label) = sample(&mut generator);
             // Samples of this size are always admitted.
             let _ = step.add(network, &input, Target::Class(label), &mut scratch);
         }
-        step.finish(network, &rule, &mut scratch);
+        step.finish(network, &rule, &start, &mut scratch);
         let mut digests = [0; 3];
         network.parameters(&mut |Parameter { state, .. }| {
             for (digest, matrix) in digests.iter_mut().zip([&state.x, &state.y, &state.m]) {

@@ -10,15 +10,15 @@ use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Layer, Parameter, Prediction, Relu, Step, Target, initialise, train_last};
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::Rule;
+use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 use oracle::{Pcg, Random};
 
 type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
-type Device = Adaptation<Network, Ring<3, 8>, [f32; Network::SCRATCH]>;
+type Device = Adaptation<'static, Network, Ring<3, 8>, [f32; Network::SCRATCH]>;
 type Stream = Vec<(Vec<f32>, u32)>;
 
-const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 77, ..Recipe::DEFAULT };
+const RECIPE: Recipe = Recipe { batch: 4, steps: 3, replay: 8, seed: 77, ..Recipe::FREE };
 
 fn network() -> Network {
     let mut network = Network::ZERO;
@@ -136,14 +136,14 @@ fn samples_are_drawn_and_steps_taken_as_the_recipe_says() {
             let kept = &samples[(i + 1).saturating_sub(replay as usize)..=i];
             for report in reports {
                 t += 1;
-                let mut step = Step::begin(&recipe.rule, Functions::Libm, t, batch);
+                let mut step = Step::begin(&recipe.rule, Functions::Libm, recipe.cap, t, batch);
                 step.add(&mut network, input, Target::Class(*label), memory).unwrap();
                 for _ in 1..batch {
                     let (input, label) = &kept[pcg.below(kept.len())];
                     position += 1;
                     step.add(&mut network, input, Target::Class(*label), memory).unwrap();
                 }
-                let outcome = step.finish(&mut network, &recipe.rule, memory).unwrap();
+                let outcome = step.finish(&mut network, &recipe.rule, &[], memory).unwrap();
                 let digest = digest(&mut network, t, seed, position);
                 assert_eq!(report, Report { step: t, outcome, digest }, "sample {i}");
             }
@@ -228,17 +228,17 @@ fn a_separable_problem_is_learnt() {
         let centre = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, -1.0, -1.0]][label as usize];
         (centre.map(|c: f32| c + 0.3 * random.uniform() as f32), label)
     };
-    for (transport, constrained) in [
-        (Transport::Fixed { theta: 0.0 }, false),
-        (Transport::Fixed { theta: 0.5 }, true),
-        (Transport::Fixed { theta: 1.0 }, false),
-        (Transport::Lag { memory: 0.6 }, false),
-        (Transport::Alignment { damping: 1.5 }, false),
-        (Transport::Nesterov, false),
+    for (transport, pull) in [
+        (Transport::Fixed { theta: 0.0 }, Pull::None),
+        (Transport::Fixed { theta: 0.5 }, Pull::Zero { strength: 1.0 }),
+        (Transport::Fixed { theta: 1.0 }, Pull::None),
+        (Transport::Lag { memory: 0.6 }, Pull::None),
+        (Transport::Alignment { damping: 1.5 }, Pull::None),
+        (Transport::Nesterov, Pull::None),
     ] {
         // Three steps a sample.
         let schedule = Schedule::Linear { steps: 450 };
-        let mut device = device(Recipe { rule: Rule { transport, constrained, schedule, ..Rule::PLAIN }, ..RECIPE });
+        let mut device = device(Recipe { rule: Rule { transport, pull, schedule, ..Rule::PLAIN }, ..RECIPE });
         for _ in 0..150 {
             let (input, label) = sample();
             device.learn(&input, label, |_| ()).unwrap();
@@ -256,9 +256,9 @@ fn a_separable_problem_is_learnt() {
 
 #[test]
 fn a_session_ends_with_its_drift_budget_and_says_so() {
-    for (constrained, per_step) in [(false, 0.01), (true, 0.02)] {
+    for (pull, per_step) in [(Pull::None, 0.01), (Pull::Zero { strength: 1.0 }, 0.02)] {
         // Room for ten steps and a half: three samples of three steps, and one step of the fourth.
-        let rule = Rule { constrained, ..Rule::PLAIN };
+        let rule = Rule { pull, ..Rule::PLAIN };
         let mut device = device(Recipe { rule, budget: Some(10.5 * per_step), ..RECIPE });
         let mut taken = vec![];
         for (input, label) in stream(11, 4) {

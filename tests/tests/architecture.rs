@@ -131,7 +131,7 @@ fn the_reader_of_imports_sees_them() {
 #[test]
 fn the_algorithm_is_written_once() {
     // What no other implementation could do without: not names, but constants and formulas, blanks taken out.
-    const ONCE: [(&str, &str); 15] = [
+    const ONCE: [(&str, &str); 16] = [
         ("first coefficient of Polar Express", "8.2051"),
         ("second coefficient of Polar Express", "22.9019"),
         ("the quintic of Björck and Bowie", "1.875,-1.25,0.375"),
@@ -145,7 +145,8 @@ fn the_algorithm_is_written_once() {
         ("the factor of the RMS norm", "sqrt(m*n)"),
         ("the transport c = β/(1 − β)", "beta/(1.0-beta)"),
         ("the lag feedback", "(beta-memory)/(1.0-beta)"),
-        ("the transported step", "-(step*geometry.radius*geometry.norm.factor("),
+        ("the transported step", "*geometry.radius*geometry.norm.factor(direction"),
+        ("the cap", "cap/sqrt("),
         ("the query point of the lag law", "query+(y-x)*before"),
     ];
     // Other ways to a polar factor.

@@ -9,7 +9,7 @@ use graftage_core::image::{Header, Image, VERSION, checksum, write};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Parameter, Relu, Window};
 use graftage_core::schedule::Momentum;
-use graftage_core::scion::{Geometry, LARGEST, Rule};
+use graftage_core::scion::{Geometry, LARGEST, Pull, Rule};
 use graftage_core::transport::Transport;
 use graftage_core::{chain, norm::Norm};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ const LAYERS: [Kind; 3] =
 
 fn header() -> Header {
     let momentum = Momentum::Constant(0.875);
-    let rule = Rule { step: 0.25, momentum, constrained: true, ..Rule::PLAIN };
+    let rule = Rule { step: 0.25, momentum, pull: Pull::Start { strength: 0.5 }, ..Rule::PLAIN };
     Header {
         schema: Network::SCHEMA,
         layers: LAYERS.into_iter().collect(),
@@ -75,7 +75,7 @@ fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// A layer as an image of version 3 names it: its place among all, then its numbers.
+/// A layer as an image of version 4 names it: its place among all, then its numbers.
 fn written(kind: Kind) -> Vec<u8> {
     let window = |Window { places, channels, taps, stride }: Window| vec![places, channels, taps, stride];
     let (place, numbers) = match kind {
@@ -133,18 +133,18 @@ fn what_is_written_is_read_back_to_the_bit() {
 
 #[test]
 fn the_bytes_of_the_format_never_change() {
-    // First bytes, version, length; schema, layers, geometries; step, schedule, momentum, transport, constrained, chain;
+    // First bytes, version, length; schema, layers, geometries; step, schedule, momentum, transport, pull, chain;
     // rest of the recipe; scale; weights; checksum.
     const GOLDEN: &str = "
-        47524654 0300 9e000000
+        47524654 0400 a7000000
         82b791dea9ccb3e087 01 03 000203 0103 000302
         04 0000004040 0c0000803f 0400002041 0c0000803f
-        0000803e 00 000000 603f 00 0000003f 01 03
-        08 02 ac02 808080808020 00 01 05 09 00
+        0000803e 00 00 0000603f 00 0000003f 02 0000003f 03
+        08 02 ac02 808080808020 00 01 05 09 01 3333b33e 00
         00008041
         000080bf 000060bf 000040bf 000020bf 000000bf 0000c0be 000080be 000000be 00000000
         0000003e 0000803e 0000c03e 0000003f 0000203f 0000403f 0000603f 0000803f
-        723b2c22";
+        1cae287f";
     let found: String = image(&header(), weights()).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(found, GOLDEN.split_whitespace().collect::<String>());
 }
@@ -237,7 +237,10 @@ fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
         (with(|header| header.scale = f32::INFINITY), ImageError::NotFinite),
         (with(|header| header.recipe.rule.momentum = Momentum::Constant(1.0)), recipe(Field::Momentum)),
         (with(|header| header.recipe.rule.transport = Transport::Fixed { theta: f32::NAN }), recipe(Field::Theta)),
-        (with(|header| header.recipe.rule.step = 1.5), recipe(Field::Step)),
+        (with(|header| header.recipe.rule.step = 2.5), recipe(Field::Pull)),
+        (with(|header| header.recipe.rule.step = -1.0), recipe(Field::Step)),
+        (with(|header| header.recipe.rule.pull = Pull::Zero { strength: 0.0 }), recipe(Field::Pull)),
+        (with(|header| header.recipe.cap = Some(f32::NAN)), recipe(Field::Cap)),
         (with(|header| header.geometries[2].radius = f32::NAN), recipe(Field::Radius)),
         (with(|header| header.geometries[0].norm = Norm::Convolution { taps: 0 }), recipe(Field::Taps)),
     ];
@@ -287,13 +290,14 @@ proptest! {
         (step, momentum, theta) in (1e-6f32..=1.0, 0.0f32..1.0, 0.0f32..=1.0),
         (batch, steps, replay, seed) in (1u32..=65536, 1u32..=16, 1u32.., any::<u64>()),
         norm in proptest::sample::select(Norm::ALL.to_vec()),
-        constrained in any::<bool>(),
+        pull in proptest::sample::select(vec![Pull::None, Pull::Zero { strength: 0.3 }, Pull::Start { strength: 1.0 }]),
+        cap in proptest::option::of(f32::MIN_POSITIVE..2.0),
         (radius, scale) in (f32::MIN_POSITIVE..LARGEST, f32::MIN_POSITIVE..f32::MAX),
     ) {
         let mut header = header();
         let (momentum, transport) = (Momentum::Constant(momentum), Transport::Fixed { theta });
-        let rule = Rule { step, momentum, transport, constrained, ..Rule::PLAIN };
-        header.recipe = Recipe { rule, batch, steps, replay, seed, ..Recipe::DEFAULT };
+        let rule = Rule { step, momentum, transport, pull, ..Rule::PLAIN };
+        header.recipe = Recipe { rule, batch, steps, replay, seed, cap, ..Recipe::DEFAULT };
         header.geometries[1] = Geometry { norm, radius };
         header.scale = scale;
         let weights: Vec<f32> = bits.into_iter().map(|b| f32::from_bits(b & !(1 << 23))).collect();

@@ -12,11 +12,11 @@ use graftage_core::network::pooling::{Average, Maximum};
 use graftage_core::network::{
     Activation, Affine, AveragePool, Chain, ChannelFilters, Clip, Convolution, Dense, Depthwise, Filters, Fixed, Goal,
     Layer, MaxPool, MicromathTanh, Normalisation, Parameter, Pool, Relu, RmsNorm, Standardisation, Standardise, Step,
-    Tanh, Target, Window, initialise, predict,
+    Tanh, Target, Weight, Window, initialise, predict,
 };
 use graftage_core::random::Generator;
 use graftage_core::scion::{Point, Role, Scion};
-use oracle::layers::{cross_entropy, gradient, outputs, squared_error};
+use oracle::layers::{capped, cross_entropy, gradient, outputs, squared_error};
 use oracle::{Random, Worst, bits, lanes, tolerance, ulps};
 
 /// What a layer says of an input with the weights X or Y, and of the errors of what it said.
@@ -149,13 +149,17 @@ fn both_losses_are_their_equations_and_their_derivatives() {
                 Target::Class(label) => cross_entropy(a, label as usize),
                 Target::Values(values) => squared_error(a, &real(values)),
             };
-            let mut errors = [f32::NAN; 5];
-            let found = target.loss(Functions::Libm, &a, 0.25, &mut errors);
-            let expected = exact(&real(&a));
-            of_loss.see((f64::from(found) - expected).abs() / (1.0 + expected));
-            let expected: Vec<f64> = gradient(exact, &real(&a)).iter().map(|e| 0.25 * e).collect();
-            // A class that is all but certain has errors that all but cancel.
-            errors.iter().zip(expected).for_each(|(f, e)| of_errors.see((f64::from(*f) - e).abs() / 0.25));
+            for cap in [f32::INFINITY, 1.5, 0.35, 0.01] {
+                let mut errors = [f32::NAN; 5];
+                let found = target.loss(Functions::Libm, &a, Weight { share: 0.25, cap }, &mut errors);
+                // The loss itself is not capped, nor is what numbers bring.
+                let expected = exact(&real(&a));
+                of_loss.see((f64::from(found) - expected).abs() / (1.0 + expected));
+                let expected = gradient(exact, &real(&a));
+                let expected = if let Target::Class(_) = target { capped(&expected, cap.into()) } else { expected };
+                // A class that is all but certain has errors that all but cancel.
+                errors.iter().zip(expected).for_each(|(f, e)| of_errors.see((f64::from(*f) - 0.25 * e).abs() / 0.25));
+            }
         }
     }
     of_loss.at_most("losses", tolerance::LOSS);
@@ -443,12 +447,12 @@ fn sizes_that_are_numbers_give_the_bits_of_sizes_that_are_types() {
         let mut random = Random::new(15);
         initialise(network, &mut Generator::new(5, 0), memory);
         for t in 1..=20 {
-            let mut step = Step::begin(&RULE, Functions::Libm, t, 3);
+            let mut step = Step::begin(&RULE, Functions::Libm, None, t, 3);
             for _ in 0..3 {
                 let (input, label) = (random.vector(48), random.below(3) as u32);
                 step.add(network, &input, Target::Class(label), memory).unwrap();
             }
-            step.finish(network, &RULE, memory).unwrap();
+            step.finish(network, &RULE, &[], memory).unwrap();
         }
         (state_bits(network), predict(network, Functions::Libm, &random.vector(48), memory))
     });
@@ -559,7 +563,7 @@ fn the_gradient_of_a_network_of_many_layers_is_the_oracles() {
     let mut network = random_network::<Network>(&mut random);
     let (input, y) = (random.vector(16), real(&state(&mut network)[1]));
     let loss = |y: &[f64]| cross_entropy(&outputs(&layers, y, &real(&input)), 2);
-    let mut step = Step::begin(&RULE, Functions::Libm, 1, 1);
+    let mut step = Step::begin(&RULE, Functions::Libm, None, 1, 1);
     let found = step.add(&mut network, &input, Target::Class(2), &mut [f32::NAN; Network::SCRATCH]).unwrap();
     let (mut of_loss, mut of_gradient) = (Worst::default(), Worst::default());
     of_loss.see((f64::from(found) - loss(&y)).abs() / (1.0 + loss(&y)));

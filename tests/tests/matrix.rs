@@ -230,6 +230,16 @@ fn elementwise_operations_round_each_product_and_sum_once() {
         b.combine(0.9, 0.1, &slab((M, N), &other));
         assert_eq!([bits(a.elements()), bits(b.elements())], [bits(&expected), bits(&expected)], "combine {M}×{N}");
 
+        let direction = random.wide(M * N);
+        let pulls = zip(|x, d| 0.3 * (x - d));
+        let expected: Vec<f32> = direction.iter().zip(pulls).map(|(u, pull)| -0.7 * u + pull).collect();
+        let mut a: FixedMatrix<M, N> = fixed(&direction);
+        let mut b = slab((M, N), &direction);
+        // From `other` to the start x.
+        let towards = oracle::words(&x);
+        a.pull(-0.7, 0.3, &towards, &given);
+        b.pull(-0.7, 0.3, &towards, &slab((M, N), &other));
+        assert_eq!([bits(a.elements()), bits(b.elements())], [bits(&expected), bits(&expected)], "pull {M}×{N}");
         // Y is X in both.
         let (mut y, mut z) = (fixed::<M, N>(&x), slab((M, N), &x));
         let f = |x: f32, y: f32, d: f32| (x * 0.75 + d * -3.0, (x - d) * 7.0 + y * y);

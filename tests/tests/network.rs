@@ -53,7 +53,7 @@ fn the_momentum_of_a_first_step_is_the_mean_gradient_at_y() {
         let mut network = random_network::<Network>(&mut random);
         let batch = samples(&mut random, 1 + seed as usize);
         let mut mean = vec![0.0; Network::WEIGHTS];
-        let mut step = Step::begin(&RULE, Functions::Libm, 1, batch.len() as u32);
+        let mut step = Step::begin(&RULE, Functions::Libm, None, 1, batch.len() as u32);
         let (mut exact_loss, memory) = (0.0, &mut [f32::NAN; Network::SCRATCH]);
         for (input, label) in &batch {
             for (mean, g) in mean.iter_mut().zip(exact_gradient(&mut network, input, *label)) {
@@ -68,7 +68,7 @@ fn the_momentum_of_a_first_step_is_the_mean_gradient_at_y() {
         for (found, exact) in state(&mut network)[2].iter().zip(&mean) {
             of_gradient.see((f64::from(*found) - exact).abs() / scale);
         }
-        let outcome = step.finish(&mut network, &RULE, memory).unwrap();
+        let outcome = step.finish(&mut network, &RULE, &[], memory).unwrap();
         assert_eq!(outcome.admitted as usize, batch.len());
         of_loss.see((f64::from(outcome.loss) - exact_loss).abs() / (1.0 + exact_loss));
     }
@@ -82,7 +82,7 @@ fn a_later_step_adds_its_mean_gradient_to_what_is_kept() {
     let mut network = random_network::<Network>(&mut random);
     let [_, _, kept] = state(&mut network);
     let batch = samples(&mut random, 4);
-    let mut step = Step::begin(&RULE, Functions::Libm, 2, 4);
+    let mut step = Step::begin(&RULE, Functions::Libm, None, 2, 4);
     let mut expected: Vec<f64> = kept.iter().map(|m| 0.9 * f64::from(*m)).collect();
     for (input, label) in &batch {
         expected.iter_mut().zip(exact_gradient(&mut network, input, *label)).for_each(|(e, g)| *e += 0.1 * g / 4.0);
@@ -97,16 +97,16 @@ fn a_later_step_adds_its_mean_gradient_to_what_is_kept() {
 fn a_step_moves_each_parameter_by_its_own_geometry() {
     let mut random = Random::new(11);
     let (mut network, memory) = (random_network::<Network>(&mut random), &mut [f32::NAN; Network::SCRATCH]);
-    let mut step = Step::begin(&RULE, Functions::Libm, 1, 1);
+    let mut step = Step::begin(&RULE, Functions::Libm, None, 1, 1);
     step.add(&mut network, &[0.1, 0.2, -0.3, 0.4], Target::Class(1), memory).unwrap();
     let mut expected = network.clone();
-    step.finish(&mut network, &RULE, memory);
+    step.finish(&mut network, &RULE, &[], memory);
     expected.parameters(&mut |parameter| {
         let shape = parameter.shape();
         let mut memory = vec![0.0; workspace(shape.0, shape.1)];
         let Parameter { mut state, geometry, alignment, .. } = parameter;
         let mut state: Scion<Slab<&mut [f32]>> = state.slabs();
-        with_workspace(shape, &mut memory, |work| state.advance(*geometry, &RULE, 1, alignment, work));
+        with_workspace(shape, &mut memory, |work| state.advance(*geometry, &RULE, 1, None, alignment, work));
     });
     assert_eq!(state_bits(&mut network), state_bits(&mut expected));
 }
@@ -147,11 +147,11 @@ fn what_is_refused_changes_nothing_and_says_why() {
     nan_at_2[2] = f32::NAN;
     let nan = (nan_at_2.as_slice(), 1, Refusal::NotFinite { index: 2 });
     for t in [1, 2] {
-        let mut step = Step::begin(&RULE, Functions::Libm, t, 2);
+        let mut step = Step::begin(&RULE, Functions::Libm, None, t, 2);
         for (input, label, why) in refusals.iter().chain([&nan]) {
             assert_eq!(step.add(&mut network, input, Target::Class(*label), memory), Err(*why));
         }
-        assert_eq!(step.finish(&mut network, &RULE, memory), None);
+        assert_eq!(step.finish(&mut network, &RULE, &[], memory), None);
         assert_eq!(state_bits(&mut network), before);
     }
 }
@@ -163,7 +163,7 @@ fn a_refused_sample_in_a_batch_leaves_no_trace() {
     let batch = samples(&mut random, 3);
     let run = |refused: &[usize]| {
         let (mut network, memory) = (network.clone(), &mut [f32::NAN; Network::SCRATCH]);
-        let mut step = Step::begin(&RULE, Functions::Libm, 2, 4);
+        let mut step = Step::begin(&RULE, Functions::Libm, None, 2, 4);
         for (i, (input, label)) in batch.iter().enumerate() {
             if refused.contains(&i) {
                 assert_eq!(
@@ -173,7 +173,7 @@ fn a_refused_sample_in_a_batch_leaves_no_trace() {
             }
             step.add(&mut network, input, Target::Class(*label), memory).unwrap();
         }
-        let outcome = step.finish(&mut network, &RULE, memory);
+        let outcome = step.finish(&mut network, &RULE, &[], memory);
         (outcome, state_bits(&mut network))
     };
     let expected = run(&[]);
@@ -188,7 +188,7 @@ fn a_sample_is_admitted_up_to_the_bound_and_not_beyond() {
     let mut network = Head::ZERO;
     let mut admitted = |a: f32, batch: u32| {
         // Weights of 0 give probabilities of ½: δ = ±1/(2B).
-        Step::begin(&RULE, Functions::Libm, 1, batch)
+        Step::begin(&RULE, Functions::Libm, None, 1, batch)
             .add(&mut network, &[a], Target::Class(0), &mut [0.0; Head::SCRATCH])
             .is_ok()
     };
@@ -215,7 +215,7 @@ fn no_admitted_samples_can_make_the_momentum_overflow() {
                 set(&mut network, 2, &[power(middle)]);
                 set(&mut network, 4, &[-power(head), power(head)]);
                 for t in 1..=steps {
-                    let mut step = Step::begin(&rule, Functions::Libm, t, batch);
+                    let mut step = Step::begin(&rule, Functions::Libm, None, t, batch);
                     // Once refused, always refused.
                     for _ in 0..batch {
                         if step.add(&mut network, &[input], Target::Class(0), &mut [0.0; Deep::SCRATCH]).is_err() {
@@ -366,17 +366,17 @@ fn too_short_a_scratch_memory_is_an_error_and_changes_nothing() {
     for length in 0..2 * Network::TRACE {
         let mut memory = vec![0.0; length];
         let found =
-            Step::begin(&RULE, Functions::Libm, 1, 1).add(&mut network, &[0.1; 4], Target::Class(0), &mut memory);
+            Step::begin(&RULE, Functions::Libm, None, 1, 1).add(&mut network, &[0.1; 4], Target::Class(0), &mut memory);
         assert!(matches!(found, Err(Refusal::Scratch { .. })), "{length}");
         let predicted = predict(&network, Functions::Libm, &[0.1; 4], &mut memory);
         assert_eq!(predicted.is_ok(), length >= Network::TRACE, "{length}");
     }
     assert_eq!(state_bits(&mut network), before);
-    let mut step = Step::begin(&RULE, Functions::Libm, 1, 1);
+    let mut step = Step::begin(&RULE, Functions::Libm, None, 1, 1);
     step.add(&mut network, &[0.1; 4], Target::Class(0), &mut [0.0; Network::SCRATCH]).unwrap();
     let before = state_bits(&mut network);
     for length in 0..Network::SCRATCH {
-        assert_eq!(step.finish(&mut network, &RULE, &mut vec![0.0; length]), None, "{length}");
+        assert_eq!(step.finish(&mut network, &RULE, &[], &mut vec![0.0; length]), None, "{length}");
         assert_eq!(state_bits(&mut network), before, "{length}");
     }
 }
@@ -432,7 +432,7 @@ fn values_are_learnt_by_their_squared_error() {
     let (input, target) = (random.vector(4), random.vector(3));
     let exact = |y: &[f64]| squared_error(&outputs(&LAYERS, y, &real(&input)), &real(&target));
     let y = real(&state(&mut network)[1]);
-    let mut step = Step::begin(&RULE, Functions::Libm, 1, 1);
+    let mut step = Step::begin(&RULE, Functions::Libm, None, 1, 1);
     let found = step.add(&mut network, &input, Target::Values(&target), memory).unwrap();
     let (mut of_loss, mut of_gradient) = (Worst::default(), Worst::default());
     of_loss.see((f64::from(found) - exact(&y)).abs() / (1.0 + exact(&y)));
@@ -450,11 +450,11 @@ fn values_are_learnt_by_their_squared_error() {
         (&[0.0, 0.0, f32::NEG_INFINITY], Refusal::TargetNotFinite { index: 2 }),
     ];
     for (target, why) in refusals {
-        let mut step = Step::begin(&RULE, Functions::Libm, 1, 1);
+        let mut step = Step::begin(&RULE, Functions::Libm, None, 1, 1);
         assert_eq!(step.add(&mut network, &input, Target::Values(target), memory), Err(why));
     }
     // Finite, but its square is not.
-    let mut step = Step::begin(&RULE, Functions::Libm, 1, 1);
+    let mut step = Step::begin(&RULE, Functions::Libm, None, 1, 1);
     let found = step.add(&mut network, &input, Target::Values(&[f32::MAX; 3]), memory);
     assert_eq!((found, state_bits(&mut network)), (Err(Refusal::Overflow), before));
 }
@@ -505,9 +505,9 @@ fn what_is_frozen_stays_and_what_stands_before_it_is_not_passed_backward() {
         train_last(&mut network, layers);
         let before = state_bits(&mut network);
         let mut memory = vec![f32::NAN; scratch_length(&mut network)];
-        let mut step = Step::begin(&RULE, Functions::Libm, 2, 1);
+        let mut step = Step::begin(&RULE, Functions::Libm, None, 2, 1);
         step.add(&mut network, &random.vector(16), Target::Class(1), &mut memory).unwrap();
-        step.finish(&mut network, &RULE, &mut memory).unwrap();
+        step.finish(&mut network, &RULE, &[], &mut memory).unwrap();
         assert_eq!(count.get(), passes, "last {layers}");
         let after = state_bits(&mut network);
         let (mut first, mut parameter) = (0, 0);
@@ -533,7 +533,7 @@ fn errors_that_overflow_are_refused_where_they_arrive() {
     set(&mut network, 1, &[0.0; 2]);
     let memory = &mut [f32::NAN; Tiny::SCRATCH];
     let add = |network: &mut Tiny, memory: &mut [f32]| {
-        let mut step = Step::begin(&RULE, Functions::Libm, 2, 1);
+        let mut step = Step::begin(&RULE, Functions::Libm, None, 2, 1);
         step.add(network, &[1.0, -0.5], Target::Class(0), memory)
     };
     let before = state_bits(&mut network);
@@ -548,7 +548,7 @@ fn errors_that_overflow_are_refused_where_they_arrive() {
     set(&mut network, 0, &[f32::MIN_POSITIVE; 2]);
     set(&mut network, 1, &[f32::MAX, -f32::MAX, -f32::MAX, f32::MAX]);
     let before = state_bits(&mut network);
-    let mut step = Step::begin(&RULE, Functions::Libm, 2, 1);
+    let mut step = Step::begin(&RULE, Functions::Libm, None, 2, 1);
     let found = step.add(&mut network, &[1.0, 2.0], Target::Class(0), &mut [0.0; Steep::SCRATCH]);
     assert_eq!((found, state_bits(&mut network)), (Err(Refusal::Overflow), before));
 }
@@ -571,12 +571,12 @@ fn a_small_convolutional_network_learns() {
     initialise(&mut network, &mut Generator::new(1, 0), memory);
     let mut random = Random::new(23);
     for t in 1..=300 {
-        let mut step = Step::begin(&Rule { step: 0.02, ..RULE }, Functions::Libm, t, 8);
+        let mut step = Step::begin(&Rule { step: 0.02, ..RULE }, Functions::Libm, None, t, 8);
         for _ in 0..8 {
             let (input, label) = sample(&mut random);
             step.add(&mut network, &input, Target::Class(label), memory).unwrap();
         }
-        let Outcome { admitted, .. } = step.finish(&mut network, &Rule { step: 0.02, ..RULE }, memory).unwrap();
+        let Outcome { admitted, .. } = step.finish(&mut network, &Rule { step: 0.02, ..RULE }, &[], memory).unwrap();
         assert_eq!(admitted, 8);
     }
     let right = (0..300).filter(|_| {
@@ -626,9 +626,9 @@ fn a_standardisation_is_arithmetic_on_constants_that_never_move() {
         layer.backward(Point::Query, &raw, &output, &mut errors, &mut asked);
         assert_eq!(asked, [0, 1, 2].map(|i| errors[i] / deviations[i]));
         let learn = |network: &mut dyn Layer, input: &[f32], memory: &mut [f32]| {
-            let mut step = Step::begin(&rule, Functions::Libm, t, 1);
+            let mut step = Step::begin(&rule, Functions::Libm, None, t, 1);
             step.add(network, input, Target::Class(1), memory).unwrap();
-            step.finish(network, &rule, memory).unwrap()
+            step.finish(network, &rule, &[], memory).unwrap()
         };
         let expected = learn(&mut alone, &standard, &mut [0.0; Behind::SCRATCH]);
         assert_eq!(learn(&mut whole, &raw, &mut [0.0; Whole::SCRATCH]), expected);

@@ -24,12 +24,35 @@ fn step_sizes_follow_their_lines_and_end_at_zero() {
     let never_down = Schedule::WarmupStableDecay { warmup: 0, stable: u32::MAX, decay: 0 };
     assert_eq!(never_down.factor(u64::from(u32::MAX)), 1.0);
     assert_eq!(never_down.factor(u64::from(u32::MAX) + 1), 0.0);
+    let [inverse, at_once_inverse] = [1, 0].map(|steps| Schedule::Inverse { steps });
     // Step 0 is none, but where a counter wraps.
-    for schedule in
-        [Schedule::Linear { steps: u32::MAX }, Schedule::Linear { steps: 0 }, up_and_down, at_once, never_down]
-    {
+    for schedule in [
+        Schedule::Linear { steps: u32::MAX },
+        Schedule::Linear { steps: 0 },
+        Schedule::Inverse { steps: u32::MAX },
+        inverse,
+        at_once_inverse,
+        up_and_down,
+        at_once,
+        never_down,
+    ] {
         assert!([0, 1, 7, 1 << 24, 1 << 40, u64::MAX].iter().all(|t| (0.0..=1.0).contains(&schedule.factor(*t))));
     }
+}
+
+#[test]
+fn step_sizes_without_a_horizon_fall_with_the_root_of_the_steps() {
+    for steps in [1, 3, 40, 1 << 20, u32::MAX] {
+        let schedule = Schedule::Inverse { steps };
+        assert_eq!((schedule.factor(0), schedule.factor(1)), (1.0, 1.0));
+        for t in [2, 3, 41, 1000, (1 << 24) + 1, 1 << 40, u64::MAX] {
+            let exact = 1.0 / (1.0 + (t - 1) as f64 / f64::from(steps)).sqrt();
+            let found = f64::from(schedule.factor(t));
+            assert!((found / exact - 1.0).abs() < 2.5e-7, "{found} at {t} of {steps}, not {exact}");
+        }
+        assert_eq!(schedule.factor(1 + 3 * u64::from(steps)), 0.5);
+    }
+    assert_eq!(factors(Schedule::Inverse { steps: 0 }, 3), [0.0; 3]);
 }
 
 #[test]

@@ -1,71 +1,26 @@
 //! The transported step: the equations of the method, its bounds, and where it starts.
 
+mod common;
 mod oracle;
 
+use common::{LAWS, NORMS, PULLS, advance, exact, fixed, pull, started};
 use graftage_core::error::{Field, Refusal};
 use graftage_core::matrix::{FixedMatrix, Matrix, RowMajor, Slab, square};
 use graftage_core::norm::{Norm, Workspace, with_workspace, workspace};
 use graftage_core::polar::Chain;
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::{Geometry, LARGEST, Role, Rule, Scion};
+use graftage_core::scion::{Geometry, LARGEST, Pull, Role, Rule};
 use graftage_core::transport::{Alignment, Transport};
 use nalgebra::DMatrix;
 use oracle::{Random, Worst, bits, real, tolerance};
 
-const NORMS: [(Norm, oracle::Norm); 5] = [
-    (Norm::Spectral, oracle::Norm::Spectral(|m, n| (m / n).sqrt())),
-    (Norm::Sign, oracle::Norm::Sign(|_, n| 1.0 / n)),
-    (Norm::Column, oracle::Norm::Column(|m, _| m.sqrt())),
-    (Norm::Row, oracle::Norm::Row(|_, n| 1.0 / n.sqrt())),
-    (Norm::Rms, oracle::Norm::Whole(|m, n| (m * n).sqrt())),
-];
-
-/// A parameter of shape m×n, started from weights.
-fn started<const M: usize, const N: usize>(x: &[f32]) -> Scion<FixedMatrix<M, N>> {
-    let mut state = Scion { x: fixed(x), y: [[f32::NAN; N]; M], m: [[f32::NAN; N]; M] };
-    state.start();
-    state
-}
-
-fn fixed<const M: usize, const N: usize>(rows: &[f32]) -> FixedMatrix<M, N> {
-    let mut fixed = [[0.0; N]; M];
-    fixed.elements_mut().copy_from_slice(rows);
-    fixed
-}
-
-/// [`Scion::advance`] with a workspace of its own.
-fn advance<const M: usize, const N: usize>(
-    state: &mut Scion<FixedMatrix<M, N>>,
-    geometry: Geometry,
-    rule: &Rule,
-    t: u64,
-    alignment: &mut Alignment<f32>,
-) {
-    let nan = || vec![f32::NAN; square(M.min(N))];
-    let squares = [&mut nan()[..], &mut nan(), &mut nan()];
-    let work = &mut Workspace { direction: &mut [[f32::NAN; N]; M], squares };
-    state.advance(geometry, rule, t, alignment, work);
-}
-
-fn exact<const M: usize, const N: usize>(a: &FixedMatrix<M, N>) -> DMatrix<f64> {
-    real((M, N), a.elements())
-}
-
-/// Rules with every law of transport, and what the law is in the mathematics.
+/// Rules with every law of transport and every pull, and what the law is in the mathematics.
 fn rules() -> impl Iterator<Item = (Rule, oracle::Law)> {
-    let laws = [
-        (Transport::Fixed { theta: 0.0 }, oracle::Law::Fixed(0.0)),
-        (Transport::Fixed { theta: 0.25 }, oracle::Law::Fixed(0.25)),
-        (Transport::Fixed { theta: 1.0 }, oracle::Law::Fixed(1.0)),
-        (Transport::Lag { memory: 0.4 }, oracle::Law::Lag(f64::from(0.4f32))),
-        (Transport::Alignment { damping: 1.5 }, oracle::Law::Alignment(1.5)),
-        (Transport::Nesterov, oracle::Law::Nesterov),
-    ];
-    laws.into_iter().flat_map(|(transport, law)| {
-        [false, true].map(|constrained| {
+    LAWS.into_iter().flat_map(|(transport, law)| {
+        PULLS.map(|pull| {
             let momentum = Momentum::Constant(0.8);
-            (Rule { step: 0.05, momentum, transport, constrained, ..Rule::PLAIN }, law)
+            (Rule { step: 0.05, momentum, transport, pull, ..Rule::PLAIN }, law)
         })
     })
 }
@@ -115,13 +70,15 @@ fn fifty_steps_follow_the_equations() {
                 let (x, target) = (random.vector(M * N), random.matrix(M, N));
                 let geometry = Geometry { norm, radius: 2.5 };
                 let (mut state, mut alignment) = (started::<M, N>(&x), Alignment::START);
+                let (pull, anchor) = pull(rule.pull, &real((M, N), &x));
                 let mut oracle = oracle::Scion {
                     norm: exact_norm,
                     radius: 2.5,
                     step: step_at,
                     momentum: beta,
                     law,
-                    constrained: rule.constrained,
+                    pull,
+                    anchor,
                     t: 1,
                     x: real((M, N), &x),
                     d: DMatrix::zeros(M, N),
@@ -142,7 +99,7 @@ fn fifty_steps_follow_the_equations() {
                         state.accumulate(keep, rule.weight(t, 3), &gradient);
                     }
                     oracle.advance(&(oracle.y() + (&noise[0] + &noise[1] + &noise[2]) / 3.0));
-                    advance(&mut state, geometry, &rule, t, &mut alignment);
+                    advance(&mut state, geometry, &rule, t, &fixed(&x), &mut alignment);
                     worst.see((exact(&state.x) - &oracle.x).amax() / unit);
                     worst.see((exact(&state.m) - &oracle.m).amax());
                 }
@@ -183,7 +140,7 @@ fn a_frozen_parameter_keeps_every_bit() {
         let mut state = started::<3, 7>(&random.vector(21));
         state.accumulate(0.0, 1.0, &fixed(&random.vector(21)));
         let before = state.clone();
-        advance(&mut state, Geometry::FROZEN, &rule, 1, &mut { Alignment::START });
+        advance(&mut state, Geometry::FROZEN, &rule, 1, &[[0.5; 7]; 3], &mut { Alignment::START });
         assert_eq!(state, before);
     }
 }
@@ -197,11 +154,11 @@ fn without_transport_it_is_scion_to_the_bit() {
                 let geometry = Geometry { norm, radius: 3.0 };
                 let mut state = started::<M, N>(&random.vector(M * N));
                 // Scion, with the operations of a matrix alone.
-                let (mut x, mut m) = (state.x, state.m);
+                let (start, mut x, mut m) = (state.x, state.x, state.m);
                 for t in 1..=20 {
                     let gradient = fixed(&random.vector(M * N));
                     state.accumulate(rule.keep(t), rule.weight(t, 1), &gradient);
-                    advance(&mut state, geometry, &rule, t, &mut { Alignment::START });
+                    advance(&mut state, geometry, &rule, t, &start, &mut { Alignment::START });
 
                     let beta = if t == 1 { 0.0 } else { 0.8 };
                     m.combine(beta, 1.0 - beta, &gradient);
@@ -209,8 +166,17 @@ fn without_transport_it_is_scion_to_the_bit() {
                     let mut direction = [[f32::NAN; N]; M];
                     let squares = [&mut nan()[..], &mut nan(), &mut nan()];
                     norm.direction(&m, Chain::DEFAULT, &mut Workspace { direction: &mut direction, squares });
-                    let shrink = if rule.constrained { 1.0 - 0.05 } else { 1.0 };
-                    x.combine(shrink, -(0.05 * 3.0 * norm.factor((M, N))), &direction);
+                    // V is rounded before it is added.
+                    let gain = -(0.05 * 3.0 * norm.factor((M, N)));
+                    for ((x, u), start) in x.elements_mut().iter_mut().zip(direction.elements()).zip(start.elements()) {
+                        let step = gain * u;
+                        let pull = match rule.pull {
+                            Pull::None => None,
+                            Pull::Zero { strength } => Some(-(strength * 0.05) * *x),
+                            Pull::Start { strength } => Some(strength * 0.05 * (start - *x)),
+                        };
+                        *x += pull.map_or(step, |pull| step + pull);
+                    }
                     assert_eq!(bits(state.x.elements()), bits(x.elements()));
                     assert_eq!(bits(state.m.elements()), bits(m.elements()));
                     assert_eq!(state.y, state.x);
@@ -256,7 +222,7 @@ fn gradients_of_samples_accumulate_in_their_order_to_the_bit() {
 }
 
 #[test]
-fn constrained_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound() {
+fn pulled_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound() {
     fn stay<const M: usize, const N: usize>(ball: &mut Worst, drift: &mut Worst) {
         for (seed, (rule, _)) in rules().enumerate() {
             for (norm, of) in NORMS {
@@ -265,9 +231,10 @@ fn constrained_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound(
                 let mut state = started::<M, N>(&random.vector(M * N));
                 let mut generator = Generator::new(1, 1);
                 state.initialise(geometry, Role::Weights, &mut generator, &mut vec![0.0; workspace(M, N)]);
-                let mut alignment = Alignment::START;
+                let (mut alignment, start) = (Alignment::START, state.x);
+                let (strength, anchor) = pull(rule.pull, &exact(&start));
                 let bound = f64::from(rule.drift(1)) * 2.0;
-                let exact_bound = step * 2.0 * if rule.constrained { 2.0 } else { 1.0 };
+                let exact_bound = step * 2.0 * if rule.pull == Pull::None { 1.0 } else { 2.0 };
                 assert!(bound >= exact_bound && bound < 1.001 * exact_bound);
                 for t in 1..=500 {
                     // At times a gradient that pushes outwards for long.
@@ -275,10 +242,10 @@ fn constrained_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound(
                     let gradient = oracle::rounded(&((t / 50) as f64 * push * random.matrix(M, N)).add_scalar(0.1));
                     state.accumulate(rule.keep(t), rule.weight(t, 1), &fixed(&gradient));
                     let before = exact(&state.x);
-                    advance(&mut state, geometry, &rule, t, &mut alignment);
+                    advance(&mut state, geometry, &rule, t, &start, &mut alignment);
                     drift.see(of.of(&(exact(&state.x) - before)) / bound - 1.0);
-                    if rule.constrained {
-                        ball.see(of.of(&exact(&state.x)) / 2.0 - 1.0);
+                    if strength > 0.0 {
+                        ball.see(of.of(&(exact(&state.x) - &anchor)) * strength / 2.0 - 1.0);
                     }
                 }
             }
@@ -351,14 +318,15 @@ fn views_move_the_state_that_they_show() {
     for t in 1..=5 {
         let gradient = random.vector(28);
         state.accumulate(rule.keep(t), rule.weight(t, 1), &fixed(&gradient));
-        advance(&mut state, Geometry::HIDDEN, &rule, t, &mut alignments[0]);
+        advance(&mut state, Geometry::HIDDEN, &rule, t, &[[0.0; 4]; 7], &mut alignments[0]);
         let mut gradient = gradient;
         let gradient = Slab::new(7, 4, gradient.as_mut_slice()).unwrap();
         seen.slabs().accumulate(rule.keep(t), rule.weight(t, 1), &gradient);
         let mut memory = [f32::NAN; workspace(7, 4)];
         let mut view = seen.slabs();
         let alignment = &mut alignments[1];
-        with_workspace((7, 4), &mut memory, |work| view.advance(Geometry::HIDDEN, &rule, t, alignment, work)).unwrap();
+        with_workspace((7, 4), &mut memory, |work| view.advance(Geometry::HIDDEN, &rule, t, None, alignment, work))
+            .unwrap();
         assert_eq!(state, seen);
     }
 }
@@ -391,12 +359,29 @@ fn constants_outside_their_ranges_are_refused() {
     for damping in [-0.1, f32::INFINITY, nan] {
         assert_eq!(check(Transport::Alignment { damping }), Err(Refusal::Recipe(Field::Damping)), "{damping}");
     }
-    for (step, constrained, good) in [(1.0, true, true), (1.0f32.next_up(), true, false), (7.0, false, true)] {
-        assert_eq!(Rule { step, constrained, ..default }.check().is_ok(), good, "{step}");
+    for pull in [|strength| Pull::Zero { strength }, |strength| Pull::Start { strength }] {
+        let check = |step, strength| Rule { step, pull: pull(strength), ..default }.check();
+        for (step, strength) in [(1.0, 1.0), (7.0, 0.125), (0.25, 4.0), (LARGEST, 1e-45)] {
+            assert_eq!(check(step, strength), Ok(()), "{step}, {strength}");
+        }
+        for (step, strength) in [
+            (1.0f32.next_up(), 1.0),
+            (1.0, 1.0f32.next_up()),
+            (0.01, 0.0),
+            (0.01, -1.0),
+            (0.01, nan),
+            (0.01, f32::INFINITY),
+            (0.01, -0.0),
+            (1e-45, f32::INFINITY),
+        ] {
+            assert_eq!(check(step, strength), Err(Refusal::Recipe(Field::Pull)), "{step}, {strength}");
+        }
     }
+    assert_eq!(Rule { step: 7.0, ..default }.check(), Ok(()));
     let (beta, transport) = (1.0f32.next_down(), Transport::Fixed { theta: 1.0 });
     let momentum = Momentum::Constant(beta);
-    let extreme = Rule { step: 1e-45, momentum, transport, constrained: true, ..default };
+    let pull = Pull::Zero { strength: 1.0 };
+    let extreme = Rule { step: 1e-45, momentum, transport, pull, ..default };
     assert_eq!((extreme.check(), transport.lead(beta, beta).ahead), (Ok(()), 16_777_215.0));
     for radius in [-1.0, nan, f32::INFINITY, LARGEST.next_up()] {
         let geometry = Geometry { radius, ..Geometry::HIDDEN };

@@ -1,7 +1,7 @@
 //! Sessions: the weights in use answer until others have proved no worse on held-out samples.
 //!
-//! The oracle is made of parts that know nothing of sessions: an adaptation that is fed the learnt samples alone, and a
-//! network that keeps the weights in use.
+//! The oracle is a model in plain lists: the steps of a network, the published generator, and what the documentation says of
+//! sessions.
 
 mod oracle;
 
@@ -10,20 +10,21 @@ use graftage_core::arithmetic::Functions;
 use graftage_core::chain;
 use graftage_core::error::{Field, Refusal};
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Dense, Fixed, Layer, Parameter, Relu, initialise, predict};
+use graftage_core::network::{Class, Dense, Fixed, Layer, Parameter, Relu, Step, initialise, predict};
 use graftage_core::random::Generator;
 use graftage_core::scion::Rule;
-use graftage_core::session::{Counts, Session, Verdict, is_multiple};
-use oracle::Random;
+use graftage_core::session::{Counts, Judged, Session, Verdict, is_multiple};
+use oracle::{Pcg, Random, bits};
 
 type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
-type Learner = Adaptation<Network, Ring<3, 8>, [f32; Network::SCRATCH]>;
-type Device = Session<Network, Ring<3, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<3, { HELD + 2 }>>;
+type Learner = Adaptation<'static, Network, Ring<3, 8>, [f32; Network::SCRATCH]>;
+type Device =
+    Session<'static, Network, Ring<3, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<3, { HELD + 2 }>>;
 
 /// The most samples that judge a session.
 const HELD: usize = 6;
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 4, keep: HELD as u32 });
-const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 5, hold_out: HOLD_OUT, ..Recipe::DEFAULT };
+const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 5, hold_out: HOLD_OUT, ..Recipe::FREE };
 
 fn network() -> Network {
     let mut network = Network::ZERO;
@@ -34,6 +35,8 @@ fn network() -> Network {
 fn device(recipe: Recipe) -> Device {
     let mut device =
         Device::new(network(), Ring::new(), [f32::NAN; Network::SCRATCH], [f32::NAN; Network::WEIGHTS], Ring::new());
+    let start = oracle::words(&weights(device.network_mut()));
+    device.set_start(start.leak());
     device.start(recipe).unwrap();
     device
 }
@@ -62,10 +65,6 @@ fn weights(network: &mut Network) -> Vec<f32> {
     all
 }
 
-fn bits(numbers: &[f32]) -> Vec<u32> {
-    numbers.iter().map(|e| e.to_bits()).collect()
-}
-
 fn right(network: &Network, samples: &[(Vec<f32>, u32)]) -> u32 {
     let scratch = &mut [0.0; Network::SCRATCH];
     let right =
@@ -73,47 +72,230 @@ fn right(network: &Network, samples: &[(Vec<f32>, u32)]) -> u32 {
     samples.iter().filter(right).count() as u32
 }
 
-#[test]
-fn sessions_are_an_adaptation_beside_the_weights_in_use() {
-    // Honest and lying sessions in turn: both verdicts come about.
-    let (mut device, mut learner, mut in_use) = (device(RECIPE), learner(RECIPE), network());
-    let mut held: Vec<(Vec<f32>, u32)> = Vec::new();
-    let (mut taken, mut verdicts) = (0, [0, 0]);
-    for session in 0..12 {
-        for (input, label) in stream(session, 21, session % 3 == 2) {
-            let expected = predict(&in_use, Functions::Libm, &input, &mut [0.0; Network::SCRATCH]).unwrap();
-            assert_eq!(device.predict(&input), Ok(expected));
-            taken += 1;
-            let found = device.learn(&input, label, |_| ()).unwrap();
-            assert_eq!(found.held_out, taken % 4 == 0);
-            if found.held_out {
-                assert_eq!(learner.predict(&input), Ok(found.prediction));
-                held.push((input, label));
-                held.drain(..held.len().saturating_sub(HELD));
-            } else {
-                assert_eq!(learner.learn(&input, label, |_| ()), Ok(found.prediction));
-            }
-            assert_eq!(device.adaptation().digest(), learner.digest());
+type Sample = (Vec<f32>, u32);
+
+/// Sessions as they are told, without memory for any of it.
+struct Model {
+    recipe: Recipe,
+    network: Network,
+    in_use: Network,
+    start: Vec<[u8; 4]>,
+    pcg: Pcg,
+    step: u64,
+    /// All that the sessions since the start have learnt and not taken back, and what of it is of the open one.
+    learnt: Vec<Sample>,
+    newly_learnt: Vec<Sample>,
+    /// Held out by sessions that were committed, and by the open one.
+    kept: Vec<Sample>,
+    newest: Vec<Sample>,
+    /// How many the open one has held out, those included that others have replaced.
+    held_out: usize,
+    rolled_back_in_a_row: u32,
+    counts: Counts,
+}
+
+impl Model {
+    fn new(recipe: Recipe) -> Self {
+        let mut network = network();
+        let start = oracle::words(&weights(&mut network));
+        network.parameters(&mut |mut parameter| parameter.start());
+        Self {
+            recipe,
+            in_use: network.clone(),
+            network,
+            start,
+            pcg: Pcg::new(recipe.seed, 0),
+            step: 0,
+            learnt: vec![],
+            newly_learnt: vec![],
+            kept: vec![],
+            newest: vec![],
+            held_out: 0,
+            rolled_back_in_a_row: 0,
+            counts: Counts::default(),
         }
-        let (before, after) = (right(&in_use, &held), right(learner.network(), &held));
-        let committed = after >= before;
-        verdicts[usize::from(committed)] += 1;
-        assert_eq!(device.end(), Verdict { committed, held_out: held.len() as u32, before, after });
+    }
+
+    /// The samples that the replay buffer has: the last ones, less those that were taken back after others had to go for them.
+    fn replay(&self) -> Vec<Sample> {
+        [&self.learnt[..], &self.newly_learnt].concat()
+    }
+
+    /// Whether it was held out.
+    fn learn(&mut self, sample: &Sample) -> bool {
+        let Recipe { batch, steps, replay, rule, cap, hold_out, .. } = self.recipe;
+        self.counts.taken += 1;
+        if let Some(HoldOut { every, keep }) = hold_out
+            && self.counts.taken % u64::from(every) == 0
+        {
+            let half = keep.div_ceil(2) as usize;
+            if self.newest.len() < half {
+                self.newest.push(sample.clone());
+            } else {
+                self.newest[self.held_out % half] = sample.clone();
+            }
+            self.held_out += 1;
+            return true;
+        }
+        self.newly_learnt.push(sample.clone());
+        // The oldest goes, be it of this session or of one before it.
+        if self.learnt.len() + self.newly_learnt.len() > replay as usize {
+            let from = if self.learnt.is_empty() { &mut self.newly_learnt } else { &mut self.learnt };
+            from.remove(0);
+        }
+        let (all, memory) = (self.replay(), &mut [0.0; Network::SCRATCH]);
+        for _ in 0..steps {
+            self.step += 1;
+            let mut step = Step::begin(&rule, Functions::Libm, cap, self.step, batch);
+            for place in 0..batch {
+                let (input, label) = if place == 0 { sample } else { &all[self.pcg.below(all.len())] };
+                step.add(&mut self.network, input, Class(*label), memory).unwrap();
+            }
+            step.finish(&mut self.network, &rule, &self.start, memory).unwrap();
+        }
+        false
+    }
+
+    fn end(&mut self) -> Verdict {
+        let judged = |samples: &[Sample]| Judged {
+            held_out: samples.len() as u32,
+            before: right(&self.in_use, samples),
+            after: right(&self.network, samples),
+        };
+        let (newest, kept) = (judged(&self.newest), judged(&self.kept));
+        let no_better_than_chance = f64::from(newest.before) <= f64::from(newest.held_out) / 4.0;
+        let kept_decides = self.rolled_back_in_a_row < 2 || no_better_than_chance;
+        let committed = newest.after >= newest.before && (!kept_decides || kept.after >= kept.before);
         if committed {
-            in_use = learner.network().clone();
+            self.in_use = self.network.clone();
+            self.learnt.append(&mut self.newly_learnt);
+            self.kept.append(&mut self.newest);
+            let keep = self.recipe.hold_out.map_or(0, |HoldOut { keep, .. }| keep / 2) as usize;
+            self.kept.drain(..self.kept.len().saturating_sub(keep));
+            self.rolled_back_in_a_row = 0;
+            self.counts.committed += 1;
         } else {
-            let mut kept = weights(&mut in_use).into_iter();
-            learner.network_mut().parameters(&mut |mut parameter| {
-                parameter.state.x.elements_mut().iter_mut().zip(&mut kept).for_each(|(x, w)| *x = w);
+            let mut used = weights(&mut self.in_use).into_iter();
+            self.network.parameters(&mut |mut parameter| {
+                parameter.state.x.elements_mut().iter_mut().zip(&mut used).for_each(|(x, w)| *x = w);
                 parameter.start();
             });
+            self.rolled_back_in_a_row += 1;
+            self.counts.rolled_back += 1;
         }
-        assert_eq!(bits(device.in_use()), bits(&weights(&mut in_use)));
-        let counts = Counts { taken, rolled_back: verdicts[0], committed: verdicts[1] };
-        assert_eq!(device.counts(), counts);
+        self.newly_learnt.clear();
+        self.newest.clear();
+        self.held_out = 0;
+        let alarm = newest.held_out > 0 && no_better_than_chance;
+        Verdict { committed, alarm, newest, kept }
     }
-    println!("{} committed, {} rolled back", verdicts[1], verdicts[0]);
-    assert!(verdicts.iter().all(|count| *count > 0), "{verdicts:?}");
+}
+
+fn samples(replay: &impl Replay) -> Vec<Sample> {
+    (0..replay.len()).map(|at| replay.get(at).map(|(input, label)| (input.to_vec(), label)).unwrap()).collect()
+}
+
+/// What a session can be: its labels right, all wrong, or those of a world that has changed in half of its classes.
+#[derive(Clone, Copy, Debug)]
+enum World {
+    Right,
+    Wrong,
+    Changed,
+}
+
+fn session(seed: u64, length: usize, world: World) -> Vec<Sample> {
+    let mut samples = stream(seed, length, matches!(world, World::Wrong));
+    if let World::Changed = world {
+        samples.iter_mut().for_each(|(_, label)| *label = [1, 0, 2, 3][*label as usize]);
+    }
+    samples
+}
+
+/// What must have come about for a model to have shown anything.
+#[derive(Default, Debug)]
+struct Seen {
+    committed: u32,
+    rolled_back: u32,
+    /// Rolled back with more samples than the replay buffer holds, and with fewer than it held.
+    rolled_back_long: u32,
+    rolled_back_short: u32,
+    /// By what was kept, though its own half was no worse.
+    rolled_back_by_kept: u32,
+    /// Against what was kept, after two roll-backs in a row.
+    committed_alone: u32,
+    /// Rolled back after two of them, as its own half found the weights in use at chance.
+    alarms: u32,
+    /// Sessions that held out nothing while some were kept.
+    empty: u32,
+    replaced: u32,
+}
+
+#[test]
+fn sessions_do_what_a_model_in_plain_lists_does() {
+    let mut seen = Seen::default();
+    let near = Recipe { batch: 4, replay: 8, seed: 6, ..Recipe::DEFAULT };
+    for (case, (base, every, keep)) in
+        [(RECIPE, 4, HELD as u32), (RECIPE, 2, 5), (near, 3, 4), (RECIPE, 3, 1), (near, 2, 2), (RECIPE, 2, 8)]
+            .into_iter()
+            .enumerate()
+    {
+        let recipe = Recipe { hold_out: Some(HoldOut { every, keep }), ..base };
+        let (mut device, mut model) = (device(recipe), Model::new(recipe));
+        let mut random = Random::new(case as u64);
+        for number in 0..60u64 {
+            // Three of a kind in a row, so that two roll-backs in a row come about; after forty the world has changed for good.
+            let world = match (number, number / 3 % 4) {
+                (40.., _) => World::Changed,
+                (_, 3) => World::Wrong,
+                (_, 2) => World::Changed,
+                _ => World::Right,
+            };
+            let length = [0, 1, 3, 6, 12, 21, 40][random.below(7)];
+            for sample in session(100 * case as u64 + number, length, world) {
+                let expected =
+                    predict(&model.in_use, Functions::Libm, &sample.0, &mut [0.0; Network::SCRATCH]).unwrap();
+                assert_eq!(device.predict(&sample.0), Ok(expected));
+                let held_out = model.learn(&sample);
+                assert_eq!(device.learn(&sample.0, sample.1, |_| ()).map(|taken| taken.held_out), Ok(held_out));
+                let newest = device.newest(held_out).map(|(input, label)| (input.to_vec(), label));
+                assert_eq!(newest, Some(sample));
+                seen.replaced += u32::from(held_out && model.held_out > model.newest.len());
+            }
+            assert_eq!(device.newest(true).is_some(), !model.newest.is_empty());
+            assert_eq!(device.newest(false).is_some(), !model.newly_learnt.is_empty());
+            let (long, short) = (
+                model.newly_learnt.len() > 7 && model.learnt.is_empty(),
+                !model.newly_learnt.is_empty() && !model.learnt.is_empty(),
+            );
+            let in_a_row = model.rolled_back_in_a_row;
+            let verdict = model.end();
+            assert_eq!(device.end(), verdict, "session {number} of case {case}, {world:?}");
+            assert_eq!((device.newest(true), device.newest(false)), (None, None));
+            assert_eq!(samples(device.adaptation().replay()), model.replay());
+            assert_eq!(samples(device.held_out()), model.kept);
+            assert_eq!(state(device.adaptation().network()), state(&model.network));
+            assert_eq!(bits(device.in_use()), bits(&weights(&mut model.in_use)));
+            assert_eq!((device.counts(), device.adaptation().step()), (model.counts, model.step));
+            let Verdict { committed, newest, kept, alarm } = verdict;
+            let all = verdict.all();
+            assert_eq!(all.held_out, newest.held_out + kept.held_out);
+            assert_eq!((all.before, all.after), (newest.before + kept.before, newest.after + kept.after));
+            let against_kept = newest.after >= newest.before && kept.after < kept.before;
+            seen.committed += u32::from(committed);
+            seen.rolled_back += u32::from(!committed);
+            seen.rolled_back_long += u32::from(!committed && long);
+            seen.rolled_back_short += u32::from(!committed && short);
+            seen.rolled_back_by_kept += u32::from(!committed && against_kept);
+            seen.committed_alone += u32::from(committed && against_kept);
+            seen.alarms += u32::from(!committed && against_kept && alarm && in_a_row >= 2);
+            seen.empty += u32::from(newest.held_out == 0 && kept.held_out > 0 && length > 0);
+        }
+    }
+    println!("{seen:?}");
+    let Seen { committed, rolled_back, rolled_back_long, rolled_back_short, .. } = seen;
+    let Seen { rolled_back_by_kept, committed_alone, alarms, empty, replaced, .. } = seen;
+    let all = [committed, rolled_back, rolled_back_long, rolled_back_short];
+    assert!(all.into_iter().chain([rolled_back_by_kept, committed_alone, alarms, empty, replaced]).all(|n| n > 0));
 }
 
 /// X, Y and M.
@@ -169,7 +351,8 @@ fn each_session_has_the_whole_drift_budget() {
     // Six steps, two a sample.
     assert_eq!(learnt(&mut device), 3);
     let verdict = device.end();
-    assert_eq!(verdict, Verdict { committed: true, held_out: 0, before: 0, after: 0 });
+    let nobody = Judged::default();
+    assert_eq!(verdict, Verdict { committed: true, alarm: false, newest: nobody, kept: nobody });
     assert_eq!(learnt(&mut device), 3);
 }
 

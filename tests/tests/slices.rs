@@ -18,12 +18,12 @@ use graftage_core::{chain, snapshot};
 use oracle::Random;
 
 type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
-type Device<N = Network> = Session<N, Ring<3, 8>, Forgetful, [f32; Network::WEIGHTS], Ring<3, 6>>;
+type Device<N = Network> = Session<'static, N, Ring<3, 8>, Forgetful, [f32; Network::WEIGHTS], Ring<3, 6>>;
 /// Weights and bias of two layers.
 const PARAMETERS: usize = 4;
 
 const RECIPE: Recipe =
-    Recipe { batch: 4, steps: 2, replay: 8, seed: 5, hold_out: Some(HoldOut { every: 4, keep: 6 }), ..Recipe::DEFAULT };
+    Recipe { batch: 4, steps: 2, replay: 8, seed: 5, hold_out: Some(HoldOut { every: 4, keep: 6 }), ..Recipe::FREE };
 
 /// Scratch memory that holds nothing from one use to the next.
 #[derive(Debug)]
@@ -210,9 +210,9 @@ impl Layer for Counted {
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter)) {
         self.0.parameters(visit);
     }
-    fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, scratch: &mut [f32]) {
+    fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, start: &[[u8; 4]], scratch: &mut [f32]) {
         places.clone().for_each(|_| self.count(2));
-        self.0.advance(places, rule, t, scratch);
+        self.0.advance(places, rule, t, start, scratch);
     }
 }
 

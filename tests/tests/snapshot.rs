@@ -10,7 +10,7 @@ use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Layer, Parameter, Relu, initialise};
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::Rule;
+use graftage_core::scion::{Pull, Rule};
 use graftage_core::session::{Session, Taken, Verdict};
 use graftage_core::snapshot::{length, restore, write};
 use graftage_core::transport::Transport;
@@ -18,16 +18,33 @@ use oracle::Random;
 
 type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
 type Device<const K: usize = 8, const H: usize = 4> =
-    Session<Network, Ring<3, K>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<3, H>>;
+    Session<'static, Network, Ring<3, K>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<3, H>>;
 
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 4, keep: 3 });
 const RECIPE: Recipe =
-    Recipe { batch: 3, steps: 2, replay: 5, seed: 9, budget: Some(0.5), hold_out: HOLD_OUT, ..Recipe::DEFAULT };
-/// Numbers before the checksum of a full snapshot: four arrays, five samples in the replay buffer and three held out.
-const NUMBERS: usize = 4 * Network::WEIGHTS + 8 * 4;
+    Recipe { batch: 3, steps: 2, replay: 5, seed: 9, budget: Some(0.5), hold_out: HOLD_OUT, ..Recipe::FREE };
+/// Numbers before the checksum of the snapshot of one long session: four arrays, five samples in the replay buffer and two held
+/// out, half of those that are kept.
+const NUMBERS: usize = 4 * Network::WEIGHTS + 7 * 4;
 
 fn fresh<const K: usize, const H: usize>() -> Device<K, H> {
-    Device::new(Network::ZERO, Ring::new(), [f32::NAN; Network::SCRATCH], [f32::NAN; Network::WEIGHTS], Ring::new())
+    let mut device = Device::new(
+        Network::ZERO,
+        Ring::new(),
+        [f32::NAN; Network::SCRATCH],
+        [f32::NAN; Network::WEIGHTS],
+        Ring::new(),
+    );
+    device.set_start(oracle::words(&weights()).leak());
+    device
+}
+
+/// Those with which every device starts.
+fn weights() -> Vec<f32> {
+    let (mut network, mut all) = (Network::ZERO, Vec::new());
+    initialise(&mut network, &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
+    network.parameters(&mut |parameter| all.extend_from_slice(parameter.state.x.elements()));
+    all
 }
 
 fn started(rule: Rule) -> Device {
@@ -47,14 +64,14 @@ fn bytes(device: &mut Device) -> Vec<u8> {
     write(device, Network::SCHEMA, &mut memory).unwrap().to_vec()
 }
 
-/// All that there is of it: digest, position, recipe, and the arrays' bits.
+/// All that there is of it: digest, position, recipe, where its session stands, and the arrays' bits.
 fn whole(device: &mut Device) -> (u64, String, Vec<u32>) {
     let adaptation = device.adaptation();
     let all = (adaptation.position(), adaptation.recipe(), device.counts());
     let samples = |ring: &dyn Fn(usize) -> Option<(Vec<f32>, u32)>| (0..8).map(ring).collect::<Vec<_>>();
     let kept = samples(&|at| adaptation.replay().get(at).map(|(x, y)| (x.to_vec(), y)));
     let held_out = samples(&|at| device.held_out().get(at).map(|(x, y)| (x.to_vec(), y)));
-    let about = format!("{all:?} {kept:?} {held_out:?}");
+    let about = format!("{all:?} {kept:?} {held_out:?} {:?}", [true, false].map(|held_out| device.newest(held_out)));
     let mut arrays = oracle::bits(device.in_use());
     device.network_mut().parameters(&mut |Parameter { state, .. }| {
         arrays.extend([&state.x, &state.y, &state.m].into_iter().flat_map(|array| oracle::bits(array.elements())));
@@ -62,30 +79,50 @@ fn whole(device: &mut Device) -> (u64, String, Vec<u32>) {
     (device.adaptation().digest(), about, arrays)
 }
 
-/// Takes the sample of that index, the sixth the first of a new session.
+/// Takes the sample of that index, every eleventh the first of a new session.
 fn take(device: &mut Device, at: usize, (x, y): &(Vec<f32>, u32)) -> (Option<Verdict>, Result<Taken, Refusal>) {
-    let verdict = (at == 5).then(|| device.end());
+    let verdict = (at > 0 && at % 11 == 0).then(|| device.end());
     (verdict, device.learn(x, *y, |_| ()))
+}
+
+/// Eight sessions, of which those in the middle have other labels.
+fn sessions() -> Vec<(Vec<f32>, u32)> {
+    let mut random = Random::new(4);
+    let sample = |at| {
+        let (mut numbers, label) = (random.vector(3), random.below(4) as u32);
+        numbers[0] = 2.0 * label as f32 - 3.0;
+        (numbers, if (33..66).contains(&at) { (label + at as u32) % 4 } else { label })
+    };
+    (0..88).map(sample).collect()
 }
 
 #[test]
 fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
-    let schedule = Schedule::WarmupStableDecay { warmup: 3, stable: 10, decay: 15 };
+    let schedule = Schedule::WarmupStableDecay { warmup: 3, stable: 100, decay: 150 };
     let momentum = Momentum::Ramp { from: 0.7, to: 0.9, steps: 20 };
-    for transport in [
-        Transport::Fixed { theta: 0.5 },
-        Transport::Lag { memory: 0.5 },
-        Transport::Alignment { damping: 1.5 },
-        Transport::Nesterov,
+    let [mut committed, mut rolled_back_twice] = [false; 2];
+    for (transport, pull, cap) in [
+        (Transport::Fixed { theta: 0.5 }, Pull::Start { strength: 1.0 }, Some(0.35)),
+        (Transport::Lag { memory: 0.5 }, Pull::Zero { strength: 0.3 }, None),
+        (Transport::Alignment { damping: 1.5 }, Pull::Start { strength: 2.0 }, None),
+        (Transport::Nesterov, Pull::None, Some(1.0)),
     ] {
-        let rule = Rule { schedule, momentum, transport, ..Rule::PLAIN };
-        let mut unbroken = started(rule);
-        let expected: Vec<_> =
-            samples().iter().enumerate().map(|(at, sample)| take(&mut unbroken, at, sample)).collect();
-        for interrupted in 0..=samples().len() {
-            let mut device = started(rule);
+        let rule = Rule { schedule, momentum, transport, pull, step: 0.05, ..Rule::PLAIN };
+        let started = || {
+            let mut device = started(Rule::PLAIN);
+            device.start(Recipe { rule, cap, budget: None, ..RECIPE }).unwrap();
+            device
+        };
+        let mut unbroken = started();
+        let samples = sessions();
+        let expected: Vec<_> = samples.iter().enumerate().map(|(at, sample)| take(&mut unbroken, at, sample)).collect();
+        let verdicts: Vec<_> = expected.iter().filter_map(|(verdict, _)| verdict.map(|it| it.committed)).collect();
+        committed |= verdicts.contains(&true);
+        rolled_back_twice |= verdicts.windows(2).any(|pair| pair == [false; 2]);
+        for interrupted in 0..=samples.len() {
+            let mut device = started();
             let mut found = Vec::new();
-            for (at, sample) in samples().iter().enumerate() {
+            for (at, sample) in samples.iter().enumerate() {
                 if at == interrupted {
                     let snapshot = bytes(&mut device);
                     let before = whole(&mut device);
@@ -100,6 +137,7 @@ fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
             assert_eq!(whole(&mut device), whole(&mut unbroken), "{transport:?} at {interrupted}");
         }
     }
+    assert!(committed && rolled_back_twice);
 }
 
 /// A snapshot of a device that has learnt something, and another device.
@@ -224,6 +262,65 @@ fn sealed_nonsense_is_refused_or_taken_whole_and_never_panics() {
         }
     }
     assert!(taken > 0);
+}
+
+#[test]
+fn a_session_that_no_samples_can_have_is_refused() {
+    // Five samples in the replay buffer, two of this session held out, and one of the session before it.
+    let mut device = started(Rule { transport: Transport::Fixed { theta: 0.0 }, ..Rule::PLAIN });
+    samples().iter().take(6).for_each(|(x, y)| assert!(device.learn(x, *y, |_| ()).is_ok()));
+    assert!(device.end().committed);
+    samples().iter().for_each(|(x, y)| assert!(device.learn(x, *y, |_| ()).is_ok()));
+    let good = bytes(&mut device);
+    assert_eq!((device.held_out().len(), device.adaptation().replay().len()), (3, 5));
+    // Taken, committed, rolled back; learnt, held out, rolled back in a row; replay buffer, held-out samples; parameters.
+    let counts = [22, 1, 0, 12, 4, 0, 5, 3, 4];
+    let at = good.windows(counts.len()).position(|window| window == counts).unwrap();
+    let with = |place: usize, count: u8| {
+        let mut bytes = good.clone();
+        bytes[at + place] = count;
+        seal(bytes)
+    };
+    for (place, count, taken) in [
+        // One that has learnt, or held out, fewer; the others are of sessions before it.
+        (3, 5, true),
+        (3, 0, true),
+        (4, 2, true),
+        (4, 127, true),
+        (5, 9, true),
+        // Two of sessions before it: half of three is one.
+        (4, 1, false),
+        (4, 0, false),
+        // More than there are words for.
+        (6, 6, false),
+        (7, 2, false),
+    ] {
+        let before = whole(&mut device);
+        let restored = restore(&mut device, Network::SCHEMA, &with(place, count)[..]);
+        assert_eq!(restored, if taken { Ok(()) } else { Err(ImageError::Malformed) }, "{count} at {place}");
+        assert!(taken || whole(&mut device) == before);
+    }
+    // More learnt than the replay buffer shows, more held out than there are: with as many words as that takes.
+    let short = |words: usize, changes: &[(usize, u8)]| {
+        let mut bytes = good.clone();
+        changes.iter().for_each(|(place, count)| bytes[at + place] = *count);
+        let end = bytes.len() - 4;
+        bytes.drain(end - 4 * words..end);
+        seal(bytes)
+    };
+    let sample = Network::INPUTS + 1;
+    for (taken, words, changes) in [
+        (true, sample, &[(7, 2)][..]),
+        (false, 2 * sample, &[(7, 1)]),
+        (false, sample, &[(6, 4)]),
+        (true, sample, &[(6, 4), (3, 4)]),
+        (false, 5 * sample, &[(6, 0), (3, 1)]),
+    ] {
+        let before = whole(&mut device);
+        let restored = restore(&mut device, Network::SCHEMA, &short(words, changes)[..]);
+        assert_eq!(restored, if taken { Ok(()) } else { Err(ImageError::Malformed) }, "{changes:?}");
+        assert!(taken || whole(&mut device) == before);
+    }
 }
 
 /// The snapshot of [`cases`] with another number at a place of its arrays.

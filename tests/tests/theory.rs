@@ -35,7 +35,7 @@ impl<M: RowMajor + Clone> Core<M> {
         let shape = RowMajor::shape(gradient);
         let mut slabs = state.slabs();
         let mut alignment = Alignment::START;
-        with_workspace(shape, memory, |work| slabs.advance(*geometry, rule, *t, &mut alignment, work)).unwrap();
+        with_workspace(shape, memory, |work| slabs.advance(*geometry, rule, *t, None, &mut alignment, work)).unwrap();
         *t += 1;
     }
 }
@@ -55,7 +55,8 @@ fn oracle(
         step,
         momentum,
         law: Law::Fixed(theta),
-        constrained: false,
+        pull: 0.0,
+        anchor: zeros.clone(),
         t: 1,
         d: zeros.clone(),
         m: zeros.clone(),

@@ -1,13 +1,84 @@
-//! What tests of networks share.
+//! What tests share.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
-use crate::oracle::{Random, bits};
-use graftage_core::matrix::{RowMajor, Slab};
+use crate::oracle::{self, Law, Random, bits};
+use graftage_core::matrix::{FixedMatrix, RowMajor, Slab, square};
 use graftage_core::network::{Fixed, Layer, usual_geometries};
+use graftage_core::norm::{Norm, Workspace};
 use graftage_core::polar::Chain;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::{Rule, Scion};
-use graftage_core::transport::Transport;
+use graftage_core::scion::{Geometry, Pull, Rule, Scion};
+use graftage_core::transport::{Alignment, Transport};
+use nalgebra::DMatrix;
+
+/// Norms, and what they are in the mathematics.
+pub const NORMS: [(Norm, oracle::Norm); 5] = [
+    (Norm::Spectral, oracle::Norm::Spectral(|m, n| (m / n).sqrt())),
+    (Norm::Sign, oracle::Norm::Sign(|_, n| 1.0 / n)),
+    (Norm::Column, oracle::Norm::Column(|m, _| m.sqrt())),
+    (Norm::Row, oracle::Norm::Row(|_, n| 1.0 / n.sqrt())),
+    (Norm::Rms, oracle::Norm::Whole(|m, n| (m * n).sqrt())),
+];
+
+/// Strengths of a pull to zero and to the start, and none.
+pub const PULLS: [Pull; 5] = [
+    Pull::None,
+    Pull::Zero { strength: 1.0 },
+    Pull::Zero { strength: 0.3 },
+    Pull::Start { strength: 1.0 },
+    Pull::Start { strength: 2.0 },
+];
+
+/// The strength of a pull and towards what it is, in the mathematics.
+pub fn pull(pull: Pull, start: &DMatrix<f64>) -> (f64, DMatrix<f64>) {
+    match pull {
+        Pull::None => (0.0, 0.0 * start),
+        Pull::Zero { strength } => (strength.into(), 0.0 * start),
+        Pull::Start { strength } => (strength.into(), start.clone()),
+    }
+}
+
+/// Laws of transport, and what they are in the mathematics.
+pub const LAWS: [(Transport, Law); 6] = [
+    (Transport::Fixed { theta: 0.0 }, Law::Fixed(0.0)),
+    (Transport::Fixed { theta: 0.25 }, Law::Fixed(0.25)),
+    (Transport::Fixed { theta: 1.0 }, Law::Fixed(1.0)),
+    (Transport::Lag { memory: 0.4 }, Law::Lag(0.4f32 as f64)),
+    (Transport::Alignment { damping: 1.5 }, Law::Alignment(1.5)),
+    (Transport::Nesterov, Law::Nesterov),
+];
+
+/// A parameter of shape m×n, started from weights.
+pub fn started<const M: usize, const N: usize>(x: &[f32]) -> Scion<FixedMatrix<M, N>> {
+    let mut state = Scion { x: fixed(x), y: [[f32::NAN; N]; M], m: [[f32::NAN; N]; M] };
+    state.start();
+    state
+}
+
+pub fn fixed<const M: usize, const N: usize>(rows: &[f32]) -> FixedMatrix<M, N> {
+    let mut fixed = [[0.0; N]; M];
+    fixed.elements_mut().copy_from_slice(rows);
+    fixed
+}
+
+/// [`Scion::advance`] with a workspace of its own, from the weights X₀.
+pub fn advance<const M: usize, const N: usize>(
+    state: &mut Scion<FixedMatrix<M, N>>,
+    geometry: Geometry,
+    rule: &Rule,
+    t: u64,
+    start: &FixedMatrix<M, N>,
+    alignment: &mut Alignment<f32>,
+) {
+    let nan = || vec![f32::NAN; square(M.min(N))];
+    let squares = [&mut nan()[..], &mut nan(), &mut nan()];
+    let work = &mut Workspace { direction: &mut [[f32::NAN; N]; M], squares };
+    state.advance(geometry, rule, t, Some(&oracle::words(start.elements())), alignment, work);
+}
+
+pub fn exact<const M: usize, const N: usize>(a: &FixedMatrix<M, N>) -> DMatrix<f64> {
+    oracle::real((M, N), a.elements())
+}
 
 /// In the first step, M is the mean gradient.
 pub const RULE: Rule = Rule {
@@ -15,7 +86,7 @@ pub const RULE: Rule = Rule {
     schedule: Schedule::Constant,
     momentum: Momentum::Constant(0.9),
     transport: Transport::Fixed { theta: 0.5 },
-    constrained: false,
+    pull: Pull::None,
     chain: Chain::DEFAULT,
 };
 

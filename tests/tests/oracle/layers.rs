@@ -111,6 +111,12 @@ pub fn cross_entropy(a: &[f64], label: usize) -> f64 {
     top + a.iter().map(|a| (a - top).exp()).sum::<f64>().ln() - a[label]
 }
 
+/// The errors of a sample, of which no more counts than the cap.
+pub fn capped(errors: &[f64], cap: f64) -> Vec<f64> {
+    let length = errors.iter().map(|e| e * e).sum::<f64>().sqrt();
+    errors.iter().map(|e| e * (cap / length).min(1.0)).collect()
+}
+
 /// The mean of the squares of a − y.
 pub fn squared_error(a: &[f64], y: &[f64]) -> f64 {
     a.iter().zip(y).map(|(a, y)| (a - y) * (a - y)).sum::<f64>() / a.len() as f64
