@@ -33,7 +33,7 @@
 //! use graftage_core::{chain, random::Generator};
 //!
 //! type Network = chain![Dense<4, 8>, Relu<8>, Dense<8, 3>];
-//! type Device = Adaptation<Network, Ring<4, 128>, [f32; Network::SCRATCH]>;
+//! type Device = Adaptation<'static, Network, Ring<4, 128>, [f32; Network::SCRATCH]>;
 //!
 //! let mut network = Network::ZERO;
 //! graftage_core::network::initialise(&mut network, &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
