@@ -83,6 +83,7 @@ fuzz_target!(|case: Case| {
         let again = written(&image.header, weights());
         let header = Image::parse(&again).expect("what is written is an image").header;
         assert_eq!(written(&header, weights()), again, "written and read again");
+        device.set_start(image.words());
         if device.start(image.header.recipe).is_ok() {
             learn(&mut device);
         }

@@ -8,7 +8,7 @@ use graftage_core::adapt::Report;
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::checksum;
 use graftage_core::network::{Outcome, Prediction};
-use graftage_core::session::{Counts, Taken, Verdict};
+use graftage_core::session::{Counts, Judged, Taken, Verdict};
 use graftage_fuzz::Input;
 use graftage_link::{
     ANSWER, Answer, Array, Ended, FrameError, Hello, Learnt, Memory, Numbered, Receiver, Request, Status, VERSION,
@@ -46,12 +46,13 @@ enum Piece<'a> {
 /// Version and message of one of each kind.
 static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let sample = [0.5, 0.0, -1.0, f32::MAX, f32::NAN, 0.1, 2.0, 1e-45];
-    let sent: [Sent; 5] = [
+    let sent: [Sent; 6] = [
         (1, Request::Hello),
         (2, Request::Predict { sample: &sample[..3] }),
         (3, Request::Learn { number: 300, label: 2, sample: &sample }),
         (4, Request::End { number: 300 }),
         (5, Request::Read { array: Array::InUse, first: 300 }),
+        (6, Request::Reset),
     ];
     let memory =
         Memory { weights: 1, query_points: 2, momenta: 3, in_use: 4, replay: 5, held_out: 6, scratch: 7, link: 600 };
@@ -76,6 +77,8 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         let board = "board".try_into().expect("a short name");
         Answer::Hello(Hello { board, schema: 1, inputs: 8, classes: 3, dropped: 300, memory, status })
     };
+    let newest = Judged { held_out: 9, before: 4, after: 300 };
+    let verdict = Verdict { committed: true, alarm: true, newest, kept: Judged::default() };
     let prediction = Prediction { class: 2, probability: 0.75 };
     let report = Report { step: 300, outcome: Outcome { admitted: 8, loss: 0.25 }, digest: u64::MAX };
     let reports = [report; 2].into_iter().collect();
@@ -84,9 +87,11 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         hello(Err(ImageError::Schema { expected: 1, found: 2 })),
         Answer::Predicted(prediction),
         Answer::Learnt(Learnt { taken: Taken { prediction, held_out: false }, learnt: 8, correct: 6, reports }),
-        Answer::Ended(Ended { verdict: Verdict { committed: true, held_out: 9, before: 4, after: 300 }, digest: 1 }),
+        Answer::Ended(Ended { verdict, digest: 1 }),
+        Answer::Reset { digest: u64::MAX },
+        Answer::NotReset,
         Answer::Refused(Refusal::Label { label: 300, classes: 3 }),
-        Answer::NoNetwork(ImageError::Version { expected: 2, found: 1 }),
+        Answer::NoNetwork(ImageError::Version { expected: 4, found: 3 }),
         Answer::OutOfOrder { expected: 300 },
         Answer::OtherVersion,
         Answer::Damaged,

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use graftage_core::adapt::Replay;
 use graftage_core::network::Fixed;
 use graftage_core::schedule::{Momentum, Schedule};
-use graftage_core::scion::Rule;
+use graftage_core::scion::{Pull, Rule};
 use graftage_core::snapshot::{length, restore, write};
 use graftage_core::transport::Transport;
 use graftage_fuzz::{Device, Input, Network, SAMPLE, learn, seal, started, unstarted, words};
@@ -25,8 +25,8 @@ struct Case<'a> {
     input: Input<'a>,
 }
 
-/// One of each law of transport.
-static VALID: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
+/// One of each law of transport, and of each pull.
+static VALID: LazyLock<[Vec<u8>; 5]> = LazyLock::new(|| {
     let schedule = Schedule::WarmupStableDecay { warmup: 3, stable: 10, decay: 15 };
     let ramp = Momentum::Ramp { from: 0.7, to: 0.9, steps: 20 };
     let power = Momentum::Power { exponent: 0.75 };
@@ -34,7 +34,8 @@ static VALID: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
         Rule { schedule, momentum: power, transport: Transport::Fixed { theta: 0.5 }, ..Rule::PLAIN },
         Rule { momentum: ramp, transport: Transport::Lag { memory: 0.5 }, ..Rule::PLAIN },
         Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::PLAIN },
-        Rule { transport: Transport::Nesterov, constrained: true, ..Rule::PLAIN },
+        Rule { transport: Transport::Nesterov, pull: Pull::Zero { strength: 1.0 }, ..Rule::PLAIN },
+        Rule { pull: Pull::Start { strength: 1.0 }, ..Rule::PLAIN },
     ]
     .map(|rule| {
         let mut device = started(rule);
@@ -56,7 +57,7 @@ static BEFORE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// The device that was written.
-fn restored(snapshot: &[u8]) -> Device {
+fn restored(snapshot: &[u8]) -> Device<'static> {
     let mut device = unstarted();
     restore(&mut device, Network::SCHEMA, snapshot).expect("what is written is a snapshot");
     assert!(written(&mut device) == snapshot, "written and restored again");

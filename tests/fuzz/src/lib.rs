@@ -52,11 +52,14 @@ const fn window(places: u32, channels: u32, taps: u32) -> Window {
 }
 
 /// A device that adapts it.
-pub type Device = Session<Network, Ring<6, 4>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<6, 2>>;
+pub type Device<'i> = Session<'i, Network, Ring<6, 4>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<6, 2>>;
 
 /// What the device learns when nothing else is said.
 pub const RECIPE: Recipe = Recipe { batch: 2, steps: 2, replay: 3, seed: 9, hold_out: HOLD_OUT, ..Recipe::DEFAULT };
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 3, keep: 2 });
+
+/// The weights from which it is said to have started: 0.5 each.
+const START: [[u8; 4]; Network::WEIGHTS] = [0.5f32.to_le_bytes(); Network::WEIGHTS];
 
 /// A sample for the device.
 pub const SAMPLE: [f32; 6] = [0.5, -0.25, 1.0, 0.0, -1.0, 0.125];
@@ -163,7 +166,7 @@ pub fn seal(bytes: &mut [u8]) {
 }
 
 /// A device that was started with this rule.
-pub fn started(rule: Rule) -> Device {
+pub fn started<'i>(rule: Rule) -> Device<'i> {
     let mut device = unstarted();
     initialise(device.network_mut(), &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
     device.start(Recipe { rule, ..RECIPE }).expect("the recipe is in its ranges");
@@ -171,8 +174,11 @@ pub fn started(rule: Rule) -> Device {
 }
 
 /// A device that was not started.
-pub fn unstarted() -> Device {
-    Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new())
+pub fn unstarted<'i>() -> Device<'i> {
+    let (scratch, in_use) = ([0.0; Network::SCRATCH], [0.0; Network::WEIGHTS]);
+    let mut device = Device::new(Network::ZERO, Ring::new(), scratch, in_use, Ring::new());
+    device.set_start(&START);
+    device
 }
 
 /// The bits of X, Y and M of all parameters.
