@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: a long life on the emulated board, and one on its link, held against core on this machine.
+//! `cargo xtask soak`: a long life on the emulated board, one on its link, and one through a sensor that ages, held against core
+//! on this machine.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use graftage_boards::DEFAULT;
 
-use crate::{console, firmware, process, project};
+use crate::graftage::{self, Graftage};
+use crate::{console, firmware, process, project, setup};
 
 /// A board that answers takes a thousandth of it for an ask; saves and resets are in that.
 const AN_ASK: Duration = Duration::from_millis(50);
@@ -25,14 +27,19 @@ pub struct Options {
     /// Samples over the link; one in 200 is the end of a session instead
     #[arg(long, value_name = "N", default_value_t = 10_100)]
     pub linked: u64,
+    /// Samples that the demo's network learns over the link through a sensor that ages, one in twenty labelled wrongly
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    pub aged: u64,
     /// Where they come from
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
-/// Lives both.
-pub fn run(Options { samples, linked, seed }: &Options) -> Result<()> {
+/// Lives them all.
+pub fn run(Options { samples, linked, aged, seed }: &Options) -> Result<()> {
     alone(*samples, *seed)?;
+    console::say("");
+    through_an_ageing_sensor(*aged, *seed)?;
     console::say("");
     firmware::build(DEFAULT, None)?;
     let mut test = process::cargo();
@@ -43,6 +50,31 @@ pub fn run(Options { samples, linked, seed }: &Options) -> Result<()> {
     let lived = said.lines().find_map(|line| Some(&line[line.find("seed ")?..])).context("no such test has run")?;
     console::say(lived);
     Ok(())
+}
+
+/// The demo's network on the board, with a sensor that goes on ageing; the record is computed again.
+fn through_an_ageing_sensor(samples: u64, seed: u64) -> Result<()> {
+    setup::run()?;
+    graftage::build()?;
+    let folder = project::root().join("target/soak");
+    fs::create_dir_all(&folder)?;
+    let graftage = Graftage { folder: &folder };
+    let data = project::fetched("data/digits.csv.gz").display().to_string();
+    let config = include_str!("../../examples/digits.toml").replace("\"digits.csv.gz\"", &format!("{data:?}"));
+    fs::write(folder.join("digits.toml"), config)?;
+    let network = "training/model.safetensors";
+    graftage.run(&["train", "digits.toml", "--force"])?;
+    graftage.run(&["graft", network, "--output", "model", "--force"])?;
+    let elf = firmware::build(DEFAULT, Some(&folder.join("model/network.rs")))?.join("adapt");
+    let (samples, seed) = (samples.to_string(), seed.to_string());
+    let life = ["--life", &samples, "--seed", &seed, "--wrong-labels", "0.05"];
+    graftage
+        .run(&[&["age", network, "--stream", "stream.csv", "--test", "test.csv", "--force"], &life[..]].concat())?;
+    let port = format!("qemu:{}", elf.display());
+    let met = ["--stream", "stream.csv", "--test", "test.csv", "--record", "life.record", "--force"];
+    graftage.run(&[&["adapt", "--port", &port, "--image", "model/image.grft"], &met[..]].concat())?;
+    // Where they differ it says so with its status, too.
+    graftage.run(&["replay", "life.record", "--image", "model/image.grft"])
 }
 
 /// A board that generates its samples itself.
