@@ -20,7 +20,7 @@ use graftage_core::snapshot;
 use graftage_core::transport::{Alignment, Transport};
 use nalgebra::DMatrix;
 use oracle::layers::{capped, gradient};
-use oracle::{Law, Random, Worst, bits, rounded, tolerance};
+use oracle::{Law, Random, Worst, bits, lanes, rounded, tolerance};
 
 const RADIUS: f64 = 2.5;
 /// η and β of all rules here.
@@ -288,6 +288,24 @@ fn a_capped_error_is_no_longer_than_the_cap_and_sums_up_to_nothing() {
     }
     length.at_most("beyond the cap", tolerance::CAPPED);
     sum.at_most("sum of an error", tolerance::CAPPED);
+}
+
+#[test]
+fn a_capped_error_has_the_bits_of_the_promised_order() {
+    let mut random = Random::new(10);
+    for classes in 1..40 {
+        let logits = random.vector(classes).iter().map(|a| 5.0 * a).collect::<Vec<_>>();
+        let free = errors(&logits, 0, f32::INFINITY);
+        let (share, square) = (0.0125f32, lanes(&free.iter().map(|e| e * e).collect::<Vec<_>>()));
+        // The last one is the length itself, or next to it.
+        for cap in [0.1, 0.35, 1.0, square.sqrt()] {
+            let weight = if square > cap * cap { share * (cap / square.sqrt()) } else { share };
+            let expected: Vec<_> = free.iter().map(|e| weight * e).collect();
+            let mut found = vec![f32::NAN; classes];
+            Class(0).loss(Functions::Libm, &logits, Weight { share, cap }, &mut found);
+            assert_eq!(bits(&found), bits(&expected), "{classes} classes, a cap of {cap}");
+        }
+    }
 }
 
 #[test]

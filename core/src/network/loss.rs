@@ -106,7 +106,7 @@ fn cross_entropy(functions: Functions, logits: &[f32], label: u32, weight: Weigh
     let Weight { share, cap } = weight;
     let square = sum_over(errors, errors, |e, _| e * e);
     let weight = if square > cap * cap { share * (cap / sqrt(square)) } else { share };
-    errors.iter_mut().for_each(|e| *e = weight * *e);
+    errors.iter_mut().for_each(|e| *e *= weight);
     let target = logits.get(label as usize).map_or(0.0, |a| a - top);
     functions.ln(total) - target
 }
