@@ -81,7 +81,7 @@ fn whole(device: &mut Device) -> (u64, String, Vec<u32>) {
 
 /// Takes the sample of that index, every eleventh the first of a new session.
 fn take(device: &mut Device, at: usize, (x, y): &(Vec<f32>, u32)) -> (Option<Verdict>, Result<Taken, Refusal>) {
-    let verdict = (at > 0 && at % 11 == 0).then(|| device.end());
+    let verdict = (at > 0 && at.is_multiple_of(11)).then(|| device.end());
     (verdict, device.learn(x, *y, |_| ()))
 }
 
