@@ -6,6 +6,7 @@ use core::panic::PanicInfo;
 pub mod absent;
 #[cfg(any(feature = "nucleo-f446re", feature = "nrf52840-dk", feature = "pico2"))]
 mod cycles;
+mod memory;
 #[cfg(any(feature = "nucleo-f446re", feature = "pico2"))]
 mod serial;
 

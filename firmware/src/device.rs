@@ -150,7 +150,7 @@ impl<const I: usize, const F: usize> Device<I, F> {
         // Numbers begin anew, or go back: what was answered under them is of no request to come.
         self.last = Last::Nothing;
         match learner.reset() {
-            Ok(()) => Answer::Reset { digest: learner.status().digest },
+            Ok(digest) => Answer::Reset { digest },
             Err(_) => Answer::NotReset,
         }
     }

@@ -203,20 +203,20 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         (length as u32).next_multiple_of(Self::UNIT)
     }
 
-    /// An entry as it is written.
-    fn seal(&self, number: u32, entry: &Entry<&[f32], &Learnt>) -> Option<Vec<u8, N>> {
-        let mut sealed = Vec::new();
+    /// Writes an entry into memory.
+    fn seal(&self, number: u32, entry: &Entry<&[f32], &Learnt>, sealed: &mut Vec<u8, N>) -> Option<()> {
         // There is room for so many.
         let _ = sealed.resize(N, 0);
-        let length = seal(self.image, number, entry, &mut sealed)?;
+        let length = seal(self.image, number, entry, sealed)?;
         sealed.truncate(length);
-        Some(sealed)
+        Some(())
     }
 
     /// Appends an entry and leaves room for so many short ones.
     fn append(&mut self, entry: &Entry<&[f32], &Learnt>, reserve: u32) -> Result<(), StoreError> {
         let number = if self.newest.is_empty() { 0 } else { self.number.wrapping_add(1) };
-        let sealed = self.seal(number, entry).ok_or(StoreError::Contents)?;
+        let mut sealed = Vec::new();
+        self.seal(number, entry, &mut sealed).ok_or(StoreError::Contents)?;
         self.check(sealed.len(), reserve)?;
         self.settle()?;
         self.write(&sealed)?;
@@ -283,12 +283,12 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
     fn begin(&mut self, image: u32, life: u32, digest: u64) -> bool {
         let Some(journal) = self.as_mut().filter(|journal| !journal.region.is_empty()) else { return true };
         journal.clear(image, Stage::Closed);
-        let mut first = Vec::new();
-        let found = journal.seek(journal.at, &mut first).is_ok();
-        let own = found && journal.seal(0, &Entry::Start { digest, life }).is_some_and(|start| start == first);
+        let (mut found, mut start) = (Vec::new(), Vec::new());
+        let is_there = journal.seek(journal.at, &mut found).is_ok();
+        let own = journal.seal(0, &Entry::Start { digest, life }, &mut start).is_some() && is_there && found == start;
         if own {
             // As it was read now: after a cut it may read otherwise when all is read.
-            (journal.stage, journal.newest) = (Stage::Open, first);
+            (journal.stage, journal.newest) = (Stage::Open, start);
         }
         own
     }

@@ -198,11 +198,12 @@ pub trait Learn {
     fn end(&mut self) -> Ended;
 
     /// Forgets what was learnt, what is kept and noted of it included, and starts again from the image, as when it was new; a
-    /// sample that is being learnt is dropped. Twice is as once. A power cut during it leaves all as it was, or reset.
+    /// sample that is being learnt is dropped. Twice is as once. A power cut during it leaves all as it was, or reset. Returns
+    /// the digest of its state.
     ///
     /// # Errors
     /// Where what keeps the state has refused; then the learner is where a restart would have brought it.
-    fn reset(&mut self) -> Result<(), StoreError>;
+    fn reset(&mut self) -> Result<u64, StoreError>;
 
     /// What was counted since the start.
     fn counts(&self) -> Counts;
@@ -502,10 +503,9 @@ where
         ended
     }
 
-    fn reset(&mut self) -> Result<(), StoreError> {
+    fn reset(&mut self) -> Result<u64, StoreError> {
         (self.begun, self.latest) = (None, None);
-        let reset = self.forget();
-        if let Err(why) = reset {
+        if let Err(why) = self.forget() {
             // What a restart does, but for another attempt.
             self.saved = None;
             let _ = Self::load(self.session, self.image);
@@ -513,10 +513,10 @@ where
             let _ = self.resume();
             self.recall();
             (self.observe)(Event::NotReset(why));
-        } else {
-            (self.observe)(Event::Reset);
+            return Err(why);
         }
-        reset
+        (self.observe)(Event::Reset);
+        Ok(self.session.adaptation().digest())
     }
 
     fn counts(&self) -> Counts {

@@ -66,7 +66,7 @@ impl<L: Learn, const I: usize> Learn for Sensing<L, I> {
         self.learner.end()
     }
 
-    fn reset(&mut self) -> Result<(), StoreError> {
+    fn reset(&mut self) -> Result<u64, StoreError> {
         self.learner.reset()
     }
 
