@@ -27,7 +27,7 @@ pub use groups::{Groups, Unseen};
 pub use life::{Life, LifeMethod, LifeRehearsal, Quarters};
 pub use task::Task;
 
-use crate::adaptation::{train_last, trained};
+use crate::adaptation::{check_ball, train_last, trained};
 use crate::data::Stream;
 use crate::error::{Error, Result};
 use crate::network::MovedBy;
@@ -98,6 +98,7 @@ impl Mover {
     /// Learns a task; see [`Task::learn`].
     fn adapt(self, task: &Task, mut recipe: Recipe, probe: usize) -> Result<Vec<f32>> {
         let mut network = trained(task.checkpoint)?;
+        check_ball(&mut network, &recipe, false)?;
         match self {
             Self::Transported => task.learn(network, recipe, probe),
             Self::Scion => {

@@ -414,8 +414,9 @@ fn story(methods: usize, name: &str, confusion: Option<(Confusion, Confusion)>) 
     let rehearsal: Rehearsal =
         told(json!({ "samples": 200, "tuned_on": [11, 12], "reported_on": [1, 2], "clean": 0.987, "aged": spread(0.7),
         "methods": (0..methods).map(method).collect::<Vec<_>>() }));
+    let none = json!({ "held_out": 0, "before": 0, "after": 0 });
     let mut session: Session = told(json!({
-        "board": "mps2-an386", "samples": 200, "verdict": { "committed": true, "held_out": 0, "before": 0, "after": 0 },
+        "board": "mps2-an386", "samples": 200, "verdict": { "committed": true, "alarm": false, "newest": none, "kept": none },
         "refused": 3, "updates": 400, "before": 0.701, "after": 0.952, "dropped": 1, "seconds": 12.3,
         "digest": "93a1c07be25f4d18",
         "curve": (1..=200).map(|k| (k, 0.9 - 0.5 / k as f32)).collect::<Vec<_>>(),

@@ -16,7 +16,7 @@ use graftage_link::Ended;
 use std::path::Path;
 
 /// Every tenth sample judges.
-const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 10, keep: 3 });
+const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 10, keep: 6 });
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 8, hold_out: HOLD_OUT, ..Recipe::DEFAULT };
 
 /// The network in static memory, as a board holds it.
@@ -30,7 +30,8 @@ fn session(folder: &Folder) -> (Vec<u8>, Record) {
     let mut network = Network::ZERO;
     image.load(Network::SCHEMA, &mut network).unwrap();
     let (scratch, in_use) = ([0.0; Network::SCRATCH], [0.0; Network::WEIGHTS]);
-    let mut board = Session::new(network, Ring::<5, 16>::new(), scratch, in_use, Ring::<5, 4>::new());
+    let mut board = Session::new(network, Ring::<5, 16>::new(), scratch, in_use, Ring::<5, 6>::new());
+    board.set_start(image.words());
     board.start(image.header.recipe).unwrap();
     let start = board.adaptation().digest();
     let mut events = Vec::new();

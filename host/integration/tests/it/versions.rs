@@ -29,12 +29,15 @@ use graftage_link::Ended;
 use std::path::{Path, PathBuf};
 
 /// What each file holds: the digest of the state that it starts from or ends in; of a delta, the adapted image's identity.
-const KEPT: [(&str, u64); 5] = [
+const KEPT: [(&str, u64); 8] = [
     ("image-3.grft", 0x9874_9570_476d_5be6),
+    ("image-4.grft", 0x9874_9570_476d_5be6),
     ("record-3.grfr", 0x25ea_ff0f_cfdf_37d1),
     ("record-4.grfr", 0x25ea_ff0f_cfdf_37d1),
+    ("record-5.grfr", 0x5a56_0137_bb23_0dca),
     ("snapshot-3.grfs", 0x25ea_ff0f_cfdf_37d1),
-    ("delta-1.grfd", 0xb0bf_a5d1),
+    ("snapshot-4.grfs", 0x5a56_0137_bb23_0dca),
+    ("delta-1.grfd", 0x6978_ce17),
 ];
 
 /// Name, ending and today's version of each format.
