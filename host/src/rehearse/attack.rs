@@ -42,8 +42,8 @@ pub struct AttackRehearsal {
     pub attacked: Vec<Attacked>,
     /// Accuracy after the attack.
     pub after: Spread,
-    /// Accuracy a few right labels after the attacks that were rolled back: of the weights that learn.
-    pub recovered: Spread,
+    /// (Right labels after an attack that was rolled back, accuracy of the weights that learn).
+    pub recovery: Vec<(usize, Spread)>,
     /// What else may happen between two sessions of right labels.
     pub changes: Vec<Change>,
 }
@@ -59,8 +59,8 @@ pub struct Attacked {
     pub after: Verdict,
     /// Accuracy after the attack.
     pub accuracy: f32,
-    /// Accuracy after [`Attack::SOON`] right labels more.
-    pub soon: f32,
+    /// Accuracy of the weights that learn after every [`Attack::PROBE`] of the next [`Attack::SOON`] right labels.
+    pub recovery: Vec<f32>,
 }
 
 /// Another world from the second session on.
@@ -88,8 +88,10 @@ const ANOTHER: u64 = 1000;
 type Board<'i> = Sessions<'i, Layers>;
 
 impl Attack<'_> {
-    /// Right labels after an attack until accuracy is measured.
+    /// Right labels after an attack within which its harm should be undone.
     pub const SOON: usize = 40;
+    /// How often accuracy is measured in them.
+    pub const PROBE: usize = 10;
     /// Sessions in which a change of the world is to be followed.
     pub const PATIENCE: u32 = 3;
 
@@ -126,12 +128,16 @@ impl Attack<'_> {
             });
             Ok(Change { name: mount.map_or("another drift", |(name, _)| name).into(), committed: committed? })
         });
-        let rolled_back = attacked.iter().filter(|attacked| !attacked.attack.committed);
+        let recovery = |probe: usize| {
+            let rolled_back = attacked.iter().filter(|attacked| !attacked.attack.committed);
+            let accuracies = rolled_back.filter_map(|attacked| attacked.recovery.get(probe).copied());
+            ((probe + 1) * Self::PROBE, Spread::of(accuracies.collect()))
+        };
         Ok(AttackRehearsal {
             samples: self.samples,
             seeds: self.seeds.clone(),
             after: Spread::of(attacked.iter().map(|attacked| attacked.accuracy).collect()),
-            recovered: Spread::of(rolled_back.map(|attacked| attacked.soon).collect()),
+            recovery: (0..Self::SOON / Self::PROBE).map(recovery).collect(),
             changes: changes.collect::<Result<_>>()?,
             attacked,
         })
@@ -151,12 +157,14 @@ impl Attack<'_> {
         let before = board.end();
         learn(&mut board, wrong.by_ref().take(self.samples))?;
         let attack = board.end();
-        let accuracy_after = accuracy(board.network_mut(), &test)?;
-        let mut right = right.skip(self.samples);
-        learn(&mut board, right.by_ref().take(Self::SOON))?;
-        let soon = accuracy(board.network_mut(), &test)?;
+        let after_attack = accuracy(board.network_mut(), &test)?;
+        let (mut right, mut recovery) = (right.skip(self.samples), Vec::new());
+        for _ in 0..Self::SOON / Self::PROBE {
+            learn(&mut board, right.by_ref().take(Self::PROBE))?;
+            recovery.push(accuracy(board.network_mut(), &test)?);
+        }
         learn(&mut board, right)?;
-        Ok(Attacked { before, attack, after: board.end(), accuracy: accuracy_after, soon })
+        Ok(Attacked { before, attack, after: board.end(), accuracy: after_attack, recovery })
     }
 
     /// The session of right labels, counted from the first in a changed world, that is committed first: after one as the board

@@ -121,7 +121,7 @@ impl Rehearse {
         let attack = Attack { checkpoint: &checkpoint, train: &train, test: &test, samples, recipe, seeds };
         let rehearsal = shown(|progress| attack.run(progress))?;
         output.write_json(&rehearsal)?;
-        let AttackRehearsal { seeds, attacked, after, recovered, changes, .. } = &rehearsal;
+        let AttackRehearsal { seeds, attacked, after, recovery, changes, .. } = &rehearsal;
         let all = seeds.len();
         let count = |counts: fn(&Attacked) -> bool| attacked.iter().filter(|attacked| counts(attacked)).count();
         say!("sessions of {samples} samples on {all} drifts: right labels, wrong labels alone, right labels");
@@ -132,7 +132,9 @@ impl Rehearse {
         );
         say!("attacks rolled back: {} of {all}", count(|a| !a.attack.committed));
         say!("accuracy after the attack: {}", spread(after));
-        say!("{} right labels after one that was rolled back: {}", Attack::SOON, spread(recovered));
+        for (labels, accuracy) in recovery {
+            say!("{labels} right labels after one that was rolled back: {}", spread(accuracy));
+        }
         for Change { name, committed } in changes {
             let followed = committed.iter().flatten().count();
             say!("{name}, committed within {} sessions of right labels: {followed} of {all}", Attack::PATIENCE);

@@ -1,0 +1,267 @@
+//! What wrong labels cost, by the rule that adapts: drifts of a sensor, speakers and people whom the training has not met, at
+//! several shares of wrong labels. `cargo run --release --package graftage --no-default-features --example wrong_labels -- [choose] [FOLDER]`
+//!
+//! The networks are those of `cargo xtask evidence` in FOLDER, `target/evidence` where nothing is said: `digits`, `speaker-*` and
+//! `people-*`, each with `training/model.safetensors`; a set without one is left out, and a line says so. Each rule has one
+//! setting for all sets and shares. With `choose` its neighbours are tried on other drifts and streams than are reported.
+//!
+//! Tables are Markdown. The first row is the accuracy of [`Recipe::FREE`] in the end, the others are how far each rule ends
+//! above it: mean and standard error of the differences task by task, a task being a drift, or a speaker or person with the
+//! mean of the streams.
+
+use graftage::adaptation::trained;
+use graftage::checkpoint::Checkpoint;
+use graftage::network::MovedBy;
+use graftage::rehearse::{Adam, Sgd, Task, control, in_parallel, threads};
+use graftage_core::adapt::Recipe;
+use graftage_core::scion::{Pull, Rule};
+use graftage_core::transport::Transport;
+use std::error::Error;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// Shares of wrong labels.
+const SHARES: [f32; 4] = [0.0, 0.1, 0.2, 0.4];
+/// Samples of a drift.
+const SAMPLES: usize = 200;
+/// Labelled samples a class of a speaker or person.
+const PER_CLASS: usize = 5;
+/// How far below its beginning somebody ends who is worse off.
+const WORSE: f32 = 0.02;
+/// By what the step sizes that are tried differ from the chosen one.
+const FACTORS: [f32; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
+
+/// Which tasks there are.
+struct Seeds {
+    drifts: RangeInclusive<u64>,
+    streams: RangeInclusive<u64>,
+}
+
+const CHOOSING: Seeds = Seeds { drifts: 11..=15, streams: 11..=13 };
+const REPORTED: Seeds = Seeds { drifts: 1..=10, streams: 1..=3 };
+
+/// What moves the weights.
+#[derive(Clone, Copy)]
+enum By {
+    Rule,
+    Sgd,
+    Adam,
+}
+
+/// A rule with its setting.
+#[derive(Clone, Copy)]
+struct Arm {
+    name: &'static str,
+    by: By,
+    recipe: Recipe,
+}
+
+const FREE: Recipe = Recipe::FREE;
+const DEFAULT: Recipe = Recipe::DEFAULT;
+
+/// The first is what the others are compared with.
+const ARMS: [Arm; 9] = [
+    Arm { name: "free", by: By::Rule, recipe: FREE },
+    Arm { name: "the default", by: By::Rule, recipe: DEFAULT },
+    Arm {
+        name: "the default, θ = 0",
+        by: By::Rule,
+        recipe: Recipe { rule: Rule { transport: Transport::Fixed { theta: 0.0 }, ..DEFAULT.rule }, ..DEFAULT },
+    },
+    Arm { name: "cap alone", by: By::Rule, recipe: Recipe { cap: DEFAULT.cap, ..FREE } },
+    Arm { name: "pull alone", by: By::Rule, recipe: Recipe { cap: None, ..DEFAULT } },
+    Arm { name: "Adam", by: By::Adam, recipe: moved(FREE, 0.001_4, Pull::None) },
+    Arm { name: "Adam, cap", by: By::Adam, recipe: moved(DEFAULT, 0.001_4, Pull::None) },
+    Arm { name: "Adam, cap, pull", by: By::Adam, recipe: moved(DEFAULT, 0.001_4, Pull::Start { strength: 5.0 }) },
+    Arm { name: "SGD with momentum", by: By::Sgd, recipe: moved(FREE, 0.000_781_25, Pull::None) },
+];
+
+/// A recipe for another method, with its step size and pull.
+const fn moved(recipe: Recipe, step: f32, pull: Pull) -> Recipe {
+    let recipe = control(recipe);
+    Recipe { rule: Rule { step, pull, ..recipe.rule }, ..recipe }
+}
+
+impl Arm {
+    fn with_step(self, factor: f32) -> Self {
+        let rule = self.recipe.rule;
+        Self { recipe: Recipe { rule: Rule { step: factor * rule.step, ..rule }, ..self.recipe }, ..self }
+    }
+
+    /// The accuracy in the end.
+    fn adapt(&self, task: &Task) -> graftage::error::Result<f32> {
+        let mut network = trained(task.checkpoint)?;
+        let (recipe, probe) = (self.recipe, usize::MAX);
+        let curve = match self.by {
+            By::Rule => task.learn(network, recipe, probe),
+            By::Sgd => {
+                let sgd = Sgd::new(&mut network);
+                task.learn(MovedBy::new(network, sgd), recipe, probe)
+            }
+            By::Adam => {
+                let adam = Adam::new(&mut network);
+                task.learn(MovedBy::new(network, adam), recipe, probe)
+            }
+        };
+        Ok(curve?.last().copied().unwrap_or(f32::NAN))
+    }
+}
+
+/// Tasks of one kind, those of one drift, speaker or person together.
+struct Set<'a> {
+    name: &'static str,
+    streams: usize,
+    tasks: Vec<Task<'a>>,
+}
+
+impl Set<'_> {
+    /// The mean over the streams of each drift, speaker or person.
+    fn together(&self, accuracies: &[f32]) -> Vec<f32> {
+        accuracies.chunks(self.streams).map(mean).collect()
+    }
+
+    /// Of all arms at all shares the accuracies in the end.
+    fn run(&self, arms: &[Arm]) -> Result<Vec<[Vec<f32>; SHARES.len()]>, Box<dyn Error>> {
+        let tasks = SHARES.map(|share| {
+            let mislabelled = self.tasks.iter().map(|task| task.clone().mislabelled(share));
+            mislabelled.collect::<Vec<_>>()
+        });
+        let runs: Vec<_> = arms.iter().flat_map(|arm| tasks.iter().flatten().map(move |task| (arm, task))).collect();
+        let ends = in_parallel(threads(), &runs, |(arm, task)| arm.adapt(task))?;
+        let by_arm = ends.chunks(SHARES.len() * self.tasks.len()).map(|ends| {
+            let mut shares = ends.chunks(self.tasks.len());
+            SHARES.map(|_| self.together(shares.next().unwrap_or_default()))
+        });
+        Ok(by_arm.collect())
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let choose = arguments.first().is_some_and(|first| first == "choose");
+    let folder = arguments.split_off(usize::from(choose)).pop().map_or("target/evidence".into(), PathBuf::from);
+    let seeds = if choose { CHOOSING } else { REPORTED };
+    let named = |kind: &str| checkpoints(&folder, kind);
+    let (digits, speakers, people) = (named("digits")?, named("speaker-")?, named("people-")?);
+    let sets = [drifts(&digits, &seeds)?, groups("speakers", &speakers, &seeds)?, groups("people", &people, &seeds)?];
+    let sets: Vec<_> = sets.into_iter().filter(|set| !set.tasks.is_empty()).collect();
+    if choose { choosing(&sets) } else { reporting(&sets) }
+}
+
+/// The networks in the folders whose names begin so.
+fn checkpoints(folder: &Path, kind: &str) -> Result<Vec<Checkpoint>, Box<dyn Error>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(kind)));
+    paths.sort();
+    if paths.is_empty() {
+        println!(
+            "without {kind}*, of which there is none in {}: `cargo xtask evidence` trains them\n",
+            folder.display()
+        );
+    }
+    Ok(paths.iter().map(|path| Checkpoint::read(&path.join("training/model.safetensors"))).collect::<Result<_, _>>()?)
+}
+
+fn drifts<'a>(checkpoints: &'a [Checkpoint], seeds: &Seeds) -> Result<Set<'a>, Box<dyn Error>> {
+    let mut tasks = Vec::new();
+    for checkpoint in checkpoints {
+        let data = checkpoint.about.samples(None)?;
+        tasks.extend(seeds.drifts.clone().map(|seed| Task::drift(checkpoint, &data.train, &data.test, SAMPLES, seed)));
+    }
+    Ok(Set { name: "drifts", streams: 1, tasks })
+}
+
+fn groups<'a>(name: &'static str, checkpoints: &'a [Checkpoint], seeds: &Seeds) -> Result<Set<'a>, Box<dyn Error>> {
+    let mut tasks = Vec::new();
+    for checkpoint in checkpoints {
+        for (_, samples) in checkpoint.about.unseen(None)? {
+            tasks.extend(seeds.streams.clone().map(|seed| {
+                let (stream, test) = samples.introduce(PER_CLASS, seed);
+                Task::new(checkpoint, stream, test, seed)
+            }));
+        }
+    }
+    Ok(Set { name, streams: seeds.streams.clone().count(), tasks })
+}
+
+/// Every arm with several step sizes: the mean over all sets and shares.
+fn choosing(sets: &[Set]) -> Result<(), Box<dyn Error>> {
+    let arms: Vec<_> = ARMS.iter().flat_map(|arm| FACTORS.map(|factor| arm.with_step(factor))).collect();
+    let ends = sets.iter().map(|set| set.run(&arms)).collect::<Result<Vec<_>, _>>()?;
+    println!("| | step size: mean accuracy of {} sets at {SHARES:?} wrong labels |\n|---|---|", sets.len());
+    let mut means = (0..arms.len()).map(|arm| {
+        let shares: Vec<f32> = ends.iter().flat_map(|set| set[arm].each_ref().map(|ends| mean(ends))).collect();
+        format!("{}: {:.4}", arms[arm].recipe.rule.step, mean(&shares))
+    });
+    for arm in &ARMS {
+        let row: Vec<_> = means.by_ref().take(FACTORS.len()).collect();
+        println!("| {} | {} |", arm.name, row.join(", "));
+    }
+    Ok(())
+}
+
+/// Every arm beside the first.
+fn reporting(sets: &[Set]) -> Result<(), Box<dyn Error>> {
+    let ends = sets.iter().map(|set| set.run(&ARMS)).collect::<Result<Vec<_>, _>>()?;
+    for (set, ends) in sets.iter().zip(&ends) {
+        let count = set.tasks.len() / set.streams;
+        table(&format!("{count} {}", set.name), |arm, share| {
+            let (free, own) = (&ends[0][share], &ends[arm][share]);
+            if arm == 0 { (mean(free), None) } else { difference(free, own) }
+        });
+    }
+    table(&format!("mean of {}", sets.len()), |arm, share| {
+        let each: Vec<_> = ends.iter().map(|ends| difference(&ends[0][share], &ends[arm][share])).collect();
+        let count = each.len() as f32;
+        if arm == 0 {
+            return (ends.iter().map(|ends| mean(&ends[0][share])).sum::<f32>() / count, None);
+        }
+        let error = each.iter().filter_map(|(_, error)| *error).map(|error| error * error).sum::<f32>().sqrt() / count;
+        (each.iter().map(|(difference, _)| difference).sum::<f32>() / count, Some(error))
+    });
+    for (set, ends) in sets.iter().zip(&ends).filter(|(set, _)| set.name == "people") {
+        let before = set.tasks.iter().map(Task::before).collect::<Result<Vec<_>, _>>()?.concat();
+        let before = set.together(&before);
+        heading(&format!("of {} people, end more than {WORSE} below where they began", before.len()));
+        for (arm, ends) in ARMS.iter().zip(ends) {
+            let worse =
+                |ends: &Vec<f32>| ends.iter().zip(&before).filter(|(end, before)| **end < **before - WORSE).count();
+            println!("| {} | {} |", arm.name, ends.each_ref().map(|ends| worse(ends).to_string()).join(" | "));
+        }
+        println!();
+    }
+    Ok(())
+}
+
+fn heading(what: &str) {
+    let shares = SHARES.map(|share| format!("{} % wrong", 100.0 * share));
+    println!("| {what} | {} |\n|---|{}", shares.join(" | "), "---|".repeat(SHARES.len()));
+}
+
+/// A row for each arm with what `cell` says of it at each share, by index.
+fn table(what: &str, cell: impl Fn(usize, usize) -> (f32, Option<f32>)) {
+    heading(what);
+    for (arm, Arm { name, .. }) in ARMS.iter().enumerate() {
+        let cells: Vec<_> = (0..SHARES.len())
+            .map(|share| match cell(arm, share) {
+                (accuracy, None) => format!("{accuracy:.3}"),
+                (difference, Some(error)) => format!("{difference:+.3} ± {error:.3}"),
+            })
+            .collect();
+        println!("| {name} | {} |", cells.join(" | "));
+    }
+    println!();
+}
+
+/// Mean and standard error of the differences to others.
+fn difference(others: &[f32], own: &[f32]) -> (f32, Option<f32>) {
+    let differences: Vec<f32> = own.iter().zip(others).map(|(own, other)| own - other).collect();
+    let (mean, count) = (mean(&differences), differences.len() as f32);
+    let squares: f32 = differences.iter().map(|difference| (difference - mean) * (difference - mean)).sum();
+    (mean, Some((squares / (count - 1.0).max(1.0) / count).sqrt()))
+}
+
+fn mean(numbers: &[f32]) -> f32 {
+    numbers.iter().sum::<f32>() / numbers.len() as f32
+}
