@@ -288,8 +288,7 @@ fn from_scratch_and_the_controls_are_pulled_nowhere_and_only_the_cap_is_theirs()
     let pulled = |pull, cap| rehearse_wrong(&story, Recipe { rule: Rule { pull, ..RECIPE.rule }, cap, ..RECIPE }, 0.4);
     let (near, free) = (pulled(Pull::Start { strength: 4.0 }, Some(0.1)), pulled(Pull::None, Some(0.1)));
     let uncapped = pulled(Pull::None, None);
-    for method in 0..KEYS.len() {
-        let key = KEYS[method];
+    for (method, key) in KEYS.into_iter().enumerate() {
         let same = matches!(key, "sgd_momentum" | "adam" | "from_scratch");
         assert_eq!(near.methods[method] == free.methods[method], same, "{key}");
         assert_ne!(free.methods[method].grid, uncapped.methods[method].grid, "{key}");
@@ -405,9 +404,9 @@ fn a_life_is_sessions_of_core_tested_through_the_sensor_of_the_moment() {
     // The first quarter ends at 687.5, the second at 1375, the third at 2062.5.
     let quarters = |sessions: &[f32]| [sessions[0], sessions[1], mean(&sessions[2..4]), mean(&sessions[4..])];
     for (found, lives) in [(&lived.unadapted, unadapted), (&lived.methods[0].accuracy, adapted)] {
-        for quarter in 0..4 {
+        for (quarter, found) in found.iter().enumerate() {
             let expected: Vec<_> = lives.iter().map(|sessions| quarters(sessions)[quarter]).collect();
-            assert_eq!(found[quarter].by_seed, expected, "quarter {quarter}");
+            assert_eq!(found.by_seed, expected, "quarter {quarter}");
         }
     }
     let step = RECIPE.rule.step;
