@@ -394,10 +394,8 @@ fn parameters(network: &Network) -> Vec<(DMatrix<f64>, oracle::Norm, f64)> {
 
 /// The largest distance between parameters of two networks, in radii.
 fn distance(network: &Network, from: &Network) -> f64 {
-    let apart = |((x, norm, radius), (from, ..)): ((DMatrix<f64>, oracle::Norm, f64), (DMatrix<f64>, _, _))| {
-        norm.of(&(x - from)) / radius
-    };
-    parameters(network).into_iter().zip(parameters(from)).map(apart).fold(0.0, f64::max)
+    let pairs = parameters(network).into_iter().zip(parameters(from));
+    pairs.map(|((x, norm, radius), (from, ..))| norm.of(&(x - from)) / radius).fold(0.0, f64::max)
 }
 
 /// Samples with a label that the network would not give, so that it goes as far as it may.

@@ -82,7 +82,7 @@ struct Model {
     start: Vec<[u8; 4]>,
     pcg: Pcg,
     step: u64,
-    /// All that the sessions since the start have learnt and not taken back, and what of it is of the open one.
+    /// What the replay buffer has of sessions that were committed, and of the open one.
     learnt: Vec<Sample>,
     newly_learnt: Vec<Sample>,
     /// Held out by sessions that were committed, and by the open one.
@@ -116,7 +116,7 @@ impl Model {
         }
     }
 
-    /// The samples that the replay buffer has: the last ones, less those that were taken back after others had to go for them.
+    /// What the replay buffer has, oldest first.
     fn replay(&self) -> Vec<Sample> {
         [&self.learnt[..], &self.newly_learnt].concat()
     }
@@ -126,7 +126,7 @@ impl Model {
         let Recipe { batch, steps, replay, rule, cap, hold_out, .. } = self.recipe;
         self.counts.taken += 1;
         if let Some(HoldOut { every, keep }) = hold_out
-            && self.counts.taken % u64::from(every) == 0
+            && self.counts.taken.is_multiple_of(every.into())
         {
             let half = keep.div_ceil(2) as usize;
             if self.newest.len() < half {
