@@ -36,7 +36,7 @@
 //! | alignment | 8 | X, M | 20 | 20 |
 //! | Nesterov's | 8 | M before the last step, M | 16 | 16 |
 //!
-//! A pull to the start keeps 4 more, X₀; a pull to zero or the start takes 8 more in a step.
+//! A pull to the start keeps 4 more, X₀; under any pull a step takes 16, in place or not, where it takes less without.
 
 pub mod groups;
 #[cfg(test)]

@@ -361,13 +361,14 @@ impl Matrix for Fast {
         }
         let (s, o, a, b) = (in_kind(&self.tensor, Kind::Float), &other.tensor, f64::from(a), f64::from(b));
         // A mean in one pass: s + b(o − s).
-        let result = if (a + b) as f32 == 1.0 { s.lerp_scalar_out(&self.room(), o, b) } else { s * a + o * b };
+        let result = if (a + b) as f32 == 1.0 { s.lerp_scalar_out(&self.room(), o, b) } else { sum(s * a, o * b) };
         self.store(result);
     }
     fn pull(&mut self, a: f32, b: f32, start: &Tensor, x: &Self) {
         let _guard = no_grad_guard();
-        let s = in_kind(&self.tensor, Kind::Float);
-        self.store(s * f64::from(a) + (start - &x.tensor) * f64::from(b));
+        let mut way = start - &x.tensor;
+        way *= f64::from(b);
+        self.store(sum(way, in_kind(&self.tensor, Kind::Float) * f64::from(a)));
     }
     fn map(x: &mut Self, y: &mut Self, d: &Self, f: impl Fn(Operand, Operand, Operand) -> (Operand, Operand)) {
         let _guard = no_grad_guard();
@@ -591,6 +592,12 @@ pub(crate) fn largest(tensor: &Tensor, axes: &[i64]) -> Tensor {
         // Its norm is slow on a processor, which takes two fast passes that only read.
         tensor.amax(axes, true).maximum(&tensor.amin(axes, true).neg())
     }
+}
+
+/// A sum in the memory of its first term.
+fn sum(mut first: Tensor, second: Tensor) -> Tensor {
+    first += second;
+    first
 }
 
 /// The tensor itself where it is of this kind.

@@ -278,9 +278,9 @@ const RULES: [Rule; 9] = [
     Rule { transport: FULL, pull: START, ..FAST },
     Rule { transport: Transport::Lag { memory: 0.6 }, ..FAST },
     Rule { transport: Transport::Lag { memory: 0.6 }, pull: START, ..FAST },
+    Rule { transport: Transport::Lag { memory: 0.6 }, pull: Pull::Zero { strength: 0.1 }, ..FAST },
     Rule { transport: Transport::Alignment { damping: 1.5 }, ..FAST },
     Rule { transport: Transport::Alignment { damping: 1.5 }, pull: START, ..FAST },
-    Rule { transport: Transport::Nesterov, pull: Pull::Zero { strength: 0.1 }, ..FAST },
     Rule { transport: Transport::Nesterov, pull: START, ..FAST },
 ];
 
