@@ -83,6 +83,7 @@ fn steps(story: &Story, summary: &Summary) -> Markup {
             (step("3. The board learnt", &percent(summary.accuracy_adapted), html! {
                 "right, after " (session.samples) " labelled samples from the aged sensor: " (session.updates)
                 " updates of the weights, all on the board, in " (short(session.seconds.into())) " s. " (recovered)
+                @if session.verdict.alarm { " The session raised an alarm: its labels may be wrong." }
                 @if session.refused > 0 { " Samples refused: " (session.refused) "." }
                 @if session.dropped > 0 { " Frames dropped on the link: " (session.dropped) "." }
             }))
