@@ -59,21 +59,28 @@ struct Arm {
 const FREE: Recipe = Recipe::FREE;
 const DEFAULT: Recipe = Recipe::DEFAULT;
 
-/// The first is what the others are compared with.
+/// The first is what the others are compared with; the others have the step size that is best by [`CHOOSING`].
 const ARMS: [Arm; 9] = [
     Arm { name: "free", by: By::Rule, recipe: FREE },
     Arm { name: "the default", by: By::Rule, recipe: DEFAULT },
     Arm {
         name: "the default, θ = 0",
         by: By::Rule,
-        recipe: Recipe { rule: Rule { transport: Transport::Fixed { theta: 0.0 }, ..DEFAULT.rule }, ..DEFAULT },
+        recipe: Recipe {
+            rule: Rule { step: 0.007_5, transport: Transport::Fixed { theta: 0.0 }, ..DEFAULT.rule },
+            ..DEFAULT
+        },
     },
-    Arm { name: "cap alone", by: By::Rule, recipe: Recipe { cap: DEFAULT.cap, ..FREE } },
+    Arm {
+        name: "cap alone",
+        by: By::Rule,
+        recipe: Recipe { rule: Rule { step: 0.003_75, ..FREE.rule }, cap: DEFAULT.cap, ..FREE },
+    },
     Arm { name: "pull alone", by: By::Rule, recipe: Recipe { cap: None, ..DEFAULT } },
-    Arm { name: "Adam", by: By::Adam, recipe: moved(FREE, 0.001_4, Pull::None) },
-    Arm { name: "Adam, cap", by: By::Adam, recipe: moved(DEFAULT, 0.001_4, Pull::None) },
+    Arm { name: "Adam", by: By::Adam, recipe: moved(FREE, 0.000_7, Pull::None) },
+    Arm { name: "Adam, cap", by: By::Adam, recipe: moved(DEFAULT, 0.000_7, Pull::None) },
     Arm { name: "Adam, cap, pull", by: By::Adam, recipe: moved(DEFAULT, 0.001_4, Pull::Start { strength: 5.0 }) },
-    Arm { name: "SGD with momentum", by: By::Sgd, recipe: moved(FREE, 0.000_781_25, Pull::None) },
+    Arm { name: "SGD", by: By::Sgd, recipe: moved(FREE, 0.000_195_312_5, Pull::None) },
 ];
 
 /// A recipe for another method, with its step size and pull.
