@@ -486,7 +486,7 @@ fn cut_resets<const R: usize, const W: usize, const E: usize>(count: usize, room
     let mut uncut = before.clone();
     uncut.operations = 0;
     start(&mut uncut, setup, |learner, failures| {
-        assert_eq!(learner.reset(), Ok(()));
+        assert_eq!(learner.reset(), Ok(digests[0]));
         assert_eq!((learner.session().adaptation().digest(), &*failures.borrow()), (digests[0], &vec![]));
     });
     let operations = uncut.operations;
@@ -516,7 +516,7 @@ fn cut_resets<const R: usize, const W: usize, const E: usize>(count: usize, room
                 });
             }
             // Once more, whatever there is.
-            start(&mut flash, setup, |learner, _| assert_eq!(learner.reset(), Ok(()), "{cut:?}"));
+            start(&mut flash, setup, |learner, _| assert_eq!(learner.reset(), Ok(digests[0]), "{cut:?}"));
             assert_eq!(standing(&mut flash, setup), factory, "{cut:?}");
         }
     }
@@ -587,10 +587,10 @@ fn a_reset_begins_the_journal_anew_and_twice_is_as_once() {
             // What has begun is dropped with all the rest.
             assert_eq!(learner.begin(&[0.5; INPUTS], 1), Err(Refusal::Unrecorded));
             for _ in 0..2 {
-                assert_eq!(learner.reset(), Ok(()));
+                assert_eq!(learner.reset(), Ok(factory.1));
                 assert_eq!(learner.begin(&[0.5; INPUTS], 1).map(|taken| taken.held_out), Ok(false));
             }
-            assert_eq!(learner.reset(), Ok(()));
+            assert_eq!(learner.reset(), Ok(factory.1));
             assert_eq!(learner.advance(), Slice::Idle);
             assert_eq!((learner.status().latest, *failures.borrow() == []), (None, true));
         });
@@ -621,7 +621,7 @@ fn a_learner_that_keeps_nothing_is_reset_to_its_image() {
         }
         learner.end();
         assert_ne!(learner.status(), new);
-        assert_eq!(learner.reset(), Ok(()));
+        assert_eq!(learner.reset(), Ok(new.digest));
         assert_eq!(learner.status(), new);
     }
 }
