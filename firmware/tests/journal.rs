@@ -592,7 +592,7 @@ fn a_reset_begins_the_journal_anew_and_twice_is_as_once() {
             }
             assert_eq!(learner.reset(), Ok(factory.1));
             assert_eq!(learner.advance(), Slice::Idle);
-            assert_eq!((learner.status().latest, *failures.borrow() == []), (None, true));
+            assert_eq!((learner.status().latest, failures.borrow().is_empty()), (None, true));
         });
         assert_eq!(standing(&mut flash, setup), factory);
         let digests = digests(&image, &all);
@@ -601,7 +601,7 @@ fn a_reset_begins_the_journal_anew_and_twice_is_as_once() {
                 let Ask::Learn(sample, label) = ask else { panic!("{ask:?}") };
                 learner.learn(sample, *label).unwrap();
             }
-            assert_eq!((learner.session().adaptation().digest(), *failures.borrow() == []), (digests[3], true));
+            assert_eq!((learner.session().adaptation().digest(), failures.borrow().is_empty()), (digests[3], true));
         });
         start(&mut flash, setup, |learner, _| assert_eq!(learner.session().adaptation().digest(), digests[3]));
     }
