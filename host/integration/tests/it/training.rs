@@ -488,7 +488,7 @@ fn a_configuration_that_is_wrong_says_what_is_right() {
         (
             "step-size = 0.02",
             "step-size = 0.02\nconstrained = true",
-            &["line 17, column 1", "pull = \"zero\" is the same"],
+            &["line 16, column 1", "pull = \"zero\" is the same"],
         ),
         ("step-size = 0.02", "step-size = 0.02\npull = \"one\"", &["a pull is none, zero or start"]),
         (
