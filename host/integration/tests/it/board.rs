@@ -174,6 +174,30 @@ fn a_board_predicts_what_core_predicts() {
 }
 
 #[test]
+fn a_board_that_is_reset_starts_from_its_image_again() {
+    for emulated in emulated() {
+        let (_folder, image, mut board) = start(&emulated);
+        let status = |board: &mut Board| board.hello().unwrap().status.unwrap();
+        let new = status(&mut board);
+        let learn = |board: &mut Board| {
+            for (number, (input, label)) in (0..).zip(stream().iter()) {
+                board.learn(number, input, label).unwrap().unwrap();
+            }
+            board.end(0).unwrap().digest
+        };
+        let learnt = learn(&mut board);
+        assert_ne!(learnt, new.digest);
+        assert_eq!(board.reset().unwrap(), new.digest);
+        let again = status(&mut board);
+        assert_eq!((again.digest, again.counts, again.step), (new.digest, new.counts, 0));
+        let factory: Vec<f32> = parse(&std::fs::read(image).unwrap()).weights().collect();
+        assert_eq!(common::bits(&board.array(Array::InUse).unwrap()), common::bits(&factory));
+        // And learns as it did.
+        assert_eq!(learn(&mut board), learnt);
+    }
+}
+
+#[test]
 fn a_bad_sample_is_refused_by_the_board_and_the_next_one_learnt() {
     for emulated in emulated() {
         let (_folder, image, mut board) = start(&emulated);
