@@ -361,7 +361,7 @@ impl<'i, N, R, S> Adaptation<'i, N, R, S> {
         Self { network, replay, scratch, recipe, start, generator, step: 0, drift, seen: 0, correct: 0, digest, work }
     }
 
-    /// Names the weights X₀ to which [`Pull::Start`] pulls: an [image's](crate::image::Image::words), parameter by parameter,
+    /// Names the weights X₀ to which [`Pull::Start`] pulls: an [image's](crate::image::Image::start), parameter by parameter,
     /// row by row. They are read with every step and never copied; [`start`](Self::start) and whatever puts an earlier state
     /// back leave them as they are. To be called before the start.
     pub fn set_start(&mut self, weights: &'i [[u8; 4]]) {

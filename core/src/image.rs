@@ -7,6 +7,7 @@
 //! 6       length of the whole image in bytes, u32
 //! 10      header                        postcard: schema hash, layers, a geometry for each parameter, recipe, scale
 //!         weights X, f32                parameter by parameter, row by row
+//!         weights X₀, f32               the same, where the header says so
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
 //!
@@ -95,6 +96,8 @@ pub struct Header {
     /// What raw features were divided by in training; whoever feeds the device divides by it, too. 1 where the first layer
     /// standardises them.
     pub scale: f32,
+    /// Whether the weights X₀ follow to which [`Pull::Start`](crate::scion::Pull) pulls; else they are the weights X.
+    pub centred: bool,
 }
 
 /// An image whose checksum, header and lengths are right.
@@ -103,6 +106,7 @@ pub struct Image<'a> {
     /// What it says besides the weights.
     pub header: Header,
     weights: &'a [[u8; 4]],
+    start: &'a [[u8; 4]],
     length: usize,
 }
 
@@ -114,7 +118,8 @@ impl<'a> Image<'a> {
     // Compiled with its caller: a device that is built for size wants this small, and only the kernels fast.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        let (header, weights, length) = unframe::<Header>(MAGIC, VERSION, bytes)?;
+        let (header, words, length) = unframe::<Header>(MAGIC, VERSION, bytes)?;
+        let (weights, start) = if header.centred { words.split_at(words.len() / 2) } else { (words, words) };
         if header.layers.is_empty() || header.schema != Kind::schema(&header.layers) {
             return Err(ImageError::Malformed);
         }
@@ -124,10 +129,10 @@ impl<'a> Image<'a> {
             geometry.check().map_err(ImageError::Recipe)?;
         }
         let scalable = header.scale > 0.0 && header.scale.is_finite();
-        if !scalable || weights.iter().any(|w| !f32::from_le_bytes(*w).is_finite()) {
+        if !scalable || words.iter().any(|w| !f32::from_le_bytes(*w).is_finite()) {
             return Err(ImageError::NotFinite);
         }
-        Ok(Self { header, weights, length })
+        Ok(Self { header, weights, start, length })
     }
 
     /// Bytes of the image.
@@ -140,9 +145,9 @@ impl<'a> Image<'a> {
         self.weights.iter().map(|w| f32::from_le_bytes(*w))
     }
 
-    /// The same where they lie, as the bytes that they are.
-    pub fn words(&self) -> &'a [[u8; 4]] {
-        self.weights
+    /// The weights X₀ that a device of it began with, where they lie, as the bytes that they are.
+    pub fn start(&self) -> &'a [[u8; 4]] {
+        self.start
     }
 
     /// Puts weights and geometries into a network whose schema hash is `schema`; Y starts at X, M at 0.
@@ -158,7 +163,7 @@ impl<'a> Image<'a> {
             parameters += 1;
             weights += parameter.state.x.elements().len();
         });
-        if self.header.geometries.len() != parameters || self.weights.len() != weights {
+        if self.header.geometries.len() != parameters || self.weights.len() != weights || self.start.len() != weights {
             return Err(ImageError::Malformed);
         }
         let mut geometries = self.header.geometries.iter();
@@ -179,7 +184,7 @@ impl<'a> Image<'a> {
 
 /// Writes an image and returns its bytes at the start of `memory`; `None` where it is too short.
 ///
-/// The weights must be as many as the layers have.
+/// The weights must be as many as the layers have; where the header is centred, X and then X₀.
 pub fn write<'a>(
     header: &Header,
     weights: impl IntoIterator<Item = f32, IntoIter: Clone>,

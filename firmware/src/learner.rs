@@ -24,7 +24,7 @@
 //! #     let layers = [Kind::Dense { inputs: 4, outputs: 6 }, Kind::Relu { width: 6 }, Kind::Dense { inputs: 6, outputs: 3 }];
 //! #     let (schema, layers) = (Kind::schema(&layers), layers.into_iter().collect());
 //! #     let geometries = [Geometry::HEAD; 4].into_iter().collect();
-//! #     let header = image::Header { schema, layers, geometries, recipe: Recipe { replay: 8, ..Recipe::DEFAULT }, scale: 1.0 };
+//! #     let header = image::Header { schema, layers, geometries, recipe: Recipe { replay: 8, ..Recipe::DEFAULT }, scale: 1.0, centred: false };
 //! #     image::write(&header, (0..Network::WEIGHTS).map(|i| i as f32 / 64.0), &mut [0; 1024]).unwrap().to_vec()
 //! # }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -287,7 +287,7 @@ where
     fn load(session: &mut Session<'i, N, R, S, W, H>, bytes: &'i [u8]) -> Result<(u32, f32), ImageError> {
         let image = Image::parse(bytes)?;
         image.load(N::SCHEMA, session.network_mut())?;
-        session.set_start(image.words());
+        session.set_start(image.start());
         session.start(image.header.recipe).map_err(ImageError::Recipe)?;
         let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
         Ok((sum.map_or(0, |sum| u32::from_le_bytes(*sum)), image.header.scale))

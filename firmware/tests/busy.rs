@@ -110,7 +110,7 @@ fn image() -> Vec<u8> {
     let (schema, layers) = (Kind::schema(&layers), Short::from_slice(&layers).unwrap());
     let geometries = Short::from_slice(&[Geometry::HEAD; 2]).unwrap();
     let recipe = Recipe { replay: 8, ..Recipe::DEFAULT };
-    let header = Header { schema, layers, geometries, recipe, scale: 1.0 };
+    let header = Header { schema, layers, geometries, recipe, scale: 1.0, centred: false };
     image::write(&header, (0..Network::WEIGHTS).map(|i| i as f32 / 64.0), &mut [0; 1024]).unwrap().to_vec()
 }
 

@@ -54,7 +54,7 @@ fn network() -> Network {
 /// It at the start of its adaptation.
 fn core() -> Core<'static> {
     let mut core = around(network());
-    core.set_start(Image::parse(image().leak()).unwrap().words());
+    core.set_start(Image::parse(image().leak()).unwrap().start());
     core.start(RECIPE).unwrap();
     core
 }
@@ -77,7 +77,7 @@ fn image_with(change: impl FnOnce(&mut Header)) -> Vec<u8> {
     });
     let schema = Kind::schema(&layers);
     let layers = graftage_link::Vec::from_slice(&layers).unwrap();
-    let mut header = Header { schema, layers, geometries, recipe: RECIPE, scale: SCALE };
+    let mut header = Header { schema, layers, geometries, recipe: RECIPE, scale: SCALE, centred: false };
     change(&mut header);
     image::write(&header, weights, &mut [0; 4096]).unwrap().to_vec()
 }

@@ -45,7 +45,7 @@ fn image(seed: u64) -> Vec<u8> {
         [Kind::Dense { inputs: 4, outputs: 3 }, Kind::Relu { width: 3 }, Kind::Dense { inputs: 3, outputs: 3 }];
     let (schema, layers) = (Kind::schema(&layers), layers.into_iter().collect());
     let geometries = [Geometry::HEAD; 4].into_iter().collect();
-    let header = Header { schema, layers, geometries, recipe: Recipe { seed, ..RECIPE }, scale: 1.0 };
+    let header = Header { schema, layers, geometries, recipe: Recipe { seed, ..RECIPE }, scale: 1.0, centred: false };
     let mut random = Random(seed);
     let weights: Vec<f32> = (0..Network::WEIGHTS).map(|_| random.below(1000) as f32 / 500.0 - 1.0).collect();
     image::write(&header, weights, &mut [0; 1024]).unwrap().to_vec()
@@ -79,7 +79,7 @@ fn digests(image: &[u8], asked: &[(u64, Ask)]) -> Vec<u64> {
     let mut session = core();
     let parsed = image::Image::parse(image).unwrap();
     parsed.load(Network::SCHEMA, session.network_mut()).unwrap();
-    session.set_start(parsed.words());
+    session.set_start(parsed.start());
     session.start(parsed.header.recipe).unwrap();
     let mut digests = vec![session.adaptation().digest()];
     for (_, ask) in asked {

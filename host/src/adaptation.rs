@@ -52,7 +52,7 @@ impl Replay for Memory {
 pub type Workstation<'i, N> = Adaptation<'i, N, Memory, Vec<f32>>;
 
 /// Starts an adaptation of a network on the workstation. `start` has the weights X₀ to which the recipe may pull, an
-/// [image's](Image::words) or a [checkpoint's](Checkpoint::words); it may be empty where the recipe does not.
+/// [image's](Image::start) or a [checkpoint's](Checkpoint::words); it may be empty where the recipe does not.
 ///
 /// # Errors
 /// Where the recipe is refused, or pulls to the start and `start` has not as many weights as the network.

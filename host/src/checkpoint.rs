@@ -284,7 +284,7 @@ impl Checkpoint {
         self.tensors.iter().map(|(.., weights)| weights.as_slice())
     }
 
-    /// The same as an [image](graftage_core::image::Image::words) holds them.
+    /// The same as an [image](graftage_core::image::Image::start) holds them.
     pub fn words(&self) -> Vec<[u8; 4]> {
         self.weights().flatten().map(|weight| weight.to_le_bytes()).collect()
     }

@@ -14,11 +14,8 @@
 //! (0, −1, 1, −2, … as 0, 1, 2, 3, …), then the lowest bytes of all weights, the next ones, and so on: the high bytes are
 //! almost all 0, and what does not learn costs nothing.
 //!
-//! An image has one set of weights, which is where a device starts and the centre of its ball
-//! ([`Pull::Start`](graftage_core::scion::Pull)). The device that has learnt keeps its own image and with it its centre, whatever
-//! is made of a delta. Another one that is flashed with the image which [`Delta::apply`] makes learns around the adapted
-//! weights: from there it reaches a radius further than from the factory's, so such images are not to be made of each other for
-//! ever.
+//! The image of the adapted weights has those of the image besides where its rule pulls to the start
+//! ([`Pull::Start`]): a device that is flashed with it learns around the factory's weights, as the one does that has learnt.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -26,7 +23,8 @@ use crate::image::identity;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
-use graftage_core::image::{Image, checksum, write};
+use graftage_core::image::{self, Image, checksum, write};
+use graftage_core::scion::Pull;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::{Read, Write};
@@ -225,10 +223,14 @@ impl Delta {
     }
 }
 
-/// An image with other weights: as many.
+/// An image with other weights, as many, around the same start.
 fn with_weights(image: &Image, weights: &[f32]) -> Option<Vec<u8>> {
-    let mut memory = vec![0; image.length()];
-    let length = write(&image.header, weights.iter().copied(), &mut memory)?.len();
+    let pulled = matches!(image.header.recipe.rule.pull, Pull::Start { .. });
+    let centred = pulled && !weights.iter().zip(image.start()).all(|(weight, start)| weight.to_le_bytes() == *start);
+    let header = image::Header { centred, ..image.header.clone() };
+    let start = image.start().iter().filter(|_| centred).map(|weight| f32::from_le_bytes(*weight));
+    let mut memory = vec![0; image.length() + size_of_val(weights)];
+    let length = write(&header, weights.iter().copied().chain(start), &mut memory)?.len();
     memory.truncate(length);
     Some(memory)
 }

@@ -96,6 +96,7 @@ impl Grafted {
             geometries: heapless_from(&geometries).map_err(too_many)?,
             recipe,
             scale,
+            centred: false,
         };
         let weights = constants.iter().map(Vec::as_slice).chain(checkpoint.weights()).flatten().copied();
         let mut memory = vec![0; 4096 + 4 * weights.clone().count()];

@@ -246,7 +246,7 @@ fn replay<'i, N: Layer>(
     target: &str,
     over: impl FnOnce(Layers) -> N,
 ) -> Result<Replayed<'i, N>> {
-    let mut board = start_sessions(over(network(image)?), image.header.recipe, image.words())?;
+    let mut board = start_sessions(over(network(image)?), image.header.recipe, image.start())?;
     let mut differences = Differences::default();
     if board.adaptation().digest() != record.start {
         differences.note(Difference::Start);

@@ -50,7 +50,7 @@ fn expected() -> Result<()> {
     let image = Image::parse(&bytes).with_context(|| format!("{}: {again}", file.display()))?;
     let mut sessions = unstarted();
     image.load(Network::SCHEMA, sessions.network_mut())?;
-    sessions.set_start(image.words());
+    sessions.set_start(image.start());
     sessions.start(image.header.recipe)?;
     println!("from the factory{}", told(&mut sessions)?);
     let mut saved = String::new();
@@ -113,6 +113,7 @@ fn factory() -> Result<Vec<u8>> {
         geometries: geometries.into_iter().collect(),
         recipe,
         scale: 1.0,
+        centred: false,
     };
     ensure!(header.schema == network::SCHEMA, "network.rs is of another network: its schema is {:#x}", header.schema);
     let mut memory = vec![0; 2048 + 4 * weights.len()];

@@ -34,6 +34,7 @@ fn header() -> Header {
             ..Recipe::DEFAULT
         },
         scale: 16.0,
+        centred: false,
     }
 }
 
@@ -111,6 +112,35 @@ fn every_kind_of_layer_is_written_by_place_and_numbers_and_read_again() {
 }
 
 #[test]
+fn a_centred_image_has_the_weights_that_its_device_began_with_beside_them() {
+    let began = || weights().map(|w| w * 0.5);
+    let centred = Header { centred: true, ..header() };
+    let bytes = write(&centred, weights().chain(began()), &mut [0; 1024]).unwrap().to_vec();
+    let (read, plain) = (Image::parse(&bytes).unwrap(), image(&header(), weights()));
+    assert!(read.weights().eq(weights()));
+    assert_eq!(oracle::bits(&read.weights().collect::<Vec<_>>()), oracle::bits(&weights().collect::<Vec<_>>()));
+    assert!(read.start().iter().map(|word| f32::from_le_bytes(*word)).eq(began()));
+    let plain = Image::parse(&plain).unwrap();
+    assert!(plain.start().iter().map(|word| f32::from_le_bytes(*word)).eq(weights()));
+    let mut network = Network::ZERO;
+    read.load(Network::SCHEMA, &mut network).unwrap();
+    let mut x = weights();
+    for (_, [bits, ..]) in state(&mut network) {
+        assert!(bits.iter().zip(&mut x).all(|(bits, x)| *bits == x.to_bits()));
+    }
+    // A number too few or too many of the two sets together, or one that is not finite in the second.
+    for words in [2 * Network::WEIGHTS - 1, 2 * Network::WEIGHTS + 1, 2 * Network::WEIGHTS + 2] {
+        let numbers = weights().chain(began()).chain(weights()).take(words).collect::<Vec<_>>();
+        let bytes = write(&centred, numbers, &mut [0; 1024]).unwrap().to_vec();
+        let loaded = Image::parse(&bytes).and_then(|image| image.load(Network::SCHEMA, &mut network));
+        assert_eq!(loaded, Err(ImageError::Malformed), "{words}");
+    }
+    let numbers = weights().chain(began().map(|w| if w == 0.0 { f32::NAN } else { w })).collect::<Vec<_>>();
+    let bytes = write(&centred, numbers, &mut [0; 1024]).unwrap().to_vec();
+    assert_eq!(Image::parse(&bytes), Err(ImageError::NotFinite));
+}
+
+#[test]
 fn what_is_written_is_read_back_to_the_bit() {
     let (bytes, header) = (image(&header(), weights()), header());
     for more in [0, 1, 100] {
@@ -134,17 +164,17 @@ fn what_is_written_is_read_back_to_the_bit() {
 #[test]
 fn the_bytes_of_the_format_never_change() {
     // First bytes, version, length; schema, layers, geometries; step, schedule, momentum, transport, pull, chain;
-    // rest of the recipe; scale; weights; checksum.
+    // rest of the recipe; scale; whether it is centred; weights; checksum.
     const GOLDEN: &str = "
-        47524654 0400 a7000000
+        47524654 0400 a8000000
         82b791dea9ccb3e087 01 03 000203 0103 000302
         04 0000004040 0c0000803f 0400002041 0c0000803f
         0000803e 00 00 0000603f 00 0000003f 02 0000003f 03
         08 02 ac02 808080808020 00 01 05 09 01 3333b33e 00
-        00008041
+        00008041 00
         000080bf 000060bf 000040bf 000020bf 000000bf 0000c0be 000080be 000000be 00000000
         0000003e 0000803e 0000c03e 0000003f 0000203f 0000403f 0000603f 0000803f
-        1cae287f";
+        e6a6d8a9";
     let found: String = image(&header(), weights()).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(found, GOLDEN.split_whitespace().collect::<String>());
 }

@@ -377,6 +377,7 @@ fn image(recipe: Recipe) -> Vec<u8> {
         geometries: geometries.into_iter().collect(),
         recipe,
         scale: 1.0,
+        centred: false,
     };
     image::write(&header, weights, &mut [0; 1024]).unwrap().to_vec()
 }
@@ -421,7 +422,7 @@ fn the_ball_is_around_the_image_through_roll_back_snapshot_and_start() {
             let mut device: Device =
                 Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new());
             image.load(Network::SCHEMA, device.network_mut()).unwrap();
-            device.set_start(image.words());
+            device.set_start(image.start());
             device
         };
         let mut device = fresh();

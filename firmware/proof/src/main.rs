@@ -57,7 +57,7 @@ mod bare {
     ) {
         if let Ok(image) = Image::parse(black_box(memory)) {
             let _ = black_box(image.load(N::SCHEMA, session.network_mut()));
-            session.set_start(image.words());
+            session.set_start(image.start());
             let _ = black_box(session.start(image.header.recipe));
         }
         let _ = black_box(snapshot::restore(session, N::SCHEMA, black_box(memory)));

@@ -35,6 +35,7 @@ static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
         geometries: geometries.into_iter().collect(),
         recipe: RECIPE,
         scale: 16.0,
+        centred: false,
     };
     written(&header, weights)
 });
@@ -83,7 +84,7 @@ fuzz_target!(|case: Case| {
         let again = written(&image.header, weights());
         let header = Image::parse(&again).expect("what is written is an image").header;
         assert_eq!(written(&header, weights()), again, "written and read again");
-        device.set_start(image.words());
+        device.set_start(image.start());
         if device.start(image.header.recipe).is_ok() {
             learn(&mut device);
         }

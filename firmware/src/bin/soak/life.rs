@@ -71,6 +71,7 @@ pub fn image(seed: u64, memory: &mut [u8]) -> Option<&[u8]> {
         geometries,
         recipe: RECIPE,
         scale: 1.0,
+        centred: false,
     };
     image::write(&header, weights, memory)
 }

@@ -34,7 +34,7 @@ fn live(seed: u64, asks: u64) -> Result<(), String> {
     let image = Image::parse(image).map_err(|error| error.to_string())?;
     let mut sessions = UNSTARTED;
     image.load(Network::SCHEMA, sessions.network_mut()).map_err(|error| error.to_string())?;
-    sessions.set_start(image.words());
+    sessions.set_start(image.start());
     sessions.start(image.header.recipe).map_err(|refusal| refusal.to_string())?;
     let first: Vec<f32> = image.weights().collect();
     // From one side of the ball to the other.

@@ -166,7 +166,7 @@ fn a_board_predicts_what_core_predicts() {
         let (_folder, image, mut board) = start(&emulated);
         let bytes = std::fs::read(image).unwrap();
         let network = graftage::adaptation::network(&parse(&bytes)).unwrap();
-        let mut core = graftage::adaptation::start(network, RECIPE, parse(&bytes).words()).unwrap();
+        let mut core = graftage::adaptation::start(network, RECIPE, parse(&bytes).start()).unwrap();
         for (input, _) in stream().iter() {
             assert_eq!(board.predict(input).unwrap(), core.predict(input));
         }

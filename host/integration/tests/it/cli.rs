@@ -31,7 +31,7 @@ fn folder() -> Folder {
     graft::graft(&checkpoint, recipe, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model/image.grft")).unwrap();
     let image = common::parse(&bytes);
-    let mut board = adaptation::start(adaptation::network(&image).unwrap(), recipe, image.words()).unwrap();
+    let mut board = adaptation::start(adaptation::network(&image).unwrap(), recipe, image.start()).unwrap();
     let (start, mut events) = (board.digest(), Vec::new());
     for (input, label) in samples(20, 4, 3).iter() {
         let mut reports = Vec::new();

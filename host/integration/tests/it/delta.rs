@@ -5,7 +5,9 @@ use graftage::delta::{Delta, DeltaError};
 use graftage::graft::{IMAGE, graft};
 use graftage::image::identity;
 use graftage_core::adapt::Recipe;
+use graftage_core::image::Header;
 use graftage_core::random::Generator;
+use graftage_core::scion::{Pull, Rule};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::io::Read;
@@ -46,11 +48,24 @@ fn applying_gives_the_adapted_weights_to_the_bit_and_changes_nothing_else() {
     let made = delta.apply(&parse(&image), identity(&image)).unwrap();
     assert_eq!(bits(&weights(&made)), bits(&adapted));
     let (base, made) = (parse(&image), parse(&made));
-    assert_eq!((&made.header, made.length()), (&base.header, base.length()));
+    // A device of it goes on around the weights that the first one began with.
+    assert_eq!(made.start(), base.start());
+    assert_eq!(made.header, Header { centred: true, ..base.header.clone() });
+    assert_eq!(made.length(), base.length() + 4 * adapted.len());
     // And back again.
     let (made, factory) = (delta.apply(&base, identity(&image)).unwrap(), weights(&image));
     let back = between(&made, &factory).apply(&parse(&made), identity(&made)).unwrap();
     assert_eq!(back, image[..parse(&image).length()]);
+}
+
+#[test]
+fn what_is_pulled_nowhere_needs_no_centre() {
+    for pull in [Pull::None, Pull::Zero { strength: 1.0 }] {
+        let image = image(&[5, 8, 3], Recipe { rule: Rule { pull, ..Recipe::FREE.rule }, ..Recipe::FREE });
+        let adapted = adapted(&image);
+        let (base, made) = (parse(&image), between(&image, &adapted).apply(&parse(&image), identity(&image)).unwrap());
+        assert_eq!((&parse(&made).header, parse(&made).length()), (&base.header, base.length()));
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_
         }
         graft(&checkpoint, RECIPE, usize::MAX, &folder.path("model")).unwrap();
         let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
-        let mut board = start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).words()).unwrap();
+        let mut board = start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).start()).unwrap();
         let words = checkpoint.words();
         let mut workstation = start(trained(&checkpoint).unwrap(), RECIPE, &words).unwrap();
         let constants = |i: usize| (mean[i % mean.len()], deviation[i % mean.len()]);

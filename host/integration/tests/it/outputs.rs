@@ -108,7 +108,7 @@ impl<'i> Simulated<'i> {
         let image = parse(bytes);
         let (first, last) = (&image.header.layers[0], image.header.layers.last().unwrap());
         let (network, recipe) = (adaptation::network(&image).unwrap(), image.header.recipe);
-        let sessions = adaptation::start_sessions(network, recipe, image.words()).unwrap();
+        let sessions = adaptation::start_sessions(network, recipe, image.start()).unwrap();
         let memory = graftage_link::Memory {
             weights: 0,
             query_points: 0,

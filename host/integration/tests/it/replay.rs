@@ -31,7 +31,7 @@ fn session(folder: &Folder) -> (Vec<u8>, Record) {
     image.load(Network::SCHEMA, &mut network).unwrap();
     let (scratch, in_use) = ([0.0; Network::SCRATCH], [0.0; Network::WEIGHTS]);
     let mut board = Session::new(network, Ring::<5, 16>::new(), scratch, in_use, Ring::<5, 6>::new());
-    board.set_start(image.words());
+    board.set_start(image.start());
     board.start(image.header.recipe).unwrap();
     let start = board.adaptation().digest();
     let mut events = Vec::new();

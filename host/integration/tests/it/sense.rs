@@ -129,7 +129,7 @@ fn a_board_learns_from_its_own_thermometer_what_core_learns_from_these_temperatu
     let Some(mut sensing) = Sensing::start(RECIPE, true, None) else { return };
     let bytes = std::fs::read(&sensing.image).unwrap();
     let mut core =
-        adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).words()).unwrap();
+        adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).start()).unwrap();
     let hello = sensing.board.hello().unwrap();
     assert_eq!((hello.inputs, hello.classes, hello.status.unwrap().scale), (5, 3, SCALE));
     // A cold one, a mild one and a hot one; all exact in half degrees, and so are their squares.

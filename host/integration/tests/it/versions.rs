@@ -81,7 +81,7 @@ fn fresh<'i>() -> Sessions<'i> {
 fn started(image: &[u8]) -> Sessions<'_> {
     let (mut board, image) = (fresh(), parse(image));
     image.load(Network::SCHEMA, board.network_mut()).unwrap();
-    board.set_start(image.words());
+    board.set_start(image.start());
     board.start(image.header.recipe).unwrap();
     board
 }
@@ -98,6 +98,7 @@ fn written() -> [Vec<u8>; 4] {
         geometries,
         recipe: RECIPE,
         scale: common::SCALE,
+        centred: false,
     };
     let factory: Vec<f32> = checkpoint(&[5, 8, 3], 20).weights().flatten().copied().collect();
     let mut memory = [0; 1024];
@@ -152,7 +153,7 @@ fn held(format: &str, path: &Path) -> Result<u64, String> {
         }
         "snapshot" => {
             let (bytes, mut board) = (std::fs::read(path).unwrap(), fresh());
-            board.set_start(parse(&image).words());
+            board.set_start(parse(&image).start());
             snapshot::restore(&mut board, Network::SCHEMA, &bytes[..]).map_err(|error| say(&error))?;
             board.adaptation().digest()
         }

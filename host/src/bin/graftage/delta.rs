@@ -13,7 +13,6 @@ use graftage::image::{ImageFile, with_names};
 use graftage::record::{Event, Record};
 use graftage::replay;
 use graftage_core::image::Image;
-use graftage_core::scion::Pull;
 use graftage_link::Array;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +26,7 @@ pub struct Delta {
 enum Task {
     /// Write what a board's weights in use differ from its image.
     Make(Make),
-    /// Write the image of the adapted weights; a board that is flashed with it learns around them.
+    /// Write the image of the adapted weights; a board that is flashed with it learns around those of the image.
     Apply(Apply),
     /// Measure the weights of the image and the adapted ones.
     Eval(Eval),
@@ -131,12 +130,6 @@ impl Apply {
         let file = ImageFile::read(&self.image)?;
         output.write(&with_names(&applied(&file, &self.delta)?, file.legend()))?;
         say!("{}: the image of the adapted weights", self.output.display());
-        if let Pull::Start { .. } = file.image()?.header.recipe.rule.pull {
-            say!(
-                "a board that is flashed with it learns around these weights, one with {} around those that it began with",
-                self.image.display()
-            );
-        }
         Ok(())
     }
 }
@@ -147,7 +140,7 @@ impl Eval {
         let adapted = applied(&file, &self.delta)?;
         let test = samples_for(&file, &self.test)?;
         let measured = |image: &Image| {
-            let mut network = adaptation::start(adaptation::network(image)?, image.header.recipe, image.words())?;
+            let mut network = adaptation::start(adaptation::network(image)?, image.header.recipe, image.start())?;
             accuracy(&test, |input| network.predict(input))
         };
         let (before, after) = (measured(&file.image()?)?, measured(&parsed(&self.delta, &adapted)?)?);

@@ -71,7 +71,7 @@ impl Replay {
         }
         let confusions = test.map(|test| -> Result<_> {
             let classes = || file.legend().classes.clone();
-            let mut factory = adaptation::start(adaptation::network(&image)?, image.header.recipe, image.words())?;
+            let mut factory = adaptation::start(adaptation::network(&image)?, image.header.recipe, image.start())?;
             let before = Confusion::of(&test, classes(), |input| factory.predict(input))?;
             Ok((before, Confusion::of(&test, classes(), |input| sessions.predict(input))?))
         });
