@@ -24,6 +24,7 @@
 //! | [`limits`] | what this machine can take |
 //! | [`theory`] | whether the update rule obeys its theory |
 //! | [`rule`] | the constants of the update in words |
+//! | [`verdict`] | how a session ended, in words |
 //! | [`wide`] | core's products over the processor's widest registers |
 //!
 //! With the feature `torch`:
