@@ -37,7 +37,7 @@ const KEPT: [(&str, u64); 8] = [
     ("record-5.grfr", 0x5a56_0137_bb23_0dca),
     ("snapshot-3.grfs", 0x25ea_ff0f_cfdf_37d1),
     ("snapshot-4.grfs", 0x5a56_0137_bb23_0dca),
-    ("delta-1.grfd", 0x6978_ce17),
+    ("delta-1.grfd", 0x1bbb_a49e),
 ];
 
 /// Name, ending and today's version of each format.
