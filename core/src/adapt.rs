@@ -167,11 +167,15 @@ impl<const I: usize, const N: usize> Default for Ring<I, N> {
     }
 }
 
-/// Drops samples from one end, so that at most `keep` remain: one copy for rings of every size.
+/// Drops samples, the newest first or the oldest, so that at most `keep` remain: one copy for rings of every size.
 #[inline(never)]
-fn shorten<const I: usize>(samples: &mut DequeView<([f32; I], u32)>, keep: usize, newest: bool) {
+fn shorten<const I: usize>(samples: &mut DequeView<([f32; I], u32)>, keep: usize, newest_first: bool) {
     while samples.storage_len() > keep {
-        if newest { samples.pop_back() } else { samples.pop_front() };
+        if newest_first {
+            samples.pop_back()
+        } else {
+            samples.pop_front()
+        };
     }
 }
 
@@ -212,7 +216,7 @@ fn put<const I: usize>(
     input: &mut dyn Iterator<Item = f32>,
     label: u32,
 ) {
-    while samples.storage_len() >= keep && samples.pop_front().is_some() {}
+    shorten(samples, keep.saturating_sub(1), false);
     let mut sample = ([0.0; I], label);
     for (s, e) in sample.0.iter_mut().zip(input) {
         *s = e;
@@ -392,12 +396,12 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
             return Err(Refusal::Scratch { expected: expected as u32, found: found as u32 });
         }
         self.recipe = recipe;
-        let generator = self.generator.insert(Generator::new(recipe.seed, 0));
+        self.generator = Some(Generator::new(recipe.seed, 0));
         (self.step, self.drift, self.seen, self.correct) = (0, 0.0, 0, 0);
         self.work = Work::Nothing;
         self.replay.clear();
         self.network.parameters(&mut |mut parameter| parameter.start());
-        self.digest = digest(&mut self.network, self.step, generator);
+        self.take_digest();
         Ok(())
     }
 
@@ -548,8 +552,8 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// the network's parameters have been put back by the caller.
     pub(crate) fn resume(&mut self, position: Position, samples: usize, words: &mut impl Iterator<Item = [u8; 4]>) {
         (self.step, self.drift, (self.seen, self.correct)) = (position.step, position.drift, position.score);
-        let generator = self.generator.insert(Generator::at(position.generator));
-        self.digest = digest(&mut self.network, self.step, generator);
+        self.generator = Some(Generator::at(position.generator));
+        self.take_digest();
         push(&mut self.replay, self.recipe.replay as usize, self.network.inputs(), samples, words);
     }
 
@@ -561,8 +565,16 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// A new session from the state as it is, which the caller may have put back: with its whole drift budget.
     pub(crate) fn renew(&mut self) {
         self.drift = 0.0;
+        self.take_digest();
+    }
+
+    /// Takes the digest of the state as it is.
+    #[inline(never)]
+    fn take_digest(&mut self) {
         if let Some(generator) = &self.generator {
-            self.digest = digest(&mut self.network, self.step, generator);
+            let mut digest = Digest::default();
+            self.network.parameters(&mut |parameter| take(&mut digest, &parameter));
+            self.digest = close(&mut digest, self.step, generator);
         }
     }
 
@@ -622,14 +634,7 @@ pub(crate) fn push(
     }
 }
 
-/// See [`Adaptation::digest`].
-fn digest<N: Layer + ?Sized>(network: &mut N, step: u64, generator: &Generator) -> u64 {
-    let mut digest = Digest::default();
-    network.parameters(&mut |parameter| take(&mut digest, &parameter));
-    close(&mut digest, step, generator)
-}
-
-/// A parameter's part of it.
+/// A parameter's part of an [`Adaptation::digest`].
 fn take(digest: &mut Digest, Parameter { state, alignment, .. }: &Parameter) {
     for matrix in [&state.x, &state.y, &state.m] {
         digest.numbers(matrix.elements());
