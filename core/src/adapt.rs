@@ -12,7 +12,7 @@ use crate::arithmetic::{self, Functions};
 use crate::digest::Digest;
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
-use crate::network::{Class, Fixed, Goal, Layer, Outcome, Parameter, Prediction, Step, predict, scratch_length};
+use crate::network::{Class, Fixed, Goal, Layer, Outcome, Parameter, Prediction, Step, count, predict, scratch_length};
 use crate::polar::Chain;
 use crate::random::Generator;
 use crate::schedule::{Momentum, Schedule};
@@ -107,25 +107,22 @@ impl Recipe {
     #[inline]
     pub fn check(&self, capacity: usize) -> Result<(), Refusal> {
         self.rule.check()?;
-        if self.batch == 0 || self.batch > 65536 {
-            return Err(Refusal::Recipe(Field::Batch));
-        }
-        if self.steps == 0 || self.steps as usize > STEPS {
-            return Err(Refusal::Recipe(Field::Steps));
-        }
-        if self.replay == 0 || self.replay as usize > capacity {
-            return Err(Refusal::Recipe(Field::Replay));
-        }
-        if self.budget.is_some_and(|budget| budget <= 0.0 || budget.is_nan()) {
-            return Err(Refusal::Recipe(Field::Budget));
-        }
-        if self.hold_out.is_some_and(|HoldOut { every, keep }| every < 2 || keep == 0) {
-            return Err(Refusal::Recipe(Field::HoldOut));
-        }
-        if self.cap.is_some_and(|cap| cap <= 0.0 || cap.is_nan()) {
-            return Err(Refusal::Recipe(Field::Cap));
-        }
-        Ok(())
+        let field = if self.batch == 0 || self.batch > 65536 {
+            Field::Batch
+        } else if self.steps == 0 || self.steps as usize > STEPS {
+            Field::Steps
+        } else if self.replay == 0 || self.replay as usize > capacity {
+            Field::Replay
+        } else if !self.budget.is_none_or(|budget| budget > 0.0) {
+            Field::Budget
+        } else if self.hold_out.is_some_and(|HoldOut { every, keep }| every < 2 || keep == 0) {
+            Field::HoldOut
+        } else if !self.cap.is_none_or(|cap| cap > 0.0) {
+            Field::Cap
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::Recipe(field))
     }
 }
 
@@ -170,6 +167,18 @@ impl<const I: usize, const N: usize> Default for Ring<I, N> {
     }
 }
 
+/// Drops samples, the newest first or the oldest, so that at most `keep` remain: one copy for rings of every size.
+#[inline(never)]
+fn shorten<const I: usize>(samples: &mut DequeView<([f32; I], u32)>, keep: usize, newest_first: bool) {
+    while samples.storage_len() > keep {
+        if newest_first {
+            samples.pop_back()
+        } else {
+            samples.pop_front()
+        };
+    }
+}
+
 impl<const I: usize, const N: usize> Replay for Ring<I, N> {
     fn capacity(&self) -> usize {
         N
@@ -184,10 +193,10 @@ impl<const I: usize, const N: usize> Replay for Ring<I, N> {
         put(self.0.as_mut_view(), keep, &mut input.into_iter(), label);
     }
     fn keep_newest(&mut self, keep: usize) {
-        while self.0.len() > keep && self.0.pop_front().is_some() {}
+        shorten(self.0.as_mut_view(), keep, false);
     }
     fn keep_oldest(&mut self, keep: usize) {
-        while self.0.len() > keep && self.0.pop_back().is_some() {}
+        shorten(self.0.as_mut_view(), keep, true);
     }
     fn replace(&mut self, index: usize, input: &[f32], label: u32) {
         if let Some((kept, of)) = self.0.get_mut(index) {
@@ -207,7 +216,7 @@ fn put<const I: usize>(
     input: &mut dyn Iterator<Item = f32>,
     label: u32,
 ) {
-    while samples.storage_len() >= keep && samples.pop_front().is_some() {}
+    shorten(samples, keep.saturating_sub(1), false);
     let mut sample = ([0.0; I], label);
     for (s, e) in sample.0.iter_mut().zip(input) {
         *s = e;
@@ -231,22 +240,24 @@ pub struct Position {
 
 /// A network that goes on learning: its weights, its optimizer's state, its replay buffer and its generator. The weights X₀
 /// of its image, to which [`Pull::Start`] pulls, lie wherever `'i` says: on a device in flash.
+// In this order: what is small first, where instructions reach it from the start of all.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Adaptation<'i, N, R, S> {
-    network: N,
-    replay: R,
-    scratch: S,
     recipe: Recipe,
     /// X₀ of all parameters.
     start: Option<&'i [[u8; 4]]>,
     /// `None` until started.
     generator: Option<Generator>,
     step: u64,
-    drift: f32,
     seen: u64,
     correct: u64,
     digest: u64,
     work: Work,
+    drift: f32,
+    network: N,
+    replay: R,
+    scratch: S,
 }
 
 /// What one step of an adaptation did.
@@ -358,7 +369,7 @@ impl<'i, N, R, S> Adaptation<'i, N, R, S> {
         let recipe = Recipe::ZERO;
         let (start, generator) = (None, None);
         let (drift, digest, work) = (0.0, 0, Work::Nothing);
-        Self { network, replay, scratch, recipe, start, generator, step: 0, drift, seen: 0, correct: 0, digest, work }
+        Self { recipe, start, generator, step: 0, seen: 0, correct: 0, digest, work, drift, network, replay, scratch }
     }
 
     /// Names the weights X₀ to which [`Pull::Start`] pulls: an [image's](crate::image::Image::start), parameter by parameter,
@@ -385,12 +396,12 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
             return Err(Refusal::Scratch { expected: expected as u32, found: found as u32 });
         }
         self.recipe = recipe;
-        let generator = self.generator.insert(Generator::new(recipe.seed, 0));
+        self.generator = Some(Generator::new(recipe.seed, 0));
         (self.step, self.drift, self.seen, self.correct) = (0, 0.0, 0, 0);
         self.work = Work::Nothing;
         self.replay.clear();
         self.network.parameters(&mut |mut parameter| parameter.start());
-        self.digest = digest(&mut self.network, self.step, generator);
+        self.take_digest();
         Ok(())
     }
 
@@ -398,8 +409,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     pub(crate) fn check(&mut self, recipe: &Recipe) -> Result<(), Refusal> {
         recipe.check(self.replay.capacity())?;
         if let Pull::Start { .. } = recipe.rule.pull {
-            let mut weights = 0;
-            self.network.parameters(&mut |parameter| weights += parameter.state.x.elements().len());
+            let (_, weights) = count(&mut self.network);
             if self.start.is_none_or(|start| start.len() != weights) {
                 return Err(Refusal::Recipe(Field::Start));
             }
@@ -431,15 +441,16 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// generator or replay buffer has changed. Where the budget ends between the steps of a sample, the later ones are not
     /// taken.
     pub fn begin(&mut self, input: &[f32], label: u32) -> Result<Prediction, Refusal> {
-        self.finish(|_| ());
+        self.settle();
         self.generator.as_ref().ok_or(Refusal::NotStarted)?;
         let target = Class(label);
         target.check(self.network.outputs())?;
         let prediction = predict(&self.network, self.recipe.functions, input, self.scratch.as_mut())?;
-        let mut round = self.round(0).ok_or(Refusal::Budget)?;
-        round.step.add(&mut self.network, input, target, self.scratch.as_mut())?;
+        self.round(0);
+        let Work::Round(round) = &mut self.work else { return Err(Refusal::Budget) };
         round.samples = 1;
-        self.work = Work::Round(round);
+        let added = round.step.add(&mut self.network, input, target, self.scratch.as_mut());
+        added.inspect_err(|_| self.work = Work::Nothing)?;
         self.replay.push(self.recipe.replay as usize, input.iter().copied(), label);
         self.seen = self.seen.wrapping_add(1);
         self.correct = self.correct.wrapping_add(u64::from(prediction.class == label));
@@ -481,7 +492,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         }
         self.digest = close(digest, self.step, generator);
         let taken = round.before.wrapping_add(1);
-        self.work = self.round(taken).map_or(Work::Nothing, Work::Round);
+        self.round(taken);
         outcome.map_or(Slice::Part, |outcome| Slice::Step(Report { step: t, outcome, digest: self.digest }))
     }
 
@@ -496,17 +507,24 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         }
     }
 
-    /// The next step of a sample that has brought so many; `None` where the recipe or the drift budget allows no more.
-    fn round(&self, before: u32) -> Option<Round> {
+    /// The same, and nobody is told.
+    #[inline(never)]
+    pub(crate) fn settle(&mut self) {
+        self.finish(|_| ());
+    }
+
+    /// Begins the next step of a sample that has brought so many; nothing where the recipe or the drift budget allows no more.
+    fn round(&mut self, before: u32) {
         let Recipe { rule, batch, steps, budget, functions, cap, .. } = &self.recipe;
         let t = self.step.wrapping_add(1);
         let (sum, reach) = (self.drift + rule.drift(t), rule.reach());
         let drift = if sum < reach { sum } else { reach };
-        if before >= *steps || budget.is_some_and(|budget| drift > budget) {
-            return None;
-        }
-        let (step, digest) = (Step::begin(rule, *functions, *cap, t, *batch), Digest::default());
-        Some(Round { before, step, drift, samples: 0, parameters: 0, digest })
+        self.work = if before < *steps && budget.is_none_or(|budget| drift <= budget) {
+            let (step, digest) = (Step::begin(rule, *functions, *cap, t, *batch), Digest::default());
+            Work::Round(Round { before, step, drift, samples: 0, parameters: 0, digest })
+        } else {
+            Work::Nothing
+        };
     }
 
     /// The class of a sample, with the weights X.
@@ -534,8 +552,8 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// the network's parameters have been put back by the caller.
     pub(crate) fn resume(&mut self, position: Position, samples: usize, words: &mut impl Iterator<Item = [u8; 4]>) {
         (self.step, self.drift, (self.seen, self.correct)) = (position.step, position.drift, position.score);
-        let generator = self.generator.insert(Generator::at(position.generator));
-        self.digest = digest(&mut self.network, self.step, generator);
+        self.generator = Some(Generator::at(position.generator));
+        self.take_digest();
         push(&mut self.replay, self.recipe.replay as usize, self.network.inputs(), samples, words);
     }
 
@@ -547,8 +565,16 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// A new session from the state as it is, which the caller may have put back: with its whole drift budget.
     pub(crate) fn renew(&mut self) {
         self.drift = 0.0;
+        self.take_digest();
+    }
+
+    /// Takes the digest of the state as it is.
+    #[inline(never)]
+    fn take_digest(&mut self) {
         if let Some(generator) = &self.generator {
-            self.digest = digest(&mut self.network, self.step, generator);
+            let mut digest = Digest::default();
+            self.network.parameters(&mut |parameter| take(&mut digest, &parameter));
+            self.digest = close(&mut digest, self.step, generator);
         }
     }
 
@@ -608,14 +634,7 @@ pub(crate) fn push(
     }
 }
 
-/// See [`Adaptation::digest`].
-fn digest<N: Layer + ?Sized>(network: &mut N, step: u64, generator: &Generator) -> u64 {
-    let mut digest = Digest::default();
-    network.parameters(&mut |parameter| take(&mut digest, &parameter));
-    close(&mut digest, step, generator)
-}
-
-/// A parameter's part of it.
+/// A parameter's part of an [`Adaptation::digest`].
 fn take(digest: &mut Digest, Parameter { state, alignment, .. }: &Parameter) {
     for matrix in [&state.x, &state.y, &state.m] {
         digest.numbers(matrix.elements());

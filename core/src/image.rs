@@ -18,7 +18,7 @@ use crate::adapt::Recipe;
 use crate::error::ImageError;
 use crate::matrix::RowMajor;
 use crate::message;
-use crate::network::{Kind, Layer};
+use crate::network::{Kind, Layer, count};
 use crate::scion::Geometry;
 use core::ops::Range;
 use crc::{CRC_32_ISO_HDLC, Crc};
@@ -158,11 +158,7 @@ impl<'a> Image<'a> {
         if self.header.schema != schema {
             return Err(ImageError::Schema { expected: schema, found: self.header.schema });
         }
-        let (mut parameters, mut weights) = (0, 0);
-        network.parameters(&mut |parameter| {
-            parameters += 1;
-            weights += parameter.state.x.elements().len();
-        });
+        let (parameters, weights) = count(network);
         if self.header.geometries.len() != parameters || self.weights.len() != weights || self.start.len() != weights {
             return Err(ImageError::Malformed);
         }

@@ -350,15 +350,7 @@ pub(crate) mod elementwise {
     #[inline(never)]
     pub fn pull(s: &mut [f32], a: f32, b: f32, start: &[[u8; 4]], x: &[f32]) {
         let step = |s: &mut f32, start: &[u8; 4], x: &f32| *s = a * *s + b * (f32::from_le_bytes(*start) - x);
-        let ((s, s_end), (start, start_end), (x, x_end)) = (s.as_chunks_mut(), start.as_chunks(), x.as_chunks());
-        for ((s, start), x) in s.iter_mut().zip(start).zip(x) {
-            let ([s0, s1, s2, s3], [a0, a1, a2, a3], [x0, x1, x2, x3]) = (s, start, x);
-            step(s0, a0, x0);
-            step(s1, a1, x1);
-            step(s2, a2, x2);
-            step(s3, a3, x3);
-        }
-        s_end.iter_mut().zip(start_end).zip(x_end).for_each(|((s, start), x)| step(s, start, x));
+        s.iter_mut().zip(start).zip(x).for_each(|((s, start), x)| step(s, start, x));
     }
 
     #[inline(never)]

@@ -222,6 +222,17 @@ pub const fn scratch(trace: usize, workspace: usize) -> usize {
     larger(2 * trace, workspace)
 }
 
+/// How many parameters and weights a network has.
+#[inline(never)]
+pub(crate) fn count<N: Layer + ?Sized>(network: &mut N) -> (usize, usize) {
+    let (mut parameters, mut weights) = (0, 0);
+    network.parameters(&mut |parameter| {
+        parameters += 1;
+        weights += parameter.state.x.elements().len();
+    });
+    (parameters, weights)
+}
+
 /// Numbers of scratch memory that a network needs to learn: [`Fixed::SCRATCH`], of any network.
 pub fn scratch_length<N: Layer + ?Sized>(network: &mut N) -> usize {
     let mut largest = 0;

@@ -15,10 +15,11 @@ pub struct Generator {
 impl Generator {
     /// The generator at position 0 of a stream. Streams of the same seed are independent purposes.
     pub fn new(seed: u64, stream: u64) -> Self {
-        Self { pcg: Pcg32::new(seed, stream), seed, stream, position: 0 }
+        Self::at((seed, stream, 0))
     }
 
     /// The generator at a later position of a stream, as [`Generator::state`] told it.
+    #[inline(never)]
     pub fn at((seed, stream, position): (u64, u64, u64)) -> Self {
         let mut pcg = Pcg32::new(seed, stream);
         pcg.advance(position);

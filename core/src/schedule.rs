@@ -58,9 +58,9 @@ impl Schedule {
             Schedule::Constant => 1.0,
             Schedule::Linear { steps } => line(t, steps),
             Schedule::WarmupStableDecay { warmup, stable, decay } => {
-                let (warmup, top) = (u64::from(warmup), u64::from(warmup) + u64::from(stable));
-                if t <= warmup && warmup > 0 {
-                    t as f32 / warmup as f32
+                let top = u64::from(warmup) + u64::from(stable);
+                if t <= u64::from(warmup) && warmup > 0 {
+                    share(t + 1, warmup)
                 } else if t <= top {
                     1.0
                 } else {
@@ -68,15 +68,21 @@ impl Schedule {
                 }
             }
             Schedule::Inverse { steps: 0 } => 0.0,
-            Schedule::Inverse { steps } => 1.0 / sqrt(1.0 + t.saturating_sub(1) as f32 / steps as f32),
+            Schedule::Inverse { steps } => 1.0 / sqrt(1.0 + share(t, steps)),
         }
     }
 }
 
 /// 1 − (j−1)/T for j = 1, …, T, and 0 after it.
 fn line(j: u64, steps: u32) -> f32 {
-    let done = j.saturating_sub(1);
-    if done >= u64::from(steps) { 0.0 } else { 1.0 - done as f32 / steps as f32 }
+    let done = share(j, steps);
+    if done < 1.0 { 1.0 - done } else { 0.0 }
+}
+
+/// (j−1)/T; NaN or infinite where T is 0.
+#[inline(never)]
+fn share(j: u64, steps: u32) -> f32 {
+    j.saturating_sub(1) as f32 / steps as f32
 }
 
 /// The largest β: in binary32, 1 − t^−a is 1 some day, and β/(1 − β) infinite.
@@ -112,7 +118,7 @@ impl Momentum {
         match self {
             Momentum::Constant(beta) => beta,
             Momentum::Ramp { to, steps, .. } if t > u64::from(steps) => to,
-            Momentum::Ramp { from, to, steps } => from + (to - from) * ((t - 1) as f32 / steps as f32),
+            Momentum::Ramp { from, to, steps } => from + (to - from) * share(t, steps),
             Momentum::Power { exponent } => {
                 let beta = 1.0 - power(t as f32, -exponent);
                 if beta < LONGEST { beta } else { LONGEST }

@@ -81,7 +81,7 @@ impl Rule {
             return Err(Refusal::Recipe(Field::Step));
         }
         if let Some(strength) = self.pull.strength()
-            && !(strength > 0.0 && strength.is_finite() && strength * self.step <= 1.0)
+            && !(strength > 0.0 && strength * self.step <= 1.0)
         {
             return Err(Refusal::Recipe(Field::Pull));
         }

@@ -26,21 +26,22 @@
 use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring, Slice, push};
 use crate::error::{Field, Refusal};
 use crate::matrix::{RowMajor, elementwise};
-use crate::network::{Class, Fixed, Goal, Layer, Parameter, Prediction, split_mut};
-use core::ops::Range;
+use crate::network::{Class, Fixed, Goal, Layer, Parameter, Prediction, count, split_mut};
 use serde::{Deserialize, Serialize};
 
 /// A network that adapts in sessions: N its layers, R its replay buffer, S scratch memory, W memory for the weights in use, H
 /// the held-out samples.
+// In this order: see `Adaptation`.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Session<'i, N, R, S, W, H> {
+    counts: Counts,
     adaptation: Adaptation<'i, N, R, S>,
+    open: Open,
     /// X of every parameter, row by row, in the network's order.
     in_use: W,
     /// First what is kept of sessions that were committed, oldest first, then those of the open one.
     held_out: H,
-    counts: Counts,
-    open: Open,
 }
 
 /// Where the session that is open stands.
@@ -152,8 +153,8 @@ impl Judged {
     }
 
     /// Whether, of so many classes, the weights in use predict no more of them rightly than chance does.
-    fn is_at_chance(&self, classes: usize) -> bool {
-        u64::from(self.before).saturating_mul(classes as u64) <= u64::from(self.held_out)
+    fn is_at_chance(&self, classes: u32) -> bool {
+        u64::from(self.before) * u64::from(classes) <= u64::from(self.held_out)
     }
 }
 
@@ -213,8 +214,7 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
 
     /// Says what of a recipe, or of the memory, does not fit.
     pub(crate) fn check(&mut self, recipe: &Recipe) -> Result<(), Refusal> {
-        let mut weights = 0;
-        self.adaptation.network_mut().parameters(&mut |parameter| weights += parameter.state.x.elements().len());
+        let (_, weights) = count(self.adaptation.network_mut());
         let found = self.in_use.as_mut().len();
         if found != weights {
             return Err(Refusal::Scratch { expected: weights as u32, found: found as u32 });
@@ -264,7 +264,7 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
     /// # Errors
     /// As [`Adaptation::begin`]; then nothing has changed, the count of samples included.
     pub fn begin(&mut self, input: &[f32], label: u32) -> Result<Taken, Refusal> {
-        self.finish(|_| ());
+        self.settle();
         let taken = self.counts.taken.wrapping_add(1);
         let held_out =
             self.adaptation.recipe().hold_out.filter(|HoldOut { every, .. }| is_multiple(taken, (*every).into()));
@@ -300,6 +300,11 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         self.adaptation.finish(observe);
     }
 
+    /// The same, and nobody is told.
+    pub(crate) fn settle(&mut self) {
+        self.adaptation.settle();
+    }
+
     /// The class of a sample by the weights in use.
     ///
     /// # Errors
@@ -314,15 +319,15 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
     /// Ends the session: [finishes](Self::finish) its last sample, commits its weights or rolls them back, says which, and
     /// begins the next one.
     pub fn end(&mut self) -> Verdict {
-        self.finish(|_| ());
-        let (all, of_before) = (self.held_out.len(), self.kept());
-        let after = [self.right(0..of_before), self.right(of_before..all)];
+        self.settle();
+        let of_before = self.kept();
+        let after = self.right(of_before);
         self.exchange();
-        let before = [self.right(0..of_before), self.right(of_before..all)];
-        let ([kept_before, newest_before], [kept_after, newest_after]) = (before, after);
-        let kept = Judged { held_out: of_before as u32, before: kept_before, after: kept_after };
-        let newest = Judged { held_out: (all - of_before) as u32, before: newest_before, after: newest_after };
-        let at_chance = newest.is_at_chance(self.adaptation.network().outputs());
+        let before = self.right(of_before);
+        let judged = |held_out, before, after| Judged { held_out, before, after };
+        let kept = judged(of_before as u32, before.0, after.0);
+        let newest = judged((self.held_out.len() - of_before) as u32, before.1, after.1);
+        let at_chance = newest.is_at_chance(self.adaptation.network().outputs() as u32);
         let alone = self.open.rolled_back >= PATIENCE && !at_chance;
         let committed = newest.is_no_worse() && (alone || kept.is_no_worse());
         let rolled_back = if committed {
@@ -356,12 +361,15 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         self.kept().wrapping_add(before.checked_rem(half).unwrap_or(0) as usize)
     }
 
-    /// How many of these held-out samples the network predicts rightly with the X that it holds.
-    fn right(&mut self, samples: Range<usize>) -> u32 {
-        let mut right = 0;
-        for index in samples {
-            if let Some((input, label)) = self.held_out.get(index) {
-                right += u32::from(self.adaptation.predict(input).is_ok_and(|prediction| prediction.class == label));
+    /// How many of the held-out samples the network predicts rightly with the X that it holds: of the first so many, and of
+    /// the others.
+    #[inline(never)]
+    fn right(&mut self, first: usize) -> (u32, u32) {
+        let mut right = (0, 0);
+        for index in 0..self.held_out.len() {
+            let Some((input, label)) = self.held_out.get(index) else { continue };
+            if self.adaptation.predict(input).is_ok_and(|prediction| prediction.class == label) {
+                *if index < first { &mut right.0 } else { &mut right.1 } += 1;
             }
         }
         right

@@ -22,7 +22,7 @@ use crate::adapt::{HoldOut, Position, Recipe, Replay};
 use crate::error::ImageError;
 use crate::image::{self, Body, Framed, LAYERS, Sink, Source, Words};
 use crate::matrix::RowMajor;
-use crate::network::{LARGEST_MOMENTUM, Layer, Parameter};
+use crate::network::{LARGEST_MOMENTUM, Layer, Parameter, count};
 use crate::scion::Geometry;
 use crate::session::{Counts, Open, Session};
 use crate::transport::Alignment;
@@ -77,19 +77,21 @@ pub fn write_to<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay
     schema: u64,
     sink: &mut (impl Sink + ?Sized),
 ) -> Option<()> {
-    session.finish(|_| ());
+    session.settle();
     let position = session.adaptation().position()?;
     let (recipe, counts, open) = (*session.adaptation().recipe(), session.counts(), session.open());
-    let mut parameters = Some(Vec::new());
-    session.network_mut().parameters(&mut |Parameter { geometry, alignment, .. }| {
-        let Alignment { mean, weight } = *alignment;
-        let settings = Settings { geometry: *geometry, mean, weight };
-        parameters = parameters.take().and_then(|mut all| all.push(settings).ok().map(|()| all));
-    });
     let (replay, held_out) = (session.adaptation().replay().len(), session.held_out().len());
     let words = 4 * session.in_use().len() + (replay + held_out) * (session.adaptation().network().inputs() + 1);
-    let (replay, held_out) = (replay as u32, held_out as u32);
-    let header = Header { schema, recipe, position, counts, open, replay, held_out, parameters: parameters? };
+    let (replay, held_out, parameters) = (replay as u32, held_out as u32, Vec::new());
+    let mut header = Header { schema, recipe, position, counts, open, replay, held_out, parameters };
+    let mut whole = true;
+    session.network_mut().parameters(&mut |Parameter { geometry, alignment, .. }| {
+        let Alignment { mean, weight } = *alignment;
+        whole &= header.parameters.push(Settings { geometry: *geometry, mean, weight }).is_ok();
+    });
+    if !whole {
+        return None;
+    }
     image::frame(MAGIC, VERSION, &header, words, sink, |body| {
         let mut whole = true;
         session.network_mut().parameters(&mut |Parameter { state, .. }| {
@@ -130,8 +132,7 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
         return Err(ImageError::Schema { expected: schema, found: header.schema });
     }
     session.check(&header.recipe).map_err(ImageError::Recipe)?;
-    let (mut parameters, weights) = (0, session.in_use().len());
-    session.network_mut().parameters(&mut |_| parameters += 1);
+    let (parameters, weights) = count(session.network_mut());
     let sample = session.adaptation().network().inputs() + 1;
     let (replay, held_out) = (header.replay as usize, header.held_out as usize);
     let keep = header.recipe.hold_out.map_or(0, |HoldOut { keep, .. }| keep);

@@ -271,11 +271,12 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         self.newest.clear();
     }
 
-    /// Marks that something is missing, where that can be.
-    fn close<T>(&mut self, why: StoreError) -> Result<T, StoreError> {
+    /// Marks that something is missing, where that can be; returns why.
+    #[inline(never)]
+    fn close(&mut self, why: StoreError) -> StoreError {
         self.stage = Stage::Closed;
         let _ = self.append(&Entry::Gap, 0);
-        Err(why)
+        why
     }
 }
 
@@ -284,8 +285,9 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
         let Some(journal) = self.as_mut().filter(|journal| !journal.region.is_empty()) else { return true };
         journal.clear(image, Stage::Closed);
         let (mut found, mut start) = (Vec::new(), Vec::new());
-        let is_there = journal.seek(journal.at, &mut found).is_ok();
-        let own = journal.seal(0, &Entry::Start { digest, life }, &mut start).is_some() && is_there && found == start;
+        let own = journal.seek(journal.at, &mut found).is_ok()
+            && journal.seal(0, &Entry::Start { digest, life }, &mut start).is_some()
+            && found == start;
         if own {
             // As it was read now: after a cut it may read otherwise when all is read.
             (journal.stage, journal.newest) = (Stage::Open, start);
@@ -299,7 +301,7 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
         journal.settled = true;
         let Range { start, end } = journal.region;
         let erased = journal.store.flash().erase(start, end).map_err(|_| StoreError::Flash);
-        erased.and_then(|()| journal.append(&Entry::Start { digest, life }, 1)).or_else(|why| journal.close(why))
+        erased.and_then(|()| journal.append(&Entry::Start { digest, life }, 1)).map_err(|why| journal.close(why))
     }
 
     fn ready(&mut self, steps: u32) -> Result<(), Refusal> {
@@ -318,14 +320,14 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
             Entry::Sample { .. } | Entry::Refused { .. } => 2,
             _ => 1,
         };
-        journal.append(entry, reserve).or_else(|why| journal.close(why))
+        journal.append(entry, reserve).map_err(|why| journal.close(why))
     }
 
     fn recall(&mut self, known: u64, again: &mut dyn FnMut(Again) -> bool) -> Result<u64, StoreError> {
         let Some(journal @ Journal { stage: Stage::Open, .. }) = self else { return Ok(0) };
         if journal.settled {
             // It was begun anew.
-            return if known == 0 { Ok(0) } else { journal.close(StoreError::Gap) };
+            return if known == 0 { Ok(0) } else { Err(journal.close(StoreError::Gap)) };
         }
         let mut course = Course { known, ..Course::default() };
         let (mut entry, mut from) = (Vec::new(), journal.region.start);
@@ -345,7 +347,7 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
         match course {
             Course { gap: true, .. } => journal.stage = Stage::Closed,
             Course { broken: false, past, .. } if past >= known => {}
-            _ => return journal.close(StoreError::Gap),
+            _ => return Err(journal.close(StoreError::Gap)),
         }
         Ok(course.past.saturating_sub(known))
     }

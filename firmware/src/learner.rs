@@ -346,12 +346,16 @@ where
                 true
             }
         });
-        self.noted(recalled).unwrap_or_default()
+        self.noted(recalled.map(|_| ()));
+        recalled.unwrap_or_default()
     }
 
     /// Tells of what could not be noted.
-    fn noted<T>(&mut self, noted: Result<T, StoreError>) -> Option<T> {
-        noted.inspect_err(|error| (self.observe)(Event::NotNoted(*error))).ok()
+    #[inline(never)]
+    fn noted(&mut self, noted: Result<(), StoreError>) {
+        if let Err(error) = noted {
+            (self.observe)(Event::NotNoted(error));
+        }
     }
 
     /// Learns the sample that has begun to its end.

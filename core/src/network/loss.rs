@@ -11,7 +11,7 @@
 //!
 //! Sums are [`arithmetic::sum`](crate::arithmetic::sum)'s.
 
-use crate::arithmetic::{Functions, sqrt, sum, sum_over};
+use crate::arithmetic::{Functions, sqrt, sum};
 use crate::error::Refusal;
 
 /// What a network should have said.
@@ -94,17 +94,23 @@ pub fn top(logits: &[f32]) -> f32 {
     top
 }
 
+/// The sum of errors, or of their squares: one copy.
+#[inline(never)]
+fn sum_of(errors: &[f32], square: bool) -> f32 {
+    sum(errors.iter().map(|e| if square { e * e } else { *e }))
+}
+
 fn cross_entropy(functions: Functions, logits: &[f32], label: u32, weight: Weight, errors: &mut [f32]) -> f32 {
     let top = top(logits);
     for (e, a) in errors.iter_mut().zip(logits) {
         *e = functions.exp(a - top);
     }
-    let total = sum(errors.iter().copied());
+    let total = sum_of(errors, false);
     for (j, e) in errors.iter_mut().enumerate() {
         *e = *e / total - if j as u32 == label { 1.0 } else { 0.0 };
     }
     let Weight { share, cap } = weight;
-    let square = sum_over(errors, errors, |e, _| e * e);
+    let square = sum_of(errors, true);
     let weight = if square > cap * cap { share * (cap / sqrt(square)) } else { share };
     errors.iter_mut().for_each(|e| *e *= weight);
     let target = logits.get(label as usize).map_or(0.0, |a| a - top);
