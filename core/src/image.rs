@@ -119,7 +119,6 @@ impl<'a> Image<'a> {
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let (header, words, length) = unframe::<Header>(MAGIC, VERSION, bytes)?;
-        let (weights, start) = if header.centred { words.split_at(words.len() / 2) } else { (words, words) };
         if header.layers.is_empty() || header.schema != Kind::schema(&header.layers) {
             return Err(ImageError::Malformed);
         }
@@ -128,10 +127,11 @@ impl<'a> Image<'a> {
         for geometry in &header.geometries {
             geometry.check().map_err(ImageError::Recipe)?;
         }
-        let scalable = header.scale > 0.0 && header.scale.is_finite();
+        let scalable = header.scale > 0.0 && header.scale <= f32::MAX;
         if !scalable || words.iter().any(|w| !f32::from_le_bytes(*w).is_finite()) {
             return Err(ImageError::NotFinite);
         }
+        let (weights, start) = if header.centred { words.split_at(words.len() / 2) } else { (words, words) };
         Ok(Self { header, weights, start, length })
     }
 

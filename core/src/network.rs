@@ -51,7 +51,7 @@ use crate::error::Refusal;
 use crate::matrix::{RowMajor, Slab};
 use crate::norm::{with_workspace, workspace};
 use crate::random::Generator;
-use crate::scion::{Geometry, Point, Role, Rule, Scion};
+use crate::scion::{Geometry, Point, Role, Rule, Scion, weight};
 use crate::transport::Alignment;
 use core::ops::Range;
 use serde::{Deserialize, Serialize};
@@ -436,12 +436,13 @@ pub struct Outcome {
 impl Step {
     /// Step t = 1, 2, … over a batch of B samples, of each of which the output error of a class counts at most `cap`.
     pub fn begin(rule: &Rule, functions: Functions, cap: Option<f32>, t: u64, batch: u32) -> Self {
+        let keep = rule.keep(t);
         Self {
             t,
             functions,
             point: rule.point(),
-            keep: rule.keep(t),
-            weight: Weight { share: rule.weight(t, batch), cap: cap.unwrap_or(f32::INFINITY) },
+            keep,
+            weight: Weight { share: weight(keep, batch), cap: cap.unwrap_or(f32::INFINITY) },
             admitted: 0,
             loss: 0.0,
         }

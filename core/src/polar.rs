@@ -111,6 +111,8 @@ impl Chain {
 
     /// The most that a singular value of the result can be: a step in the spectral norm is at most this many times as long
     /// as the exact polar factor's would be.
+    // One table in a firmware.
+    #[inline(never)]
     pub const fn overshoot(self) -> f32 {
         match self {
             Chain::Jordan => 1.21,

@@ -96,7 +96,7 @@ impl Rule {
 
     /// The weight (1 − β_t)/B of each sample's gradient in step t.
     pub fn weight(&self, t: u64, batch: u32) -> f32 {
-        (1.0 - self.keep(t)) / batch as f32
+        weight(self.keep(t), batch)
     }
 
     /// η_t.
@@ -130,6 +130,11 @@ impl Rule {
     pub fn point(&self) -> Point {
         if self.transport == Transport::Nesterov { Point::Iterate } else { Point::Query }
     }
+}
+
+/// [`Rule::weight`] of a step with this momentum factor.
+pub(crate) fn weight(keep: f32, batch: u32) -> f32 {
+    (1.0 - keep) / batch as f32
 }
 
 /// Towards what every step pulls the weights, as κ_t (A − X) with κ_t = λη_t; λ > 0 is finite, and λη at most 1.
@@ -296,14 +301,15 @@ impl<M: Matrix> Scion<M> {
         };
         geometry.norm.direction(argument, rule.chain, work);
         let direction = &mut *work.direction;
-        let gain = -(rule.step_at(t) * geometry.radius * geometry.norm.factor(direction.shape()));
+        let step = rule.step_at(t);
+        let gain = -(step * geometry.radius * geometry.norm.factor(direction.shape()));
         let gain = match (rule.pull, start) {
-            (Pull::Zero { .. }, _) => {
-                direction.combine(gain, -rule.pull_at(t), x);
+            (Pull::Zero { strength }, _) => {
+                direction.combine(gain, -(strength * step), x);
                 1.0
             }
-            (Pull::Start { .. }, Some(start)) => {
-                direction.pull(gain, rule.pull_at(t), start, x);
+            (Pull::Start { strength }, Some(start)) => {
+                direction.pull(gain, strength * step, start, x);
                 1.0
             }
             (Pull::None, _) | (Pull::Start { .. }, None) => gain,
