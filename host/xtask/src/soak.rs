@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use graftage_boards::DEFAULT;
+use graftage_boards::{BOARDS, DEFAULT};
 
 use crate::graftage::{self, Graftage};
 use crate::{console, firmware, process, project, setup};
@@ -41,7 +41,10 @@ pub fn run(Options { samples, linked, aged, seed }: &Options) -> Result<()> {
     console::say("");
     through_an_ageing_sensor(*aged, *seed)?;
     console::say("");
-    firmware::build(DEFAULT, None)?;
+    // The test looks for every board that is emulated.
+    for board in BOARDS.iter().filter(|board| board.machine().is_some()) {
+        firmware::build(board, None)?;
+    }
     let mut test = process::cargo();
     test.args(["test", "--quiet", "--release", "--test=it"]).args(project::TOGETHER).args(["--", "--nocapture"]);
     test.args(["--exact", "persistence::a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes"]);
