@@ -382,7 +382,7 @@ fn assert_complete(cases: &[Case], folder: &Folder) {
         assert!(writes || !["--output", "--html", "--log"].iter().any(|option| help.contains(option)), "{command}");
         (with, all) = (with + usize::from(writes), all + 1);
     }
-    assert_eq!((with, all), (cases.len(), 21));
+    assert_eq!((with, all), (cases.len(), 22));
 }
 
 #[test]
