@@ -195,7 +195,11 @@ impl fmt::Display for ImageError {
         match self {
             ImageError::Magic => f.write_str("this is no weights image (wrong first bytes)"),
             ImageError::Version { expected, found } => {
-                write!(f, "its format has version {found}, this software reads version {expected}")
+                write!(
+                    f,
+                    "its format has version {found}, this software reads version {expected}: make it again, or take \
+                     the software that made it"
+                )
             }
             ImageError::Truncated => f.write_str("the image is cut short"),
             ImageError::Checksum => f.write_str("the image is damaged (wrong checksum)"),

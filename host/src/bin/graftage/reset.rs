@@ -21,10 +21,14 @@ pub struct Reset {
 
 impl Reset {
     pub fn run(self) -> Result<()> {
+        if let (Port::Emulator { .. }, None) = (&self.port, &self.image) {
+            let what = format!("{}: an emulator starts with an image: name it by --image", self.port);
+            return Err(Error::Board(what));
+        }
         let mut board = self.patience.open(&self.port, self.image.as_deref(), None)?;
         let hello = board.hello()?;
         let status = hello.status.map_err(|error| {
-            Error::Board(format!("{}: the board refuses its image, and has nothing to forget: {error}", self.port))
+            Error::Board(format!("{}: the board refuses its image, and has forgotten nothing: {error}", self.port))
         })?;
         let digest = board.reset()?;
         let (taken, sessions) = (status.counts.taken, status.counts.sessions());
