@@ -53,7 +53,7 @@ pub struct Recipe {
 pub struct HoldOut {
     /// Every so many-th labelled sample, 2 or more.
     pub every: u32,
-    /// How many are kept: half of them, rounded up, of the session that is open, the others of sessions that were committed.
+    /// Number of samples kept: half of them, rounded up, of the session that is open, the others of sessions that were committed.
     pub keep: u32,
 }
 

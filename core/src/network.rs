@@ -222,7 +222,7 @@ pub const fn scratch(trace: usize, workspace: usize) -> usize {
     larger(2 * trace, workspace)
 }
 
-/// How many parameters and weights a network has.
+/// Numbers of parameters and of weights of a network.
 #[inline(never)]
 pub(crate) fn count<N: Layer + ?Sized>(network: &mut N) -> (usize, usize) {
     let (mut parameters, mut weights) = (0, 0);

@@ -44,7 +44,7 @@ pub struct Session<'i, N, R, S, W, H> {
     held_out: H,
 }
 
-/// Where the session that is open stands.
+/// State of the session that is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Open {
     /// Samples that it has learnt.
@@ -58,14 +58,14 @@ pub(crate) struct Open {
 impl Open {
     const NEW: Self = Self { learnt: 0, held_out: 0, rolled_back: 0 };
 
-    /// How many of its own held-out samples there are, where so many are kept in all.
+    /// Number of its own held-out samples, where so many are kept in all.
     pub fn newest(&self, keep: u32) -> u32 {
         let most = newest_half(keep);
         if self.held_out < most { self.held_out } else { most }
     }
 }
 
-/// How many of the held-out samples are of the session that is open, at most; the others are of sessions before it.
+/// Largest number of held-out samples of the session that is open; the others are of sessions before it.
 pub(crate) fn newest_half(keep: u32) -> u32 {
     keep - keep / 2
 }
@@ -135,7 +135,7 @@ impl Verdict {
     }
 }
 
-/// How weights predict held-out samples.
+/// Counts of held-out samples that weights predict rightly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Judged {
     /// Samples.
@@ -349,19 +349,19 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         Verdict { committed, alarm: newest.held_out > 0 && at_chance, newest, kept }
     }
 
-    /// How many held-out samples are of sessions before the open one.
+    /// Number of held-out samples of sessions before the open one.
     fn kept(&self) -> usize {
         let keep = self.adaptation.recipe().hold_out.map_or(0, |HoldOut { keep, .. }| keep);
         self.held_out.len().saturating_sub(self.open.newest(keep) as usize)
     }
 
-    /// Where the held-out sample of the open session stands that was taken after so many.
+    /// Index of the held-out sample of the open session that was taken after so many.
     fn newest_held_out(&self, before: u32) -> usize {
         let half = self.adaptation.recipe().hold_out.map_or(1, |HoldOut { keep, .. }| newest_half(keep));
         self.kept().wrapping_add(before.checked_rem(half).unwrap_or(0) as usize)
     }
 
-    /// How many of the held-out samples the network predicts rightly with the X that it holds: of the first so many, and of
+    /// Numbers of held-out samples that the network predicts rightly with the X that it holds: of the first so many, and of
     /// the others.
     #[inline(never)]
     fn right(&mut self, first: usize) -> (u32, u32) {
@@ -419,7 +419,7 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         }
     }
 
-    /// Where the open session stands.
+    /// State of the open session.
     pub(crate) fn open(&self) -> Open {
         self.open
     }

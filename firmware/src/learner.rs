@@ -231,7 +231,7 @@ pub struct Learner<'a, 'i, S, K, O> {
     image: &'i [u8],
     /// The checksum of the image, which tells it from others.
     checksum: u32,
-    /// How often it was reset.
+    /// Number of resets so far.
     life: u32,
     /// What raw features are divided by.
     scale: f32,

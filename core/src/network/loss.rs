@@ -32,7 +32,7 @@ pub trait Goal: Copy {
     fn loss(self, functions: Functions, outputs: &[f32], weight: Weight, errors: &mut [f32]) -> f32;
 }
 
-/// What a sample counts.
+/// Weight of a sample in its batch.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Weight {
     /// w = (1 − β_t)/B.

@@ -44,7 +44,7 @@ pub enum Entry<S, L> {
     Start {
         /// Digest of its state before the first sample.
         digest: u64,
-        /// How often it was reset before.
+        /// Number of resets before it.
         life: u32,
     },
     /// It took a labelled sample.

@@ -1,4 +1,4 @@
-//! What the compiler calls to copy and to fill memory. That of its own library is unrolled for speed and takes 1.3 KB of flash
+//! Functions that the compiler calls to copy and to fill memory. Those of its own library are unrolled for speed and take 1.3 KB of flash
 //! more: a device copies little, and its kernels do so themselves.
 
 use core::ptr::{read_volatile, write_volatile};
