@@ -102,7 +102,7 @@ impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Field::Step => "step size must be > 0 and at most 2^32",
-            Field::Pull => "pull must be > 0, and times the step size at most 1",
+            Field::Pull => "pull must be > 0, and pull times step size at most 1",
             Field::Start => "the pull to the start needs the weights that the network started from",
             Field::Cap => "cap must be > 0",
             Field::Momentum => {
@@ -116,7 +116,7 @@ impl fmt::Display for Field {
             }
             Field::Budget => "a drift budget must be > 0",
             Field::HoldOut => {
-                "held out can be every 2nd sample or fewer, and kept at least 1 and no more than the memory holds"
+                "hold-out: EVERY must be at least 2, KEEP at least 1 and at most what the memory for held-out samples holds"
             }
             Field::Batch => "batch must be from 1 to 65536",
             Field::Steps => "steps a sample must be from 1 to 16",

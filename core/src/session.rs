@@ -76,14 +76,16 @@ pub struct Counts {
     /// Labelled samples that were taken, learnt or held out.
     pub taken: u64,
     /// Sessions that were committed.
-    pub committed: u64,
+    pub committed: u32,
     /// Sessions that were rolled back.
-    pub rolled_back: u64,
+    pub rolled_back: u32,
+    /// Sessions that raised an [alarm](Verdict::alarm), committed or rolled back.
+    pub alarms: u32,
 }
 
 impl Counts {
     /// Sessions that ended.
-    pub fn sessions(&self) -> u64 {
+    pub fn sessions(&self) -> u32 {
         self.committed.wrapping_add(self.rolled_back)
     }
 }
@@ -189,7 +191,7 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, c
 impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<'i, N, R, S, W, H> {
     /// The same around any memory; [`Session::start`] checks its length.
     pub const fn with(adaptation: Adaptation<'i, N, R, S>, in_use: W, held_out: H) -> Self {
-        let counts = Counts { taken: 0, committed: 0, rolled_back: 0 };
+        let counts = Counts { taken: 0, committed: 0, rolled_back: 0, alarms: 0 };
         Self { adaptation, in_use, held_out, counts, open: Open::NEW }
     }
 
@@ -346,7 +348,9 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         self.open = Open { rolled_back, ..Open::NEW };
         self.put_in_use();
         self.adaptation.renew();
-        Verdict { committed, alarm: newest.held_out > 0 && at_chance, newest, kept }
+        let alarm = newest.held_out > 0 && at_chance;
+        self.counts.alarms = self.counts.alarms.wrapping_add(alarm.into());
+        Verdict { committed, alarm, newest, kept }
     }
 
     /// Number of held-out samples of sessions before the open one.

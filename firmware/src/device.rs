@@ -32,7 +32,7 @@ enum Last {
     Nothing,
     /// With the number of its request: others than the link may learn between two of them.
     Learnt(u64, Learnt),
-    Ended(u64, Ended),
+    Ended(u32, Ended),
 }
 
 impl<const I: usize, const F: usize> Device<I, F> {
@@ -134,14 +134,14 @@ impl<const I: usize, const F: usize> Device<I, F> {
     }
 
     #[inline(never)]
-    fn end(&mut self, number: u64, learner: &mut impl Learn) -> Answer {
+    fn end(&mut self, number: u32, learner: &mut impl Learn) -> Answer {
         if number == learner.counts().sessions() {
             self.last = Last::Ended(number, learner.end());
         }
         let expected = learner.counts().sessions();
         match &self.last {
             Last::Ended(last, ended) if *last == number && number.wrapping_add(1) == expected => Answer::Ended(*ended),
-            _ => Answer::OutOfOrder { expected },
+            _ => Answer::OutOfOrder { expected: expected.into() },
         }
     }
 

@@ -287,7 +287,7 @@ fn what_a_device_learns_and_predicts_is_what_core_does() {
     assert!(correct > 40, "it learns: {correct} of 54 right before they were learnt");
 }
 
-fn end(number: u64) -> Vec<u8> {
+fn end(number: u32) -> Vec<u8> {
     wire(&Request::End { number })
 }
 
@@ -295,22 +295,22 @@ fn end(number: u64) -> Vec<u8> {
 fn a_session_ends_as_in_core_and_only_once() {
     let (mut device, mut core) = (started(&image()), core());
     let mut committed = [0, 0];
-    for session in 0..8 {
-        for n in 20 * session..20 * (session + 1) {
+    for session in 0..8u32 {
+        for n in (20 * u64::from(session)..).take(20) {
             // Every other session learns what is wrong, to be judged by what is right.
             let (sample, label) = sample(n);
             let label = if session % 2 == 1 && n % 10 != 9 { (label + 1) % CLASSES } else { label };
             ask(&mut device, &wire(&Request::Learn { number: n, label, sample: &sample }));
             core.learn(&sample, label, |_| ()).unwrap();
         }
-        assert_eq!(ask(&mut device, &end(session + 1)), [Answer::OutOfOrder { expected: session }]);
+        assert_eq!(ask(&mut device, &end(session + 1)), [Answer::OutOfOrder { expected: session.into() }]);
         let verdict = core.end();
         committed[usize::from(verdict.committed)] += 1;
         let ended = Ended { verdict, digest: core.adaptation().digest() };
         let (found, events) = observe(&mut device, &[end(session), end(session)].concat());
         assert_eq!(found, [Answer::Ended(ended), Answer::Ended(ended)], "session {session}");
         assert_eq!(events, [format!("{:?}", Event::Ended(&ended))], "it ended once");
-        let (input, _) = sample(1000 + session);
+        let (input, _) = sample(1000 + u64::from(session));
         let predicted = Answer::Predicted(core.predict(&input).unwrap());
         assert_eq!(ask(&mut device, &wire(&Request::Predict { sample: &input })), [predicted]);
     }

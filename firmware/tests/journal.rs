@@ -98,7 +98,7 @@ fn digests(image: &[u8], asked: &[(u64, Ask)]) -> Vec<u64> {
 }
 
 fn events<L: Learn>(learner: &L) -> u64 {
-    learner.counts().taken + learner.counts().sessions()
+    learner.counts().taken + u64::from(learner.counts().sessions())
 }
 
 /// What a run tells: how many samples and ends were noted for certain, and why something was not.

@@ -267,7 +267,7 @@ impl Board {
     ///
     /// # Errors
     /// Where it does not answer, has no network, or waits for another number.
-    pub fn end(&mut self, number: u64) -> Result<Ended> {
+    pub fn end(&mut self, number: u32) -> Result<Ended> {
         match self.ask(&Request::End { number })? {
             Answer::Ended(ended) => Ok(ended),
             answer => Err(self.unexpected(&answer)),
@@ -483,7 +483,7 @@ impl Heard {
 
     /// Message about a silence after this, so many requests and seconds.
     fn silence(&self, known: bool, requests: u32, seconds: u64) -> String {
-        let silence = format!("no answer to {requests} requests in {seconds} s");
+        let silence = format!("no answer to {requests} request{} in {seconds} s", if requests == 1 { "" } else { "s" });
         if known {
             return format!(
                 "{silence}, though the board has answered before: is it still plugged in and powered? (--timeout waits longer)"

@@ -1,5 +1,6 @@
 //! What a board does, as a few lines that are shown again and again.
 
+use graftage_core::session::Counts;
 use graftage_link::{Hello, Status};
 use std::collections::VecDeque;
 
@@ -22,8 +23,6 @@ pub struct Monitor {
     log: VecDeque<String>,
     /// Samples that it refused, where that is known.
     pub refused: u64,
-    /// Sessions that raised an alarm, where that is known.
-    pub alarms: u64,
 }
 
 /// What went wrong on the line, as the workstation sees it.
@@ -120,21 +119,12 @@ impl Monitor {
                 None => format!("{:.3} radii, without a budget", status.drift),
             },
         );
-        let alarms = self.alarms();
+        let alarms = alarms(&counts);
         line("sessions", format!("{} committed, {} rolled back{alarms}", counts.committed, counts.rolled_back));
         let newest = status.saved.map_or_else(|| "nothing".into(), |of| format!("generation {of} of the whole state"));
         let [first, second] =
             status.slots.map(|slot| slot.map_or_else(|| "empty".into(), |of| format!("generation {of}")));
         line("stored", format!("{newest}; slots: {first}, {second}"));
-    }
-
-    /// The alarms, after other counts of sessions.
-    fn alarms(&self) -> String {
-        match self.alarms {
-            0 => String::new(),
-            1 => ", 1 alarm".into(),
-            alarms => format!(", {alarms} alarms"),
-        }
     }
 
     /// All of it, as one line.
@@ -158,9 +148,18 @@ impl Monitor {
             status.drift,
             status.counts.committed,
             status.counts.rolled_back,
-            self.alarms(),
+            alarms(&status.counts),
             hello.dropped + self.line.damaged
         )
+    }
+}
+
+/// The alarms, after other counts of sessions.
+fn alarms(counts: &Counts) -> String {
+    match counts.alarms {
+        0 => String::new(),
+        1 => ", 1 alarm".into(),
+        alarms => format!(", {alarms} alarms"),
     }
 }
 

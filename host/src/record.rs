@@ -165,9 +165,9 @@ impl Record {
     }
 
     /// Samples and ends of sessions that the board took.
-    pub fn counts(&self) -> (u64, u64) {
+    pub fn counts(&self) -> (u64, u32) {
         let ends = self.events.iter().filter(|event| matches!(event, Event::End(_))).count();
-        (self.lessons().count() as u64, ends as u64)
+        (self.lessons().count() as u64, ends as u32)
     }
 
     /// The [alarms](verdict::alarm) of its sessions, a line each.

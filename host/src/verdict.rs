@@ -28,7 +28,7 @@ pub fn halves(verdict: &Verdict) -> Option<String> {
 }
 
 /// The alarm of a session, counted from 1, where it raised one.
-pub fn alarm(session: u64, verdict: &Verdict) -> Option<String> {
+pub fn alarm(session: u32, verdict: &Verdict) -> Option<String> {
     verdict.alarm.then(|| {
         format!(
             "session {session}: alarm: the weights in use predict its held-out samples no better than chance: its labels are wrong, or the world has changed"

@@ -187,6 +187,7 @@ impl Model {
         self.newest.clear();
         self.held_out = 0;
         let alarm = newest.held_out > 0 && no_better_than_chance;
+        self.counts.alarms += u32::from(alarm);
         Verdict { committed, alarm, newest, kept }
     }
 }

@@ -272,9 +272,10 @@ fn a_session_that_no_samples_can_have_is_refused() {
     assert!(device.end().committed);
     samples().iter().for_each(|(x, y)| assert!(device.learn(x, *y, |_| ()).is_ok()));
     let good = bytes(&mut device);
+    let alarms = device.counts().alarms as u8;
     assert_eq!((device.held_out().len(), device.adaptation().replay().len()), (3, 5));
-    // Taken, committed, rolled back; learnt, held out, rolled back in a row; replay buffer, held-out samples; parameters.
-    let counts = [22, 1, 0, 12, 4, 0, 5, 3, 4];
+    // Taken, committed, rolled back, alarms; learnt, held out, rolled back in a row; replay buffer, held-out samples; parameters.
+    let counts = [22, 1, 0, alarms, 12, 4, 0, 5, 3, 4];
     let at = good.windows(counts.len()).position(|window| window == counts).unwrap();
     let with = |place: usize, count: u8| {
         let mut bytes = good.clone();
@@ -283,17 +284,17 @@ fn a_session_that_no_samples_can_have_is_refused() {
     };
     for (place, count, taken) in [
         // One that has learnt, or held out, fewer; the others are of sessions before it.
-        (3, 5, true),
-        (3, 0, true),
-        (4, 2, true),
-        (4, 127, true),
-        (5, 9, true),
+        (4, 5, true),
+        (4, 0, true),
+        (5, 2, true),
+        (5, 127, true),
+        (6, 9, true),
         // Two of sessions before it: half of three is one.
-        (4, 1, false),
-        (4, 0, false),
+        (5, 1, false),
+        (5, 0, false),
         // More than there are words for.
-        (6, 6, false),
-        (7, 2, false),
+        (7, 6, false),
+        (8, 2, false),
     ] {
         let before = whole(&mut device);
         let restored = restore(&mut device, Network::SCHEMA, &with(place, count)[..]);
@@ -310,11 +311,11 @@ fn a_session_that_no_samples_can_have_is_refused() {
     };
     let sample = Network::INPUTS + 1;
     for (taken, words, changes) in [
-        (true, sample, &[(7, 2)][..]),
-        (false, 2 * sample, &[(7, 1)]),
-        (false, sample, &[(6, 4)]),
-        (true, sample, &[(6, 4), (3, 4)]),
-        (false, 5 * sample, &[(6, 0), (3, 1)]),
+        (true, sample, &[(8, 2)][..]),
+        (false, 2 * sample, &[(8, 1)]),
+        (false, sample, &[(7, 4)]),
+        (true, sample, &[(7, 4), (4, 4)]),
+        (false, 5 * sample, &[(7, 0), (4, 1)]),
     ] {
         let before = whole(&mut device);
         let restored = restore(&mut device, Network::SCHEMA, &short(words, changes)[..]);

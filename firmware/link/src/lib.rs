@@ -80,7 +80,7 @@ pub enum Request<S> {
     /// End the session: commit its weights, or roll them back.
     End {
         /// How many sessions ended before this one.
-        number: u64,
+        number: u32,
     },
     /// What are the numbers of an array, from one of them on?
     Read {

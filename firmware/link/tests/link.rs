@@ -102,7 +102,7 @@ fn largest_answer() -> Answer {
 const STATUS: Status = Status {
     scale: 16.0,
     steps: 2,
-    counts: Counts { taken: 9, committed: 1, rolled_back: 300 },
+    counts: Counts { taken: 9, committed: 1, rolled_back: 300, alarms: 2 },
     learnt: 7,
     correct: 5,
     latest: Some(Taken { prediction: Prediction { class: 3, probability: 0.75 }, held_out: true }),
@@ -196,12 +196,12 @@ fn every_request_arrives_as_it_was_sent() {
     for length in [0, 1, INPUTS] {
         let sample = &sample[..length];
         let received = || Short::from_slice(sample).unwrap();
-        let (number, label) = (u64::MAX - length as u64, u32::MAX);
+        let (number, session, label) = (u64::MAX - length as u64, u32::MAX - length as u32, u32::MAX);
         let pairs: [(Sent, Received); 7] = [
             (Request::Hello, Request::Hello),
             (Request::Predict { sample }, Request::Predict { sample: received() }),
             (Request::Learn { number, label, sample }, Request::Learn { number, label, sample: received() }),
-            (Request::End { number }, Request::End { number }),
+            (Request::End { number: session }, Request::End { number: session }),
             (
                 Request::Read { array: Array::Momenta, first: u32::MAX },
                 Request::Read { array: Array::Momenta, first: u32::MAX },
@@ -263,9 +263,9 @@ fn the_bytes_on_the_wire_are_those_of_version_6() {
     let answers = [
         (
             hello(Ok(STATUS)),
-            "00 02 06 19 02 62 31 ef 9b af cd f8 ac d1 91 01 40 0a 03 01 02 03 04 05 06 07 d8 04 01 01 0c \
-             80 41 02 09 01 ac 02 07 05 01 03 01 05 40 3f 01 01 01 13 80 3e 0e 90 e4 d0 b2 87 d3 ae ee fe \
-             01 ef fd b6 f5 0d 01 01 03 3f 01 01 01 0f 40 01 ac 02 01 ab 02 01 ac 02 af fb 1b f4 00",
+            "00 02 06 19 02 62 31 ef 9b af cd f8 ac d1 91 01 40 0a 03 01 02 03 04 05 06 07 d8 04 01 01 0d 80 \
+             41 02 09 01 ac 02 02 07 05 01 03 01 05 40 3f 01 01 01 13 80 3e 0e 90 e4 d0 b2 87 d3 ae ee fe 01 \
+             ef fd b6 f5 0d 01 01 03 3f 01 01 01 0f 40 01 ac 02 01 ab 02 01 ac 02 1e b1 f8 77 00",
         ),
         (Answer::Predicted(PREDICTION), "00 04 06 01 07 01 07 40 3f c9 87 df c1 00"),
         (

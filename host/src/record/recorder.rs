@@ -195,7 +195,7 @@ impl Recorder {
     fn missing(
         &self,
         board: &mut Board,
-        counts: (u64, u64),
+        counts: (u64, u32),
         stream: &Samples,
         skip: Option<usize>,
     ) -> Result<Vec<Event>> {
@@ -250,7 +250,7 @@ impl Recorder {
 impl Record {
     /// Number of its first events after which its board has taken so many samples and has that digest, in the session that
     /// has not ended. A board that has taken none is not known by its digest.
-    fn until(&self, counts: (u64, u64), digest: u64) -> Option<usize> {
+    fn until(&self, counts: (u64, u32), digest: u64) -> Option<usize> {
         let ended = self.events.len() - self.unended().len();
         let mut part = self.clone();
         while part.events.len() > ended.max(1) {

@@ -56,7 +56,7 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     ];
     let memory =
         Memory { weights: 1, query_points: 2, momenta: 3, in_use: 4, replay: 5, held_out: 6, scratch: 7, link: 600 };
-    let counts = Counts { taken: 300, committed: 1, rolled_back: 2 };
+    let counts = Counts { taken: 300, committed: 1, rolled_back: 2, alarms: 3 };
     let status = Status {
         scale: 16.0,
         steps: 2,

@@ -88,7 +88,7 @@ fn live(
 
 /// Samples and ends of sessions that it has done.
 fn done(learner: &Adaptive) -> u64 {
-    learner.counts().taken + learner.counts().sessions()
+    learner.counts().taken + u64::from(learner.counts().sessions())
 }
 
 fn say(link: &mut impl Write, line: impl Display) -> Result<(), &'static str> {

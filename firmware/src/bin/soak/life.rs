@@ -148,7 +148,7 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { course: Course { asked, refused }, counts, score: (learnt, correct), digest } = self;
         let [not_finite, label, overflow] = refused;
-        let Counts { taken, committed, rolled_back } = counts;
+        let Counts { taken, committed, rolled_back, .. } = counts;
         write!(
             f,
             "{asked} asked: {taken} taken, {learnt} learnt, {correct} predicted rightly; refused: {not_finite} not finite, \

@@ -210,7 +210,7 @@ fn what_would_never_learn_or_never_fit_is_not_grafted() {
 #[test]
 fn a_number_out_of_its_range_is_named_with_its_range() {
     let folder = folder();
-    let bounds: [(&str, &[&str]); 23] = [
+    let bounds: [(&str, &[&str]); 24] = [
         ("--step-size 0", &["step size must be > 0"]),
         ("--step-size -1", &["step size must be > 0"]),
         ("--schedule linear=0", &["schedule", "0 at every step"]),
@@ -218,7 +218,8 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
         ("--step-size=-1", &["step size"]),
         ("--step-size NaN", &["step size"]),
         ("--step-size inf", &["step size"]),
-        ("--step-size 0.75 --pull zero=1.5", &["pull must be > 0, and times the step size at most 1"]),
+        ("--step-size 0.75 --pull zero=1.5", &["pull must be > 0, and pull times step size at most 1"]),
+        ("--step-size 2", &["pull times step size at most 1"]),
         ("--pull start=0", &["pull must be > 0"]),
         ("--cap -1", &["cap must be > 0"]),
         ("--schedule inverse=0", &["schedule", "0 at every step"]),

@@ -9,7 +9,7 @@ use graftage_link::{Hello, Memory, Status};
 const STATUS: Status = Status {
     scale: 16.0,
     steps: 2,
-    counts: Counts { taken: 12, committed: 3, rolled_back: 1 },
+    counts: Counts { taken: 12, committed: 3, rolled_back: 1, alarms: 2 },
     learnt: 10,
     correct: 4,
     latest: Some(Taken { prediction: Prediction { class: 7, probability: 0.625 }, held_out: false }),
@@ -50,15 +50,21 @@ fn a_page_says_where_a_board_stands() {
         ("loss", "0.5000 █"),
         ("step", "20, digest 000000000000abcd"),
         ("drift", "█████░░░░░░░░░░░░░░░ 0.250 of 1 radii"),
-        ("sessions", "3 committed, 1 rolled back"),
+        ("sessions", "3 committed, 1 rolled back, 2 alarms"),
         ("stored", "generation 15 of the whole state; slots: generation 15, generation 14"),
         ("link", "2 frames dropped by the board, 4 here, 5 requests sent again"),
     ] {
         assert_eq!(line(&monitor, word), expected);
     }
     let expected = "b1: 12 samples, step 20, 40.0 % right, loss 0.5000, drift 0.250 of 1, 3 committed, 1 rolled back, \
-                    generation 15 stored, 6 frames dropped";
+                    2 alarms, generation 15 stored, 6 frames dropped";
     assert_eq!(monitor.summary(), expected);
+    for (alarms, expected) in [(0, "3 committed, 1 rolled back"), (1, "3 committed, 1 rolled back, 1 alarm")] {
+        let counts = Counts { alarms, ..STATUS.counts };
+        monitor.see(hello(Ok(Status { counts, ..STATUS })), Line::default());
+        assert_eq!(line(&monitor, "sessions"), expected);
+        assert!(monitor.summary().contains(&format!("{expected}, generation")), "{}", monitor.summary());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::common::{self, Emulator, Folder, checkpoint, eeproms, emulated, parse, samples};
 use graftage::adaptation::{self, Sessions};
-use graftage::board::{Board, Log};
+use graftage::board::{Board, Log, Port};
 use graftage::graft::{IMAGE, graft};
 use graftage::network::Layers;
 use graftage::record::{Event, Record};
@@ -229,6 +229,37 @@ fn a_board_says_what_it_goes_on_from() {
 }
 
 #[test]
+fn a_monitor_shows_the_alarms_of_a_board_that_was_started_again() {
+    let Some(firmware) = firmware() else { return };
+    let folder = Folder::empty();
+    let recipe = Recipe { hold_out: Some(HoldOut { every: 2, keep: 10 }), ..RECIPE };
+    graft(&checkpoint(&[64, 32, 10], 100), recipe, usize::MAX, &folder.path("model")).unwrap();
+    let (image, store) = (folder.path("model").join(IMAGE), folder.path("store.bin"));
+    let shown = |expected: &str| {
+        let port = format!("--port=qemu:{},store={}", firmware.display(), store.display());
+        let said = folder.command(["monitor", &port, "--image=model/image.grft", "--polls=1"]).succeeded();
+        assert!(said.contains(&format!("{expected}, generation")), "no {expected:?} in {said}");
+    };
+    let session = |shift: u32| {
+        let port: Port = format!("qemu:{},store={}", firmware.display(), store.display()).parse().unwrap();
+        let mut board = Board::open(port, Some(&image), None).unwrap();
+        let counts = board.hello().unwrap().status.unwrap().counts;
+        for (number, (input, _)) in (counts.taken..).zip(samples(20, 64, 10).iter()) {
+            let label = (board.predict(input).unwrap().unwrap().class + shift) % 10;
+            board.learn(number, input, label).unwrap().unwrap();
+        }
+        board.end(counts.sessions()).unwrap().verdict
+    };
+    let verdict = session(0);
+    assert!(!verdict.alarm && !verdict.committed, "{verdict:?}");
+    shown("0 committed, 1 rolled back");
+    // Each label is another class than the weights in use predict.
+    let verdict = session(1);
+    assert!(verdict.alarm && verdict.committed, "{verdict:?}");
+    shown("1 committed, 1 rolled back, 1 alarm");
+}
+
+#[test]
 fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
     let Some(firmware) = firmware() else { return };
     let folder = Folder::empty();
@@ -366,7 +397,7 @@ fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes()
             }
         };
         slowest = slowest.max(begun.elapsed());
-        let (mut counts, mut at) = (status.counts, (status.counts.taken + status.counts.sessions()) as usize);
+        let (mut counts, mut at) = (status.counts, (status.counts.taken + u64::from(status.counts.sessions())) as usize);
         assert_eq!(status.digest, life.digests[at], "after {at} samples and ends");
         // Once its journal is full, a board forgets what came after the last save.
         assert!(life.done.len() - at <= SAVE_EVERY as usize, "{} of {} are there", at, life.done.len());
@@ -396,7 +427,7 @@ fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes()
         }
         kills += 1;
     }
-    let Counts { taken, committed, rolled_back } = life.core.counts();
+    let Counts { taken, committed, rolled_back, .. } = life.core.counts();
     println!(
         "seed {SEED}: {asked} asked, {taken} taken, refused {refused:?}; {committed} sessions committed, {rolled_back} \
          rolled back; {kills} kills, {again} samples and ends came again, the slowest start {} ms; {} s; digest {:016x}",

@@ -84,11 +84,6 @@ impl Page {
         self.seen.refused += 1;
     }
 
-    /// One session more raised an alarm.
-    pub fn alarm(&mut self) {
-        self.seen.alarms += 1;
-    }
-
     /// Asks the board and shows what it says.
     pub fn show(&mut self, board: &mut Board) -> Result<()> {
         let hello = board.hello()?;

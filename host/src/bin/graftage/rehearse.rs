@@ -100,9 +100,10 @@ impl Rehearse {
         output.write_json(&rehearsal)?;
         let LifeRehearsal { session, seeds, unadapted, methods, .. } = &rehearsal;
         say!(
-            "accuracy in each quarter of {} lives of {samples} samples, {wrong_labels} of the labels wrong, at the ends of sessions of \
+            "accuracy in each quarter of {} {} of {samples} samples, {wrong_labels} of the labels wrong, at the ends of sessions of \
              {session}:",
-            seeds.len()
+            seeds.len(),
+            if seeds.len() == 1 { "life" } else { "lives" }
         );
         say!("{:<32} {:>10}  {:<13}  {:<13}  {:<13}  {}", "method", "step size", "first", "second", "third", "fourth");
         let line = |name: &str, step: &str, quarters: &Quarters| {

@@ -97,11 +97,6 @@ impl Course {
             recorder.push(Event::End(ended))?;
             recorder.finish()?;
         }
-        if let View::Page(page, _) = view
-            && ended.verdict.alarm
-        {
-            page.alarm();
-        }
         view.finish(board)?;
         Ok(ended.verdict)
     }
