@@ -55,3 +55,27 @@ impl Generator {
         }
     }
 }
+
+/// Purpose of random numbers: streams of the generator that no other purpose uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stream {
+    /// Division of samples into a training and a test part.
+    Split = 1,
+    /// Ageing of a sensor.
+    Ageing,
+    /// Order in which samples reach an adapting device.
+    Arrival,
+    /// Starting weights.
+    Weights,
+    /// Samples of each batch.
+    Batches,
+    /// Labels that become wrong, and the classes that they become.
+    WrongLabels,
+}
+
+impl Stream {
+    /// Returns the generator of a seed for this purpose, at position 0.
+    pub fn generator(self, seed: u64) -> Generator {
+        Generator::new(seed, self as u64)
+    }
+}

@@ -1,19 +1,20 @@
-//! What each chain of quintics is worth in training: `cargo run --release --package graftage --no-default-features --example
+//! What each chain of quintics is worth in training: `cargo run --release --package graftage --example
 //! chains -- .graftage/data/digits.csv.gz` prints the table of `docs/norms.md`.
 //!
 //! A network of 64-32-10 learns 1400 of the digits with core's own layers and rule, 300 steps of 32 samples, the step size
 //! falling linearly to 0; both weight matrices are measured in the spectral norm, so that the chain is all that differs.
 //! The step size is the best of a grid on seeds 11 to 13, by training loss; what is shown is of seeds 1 to 8.
 
-use graftage::data::{Legend, Samples, Stream};
+use graftage::data::{Legend, Samples};
 use graftage::error::Result;
 use graftage::network::Layers;
-use graftage::report::Spread;
+use graftage::statistics::Spread;
 use graftage_core::arithmetic::Functions;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Kind, Layer, Step, Target, initialise, predict, scratch_length};
 use graftage_core::norm::{Norm, with_workspace};
 use graftage_core::polar::Chain;
+use graftage_core::random::Stream;
 use graftage_core::schedule::Schedule;
 use graftage_core::scion::{Geometry, Role, Rule};
 use std::path::Path;

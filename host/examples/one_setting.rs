@@ -1,5 +1,5 @@
 //! One step size for several rehearsals: for each method the one whose accuracies have the best mean over the files, with the
-//! accuracy in each of them. `cargo run --release --package graftage --no-default-features --example one_setting -- FILE...`
+//! accuracy in each of them. `cargo run --release --package graftage --example one_setting -- FILE...`
 
 use serde_json::Value;
 use std::collections::BTreeMap;

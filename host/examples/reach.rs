@@ -1,6 +1,6 @@
 //! What a pull to the start leaves out of reach: digits as a sensor sees them that is mounted otherwise, learnt without a pull and
 //! in balls of one and of two radii around the trained weights.
-//! `cargo run --release --package graftage --no-default-features --example reach -- [CHECKPOINT]`
+//! `cargo run --release --package graftage --example reach -- [CHECKPOINT]`
 //!
 //! The checkpoint is one of square images between 0 and 1, `target/evidence/digits/training/model.safetensors` where nothing is
 //! said. The table is Markdown: accuracy on test samples seen in the same way, mean and deviation over the streams.
@@ -8,8 +8,9 @@
 use graftage::adaptation::trained;
 use graftage::checkpoint::Checkpoint;
 use graftage::data::Samples;
-use graftage::rehearse::{Task, in_parallel, threads};
-use graftage::report::Spread;
+use graftage::parallel;
+use graftage::rehearse::Task;
+use graftage::statistics::Spread;
 use graftage_core::adapt::Recipe;
 use graftage_core::scion::{Pull, Rule};
 use std::error::Error;
@@ -52,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let tasks = STREAMS.map(|seed| Task::new(&checkpoint, train.arrive(SAMPLES, seed), test.clone(), seed));
         let runs: Vec<_> =
             RECIPES.iter().flat_map(|(_, recipe)| tasks.iter().map(move |task| (*recipe, task))).collect();
-        let ends = in_parallel(threads(), &runs, |(recipe, task)| {
+        let ends = parallel::map(parallel::processors(), &runs, |(recipe, task)| {
             let curve = task.learn(trained(task.checkpoint)?, *recipe, usize::MAX)?;
             Ok(curve.last().copied().unwrap_or(f32::NAN))
         })?;

@@ -1,5 +1,5 @@
 //! What wrong labels cost, by the rule that adapts: drifts of a sensor, speakers and people whom the training has not met, at
-//! several shares of wrong labels. `cargo run --release --package graftage --no-default-features --example wrong_labels -- [choose] [FOLDER]`
+//! several shares of wrong labels. `cargo run --release --package graftage --example wrong_labels -- [choose] [FOLDER]`
 //!
 //! The networks are those of `cargo xtask evidence` in FOLDER, `target/evidence` where nothing is said: `digits`, `speaker-*` and
 //! `people-*`, each with `training/model.safetensors`; a set without one is left out, and a line says so. Each rule has one
@@ -12,7 +12,8 @@
 use graftage::adaptation::trained;
 use graftage::checkpoint::Checkpoint;
 use graftage::network::MovedBy;
-use graftage::rehearse::{Adam, Sgd, Task, control, in_parallel, threads};
+use graftage::parallel;
+use graftage::rehearse::{Adam, Sgd, Task, control};
 use graftage_core::adapt::Recipe;
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
@@ -134,7 +135,7 @@ impl Set<'_> {
             mislabelled.collect::<Vec<_>>()
         });
         let runs: Vec<_> = arms.iter().flat_map(|arm| tasks.iter().flatten().map(move |task| (arm, task))).collect();
-        let ends = in_parallel(threads(), &runs, |(arm, task)| arm.adapt(task))?;
+        let ends = parallel::map(parallel::processors(), &runs, |(arm, task)| arm.adapt(task))?;
         let by_arm = ends.chunks(SHARES.len() * self.tasks.len()).map(|ends| {
             let mut shares = ends.chunks(self.tasks.len());
             SHARES.map(|_| self.together(shares.next().unwrap_or_default()))

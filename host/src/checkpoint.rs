@@ -204,7 +204,7 @@ pub struct Checkpoint {
 const ABOUT: &str = "graftage";
 
 /// Key of the metadata under which a training's state says what it is.
-pub(crate) const STATE: &str = "graftage-training";
+pub const STATE: &str = "graftage-training";
 
 impl Checkpoint {
     /// Numbers of a sample, and classes.

@@ -45,34 +45,10 @@ pub use text::Text;
 
 use crate::error::{Error, Result};
 use crate::files;
-use graftage_core::random::Generator;
+use graftage_core::random::Stream;
 use labels::Labels;
 use std::path::Path;
 use table::{Missing, Wanted};
-
-/// What random numbers are drawn for: streams of the generator that no other purpose uses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stream {
-    /// Which samples train and which test.
-    Split = 1,
-    /// How a sensor ages.
-    Ageing,
-    /// Which samples an aged device meets, in which order.
-    Arrival,
-    /// Starting weights.
-    Weights,
-    /// Which samples make a batch.
-    Batches,
-    /// Which labels become wrong, and which ones they become.
-    WrongLabels,
-}
-
-impl Stream {
-    /// The generator of a seed for this purpose.
-    pub fn generator(self, seed: u64) -> Generator {
-        Generator::new(seed, self as u64)
-    }
-}
 
 /// Labelled samples, all of one length: of binary32 numbers, or of others before they are normalised.
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -39,44 +39,9 @@ pub enum Error {
     /// A board has spent its drift budget, and learns no more in this session.
     #[error("{0}")]
     BudgetSpent(String),
-    /// libtorch fails.
-    #[cfg(feature = "torch")]
-    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
-    Torch(#[from] tch::TchError),
-    /// A training came to a number that is not finite.
-    #[error("step {step}: {what}; a smaller step size may help")]
-    Diverged {
-        /// The step in which it did.
-        step: u64,
-        /// What was seen.
-        what: String,
-    },
-    /// A training was asked to stop.
-    #[error("stopped after step {step}; `--resume` goes on from {}", folder.display())]
-    Interrupted {
-        /// Steps taken.
-        step: u64,
-        /// The folder with its checkpoint.
-        folder: PathBuf,
-    },
-    /// A comparison or a transfer was asked to stop.
-    #[error("stopped after {ended} trainings; {}", going_on(folder.as_deref()))]
-    TrialsInterrupted {
-        /// Trainings that have ended.
-        ended: usize,
-        /// The folder that keeps them.
-        folder: Option<PathBuf>,
-    },
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),
-}
-
-fn going_on(folder: Option<&Path>) -> String {
-    match folder {
-        Some(folder) => format!("`--resume` goes on from {}", folder.display()),
-        None => "none of them is kept, as there is no --output".into(),
-    }
 }
 
 /// What this library returns.

@@ -1,92 +1,58 @@
-//! Graftage on the workstation: trains networks with Transported Scion, grafts them onto microcontrollers, lets them adapt
-//! there, and proves that a board's updates are those that this machine computes itself, bit for bit.
+//! Graftage on the workstation: grafts trained networks onto microcontrollers, lets them adapt there, and proves that a board's
+//! updates are those that this machine computes itself, bit for bit.
 //!
-//! | module | what it says |
+//! It needs no libtorch: that is `graftage-optim`, the optimizer, and `graftage-train`, the trainer.
+//!
+//! | module | what it holds |
 //! |---|---|
 //! | [`error`] | one error, one clear line |
-//! | [`files`] | what commands write, and to whom it belongs |
+//! | [`statistics`] | mean and deviation of repeated measurements |
+//! | [`parallel`] | threads, and work spread over them |
+//! | [`files`] | output files, and who owns them |
 //! | [`signals`] | how a signal ends a command |
 //! | [`data`] | samples from tables, archives and texts, their splits, and how a sensor ages |
 //! | [`network`] | core's layers, put together at run time |
-//! | [`model`] | what can be trained |
+//! | [`model`] | architectures that can be trained |
 //! | [`checkpoint`] | weights as safetensors |
 //! | [`confusion`] | which class is taken for which |
+//! | [`training`] | results of a training |
+//! | [`rule`] | the constants of the update in words |
+//! | [`verdict`] | how a session ended, in words |
 //! | [`adaptation`] | core's adaptation, put together at run time |
 //! | [`mod@image`] | a weights image as a file, with its names |
 //! | [`graft`] | a checkpoint becomes an image and a Rust type |
 //! | [`rehearse`] | adaptation on the workstation, beside its controls |
+//! | [`record`] | what a board consumed and answered |
 //! | [`board`] | a board on its link |
 //! | [`monitor`] | what a board does, in a few lines |
-//! | [`record`] | what a board consumed and answered |
+//! | [`session`] | results of a session on a board |
 //! | [`replay`] | a record, computed again |
-//! | [`delta`] | the difference that it made, as a small file |
+//! | [`recorder`] | a record that grows in its file |
+//! | [`delta`] | what a board has learnt, as a small file |
 //! | [`report`] | all of it as one HTML page |
-//! | [`limits`] | what this machine can take |
-//! | [`theory`] | whether the update rule obeys its theory |
-//! | [`rule`] | the constants of the update in words |
-//! | [`verdict`] | how a session ended, in words |
-//! | [`wide`] | core's products over the processor's widest registers |
-//!
-//! With the feature `torch`:
-//!
-//! | module | what it says |
-//! |---|---|
-//! | [`cuda`] | the GPU |
-//! | [`memory`] | the processor's memory |
-//! | [`tensor`] | core's `Matrix` over libtorch tensors: `Exact` and `Fast` |
-//! | [`optim`] | Transported Scion for one's own tch model |
-//! | [`config`] | what the trainer is told |
-//! | [`train`] | the trainer |
-//! | [`trials`] | trainings by several optimizers, from the same weights |
-//! | [`compare`] | optimizers side by side |
-//! | [`transfer`] | whether the best step size moves with the width |
-//! | [`mod@bench`] | what a step of the optimizer takes |
 
 pub mod adaptation;
-#[cfg(feature = "torch")]
-pub mod bench;
 pub mod board;
 pub mod checkpoint;
-#[cfg(feature = "torch")]
-pub mod compare;
-#[cfg(feature = "torch")]
-pub mod config;
 pub mod confusion;
-#[cfg(feature = "torch")]
-pub mod cuda;
 pub mod data;
 pub mod delta;
 pub mod error;
 pub mod files;
 pub mod graft;
 pub mod image;
-pub mod limits;
-#[cfg(feature = "torch")]
-pub mod memory;
 pub mod model;
 pub mod monitor;
 pub mod network;
-#[cfg(feature = "torch")]
-pub mod optim;
+pub mod parallel;
 pub mod record;
+pub mod recorder;
 pub mod rehearse;
 pub mod replay;
 pub mod report;
 pub mod rule;
+pub mod session;
 pub mod signals;
-#[cfg(feature = "torch")]
-pub mod tensor;
-pub mod theory;
-#[cfg(feature = "torch")]
-pub mod train;
-#[cfg(feature = "torch")]
-pub mod transfer;
-#[cfg(feature = "torch")]
-pub mod trials;
+pub mod statistics;
+pub mod training;
 pub mod verdict;
-pub mod wide;
-
-/// The README's examples, compiled.
-#[cfg(all(doctest, feature = "torch"))]
-#[doc = include_str!("../../README.md")]
-struct Readme;

@@ -13,18 +13,16 @@
 mod convolutional;
 mod gpt;
 mod mlp;
-#[cfg(feature = "torch")]
-mod network;
 mod transformer;
 mod vit;
 
-pub use convolutional::Convolutional;
+pub use convolutional::{Convolution, Convolutional};
 pub use gpt::Gpt;
 pub use mlp::Mlp;
-#[cfg(feature = "torch")]
-pub use network::Network;
+pub use transformer::Blocks;
 pub use vit::Vit;
 
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use graftage_core::network::Kind;
 use serde::{Deserialize, Serialize};
@@ -71,8 +69,19 @@ impl Shape {
         }
     }
 
-    /// (channels, height, width) of an image.
-    fn image(&self) -> Result<(usize, usize, usize)> {
+    /// Shape of the samples of a data set.
+    pub fn of(data: &Dataset) -> Self {
+        match data {
+            Dataset::Labelled(data) => Self::Features { shape: data.shape.clone(), classes: data.legend.classes.len() },
+            Dataset::Text(_) => Self::Text,
+        }
+    }
+
+    /// Channels, height and width of an image.
+    ///
+    /// # Errors
+    /// If samples have another shape.
+    pub fn image(&self) -> Result<(usize, usize, usize)> {
         match self {
             Self::Features { shape, .. } => match shape[..] {
                 [height, width] => Ok((1, height, width)),

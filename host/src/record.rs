@@ -1,12 +1,11 @@
 //! What a board consumed and answered: enough to compute its adaptation again.
 //!
-//! A [`Record`] is one in memory; [`file`] holds its format, and [`Recorder`] writes one event by event.
+//! A [`Record`] is one in memory; [`file`] holds its format, and [`crate::recorder`] writes one event by event.
 
 mod file;
-mod recorder;
 
 pub use file::{Damage, Flaw, Found, VERSION};
-pub use recorder::{Lag, Place, Recorder, position};
+pub(crate) use file::{Tail, begun, parse, prefix};
 
 use crate::verdict;
 use graftage_core::adapt::Report;

@@ -22,22 +22,21 @@ mod task;
 
 pub use attack::{Attack, AttackRehearsal, Attacked, Change};
 pub use controls::{Adam, Sgd};
-pub use drifts::Drifts;
-pub use groups::{Groups, Unseen};
+pub use drifts::{Drifts, Method, Rehearsal};
+pub use groups::{GroupMethod, GroupRehearsal, Groups, Unseen};
 pub use life::{Life, LifeMethod, LifeRehearsal, Quarters};
 pub use task::Task;
 
 use crate::adaptation::{check_ball, train_last, trained};
-use crate::data::Stream;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::network::MovedBy;
-use crate::report::Spread;
+use crate::parallel;
 use graftage_core::adapt::Recipe;
 use graftage_core::network::{initialise, scratch_length};
+use graftage_core::random::Stream;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How many methods there are.
@@ -186,7 +185,7 @@ impl<'a> Runs<'a> {
 
     /// The accuracies of each run, as [`Task::learn`] has them.
     fn curves(&self, runs: &[Run], probe: usize) -> Result<Vec<Vec<f32>>> {
-        in_parallel(threads(), runs, |Run { mover, step, task }| {
+        parallel::map(parallel::processors(), runs, |Run { mover, step, task }| {
             let mut recipe = self.recipe;
             recipe.rule.step = *step;
             let curve = mover.adapt(task, recipe, probe);
@@ -205,45 +204,4 @@ impl<'a> Runs<'a> {
         };
         Ok(Mover::ALL.map(grid).into())
     }
-}
-
-impl Spread {
-    /// Mean and sample standard deviation.
-    pub fn of(by_seed: Vec<f32>) -> Self {
-        let n = by_seed.len() as f32;
-        let mean = by_seed.iter().sum::<f32>() / n;
-        let squares: f32 = by_seed.iter().map(|x| (x - mean) * (x - mean)).sum();
-        Self { mean, deviation: (squares / (n - 1.0).max(1.0)).sqrt(), by_seed }
-    }
-}
-
-/// As many threads as there are processors.
-pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get())
-}
-
-/// f of every item, in the items' order, on so many threads.
-///
-/// # Errors
-/// The first of the items' errors.
-pub fn in_parallel<T: Sync, U: Send>(
-    threads: usize,
-    items: &[T],
-    f: impl Fn(&T) -> Result<U> + Sync,
-) -> Result<Vec<U>> {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(items.iter().map(|_| None).collect::<Vec<_>>());
-    let work = || {
-        while let Some((index, item)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, items.get(i)?)))
-        {
-            let result = f(item);
-            results.lock().unwrap_or_else(|e| e.into_inner())[index] = Some(result);
-        }
-    };
-    std::thread::scope(|scope| {
-        (0..threads).for_each(|_| drop(scope.spawn(work)));
-    });
-    let results = results.into_inner().unwrap_or_else(|e| e.into_inner());
-    results.into_iter().map(|result| result.unwrap_or_else(|| Err(Error::Usage("a run was lost".into())))).collect()
 }

@@ -14,13 +14,38 @@ use crate::adaptation::{Sessions, network, start_sessions};
 use crate::error::Result;
 use crate::network::Layers;
 use crate::record::{Event, Lesson, Record, State};
-use crate::report::Target;
 use graftage_core::adapt::Report;
 use graftage_core::error::Refusal;
 use graftage_core::image::Image;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Layer, Parameter, Prediction};
+use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// What `graftage replay` found, a row for each target.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Verification {
+    /// The machines and implementations, the one that was recorded first.
+    pub targets: Vec<Target>,
+}
+
+/// One target of a verification.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Target {
+    /// E.g. `x86_64`, `mps2-an386`, `libtorch-exact`.
+    pub target: String,
+    /// Updates that it computed.
+    pub steps: u64,
+    /// In how many places it differs from the record: updates that ended in another state, and whatever else is recorded.
+    pub differing: u64,
+    /// In words, where it first differs, and in what.
+    pub first_difference: Option<String>,
+    /// In words, the arrays that differ where the board was asked for them.
+    #[serde(default)]
+    pub arrays: Vec<String>,
+    /// Digest after the last update, in hexadecimal.
+    pub digest: String,
+}
 
 /// A record computed again.
 #[derive(Debug)]
@@ -36,16 +61,7 @@ pub struct Replayed<'i, N> {
 /// # Errors
 /// Where the layers of the image do not fit together.
 pub fn with_core<'i>(record: &Record, image: &Image<'i>) -> Result<Replayed<'i, Layers>> {
-    replay(record, image, std::env::consts::ARCH, |network| network)
-}
-
-/// The same with X, Y and M as libtorch tensors and every operation in core's order; gradients come from core's network.
-///
-/// # Errors
-/// As [`with_core`].
-#[cfg(feature = "torch")]
-pub fn with_libtorch(record: &Record, image: &Image) -> Result<Target> {
-    Ok(replay(record, image, "libtorch-exact", |network| exact::over(network, tch::Device::Cpu))?.target)
+    with(record, image, std::env::consts::ARCH, |network| network)
 }
 
 /// The recorded board itself.
@@ -240,7 +256,12 @@ impl Differences {
     }
 }
 
-fn replay<'i, N: Layer>(
+/// Computes the adaptation of a record again on this machine, with a network that `over` makes of core's layers; `target` names
+/// the implementation in the result.
+///
+/// # Errors
+/// If the layers of the image do not fit together.
+pub fn with<'i, N: Layer>(
     record: &Record,
     image: &Image<'i>,
     target: &str,
@@ -321,72 +342,4 @@ fn replay<'i, N: Layer>(
 
 fn bits(prediction: &Prediction) -> (u32, u32) {
     (prediction.class, prediction.probability.to_bits())
-}
-
-/// X, Y and M in libtorch, in exact order.
-#[cfg(feature = "torch")]
-pub mod exact {
-    use crate::network::{Layers, MovedBy, Update};
-    use crate::tensor::{Exact, Operand};
-    use graftage_core::matrix::RowMajor;
-    use graftage_core::network::Parameter;
-    use graftage_core::norm::Workspace;
-    use graftage_core::scion::{Rule, Scion};
-    use graftage_core::transport::Alignment;
-    use tch::{Device, Kind, Tensor};
-
-    /// The rule on tensors of a device. Between steps the state is the network's, which also sums up the gradients.
-    #[derive(Debug)]
-    pub struct OnTensors(pub Device);
-
-    /// A network whose every step is computed by libtorch.
-    pub fn over(network: Layers, device: Device) -> MovedBy<OnTensors> {
-        MovedBy::new(network, OnTensors(device))
-    }
-
-    /// A matrix as a tensor on a device.
-    pub fn upload(matrix: &impl RowMajor, device: Device) -> Exact {
-        let (rows, columns) = matrix.shape();
-        Exact(Tensor::from_slice(matrix.elements()).view([rows as i64, columns as i64]).to_device(device))
-    }
-
-    /// Weights of an image as a tensor of this shape on a device.
-    pub fn words(weights: &[[u8; 4]], (rows, columns): (usize, usize), device: Device) -> Tensor {
-        let weights: Vec<f32> = weights.iter().map(|weight| f32::from_le_bytes(*weight)).collect();
-        Tensor::from_slice(&weights).view([rows as i64, columns as i64]).to_device(device)
-    }
-
-    /// A tensor's elements into a matrix of its shape.
-    pub fn download(tensor: &Exact, matrix: &mut impl RowMajor) {
-        let elements = matrix.elements_mut();
-        let count = elements.len();
-        tensor.0.to_device(Device::Cpu).contiguous().view([-1]).copy_data(elements, count);
-    }
-
-    /// Memory for one step of a parameter of m rows and n columns.
-    pub fn workspace((m, n): (usize, usize), device: Device, f: impl FnOnce(&mut Workspace<Exact>)) {
-        let mut direction = Exact(Tensor::zeros([m as i64, n as i64], (Kind::Float, device)));
-        let empty = || Exact(Tensor::new());
-        let [mut first, mut second, mut third] = [empty(), empty(), empty()];
-        f(&mut Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] });
-    }
-
-    impl Update for OnTensors {
-        fn advance(&mut self, _index: usize, parameter: Parameter, rule: &Rule, t: u64, start: Option<&[[u8; 4]]>) {
-            let Parameter { mut state, geometry, alignment, .. } = parameter;
-            let device = self.0;
-            let [x, y, m] = [&state.x, &state.y, &state.m].map(|matrix| upload(matrix, device));
-            let mut tensors = Scion { x, y, m };
-            let mean = alignment.mean.map(|mean| Tensor::full([1, 1], f64::from(mean), (Kind::Float, device)).into());
-            let mut on_tensors = Alignment { mean, weight: alignment.weight };
-            let start = start.map(|start| words(start, state.x.shape(), device));
-            workspace(state.x.shape(), device, |work| {
-                tensors.advance(*geometry, rule, t, start.as_ref(), &mut on_tensors, work);
-            });
-            *alignment = Alignment { mean: on_tensors.mean.as_ref().map(Operand::number), weight: on_tensors.weight };
-            download(&tensors.x, &mut state.x);
-            download(&tensors.y, &mut state.y);
-            download(&tensors.m, &mut state.m);
-        }
-    }
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 pub static GRAFTAGE: LazyLock<PathBuf> = LazyLock::new(|| {
     let this = std::env::current_exe().unwrap();
     let command = this.ancestors().nth(2).unwrap().join("graftage");
-    assert!(command.is_file(), "there is no {}: `cargo build --release --package graftage`", command.display());
+    assert!(command.is_file(), "there is no {}: `cargo build --release --package graftage-cli`", command.display());
     command
 });
 

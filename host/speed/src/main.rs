@@ -3,12 +3,14 @@
 //! Every row is the least of many interleaved runs of both, so that a ratio is of the same minute; times themselves are of
 //! this machine. `--json` prints an array of {name, ours, peer, ratio, goal}; times in microseconds.
 
+mod wide;
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use graftage::wide::{self, Wide};
+use wide::{self, Wide};
 use graftage_core::matrix::{Group, Matrix, RowMajor, Slab, kernel};
 use graftage_core::polar::{Chain, polar};
 use graftage_core::random::Generator;

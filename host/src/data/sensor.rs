@@ -1,7 +1,7 @@
 //! How a sensor ages, and how it is mounted.
 
-use super::{Samples, Stream};
-use graftage_core::random::Generator;
+use super::Samples;
+use graftage_core::random::{Generator, Stream};
 
 /// A sensor each of whose elements has drifted by itself: x becomes gain·x + offset.
 #[derive(Clone, PartialEq, Debug)]

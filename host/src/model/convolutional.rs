@@ -40,15 +40,19 @@ fn hidden() -> usize {
     128
 }
 
-/// One convolution.
-struct Layer {
-    name: String,
-    inputs: usize,
-    outputs: usize,
-    /// Sides of the image that it sees.
-    image: (usize, usize),
-    /// Whether pooling follows.
-    last: bool,
+/// One convolution, with stride 1 and ReLU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Convolution {
+    /// Name before `.weight` and `.bias`.
+    pub name: String,
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// Height and width of the image that it sees.
+    pub image: (usize, usize),
+    /// True if pooling follows.
+    pub last: bool,
 }
 
 impl Convolutional {
@@ -77,14 +81,18 @@ impl Convolutional {
         Ok(())
     }
 
-    fn layers(&self, shape: &Shape) -> Result<Vec<Layer>> {
+    /// Convolutions, in their order.
+    ///
+    /// # Errors
+    /// If samples are no images.
+    pub fn layers(&self, shape: &Shape) -> Result<Vec<Convolution>> {
         let (mut inputs, height, width) = shape.image()?;
         let mut image = (height, width);
         let mut layers = Vec::new();
         for (block, outputs) in self.channels.iter().copied().enumerate() {
             for at in 0..self.convolutions {
                 let last = at + 1 == self.convolutions;
-                layers.push(Layer { name: format!("blocks.{block}.{at}"), inputs, outputs, image, last });
+                layers.push(Convolution { name: format!("blocks.{block}.{at}"), inputs, outputs, image, last });
                 inputs = outputs;
             }
             image = (image.0 / 2, image.1 / 2);
@@ -102,7 +110,7 @@ impl Convolutional {
     pub(super) fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
         let kernel = self.kernel;
         let mut parameters = Vec::new();
-        for Layer { name, inputs, outputs, .. } in self.layers(shape)? {
+        for Convolution { name, inputs, outputs, .. } in self.layers(shape)? {
             parameters.push(Parameter::new(format!("{name}.weight"), [outputs, inputs, kernel, kernel]));
             parameters.push(Parameter::new(format!("{name}.bias"), [outputs]));
         }
@@ -117,7 +125,7 @@ impl Convolutional {
         // Of each convolution its input and the output of its ReLU, of each pooling its indices, 64 bits each.
         let (inputs, outputs) = shape.numbers();
         let mut count = inputs + self.flat(shape)? + self.hidden + outputs;
-        for Layer { outputs, image: (height, width), last, .. } in self.layers(shape)? {
+        for Convolution { outputs, image: (height, width), last, .. } in self.layers(shape)? {
             count += outputs * height * width;
             if last {
                 count += 3 * outputs * (height / 2) * (width / 2);
@@ -135,30 +143,5 @@ impl fmt::Display for Convolutional {
             "convolutional network of {} channels, {convolutions} {kernel}×{kernel} a block, hidden {hidden}",
             chain(channels)
         )
-    }
-}
-
-#[cfg(feature = "torch")]
-mod torch {
-    use super::{Convolutional, Layer};
-    use crate::error::Result;
-    use crate::model::Shape;
-    use crate::model::network::Weights;
-    use tch::Tensor;
-
-    impl Convolutional {
-        /// Logits [B, classes] of images [B, channels·height·width].
-        pub(in crate::model) fn forward(&self, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
-            let (channels, height, width) = shape.image()?;
-            let mut a = input.f_view([-1, channels as i64, height as i64, width as i64])?;
-            for Layer { name, last, .. } in self.layers(shape)? {
-                a = weights.convolution(&a, &format!("{name}.weight"), &format!("{name}.bias"))?.f_relu()?;
-                if last {
-                    a = a.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
-                }
-            }
-            let a = weights.dense(&a.f_flatten(1, -1)?, "dense.weight", "dense.bias")?.f_relu()?;
-            weights.dense(&a, "head.weight", "head.bias")
-        }
     }
 }

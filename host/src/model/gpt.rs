@@ -23,12 +23,12 @@ pub struct Gpt {
     pub tied: bool,
 }
 
-/// The table of the bytes.
-const EMBED: &str = "embed.weight";
-/// The head: in a tied model also the table, which is then stepped as a head (so Pethick et al. 2025 do with theirs).
-const HEAD: &str = "head.weight";
-
 impl Gpt {
+    /// Name of the table of the bytes.
+    pub const EMBED: &str = "embed.weight";
+    /// Name of the head: in a tied model also the table, which is then stepped as a head (as Pethick et al. 2025 do).
+    pub const HEAD: &str = "head.weight";
+
     pub(super) fn check(&self, shape: &Shape) -> Result<()> {
         if *shape != Shape::Text {
             return Err(usage("[model.gpt] takes a text, and the data has features; [data.text] reads one".into()));
@@ -37,13 +37,14 @@ impl Gpt {
         self.blocks().check(true)
     }
 
-    pub(super) fn blocks(&self) -> Blocks {
+    /// Size of its blocks.
+    pub fn blocks(&self) -> Blocks {
         Blocks { layers: self.layers, width: self.width, heads: self.heads }
     }
 
     pub(super) fn parameters(&self) -> Vec<Parameter> {
-        let table = (!self.tied).then(|| Parameter::new(EMBED, [BYTES, self.width]));
-        let last = [Parameter::new("norm.gain", [self.width]), Parameter::new(HEAD, [BYTES, self.width])];
+        let table = (!self.tied).then(|| Parameter::new(Self::EMBED, [BYTES, self.width]));
+        let last = [Parameter::new("norm.gain", [self.width]), Parameter::new(Self::HEAD, [BYTES, self.width])];
         table.into_iter().chain(self.blocks().parameters()).chain(last).collect()
     }
 
@@ -58,29 +59,5 @@ impl fmt::Display for Gpt {
         let Self { layers, width, heads, context, tied } = self;
         let head = if *tied { ", tied head" } else { "" };
         write!(f, "GPT of {layers} layers, width {width}, {heads} heads, context {context}{head}")
-    }
-}
-
-#[cfg(feature = "torch")]
-mod torch {
-    use super::{EMBED, Gpt, HEAD};
-    use crate::error::Result;
-    use crate::model::network::Weights;
-    use crate::model::transformer::torch::Rotary;
-    use tch::Tensor;
-
-    impl Gpt {
-        /// Logits [B, T, 256] of bytes [B, T] of kind Int64.
-        pub(in crate::model) fn forward(
-            &self,
-            weights: &Weights,
-            rotary: Option<&Rotary>,
-            input: &Tensor,
-        ) -> Result<Tensor> {
-            let x = Tensor::f_embedding(weights.get(if self.tied { HEAD } else { EMBED }), input, -1, false, false)?;
-            let x = self.blocks().forward(weights, x, rotary)?;
-            let n = weights.normalised(&x, "norm.gain")?;
-            weights.product(&n, HEAD)
-        }
     }
 }

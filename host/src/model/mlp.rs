@@ -32,7 +32,7 @@ impl Mlp {
     }
 
     /// The index of layer `at` among layers and activations.
-    fn name(at: usize, tensor: &str) -> String {
+    pub fn name(at: usize, tensor: &str) -> String {
         format!("layers.{}.{tensor}", 2 * at)
     }
 
@@ -70,28 +70,6 @@ impl fmt::Display for Mlp {
         match self.hidden[..] {
             [] => f.write_str("linear classifier"),
             _ => write!(f, "MLP with hidden layers of {}", chain(&self.hidden)),
-        }
-    }
-}
-
-#[cfg(feature = "torch")]
-mod torch {
-    use super::Mlp;
-    use crate::error::Result;
-    use crate::model::network::Weights;
-    use tch::Tensor;
-
-    impl Mlp {
-        /// Logits [B, classes] of features [B, inputs].
-        pub(in crate::model) fn forward(&self, weights: &Weights, input: &Tensor) -> Result<Tensor> {
-            let mut a = input.shallow_clone();
-            for at in 0..=self.hidden.len() {
-                if at > 0 {
-                    a = a.f_relu()?;
-                }
-                a = weights.dense(&a, &Self::name(at, "weight"), &Self::name(at, "bias"))?;
-            }
-            Ok(a)
         }
     }
 }

@@ -11,9 +11,12 @@ use crate::error::Result;
 
 /// Size of the blocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Blocks {
+pub struct Blocks {
+    /// Number of blocks L.
     pub layers: usize,
+    /// Numbers per token.
     pub width: usize,
+    /// Attention heads, which share the width.
     pub heads: usize,
 }
 
@@ -22,7 +25,7 @@ const EXPANSION: usize = 4;
 
 impl Blocks {
     /// `rotary` asks for heads of an even size.
-    pub fn check(&self, rotary: bool) -> Result<()> {
+    pub(super) fn check(&self, rotary: bool) -> Result<()> {
         let Self { layers, width, heads } = *self;
         in_range(&[("layers", layers), ("width", width), ("heads", heads)])?;
         let (unit, heads) = match rotary {
@@ -36,11 +39,12 @@ impl Blocks {
         Ok(())
     }
 
-    fn name(block: usize, tensor: &str) -> String {
+    /// Name of a tensor of a block.
+    pub fn name(block: usize, tensor: &str) -> String {
         format!("blocks.{block}.{tensor}")
     }
 
-    pub fn parameters(self) -> impl Iterator<Item = Parameter> {
+    pub(super) fn parameters(self) -> impl Iterator<Item = Parameter> {
         let (d, hidden) = (self.width, EXPANSION * self.width);
         (0..self.layers).flat_map(move |block| {
             let matrix = |name: &str, rows, columns| Parameter::new(Self::name(block, name), [rows, columns]);
@@ -60,95 +64,13 @@ impl Blocks {
 
     /// Numbers kept of `tokens` tokens: of each normalisation its input, that by its root's inverse, which is one more, and the
     /// result; q, k and v, what is mixed of them, and a number for each head; of the MLP the outputs of ReLU and square.
-    pub fn activations(&self, tokens: usize) -> usize {
+    pub(super) fn activations(&self, tokens: usize) -> usize {
         let Self { layers, width: d, heads } = *self;
         layers * tokens * (2 * Self::normalisation(d) + 4 * d + heads + 2 * EXPANSION * d)
     }
 
     /// Numbers kept of one token's normalisation.
-    pub fn normalisation(width: usize) -> usize {
+    pub(super) fn normalisation(width: usize) -> usize {
         3 * width + 1
-    }
-}
-
-#[cfg(feature = "torch")]
-pub(super) mod torch {
-    use super::Blocks;
-    use crate::error::Result;
-    use crate::model::network::Weights;
-    use tch::{Device, Kind, Tensor};
-
-    /// Cosines and sines [T, size] of the angles by which pairs of numbers are turned at each place (Su et al. 2021,
-    /// "RoFormer", eq. 15): place·10000^(−2i/size) for pair i, whose numbers are i and i + size/2; the first one's sine is
-    /// negative.
-    pub struct Rotary {
-        cosines: Tensor,
-        sines: Tensor,
-    }
-
-    impl Rotary {
-        /// For heads of an even size.
-        pub fn new(places: usize, size: usize, device: Device) -> Result<Self> {
-            let half = size / 2;
-            let angle = |place: usize, i: usize| place as f64 * 10000f64.powf(-2.0 * (i % half) as f64 / size as f64);
-            let tensor = |f: &dyn Fn(usize, f64) -> f64| {
-                let place = |place| (0..size).map(move |i| f(i, angle(place, i)) as f32);
-                let numbers: Vec<_> = (0..places).flat_map(place).collect();
-                Tensor::f_from_slice(&numbers)?.f_view([places as i64, size as i64])?.f_to_device(device)
-            };
-            let sine = |i, angle: f64| if i < half { -angle.sin() } else { angle.sin() };
-            Ok(Self { cosines: tensor(&|_, angle| angle.cos())?, sines: tensor(&sine)? })
-        }
-
-        /// Turns [B, heads, T, size].
-        fn turn(&self, x: &Tensor) -> Result<Tensor> {
-            let places = x.size()[2];
-            let of = |t: &Tensor| t.f_narrow(0, 0, places)?.f_to_kind(x.kind());
-            let (cosines, sines) = (of(&self.cosines)?, of(&self.sines)?);
-            // The other number of each pair in its place.
-            let others = x.f_roll(x.size()[3] / 2, -1)?;
-            Ok(x.f_mul(&cosines)?.f_addcmul(&others, &sines)?)
-        }
-    }
-
-    impl Blocks {
-        /// [B, T, width] to the same; `rotary` says that positions are turned and a place sees none after it.
-        pub fn forward(&self, weights: &Weights, x: Tensor, rotary: Option<&Rotary>) -> Result<Tensor> {
-            let mut x = x;
-            for block in 0..self.layers {
-                let name = |tensor: &str| Self::name(block, tensor);
-                let n = weights.normalised(&x, &name("norm1.gain"))?;
-                let mixed = self.attention(weights, block, &n, rotary)?;
-                x = self.add(x, &weights.product(&mixed, &name("out.weight"))?)?;
-                let n = weights.normalised(&x, &name("norm2.gain"))?;
-                let hidden = weights.product(&n, &name("up.weight"))?.f_relu()?.f_square()?;
-                x = self.add(x, &weights.product(&hidden, &name("down.weight"))?)?;
-            }
-            Ok(x)
-        }
-
-        /// softmax(q kᵀ/√size) v in each head, side by side [B, T, width].
-        fn attention(&self, weights: &Weights, block: usize, n: &Tensor, rotary: Option<&Rotary>) -> Result<Tensor> {
-            let (batch, places, width) = n.size3()?;
-            let size = [batch, places, self.heads as i64, width / self.heads as i64];
-            let heads = |tensor: &str| -> Result<Tensor> {
-                Ok(weights.product(n, &Self::name(block, tensor))?.f_view(size)?.f_transpose(1, 2)?)
-            };
-            let (mut q, mut k, v) = (heads("q.weight")?, heads("k.weight")?, heads("v.weight")?);
-            if let Some(rotary) = rotary {
-                (q, k) = (rotary.turn(&q)?, rotary.turn(&k)?);
-            }
-            let causal = rotary.is_some();
-            let none = None::<&Tensor>;
-            let mixed = Tensor::f_scaled_dot_product_attention(&q, &k, &v, none, 0.0, causal, None, false)?;
-            Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, places, width])?)
-        }
-
-        /// x + branch/√(2L), in binary32.
-        fn add(&self, x: Tensor, branch: &Tensor) -> Result<Tensor> {
-            let scale = 1.0 / (2.0 * self.layers as f64).sqrt();
-            // A tensor, so that one pass over memory converts, multiplies and adds.
-            Ok(x.f_addcmul(branch, &Tensor::f_full([1], scale, (Kind::Float, x.device()))?)?)
-        }
     }
 }

@@ -37,7 +37,8 @@ impl Vit {
         self.blocks().check(false)
     }
 
-    pub(super) fn blocks(&self) -> Blocks {
+    /// Size of its blocks.
+    pub fn blocks(&self) -> Blocks {
         Blocks { layers: self.layers, width: self.width, heads: self.heads }
     }
 
@@ -68,31 +69,5 @@ impl fmt::Display for Vit {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { layers, width, heads, patch } = self;
         write!(f, "ViT of {layers} layers, width {width}, {heads} heads, patches of {patch}×{patch}")
-    }
-}
-
-#[cfg(feature = "torch")]
-mod torch {
-    use super::Vit;
-    use crate::error::Result;
-    use crate::model::Shape;
-    use crate::model::network::Weights;
-    use tch::{Kind, Tensor};
-
-    impl Vit {
-        /// Logits [B, classes] of images [B, channels·height·width].
-        pub(in crate::model) fn forward(&self, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
-            let (channels, height, width) = shape.image()?;
-            let side = self.patch as i64;
-            let (rows, columns) = (height as i64 / side, width as i64 / side);
-            let cut = input.f_view([-1, channels as i64, rows, side, columns, side])?;
-            let patches =
-                cut.f_permute([0, 2, 4, 1, 3, 5])?.f_reshape([-1, rows * columns, channels as i64 * side * side])?;
-            let x = weights.product(&patches, "patch.weight")?.f_to_kind(Kind::Float)?;
-            let x = x.f_add(weights.get("embed.place"))?;
-            let x = self.blocks().forward(weights, x, None)?;
-            let n = weights.normalised(&x, "norm.gain")?.f_mean_dim([1].as_slice(), false, Kind::Float)?;
-            weights.product(&n, "head.weight")
-        }
     }
 }

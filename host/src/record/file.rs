@@ -54,12 +54,12 @@ pub struct Found {
     /// Whether whoever wrote it has ended it; else it was cut short, by a signal or a lost line, or still grows.
     pub finished: bool,
     /// Where its sections end, and their checksum.
-    pub(super) tail: Tail,
+    pub(crate) tail: Tail,
 }
 
 /// End of the whole sections of a file, behind which the next one goes.
 #[derive(Clone)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     /// Bytes before it.
     pub length: u64,
     /// Checksum of the sections so far.
@@ -149,7 +149,7 @@ impl Record {
 }
 
 /// Reads the bytes of a record's file, up to the first damage to an event.
-pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
+pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
     let short = || "no record of a board: too short".to_owned();
     let magic = bytes.first_chunk::<4>().ok_or_else(short)?;
     if *magic != MAGIC {
@@ -192,7 +192,7 @@ pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
 }
 
 /// Bytes of a record's file before its events, which are to come.
-pub(super) fn begun(record: &Record, path: &Path) -> Result<(Vec<u8>, Tail)> {
+pub(crate) fn begun(record: &Record, path: &Path) -> Result<(Vec<u8>, Tail)> {
     let Record { board, schema, image, start, events: _ } = record;
     let mut tail = Tail::new();
     let head = Head { board: board.clone(), schema: *schema, image: *image, start: *start };
@@ -201,7 +201,7 @@ pub(super) fn begun(record: &Record, path: &Path) -> Result<(Vec<u8>, Tail)> {
 }
 
 /// Bytes before the sections of a record that has ended with so many events, or of one that grows.
-pub(super) fn prefix(events: Option<u64>) -> [u8; PREFIX] {
+pub(crate) fn prefix(events: Option<u64>) -> [u8; PREFIX] {
     let mut bytes = [0; PREFIX];
     bytes[..4].copy_from_slice(&MAGIC);
     bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());

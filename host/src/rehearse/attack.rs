@@ -2,13 +2,13 @@
 //! followed.
 
 use super::task::{accuracy, clipped, take};
-use super::{in_parallel, threads};
 use crate::adaptation::{Sessions, start_sessions, trained};
 use crate::checkpoint::Checkpoint;
 use crate::data::{AgedSensor, Samples};
 use crate::error::{Error, Result};
 use crate::network::Layers;
-use crate::report::Spread;
+use crate::parallel;
+use crate::statistics::Spread;
 use graftage_core::adapt::Recipe;
 use graftage_core::session::Verdict;
 use serde::{Deserialize, Serialize};
@@ -115,13 +115,13 @@ impl Attack<'_> {
         let worlds: Vec<_> = [None].into_iter().chain(MOUNTS.iter().filter(|_| square).map(Some)).collect();
         let (done, total) = (AtomicUsize::new(0), self.seeds.len() * (1 + worlds.len()));
         let tell = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-        let attacked = in_parallel(threads(), &self.seeds, |seed| {
+        let attacked = parallel::map(parallel::processors(), &self.seeds, |seed| {
             let attacked = self.attack(*seed);
             tell();
             attacked
         })?;
         let changes = worlds.into_iter().map(|mount| {
-            let committed = in_parallel(threads(), &self.seeds, |seed| {
+            let committed = parallel::map(parallel::processors(), &self.seeds, |seed| {
                 let committed = self.change(*seed, mount.map(|(_, place)| *place));
                 tell();
                 committed

@@ -5,8 +5,9 @@ use super::{METHODS, Run, Runs, Task};
 use crate::checkpoint::Checkpoint;
 use crate::data::Samples;
 use crate::error::Result;
-use crate::report::{Method, Rehearsal, Spread};
+use crate::statistics::Spread;
 use graftage_core::adapt::Recipe;
+use serde::{Deserialize, Serialize};
 
 /// How often the accuracy of a reported run is measured, in samples.
 const PROBE: usize = 10;
@@ -30,6 +31,40 @@ pub struct Drifts<'a> {
     pub tune: Vec<u64>,
     /// Drift seeds that are reported.
     pub report: Vec<u64>,
+}
+
+/// What `graftage rehearse` measured.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// Labelled aged samples in a stream.
+    pub samples: usize,
+    /// Drift seeds on which step sizes were chosen.
+    pub tuned_on: Vec<u64>,
+    /// Drift seeds that are reported.
+    pub reported_on: Vec<u64>,
+    /// Accuracy on the test samples as they are.
+    pub clean: f32,
+    /// On the aged test samples, before any adaptation.
+    pub aged: Spread,
+    /// Each method, the board's first.
+    pub methods: Vec<Method>,
+}
+
+/// A method of adaptation, at its chosen step size.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Method {
+    /// Key in the summary, e.g. `transported_scion`.
+    pub key: String,
+    /// In words.
+    pub name: String,
+    /// The chosen step size.
+    pub step: f32,
+    /// (step size, mean accuracy on the tuning seeds) of the whole grid.
+    pub grid: Vec<(f32, f32)>,
+    /// Accuracy on the aged test samples at the end.
+    pub accuracy: Spread,
+    /// (samples learnt, mean accuracy over the reported seeds).
+    pub curve: Vec<(usize, f32)>,
 }
 
 impl Drifts<'_> {

@@ -8,8 +8,9 @@ use super::{Run, Runs, Task};
 use crate::checkpoint::Checkpoint;
 use crate::data::Samples;
 use crate::error::{Error, Result};
-use crate::report::{GroupMethod, GroupRehearsal, Spread};
+use crate::statistics::Spread;
 use graftage_core::adapt::Recipe;
+use serde::{Deserialize, Serialize};
 
 /// A trained network, and the groups that it has not seen, by name.
 pub type Unseen = (Checkpoint, Vec<(String, Samples)>);
@@ -27,6 +28,40 @@ pub struct Groups<'a> {
     pub wrong_labels: f32,
     /// How the board adapts; its step size is replaced by each of the grid.
     pub recipe: Recipe,
+}
+
+/// What `graftage rehearse --per-class` measured.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GroupRehearsal {
+    /// Labelled samples a class of a stream.
+    pub per_class: usize,
+    /// Seeds of the streams; each accuracy of a group is the mean over them.
+    pub streams: Vec<u64>,
+    /// The groups.
+    pub groups: Vec<String>,
+    /// Of each, samples of a stream and those that test.
+    pub samples: Vec<(usize, usize)>,
+    /// Accuracy before any adaptation.
+    pub before: Spread,
+    /// Each method, the board's first.
+    pub methods: Vec<GroupMethod>,
+}
+
+/// A method of adaptation to groups.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GroupMethod {
+    /// Key, e.g. `transported_scion`.
+    pub key: String,
+    /// In words.
+    pub name: String,
+    /// The step size that is best for all groups, which a board would be given.
+    pub step: f32,
+    /// For each group the step size that is best for all the others.
+    pub steps: Vec<f32>,
+    /// Accuracy at the end, each group's with its own of [`GroupMethod::steps`].
+    pub accuracy: Spread,
+    /// (step size, accuracy at the end) of the whole grid.
+    pub grid: Vec<(f32, Spread)>,
 }
 
 impl Groups<'_> {

@@ -4,7 +4,7 @@ use super::{METHODS, Mover, Run, Runs, Task};
 use crate::checkpoint::Checkpoint;
 use crate::data::Samples;
 use crate::error::{Error, Result};
-use crate::report::Spread;
+use crate::statistics::Spread;
 use graftage_core::adapt::Recipe;
 use serde::{Deserialize, Serialize};
 

@@ -4,9 +4,14 @@ use self::Column::{Numbers, Words};
 use super::chart::{Chart, Scale, Series, figure, pair, short, swatch};
 use super::confusion::two_confusions;
 use super::style::STYLE;
-use super::{Control, Memory, Method, Rehearsal, Spread, Story, Summary, Target, Training, TrainingPoint};
-use super::{Verification, kilobytes, percent, same_bits, sentence, summary};
+use super::{Control, Story, Summary};
+use super::{kilobytes, same_bits, sentence, summary};
+use crate::rehearse::{Method, Rehearsal};
+use crate::replay::{Target, Verification};
 use crate::rule::{momentum_words, pull_words, schedule_words, transport_words};
+use crate::session::Memory;
+use crate::statistics::{Spread, percent};
+use crate::training::{Training, TrainingPoint};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The story as one HTML file that needs nothing else.
@@ -34,7 +39,7 @@ pub fn page(story: &Story) -> String {
 }
 
 /// A page that needs nothing else.
-pub(super) fn document(title: &str, lead: &str, sections: &Markup) -> String {
+pub fn document(title: &str, lead: &str, sections: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -260,13 +265,15 @@ fn verification_section(verification: &Verification, board: &str, summary: &Summ
 }
 
 /// A column of a table, by what it holds.
-pub(super) enum Column {
+pub enum Column {
+    /// Numbers, under this heading.
     Numbers(&'static str),
+    /// Words, under this heading.
     Words(&'static str),
 }
 
 /// A table of these rows, which scrolls where it is too wide.
-pub(super) fn table(columns: &[Column], rows: Markup) -> Markup {
+pub fn table(columns: &[Column], rows: Markup) -> Markup {
     html! {
         div class="scroll" {
             table {

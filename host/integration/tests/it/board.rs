@@ -9,7 +9,7 @@ use graftage::graft::{IMAGE, graft};
 use graftage::image::identity;
 use graftage::record::{Event, Lesson, Record};
 use graftage::replay::{Replayed, with_core};
-use graftage::report::Session;
+use graftage::session::Session;
 use graftage_boards::DEFAULT;
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::error::{ImageError, Refusal};

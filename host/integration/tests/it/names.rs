@@ -4,7 +4,7 @@ use crate::common::{self, Folder, checkpoint, emulated, samples, squeezed};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{Legend, Samples};
 use graftage::files;
-use graftage::report::Session;
+use graftage::session::Session;
 
 const CLASSES: [&str; 3] = ["lime", "oak", "willow"];
 

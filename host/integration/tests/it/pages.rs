@@ -3,20 +3,26 @@
 //! `GRAFTAGE_PAGES=FOLDER` keeps the pages, to be looked at.
 
 use crate::common::{self, Folder, parse, samples};
-use graftage::compare::Comparison;
 use graftage::confusion::Confusion;
 use graftage::graft::{IMAGE, graft};
 use graftage::image::identity;
 use graftage::record::{Event, Lesson, Record, Refused};
-use graftage::report::{Account, Memory, Rehearsal, Session, Story, Target, Training, Verification};
-use graftage::report::{account_page, comparison_page, page, theory_page, training_page, transfer_page};
-use graftage::theory::Results;
-use graftage::transfer::Transfer;
+use graftage::rehearse::Rehearsal;
+use graftage::replay::{Target, Verification};
+use graftage::report::{Account, Story};
+use graftage::report::{account_page, page, training_page};
+use graftage::session::{Memory, Session};
+use graftage::training::Training;
 use graftage_core::adapt::{Recipe, Report};
 use graftage_core::error::Refusal;
 use graftage_core::network::{Outcome, Prediction};
 use graftage_core::session::{Judged, Taken, Verdict};
 use graftage_link::Ended;
+use graftage_theory::Results;
+use graftage_theory::theory_page;
+use graftage_train::compare::Comparison;
+use graftage_train::page::{comparison_page, transfer_page};
+use graftage_train::transfer::Transfer;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::Write;

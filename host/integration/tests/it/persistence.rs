@@ -397,7 +397,8 @@ fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes()
             }
         };
         slowest = slowest.max(begun.elapsed());
-        let (mut counts, mut at) = (status.counts, (status.counts.taken + u64::from(status.counts.sessions())) as usize);
+        let (mut counts, mut at) =
+            (status.counts, (status.counts.taken + u64::from(status.counts.sessions())) as usize);
         assert_eq!(status.digest, life.digests[at], "after {at} samples and ends");
         // Once its journal is full, a board forgets what came after the last save.
         assert!(life.done.len() - at <= SAVE_EVERY as usize, "{} of {} are there", at, life.done.len());

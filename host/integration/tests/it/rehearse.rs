@@ -6,7 +6,7 @@ use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::{AgedSensor, AgeingSensor, Dataset, Legend, Normalise, Samples, Source, Split};
 use graftage::network::{Layers, Update};
 use graftage::rehearse::{Adam, Attack, AttackRehearsal, Drifts, Groups, Life, LifeRehearsal, Sgd, Unseen};
-use graftage::report::{GroupMethod, GroupRehearsal, Rehearsal};
+use graftage::rehearse::{GroupMethod, GroupRehearsal, Rehearsal};
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Layer, Parameter};

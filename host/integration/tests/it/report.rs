@@ -1,9 +1,12 @@
 //! What `graftage report` says of a story.
 
-use graftage::report::{
-    Memory, Method, Rehearsal, Session, Spread, Story, Summary, Target, Training, TrainingPoint, Verification,
-};
+use graftage::rehearse::{Method, Rehearsal};
+use graftage::replay::{Target, Verification};
+use graftage::report::{Story, Summary};
 use graftage::report::{page, sentence, summary};
+use graftage::session::{Memory, Session};
+use graftage::statistics::Spread;
+use graftage::training::{Training, TrainingPoint};
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 use graftage_core::session::{Judged, Verdict};

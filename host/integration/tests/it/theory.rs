@@ -1,7 +1,7 @@
 //! `graftage theory` and `graftage schedule`.
 
 use crate::common::Folder;
-use graftage::theory::{Experiment, Extent, Results};
+use graftage_theory::{Experiment, Extent, Results};
 
 /// Seed of all random numbers here.
 const SEED: u64 = 1;

@@ -2,15 +2,16 @@
 
 use crate::common::Folder;
 use graftage::checkpoint::Checkpoint;
-use graftage::config::Config;
-use graftage::data::Stream;
 use graftage::network::Layers;
-use graftage::report::Training;
-use graftage::train::{Start, train};
+use graftage::report::training_page;
+use graftage::training::Training;
 use graftage_core::arithmetic::Functions;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{self, Layer};
 use graftage_core::norm::Norm;
+use graftage_core::random::Stream;
+use graftage_train::config::Config;
+use graftage_train::trainer::{Start, train};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -135,7 +136,7 @@ fn trained(text: &str, folder: &Folder) -> (Checkpoint, Training) {
     config.output = folder.path("trained");
     let data = config.data.load(&config.split, &config.normalise).unwrap();
     let start = Start { force: true, resume: false };
-    let training = train(&config, &data, start, &AtomicBool::new(false), |_| ()).unwrap();
+    let training = train(&config, &data, start, &AtomicBool::new(false), training_page, |_| ()).unwrap();
     (Checkpoint::read(&folder.path("trained/model.safetensors")).unwrap(), training)
 }
 
@@ -443,7 +444,7 @@ fn bad_input_is_named_with_its_place() {
         ("threads = 1", "threads = 1\ndevice = \"cuda\"", &["cuda", "auto"]),
     ];
     for (good, bad, words) in cases {
-        if bad.contains("cuda") && graftage::cuda::device().is_some() {
+        if bad.contains("cuda") && graftage_optim::cuda::device().is_some() {
             println!("skipped: this machine has a CUDA device");
             continue;
         }

@@ -3,15 +3,17 @@
 
 use crate::common::Folder;
 use graftage::checkpoint::Checkpoint;
-use graftage::compare::{Choice, Comparison, Options, Target, compare};
-use graftage::config::Config;
 use graftage::data::{Dataset, Role, Split};
-use graftage::error::{Error, Result};
-use graftage::report::Training;
-use graftage::train::{Live, News, Start, evaluate, train};
-use graftage::transfer::{Transfer, transfer};
-use graftage::trials::{Interruption, Spread, TRAININGS, Trials};
-use graftage::{files, limits};
+use graftage::files;
+use graftage::report::training_page;
+use graftage::training::Training;
+use graftage_train::compare::{Choice, Comparison, Options, Target, compare};
+use graftage_train::config::Config;
+use graftage_train::error::{Error, Result};
+use graftage_train::limits;
+use graftage_train::trainer::{Live, News, Start, evaluate, train};
+use graftage_train::transfer::{Transfer, transfer};
+use graftage_train::trials::{Interruption, Spread, TRAININGS, Trials};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -109,7 +111,7 @@ fn load(config: &Config) -> Dataset {
 /// Trains, or goes on; it is stopped after these steps where that is said.
 fn trained(config: &Config, resume: bool, stop_at: Option<u64>) -> Result<Training> {
     let stop = AtomicBool::new(false);
-    train(config, &load(config), Start { resume, force: false }, &stop, |live: Live| {
+    train(config, &load(config), Start { resume, force: false }, &stop, training_page, |live: Live| {
         // The flag is looked at after the next step.
         if stop_at.is_some_and(|at| live.step + 1 >= at) {
             stop.store(true, Ordering::Relaxed);
@@ -208,12 +210,12 @@ fn a_state_that_does_not_say_its_data_is_refused() {
     let config = config(&folder, CONFIG, "out");
     trained(&config, false, Some(20)).unwrap_err();
     let path = config.output.join("state.safetensors");
-    let (tensors, mut metadata) = graftage::optim::read(&path).unwrap();
+    let (tensors, mut metadata) = graftage_optim::read(&path).unwrap();
     let saved = metadata.get_mut("graftage-training").unwrap();
     let mut value: Value = serde_json::from_str(saved).unwrap();
     value.as_object_mut().unwrap().remove("data").unwrap();
     *saved = value.to_string();
-    graftage::optim::write(&path, &tensors, metadata).unwrap();
+    graftage_optim::write(&path, &tensors, metadata).unwrap();
     refused(trained(&config, true, None), &["state.safetensors", "an older version", "--force"]);
 }
 
@@ -273,7 +275,9 @@ fn a_training_that_has_ended_is_left_alone() {
     let before = files(&config.output);
     let mut news = Vec::new();
     let start = Start { resume: true, force: false };
-    let again = train(&config, &load(&config), start, &AtomicBool::new(false), |live| news.extend(live.news)).unwrap();
+    let again =
+        train(&config, &load(&config), start, &AtomicBool::new(false), training_page, |live| news.extend(live.news))
+            .unwrap();
     assert!(matches!(news[..], [News::Finished(60)]), "{news:?}");
     assert_eq!(again, training);
     assert!(files(&config.output) == before, "nothing is written");
@@ -296,7 +300,7 @@ fn the_best_weights_are_kept_beside_the_last() {
     ] {
         let config = config(&folder, &text, name);
         let training = trained(&config, false, None).unwrap();
-        let loss = |point: &graftage::report::TrainingPoint| match role {
+        let loss = |point: &graftage::training::TrainingPoint| match role {
             Role::Validate => point.validation_loss.unwrap(),
             _ => point.test_loss,
         };
@@ -382,7 +386,7 @@ fn a_test_loss_that_has_risen_for_long_gets_a_word() {
     assert!(!out.contains("rose"), "{out}{error}");
     // Without more than three measurements since, or for less than a tenth, it gets none.
     let with = |losses: &[f32]| {
-        let point = |loss: &f32| graftage::report::TrainingPoint { test_loss: *loss, ..training.curve[0] };
+        let point = |loss: &f32| graftage::training::TrainingPoint { test_loss: *loss, ..training.curve[0] };
         Training { curve: losses.iter().map(point).collect(), ..training.clone() }.notes()
     };
     assert_eq!(with(&[1.0, 2.0, 2.0, 2.0]), [""; 0]);
@@ -444,7 +448,7 @@ fn a_third_part_leaves_the_test_part_as_it_is() {
     ] {
         let split: Split = serde_json::from_value(split).unwrap();
         let config = config(&folder, CONFIG, "out");
-        refused(config.data.load(&split, &config.normalise), &[words]);
+        refused(config.data.load(&split, &config.normalise).map_err(Error::from), &[words]);
     }
     // A split by groups and the word "own" read back as they were written.
     for split in [json!("own"), json!({"own": {"validate": 0.5}}), json!({"group": {"test": ["x"]}})] {
@@ -560,8 +564,8 @@ fn the_estimate_of_an_optimizer_is_what_it_takes() {
     for method in ["transported", "scion", "muon", "adamw", "sgd"] {
         let text = CONFIG.replace("step-size", &format!("method = \"{method}\"\nstep-size"));
         let config = config(&folder, &text, "out");
-        let feed = graftage::train::Feed::new(&load(&config), &config.model, 0.0, 1, tch::Device::Cpu).unwrap();
-        let trainer = graftage::train::Trainer::new(&config, &feed, tch::Device::Cpu).unwrap();
+        let feed = graftage_train::trainer::Feed::new(&load(&config), &config.model, 0.0, 1, tch::Device::Cpu).unwrap();
+        let trainer = graftage_train::trainer::Trainer::new(&config, &feed, tch::Device::Cpu).unwrap();
         let count = 4 * 16 + 16 + 16 * 3 + 3;
         assert_eq!(trainer.optimizer().bytes(), 4 * count * limits::arrays(&config.optimizer), "{method}");
     }

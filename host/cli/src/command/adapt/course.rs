@@ -1,0 +1,148 @@
+//! A stream's way to a board.
+
+use crate::command::monitor::Page;
+use crate::console::{Progress, percent};
+use graftage::board::Board;
+use graftage::data::Samples;
+use graftage::error::{Error, Result};
+use graftage::record::{Event, Lesson, Record, Refused};
+use graftage::recorder::{Recorder, position};
+use graftage_core::error::Refusal;
+use graftage_core::session::{Counts, Verdict};
+use graftage_link::{Hello, Status};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Display while a board learns.
+pub enum View {
+    Bar(Progress),
+    /// And when it is due again.
+    Page(Box<Page>, Instant),
+}
+
+/// Between two questions for the page, so that the line's time is the stream's.
+const SHOWN_EVERY: Duration = Duration::from_millis(500);
+
+impl View {
+    /// So many samples of the stream were sent.
+    pub fn at(&mut self, board: &mut Board, done: u64, note: impl FnOnce() -> String) -> Result<()> {
+        match self {
+            View::Bar(progress) => progress.at(done, note),
+            View::Page(page, due) if Instant::now() >= *due => {
+                page.show(board)?;
+                *due = Instant::now() + SHOWN_EVERY;
+            }
+            View::Page(..) => {}
+        }
+        Ok(())
+    }
+
+    /// Shows the end.
+    fn finish(&mut self, board: &mut Board) -> Result<()> {
+        if let View::Page(page, _) = self { page.show(board) } else { Ok(()) }
+    }
+}
+
+/// Outcome of a stream so far.
+#[derive(Default)]
+pub struct Course {
+    /// Samples that the board took.
+    pub taken: usize,
+    /// (samples learnt, share of them predicted rightly before).
+    pub curve: Vec<(usize, f32)>,
+    /// (sample from 1, why the board refused it).
+    pub refusals: Vec<(usize, Refusal)>,
+}
+
+impl Course {
+    /// Sends the samples of a stream behind the first `skip` to a board that stands there, and ends its session. All that
+    /// the board consumes is recorded, and its whole state at the end, which takes the line's time.
+    pub fn learn(
+        &mut self,
+        board: &mut Board,
+        counts: Counts,
+        stream: &Samples,
+        skip: usize,
+        mut recorder: Option<&mut Recorder>,
+        view: &mut View,
+    ) -> Result<Verdict> {
+        let mut record = |event: Event| recorder.as_mut().map_or(Ok(()), |recorder| recorder.push(event));
+        for (index, (input, label)) in stream.iter().enumerate().skip(skip) {
+            match board.learn(counts.taken + self.taken as u64, input, label)? {
+                Ok(learnt) => {
+                    self.taken += 1;
+                    record(Event::Sample(Lesson::new(input, label, &learnt)))?;
+                    let share = learnt.correct as f32 / learnt.learnt as f32;
+                    if !learnt.taken.held_out {
+                        self.curve.push((learnt.learnt as usize, share));
+                    }
+                    let loss = learnt.reports.last().map_or(0.0, |report| report.outcome.loss);
+                    let note = || format!("loss {loss:.3}, {} right before learning", percent(share));
+                    view.at(board, (index - skip) as u64 + 1, note)?;
+                }
+                Err(why) => {
+                    self.refusals.push((index + 1, why));
+                    if let View::Page(page, _) = view {
+                        page.refused();
+                    }
+                    record(Event::Refused(Refused { input: input.to_vec(), label, why }))?;
+                }
+            }
+        }
+        if recorder.is_some() {
+            let state = Event::State(board.state()?);
+            recorder.as_mut().map_or(Ok(()), |recorder| recorder.push(state))?;
+        }
+        let ended = board.end(counts.sessions())?;
+        if let Some(recorder) = recorder {
+            recorder.push(Event::End(ended))?;
+            recorder.finish()?;
+        }
+        view.finish(board)?;
+        Ok(ended.verdict)
+    }
+
+    /// Fails where samples were refused; where a spent budget is the only reason, as that.
+    pub fn whole(&self, stream: &Path, samples: usize) -> Result<()> {
+        let Some((sample, why)) = self.refusals.first() else { return Ok(()) };
+        let what = format!(
+            "the board refused {} of {samples} samples; the first is sample {sample} of {}: {why}",
+            self.refusals.len(),
+            stream.display()
+        );
+        match self.refusals.iter().all(|(_, why)| *why == Refusal::Budget) {
+            true => Err(Error::BudgetSpent(what)),
+            false => Err(Error::Board(what)),
+        }
+    }
+}
+
+/// Samples of a stream to leave out, as the board has taken them in the session that has not ended: those that the stream
+/// begins with, where it was interrupted. With `skip`, so many.
+pub fn begun(
+    board: &mut Board,
+    hello: &Hello,
+    status: &Status,
+    (path, stream): (&Path, &Samples),
+    skip: Option<usize>,
+) -> Result<usize> {
+    let counts = status.counts;
+    let between = status.latest.is_none() && status.drift == 0.0;
+    if counts.taken == 0 || (counts.sessions() > 0 && between) {
+        return Ok(skip.unwrap_or(0));
+    }
+    // It counts samples, and does not know which they were; its journal does.
+    let kept = board
+        .journal()?
+        .and_then(|(unit, bytes)| Record::from_journal(&hello.board, hello.schema, status.image, unit, &bytes).ok());
+    if let Some(kept) = kept.filter(|kept| kept.counts() == (counts.taken, counts.sessions())) {
+        return position(kept.unended(), stream, skip)
+            .map_err(|what| Error::content(path, what.replace("its session", "the board's session")));
+    }
+    let taken = if counts.sessions() == 0 { usize::try_from(counts.taken).ok() } else { None };
+    skip.or(taken).ok_or_else(|| {
+        Error::Board(
+            "the board is in a session that has not ended, and does not know how many samples it took in it: --skip N says after how many of this stream to go on".into(),
+        )
+    })
+}

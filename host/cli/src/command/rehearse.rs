@@ -1,0 +1,187 @@
+//! `graftage rehearse`.
+
+use crate::arguments::{RecipeArguments, Seeds, seeds, share};
+use crate::console::{Progress, say};
+use crate::inputs::{checkpoint_and_data, checkpoint_and_unseen, data_of};
+use crate::outputs::Force;
+use clap::Args;
+use clap::builder::ArgPredicate;
+use graftage::error::{Error, Result};
+use graftage::files::Output;
+use graftage::rehearse::{Attack, AttackRehearsal, Attacked, Change, Drifts, Groups, Life, LifeRehearsal, Quarters};
+use graftage::statistics::Spread;
+use graftage_core::adapt::Recipe;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct Rehearse {
+    /// The checkpoint; with --per-class there may be more, each with the groups that it has not seen.
+    #[arg(required = true)]
+    checkpoints: Vec<PathBuf>,
+    /// Samples in the units that trained, instead of those that did.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    /// Adapt to the groups (people, places) that training left out, from so many labelled samples a class, instead of to drifts.
+    #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["life", "attack", "samples", "tune", "report"])]
+    per_class: Option<usize>,
+    /// Live so long with a sensor that goes on ageing, in sessions of 500 samples, instead of adapting to drifts; no step size
+    /// is chosen.
+    #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["attack", "samples", "tune"])]
+    life: Option<usize>,
+    /// Tell sessions whose labels are all wrong from a world that has changed, by samples that are held out (--hold-out).
+    #[arg(long, conflicts_with_all = ["wrong_labels", "tune"])]
+    attack: bool,
+    /// The probability that a label is wrong, of what is learnt and what is held out; tests stay right [default: 0, of lives 0.05].
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true)]
+    wrong_labels: Option<f32>,
+    /// Seeds of a group's streams, over which its accuracy is averaged.
+    #[arg(long, value_parser = seeds, default_value = "1..3", requires = "per_class")]
+    streams: Seeds,
+    /// Samples of a stream; of attacks, of a session.
+    #[arg(long, default_value_t = 200)]
+    samples: usize,
+    /// Drift seeds on which step sizes are chosen.
+    #[arg(long, value_parser = seeds, default_value = "11..15")]
+    tune: Seeds,
+    /// Drift seeds that are reported; of lives, their seeds [default: 1..10, of lives 1..4].
+    #[arg(long, value_parser = seeds, default_value_if("life", ArgPredicate::IsPresent, "1..4"), default_value = "1..10", hide_default_value = true)]
+    report: Seeds,
+    /// The measurements to write, as JSON.
+    #[arg(long, short)]
+    output: PathBuf,
+    #[command(flatten)]
+    force: Force,
+}
+
+impl Rehearse {
+    pub fn run(self) -> Result<()> {
+        let own = data_of(&self.checkpoints)?;
+        let output = self.force.claims(self.checkpoints.iter().chain(&self.data).chain(&own)).file(&self.output)?;
+        let recipe = self.recipe.recipe()?;
+        match (self.per_class, &self.checkpoints[..]) {
+            (Some(per_class), _) => self.groups(recipe, per_class, output),
+            (None, [checkpoint]) => match self.life {
+                Some(samples) => self.life(recipe, samples, checkpoint, output),
+                None if self.attack => self.attack(recipe, checkpoint, output),
+                None => self.drifts(recipe, checkpoint, output),
+            },
+            (None, _) => {
+                Err(Error::Usage("drifts are rehearsed with one checkpoint; --per-class takes several".into()))
+            }
+        }
+    }
+
+    fn drifts(&self, recipe: Recipe, checkpoint: &Path, output: Output) -> Result<()> {
+        let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
+        let samples = self.samples;
+        if samples == 0 || samples > train.len() {
+            return Err(Error::Usage(format!("--samples {samples}: the training part has {}", train.len())));
+        }
+        let (checkpoint, train, test) = (&checkpoint, &train, &test);
+        let (tune, report) = (self.tune.0.clone(), self.report.0.clone());
+        let wrong_labels = self.wrong_labels.unwrap_or(0.0);
+        let drifts = Drifts { checkpoint, train, test, samples, wrong_labels, recipe, tune, report };
+        let rehearsal = shown(|progress| drifts.run(progress))?;
+        output.write_json(&rehearsal)?;
+        say!("accuracy of {} test samples after {samples} labelled aged ones:", test.len());
+        let methods = rehearsal.methods.iter();
+        table(&rehearsal.aged, methods.map(|method| (method.name.as_str(), method.step, &method.accuracy)));
+        Ok(())
+    }
+
+    fn life(&self, recipe: Recipe, samples: usize, checkpoint: &Path, output: Output) -> Result<()> {
+        let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
+        let wrong_labels = self.wrong_labels.unwrap_or(0.05);
+        let (seeds, (checkpoint, train, test)) = (self.report.0.clone(), (&checkpoint, &train, &test));
+        let life = Life { checkpoint, train, test, samples, wrong_labels, recipe, seeds };
+        let rehearsal = shown(|progress| life.run(progress))?;
+        output.write_json(&rehearsal)?;
+        let LifeRehearsal { session, seeds, unadapted, methods, .. } = &rehearsal;
+        say!(
+            "accuracy in each quarter of {} {} of {samples} samples, {wrong_labels} of the labels wrong, at the ends of sessions of \
+             {session}:",
+            seeds.len(),
+            if seeds.len() == 1 { "life" } else { "lives" }
+        );
+        say!("{:<32} {:>10}  {:<13}  {:<13}  {:<13}  {}", "method", "step size", "first", "second", "third", "fourth");
+        let line = |name: &str, step: &str, quarters: &Quarters| {
+            say!("{name:<32} {step:>10}  {}", quarters.each_ref().map(spread).join("  "));
+        };
+        line("none", "", unadapted);
+        for method in methods {
+            line(&method.name, &method.step.to_string(), &method.accuracy);
+        }
+        Ok(())
+    }
+
+    fn attack(&self, recipe: Recipe, checkpoint: &Path, output: Output) -> Result<()> {
+        let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
+        let (samples, seeds) = (self.samples, self.report.0.clone());
+        let attack = Attack { checkpoint: &checkpoint, train: &train, test: &test, samples, recipe, seeds };
+        let rehearsal = shown(|progress| attack.run(progress))?;
+        output.write_json(&rehearsal)?;
+        let AttackRehearsal { seeds, attacked, after, recovery, changes, .. } = &rehearsal;
+        let all = seeds.len();
+        let count = |counts: fn(&Attacked) -> bool| attacked.iter().filter(|attacked| counts(attacked)).count();
+        say!("sessions of {samples} samples on {all} drifts: right labels, wrong labels alone, right labels");
+        say!(
+            "sessions of right labels committed: {} of {all} before the attack, {} of {all} after it",
+            count(|a| a.before.committed),
+            count(|a| a.after.committed)
+        );
+        say!("attacks rolled back: {} of {all}", count(|a| !a.attack.committed));
+        say!("accuracy after the attack: {}", spread(after));
+        for (labels, accuracy) in recovery {
+            say!("{labels} right labels after one that was rolled back: {}", spread(accuracy));
+        }
+        for Change { name, committed } in changes {
+            let followed = committed.iter().flatten().count();
+            say!("{name}, committed within {} sessions of right labels: {followed} of {all}", Attack::PATIENCE);
+        }
+        Ok(())
+    }
+
+    fn groups(&self, recipe: Recipe, per_class: usize, output: Output) -> Result<()> {
+        if per_class == 0 {
+            return Err(Error::Usage("--per-class 0: there is nothing to learn from".into()));
+        }
+        let read = |path: &PathBuf| checkpoint_and_unseen(path, self.data.as_deref());
+        let unseen = &self.checkpoints.iter().map(read).collect::<Result<Vec<_>>>()?[..];
+        let (streams, wrong_labels) = (self.streams.0.clone(), self.wrong_labels.unwrap_or(0.0));
+        let groups = Groups { unseen, per_class, streams, wrong_labels, recipe };
+        let rehearsal = shown(|progress| groups.run(progress))?;
+        output.write_json(&rehearsal)?;
+        let (groups, streams) = (rehearsal.groups.len(), rehearsal.streams.len());
+        say!(
+            "accuracy on {groups} unseen groups after up to {per_class} labelled samples a class, mean of {streams} streams; each \
+             group's step size is chosen on the others, shown is the best for all:"
+        );
+        let methods = rehearsal.methods.iter();
+        table(&rehearsal.before, methods.map(|method| (method.name.as_str(), method.step, &method.accuracy)));
+        Ok(())
+    }
+}
+
+/// Runs with a bar.
+fn shown<T>(run: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> Result<T>) -> Result<T> {
+    let progress = Progress::new("rehearsing", 0);
+    run(&|done, total| {
+        progress.total(total as u64);
+        progress.at(done as u64, String::new);
+    })
+}
+
+fn table<'a>(before: &Spread, methods: impl Iterator<Item = (&'a str, f32, &'a Spread)>) {
+    say!("{:<32} {:>10}  {:>13}", "method", "step size", "accuracy");
+    say!("{:<32} {:>10}  {}", "none", "", spread(before));
+    for (name, step, accuracy) in methods {
+        say!("{name:<32} {step:>10}  {}", spread(accuracy));
+    }
+}
+
+/// Mean and deviation.
+fn spread(Spread { mean, deviation, .. }: &Spread) -> String {
+    format!("{mean:.3} ± {deviation:.3}")
+}

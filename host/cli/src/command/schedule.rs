@@ -1,0 +1,49 @@
+//! `graftage schedule`.
+
+use crate::console::say;
+use clap::Args;
+use graftage::error::{Error, Result};
+use graftage_core::schedule::theory;
+use graftage_theory::Method;
+
+#[derive(Args)]
+pub struct Schedule {
+    /// The moment that the noise of a gradient has, above 1 and at most 2; 2 is finite variance.
+    #[arg(long)]
+    p: f32,
+    /// r = min(m, n) of the largest matrix.
+    #[arg(long)]
+    rank: u32,
+    /// N, the samples of the whole training.
+    #[arg(long)]
+    samples: f32,
+}
+
+impl Schedule {
+    pub fn run(self) -> Result<()> {
+        let Self { p, rank, samples } = self;
+        say!("p = {p}, r = {rank}, N = {samples}, all constants of the problem 1:");
+        say!("{:<12} {:>8} {:>10} {:>11} {:>12} {:>11} {:>9}", "", "B", "steps", "α", "β = 1 − α", "η", "error");
+        for method in Method::ALL {
+            let (alpha, step) = theory(p, rank, samples, method == Method::Transported).map_err(|_| {
+                Error::Usage("p is above 1 and at most 2, the rank at least 1, the samples at least the rank".into())
+            })?;
+            let error = (f64::from(samples) / f64::from(rank)).powf(-method.rate(f64::from(p)));
+            // Only α/B and η/B matter, so a batch may grow until there is no average left.
+            let largest = (1.0 / alpha).floor();
+            for batch in [1.0, 2f32.powf((largest.log2() / 2.0).round()), largest] {
+                let (alpha, step) = (alpha * batch, step * batch);
+                say!(
+                    "{:<12} {batch:>8} {:>10.0} {alpha:>11.3e} {:>12.6} {step:>11.3e} {error:>9.4}",
+                    method.name(),
+                    (samples / batch).floor(),
+                    1.0 - alpha,
+                );
+            }
+        }
+        say!(
+            "α and η for smoothness, first loss and noise of 1 and radius 1: docs/theory.md says how others enter. Tune both."
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! `graftage bench`.
+
+use crate::console::{Progress, say};
+use clap::{Args, Subcommand, ValueEnum};
+use graftage::rule;
+use graftage_core::polar::Chain;
+use graftage_optim::RULE;
+use graftage_train::bench::{Options, optimizer};
+use graftage_train::error::{Error, Result};
+
+#[derive(Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Subcommand)]
+enum Subject {
+    /// A step of the optimizer beside the matrix products in it, and beside libtorch's own optimizers.
+    Optimizer(Optimizer),
+}
+
+/// The model is the hidden matrices of a transformer: four of w×w, one of 4w×w and one of w×4w a layer.
+#[derive(Args)]
+struct Optimizer {
+    /// Width w.
+    #[arg(long, default_value_t = 384, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    width: u32,
+    /// Layers.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    layers: u32,
+    /// How often each row is timed, in turn with all others.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    repeats: u32,
+    /// Where.
+    #[arg(long, value_enum, default_value_t)]
+    device: Device,
+    /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged; as in training
+    /// where nothing is said.
+    #[arg(long, value_parser = rule::chain)]
+    chain: Option<Chain>,
+    /// Print JSON in place of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Device {
+    #[default]
+    Cpu,
+    Cuda,
+}
+
+impl Bench {
+    pub fn run(self) -> Result<()> {
+        match self.subject {
+            Subject::Optimizer(task) => task.run(),
+        }
+    }
+}
+
+impl Optimizer {
+    fn run(self) -> Result<()> {
+        let device = match self.device {
+            Device::Cpu => tch::Device::Cpu,
+            Device::Cuda => graftage_optim::cuda::device()
+                .ok_or_else(|| Error::usage("--device cuda: libtorch sees no CUDA device here; take --device cpu"))?,
+        };
+        let Self { width, layers, repeats, chain, .. } = self;
+        let chain = chain.unwrap_or(RULE.chain);
+        let progress = Progress::new("timing", u64::from(repeats) + 1);
+        let table =
+            optimizer(Options { width, layers, repeats, device, chain }, |turn| progress.at(turn.into(), String::new))?;
+        drop(progress);
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&table).map_err(|error| Error::usage(error.to_string()))?);
+            return Ok(());
+        }
+        let (chain, threads) = (&table.chain, table.threads);
+        say!(
+            "{} parameters on {}, {threads} threads, chain {chain}; lower quartile, median, upper quartile",
+            table.parameters,
+            table.device
+        );
+        say!("{:<18} {:<9} {:>26}  {:>20}  {:>8}", "step", "kind", "milliseconds", "by its products", "TFLOP/s");
+        for row in &table.rows {
+            let ([low, median, high], [a, b, c]) = (row.milliseconds, row.ratio);
+            let ratio = format!("{a:.3} {b:.3} {c:.3}");
+            let rate = row.rate.map_or_else(String::new, |rate| format!("{rate:.3}"));
+            let milliseconds = format!("{low:.2} {median:.2} {high:.2}");
+            say!("{:<18} {:<9} {milliseconds:>26}  {ratio:>20}  {rate:>8}", row.name, row.kind);
+        }
+        Ok(())
+    }
+}

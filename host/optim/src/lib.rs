@@ -1,0 +1,682 @@
+//! Transported Scion (Zhang and Lin 2026, arXiv 2605.18528) for one's own tch model.
+//!
+//! ```no_run
+//! # use graftage_optim::{RULE, TransportedScion, cuda, tensor::Arithmetic};
+//! # use tch::{Device, Tensor, nn::{self, Module}};
+//! # let (input, target) = (Tensor::zeros([8, 4], tch::kind::FLOAT_CPU), Tensor::zeros([8], tch::kind::INT64_CPU));
+//! let store = nn::VarStore::new(cuda::device().unwrap_or(Device::Cpu));
+//! let model = nn::linear(store.root(), 4, 3, Default::default());
+//! let mut optimizer = TransportedScion::new(&store, RULE, Arithmetic::Fast)?;
+//! for _ in 0..100 {
+//!     optimizer.backward_step(&model.forward(&input).cross_entropy_for_logits(&target))?;
+//! }
+//! let accuracy = optimizer.evaluate(|| model.forward(&input).accuracy_for_logits(&target))?;
+//! # Ok::<(), graftage_optim::Error>(())
+//! ```
+//!
+//! Each parameter is stepped in the geometry that its [group](groups::Groups) says; [`TransportedScion::table`] shows all of
+//! them. A batch that does not fit into memory is taken [part by part](TransportedScion::accumulate).
+//!
+//! While it trains, the model holds Y, where gradients are taken; the optimizer holds X and M. What is evaluated, reported
+//! or saved is X: [`TransportedScion::evaluate`] and [`TransportedScion::x`]. The equations are in
+//! [`graftage_core::scion`], and so is the step itself: here it runs on tensors, parameters of one shape and geometry as
+//! one stack. So that nothing is copied from parameter to stack and back, the optimizer gives the model's tensors and their
+//! gradients new memory: they become views of the stacks. Whoever gives a tensor other memory later (as a `VarStore` does
+//! that goes to another device) is noticed at the next step.
+//!
+//! **Memory**, in bytes for each number of a parameter beside the model's own weights (4) and gradients (4), and what a step
+//! takes for one stack at a time, besides at most 12 for each number of its squares of the small side. A step is in place on
+//! an NVIDIA GPU, and on a processor (where it was measured) if all gradients are finite:
+//!
+//! | law of transport | kept | of what | in a step | in place |
+//! |---|---|---|---|---|
+//! | θ = 0 | 4 | M; the model holds X | 12 | 8 |
+//! | θ > 0 | 8 | X, M | 12 | 8 |
+//! | lag | 8 | X, M | 12 | 8 |
+//! | alignment | 8 | X, M | 20 | 20 |
+//! | Nesterov's | 8 | M before the last step, M | 16 | 16 |
+//!
+//! A pull to the start keeps 4 more, X₀; under any pull a step takes 16, in place or not, where it takes less without.
+
+pub mod cuda;
+pub mod groups;
+#[cfg(test)]
+mod launches;
+pub mod memory;
+pub mod method;
+mod peer;
+mod start;
+mod state;
+pub mod tensor;
+
+use crate::tensor::{Arithmetic, Exact, Fast, Operand, largest};
+use graftage_core::error::Refusal;
+use graftage_core::matrix::Matrix;
+use graftage_core::norm::Workspace;
+use graftage_core::polar::Chain;
+use graftage_core::random::Stream;
+use graftage_core::scion::{Pull, Rule, Scion};
+use graftage_core::transport::{Alignment, Transport};
+use groups::Settings;
+pub use groups::{Group, Groups, Parameter};
+use start::Start;
+pub use state::{Tensors, bytes, read, write};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tch::{Kind, TchError, Tensor, nn, no_grad_guard};
+
+/// Why the optimizer was not made, a step not taken or a file not used; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A parameter that the optimizer cannot take.
+    #[error("parameter {name}: {what}")]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A group that fits no parameter.
+    #[error("the group {pattern:?} fits no parameter; there are {}", .names.join(", "))]
+    Group {
+        /// Its pattern.
+        pattern: String,
+        /// The names that there are.
+        names: Vec<String>,
+    },
+    /// A gradient has a NaN or an infinity.
+    #[error("the gradient of parameter {name} is not finite")]
+    NotFinite {
+        /// The first such parameter.
+        name: String,
+    },
+    /// A constant of the rule is outside its range.
+    #[error("{0}")]
+    Rule(#[from] Refusal),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The content of a file is wrong, or would be.
+    #[error("{}: {what}", path.display())]
+    Content {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// libtorch fails.
+    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
+    Torch(#[from] TchError),
+}
+
+/// Result of this library's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    fn content(path: &Path, what: impl ToString) -> Self {
+        Self::Content { path: path.to_owned(), what: what.to_string() }
+    }
+
+    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, source }
+    }
+}
+
+/// The rule where nothing is said: β = 0.9, the lag's law and five quintics.
+///
+/// Of the laws it is the one that is never far from the best (docs/evidence.md). No chain trains better than another
+/// (docs/norms.md), so that of a device, which keeps its bounds to rounding, gives way to one of 0.63 of its time.
+pub const RULE: Rule = Rule { transport: Transport::Lag { memory: 0.6 }, chain: Chain::PolarExpress5, ..Rule::PLAIN };
+
+/// A gradient with an element as large as this is taken as one that is not finite: so far below the largest number, means
+/// and Nesterov's argument of such gradients are finite. NaN is not below it.
+const LARGEST_GRADIENT: f64 = (1u128 << 120) as f64;
+
+/// A model's tensor and its place in a stack.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    /// The model's own: a view of what the stack calls `model`.
+    tensor: Tensor,
+    size: Vec<i64>,
+    stack: usize,
+    index: i64,
+}
+
+/// Parameters of one shape (m, n), one geometry and one step size; all arrays are [s, m, n] for s parameters.
+#[derive(Debug)]
+struct Stack {
+    shape: (usize, usize),
+    settings: Settings,
+    /// What the model holds: Y, or X where it is the same.
+    model: Tensor,
+    /// X, where the model holds Y.
+    x: Option<Tensor>,
+    m: Tensor,
+    /// Under Nesterov's law: M before the last step.
+    before: Option<Tensor>,
+    /// Under a pull to the start: X₀, what X was when the optimizer was made, or drawn anew.
+    start: Option<Tensor>,
+    /// What the model's gradients are views of; after the first step.
+    gradient: Option<Tensor>,
+    alignment: Alignment<Operand>,
+    /// Of each parameter, steps with a gradient that was finite, since it was last asked: [s, 1, 1], where the weights are.
+    admitted: Tensor,
+}
+
+/// The optimizer of one model.
+#[derive(Debug)]
+pub struct TransportedScion {
+    /// The constants of the rule; they may change between steps, as the step size of a schedule does.
+    pub rule: Rule,
+    arithmetic: Arithmetic,
+    /// Of spectral directions under [`Arithmetic::Fast`].
+    kind: Kind,
+    places: Vec<Place>,
+    stacks: Vec<Stack>,
+    steps: u64,
+    /// Steps taken since it was asked for refused gradients.
+    unasked: u64,
+    /// Samples whose gradients the model's tensors hold as a sum; 0 where they hold a mean.
+    samples: usize,
+}
+
+/// The trainable parameters of a store, in the order in which they were made.
+pub fn named(store: &nn::VarStore) -> Vec<(String, Tensor)> {
+    let names: HashMap<_, _> = store.variables().into_iter().map(|(name, tensor)| (tensor.data_ptr(), name)).collect();
+    let trainable = store.trainable_variables().into_iter().filter(Tensor::requires_grad).enumerate();
+    trainable
+        .map(|(index, tensor)| (names.get(&tensor.data_ptr()).cloned().unwrap_or_else(|| index.to_string()), tensor))
+        .collect()
+}
+
+impl TransportedScion {
+    /// For all trainable parameters of a store, each with what is [usual](Parameter::usual) for it; X is what they hold.
+    ///
+    /// A [pull](Pull) to zero keeps X in the ball of each geometry only if X starts there, see
+    /// [`TransportedScion::initialise`]. A pull to the start keeps it in the ball around what it holds now, or around the weights
+    /// of a later [`TransportedScion::initialise`]: fine-tuning that never goes far from the weights that it was given.
+    ///
+    /// # Errors
+    /// Where a constant of the rule is outside its range; where a parameter has no elements or is not of kind Float.
+    pub fn new(store: &nn::VarStore, rule: Rule, arithmetic: Arithmetic) -> Result<Self> {
+        Self::with_groups(named(store), rule, arithmetic, &Groups::automatic())
+    }
+
+    /// For these parameters in these groups.
+    ///
+    /// # Errors
+    /// As [`TransportedScion::new`]; where a group fits no parameter, no group fits one, or a radius or the factor of a step
+    /// size is outside its range.
+    pub fn with_groups(
+        parameters: impl IntoIterator<Item = (String, Tensor)>,
+        rule: Rule,
+        arithmetic: Arithmetic,
+        groups: &Groups,
+    ) -> Result<Self> {
+        rule.check()?;
+        let parameters: Vec<_> = parameters.into_iter().collect();
+        groups.check(parameters.iter().map(|(name, _)| name.as_str()))?;
+        let head = parameters.iter().rposition(|(_, tensor)| tensor.dim() >= 2);
+        let mut places = Vec::new();
+        let mut stacks: Vec<((usize, usize), Settings, Vec<Tensor>)> = Vec::new();
+        for (at, (name, tensor)) in parameters.into_iter().enumerate() {
+            let size = tensor.size();
+            let wrong = |what: String| Err(Error::Parameter { name: name.clone(), what });
+            if tensor.kind() != Kind::Float {
+                return wrong(format!("is of kind {:?}, only Float can be stepped", tensor.kind()));
+            }
+            if tensor.numel() == 0 {
+                return wrong(format!("has no elements: {size:?}"));
+            }
+            let parameter = Parameter { name: &name, size: &size, last: head == Some(at) };
+            let (shape, settings) = (parameter.shape(), groups.settings(&parameter)?);
+            let stack = stacks.iter().position(|stack| (stack.0, stack.1) == (shape, settings)).unwrap_or(stacks.len());
+            if stack == stacks.len() {
+                stacks.push((shape, settings, Vec::new()));
+            }
+            let members = &mut stacks[stack].2;
+            let index = members.len() as i64;
+            members.push(tensor.shallow_clone());
+            places.push(Place { name, tensor, size, stack, index });
+        }
+        let stack = |(shape, settings, members): (_, _, Vec<_>)| {
+            let model = stacked(shape, members.into_iter())?;
+            let admitted = Tensor::f_zeros([model.size()[0], 1, 1], (Kind::Int64, model.device()))?;
+            let m = model.f_zeros_like()?;
+            let alignment = Alignment::START;
+            let (x, before, start, gradient) = (None, None, None, None);
+            Ok(Stack { shape, settings, model, x, m, before, start, gradient, alignment, admitted })
+        };
+        let stacks = stacks.into_iter().map(stack).collect::<Result<_>>()?;
+        let kind = Kind::Float;
+        let mut optimizer = Self { rule, arithmetic, kind, places, stacks, steps: 0, unasked: 0, samples: 0 };
+        optimizer.lay_out()?;
+        optimizer.adopt()?;
+        Ok(optimizer)
+    }
+
+    /// Makes the arrays that the rule needs.
+    fn lay_out(&mut self) -> Result<()> {
+        let nesterov = self.rule.transport == Transport::Nesterov;
+        if self.steps > 0 && self.stacks.iter().any(|stack| stack.before.is_some() != nesterov) {
+            let what = "its law of transport became Nesterov's, or is no longer, after the first step".into();
+            return Err(Error::Parameter { name: "the rule".into(), what });
+        }
+        let pulls = matches!(self.rule.pull, Pull::Start { .. });
+        let apart = !nesterov && self.rule.transport != Transport::Fixed { theta: 0.0 };
+        for stack in &mut self.stacks {
+            if nesterov && stack.before.is_none() {
+                stack.before = Some(stack.m.f_zeros_like()?);
+            }
+            if apart && stack.x.is_none() && !stack.settings.geometry.is_frozen() {
+                stack.x = Some(stack.model.copy());
+            }
+            if pulls && stack.start.is_none() && !stack.settings.geometry.is_frozen() {
+                stack.start = Some(stack.x().copy());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the model's tensors are views of the stacks, with what they hold.
+    fn adopt(&self) -> Result<()> {
+        let _guard = no_grad_guard();
+        let astray = |place: &&Place| !place.is_in(&self.stacks[place.stack].model, &place.tensor);
+        let astray: Vec<_> = self.places.iter().filter(astray).collect();
+        for Place { name, tensor, size, stack, .. } in &astray {
+            let device = self.stacks[*stack].model.device();
+            if (tensor.size(), tensor.kind(), tensor.device()) != (size.clone(), Kind::Float, device) {
+                let what =
+                    format!("became {tensor:?} since the optimizer was made, for {size:?} of Float on {device:?}");
+                return Err(Error::Parameter { name: name.clone(), what });
+            }
+        }
+        for place in astray {
+            let mut view = place.of(&self.stacks[place.stack].model)?;
+            view.f_copy_(&place.tensor)?;
+            place.tensor.shallow_clone().f_set_data(&view)?;
+        }
+        Ok(())
+    }
+
+    /// A line for each parameter: its name and size, the matrix as which it is stepped, norm, radius and factor of its step
+    /// size, and its stack, which is moved by the same calls of libtorch.
+    pub fn table(&self) -> String {
+        let head = ["parameter", "size", "matrix", "norm", "radius", "step", "stack"].map(str::to_owned);
+        let rows = self.places.iter().map(|place| {
+            let Stack { shape: (m, n), settings: Settings { geometry, step }, .. } = self.stacks[place.stack];
+            let norm = if geometry.is_frozen() { "frozen".to_owned() } else { format!("{:?}", geometry.norm) };
+            [
+                place.name.clone(),
+                format!("{:?}", place.size),
+                format!("{m}×{n}"),
+                norm,
+                geometry.radius.to_string(),
+                step.to_string(),
+                place.stack.to_string(),
+            ]
+        });
+        let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+        let wide: [usize; 7] =
+            std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+        let mut table = String::new();
+        for [name, size, matrix, norm, radius, step, stack] in &rows {
+            let [w0, w1, w2, w3, w4, w5, w6] = wide;
+            table += &format!(
+                "{name:<w0$}  {size:<w1$}  {matrix:>w2$}  {norm:<w3$}  {radius:>w4$}  {step:>w5$}  {stack:>w6$}\n"
+            );
+        }
+        table
+    }
+
+    /// Bytes that it keeps between steps beside the model's own weights and gradients: see the [module](self).
+    pub fn bytes(&self) -> usize {
+        let arrays = self
+            .stacks
+            .iter()
+            .flat_map(|stack| [Some(&stack.m), stack.x.as_ref(), stack.before.as_ref(), stack.start.as_ref()]);
+        arrays.flatten().map(|tensor| tensor.numel() * size_of::<f32>()).sum()
+    }
+
+    /// Computes spectral directions in bfloat16 under [`Arithmetic::Fast`], for large matrices on a GPU.
+    ///
+    /// A direction is then right to about two digits; of a momentum below 1e-38 it is not.
+    pub fn bfloat16(self) -> Self {
+        Self { kind: Kind::BFloat16, ..self }
+    }
+
+    /// Starts anew from random weights inside each ball, by [`Scion::initialise`] with [`Stream::Weights`]: parameter by
+    /// parameter, and the same bits on every machine. Biases start at 0 and gains at 1; frozen parameters keep what they hold.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn initialise(&mut self, seed: u64) -> Result<()> {
+        let _guard = no_grad_guard();
+        self.adopt()?;
+        let mut generator = Stream::Weights.generator(seed);
+        let moved = |place: &&Place| !self.stacks[place.stack].settings.geometry.is_frozen();
+        let moved: Vec<_> = self.places.iter().filter(moved).collect();
+        let starts = moved.iter().map(|place| {
+            let Stack { shape, settings: Settings { geometry, .. }, .. } = self.stacks[place.stack];
+            let role = Parameter { name: &place.name, size: &place.size, last: false }.role();
+            let start = Start { shape, geometry, role, generator: generator.clone() };
+            generator = start.next();
+            start
+        });
+        start::each(&starts.collect::<Vec<_>>(), |at, x| {
+            let (place, stack) = (moved[at], &self.stacks[moved[at].stack]);
+            let x = Tensor::f_from_slice(&x)?.f_view([stack.shape.0 as i64, stack.shape.1 as i64])?;
+            for array in [Some(&stack.model), stack.x.as_ref(), stack.start.as_ref()].into_iter().flatten() {
+                array.f_select(0, place.index)?.f_copy_(&x)?;
+            }
+            Ok(())
+        })?;
+        for stack in &mut self.stacks {
+            for array in [Some(&mut stack.m), stack.before.as_mut(), Some(&mut stack.admitted)].into_iter().flatten() {
+                let _ = array.f_zero_()?;
+            }
+            stack.alignment = Alignment::START;
+        }
+        (self.steps, self.unasked) = (0, 0);
+        Ok(())
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The names of the parameters, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|place| place.name.as_str())
+    }
+
+    /// The weights X as (name, tensor), in the order of the parameters: copies of the sizes that the model has.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn x(&self) -> Result<Vec<(String, Tensor)>> {
+        let copy = |place: &Place| Ok((place.name.clone(), place.of(self.stacks[place.stack].x())?.copy()));
+        self.places.iter().map(copy).collect()
+    }
+
+    /// Forgets the gradients that the model's tensors hold.
+    pub fn zero_grad(&mut self) {
+        let _guard = no_grad_guard();
+        for place in &mut self.places {
+            let gradient = self.stacks[place.stack].gradient.as_ref();
+            if !gradient.is_some_and(|stack| place.is_in(stack, &place.tensor.grad())) {
+                place.tensor.zero_grad();
+            }
+        }
+        for gradient in self.stacks.iter_mut().filter_map(|stack| stack.gradient.as_mut()) {
+            let _ = gradient.zero_();
+        }
+        self.samples = 0;
+    }
+
+    /// Takes the gradient of a loss, which is the mean over a batch at Y, and a step with it.
+    ///
+    /// # Errors
+    /// As [`TransportedScion::step`], and where the loss has no gradient. No weight has changed then.
+    pub fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
+        self.zero_grad();
+        loss.f_backward()?;
+        self.step()
+    }
+
+    /// Takes the gradient of a loss, which is the mean over so many samples at Y, as a part of the coming step's: that step's
+    /// gradient is the mean over the samples of all its parts, each counted alike, however they were parted.
+    ///
+    /// To be used for every part of a step, and not together with gradients that were taken otherwise.
+    ///
+    /// # Errors
+    /// Where the part has no samples, or the loss has no gradient.
+    pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
+        accumulate(loss, samples, &mut self.samples)
+    }
+
+    /// One step with the gradients that the model's tensors hold, of which it forgets none but those that were
+    /// [accumulated](TransportedScion::accumulate); a tensor without one has a gradient of 0.
+    ///
+    /// M ← β_t M + (1 − β_t) G, then [`Scion::advance`]; the model's tensors become the coming step's Y in place, so what
+    /// was computed from them before has no gradient any more.
+    ///
+    /// Under [`Arithmetic::Fast`] nothing here waits for a GPU: where a parameter's gradient is not finite (or reaches
+    /// 2^120, as where core admits no sample), a mask on the device leaves that parameter as it is, all others are moved, and
+    /// [`TransportedScion::refused`] tells.
+    ///
+    /// # Errors
+    /// Where a constant of the rule is outside its range, its law of transport became Nesterov's or ceased to be, a tensor
+    /// of the model went to another device or size, or under [`Arithmetic::Exact`] a gradient is not finite: nothing has
+    /// changed then.
+    pub fn step(&mut self) -> Result<()> {
+        self.rule.check()?;
+        let _guard = no_grad_guard();
+        self.adopt()?;
+        self.lay_out()?;
+        self.gather_gradients()?;
+        if self.arithmetic == Arithmetic::Exact {
+            self.check()?;
+        }
+        let t = self.steps + 1;
+        for stack in &mut self.stacks {
+            if self.samples > 0
+                && let Some(gradient) = &mut stack.gradient
+            {
+                let _ = gradient.f_div_scalar_(self.samples as f64)?;
+            }
+            if !stack.settings.geometry.is_frozen() {
+                match self.arithmetic {
+                    Arithmetic::Fast => stack.step_fast(&self.rule, t, self.kind)?,
+                    Arithmetic::Exact => stack.step_exact(&self.rule, t),
+                }
+            }
+        }
+        if self.samples > 0 {
+            self.zero_grad();
+        }
+        self.steps = t;
+        self.unasked += 1;
+        for place in &mut self.places {
+            // Computes nothing, but tells autograd that the tensor has changed.
+            let _ = place.tensor.f_transpose_(0, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Runs `f` while the model holds X, and puts back what it held, whatever `f` does. Gradients are not tracked meanwhile.
+    ///
+    /// # Errors
+    /// Where libtorch fails, before `f` has run.
+    pub fn evaluate<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
+        let _guard = no_grad_guard();
+        self.adopt()?;
+        let mut at_x = AtX { model: Vec::new() };
+        for stack in &self.stacks {
+            let mut model = stack.model.shallow_clone();
+            at_x.model.push((model.shallow_clone(), model.copy()));
+            if let Some(x) = &stack.x {
+                model.f_copy_(x)?;
+            }
+        }
+        Ok(f())
+    }
+
+    /// The parameters with a gradient that was not finite since they were made, [initialised](Self::initialise) or asked for
+    /// here, and in how many steps. It waits until the device has computed all steps.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn refused(&mut self) -> Result<Vec<(String, u64)>> {
+        if self.arithmetic == Arithmetic::Exact {
+            return Ok(Vec::new());
+        }
+        let admitted = |stack: &Stack| Ok(Vec::<i64>::try_from(&stack.admitted.f_flatten(0, -1)?)?);
+        let admitted = self.stacks.iter().map(admitted).collect::<Result<Vec<_>>>()?;
+        for stack in &mut self.stacks {
+            let _ = stack.admitted.f_zero_()?;
+        }
+        let steps = std::mem::take(&mut self.unasked);
+        let moved = self.places.iter().filter(|place| !self.stacks[place.stack].settings.geometry.is_frozen());
+        let of = |place: &Place| (place.name.clone(), steps - admitted[place.stack][place.index as usize] as u64);
+        Ok(moved.map(of).filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Sees to it that the model's gradients are views of the stacks'.
+    fn gather_gradients(&mut self) -> Result<()> {
+        for stack in &mut self.stacks {
+            if stack.gradient.is_none() {
+                stack.gradient = Some(stack.model.f_zeros_like()?);
+            }
+        }
+        for place in &self.places {
+            let Some(stack) = &self.stacks[place.stack].gradient else { continue };
+            let mut gradient = place.tensor.f_grad()?;
+            if gradient.defined() && !place.is_in(stack, &gradient) {
+                let mut view = place.of(stack)?;
+                view.f_copy_(&gradient)?;
+                gradient.f_set_data(&view)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which gradient is not finite; one look at all of them together where none is.
+    fn check(&self) -> Result<()> {
+        // For each stack and then each parameter of it, whether all of its gradient is finite.
+        let finite = |gradient: &Tensor| gradient.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false);
+        let gradients = self.stacks.iter().filter_map(|stack| stack.gradient.as_ref());
+        let finite = gradients.map(finite).collect::<std::result::Result<Vec<_>, _>>()?;
+        if finite.is_empty() || bool::try_from(Tensor::f_cat(&finite, 0)?.f_all()?)? {
+            return Ok(());
+        }
+        for place in &self.places {
+            if !bool::try_from(finite[place.stack].f_select(0, place.index)?)? {
+                return Err(Error::NotFinite { name: place.name.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    /// This parameter of a stack, in the size that the model has.
+    fn of(&self, stack: &Tensor) -> Result<Tensor> {
+        Ok(stack.f_select(0, self.index)?.f_view(&self.size[..])?)
+    }
+
+    /// Whether a tensor lies where this parameter lies in a stack.
+    fn is_in(&self, stack: &Tensor, tensor: &Tensor) -> bool {
+        let bytes = stack.numel() / stack.size()[0] as usize * size_of::<f32>();
+        tensor.defined() && tensor.data_ptr() as usize == stack.data_ptr() as usize + self.index as usize * bytes
+    }
+}
+
+impl Stack {
+    /// X.
+    fn x(&self) -> &Tensor {
+        self.x.as_ref().unwrap_or(&self.model)
+    }
+
+    /// Step t, a spectral direction from products in `kind`; each parameter whose gradient is not finite stays as it is.
+    fn step_fast(&mut self, rule: &Rule, t: u64, kind: Kind) -> Result<()> {
+        let Some(gradient) = &self.gradient else { return Ok(()) };
+        let admitted = largest(gradient, &[-2, -1]).f_lt(LARGEST_GRADIENT)?;
+        let _ = self.admitted.f_add_(&admitted)?;
+        // Nobody waits for a processor: where all are admitted, it writes in place.
+        let all = !admitted.device().is_cuda() && bool::try_from(admitted.f_all()?)?;
+        let of = |tensor: &Tensor| match tensor.shallow_clone() {
+            tensor if all => Fast::from(tensor),
+            tensor => Fast::masked(tensor, &admitted),
+        };
+        let kind = if self.settings.geometry.norm.is_spectral() { kind } else { Kind::Float };
+        let before = self.alignment.clone();
+        self.step(rule, t, of, || Fast::scratch(kind));
+        if let Some(mean) = &self.alignment.mean {
+            // The sums of a parameter that stays go on, so that their ratio does.
+            let ratio = self.alignment.weight / before.weight;
+            let kept =
+                before.mean.map_or_else(|| mean.tensor().zeros_like(), |mean| (mean * ratio).tensor().shallow_clone());
+            self.alignment.mean = Some(mean.tensor().f_where_self(&admitted, &kept)?.into());
+        }
+        Ok(())
+    }
+
+    /// Step t in core's order of evaluation.
+    fn step_exact(&mut self, rule: &Rule, t: u64) {
+        let like = self.m.shallow_clone();
+        self.step(rule, t, |tensor| Exact(tensor.shallow_clone()), || Exact(like.empty_like()));
+    }
+
+    /// Step t of X, M and Y in place; `of` makes a matrix of an array, `scratch` one to work in.
+    fn step<M>(&mut self, rule: &Rule, t: u64, of: impl Fn(&Tensor) -> M, scratch: impl Fn() -> M)
+    where
+        M: Matrix<Element = Operand, Square: From<Tensor>, Start = Tensor>,
+    {
+        let Settings { geometry, step } = self.settings;
+        let rule = &Rule { step: rule.step * step, ..*rule };
+        let y = match (&self.before, &self.x) {
+            (Some(before), _) => of(before),
+            (None, Some(_)) => of(&self.model),
+            // It is X.
+            (None, None) => scratch(),
+        };
+        let mut state = Scion { x: of(self.x()), y, m: of(&self.m) };
+        if let Some(gradient) = &self.gradient {
+            state.accumulate(rule.keep(t), rule.weight(t, 1), &of(gradient));
+        }
+        let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(M::Square::from);
+        let squares = [&mut first, &mut second, &mut third];
+        let mut work = Workspace { direction: &mut scratch(), squares };
+        state.advance(geometry, rule, t, self.start.as_ref(), &mut self.alignment, &mut work);
+    }
+}
+
+/// The model while it holds X; puts back what it held when it is dropped.
+struct AtX {
+    /// Of each stack what the model's tensors are views of, and a copy of it.
+    model: Vec<(Tensor, Tensor)>,
+}
+
+impl Drop for AtX {
+    fn drop(&mut self) {
+        let _guard = no_grad_guard();
+        for (model, held) in &mut self.model {
+            // Between tensors of one size on one device; a second panic would end the process.
+            let _ = model.f_copy_(held);
+        }
+    }
+}
+
+/// Adds a part's gradients to those that the model's tensors hold as a sum over `all` samples.
+fn accumulate(loss: &Tensor, samples: usize, all: &mut usize) -> Result<()> {
+    if samples == 0 {
+        let what = "a part of a batch has at least one sample".into();
+        return Err(Error::Parameter { name: "the loss".into(), what });
+    }
+    (loss * samples as f64).f_backward()?;
+    *all += samples;
+    Ok(())
+}
+
+/// Tensors as one stack [s, m, n] of its own memory.
+fn stacked((m, n): (usize, usize), tensors: impl Iterator<Item = Tensor>) -> Result<Tensor> {
+    let _guard = no_grad_guard();
+    let matrix = |tensor: Tensor| tensor.f_reshape([m as i64, n as i64]);
+    let matrices = tensors.map(matrix).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Tensor::f_stack(&matrices, 0)?)
+}
+
+/// The README's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,233 @@
+//! What an optimizer goes on from, as tensors and as a safetensors file.
+
+use super::{Error, Place, Result, TransportedScion};
+use crate::tensor::Operand;
+use graftage_core::transport::Alignment;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors, serialize};
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use tch::{Kind, Tensor, no_grad_guard};
+
+/// What X₀ is called behind a parameter's name, in [`TransportedScion::state`].
+const START: &str = "start";
+
+/// What the alignment law knows of each stack, in [`TransportedScion::state`].
+const ALIGNMENT: &str = "alignment";
+
+/// Steps taken, in the state of any optimizer.
+pub(super) const STEPS: &str = "steps";
+
+impl TransportedScion {
+    /// All that a later run goes on from: X, Y and M of each parameter as `NAME.x`, `NAME.y` and `NAME.m`, X₀ as `NAME.start`
+    /// under a pull to the start, and `steps`.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        self.adopt()?;
+        let mut state = vec![(STEPS.to_owned(), Tensor::from(self.steps as i64))];
+        for place in &self.places {
+            for (array, tensor) in self.arrays(place)? {
+                state.push((format!("{}.{array}", place.name), tensor.detach().copy()));
+            }
+        }
+        for (index, stack) in self.stacks.iter().enumerate() {
+            if let Some(mean) = &stack.alignment.mean {
+                state.push((format!("{ALIGNMENT}.{index}.mean"), mean.tensor().copy()));
+                state.push((format!("{ALIGNMENT}.{index}.weight"), Tensor::from(stack.alignment.weight)));
+            }
+        }
+        Ok(state)
+    }
+
+    /// Takes up a state that [`TransportedScion::state`] gave of such a model: the next step is as if there had been no
+    /// pause. The rule is the optimizer's own.
+    ///
+    /// # Errors
+    /// Where a tensor is missing, has another size or belongs to no parameter: nothing has changed then.
+    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        let _guard = no_grad_guard();
+        self.adopt()?;
+        let mut wanted = Vec::new();
+        for place in &self.places {
+            for (array, tensor) in self.arrays(place)? {
+                wanted.push((format!("{}.{array}", place.name), tensor));
+            }
+        }
+        let Matched { steps, copies } = matched(state, wanted, |name| {
+            let index = name.strip_prefix(ALIGNMENT).and_then(|rest| rest.split('.').nth(1));
+            // X₀ of a run that was pulled there, where this one is not.
+            let start = name.strip_suffix(START).and_then(|rest| rest.strip_suffix('.'));
+            index.is_some_and(|index| index.parse().is_ok_and(|index: usize| index < self.stacks.len()))
+                || start.is_some_and(|start| self.names().any(|name| name == start))
+        })?;
+        let mut alignments = Vec::new();
+        for (index, stack) in self.stacks.iter().enumerate() {
+            let found = |what: &str| find(state, &format!("{ALIGNMENT}.{index}.{what}"));
+            alignments.push(match (found("mean"), found("weight")) {
+                (Some(mean), Some(weight)) => Alignment {
+                    mean: Some(Operand::from(mean.to_device(stack.m.device()))),
+                    weight: f32::try_from(weight)?,
+                },
+                _ => Alignment::START,
+            });
+        }
+        for (mut to, from) in copies {
+            to.f_copy_(from)?;
+        }
+        for (stack, alignment) in self.stacks.iter_mut().zip(alignments) {
+            stack.alignment = alignment;
+        }
+        self.steps = steps;
+        Ok(())
+    }
+
+    /// X, Y (under Nesterov's law M before the last step), M and, where there is one, X₀ of a parameter, by name: not copies,
+    /// but for Y where it is X.
+    fn arrays(&self, place: &Place) -> Result<Vec<(&'static str, Tensor)>> {
+        let stack = &self.stacks[place.stack];
+        let y = match (&stack.before, &stack.x) {
+            (Some(before), _) => place.of(before)?,
+            (None, Some(_)) => place.of(&stack.model)?,
+            (None, None) => place.of(&stack.model)?.copy(),
+        };
+        let mut arrays = vec![("x", place.of(stack.x())?), ("y", y), ("m", place.of(&stack.m)?)];
+        if let Some(start) = &stack.start {
+            arrays.push((START, place.of(start)?));
+        }
+        Ok(arrays)
+    }
+
+    /// Writes [`TransportedScion::state`] as a safetensors file, see [`write()`].
+    ///
+    /// # Errors
+    /// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write(path, &self.state()?, HashMap::new())
+    }
+
+    /// Takes up what [`TransportedScion::save`] wrote, see [`TransportedScion::restore`].
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is none, or names and shapes in it are not those of this model: the message says
+    /// which, and nothing has changed.
+    pub fn load(&mut self, path: &Path) -> Result<()> {
+        let (state, _) = read(path)?;
+        self.restore(&state).map_err(|error| Error::content(path, error))
+    }
+}
+
+/// What a state holds for each array of an optimizer.
+pub(super) struct Matched<'a> {
+    pub steps: u64,
+    /// The array, and what is to be copied into it.
+    pub copies: Vec<(Tensor, &'a Tensor)>,
+}
+
+/// Finds these arrays in a state; what else may be in it `also` says.
+///
+/// # Errors
+/// Where one is missing or has another size, or something belongs to none.
+pub(super) fn matched(state: &[(String, Tensor)], arrays: Tensors, also: impl Fn(&str) -> bool) -> Result<Matched<'_>> {
+    let wrong = |name: &str, what: &str| Error::Parameter { name: name.to_owned(), what: what.to_owned() };
+    let missing = |name: &str| wrong(name, "is missing from the state");
+    let steps = i64::try_from(find(state, STEPS).ok_or_else(|| missing(STEPS))?)? as u64;
+    let known: HashSet<_> = arrays.iter().map(|(name, _)| name.as_str()).collect();
+    let stranger = state.iter().find(|(name, _)| !(name == STEPS || known.contains(name.as_str()) || also(name)));
+    let mut copies = Vec::new();
+    for (name, to) in &arrays {
+        let from = find(state, name).ok_or_else(|| missing(name))?;
+        if from.size() != to.size() {
+            return Err(wrong(name, "has another size in the state"));
+        }
+        copies.push((to.shallow_clone(), from));
+    }
+    match stranger {
+        Some((name, _)) => Err(wrong(name, "is in the state, but not in the model")),
+        None => Ok(Matched { steps, copies }),
+    }
+}
+
+fn find<'a>(state: &'a [(String, Tensor)], name: &str) -> Option<&'a Tensor> {
+    state.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor)
+}
+
+/// Tensors by their names.
+pub type Tensors = Vec<(String, Tensor)>;
+
+/// Tensors of kind Float or Int64 as a safetensors file holds them.
+///
+/// # Errors
+/// Where libtorch fails, or a number is not finite, which names the file.
+pub fn bytes(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<Vec<u8>> {
+    let mut arrays = Vec::new();
+    for (name, tensor) in tensors {
+        let shape: Vec<_> = tensor.size().into_iter().map(|n| n as usize).collect();
+        let flat = tensor.f_flatten(0, -1)?;
+        let (dtype, bytes) = match tensor.kind() {
+            Kind::Int64 => (Dtype::I64, little_endian(&Vec::<i64>::try_from(&flat)?, |e| e.to_le_bytes())),
+            _ => {
+                let numbers = Vec::<f32>::try_from(&flat)?;
+                if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
+                    return Err(Error::content(path, format!("is not written: {name} holds {number}")));
+                }
+                (Dtype::F32, little_endian(&numbers, |e| e.to_le_bytes()))
+            }
+        };
+        arrays.push((name, dtype, shape, bytes));
+    }
+    let views = arrays.iter().map(|(name, dtype, shape, bytes)| {
+        Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| Error::content(path, e))?))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
+    serialize(views, metadata).map_err(|e| Error::content(path, e))
+}
+
+/// Writes tensors of kind Float or Int64 as a safetensors file, under a temporary name first.
+///
+/// # Errors
+/// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
+pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
+    let bytes = bytes(path, tensors, metadata)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::file(path))?;
+    file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::file(path))?;
+    file.persist(path).map_err(|error| Error::file(path)(error.error))?;
+    Ok(())
+}
+
+/// Reads what [`write()`] wrote: the tensors, on the processor, and the metadata.
+///
+/// # Errors
+/// Where the file cannot be read, is none, or has tensors of other kinds.
+pub fn read(path: &Path) -> Result<(Tensors, HashMap<String, String>)> {
+    let bytes = fs::read(path).map_err(Error::file(path))?;
+    let wrong = |what: String| Error::content(path, what);
+    let none = |error| wrong(format!("no safetensors file: {error}"));
+    let file = SafeTensors::deserialize(&bytes).map_err(none)?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(none)?;
+    let mut tensors = Vec::new();
+    for (name, view) in file.iter() {
+        let size: Vec<_> = view.shape().iter().map(|n| *n as i64).collect();
+        let data = view.data();
+        let tensor = match view.dtype() {
+            Dtype::F32 => Tensor::from_slice(&numbers(data, f32::from_le_bytes)),
+            Dtype::I64 => Tensor::from_slice(&numbers(data, i64::from_le_bytes)),
+            other => return Err(wrong(format!("tensor {name} is of kind {other:?}"))),
+        };
+        tensors.push((name.to_owned(), tensor.f_view(&size[..])?));
+    }
+    Ok((tensors, metadata.metadata().clone().unwrap_or_default()))
+}
+
+fn little_endian<T: Copy, const N: usize>(numbers: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| bytes(*number)).collect()
+}
+
+fn numbers<T, const N: usize>(bytes: &[u8], number: fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
+}

@@ -1,0 +1,440 @@
+//! What `graftage train` is told, as a TOML file.
+//!
+//! ```
+//! # fn main() -> Result<(), String> {
+//! let text = r#"
+//! seed = 1
+//! output = "digits"                   # a folder
+//!
+//! [data.csv]
+//! path = "digits.csv.gz"
+//!
+//! [split.seed]
+//! train = 1400
+//!
+//! [normalise]
+//! divide = 16.0
+//!
+//! [model.mlp]
+//! hidden = [32]
+//!
+//! [optimizer]
+//! method = "transported"
+//! step-size = 0.015
+//!
+//! [training]
+//! steps = 1000
+//! batch = 32
+//! "#;
+//! let config = graftage_train::config::Config::parse(text)?;
+//! assert_eq!(config.optimizer.momentum, graftage_core::schedule::Momentum::Constant(0.9));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Paths are relative to the folder in which the command runs. A key that is not known is an error that names the nearest one
+//! that is.
+
+use crate::error::{Error, Result};
+use graftage::data::{Normalise, Source, Split};
+use graftage::model::Model;
+use graftage::{files, rule};
+use graftage_core::polar::Chain;
+use graftage_core::schedule::{Momentum, Schedule};
+use graftage_core::scion::{Pull, Rule};
+use graftage_core::transport::Transport;
+use graftage_optim::method::Method;
+use graftage_optim::tensor::{Arithmetic, Precision};
+use graftage_optim::{Group, Groups, RULE, cuda};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A whole training. Written as JSON into what the training saves.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// Seed of the weights and of the batches.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// The folder that checkpoints, weights, metrics and report are written into; made where it is missing.
+    pub output: PathBuf,
+    /// Where it is computed.
+    #[serde(default)]
+    pub device: Device,
+    /// Threads of the processor; half of its processors where nothing is said, and at least one. Another number gives other bits.
+    #[serde(default)]
+    pub threads: Option<usize>,
+    /// In which numbers the model and spectral directions are computed; weights and their updates are binary32.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Where samples come from.
+    pub data: Source,
+    /// Which of them test.
+    #[serde(default)]
+    pub split: Split,
+    /// How features are scaled.
+    #[serde(default)]
+    pub normalise: Normalise,
+    /// What is trained.
+    pub model: Model,
+    /// By what.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// For how long.
+    pub training: Training,
+}
+
+/// Where it is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// A CUDA device where there is one, else the processor.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A CUDA device; an error where there is none.
+    Cuda,
+}
+
+/// The optimizer and its constants.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Optimizer {
+    /// Which one.
+    pub method: Method,
+    /// The largest step size η of the schedule.
+    pub step_size: f32,
+    /// β, as a number, `ramp=FROM,TO,STEPS` or `power=EXPONENT`.
+    #[serde(deserialize_with = "momentum", serialize_with = "momentum_text")]
+    pub momentum: Momentum,
+    /// `theta=SHARE`, `lag=MEMORY`, `alignment=DAMPING` or `nesterov`; of the method `transported` only.
+    #[serde(deserialize_with = "transport", serialize_with = "transport_text")]
+    pub transport: Transport,
+    /// How the step size goes.
+    pub schedule: Course,
+    /// How spectral directions are computed.
+    #[serde(deserialize_with = "chain", serialize_with = "chain_text")]
+    pub chain: Chain,
+    /// Towards what weights are pulled: `none`, `zero` or `zero=LAMBDA`, `start` or `start=LAMBDA`; of the rule's methods only.
+    #[serde(deserialize_with = "pull", serialize_with = "pull_text")]
+    pub pull: Pull,
+    /// `fast`, or `exact`: core's order of evaluation.
+    pub arithmetic: Arithmetic,
+    /// Norms, radii and step sizes by names of parameters; the first group that fits counts.
+    pub groups: Vec<Group>,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        let Rule { step, momentum, transport, pull, chain, .. } = RULE;
+        Self {
+            method: Method::default(),
+            step_size: step,
+            momentum,
+            transport,
+            schedule: Course::default(),
+            chain,
+            pull,
+            arithmetic: Arithmetic::default(),
+            groups: Vec::new(),
+        }
+    }
+}
+
+impl Optimizer {
+    /// The groups of parameters: these first, then what is usual.
+    pub fn groups(&self) -> Groups {
+        Groups::overriding(self.groups.iter().cloned())
+    }
+
+    /// The rule for a training of so many steps.
+    pub fn rule(&self, steps: u64) -> Rule {
+        let Self { step_size: step, momentum, transport, pull, chain, .. } = *self;
+        Rule { step, schedule: self.schedule.over(steps), momentum, transport, pull, chain }
+    }
+}
+
+/// How the step size goes over a whole training.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Course {
+    /// It stays.
+    Constant,
+    /// To 0 along a line.
+    #[default]
+    Linear,
+    /// Up along a line, stays, and down along a line at the end.
+    WarmupStableDecay {
+        /// Steps up.
+        warmup: u32,
+        /// Steps down.
+        decay: u32,
+    },
+}
+
+impl Course {
+    /// Refuses a course that does not fit into so many steps.
+    ///
+    /// # Errors
+    /// Where the step size never comes to its largest value, or not down again.
+    pub fn check(self, steps: u64) -> std::result::Result<(), String> {
+        match self {
+            Self::WarmupStableDecay { warmup, decay } if u64::from(warmup) + u64::from(decay) > steps => Err(format!(
+                "schedule: {warmup} steps of warmup and {decay} of decay do not fit into {steps} steps of training"
+            )),
+            Self::WarmupStableDecay { warmup, .. } if u64::from(warmup) >= steps => {
+                Err(format!("schedule: {warmup} steps of warmup are all {steps} of the training; fewer would do"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The schedule of a training of so many steps.
+    pub fn over(self, steps: u64) -> Schedule {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        match self {
+            Self::Constant => Schedule::Constant,
+            Self::Linear => Schedule::Linear { steps },
+            Self::WarmupStableDecay { warmup, decay } => {
+                let stable = steps.saturating_sub(warmup).saturating_sub(decay);
+                Schedule::WarmupStableDecay { warmup, stable, decay }
+            }
+        }
+    }
+}
+
+/// For how long, and how often is looked at it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Training {
+    /// Steps; or [`Training::epochs`].
+    #[serde(default)]
+    pub steps: Option<u64>,
+    /// Passes over the training part: as many steps as that takes.
+    #[serde(default)]
+    pub epochs: Option<f64>,
+    /// Samples a step; of a text, windows of the model's context.
+    pub batch: usize,
+    /// Parts of equal size into which a step's samples are cut, where memory is short: the gradient is the mean of all.
+    #[serde(default = "one_part")]
+    pub parts: usize,
+    /// Steps between two measurements on the test part; a fortieth of the training where nothing is said.
+    #[serde(default)]
+    pub evaluate_every: Option<u64>,
+    /// The most samples of a part that a measurement takes, the same ones each time, spread over it; all where nothing is
+    /// said, of a text 256.
+    #[serde(default)]
+    pub evaluate_samples: Option<usize>,
+    /// Whether the training part is measured as well.
+    #[serde(default)]
+    pub evaluate_training: bool,
+    /// Steps between two checkpoints; a tenth of the training where nothing is said.
+    #[serde(default)]
+    pub checkpoint_every: Option<u64>,
+    /// The share of training labels that are replaced by a wrong one: to see what a method makes of them.
+    #[serde(default)]
+    pub wrong_labels: f32,
+    /// Weights that are kept. `compare` and `transfer` look at the last alone.
+    #[serde(default)]
+    pub keep: Keep,
+    /// Ends after so many measurements without a better one; `compare` and `transfer` take all steps.
+    #[serde(default)]
+    pub stop_after: Option<u64>,
+}
+
+/// Weights that a training leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// The last.
+    #[default]
+    Last,
+    /// The last, and those of the lowest loss: on the validation part or, where the split names none, on the test part.
+    Best,
+}
+
+/// The most steps of a training: a schedule counts in 32 bits.
+const LONGEST: u64 = u32::MAX as u64;
+
+fn one() -> u64 {
+    1
+}
+
+fn one_part() -> usize {
+    1
+}
+
+impl Config {
+    /// Returns the device that [`Config::device`](field@Config::device) asks for.
+    ///
+    /// # Errors
+    /// If it asks for a CUDA device and there is none.
+    pub fn device(&self) -> Result<tch::Device> {
+        match self.device {
+            Device::Cpu => Ok(tch::Device::Cpu),
+            Device::Auto => Ok(cuda::device().unwrap_or(tch::Device::Cpu)),
+            Device::Cuda => cuda::device().ok_or_else(|| Error::usage(
+                "device = \"cuda\": libtorch sees no CUDA device on this machine; device = \"auto\" takes the processor then"
+            )),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Where it cannot be read or says what is not understood: the message names file, line and column.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = String::from_utf8(files::read(path)?).map_err(|_| Error::content(path, "is no UTF-8 text"))?;
+        Self::parse(&text).map_err(|what| Error::content(path, what))
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// One line that says where and what.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What no single key is to blame for, or no type keeps out.
+    fn check(&self) -> std::result::Result<(), String> {
+        let Training { steps, epochs, batch, parts, wrong_labels, .. } = self.training;
+        match (steps, epochs) {
+            (None, None) => return Err("[training] says neither steps nor epochs".into()),
+            (Some(_), Some(_)) => return Err("[training] says both steps and epochs; one of them is to go".into()),
+            (Some(0), None) => return Err("[training] steps: a training has at least one step".into()),
+            (Some(steps), None) if steps > LONGEST => {
+                return Err(format!("[training] steps: {steps}; at most {LONGEST} would do"));
+            }
+            (None, Some(epochs)) if !(epochs > 0.0 && epochs.is_finite()) => {
+                return Err(format!("[training] epochs: {epochs} is not finite and > 0"));
+            }
+            _ => {}
+        }
+        if batch == 0 || parts == 0 || !batch.is_multiple_of(parts) {
+            return Err(format!("[training] a batch of {batch} cannot be cut into {parts} equal parts of one or more"));
+        }
+        let every =
+            [("evaluate-every", self.training.evaluate_every), ("checkpoint-every", self.training.checkpoint_every)];
+        if let Some((key, _)) = every.into_iter().find(|(_, every)| *every == Some(0)) {
+            return Err(format!("[training] {key}: 0 steps; leave it out for what is usual"));
+        }
+        if self.training.stop_after == Some(0) {
+            return Err("[training] stop-after: at least one measurement; leave it out to take all steps".into());
+        }
+        if self.training.evaluate_samples == Some(0) {
+            return Err("[training] evaluate-samples: at least one sample measures".into());
+        }
+        if !(0.0..1.0).contains(&wrong_labels) {
+            return Err(format!("[training] wrong-labels: the share {wrong_labels} is not in [0, 1)"));
+        }
+        if self.threads == Some(0) {
+            return Err("threads: at least one computes".into());
+        }
+        if let Some(steps) = steps {
+            self.optimizer.schedule.check(steps).map_err(|what| format!("[optimizer] {what}"))?;
+        }
+        let constants = self.optimizer.method.rule(self.optimizer.rule(1));
+        constants.check().map_err(|refusal| format!("[optimizer] {refusal}"))
+    }
+}
+
+/// An error in one line, with its place and what would do.
+fn explain(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', " ");
+    let Some(span) = error.span() else { return unknown(&message).unwrap_or(message) };
+    let before = &text[..span.start.min(text.len())];
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + before.chars().rev().take_while(|c| *c != '\n').count();
+    let header = before.lines().rev().map(str::trim).find(|line| line.starts_with('['));
+    let found = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let what = match (header, found) {
+        (_, Some(found)) if former(found).is_some() => former(found).unwrap_or_default().to_owned(),
+        (Some(header), Some(found)) if top_level().iter().any(|key| key == found) => {
+            let header = header.split('#').next().unwrap_or_default().trim();
+            format!("{found:?} is no key of {header}: it belongs above the first [table] of the file")
+        }
+        _ => unknown(&message).unwrap_or_else(|| message.clone()),
+    };
+    format!("line {line}, column {column}: {what}")
+}
+
+/// What says today what a key said that is none any more.
+pub(crate) fn former(key: &str) -> Option<&'static str> {
+    (key == "constrained").then_some(
+        "\"constrained\" is no key any more: where it was true, pull = \"zero\" is the same; where it was false, pull = \"none\"",
+    )
+}
+
+/// The keys that stand above the tables, as the reader itself names them.
+fn top_level() -> Vec<String> {
+    let error = toml::from_str::<Config>("\"\" = 0").err();
+    let message = error.map(|error| error.message().to_owned()).unwrap_or_default();
+    message.split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect()
+}
+
+/// The known key or value that is nearest to an unknown one.
+fn unknown(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
+    let mut names = rest.split('`').skip(1).step_by(2);
+    let found = names.next().unwrap_or_default();
+    let known: Vec<_> = names.collect();
+    let near = known.iter().map(|name| (strsim::damerau_levenshtein(found, name), name)).min();
+    let what = if message.starts_with("unknown field") { "key" } else { "value" };
+    Some(match near {
+        Some((distance, name)) if distance <= 1 + found.len() / 3 => {
+            format!("unknown {what} {found:?}; is {name:?} meant?")
+        }
+        Some(_) => format!("unknown {what} {found:?}; known are {}", known.join(", ")),
+        None => format!("unknown {what} {found:?}"),
+    })
+}
+
+/// A number or a text, as text.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Text;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a number or a text")
+            }
+            fn visit_f64<E>(self, number: f64) -> std::result::Result<Text, E> {
+                Ok(Text(number.to_string()))
+            }
+            fn visit_i64<E>(self, number: i64) -> std::result::Result<Text, E> {
+                Ok(Text(number.to_string()))
+            }
+            fn visit_u64<E>(self, number: u64) -> std::result::Result<Text, E> {
+                Ok(Text(number.to_string()))
+            }
+            fn visit_str<E>(self, text: &str) -> std::result::Result<Text, E> {
+                Ok(Text(text.to_owned()))
+            }
+        }
+        source.deserialize_any(Visitor)
+    }
+}
+
+/// (reads, writes) a value that [`rule`] has words for.
+macro_rules! in_words {
+    ($read:ident, $write:ident, $type:ty, $from:path, $to:path) => {
+        fn $read<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<$type, D::Error> {
+            $from(&Text::deserialize(source)?.0).map_err(serde::de::Error::custom)
+        }
+        fn $write<S: Serializer>(value: &$type, target: S) -> std::result::Result<S::Ok, S::Error> {
+            target.serialize_str(&$to(*value))
+        }
+    };
+}
+
+in_words!(momentum, momentum_text, Momentum, rule::momentum, rule::momentum_argument);
+in_words!(transport, transport_text, Transport, rule::transport, rule::transport_argument);
+in_words!(pull, pull_text, Pull, rule::pull, rule::pull_argument);
+in_words!(chain, chain_text, Chain, rule::chain, rule::chain_argument);

@@ -1,0 +1,166 @@
+//! Memory and threads that a training takes.
+//!
+//! Its memory is estimated from below: weights, gradients, the optimizer's state, what the samples of one part of
+//! a batch keep for the backward pass, and the data. What libtorch itself and a step take for a moment comes on top of it. On a
+//! GPU only what lies in the processor's memory is counted, and on a system without `/proc` nothing is.
+
+use crate::config::{Config, Optimizer};
+use crate::error::{Error, Result};
+use graftage::data::Dataset;
+use graftage::model::{Parameter, Shape};
+use graftage::parallel;
+use graftage_core::scion::{Pull, Rule};
+use graftage_core::transport::Transport;
+use graftage_optim::method::Method;
+use std::path::Path;
+
+/// Memory beside what is counted, as a share of it: libtorch's own, and what a step needs for a moment.
+const SPARE: f64 = 0.1;
+
+/// Refuses a training that does not fit this machine: its threads, and its memory.
+///
+/// # Errors
+/// Names the largest part of the memory and what would do; also refuses a model and data that do not go together.
+pub fn check(config: &Config, data: &Dataset) -> Result<()> {
+    if let Some(count) = config.threads {
+        parallel::check("threads", count)?;
+    }
+    several(config, data, 1)
+}
+
+/// Refuses so many trainings at a time, which share their data, where they do not fit.
+///
+/// # Errors
+/// The errors of [`check`].
+pub fn several(config: &Config, data: &Dataset, jobs: usize) -> Result<()> {
+    let needs = needs(config, data, jobs)?;
+    let (all, free) = (needs.iter().map(|need| need.bytes).sum::<f64>(), free());
+    let largest = needs.iter().max_by(|a, b| a.bytes.total_cmp(&b.bytes));
+    match (free, largest) {
+        (Some(free), Some(Need { what, bytes, remedy })) if all * (1.0 + SPARE) > free => Err(Error::usage(format!(
+            "{what} take {} of the {} of memory that the training needs at least, and {} are free here: {remedy} would do",
+            gigabytes(*bytes),
+            gigabytes(all),
+            gigabytes(free)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A part of the memory of a training.
+struct Need {
+    what: &'static str,
+    bytes: f64,
+    remedy: String,
+}
+
+fn needs(config: &Config, data: &Dataset, jobs: usize) -> Result<Vec<Need>> {
+    let shape = Shape::of(data);
+    let parameters = config.model.parameters(&shape)?;
+    let count: f64 =
+        parameters.iter().map(|Parameter { size, .. }| size.iter().map(|n| *n as f64).product::<f64>()).sum();
+    let (batch, parts) = (config.training.batch, config.training.parts);
+    let (number, index) = (size_of::<f32>() as f64, size_of::<i64>() as f64);
+    let on_processor = config.device()? == tch::Device::Cpu;
+    let (model, remedy) = (number * count * jobs as f64, "a smaller model".to_owned());
+    let mut needs = Vec::new();
+    if on_processor {
+        let arrays = 2 + arrays(&config.optimizer);
+        needs.push(Need {
+            what: "[model]: weights, gradients and the optimizer's state",
+            bytes: model * arrays as f64,
+            remedy,
+        });
+    }
+    let activations = if on_processor { number * config.model.activations(&shape)? as f64 } else { 0.0 };
+    needs.push(Need {
+        what: "[training] batch: the samples of a step",
+        bytes: jobs as f64 * (index * batch as f64 + activations * (batch / parts) as f64),
+        remedy: format!("a smaller batch than {batch}, or more parts than {parts},"),
+    });
+    if on_processor {
+        needs.push(Need { what: "[data]: samples", bytes: copied(data), remedy: "fewer samples".into() });
+    }
+    Ok(needs)
+}
+
+/// Bytes of the tensors that data become.
+fn copied(data: &Dataset) -> f64 {
+    let bytes = match data {
+        Dataset::Labelled(data) => {
+            let parts = [Some(&data.train), data.validate.as_ref(), Some(&data.test)].into_iter().flatten();
+            parts.map(|part| size_of_val(part.features()) + part.len() * size_of::<i64>()).sum::<usize>()
+        }
+        Dataset::Text(text) => text.train.len() + text.validate.as_ref().map_or(0, Vec::len) + text.test.len(),
+    };
+    bytes as f64
+}
+
+/// Arrays of the weights' size that an optimizer keeps beside the model's own.
+pub fn arrays(optimizer: &Optimizer) -> usize {
+    let Rule { transport, pull, .. } = optimizer.method.rule(optimizer.rule(1));
+    let of_rule = match transport {
+        Transport::Fixed { theta: 0.0 } => 1,
+        _ => 2,
+    };
+    match optimizer.method {
+        Method::AdamW => 2,
+        Method::Sgd => 1,
+        _ => of_rule + usize::from(matches!(pull, Pull::Start { .. })),
+    }
+}
+
+/// Bytes of memory that this process can still be given; `None` where the system does not say.
+pub fn free() -> Option<f64> {
+    [of_machine(), of_groups(), of_addresses()].into_iter().flatten().min_by(f64::total_cmp)
+}
+
+/// Memory that the machine has left, with what it would write out.
+fn of_machine() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |key: &str| field(&text, key);
+    Some((kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0.0)) * 1024.0)
+}
+
+/// The rest of the address space that this process may take, as `ulimit -v` sets it.
+fn of_addresses() -> Option<f64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    Some((field(&limits, "Max address space")? - field(&status, "VmSize:")? * 1024.0).max(0.0))
+}
+
+/// The least that is left to a control group of this process or one above it, files in memory not counted.
+fn of_groups() -> Option<f64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let left = groups.lines().filter_map(|line| {
+        let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
+        let (root, limit, used, files) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max", "memory.current", "file"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache")
+            }
+            _ => return None,
+        };
+        let left = Path::new(group).ancestors().filter_map(|group| {
+            let read = |file| {
+                let folder = Path::new(root).join(group.strip_prefix("/").ok()?);
+                std::fs::read_to_string(folder.join(file)).ok()
+            };
+            let number = |file| read(file)?.trim().parse::<f64>().ok();
+            let files = read("memory.stat").and_then(|text| field(&text, files)).unwrap_or(0.0);
+            Some((number(limit)? - (number(used)? - files)).max(0.0))
+        });
+        left.min_by(f64::total_cmp)
+    });
+    left.min_by(f64::total_cmp)
+}
+
+/// The first number of the line that begins with a key.
+fn field(text: &str, key: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key).filter(|rest| rest.starts_with([' ', '\t'])))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn gigabytes(bytes: f64) -> String {
+    format!("{:.1} GB", bytes / 1e9)
+}

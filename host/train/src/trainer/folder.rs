@@ -1,0 +1,223 @@
+//! The folder of a training: its files, which change hands at once.
+
+use super::best::Search;
+use super::{BEST, Feed, METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
+use crate::config::{Config, Keep};
+use crate::error::{Error, Result};
+use graftage::checkpoint::{About, Checkpoint};
+use graftage::data::{Dataset, Identity, Legend};
+use graftage::files::{self, Written};
+use graftage::training::{Training, TrainingPoint};
+use graftage_optim::Tensors;
+use std::fs::File;
+use std::io::Write;
+
+/// What a training that has ended leaves.
+const RESULTS: [&str; 4] = [MODEL, BEST, RESULT, PAGE];
+
+/// The folder of a training, and what each of its checkpoints says alike.
+pub(super) struct Folder<'a> {
+    files: files::Folder,
+    config: &'a Config,
+    data: &'a Dataset,
+    identity: Identity,
+    /// Threads that compute.
+    threads: usize,
+    /// `metrics.jsonl`, growing, from the first checkpoint on: until then what the folder held stays.
+    lines: Option<File>,
+    /// The results of the training that this one goes on from.
+    written: Written,
+}
+
+impl<'a> Folder<'a> {
+    /// Takes the folder, and reads the checkpoint from which the training is to go on.
+    pub fn begin(config: &'a Config, data: &'a Dataset, start: Start) -> Result<(Self, Option<(Saved, Tensors)>)> {
+        let files = files::Folder::open(&config.output, start.force)?;
+        let (path, identity) = (files.file(STATE), data.identity());
+        let saved = match (path.exists(), start.resume) {
+            (true, true) => {
+                let (saved, state) = Saved::read(&path)?;
+                saved.check(config, &identity).map_err(|what| Error::content(&path, what))?;
+                files.own(STATE);
+                files.claim_again(&RESULTS, &saved.written)?;
+                Some((saved, state))
+            }
+            (false, true) => {
+                return Err(Error::content(&path, "there is no checkpoint to go on from; start without --resume"));
+            }
+            (true, false) if !start.force => {
+                let what = "holds a training; go on with --resume, start again with --force, or name another output";
+                return Err(Error::content(&config.output, what));
+            }
+            (_, false) => {
+                files.claim(&[STATE, METRICS])?;
+                files.claim(&RESULTS)?;
+                None
+            }
+        };
+        let written = saved.as_ref().map_or_else(Written::default, |(saved, _)| saved.written.clone());
+        Ok((Self { files, config, data, identity, threads: 0, lines: None, written }, saved))
+    }
+
+    /// Takes note of the threads that compute.
+    pub fn computed_by(&mut self, threads: usize) {
+        self.threads = threads;
+    }
+
+    /// The result of a training that has ended after so many steps, if all that it leaves is there.
+    pub fn result(&self, steps: u64) -> Option<Training> {
+        let best = (self.config.training.keep == Keep::Best).then_some(BEST);
+        let whole = [MODEL, PAGE].into_iter().chain(best).all(|name| self.files.file(name).exists());
+        let training = files::read_json::<Training>(&self.files.file(RESULT)).ok()?;
+        (whole && training.steps == steps).then_some(training)
+    }
+
+    /// Goes on after a checkpoint of that step: returns the measurements up to it, and drops later ones.
+    pub fn resume(&mut self, step: u64) -> Result<Vec<TrainingPoint>> {
+        let path = self.files.file(METRICS);
+        let mut curve = Vec::new();
+        if path.exists() {
+            let text = files::read(&path)?;
+            let lines = String::from_utf8_lossy(&text);
+            // The last line may have been cut.
+            let mut points =
+                lines.lines().map_while(|line| serde_json::from_str::<TrainingPoint>(line).ok()).peekable();
+            if !text.is_empty() && points.peek().is_none() {
+                return Err(Error::content(&path, "holds no measurements of a training; move it away"));
+            }
+            curve.extend(points.take_while(|point| point.step <= step));
+            self.files.own(METRICS);
+        }
+        let mut change = self.files.change();
+        change.add(METRICS, &text(&curve)?)?;
+        change.commit()?;
+        self.grow()?;
+        Ok(curve)
+    }
+
+    fn grow(&mut self) -> Result<()> {
+        let path = self.files.file(METRICS);
+        let file = File::options().append(true).open(&path).map_err(Error::file(&path))?;
+        self.lines = Some(file);
+        Ok(())
+    }
+
+    /// Adds a measurement, which a checkpoint writes where there is none yet.
+    pub fn add(&mut self, point: &TrainingPoint) -> Result<()> {
+        let Some(file) = &mut self.lines else { return Ok(()) };
+        file.write_all(line(point)?.as_bytes()).map_err(Error::file(&self.files.file(METRICS)))
+    }
+
+    /// Writes a checkpoint; the first one takes the place of whatever the folder held.
+    pub fn save(&mut self, trainer: &Trainer, search: &Search, curve: &[TrainingPoint]) -> Result<()> {
+        let mut change = self.files.change();
+        change.add(STATE, &self.state(trainer, search, self.written.clone())?)?;
+        if self.lines.is_some() {
+            return Ok(change.commit()?);
+        }
+        change.add(METRICS, &text(curve)?)?;
+        change.supersede(&RESULTS);
+        change.commit()?;
+        self.grow()
+    }
+
+    fn state(&self, trainer: &Trainer, search: &Search, written: Written) -> Result<Vec<u8>> {
+        let (config, threads) = (self.config.clone(), self.threads);
+        let (data, standing) = (Some(self.identity.clone()), search.standing.clone());
+        let mut state = trainer.optimizer.state()?;
+        state.extend(search.tensors());
+        Saved { config, threads, data, standing, written }.bytes(&self.files.file(STATE), &state)
+    }
+
+    /// Writes what a training leaves, the last checkpoint among it.
+    pub fn end(
+        &self,
+        feed: &Feed,
+        trainer: &mut Trainer,
+        search: &Search,
+        curve: &[TrainingPoint],
+        page: impl Fn(&Training) -> String,
+    ) -> Result<Training> {
+        let Self { files, config, data, .. } = self;
+        let about = About {
+            model: config.model.clone(),
+            shape: feed.shape.clone(),
+            data: config.data.clone(),
+            split: config.split.clone(),
+            normalisation: normalisation(data),
+            legend: match data {
+                Dataset::Labelled(data) => data.legend.clone(),
+                Dataset::Text(_) => Legend::default(),
+            },
+        };
+        let confusion = trainer.confusion(&feed.test, &about.legend)?;
+        let model = checkpoint(about.clone(), trainer.optimizer.x()?)?;
+        let best = search.weights.as_ref().map(|weights| {
+            let weights = weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+            Ok::<_, Error>(checkpoint(about, weights)?.bytes(&files.file(BEST))?)
+        });
+        let point = curve.last();
+        let training = Training {
+            network: config.model.to_string(),
+            parameters: model.tensors.iter().map(|(.., weights)| weights.len()).sum(),
+            optimizer: config.optimizer.method.to_string(),
+            arithmetic: config.optimizer.arithmetic.to_string(),
+            steps: trainer.step(),
+            batch: config.training.batch,
+            rule: trainer.rule(),
+            seed: config.seed,
+            samples: (feed.train.len(), feed.test.len()),
+            drawn: trainer.step() * (config.training.batch * feed.unit.1) as u64,
+            best: search.standing.best.clone().filter(|_| config.training.keep == Keep::Best),
+            stopped_early: trainer.step() < trainer.steps(),
+            unit: feed.unit.0.to_owned(),
+            loss: point.map_or(f32::NAN, |point| point.test_loss),
+            accuracy: point.map_or(f32::NAN, |point| point.accuracy),
+            groups: trainer.optimizer.table(),
+            curve: curve.to_vec(),
+            confusion,
+        };
+        let (mut change, mut written) = (files.change(), Written::default());
+        let mut all = vec![
+            (MODEL, model.bytes(&files.file(MODEL))?),
+            (RESULT, files::json(&files.file(RESULT), &training)?),
+            (PAGE, page(&training).into_bytes()),
+        ];
+        all.extend(best.transpose()?.map(|bytes| (BEST, bytes)));
+        for (name, bytes) in all {
+            change.add(name, &bytes)?;
+            written.add(name, &bytes);
+        }
+        change.add(STATE, &self.state(trainer, search, written)?)?;
+        change.add(METRICS, &text(&training.curve)?)?;
+        change.commit()?;
+        Ok(training)
+    }
+}
+
+/// These weights with what they are for.
+fn checkpoint(about: About, weights: Tensors) -> Result<Checkpoint> {
+    let tensors = weights.into_iter().map(|(name, tensor)| {
+        let size = tensor.size().into_iter().map(|n| n as usize).collect();
+        Ok((name, size, Vec::<f32>::try_from(tensor.f_flatten(0, -1)?)?))
+    });
+    Ok(Checkpoint { about, tensors: tensors.collect::<Result<_>>()? })
+}
+
+fn normalisation(data: &Dataset) -> Option<graftage::data::Normalisation> {
+    match data {
+        Dataset::Labelled(data) => Some(data.normalisation.clone()),
+        Dataset::Text(_) => None,
+    }
+}
+
+/// Measurements as the lines of their file.
+fn text(curve: &[TrainingPoint]) -> Result<Vec<u8>> {
+    let lines = curve.iter().map(line).collect::<Result<String>>()?;
+    Ok(lines.into_bytes())
+}
+
+fn line(point: &TrainingPoint) -> Result<String> {
+    let text = serde_json::to_string(point).map_err(|error| Error::usage(error.to_string()))?;
+    Ok(text + "\n")
+}

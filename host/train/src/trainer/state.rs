@@ -1,0 +1,161 @@
+//! What a training goes on from, as a safetensors file: the optimizer's state, with the configuration in the metadata.
+
+use super::best::Standing;
+use crate::config::{Config, Course, former};
+use crate::error::{Error, Result};
+use graftage::checkpoint::STATE as SAVED;
+use graftage::data::Identity;
+use graftage::files::Written;
+use graftage_optim::Tensors;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
+use tch::Tensor;
+
+/// What a checkpoint says besides the optimizer's state; where the training stands follows from that.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Saved {
+    /// The configuration.
+    pub config: Config,
+    /// Threads that computed it.
+    pub threads: usize,
+    /// The data that it trained on; `None` where an older version wrote it.
+    #[serde(default)]
+    pub data: Option<Identity>,
+    /// The best measurement.
+    #[serde(default)]
+    pub standing: Standing,
+    /// The results that lie beside it, where the training has ended.
+    #[serde(default)]
+    pub written: Written,
+}
+
+/// Keys of the configuration that may differ when a training goes on: they change no bit of the steps that it has taken. Of
+/// `steps` and `epochs` that is so where [`Saved::check_steps`] says so.
+const FREE: [&str; 7] = ["output", "device", "checkpoint-every", "evaluate-every", "stop-after", "steps", "epochs"];
+
+impl Saved {
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is no checkpoint of a training.
+    pub fn read(path: &Path) -> Result<(Self, Tensors)> {
+        let (state, metadata) = graftage_optim::read(path)?;
+        let saved = metadata.get(SAVED).ok_or_else(|| Error::content(path, "no checkpoint of a training"))?;
+        let saved = serde_json::from_str(saved).map_err(|error| {
+            let message = error.to_string();
+            let key = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+            Error::content(
+                path,
+                match key.and_then(former) {
+                    Some(what) => {
+                        format!("an older version wrote it: {what}; start again with --force or another output")
+                    }
+                    None => format!("damaged metadata: {message}"),
+                },
+            )
+        })?;
+        Ok((saved, state))
+    }
+
+    /// A checkpoint as its file holds it.
+    ///
+    /// # Errors
+    /// Where a number of the state is not finite, which names the file.
+    pub fn bytes(&self, path: &Path, state: &[(String, Tensor)]) -> Result<Vec<u8>> {
+        let saved = serde_json::to_string(self).map_err(|e| Error::content(path, e))?;
+        Ok(graftage_optim::bytes(path, state, [(SAVED.to_owned(), saved)].into())?)
+    }
+
+    /// Says in what a training of this configuration on these data is another one.
+    ///
+    /// # Errors
+    /// Names the first key that differs, with both values, or the parts of the data that do.
+    pub fn check(&self, config: &Config, data: &Identity) -> std::result::Result<(), String> {
+        let of = |config: &Config| serde_json::to_value(config).map_err(|error| error.to_string());
+        if let Some(what) = difference("", &of(&self.config)?, &of(config)?, &FREE) {
+            return Err(format!("is of another training: {what}"));
+        }
+        let Some(before) = &self.data else {
+            return Err(
+                "does not say what it trained on, as an older version wrote it: nothing shows that these are the \
+                        same data; start again with --force or another output"
+                    .into(),
+            );
+        };
+        match &before.differences(data)[..] {
+            [] => Ok(()),
+            differing => Err(format!(
+                "the data are not those that it trained on: {} differ; start again with --force or another output",
+                differing.join(", ")
+            )),
+        }
+    }
+
+    /// Says why a training that was to have `before` steps, of which `taken` are taken, cannot have `now`: a step that is taken
+    /// would have had another size.
+    ///
+    /// # Errors
+    /// What stands against it, and what would do.
+    pub fn check_steps(&self, taken: u64, before: u64, now: u64) -> std::result::Result<(), String> {
+        if now < taken {
+            return Err(format!("has taken {taken} steps, more than the {now} that are asked for"));
+        }
+        let course = self.config.optimizer.schedule;
+        let (old, new) = (course.over(before), course.over(now));
+        let changed = if before == now { None } else { (1..=taken).find(|t| old.factor(*t) != new.factor(*t)) };
+        match (changed, course) {
+            (None, _) => Ok(()),
+            (Some(_), Course::Linear) => Err(format!(
+                "schedule linear falls over the whole training: the {taken} steps that were taken are of {before}, not of {now}; \
+                 start again with --force, or train under schedule \"constant\" or \"warmup-stable-decay\", which can be prolonged"
+            )),
+            (Some(t), _) => Err(format!(
+                "the schedule's decay began at step {t} of {before}: of {now} steps it would be another; it can be prolonged before \
+                 its decay alone; start again with --force"
+            )),
+        }
+    }
+}
+
+/// The first key in which two values differ, besides those that may, with the values.
+pub(crate) fn difference(key: &str, before: &Value, now: &Value, free: &[&str]) -> Option<String> {
+    static NULL: Value = Value::Null;
+    if let (Value::Object(before), Value::Object(now)) = (before, now) {
+        let keys = before.keys().chain(now.keys().filter(|key| !before.contains_key(*key)));
+        return keys.filter(|key| !free.contains(&key.as_str())).find_map(|name| {
+            let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+            difference(&key, before.get(name).unwrap_or(&NULL), now.get(name).unwrap_or(&NULL), free)
+        });
+    }
+    (before != now).then(|| format!("{key} was {} there and is {} now", shown(before), shown(now)))
+}
+
+/// A value; a number that is one in binary32 with as few digits as that takes.
+fn shown(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if !value.is_u64() && f64::from(number as f32) == number => (number as f32).to_string(),
+        _ => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let before = json!({"output": "a", "model": {"mlp": {"hidden": [8]}}, "seed": 1});
+        let with = |text: &str, new: Value| {
+            let mut now = before.clone();
+            *now.pointer_mut(text).unwrap() = new;
+            difference("", &before, &now, &FREE).map(|what| what.split(' ').next().unwrap().to_owned())
+        };
+        assert_eq!(with("/output", json!("b")), None);
+        assert_eq!(with("/seed", json!(1)), None);
+        assert_eq!(with("/seed", json!(2)), Some("seed".into()));
+        assert_eq!(with("/model/mlp/hidden", json!([9])), Some("model.mlp.hidden".into()));
+        assert_eq!(with("/model", json!({"gpt": {}})), Some("model.mlp".into()));
+    }
+}

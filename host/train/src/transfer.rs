@@ -1,0 +1,144 @@
+//! Whether the best step size moves with the width: a model is trained at several widths over a grid of step sizes.
+//!
+//! With norms that measure a layer by what it does to its inputs, whatever their number (from RMS to RMS, see
+//! [`graftage_core::norm`]), a step of one size changes a wide layer's outputs as much as a narrow one's, so that the best
+//! step size should stay (Pethick et al. 2025, "Training deep learning models with norm-constrained LMOs", §4; Yang et al.
+//! 2022, "Tensor Programs V"). What is told is the price of believing it: at each width, the loss at the step size that is
+//! best at the first width, minus the lowest of the grid.
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::trials::{Interruption, Ledger, Purpose, Spread, Trials, Work, distinct};
+use graftage::data::Dataset;
+use graftage_core::schedule::Momentum;
+use serde::{Deserialize, Serialize};
+
+/// The losses of an optimizer at one width.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Curve {
+    /// The optimizer.
+    pub name: String,
+    /// The width.
+    pub width: usize,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Step sizes, ascending, with the final loss over the seeds; infinite where one diverged.
+    pub losses: Vec<(f32, Spread)>,
+    /// The best step size of this width.
+    pub best: f32,
+    /// Whether that is the first or last of the grid: a better one may lie beyond.
+    pub at_edge: bool,
+    /// Loss at the step size that is best at the first width, minus the loss at this width's own best: seed by seed.
+    pub cost: Spread,
+}
+
+/// The result.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Transfer {
+    /// In words: the model at the first width.
+    pub network: String,
+    /// Steps.
+    pub steps: u64,
+    /// β.
+    pub momentum: f32,
+    /// Seeds.
+    pub seeds: Vec<u64>,
+    /// Of each optimizer, one curve for each width.
+    pub curves: Vec<Curve>,
+}
+
+/// Trains at these widths by the contestants, over their step sizes; `observe` is told how many trainings have
+/// ended, and how many there are so far. One that was interrupted and goes on has the result of one that was not.
+///
+/// # Errors
+/// Where the model has no such width or does not fit the machine, the options do not go together, or it is interrupted; a
+/// training that diverges is no error.
+pub fn transfer(
+    config: &Config,
+    data: &Dataset,
+    widths: &[usize],
+    trials: &Trials,
+    interruption: &Interruption,
+    observe: impl Fn(usize, usize) + Sync,
+) -> Result<Transfer> {
+    let usage = |what: &str| Err(Error::usage(what));
+    trials.check()?;
+    distinct("--widths", widths)?;
+    let Momentum::Constant(momentum) = config.optimizer.momentum else {
+        return usage("[optimizer] momentum: a transfer takes one that is constant");
+    };
+    let all = widths.iter().map(|width| Ok(Config { model: config.model.with_width(*width)?, ..config.clone() }));
+    let configs = all.collect::<Result<Vec<_>>>()?;
+    configs.iter().try_for_each(|config| limits::several(config, data, trials.jobs))?;
+    let mut options = trials.options();
+    options["widths"] = serde_json::json!(widths);
+    let ledger = Ledger::open(&Purpose::new(config, data, options), interruption)?;
+    let total: usize = trials.contestants.iter().map(|one| trials.step_sizes(one).len()).sum::<usize>()
+        * widths.len()
+        * trials.seeds.len();
+    let mut curves: Vec<Curve> = Vec::new();
+    let (mut before, mut steps) = (0, 0);
+    for contestant in &trials.contestants {
+        let mut grid = trials.step_sizes(contestant).to_vec();
+        grid.sort_by(f32::total_cmp);
+        let start = curves.len();
+        for (width, config) in widths.iter().zip(&configs) {
+            let (seeds, keeping) = (trials.seeds.iter().copied(), (&ledger, interruption.stop));
+            let work = Work::new(config, data, trials, seeds, keeping, |done, _| observe(before + done, total))?;
+            steps = work.steps();
+            let seeds = &trials.seeds;
+            let asked: Vec<_> =
+                grid.iter().flat_map(|step| seeds.iter().map(|seed| (*contestant, (*step, momentum), *seed))).collect();
+            let runs = work.run(&asked)?;
+            before += runs.len();
+            let losses: Vec<Vec<f64>> =
+                runs.chunks(seeds.len()).map(|runs| runs.iter().map(|run| f64::from(run.last)).collect()).collect();
+            let mean = |at: usize| Spread::of(&losses[at]).mean;
+            let best = (0..grid.len()).fold(0, |best, at| if mean(at) < mean(best) { at } else { best });
+            let first = curves.get(start).map_or(grid[best], |curve| curve.best);
+            let believed = grid.iter().position(|step| *step == first).unwrap_or(best);
+            let cost: Vec<_> = losses[believed].iter().zip(&losses[best]).map(|(a, b)| a - b).collect();
+            let shape = graftage::model::Shape::of(data);
+            curves.push(Curve {
+                name: contestant.to_string(),
+                width: *width,
+                parameters: config.model.parameters(&shape)?.iter().map(|parameter| parameter.count()).sum(),
+                losses: grid.iter().copied().zip(losses.iter().map(|losses| Spread::of(losses))).collect(),
+                best: grid[best],
+                at_edge: best == 0 || best + 1 == grid.len(),
+                cost: Spread::of(&cost),
+            });
+        }
+    }
+    let (network, seeds) = (configs[0].model.to_string(), trials.seeds.clone());
+    Ok(Transfer { network, steps, momentum, seeds, curves })
+}
+
+/// The result as a table for a terminal or a Markdown file.
+pub fn table(transfer: &Transfer) -> String {
+    let Transfer { network, steps, momentum, seeds, curves } = transfer;
+    let seeds = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let mut table = format!("{network} and wider; {steps} steps, β = {momentum}, seeds {seeds}; final loss\n");
+    let mut name = "";
+    for curve in curves {
+        if curve.name != name {
+            name = &curve.name;
+            let steps = curve.losses.iter().map(|(step, _)| format!(" {step} |")).collect::<String>();
+            let rule = "---|".repeat(curve.losses.len());
+            table += &format!(
+                "\n| {name}, width | parameters |{steps} best | cost of the first's best (s.e.) |\n|---|---|{rule}---|---|\n"
+            );
+        }
+        let losses = curve.losses.iter().map(|(step, loss)| match (loss.mean.is_finite(), *step == curve.best) {
+            (false, _) => " diverged |".to_owned(),
+            (true, true) => format!(" **{:.3}** |", loss.mean),
+            (true, false) => format!(" {:.3} |", loss.mean),
+        });
+        let losses: String = losses.collect();
+        let edge = if curve.at_edge { " (edge)" } else { "" };
+        let Curve { width, parameters, best, cost, .. } = curve;
+        table += &format!("| {width} | {parameters} |{losses} {best}{edge} | {} |\n", cost.with_error(4));
+    }
+    table
+}

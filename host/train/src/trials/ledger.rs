@@ -1,0 +1,145 @@
+//! The trainings of a comparison that have ended, as a file from which it goes on: first what they belong to, then a line of
+//! JSON for each, written as soon as it has ended. A line that was cut is left out.
+
+use super::{Asked, Interruption, Run};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::trainer::difference;
+use graftage::data::{Dataset, Identity};
+use graftage::files;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The file, in the folder of a result that is not there yet.
+pub const TRAININGS: &str = "trainings.jsonl";
+
+/// Keys of a configuration that change no result of a comparison.
+const FREE: [&str; 6] = ["output", "device", "threads", "checkpoint-every", "keep", "stop-after"];
+
+/// The configuration, options and data that trainings belong to.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Purpose {
+    config: Config,
+    /// The options by their names.
+    options: Value,
+    data: Identity,
+}
+
+impl Purpose {
+    pub(crate) fn new(config: &Config, data: &Dataset, options: Value) -> Self {
+        Self { config: config.clone(), options, data: data.identity() }
+    }
+
+    /// Says in what these are other trainings.
+    fn check(&self, now: &Self) -> std::result::Result<(), String> {
+        let of = |config: &Config| serde_json::to_value(config).map_err(|error| error.to_string());
+        let options = || difference("", &self.options, &now.options, &[]);
+        if let Some(what) = difference("", &of(&self.config)?, &of(&now.config)?, &FREE).or_else(options) {
+            return Err(format!("holds other trainings: {what}"));
+        }
+        match &self.data.differences(&now.data)[..] {
+            [] => Ok(()),
+            differing => Err(format!("holds trainings on other data: {} differ", differing.join(", "))),
+        }
+    }
+}
+
+/// A training that has ended.
+#[derive(Clone, Serialize, Deserialize)]
+struct Entry {
+    network: String,
+    optimizer: String,
+    run: Run,
+}
+
+/// The trainings that have ended; without a folder in memory alone.
+pub(crate) struct Ledger {
+    folder: Option<PathBuf>,
+    entries: Mutex<(Vec<Entry>, Option<File>)>,
+}
+
+impl Ledger {
+    /// Starts, or goes on.
+    pub(crate) fn open(purpose: &Purpose, interruption: &Interruption) -> Result<Self> {
+        let Some(folder) = interruption.folder else {
+            return Ok(Self { folder: None, entries: Mutex::default() });
+        };
+        let path = folder.file(TRAININGS);
+        let entries = match (path.exists(), interruption.resume) {
+            (true, true) => {
+                let entries = read(&path, purpose)?;
+                folder.own(TRAININGS);
+                entries
+            }
+            (false, true) => {
+                return Err(Error::content(&path, "there are no trainings to go on from; start without --resume"));
+            }
+            (_, false) => {
+                let what = "is of a run that was interrupted: go on with --resume, start again with --force, or name \
+                            another output";
+                folder.claim(&[TRAININGS]).map_err(|_| Error::content(&path, what))?;
+                Vec::new()
+            }
+        };
+        let mut text = line(purpose)?;
+        for entry in &entries {
+            text += &line(entry)?;
+        }
+        let mut change = folder.change();
+        change.add(TRAININGS, text.as_bytes())?;
+        change.commit()?;
+        let file = File::options().append(true).open(&path).map_err(Error::file(&path))?;
+        Ok(Self { folder: Some(folder.path().to_owned()), entries: Mutex::new((entries, Some(file))) })
+    }
+
+    /// The result of a training that has ended already.
+    pub(crate) fn find(&self, network: &str, (contestant, (step, momentum), seed): &Asked) -> Option<Run> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let optimizer = contestant.to_string();
+        let same = |Entry { network: n, optimizer: o, run }: &&Entry| {
+            n == network && *o == optimizer && (run.step, run.momentum, run.seed) == (*step, *momentum, *seed)
+        };
+        entries.0.iter().find(same).map(|entry| entry.run.clone())
+    }
+
+    /// Takes one more.
+    pub(crate) fn add(&self, network: &str, asked: &Asked, run: &Run) -> Result<()> {
+        let entry = Entry { network: network.to_owned(), optimizer: asked.0.to_string(), run: run.clone() };
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(file), Some(folder)) = (&mut entries.1, &self.folder) {
+            file.write_all(line(&entry)?.as_bytes()).map_err(Error::file(&folder.join(TRAININGS)))?;
+        }
+        entries.0.push(entry);
+        Ok(())
+    }
+
+    /// The error of an interruption; what has ended is on the disk then.
+    pub(crate) fn interrupted(&self) -> Error {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        match entries.1.as_ref().map_or(Ok(()), File::sync_all) {
+            Ok(()) => Error::TrialsInterrupted { ended: entries.0.len(), folder: self.folder.clone() },
+            Err(error) => Error::file(&self.folder.clone().unwrap_or_default().join(TRAININGS))(error),
+        }
+    }
+}
+
+fn read(path: &Path, purpose: &Purpose) -> Result<Vec<Entry>> {
+    let bytes = files::read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.lines();
+    let before: Option<Purpose> = lines.next().and_then(|line| serde_json::from_str(line).ok());
+    let before = before.ok_or_else(|| Error::content(path, "does not say what trainings it holds: it is damaged"))?;
+    before.check(purpose).map_err(|what| {
+        Error::content(path, format!("{what}; go on with what it was begun with, or name another output"))
+    })?;
+    Ok(lines.map_while(|line| serde_json::from_str(line).ok()).collect())
+}
+
+fn line(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string(value).map_err(|error| Error::usage(error.to_string()))?;
+    Ok(text + "\n")
+}
