@@ -2,8 +2,8 @@
 //!
 //! Entries ([`graftage_link::journal`]) are appended, each before its request is answered. Nothing is erased until the
 //! learner starts from another image or is reset. A start reads all entries and learns again what was learnt after the
-//! state that it resumes. Flash that a cut may have touched is never written again before an erase. The entry that a
-//! start takes for the last may read differently another time, so it is written once more before the next one.
+//! state that it resumes. Flash that a cut may have touched is never written again before an erase. The last entry that
+//! a start finds may read differently another time, so it is written once more before the next one.
 //! `docs/persistence.md` explains why no cut does harm.
 
 use crate::store::{CHUNK, Keep, Program, Store, StoreError};

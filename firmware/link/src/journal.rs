@@ -68,7 +68,7 @@ pub enum Entry<S, L> {
     },
     /// A session ended.
     End(Ended),
-    /// What follows is not recorded. Always the last entry.
+    /// Later events are not recorded. Always the last entry.
     Gap,
 }
 
