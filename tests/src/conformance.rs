@@ -6,7 +6,7 @@
 //! - transported updates in every norm, on matrices of odd and even shapes, including tiny and huge ones;
 //! - updates with every chain of quintics, and with every law of transport under every schedule, momentum and pull;
 //! - 200 training steps each of a small network, of the same with a cap and a pull to its start, of a convolutional
-//! network, and of one whose features are standardised and clipped.
+//!   network, and of one whose features are standardised and clipped.
 //!
 //! Every array is fingerprinted after each step. If two targets diverge, the first differing line names the step and
 //! the array.

@@ -23,7 +23,7 @@ use std::cell::Cell;
 
 type Network = chain![Dense<4, 6>, Relu<6>, Dense<6, 5>, Relu<5>, Dense<5, 3>];
 
-/// The same network for the float64 oracle.
+/// Layers of the network for the float64 oracle.
 const LAYERS: [oracle::layers::Layer; 5] = {
     use oracle::layers::Layer::{Dense, Relu};
     [Dense { inputs: 4, outputs: 6 }, Relu, Dense { inputs: 6, outputs: 5 }, Relu, Dense { inputs: 5, outputs: 3 }]
