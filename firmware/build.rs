@@ -1,5 +1,5 @@
-//! Linker scripts of the board, and where the type of the network comes from. Without a board, as another firmware takes the
-//! library, nothing.
+//! Selects the board's linker scripts and the network's type file. Does neither if no board is chosen, as when other
+//! firmware depends on the library.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         [] => Ok(()),
         [board] => {
             network(&here);
-            // What is logged; the compiler reads it, so that it need not be set by hand.
+            // The compiler reads the log level; the default spares users from setting it by hand.
             println!("cargo::rerun-if-env-changed=DEFMT_LOG");
             println!("cargo::rustc-env=DEFMT_LOG={}", env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into()));
             if env::var("CARGO_CFG_TARGET_OS")? == "none" { link(&here, board) } else { Ok(()) }
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Folder of the boards; each has a memory script, `BOARD.x`.
 const BOARDS: &str = "src/board";
 
-/// Their names.
+/// Returns the names of the boards, sorted.
 fn boards(folder: &Path) -> std::io::Result<Vec<String>> {
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut boards: Vec<String> = fs::read_dir(folder)?
@@ -41,7 +41,7 @@ fn boards(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(boards)
 }
 
-/// Says where the type of the network is.
+/// Passes the path of the network's type to the compiler.
 fn network(here: &Path) {
     println!("cargo::rerun-if-env-changed=GRAFTAGE_NETWORK");
     // `graftage graft` writes such a file; the one beside this script is the demo's.
@@ -53,28 +53,28 @@ fn network(here: &Path) {
     }
 }
 
-/// Lays the program out for the board.
+/// Writes the linker scripts for the board and passes them to the linker.
 fn link(here: &Path, board: &str) -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let memory = fs::read_to_string(here.join(BOARDS).join(board).with_extension("x"))?;
     fs::write(out.join("memory.x"), memory)?;
     fs::write(out.join("board.x"), described(board))?;
     println!("cargo::rustc-link-search={}", out.display());
-    // One copy of functions whose code is the same: 0.4 KB of the demo's.
+    // Folds functions with identical code into one copy, which saves 0.4 KB in the demo.
     println!("cargo::rustc-link-arg-bins=--icf=all");
     if board == "mps2_an386" {
-        // No crate of a chip names its interrupts.
+        // No device crate lists this board's interrupts.
         fs::write(out.join("device.x"), "")?;
     }
     let riscv = env::var("CARGO_CFG_TARGET_ARCH")?.starts_with("riscv");
-    // That of riscv-rt does not include the memory's itself.
+    // riscv-rt's `link.x` does not include `memory.x` itself.
     let scripts = riscv.then_some("memory.x").into_iter().chain(["link.x", "board.x", "defmt.x"]);
     scripts.for_each(|script| println!("cargo::rustc-link-arg-bins=-T{script}"));
     Ok(())
 }
 
-/// What whoever flashes, emulates or measures a firmware reads in its ELF file: board and memory as symbols, what the RAM
-/// holds in a section that is not loaded.
+/// Returns the linker script that describes the firmware to tools that flash, emulate or measure its ELF file: board
+/// and memory as symbols, RAM usage in a section that is not loaded.
 fn described(board: &str) -> String {
     format!(
         "_board_{board} = 0;

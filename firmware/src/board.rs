@@ -1,4 +1,4 @@
-//! The boards: a file each, and beside it a script with its memory. The feature of the same name chooses one.
+//! Boards, one file each, with the board's memory script beside it. The feature of the same name selects one.
 
 pub use crate::busy::Clock;
 use core::panic::PanicInfo;
@@ -39,30 +39,30 @@ mod pico2;
 #[cfg(feature = "pico2")]
 pub use pico2::Pico2 as Selected;
 
-/// What a program needs of a board. [`absent`] stands for what one does not have.
+/// Interface of a board for the programs here. [`absent`] provides stand-ins for parts that a board lacks.
 pub trait Board: Sized {
-    /// What it calls itself: the name of its feature.
+    /// Name of the board, which is the name of its feature.
     const NAME: &'static str;
 
-    /// The line to the workstation. Bytes that arrive damaged are dropped: the frame's checksum misses them.
+    /// Line to the workstation. Bytes that arrive damaged are dropped; the frame's checksum then fails.
     type Link: embedded_io::Read + embedded_io::Write;
-    /// What time is measured with.
+    /// Clock for measuring time.
     type Clock: Clock;
-    /// Flash for what is to outlast a power cut, without the program and the image.
+    /// Flash for data that must survive a power cut, excluding the program and the image.
     type Flash: embedded_storage::nor_flash::NorFlash;
-    /// The bus of the sensors.
+    /// Bus of the sensors.
     type Sensors: embedded_hal::i2c::I2c;
-    /// A light, off until it is set high.
+    /// Status light, off until it is set high.
     type Status: embedded_hal::digital::OutputPin;
 
-    /// Sets clocks and peripherals up; `None` where they were taken before or do not come up.
+    /// Sets up clocks and peripherals; `None` if they were taken before or fail to start.
     fn take() -> Option<Parts<Self>>;
 
-    /// Ends the program. An emulator ends, with status 0 after a success, else 1; a real board idles until its reset.
+    /// Ends the program. An emulator exits with status 0 on success, else 1; a real board idles until its reset.
     fn end(success: bool) -> !;
 }
 
-/// What [`Board::take`] hands out.
+/// Parts of a board, returned by [`Board::take`].
 pub struct Parts<B: Board> {
     /// [`Board::Link`].
     pub link: B::Link,
@@ -76,14 +76,14 @@ pub struct Parts<B: Board> {
     pub status: B::Status,
 }
 
-/// The flash in which the image lies, all of it: the image is at its start.
+/// Returns the whole flash region of the image; the image lies at its start.
 pub fn image() -> &'static [u8] {
     unsafe extern "C" {
         static _image_start: u8;
         static _image_size: u8;
     }
-    // SAFETY: the linker sets these symbols to a region of the memory script that is readable for its whole length, lies
-    // outside all sections, and to which nothing writes.
+    // SAFETY: the linker sets these symbols to a region of the memory script that is readable for its whole length,
+    // lies outside all sections and is never written.
     unsafe { core::slice::from_raw_parts(&raw const _image_start, (&raw const _image_size).addr()) }
 }
 

@@ -1,4 +1,4 @@
-//! What the programs of a board have in common: how they go on from what is stored, and their log.
+//! Functions shared by the programs of a board: storage, resuming from it, and the log.
 
 use crate::journal::{Full, Journal, Note};
 use crate::learner::{Event, Learner};
@@ -8,8 +8,8 @@ use graftage_core::adapt::Replay;
 use graftage_core::network::Fixed;
 use graftage_core::session::{Judged, Session};
 
-/// A store for states of so many bytes at the start of a flash, and a journal behind it; the store takes all of a flash that
-/// has no more. `None` where it does not have that either.
+/// Opens a store for states of `state` bytes at the start of a flash, and a journal in the rest of the flash. If there
+/// is no rest, the store takes the whole flash. Returns `None` if the flash is too small for a store.
 pub fn keep<F: NorFlash, const I: usize, const B: usize>(
     flash: F,
     state: usize,
@@ -27,7 +27,7 @@ pub fn keep<F: NorFlash, const I: usize, const B: usize>(
     journal
 }
 
-/// Goes on from the newest state in the store, where there is one, and from what the journal holds beyond it.
+/// Resumes from the newest state in the store, if there is one, and from later entries of the journal.
 pub fn resume<'i, N, R, S, W, H, K, O>(learner: &mut Learner<'_, 'i, Session<'i, N, R, S, W, H>, K, O>)
 where
     N: Fixed,
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// Logs what happened.
+/// Logs an event.
 pub fn log(event: Event) {
     match event {
         Event::Learnt(learnt) => {

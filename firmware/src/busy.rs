@@ -1,60 +1,61 @@
-//! A line on which a board says that it is busy while its flash is at work.
+//! Line on which a board reports that it is busy while its flash is working.
 //!
-//! A save takes a flash seconds, and a start that finds much in it as well. Whoever waits for an answer meanwhile is told that
-//! it will come, every half second: [`Line`] is the port for the [`Device`](crate::device::Device), and [`Telling`] the flash
-//! for the [`Store`](crate::store::Store).
+//! A save can take seconds, and so can a start that finds much to read. Meanwhile the workstation that waits for an
+//! answer is told every half second that it will come. [`Line`] is the port for the [`Device`](crate::device::Device),
+//! and [`Telling`] the flash for the [`Store`](crate::store::Store).
 
 use core::cell::{Cell, RefCell};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 use embedded_storage::nor_flash::{self, NorFlash, ReadNorFlash};
 use graftage_link::BUSY;
 
-/// A clock that runs evenly and never stops.
+/// Clock that runs evenly and never stops.
 pub trait Clock {
-    /// Ticks per second.
+    /// Number of ticks per second.
     const TICKS_PER_SECOND: u32;
 
-    /// Ticks since some moment, modulo 2^32: [`u32::wrapping_sub`] gives the time between two.
+    /// Returns the ticks since an arbitrary moment, modulo 2^32: [`u32::wrapping_sub`] gives the time between two
+    /// moments.
     fn now(&self) -> u32;
 }
 
-/// A port P that a device and the flash of its store share, with the clock C.
+/// Port P that a device and the flash of its store share, with the clock C.
 pub struct Line<P, C> {
     port: RefCell<P>,
     clock: C,
-    /// When a byte came, or the board said that it is busy.
+    /// Time, in ticks, of the last read or the last report that the board is busy.
     last: Cell<u32>,
 }
 
 impl<P, C: Clock> Line<P, C> {
-    /// Around a port.
+    /// Creates a line around a port.
     pub fn new(port: P, clock: C) -> Self {
         let last = Cell::new(clock.now());
         Self { port: RefCell::new(port), clock, last }
     }
 
-    /// The clock.
+    /// Returns the clock.
     pub fn clock(&self) -> &C {
         &self.clock
     }
 }
 
 impl<P: Write, C: Clock> Line<P, C> {
-    /// Says that the board is busy, half a second after a byte has come or it has said so.
+    /// Reports that the board is busy, at the earliest half a second after the last read or report.
     fn tell(&self) {
         let now = self.clock.now();
         if now.wrapping_sub(self.last.get()) < C::TICKS_PER_SECOND / 2 {
             return;
         }
         self.last.set(now);
-        // No answer is being sent: the device sends it when its learner has come back. Where this cannot be sent, the
-        // workstation asks again.
+        // This cannot interrupt an answer: the device sends it only after its learner has returned. If the report
+        // cannot be sent, the workstation asks again.
         let mut line = self;
         let _ = send(&mut line, &BUSY);
     }
 }
 
-/// Sends all of some bytes.
+/// Sends all bytes and flushes the port.
 pub(crate) fn send<P: Write>(port: &mut P, mut bytes: &[u8]) -> Result<(), P::Error> {
     while !bytes.is_empty() {
         let sent = port.write(bytes)?;
@@ -67,7 +68,7 @@ impl<P: ErrorType, C> ErrorType for &Line<P, C> {
     type Error = P::Error;
 }
 
-// The port is lent for one call at a time, in one thread: it is always there.
+// The port is borrowed for one call at a time, in one thread, so borrowing always succeeds.
 impl<P: Read, C: Clock> Read for &Line<P, C> {
     fn read(&mut self, bytes: &mut [u8]) -> Result<usize, P::Error> {
         let read = self.port.try_borrow_mut().map_or(Ok(0), |mut port| port.read(bytes));
@@ -92,14 +93,14 @@ impl<P: Write, C> Write for &Line<P, C> {
     }
 }
 
-/// A flash F that lets its board say on a line that it is busy.
+/// Flash F that reports on a line when its board is busy.
 pub struct Telling<'a, F, P, C> {
     flash: F,
     line: &'a Line<P, C>,
 }
 
 impl<'a, F, P, C> Telling<'a, F, P, C> {
-    /// Around a flash.
+    /// Creates a reporting flash around a flash.
     pub const fn new(flash: F, line: &'a Line<P, C>) -> Self {
         Self { flash, line }
     }
@@ -126,7 +127,7 @@ impl<F: NorFlash, P: Write, C: Clock> NorFlash for Telling<'_, F, P, C> {
     const WRITE_SIZE: usize = F::WRITE_SIZE;
     const ERASE_SIZE: usize = F::ERASE_SIZE;
 
-    /// Block by block, as the erasure of one alone can take seconds.
+    /// Erases block by block, as erasing a single block can take seconds.
     fn erase(&mut self, from: u32, to: u32) -> Result<(), F::Error> {
         let block = F::ERASE_SIZE as u32;
         let mut at = from;

@@ -1,4 +1,4 @@
-//! A board's behaviour on the link, without the board.
+//! Behaviour of a board on the link, independent of the board.
 
 use crate::busy::send;
 use crate::learner::Learn;
@@ -9,10 +9,10 @@ use graftage_link::{
 };
 use heapless::{String, Vec};
 
-/// The link's end on a board, for samples of up to I numbers in frames of up to F bytes. A learner without an image that it
-/// can use is the error that says why not.
+/// Board's end of the link, for samples of up to I numbers in frames of up to F bytes. If the image cannot be used, the
+/// learner passed to its methods is the error that says why.
 ///
-/// F is [`graftage_link::request`]`(I)` or more.
+/// F is at least [`graftage_link::request`]`(I)`.
 #[derive(Debug)]
 pub struct Device<const I: usize, const F: usize> {
     name: Option<&'static str>,
@@ -23,20 +23,20 @@ pub struct Device<const I: usize, const F: usize> {
     wire: [u8; ANSWER],
 }
 
-/// What the last labelled sample or the last end of a session brought: the answer, should it be asked for again.
+/// Result of the last labelled sample or the last end of a session, kept to repeat the answer.
 #[derive(Clone, Debug)]
-// Zero is nothing, so that a device that was not started is all zeros and lies in no flash.
+// The first variant is zero, so a device that was not started is all zeros and occupies no flash.
 #[repr(u8)]
 #[allow(clippy::large_enum_variant, reason = "there is no heap to put the largest on")]
 enum Last {
     Nothing,
-    /// With the number of its request: others than the link may learn between two of them.
+    /// Carries the number of its request: others than the link may learn between two requests.
     Learnt(u64, Learnt),
     Ended(u32, Ended),
 }
 
 impl<const I: usize, const F: usize> Device<I, F> {
-    /// A device that has no name yet. Constant and all zeros: static memory that costs no flash.
+    /// Creates a device without a name. Constant and all zeros, so a static costs no flash.
     pub const fn new() -> Self {
         Self {
             name: None,
@@ -48,21 +48,21 @@ impl<const I: usize, const F: usize> Device<I, F> {
         }
     }
 
-    /// Tells it what it calls itself.
+    /// Sets the name that the board reports.
     pub fn rename(&mut self, name: &'static str) {
         self.name = Some(name);
     }
 
-    /// What the RAM of a learner and of its link holds.
+    /// Returns the RAM usage of a learner and of its link.
     pub const fn memory<L: Learn>() -> Memory {
         let session = L::MEMORY;
         Memory { link: session.link + size_of::<Self>() as u32, ..session }
     }
 
-    /// Who it is and where it stands, as [`Request::Hello`] is answered.
+    /// Returns the board's identity and state, the answer to [`Request::Hello`].
     pub fn hello<L: Learn>(&self, learner: &mut Result<L, ImageError>) -> Hello {
         let name = self.name.unwrap_or_default();
-        // A longer name is cut.
+        // Longer names are truncated.
         let name = name.get(..name.floor_char_boundary(BOARD)).unwrap_or_default();
         Hello {
             board: String::try_from(name).unwrap_or_default(),
@@ -75,8 +75,8 @@ impl<const I: usize, const F: usize> Device<I, F> {
         }
     }
 
-    /// Takes a byte of the line; returns what to send when it ended a request. `dropped` is told of frames that are
-    /// dropped.
+    /// Takes one byte from the line; if it ends a frame, returns the answer to send. `dropped` is called with the error
+    /// of each dropped frame.
     pub fn receive<L: Learn>(
         &mut self,
         byte: u8,
@@ -147,7 +147,7 @@ impl<const I: usize, const F: usize> Device<I, F> {
 
     #[inline(never)]
     fn reset(&mut self, learner: &mut impl Learn) -> Answer {
-        // Numbers begin anew, or go back: what was answered under them is of no request to come.
+        // Numbers start anew or go back, so the last answer must not be repeated under its number.
         self.last = Last::Nothing;
         match learner.reset() {
             Ok(digest) => Answer::Reset { digest },
@@ -155,10 +155,10 @@ impl<const I: usize, const F: usize> Device<I, F> {
         }
     }
 
-    /// Answers requests for as long as the port works.
+    /// Answers requests for as long as the port works. Returns `Ok` when the port reaches its end.
     ///
     /// # Errors
-    /// The port's own, when it fails; `Ok` when it has come to its end.
+    /// The port's error.
     pub fn serve<P: Read + Write, L: Learn>(
         &mut self,
         port: &mut P,
@@ -169,10 +169,10 @@ impl<const I: usize, const F: usize> Device<I, F> {
         Ok(())
     }
 
-    /// Answers what has come, and waits for nothing more: for a program that has other things to do.
+    /// Answers the requests that have arrived without waiting for more, for a program that has other work to do.
     ///
     /// # Errors
-    /// The port's own, when it fails.
+    /// The port's error.
     pub fn poll<P: Read + Write + ReadReady, L: Learn>(
         &mut self,
         port: &mut P,
@@ -183,7 +183,7 @@ impl<const I: usize, const F: usize> Device<I, F> {
         Ok(())
     }
 
-    /// Takes the next byte, and answers the request that it ends; whether there was one.
+    /// Takes the next byte and answers the request that it ends. Returns `false` if there was no byte.
     fn turn<P: Read + Write, L: Learn>(
         &mut self,
         port: &mut P,

@@ -1,38 +1,39 @@
-//! I²C EEPROMs of the kind 24xx512 as one NOR flash.
+//! I²C EEPROMs of type 24xx512, combined into one NOR flash.
 //!
-//! An EEPROM needs no erase: it programs a page of 128 bytes anew with every write. Here it keeps NOR's rules all the same,
-//! so that what is stored in it is stored as in any flash: erasing writes 0xff, and what is smallest to be written is a
-//! page, as a cut of the power may damage all of the page that is being written.
+//! An EEPROM needs no erase: every write programs a page of 128 bytes anew. This adapter keeps the rules of NOR flash
+//! all the same, so that data is stored as in any flash. Erasing writes 0xff, and the write size is a page, as a power
+//! cut may damage the whole page that is being written.
 
 use embedded_hal::i2c::{Error, ErrorKind, I2c, Operation};
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
 
-/// Bytes of a page.
+/// Size of a page, in bytes.
 const PAGE: usize = 128;
-/// Bytes of an EEPROM.
+/// Size of one EEPROM, in bytes.
 const SIZE: usize = 0x1_0000;
-/// The bus address of the first.
+/// Bus address of the first EEPROM.
 const FIRST: u8 = 0x50;
-/// As many as there are addresses for.
+/// Maximum number of EEPROMs, one per address.
 const MOST: u8 = 8;
-/// An EEPROM that programs a page, for 10 ms at most, does not answer; at 400 kHz asking takes 25 µs or more.
+/// Maximum number of attempts. An EEPROM does not answer while it programs a page, which takes at most 10 ms; at 400
+/// kHz one attempt takes at least 25 µs.
 const ASK: u32 = 1000;
 
-/// EEPROMs of 64 KiB one after another, at the bus addresses from 0x50 on.
+/// EEPROMs of 64 KiB each at consecutive bus addresses from 0x50 on, forming one address space.
 #[derive(Debug)]
 pub struct Eeproms<B> {
     bus: B,
     count: u8,
 }
 
-/// Why an EEPROM did not do as it should.
+/// Error of an EEPROM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EepromError<E> {
-    /// What was asked for is no whole page, or none of theirs.
+    /// The requested range does not consist of whole pages or lies outside the EEPROMs.
     Request(NorFlashErrorKind),
-    /// The bus's own.
+    /// The bus failed.
     Bus(E),
 }
 
@@ -46,7 +47,7 @@ impl<E: core::fmt::Debug> NorFlashError for EepromError<E> {
 }
 
 impl<B: I2c> Eeproms<B> {
-    /// Those that answer; where there are none, a flash of no bytes.
+    /// Finds the EEPROMs that answer; if there are none, the flash has a capacity of 0 bytes.
     pub fn find(mut bus: B) -> Self {
         let answers = |address: &u8| patiently(|| bus.write(*address, &[0, 0])).is_ok();
         let count = (FIRST..FIRST + MOST).take_while(answers).count() as u8;
@@ -61,12 +62,12 @@ impl<B: I2c> Eeproms<B> {
     }
 }
 
-/// The bus address and the place in the EEPROM.
+/// Returns the bus address for an offset and the address within that EEPROM.
 fn locate(offset: u32) -> (u8, [u8; 2]) {
     (FIRST.wrapping_add((offset / SIZE as u32) as u8), (offset as u16).to_be_bytes())
 }
 
-/// Asks again while nobody answers.
+/// Repeats a transfer until the EEPROM answers, at most ASK times.
 fn patiently<E: Error>(mut ask: impl FnMut() -> Result<(), E>) -> Result<(), E> {
     let mut answer = ask();
     for _ in 1..ASK {

@@ -1,9 +1,10 @@
-//! What a learner consumed and what became of it, in a log behind the slots of a store.
+//! Journal of what a learner took and of the results, stored as a log behind the slots of a store.
 //!
-//! Entries ([`graftage_link::journal`]) are appended, each before it is answered, and nothing is erased until the learner starts
-//! from another image. A start reads them all: what was learnt after the state that it resumes is learnt again. What a cut
-//! may have touched is never written again before an erase, and the entry that a start takes for the last is written once
-//! more before the next one, as it may read otherwise another time. `docs/persistence.md` says why no cut does harm.
+//! Entries ([`graftage_link::journal`]) are appended, each before its request is answered. Nothing is erased until the
+//! learner starts from another image or is reset. A start reads all entries and learns again what was learnt after the
+//! state that it resumes. Flash that a cut may have touched is never written again before an erase. The last entry that
+//! a start finds may read differently another time, so it is written once more before the next one.
+//! `docs/persistence.md` explains why no cut does harm.
 
 use crate::store::{CHUNK, Keep, Program, Store, StoreError};
 use core::num::NonZeroU32;
@@ -16,48 +17,50 @@ use graftage_link::Learnt;
 use graftage_link::journal::{Entry, PIECE, Past, Piece, SHORT, largest, length, open, read, seal};
 use heapless::Vec;
 
-/// Bytes of memory for any entry about a sample of so many numbers, whatever the flash's sizes.
+/// Returns the size of a buffer, in bytes, for any entry with a sample of `inputs` numbers, whatever the sizes of the
+/// flash.
 pub const fn entry(inputs: usize) -> usize {
     largest(inputs, STEPS).next_multiple_of(CHUNK)
 }
 
-/// What becomes of an adaptation whose journal is full or fails.
+/// Policy for an adaptation whose journal is full or fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Full {
-    /// It stops: a sample that there may be no room for is refused as [`Refusal::Unrecorded`].
+    /// Adaptation stops: a sample for which there may be no room is refused as [`Refusal::Unrecorded`].
     Stop,
-    /// It goes on, and a gap is marked, the last entry.
+    /// Adaptation goes on, and a gap is marked as the last entry.
     Gap,
 }
 
-/// What a learner does again after a start.
+/// Event that a learner repeats after a start.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Again<'a> {
-    /// It takes a labelled sample.
+    /// Taking of a labelled sample, with its label.
     Sample(&'a [f32], u32),
-    /// It ends a session.
+    /// End of a session.
     End,
 }
 
-/// What notes what a learner consumes, or does not.
+/// Record of what a learner takes, or a stand-in that records nothing.
 pub trait Note {
-    /// A learner starts from the image with this checksum, in this life, and with this digest of its state. Says whether the
-    /// journal that is there is of that start; where it is not, nothing is noted before one is [begun](Self::renew).
+    /// Opens the journal after a learner has started from the image with checksum `image`, in life `life`, in a state
+    /// with digest `digest`. Returns whether the existing journal belongs to that start. If not, nothing is noted until
+    /// a journal is [begun](Self::renew).
     fn begin(&mut self, image: u32, life: u32, digest: u64) -> bool {
         let _ = (image, life, digest);
         true
     }
 
-    /// Begins a journal of such a start, in place of what is there.
+    /// Replaces the existing journal by a new one for such a start.
     ///
     /// # Errors
-    /// Where nothing can be noted.
+    /// If nothing can be noted.
     fn renew(&mut self, image: u32, life: u32, digest: u64) -> Result<(), StoreError> {
         let _ = (image, life, digest);
         Ok(())
     }
 
-    /// Whether a labelled sample may be taken, whose learning takes so many steps.
+    /// Checks that a labelled sample with `steps` steps may be taken.
     ///
     /// # Errors
     /// [`Refusal::Unrecorded`].
@@ -69,23 +72,23 @@ pub trait Note {
     /// Appends an entry.
     ///
     /// # Errors
-    /// Where there is no room for it, or the flash fails; then there is a gap, and what follows is not noted.
+    /// If there is no room for the entry, or the flash fails; then there is a gap, and what follows is not noted.
     fn note(&mut self, entry: &Entry<&[f32], &Learnt>) -> Result<(), StoreError> {
         let _ = entry;
         Ok(())
     }
 
-    /// Tells, after [`begin`](Self::begin), what was noted after the first `known` samples and ends of sessions, in order;
-    /// returns how many of them there were.
+    /// Passes to `again`, after [`begin`](Self::begin), everything noted after the first `known` samples and ends of
+    /// sessions, in order. Returns the number of samples and ends passed.
     ///
     /// # Errors
-    /// [`StoreError::Gap`] where not all of it is there, or `again` does not take it; what follows is not noted.
+    /// [`StoreError::Gap`] if the journal is incomplete or `again` returns `false`; what follows is not noted.
     fn recall(&mut self, known: u64, again: &mut dyn FnMut(Again) -> bool) -> Result<u64, StoreError> {
         let _ = (known, again);
         Ok(0)
     }
 
-    /// The bytes of the journal from one of them on.
+    /// Returns bytes of the journal, starting at `first`.
     fn piece(&mut self, first: u32) -> Piece {
         let _ = first;
         Piece::default()
@@ -102,15 +105,15 @@ impl<F> Note for Option<Store<F>> {}
 enum Stage {
     /// There is no room for a journal.
     Absent,
-    /// It was begun in this run, or all of it was read.
+    /// The journal was begun in this run, or was read completely.
     Open,
-    /// It has a gap.
+    /// The journal has a gap.
     Closed,
 }
 
-/// A store, and behind it in the same flash a journal of samples of up to I numbers.
+/// Store with a journal behind it in the same flash, for samples of up to I numbers.
 ///
-/// N is [`entry`]`(I)` or more.
+/// N is at least [`entry`]`(I)`.
 #[derive(Debug)]
 pub struct Journal<F, const I: usize, const N: usize> {
     store: Store<F>,
@@ -119,31 +122,31 @@ pub struct Journal<F, const I: usize, const N: usize> {
     stage: Stage,
     /// Checksum of the image.
     image: u32,
-    /// Where the next entry goes.
+    /// Offset of the next entry in the flash, in bytes.
     at: u32,
-    /// The newest entry, and its number.
+    /// Newest entry, sealed, followed by its number.
     newest: Vec<u8, N>,
     number: u32,
-    /// Whether it was written in this run.
+    /// True if the newest entry was written in this run.
     settled: bool,
 }
 
 impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
-    /// Entries begin at multiples of it.
+    /// Spacing of the positions at which entries may begin, in bytes.
     const UNIT: u32 = {
         let least = if F::READ_SIZE > F::WRITE_SIZE { F::READ_SIZE } else { F::WRITE_SIZE };
         assert!(N >= entry(I), "the memory of an entry");
         assert!(CHUNK.is_multiple_of(PIECE) && PIECE.is_multiple_of(F::READ_SIZE) && F::ERASE_SIZE >= least);
         if least > 16 { least as u32 } else { 16 }
     };
-    /// An entry may stand behind so many units that read erased.
+    /// Maximum number of erased units before an entry; a search gives up after more.
     const QUIET: u32 = N as u32 / Self::UNIT + 8;
 
-    /// A journal in a region of the store's flash, in bytes from its start, outside of the store's own. Writes nothing; where the
-    /// region has no block, nothing is noted.
+    /// Creates a journal in a region of the store's flash, given in bytes from the start of the flash and outside the
+    /// store's own region. Writes nothing. If the region has no block, nothing is noted.
     ///
     /// # Errors
-    /// [`StoreError::Region`] where it is not made of erase blocks of the flash.
+    /// [`StoreError::Region`] if the region is not made of erase blocks of the flash.
     pub fn new(mut store: Store<F>, region: Range<u32>, full: Full) -> Result<Self, StoreError> {
         let block = F::ERASE_SIZE as u32;
         let aligned = region.start.is_multiple_of(block) && region.end.is_multiple_of(block);
@@ -154,31 +157,31 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         Ok(Self { store, region, full, stage: Stage::Absent, image: 0, at, newest, number: 0, settled: false })
     }
 
-    /// Samples that a region of so many bytes has room for, each of which brings so many steps at most. A start that goes on
-    /// costs no more than a sample and two units.
+    /// Returns the number of samples, with at most `steps` steps each, that a region of `region` bytes has room for.
+    /// Each start that resumes takes at most the space of one sample and two units.
     pub const fn capacity(region: usize, steps: usize) -> usize {
         let (short, unit) = (SHORT.next_multiple_of(Self::UNIT as usize), Self::UNIT as usize);
         region.saturating_sub(3 * short) / largest(I, steps).next_multiple_of(unit)
     }
 
-    /// Bytes of the journal's region.
+    /// Returns the size of the journal's region, in bytes.
     pub fn room(&self) -> usize {
         self.region.len()
     }
 
-    /// The store.
+    /// Returns the store.
     pub fn store(&mut self) -> &mut Store<F> {
         &mut self.store
     }
 
-    /// Finds the first whole entry of the image from `at` on, and where it ends. Where there is none: where the next may be
-    /// written.
+    /// Finds the first intact entry of the image from `from` on, loads it into `entry` and returns the offset behind
+    /// it. If there is none, returns the offset at which the next entry may be written as the error.
     fn seek(&mut self, from: u32, entry: &mut Vec<u8, N>) -> Result<u32, u32> {
         let (mut at, mut touched, mut quiet) = (from, from, 0);
         while quiet <= Self::QUIET && at < self.region.end {
             let mut unit = [0xff; CHUNK];
             let unit = unit.get_mut(..Self::UNIT as usize).unwrap_or_default();
-            // What cannot be read has been written to.
+            // A unit that cannot be read has been written to.
             let erased = self.store.flash().read(at, unit).is_ok() && unit.iter().all(|byte| *byte == 0xff);
             if let Some(length) = length(self.image, unit).filter(|length| self.load(at, *length, entry)) {
                 return Ok(at.saturating_add(Self::padded(length)));
@@ -186,11 +189,11 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
             at = at.saturating_add(Self::UNIT);
             (touched, quiet) = if erased { (touched, quiet.saturating_add(1)) } else { (at, 0) };
         }
-        // The one unit more that a cut may have touched.
+        // A cut may have touched one more unit.
         Err(touched.saturating_add(Self::UNIT))
     }
 
-    /// Reads a whole entry.
+    /// Reads an entry of `length` bytes at `at`; returns whether it is complete and intact.
     fn load(&mut self, at: u32, length: usize, entry: &mut Vec<u8, N>) -> bool {
         let padded = Self::padded(length);
         let inside = at.saturating_add(padded) <= self.region.end && entry.resize(padded as usize, 0).is_ok();
@@ -203,16 +206,16 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         (length as u32).next_multiple_of(Self::UNIT)
     }
 
-    /// Writes an entry into memory.
+    /// Encodes an entry into `sealed`.
     fn seal(&self, number: u32, entry: &Entry<&[f32], &Learnt>, sealed: &mut Vec<u8, N>) -> Option<()> {
-        // There is room for so many.
+        // There is room for N bytes.
         let _ = sealed.resize(N, 0);
         let length = seal(self.image, number, entry, sealed)?;
         sealed.truncate(length);
         Some(())
     }
 
-    /// Appends an entry and leaves room for so many short ones.
+    /// Appends an entry and leaves room for `reserve` short ones.
     fn append(&mut self, entry: &Entry<&[f32], &Learnt>, reserve: u32) -> Result<(), StoreError> {
         let number = if self.newest.is_empty() { 0 } else { self.number.wrapping_add(1) };
         let mut sealed = Vec::new();
@@ -224,7 +227,7 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         Ok(())
     }
 
-    /// Writes the newest entry once more where an earlier run wrote it.
+    /// Writes the newest entry once more if an earlier run wrote it.
     fn settle(&mut self) -> Result<(), StoreError> {
         if !self.settled {
             let newest = core::mem::take(&mut self.newest);
@@ -236,7 +239,8 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         Ok(())
     }
 
-    /// Whether there is room for an entry of so many bytes, for what is to be written before it, and for short ones behind it.
+    /// Checks that there is room for an entry of `length` bytes, for the entry to be rewritten before it, and for
+    /// `reserve` short ones behind it.
     fn check(&self, length: usize, reserve: u32) -> Result<(), StoreError> {
         let before = if self.settled { 0 } else { Self::padded(self.newest.len()) };
         let needed = before.saturating_add(Self::padded(length)).saturating_add(reserve * Self::padded(SHORT));
@@ -244,7 +248,7 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         if needed as usize > room { Err(StoreError::TooLarge { length, room }) } else { Ok(()) }
     }
 
-    /// Writes a sealed entry and reads it back; where that fails, a unit further on.
+    /// Writes a sealed entry and reads it back; if that fails, tries again one unit further on.
     fn write(&mut self, sealed: &[u8]) -> Result<(), StoreError> {
         let length = Self::padded(sealed.len());
         for _ in 0..Self::QUIET {
@@ -264,14 +268,14 @@ impl<F: NorFlash, const I: usize, const N: usize> Journal<F, I, N> {
         Err(StoreError::Unverified)
     }
 
-    /// Forgets what is known of it.
+    /// Resets the journal's state in RAM.
     fn clear(&mut self, image: u32, stage: Stage) {
         (self.image, self.stage, self.at) = (image, stage, self.region.start);
         (self.number, self.settled) = (0, false);
         self.newest.clear();
     }
 
-    /// Marks that something is missing, where that can be; returns why.
+    /// Closes the journal, marks the gap if possible, and returns `why`.
     #[inline(never)]
     fn close(&mut self, why: StoreError) -> StoreError {
         self.stage = Stage::Closed;
@@ -289,7 +293,7 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
             && journal.seal(0, &Entry::Start { digest, life }, &mut start).is_some()
             && found == start;
         if own {
-            // As it was read now: after a cut it may read otherwise when all is read.
+            // Keep the entry as it reads now: after a cut it may read differently when the whole journal is read.
             (journal.stage, journal.newest) = (Stage::Open, start);
         }
         own
@@ -326,7 +330,7 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
     fn recall(&mut self, known: u64, again: &mut dyn FnMut(Again) -> bool) -> Result<u64, StoreError> {
         let Some(journal @ Journal { stage: Stage::Open, .. }) = self else { return Ok(0) };
         if journal.settled {
-            // It was begun anew.
+            // The journal was begun anew in this run.
             return if known == 0 { Ok(0) } else { Err(journal.close(StoreError::Gap)) };
         }
         let mut course = Course { known, ..Course::default() };
@@ -355,7 +359,8 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
     fn piece(&mut self, first: u32) -> Piece {
         let mut piece = Piece::default();
         if let (Some(journal @ Journal { stage: Stage::Open, .. }), 0) = (self.as_mut(), first) {
-            // What is handed out is what was learnt again; without room for that, what can be read.
+            // Settle the newest entry, so that the bytes handed out are those that were learnt again. If there is no
+            // room for that, hand out what can be read.
             let _ = journal.settle();
         }
         let Some(Journal { store, region, at: end, stage: Stage::Open | Stage::Closed, .. }) = self else {
@@ -364,34 +369,35 @@ impl<F: NorFlash, const I: usize, const N: usize> Note for Option<Journal<F, I, 
         piece.unit = NonZeroU32::new(Journal::<F, I, N>::UNIT);
         let at = region.start.saturating_add(first);
         let length = end.min(&mut region.end).saturating_sub(at).min(PIECE as u32);
-        // There is room for so many.
+        // There is room for PIECE bytes.
         let _ = piece.bytes.resize(length as usize, 0);
         let units = piece.bytes.chunks_mut(Journal::<F, I, N>::UNIT as usize);
         for (at, unit) in (at..).step_by(Journal::<F, I, N>::UNIT as usize).zip(units) {
-            // What cannot be read is what a cut left: no entry.
+            // A unit that cannot be read is the remnant of a cut and holds no entry.
             let _ = store.flash().read(at, unit);
         }
         piece
     }
 }
 
-/// What was noted, read from the start on.
+/// Progress of replaying a journal from its start.
 #[derive(Default)]
 struct Course {
-    /// Samples and ends of sessions that need not be done again.
+    /// Number of samples and ends of sessions that need not be repeated.
     known: u64,
-    /// Those that have passed.
+    /// Number of samples and ends of sessions passed so far.
     past: u64,
-    /// Entries that have passed.
+    /// Number of entries passed so far.
     entries: u64,
-    /// A gap is marked.
+    /// True if a gap is marked.
     gap: bool,
-    /// An entry is missing, or cannot be done again.
+    /// True if an entry is missing or cannot be repeated.
     broken: bool,
 }
 
 impl Course {
-    /// An entry counts now that one with a larger number, or none, follows. One that passed before is a copy.
+    /// Processes an entry, once an entry with a larger number, or none, follows it. An entry whose number has passed
+    /// before is a copy and is skipped.
     fn pass<const I: usize>(&mut self, image: u32, entry: &[u8], again: &mut dyn FnMut(Again) -> bool) {
         let Some(frame) = open(image, entry) else { return };
         if u64::from(frame.number) < self.entries || self.broken || self.gap {

@@ -1,6 +1,6 @@
-//! A network that goes on learning where it is used: what a device does, whoever asks it to.
+//! Network that goes on learning on the device, independent of who calls it.
 //!
-//! The link is one caller, a loop over a sensor another. On any machine, and without a board:
+//! The link is one caller, a loop that reads a sensor is another. The example runs on any machine, without a board:
 //!
 //! ```
 //! use graftage_core::adapt::Ring;
@@ -28,19 +28,19 @@
 //! #     image::write(&header, (0..Network::WEIGHTS).map(|i| i as f32 / 64.0), &mut [0; 1024]).unwrap().to_vec()
 //! # }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // Of a device this lies in flash: each step reads the weights in it.
+//! // On a device this lies in flash: each step reads the image's weights from there.
 //! let image = image();
 //! let mut sessions = SESSIONS;
-//! // `()` keeps nothing; a `Store` in a flash does.
+//! // `()` keeps nothing; use a `Store` in flash to keep the state.
 //! let mut learner = Learner::start(&mut sessions, &image, 0, (), log)?;
 //! let (sample, label) = ([0.1, 0.9, 0.2, 0.0], 1);
 //! let before = learner.predict(&sample)?;
 //! let learnt = learner.learn(&sample, label)?;
 //! assert_eq!((learnt.learnt, learnt.taken.prediction), (1, before));
-//! // The same in slices, between which a control loop goes on.
+//! // The same in slices, so that a control loop can run between them.
 //! learner.begin(&sample, label)?;
 //! while let Slice::Part = learner.advance() {}
-//! // What is refused has changed nothing.
+//! // A refused sample changes nothing.
 //! assert!(learner.learn(&[f32::NAN; 4], label).is_err());
 //! assert_eq!(learner.status().learnt, 2);
 //! # Ok(())
@@ -61,7 +61,7 @@ use graftage_link::journal::{Entry, Piece};
 use graftage_link::{Array, Ended, Learnt, Memory, NUMBERS, Status};
 use heapless::Vec;
 
-/// What happened, for the board's log.
+/// Event for the board's log.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Event<'a> {
     /// A labelled sample was learnt or held out.
@@ -70,34 +70,34 @@ pub enum Event<'a> {
     Ended(&'a Ended),
     /// A sample was refused; nothing has changed.
     Refused(Refusal),
-    /// The state was saved, as this generation.
+    /// The state was saved as this generation.
     Saved(u64),
-    /// The state could not be saved; what was saved before still is, and learning goes on.
+    /// The state could not be saved. The previously saved state remains, and learning goes on.
     NotSaved(StoreError),
-    /// This could not be noted, or what was noted is not whole; nothing more will be.
+    /// An entry could not be noted, or the journal is incomplete. Nothing more will be noted.
     NotNoted(StoreError),
-    /// It has forgotten what was learnt, and starts from its image.
+    /// The learner has forgotten what was learnt and starts from its image.
     Reset,
-    /// It could not make sure of that; it stands where a restart would have brought it.
+    /// The reset failed; the learner is in the same state as after a restart.
     NotReset(StoreError),
 }
 
-/// What one slice of learning a sample did.
+/// Result of one slice of learning a sample.
 #[expect(clippy::large_enum_variant, reason = "there is no heap to put it on")]
 #[derive(Clone, PartialEq, Debug)]
 pub enum Slice {
-    /// A part; there is more to do.
+    /// One part was done; more remains.
     Part,
-    /// The last part: the sample is noted, and where that is due the state is saved.
+    /// The last part was done: the sample is noted and, if a save is due, the state is saved.
     Learnt(Learnt),
-    /// Nothing: no sample is being learnt.
+    /// Nothing was done: no sample is being learnt.
     Idle,
 }
 
-/// Why a learner does not go on from what was saved.
+/// Reason why a learner does not resume from the saved state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotResumed {
-    /// It was learnt from another image than the one that the learner has started from.
+    /// The state was learnt from an image other than the one from which the learner has started.
     OtherImage,
     /// The snapshot cannot be used.
     Unusable(ImageError),
@@ -124,12 +124,13 @@ impl defmt::Format for NotResumed {
 
 impl core::error::Error for NotResumed {}
 
-/// Bytes that say which image a state was learnt from, and in which life: the checksum of the image, or its complement where
-/// nothing was learnt and no snapshot follows, then how often the learner was reset before. A journal is of one life, too, so
-/// that what was noted before a reset is never learnt again after it.
+/// Length in bytes of the identity in front of a saved state: which image it was learnt from, and in which life. The
+/// identity consists of the checksum of the image, followed by the number of resets so far. If nothing was learnt, the
+/// complement of the checksum takes its place and no snapshot follows. A journal also belongs to one life, so what was
+/// noted before a reset is never learnt again after it.
 const IDENTITY: usize = 8;
 
-/// The newest state that is kept: its generation, its identity where that can be read, and all of its bytes.
+/// Returns the newest kept state: its generation, its identity if readable, and all of its bytes.
 #[inline(never)]
 fn newest<K: Keep>(keep: &mut K) -> Option<(u64, Option<u64>, impl Source)> {
     let (generation, mut state) = keep.kept()?;
@@ -138,7 +139,7 @@ fn newest<K: Keep>(keep: &mut K) -> Option<(u64, Option<u64>, impl Source)> {
     Some((generation, read.map(|()| u64::from_le_bytes(identity)), state))
 }
 
-/// What of a source lies from a byte on.
+/// Bytes of a source from a given offset on.
 struct From<S>(usize, S);
 
 impl<S: Source> Source for From<S> {
@@ -148,47 +149,49 @@ impl<S: Source> Source for From<S> {
     }
 }
 
-/// What an application asks of a network that goes on learning.
+/// Interface of a learning network for applications.
 ///
-/// A sample is a number for each input, divided by the scale that [`status`](Self::status) names.
+/// A sample has one number for each input, divided by the scale that [`status`](Self::status) names.
 pub trait Learn {
     /// Hash of the network's schema.
     const SCHEMA: u64;
-    /// Numbers of a sample.
+    /// Number of values in a sample.
     const INPUTS: u32;
-    /// Classes.
+    /// Number of classes.
     const CLASSES: u32;
-    /// What its RAM holds; as `link`, what is none of the other parts.
+    /// RAM usage; `link` counts everything that belongs to no other part.
     const MEMORY: Memory;
 
-    /// The class of a sample, by the weights in use.
+    /// Predicts the class of a sample with the weights in use.
     ///
     /// # Errors
-    /// Where the sample is refused.
+    /// If the sample is refused.
     fn predict(&mut self, sample: &[f32]) -> Result<Prediction, Refusal>;
 
-    /// Takes a labelled sample: begins to learn it, or holds it out. For a loop with a deadline, which goes on between two
-    /// slices; it may predict then, too. An earlier sample is learnt to its end first, as before anything else that needs it.
+    /// Takes a labelled sample: begins to learn it, or holds it out. Meant for a loop with a deadline, which runs
+    /// between two slices and may also predict then. An earlier sample that is still being learnt is finished first,
+    /// here and in every other call that depends on it.
     ///
     /// # Errors
-    /// Where the sample or its label is refused; then nothing has changed.
+    /// If the sample or its label is refused; then nothing has changed.
     fn begin(&mut self, sample: &[f32], label: u32) -> Result<Taken, Refusal>;
 
-    /// The next slice of the sample that is being learnt: one sample of a batch, forward and backward, or the move of one
-    /// parameter with its part of the digest; what is noted and saved is a slice of its own.
+    /// Runs the next slice of the sample that is being learnt: one sample of a batch, forward and backward, or the move
+    /// of one parameter together with its part of the digest. Noting and saving form a slice of their own.
     fn advance(&mut self) -> Slice;
 
-    /// Takes a labelled sample: learns it, or holds it out. The same as [`begin`](Self::begin) and all slices, in the same bits.
+    /// Takes a labelled sample: learns it, or holds it out. Equivalent to [`begin`](Self::begin) and all slices, bit
+    /// for bit.
     ///
     /// # Errors
-    /// Where the sample or its label is refused; then nothing has changed.
+    /// If the sample or its label is refused; then nothing has changed.
     fn learn(&mut self, sample: &[f32], label: u32) -> Result<Learnt, Refusal> {
         self.begin(sample, label)?;
         loop {
             match self.advance() {
                 Slice::Part => {}
                 Slice::Learnt(learnt) => return Ok(learnt),
-                // A sample that has begun comes to its end.
+                // Unreachable: a sample that has begun is always completed.
                 Slice::Idle => return Err(Refusal::NotStarted),
             }
         }
@@ -197,49 +200,51 @@ pub trait Learn {
     /// Ends the session: commits its weights or rolls them back.
     fn end(&mut self) -> Ended;
 
-    /// Forgets what was learnt, what is kept and noted of it included, and starts again from the image, as when it was new; a
-    /// sample that is being learnt is dropped. Twice is as once. A power cut during it leaves all as it was, or reset. Returns
-    /// the digest of its state.
+    /// Forgets everything learnt, including what is kept and noted of it, and starts again from the image, as when the
+    /// device was new. A sample that is being learnt is dropped. Repeating a reset has no further effect. A power cut
+    /// during a reset leaves everything either as it was or reset. Returns the digest of the new state.
     ///
     /// # Errors
-    /// Where what keeps the state has refused; then the learner is where a restart would have brought it.
+    /// If the storage fails; then the learner is in the same state as after a restart.
     fn reset(&mut self) -> Result<u64, StoreError>;
 
-    /// What was counted since the start.
+    /// Returns the counts since the start.
     fn counts(&self) -> Counts;
 
-    /// Where it stands.
+    /// Returns the state of the adaptation.
     fn status(&mut self) -> Status;
 
-    /// Numbers of an array from the `first` on; at its end fewer than there is room for.
+    /// Returns elements of an array, starting at `first`; at the end of the array fewer than there is room for.
     fn numbers(&mut self, array: Array, first: usize) -> Vec<f32, NUMBERS>;
 
-    /// Bytes of its journal from the `first` on.
+    /// Returns bytes of the journal, starting at `first`.
     fn journal(&mut self, first: u32) -> Piece;
 }
 
-/// A network that adapts in sessions S, in memory that somebody else has, from an image that lies wherever `'i` says; K keeps
-/// what was learnt and notes what came, O is told what happened.
+/// Network that adapts in sessions.
+///
+/// S is the session, in memory that the caller provides; the image may lie in any memory that lives for `'i`. K keeps
+/// what was learnt and notes what was taken. O receives an [`Event`] for everything that happens.
 #[derive(Debug)]
 pub struct Learner<'a, 'i, S, K, O> {
     session: &'a mut S,
     keep: K,
     observe: O,
-    /// The state is saved whenever so many more labelled samples were taken; 0: never.
+    /// Number of labelled samples between two saves; 0 disables saving.
     save_every: u64,
-    /// The image from which it started.
+    /// Image from which the learner started.
     image: &'i [u8],
-    /// The checksum of the image, which tells it from others.
+    /// Checksum of the image, which identifies it.
     checksum: u32,
     /// Number of resets so far.
     life: u32,
-    /// What raw features are divided by.
+    /// Divisor of raw features.
     scale: f32,
-    /// Generation of the newest state that is saved.
+    /// Generation of the newest saved state.
     saved: Option<u64>,
-    /// What became of the newest labelled sample of this session, and the loss of its last step.
+    /// Outcome of the newest labelled sample of this session, and the loss of its last step.
     latest: Option<(Taken, Option<f32>)>,
-    /// The labelled sample that is being learnt, and what it has brought so far.
+    /// Labelled sample that is being learnt, with its results so far.
     begun: Option<Learnt>,
 }
 
@@ -253,16 +258,17 @@ where
     K: Keep + Note,
     O: FnMut(Event),
 {
-    /// Bytes that [`save`](Self::save) keeps at most, where replay buffer and held-out samples are up to `samples`.
+    /// Returns the maximum size of a state kept by [`save`](Self::save), in bytes, if replay buffer and held-out
+    /// samples together have at most `samples` samples.
     pub const fn saved(samples: usize) -> usize {
         IDENTITY + snapshot::length(N::WEIGHTS, N::INPUTS, samples)
     }
 
-    /// Starts from the image at the start of some bytes. The state is saved whenever `save_every` more labelled samples were
-    /// taken and at the end of each session, before that returns; 0: never.
+    /// Starts from the image at the start of `image`. The state is saved after every `save_every` labelled samples and
+    /// at the end of each session, before the call returns; 0 disables saving.
     ///
     /// # Errors
-    /// Where the image cannot be used; the session then is not to be used either, before another start.
+    /// If the image cannot be used; then the session must be started again before it is used.
     #[inline(never)]
     pub fn start(
         session: &'a mut Session<'i, N, R, S, W, H>,
@@ -276,14 +282,14 @@ where
         let mut new =
             Self { session, keep, observe, save_every, image, checksum, life: 0, scale, saved, latest, begun };
         if !new.open() {
-            // It tells of what fails.
+            // `reset` reports its own failure.
             let _ = new.reset();
         }
         Ok(new)
     }
 
-    /// Starts sessions from the image at the start of some bytes, whose weights are also those to which a rule may pull;
-    /// returns its checksum, and what raw features are divided by.
+    /// Starts sessions from the image at the start of `bytes`; a rule that pulls also pulls to the image's weights.
+    /// Returns the image's checksum and the divisor of raw features.
     fn load(session: &mut Session<'i, N, R, S, W, H>, bytes: &'i [u8]) -> Result<(u32, f32), ImageError> {
         let image = Image::parse(bytes)?;
         image.load(N::SCHEMA, session.network_mut())?;
@@ -293,8 +299,8 @@ where
         Ok((sum.map_or(0, |sum| u32::from_le_bytes(*sum)), image.header.scale))
     }
 
-    /// Opens the journal of the life in which what is kept was learnt. Where there is none, one is begun; but after a reset
-    /// that a power cut has ended, nothing is done, and the answer is `false`.
+    /// Opens the journal of the life in which the kept state was learnt, and begins one if there is none. If a power
+    /// cut interrupted a reset, does nothing and returns `false`.
     fn open(&mut self) -> bool {
         let identity = newest(&mut self.keep).and_then(|(_, identity, _)| identity).unwrap_or(0);
         let (learnt, forgotten) = (identity as u32 == self.checksum, identity as u32 == !self.checksum);
@@ -307,15 +313,15 @@ where
         own || !forgotten
     }
 
-    /// Begins a journal.
+    /// Begins a new journal.
     fn begin(&mut self) -> Result<(), StoreError> {
         self.keep.renew(self.checksum, self.life, self.session.adaptation().digest())
     }
 
-    /// Goes on, after a start, from the newest state that was kept, and returns its generation; `None` where there is none.
+    /// Resumes from the newest kept state after a start and returns its generation; `None` if nothing is kept.
     ///
     /// # Errors
-    /// Where that is not from this network and image, or cannot be read; then the learner is where it started.
+    /// If that state belongs to another network or image, or cannot be read; then the learner remains as it started.
     #[inline(never)]
     pub fn resume(&mut self) -> Result<Option<u64>, NotResumed> {
         let Some((generation, identity, state)) = newest(&mut self.keep) else { return Ok(None) };
@@ -323,7 +329,7 @@ where
         if image == self.checksum {
             let restored = snapshot::restore(self.session, N::SCHEMA, From(IDENTITY, state));
             if let Err(why) = restored {
-                // It may have been taken halfway, from a flash that reads otherwise each time.
+                // The state may be half restored, from a flash that returns different bytes on each read.
                 let _ = Self::load(self.session, self.image);
                 return Err(NotResumed::Unusable(why));
             }
@@ -334,8 +340,9 @@ where
         Ok(self.saved)
     }
 
-    /// Does again what was noted after the state from which it goes on, and returns how many samples and ends of sessions that
-    /// were. To be called once, after [`resume`](Self::resume) or where there is nothing to resume, before anything is learnt.
+    /// Learns again what was noted after the state from which the learner resumes, and returns the number of samples
+    /// and ends of sessions repeated. Call it once after [`resume`](Self::resume), or if there is nothing to resume,
+    /// before anything is learnt.
     #[inline(never)]
     pub fn recall(&mut self) -> u64 {
         let (counts, session) = (self.session.counts(), &mut *self.session);
@@ -350,7 +357,7 @@ where
         recalled.unwrap_or_default()
     }
 
-    /// Tells of what could not be noted.
+    /// Reports an entry that could not be noted.
     #[inline(never)]
     fn noted(&mut self, noted: Result<(), StoreError>) {
         if let Err(error) = noted {
@@ -358,15 +365,15 @@ where
         }
     }
 
-    /// Learns the sample that has begun to its end.
+    /// Finishes the sample that is being learnt.
     fn finish(&mut self) {
         while matches!(self.advance(), Slice::Part) {}
     }
 
-    /// What the sample that has begun has brought: noted, told, and saved where that is due.
+    /// Completes the sample that was begun: notes it, reports it and, if a save is due, saves the state.
     fn complete(&mut self, learnt: &Learnt) {
         self.latest = Some((learnt.taken, learnt.reports.last().map(|report| report.outcome.loss)));
-        // There is one: each half of the memory keeps at least the newest.
+        // Always `Some`: each half of the memory keeps at least its newest sample.
         if let Some((sample, label)) = self.session.newest(learnt.taken.held_out) {
             let noted = self.keep.note(&Entry::Sample { label, sample, learnt });
             self.noted(noted);
@@ -377,14 +384,14 @@ where
         }
     }
 
-    /// Saves the whole state: which image it was learnt from, in which life, and its snapshot.
+    /// Saves the whole state: the image and the life in which it was learnt, and its snapshot.
     pub fn save(&mut self) {
         self.finish();
-        // It tells of what fails.
+        // `put` reports its own failure.
         let _ = self.put(true);
     }
 
-    /// Keeps the whole state, or that nothing was learnt, where there is something to keep it in; tells of it.
+    /// Keeps the whole state, or the fact that nothing was learnt, if there is storage for it; reports the result.
     fn put(&mut self, learnt: bool) -> Result<(), StoreError> {
         let image = if learnt { self.checksum } else { !self.checksum };
         let identity = u64::from(self.life) << 32 | u64::from(image);
@@ -410,26 +417,26 @@ where
     /// Forgets what was learnt.
     fn forget(&mut self) -> Result<(), StoreError> {
         self.life = self.life.wrapping_add(1);
-        // From here on a restart does the rest.
+        // After this save, a restart completes the reset.
         self.put(false)?;
-        // It was loaded before.
+        // Cannot fail: the same image was loaded before.
         let _ = Self::load(self.session, self.image);
         self.begin()?;
-        // Over what was kept before the first.
+        // Overwrites the slot that still holds what was learnt.
         self.put(false)
     }
 
-    /// The sessions in which it learns.
+    /// Returns the sessions in which the learner adapts.
     pub fn session(&self) -> &Session<'i, N, R, S, W, H> {
         self.session
     }
 
-    /// What keeps its state.
+    /// Returns the storage of the learner's state.
     pub fn keep(&mut self) -> &mut K {
         &mut self.keep
     }
 
-    /// Tells of a refusal.
+    /// Reports a refusal.
     fn refused<T>(&mut self, taken: Result<T, Refusal>) -> Result<T, Refusal> {
         taken.inspect_err(|refusal| (self.observe)(Event::Refused(*refusal)))
     }
@@ -482,7 +489,7 @@ where
         match self.session.advance() {
             adapt::Slice::Part => return Slice::Part,
             adapt::Slice::Step(report) => {
-                // There is room: a recipe has no more steps.
+                // There is room: no recipe has more steps.
                 let _ = begun.reports.push(report);
                 return Slice::Part;
             }
@@ -510,7 +517,7 @@ where
     fn reset(&mut self) -> Result<u64, StoreError> {
         (self.begun, self.latest) = (None, None);
         if let Err(why) = self.forget() {
-            // What a restart does, but for another attempt.
+            // Does what a restart does, except for another attempt to reset.
             self.saved = None;
             let _ = Self::load(self.session, self.image);
             self.open();
@@ -558,7 +565,7 @@ where
             let wanted = elements.get(skip..).unwrap_or_default();
             let taken = wanted.len().min(NUMBERS.saturating_sub(numbers.len()));
             skip = skip.saturating_sub(elements.len());
-            // There is room for so many.
+            // There is room for all of them.
             let _ = numbers.extend_from_slice(wanted.get(..taken).unwrap_or_default());
         };
         if array == Array::InUse {

@@ -1,14 +1,16 @@
-//! The device that goes on learning: a Graftage network behind a serial link.
+//! Library for devices that go on learning: a Graftage network behind a serial link.
 //!
-//! [`learner::Learner`] is what a firmware calls: `learn(sample, label)` and `predict(sample)`, with what is learnt kept
-//! through power cuts ([`store`]) and recorded ([`journal`]). [`device::Device`] is the link's end in front of it: bytes in, bytes out. The binary `adapt`
-//! gives them a board's UART and the image in its flash; host tests give them mocks. Other firmware uses this library
-//! without any feature: features are the boards of its binaries. Without one it needs no allocator, atomic read-modify-write
-//! operation, critical section, logger or run-time, and brings none, nor a panic handler or a linker script
-//! (`docs/firmware.md`); `defmt` alone gives its errors their format.
+//! Applications call [`learner::Learner`]: `learn(sample, label)` and `predict(sample)`. What is learnt survives power
+//! cuts ([`store`]) and is recorded ([`journal`]). [`device::Device`] connects a learner to the link: bytes in, bytes
+//! out. The binary `adapt` gives them a board's UART and the image in its flash; host tests give them mocks.
 //!
-//! What has many locals of its own and one caller is `#[inline(never)]`: in the caller's frame, which then is too large for short
-//! instructions, it takes more code.
+//! Other firmware uses this library without features: they select the board for the binaries here. Without features the
+//! library needs no allocator, atomic read-modify-write operation, critical section, logger or runtime, and brings none
+//! of them, nor a panic handler or a linker script (`docs/firmware.md`). The feature `defmt`, which needs no board,
+//! implements `defmt::Format` for its errors.
+//!
+//! Functions with many locals and a single caller are `#[inline(never)]`. Inlined, they would make the caller's frame
+//! too large for short instructions and so increase code size.
 #![no_std]
 
 #[cfg(all(feature = "board", target_os = "none"))]

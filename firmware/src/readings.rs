@@ -1,21 +1,21 @@
-//! Readings on their way from the interrupt that takes them to whoever uses them.
+//! Queue of readings from the interrupt that takes them to the program that uses them.
 //!
-//! The interrupt never waits: what finds no room is dropped, and the next one that gets through says how many were. So
-//! every reading is used or counted.
+//! The interrupt never waits. A reading that finds no room is dropped, and the next reading that gets through tells how
+//! many were dropped. Every reading is therefore used or counted.
 
 use heapless::spsc::{Consumer, Producer, Queue};
 
-/// Room for N − 1 readings, each with its number.
+/// Queue with room for N − 1 numbered readings.
 #[derive(Debug)]
 pub struct Readings<T, const N: usize>(Queue<(u32, T), N>);
 
 impl<T, const N: usize> Readings<T, N> {
-    /// With no reading.
+    /// Creates an empty queue.
     pub const fn new() -> Self {
         Self(Queue::new())
     }
 
-    /// The end of the interrupt, and that of the program.
+    /// Splits the queue into the interrupt's end and the program's end.
     pub fn split(&mut self) -> (Source<'_, T>, Drain<'_, T>) {
         let (queue, from) = self.0.split();
         (Source { queue, taken: 0 }, Drain { queue: from, tally: Tally::default() })
@@ -28,40 +28,41 @@ impl<T, const N: usize> Default for Readings<T, N> {
     }
 }
 
-/// Where readings are put.
+/// Interrupt's end of the queue.
 pub struct Source<'a, T> {
     queue: Producer<'a, (u32, T)>,
     taken: u32,
 }
 
 impl<T> Source<'_, T> {
-    /// Puts a reading; drops it where there is no room.
+    /// Puts a reading; drops it if there is no room.
     pub fn put(&mut self, reading: T) {
-        // Of a full queue it comes back: a number is missing.
+        // A full queue rejects the reading, which leaves a gap in the numbers.
         let _ = self.queue.enqueue((self.taken, reading));
         self.taken = self.taken.wrapping_add(1);
     }
 }
 
-/// Where readings are taken from.
+/// Program's end of the queue.
 pub struct Drain<'a, T> {
     queue: Consumer<'a, (u32, T)>,
     tally: Tally,
 }
 
-/// What became of the readings up to the last one that was got, each modulo 2^32.
+/// Counts of readings up to the last one received, each modulo 2^32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
-    /// Readings that were put.
+    /// Number of readings put.
     pub put: u32,
-    /// Of these, how many were got.
+    /// Number of readings received.
     pub got: u32,
-    /// Of these, how many were dropped.
+    /// Number of readings dropped.
     pub dropped: u32,
 }
 
 impl<T> Drain<'_, T> {
-    /// The oldest reading, and how many before it were dropped since the last one; `None` where there is none yet.
+    /// Returns the oldest reading and the number of readings dropped between it and the one before; `None` if the queue
+    /// is empty.
     pub fn get(&mut self) -> Option<(T, u32)> {
         let (number, reading) = self.queue.dequeue()?;
         let missing = number.wrapping_sub(self.tally.put);
@@ -71,7 +72,7 @@ impl<T> Drain<'_, T> {
         Some((reading, missing))
     }
 
-    /// What became of them.
+    /// Returns the counts so far.
     pub fn tally(&self) -> Tally {
         self.tally
     }

@@ -1,4 +1,4 @@
-//! A learner beside a sensor.
+//! Learner with a sensor beside it.
 
 use crate::learner::{Learn, Slice};
 use crate::store::StoreError;
@@ -9,8 +9,9 @@ use graftage_link::journal::Piece;
 use graftage_link::{Array, Ended, Memory, NUMBERS, Status};
 use heapless::Vec;
 
-/// A learner L that knows the newest sample of a sensor, I numbers. Whoever predicts or labels a sample of no numbers means
-/// that one; before the first, it is refused as too short.
+/// Learner L that knows the newest sample of a sensor, I numbers.
+///
+/// An empty sample stands for the newest one; before there is one it is refused ([`Refusal::Length`]).
 #[derive(Debug)]
 pub struct Sensing<L, const I: usize> {
     learner: L,
@@ -18,16 +19,16 @@ pub struct Sensing<L, const I: usize> {
 }
 
 impl<L: Learn, const I: usize> Sensing<L, I> {
-    /// Before the first sample.
+    /// Creates a learner without a newest sample.
     pub const fn new(learner: L) -> Self {
         const { assert!(I == L::INPUTS as usize, "the sensor's samples are not what the network takes") }
         Self { learner, newest: None }
     }
 
-    /// Takes a sample in the sensor's units, and predicts its class.
+    /// Takes a sample in the sensor's units and predicts its class.
     ///
     /// # Errors
-    /// Where the sample is refused; it is the newest all the same, so that its label is refused, too.
+    /// If the sample is refused. It becomes the newest sample all the same, so its label is refused too.
     pub fn sense(&mut self, sample: [f32; I]) -> Result<Prediction, Refusal> {
         let scale = self.learner.status().scale;
         let sample = sample.map(|feature| feature / scale);
@@ -36,7 +37,7 @@ impl<L: Learn, const I: usize> Sensing<L, I> {
     }
 }
 
-/// The sample that is meant.
+/// Returns the newest sample for an empty one, else the sample itself.
 fn meant<'a, const I: usize>(sample: &'a [f32], newest: &'a Option<[f32; I]>) -> &'a [f32] {
     match newest {
         Some(newest) if sample.is_empty() => newest,

@@ -1,8 +1,8 @@
-//! Sensors on an I²C bus, and what of their readings a network takes.
+//! Sensors on an I²C bus, and features of their readings as input for a network.
 //!
-//! A sensor reads a few numbers in a stated unit. An infrared frame is a sample as it is; of what goes on in time, such as
-//! an acceleration, a [`window::Window`] of readings becomes a sample. All of it is core's exact arithmetic: the same readings
-//! give the same bits on every machine.
+//! A sensor reads a few numbers in a stated unit. An infrared frame is a sample as it is. For a quantity that varies in
+//! time, such as an acceleration, a [`window::Window`] of readings becomes a sample. All of it uses core's exact
+//! arithmetic: the same readings give the same bits on every machine.
 
 pub mod amg8833;
 pub mod lis3dh;
@@ -12,29 +12,29 @@ pub mod window;
 use core::fmt;
 use embedded_hal::i2c;
 
-/// What reads N numbers; each sensor says which, and in what unit.
+/// Sensor whose readings have N numbers; each implementation documents them and their unit.
 pub trait Sensor<const N: usize> {
-    /// The bus's own error.
+    /// Error of the bus.
     type Error: i2c::Error;
 
-    /// The newest reading; `None` where the sensor has none that was not read before.
+    /// Returns the newest reading; `None` if the sensor has no reading that was not read before.
     ///
     /// # Errors
     /// See [`Fault`]; the next reading may succeed.
     fn read(&mut self) -> Result<Option<[f32; N]>, Fault<Self::Error>>;
 }
 
-/// Why there is no reading.
+/// Reason why there is no reading.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault<E> {
-    /// The bus's own: nobody answers, or not to the end.
+    /// The bus failed: no device answers, or the transfer broke off.
     Bus(E),
-    /// Something else answers at the sensor's address.
+    /// Another device answers at the sensor's address.
     Stranger,
-    /// What is measured is beyond the sensor's range.
+    /// The measured quantity is beyond the sensor's range.
     Range,
-    /// The sensor has measured more often than it was read: one or more readings before this one are lost, and this one with
-    /// them.
+    /// The sensor has measured more often than it was read: one or more readings before this one are lost, and this one
+    /// with them.
     Overrun,
 }
 

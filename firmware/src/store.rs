@@ -1,4 +1,4 @@
-//! Bytes that survive a power cut at any moment, in two slots of a NOR flash.
+//! Storage in two slots of a NOR flash that survives a power cut at any moment.
 //!
 //! ```text
 //! offset  bytes, little-endian
@@ -12,12 +12,12 @@
 //! 2U      contents
 //! ```
 //!
-//! A save erases the blocks that it needs of the slot that is not kept, writes the contents and reads them back, writes the
-//! first header and reads it back, then writes the second. A slot is whole with either header, and kept, once the second is
-//! there: then nothing of it is being programmed any more, so it reads the same for ever, and the other slot may go.
-//! `docs/persistence.md` says why no cut does harm.
+//! A save uses the slot that is not kept. It erases the blocks that it needs, writes the contents and reads them back,
+//! writes the first header and reads it back, then writes the second. A slot is whole if either header is valid. It is
+//! kept once the second header is there: nothing in it is being programmed any more, so it always reads the same, and
+//! the other slot may be erased. `docs/persistence.md` explains why no cut does harm.
 //!
-//! All that a store erases or writes lies in its region.
+//! A store erases and writes only within its region.
 
 use core::fmt;
 use core::ops::Range;
@@ -25,34 +25,34 @@ use embedded_storage::nor_flash::NorFlash;
 use graftage_core::image::{CRC, Digest, Sink, Source};
 use heapless::Vec;
 
-/// The version of the format that this software writes and reads.
+/// Version of the format that this software writes and reads.
 pub const VERSION: u8 = 1;
 
 const MAGIC: [u8; 8] = [b'G', b'R', b'F', b'S', b'L', b'O', b'T', VERSION];
 const HEADER: usize = 32;
-/// Bytes that are read or written at a time; a multiple of the flash's own sizes.
+/// Number of bytes read or written at a time, a multiple of the flash's own sizes.
 pub(crate) const CHUNK: usize = 256;
 
-/// Why something is not stored or not found. The state that was kept before still is.
+/// Reason why something is not stored or not found. The previously kept state remains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum StoreError {
-    /// The region does not consist of two erase blocks or more of the flash.
+    /// The region does not consist of two or more erase blocks of the flash.
     Region,
-    /// The contents are longer than what a slot has room for.
+    /// The contents do not fit into a slot.
     TooLarge {
-        /// Bytes of the contents.
+        /// Length of the contents, in bytes.
         length: usize,
-        /// Bytes that there is room for.
+        /// Room in a slot, in bytes.
         room: usize,
     },
     /// There is nothing to save.
     Contents,
-    /// What was written reads back otherwise: the flash is worn out or broken.
+    /// The flash reads back other bytes than were written: it is worn out or broken.
     Unverified,
-    /// The flash did not read, erase or write.
+    /// The flash failed to read, erase or write.
     Flash,
-    /// The journal does not hold all that was learnt.
+    /// The journal does not hold everything that was learnt.
     Gap,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for StoreError {
 
 impl core::error::Error for StoreError {}
 
-/// What a header says.
+/// Content of a slot's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Header {
     generation: u64,
@@ -84,7 +84,7 @@ impl Header {
         let mut bytes = [0xff; HEADER];
         let mut rest = &mut bytes[..];
         let mut put = |field: &[u8]| rest.put(field);
-        // There is room for all of them.
+        // There is room for all fields.
         let _ = put(&MAGIC);
         let _ = put(&self.generation.to_le_bytes());
         let _ = put(&self.length.to_le_bytes());
@@ -124,12 +124,12 @@ impl Slot {
     }
 }
 
-/// A slot with a header.
+/// Slot with a valid header.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     slot: Slot,
     header: Header,
-    /// Whether the second header is there.
+    /// True if the second header is there.
     settled: bool,
 }
 
@@ -138,26 +138,27 @@ struct Found {
 pub struct Store<F> {
     flash: F,
     start: u32,
-    /// Of a slot.
+    /// Size of one slot, in bytes.
     size: u32,
-    /// What is loaded.
+    /// Slot whose contents a start loads.
     newest: Option<Found>,
-    /// The slot that no save touches.
+    /// Slot that the next save leaves untouched.
     kept: Option<Slot>,
 }
 
 impl<F: NorFlash> Store<F> {
-    /// Bytes from one header to the next and to the contents.
+    /// Distance from one header to the next and to the contents, in bytes.
     const UNIT: usize = {
         assert!(CHUNK.is_multiple_of(F::READ_SIZE) && CHUNK.is_multiple_of(F::WRITE_SIZE), "sizes of the flash");
         assert!(F::ERASE_SIZE.is_multiple_of(F::READ_SIZE) && F::ERASE_SIZE.is_multiple_of(F::WRITE_SIZE));
-        // All of them are powers of two, as divisors of CHUNK.
+        // The sizes are powers of two, as they divide CHUNK.
         let size = if F::READ_SIZE > F::WRITE_SIZE { F::READ_SIZE } else { F::WRITE_SIZE };
         if size > HEADER { size } else { HEADER }
     };
 
-    /// The store in a region of a flash, in bytes from its start: the first half of its blocks is one slot, the second the
-    /// other; of an odd number one is left over. Reads what is there, and writes nothing.
+    /// Opens the store in a region of a flash, given in bytes from the start of the flash. The first half of the
+    /// region's blocks is one slot, the second half the other; with an odd number of blocks the last one is unused.
+    /// Reads what is there and writes nothing.
     ///
     /// # Errors
     /// [`StoreError::Region`].
@@ -174,42 +175,44 @@ impl<F: NorFlash> Store<F> {
         Ok(store)
     }
 
-    /// The generation that the header of each slot names, whether its contents are whole or not; none where it has none.
+    /// Returns the generation named by the header of each slot, whether its contents are whole or not; `None` for a
+    /// slot without a header.
     pub fn slots(&mut self) -> [Option<u64>; 2] {
         [Slot::First, Slot::Second].map(|slot| self.found(slot).map(|found| found.header.generation))
     }
 
-    /// Bytes of a region whose slots have room for contents of so many bytes.
+    /// Returns the size of a region whose slots have room for `contents` bytes each, in bytes.
     pub const fn region(contents: usize) -> usize {
         2 * (contents + 2 * Self::UNIT).next_multiple_of(F::ERASE_SIZE)
     }
 
-    /// Bytes of contents that a slot has room for.
+    /// Returns the room for contents in a slot, in bytes.
     pub fn room(&self) -> usize {
         (self.size as usize).saturating_sub(2 * Self::UNIT)
     }
 
-    /// The flash, for what lies outside of the store's region.
+    /// Returns the flash, for bytes outside the store's region.
     pub(crate) fn flash(&mut self) -> &mut F {
         &mut self.flash
     }
 
-    /// The flash, to be used for something else.
+    /// Returns the flash for other uses.
     pub fn into_flash(self) -> F {
         self.flash
     }
 
-    /// The newest contents that are whole, and their generation. `None` where nothing whole is stored.
+    /// Returns the generation of the newest whole contents and the contents; `None` if nothing whole is stored.
     pub fn newest(&mut self) -> Option<(u64, Contents<'_, F>)> {
         let Found { slot, header, .. } = self.newest?;
         Some((header.generation, self.contents(slot, header.length as usize)))
     }
 
-    /// Saves what `contents` puts into a sink, and returns its generation. `contents` is called twice, to measure and to
-    /// write, and must put the same bytes both times; `None` from it means that there is nothing to save.
+    /// Saves what `contents` puts into a sink, and returns its generation. `contents` is called twice, to measure and
+    /// to write, and must put the same bytes both times; if it returns `None`, there is nothing to save.
     ///
     /// # Errors
-    /// Where it does not fit, there is nothing, or the flash fails; what was kept before is then still the newest.
+    /// If the contents do not fit, if there are none, or if the flash fails; what was kept before is then still the
+    /// newest.
     pub fn save(&mut self, mut contents: impl FnMut(&mut dyn Sink) -> Option<()>) -> Result<u64, StoreError> {
         let mut measure = Measure { length: 0, digest: CRC.digest() };
         contents(&mut measure).ok_or(StoreError::Contents)?;
@@ -222,7 +225,7 @@ impl<F: NorFlash> Store<F> {
             (None, Some(newest)) => newest.slot.other(),
             (None, None) => Slot::First,
         };
-        // 2^64 saves outlast every flash.
+        // 2^64 saves outlast any flash.
         let generation = self.newest.map_or(1, |newest| newest.header.generation.wrapping_add(1));
         let checksum = measure.digest.finalize();
         let header = Header { generation, length: length as u32, checksum };
@@ -234,7 +237,7 @@ impl<F: NorFlash> Store<F> {
             self.newest = Some(Found { slot, header, settled: true });
             self.kept = Some(slot);
         } else {
-            // Whatever is whole by now.
+            // Finds out which slots are still whole.
             self.survey();
         }
         written.map(|()| generation)
@@ -247,7 +250,7 @@ impl<F: NorFlash> Store<F> {
         }
     }
 
-    /// Where the contents of a slot begin.
+    /// Returns the offset of a slot's contents in the flash, in bytes.
     fn body(&self, slot: Slot) -> u32 {
         self.offset(slot).wrapping_add(2 * Self::UNIT as u32)
     }
@@ -257,7 +260,7 @@ impl<F: NorFlash> Store<F> {
         Contents { flash: &mut self.flash, start, length, piece: [0; CHUNK], index: None }
     }
 
-    /// Finds out what is there.
+    /// Searches the slots for the newest whole contents and for the slot to keep.
     fn survey(&mut self) {
         (self.newest, self.kept) = (None, None);
         let (first, second) = (self.found(Slot::First), self.found(Slot::Second));
@@ -274,7 +277,8 @@ impl<F: NorFlash> Store<F> {
         }
     }
 
-    /// A slot's header. Where a flash cannot read what was being programmed when the power went, there is none.
+    /// Returns a slot with its header; `None` if it has none, or if the flash cannot read a word whose programming was
+    /// cut.
     fn found(&mut self, slot: Slot) -> Option<Found> {
         let [first, second] = [0, Self::UNIT as u32].map(|offset| {
             let mut bytes = [0; CHUNK];
@@ -285,7 +289,7 @@ impl<F: NorFlash> Store<F> {
         Some(Found { slot, header: second.or(first)?, settled: second.is_some() })
     }
 
-    /// Whether the contents are those that the header was written for.
+    /// Returns whether the contents of a slot match its header.
     fn is_whole(&mut self, slot: Slot, header: Header) -> bool {
         let length = header.length as usize;
         if length > self.room() {
@@ -300,7 +304,7 @@ impl<F: NorFlash> Store<F> {
         digest.finalize() == header.checksum
     }
 
-    /// Makes a slot hold these contents, the header last, and twice.
+    /// Writes contents to a slot, followed by both copies of the header.
     fn write(
         &mut self,
         slot: Slot,
@@ -321,8 +325,8 @@ impl<F: NorFlash> Store<F> {
         let unit = bytes.get_mut(..Self::UNIT).unwrap_or_default();
         let _ = (&mut *unit).put(&header.to_bytes());
         for offset in [0, Self::UNIT as u32] {
-            // The contents before the first header, the first header before the second: what comes later says that what
-            // came before is there to stay.
+            // The contents must be in place before the first header, and the first header before the second: each
+            // confirms that what was written before it is permanent.
             let before = match offset {
                 0 => self.is_whole(slot, header),
                 _ => self.found(slot).is_some_and(|found| found.header == header),
@@ -339,24 +343,25 @@ impl<F: NorFlash> Store<F> {
     }
 }
 
-/// Contents that are stored, read a piece at a time.
+/// Stored contents, read one piece at a time.
 #[derive(Debug)]
 pub struct Contents<'a, F> {
     flash: &'a mut F,
     start: u32,
     length: usize,
     piece: [u8; CHUNK],
-    /// Which piece that is.
+    /// Index of the piece that is loaded.
     index: Option<usize>,
 }
 
 impl<F: NorFlash> Contents<'_, F> {
-    /// Bytes of them.
+    /// Returns the length of the contents, in bytes.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// What lies from byte `at` on to the end of its piece; `None` beyond the end, or where the flash does not read.
+    /// Returns the bytes from `at` to the end of its piece; `None` if `at` is beyond the end or the flash fails to
+    /// read.
     fn from(&mut self, at: usize) -> Option<&[u8]> {
         let (index, within) = (at / CHUNK, at % CHUNK);
         let start = index.checked_mul(CHUNK)?;
@@ -384,15 +389,15 @@ impl<F: NorFlash> Source for Contents<'_, F> {
     }
 }
 
-/// What keeps something through a power cut, or does not.
+/// Storage that keeps a state through power cuts, or keeps nothing.
 pub trait Keep {
-    /// As [`Store::newest`].
+    /// Returns the newest state, like [`Store::newest`].
     fn kept(&mut self) -> Option<(u64, impl Source)>;
-    /// As [`Store::slots`].
+    /// Returns the generations in the slots, like [`Store::slots`].
     fn slots(&mut self) -> [Option<u64>; 2] {
         [None; 2]
     }
-    /// As [`Store::save`]; `None` where there is nothing to keep it in.
+    /// Saves a state, like [`Store::save`]; `None` if there is no storage.
     fn keep(&mut self, contents: &mut dyn FnMut(&mut dyn Sink) -> Option<()>) -> Option<Result<u64, StoreError>>;
 }
 
@@ -418,7 +423,7 @@ impl Keep for () {
     }
 }
 
-/// How many bytes there are, and their checksum.
+/// Sink that counts bytes and computes their checksum.
 struct Measure {
     length: usize,
     digest: Digest,
@@ -432,24 +437,24 @@ impl Sink for Measure {
     }
 }
 
-/// Programs a flash that was erased, a piece of up to CHUNK bytes at a time.
+/// Sink that programs an erased flash in pieces of up to CHUNK bytes.
 pub(crate) struct Program<'a, F: NorFlash> {
     flash: &'a mut F,
-    /// Where the piece goes.
+    /// Offset in the flash at which the piece is programmed.
     offset: u32,
-    /// Bytes that are still to come.
+    /// Number of bytes still expected.
     left: usize,
     piece: Vec<u8, CHUNK>,
     failed: bool,
 }
 
 impl<'a, F: NorFlash> Program<'a, F> {
-    /// So many bytes from there on.
+    /// Creates a sink for `left` bytes from `offset` on.
     pub(crate) fn new(flash: &'a mut F, offset: u32, left: usize) -> Self {
         Self { flash, offset, left, piece: Vec::new(), failed: false }
     }
 
-    /// Programs the piece, padded to what the flash writes at once.
+    /// Programs the piece, padded to a multiple of the flash's write size.
     pub(crate) fn flush(&mut self) -> Option<()> {
         let length = self.piece.len().next_multiple_of(F::WRITE_SIZE);
         self.piece.resize(length, 0xff).ok()?;
@@ -464,7 +469,7 @@ impl<F: NorFlash> Sink for Program<'_, F> {
     fn put(&mut self, mut bytes: &[u8]) -> Option<()> {
         self.left = self.left.checked_sub(bytes.len())?;
         while !bytes.is_empty() {
-            // Up to the next multiple of CHUNK, where pages of the flash end.
+            // A piece ends at the next multiple of CHUNK, where pages of the flash end.
             let end = CHUNK - self.offset as usize % CHUNK;
             let (now, later) = bytes.split_at(bytes.len().min(end.saturating_sub(self.piece.len())));
             self.piece.extend_from_slice(now).ok()?;

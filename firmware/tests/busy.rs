@@ -1,4 +1,4 @@
-//! A board that says that it is busy: while its flash is slow, and never in the middle of an answer.
+//! Tests of the busy report: sent while the flash is slow, and never in the middle of an answer.
 
 mod flash;
 
@@ -20,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Milliseconds, which an operation of the flash lets pass.
+/// Clock in milliseconds that operations of the flash advance.
 #[derive(Clone, Default)]
 struct Time(Rc<Cell<u32>>);
 
@@ -37,7 +37,7 @@ impl Clock for Time {
     }
 }
 
-/// A port: what comes, and when what was sent.
+/// Port with incoming bytes, and sent bytes with their times.
 #[derive(Clone, Default)]
 struct Port {
     coming: Rc<RefCell<VecDeque<u8>>>,
@@ -57,7 +57,7 @@ impl Read for Port {
 }
 
 impl Write for Port {
-    /// Byte by byte, as a slow port.
+    /// Writes byte by byte, like a slow port.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
         self.sent.borrow_mut().push((self.time.now(), bytes[0]));
         Ok(1)
@@ -67,11 +67,11 @@ impl Write for Port {
     }
 }
 
-/// A flash whose operations take time.
+/// Flash whose operations take time.
 struct Slow {
     flash: Flash<1, 8, 2048>,
     time: Time,
-    /// Duration of an erasure, and of a word that is written.
+    /// Duration of erasing a block and of writing a word, in milliseconds.
     milliseconds: (u32, u32),
 }
 
@@ -114,8 +114,8 @@ fn image() -> Vec<u8> {
     image::write(&header, (0..Network::WEIGHTS).map(|i| i as f32 / 64.0), &mut [0; 1024]).unwrap().to_vec()
 }
 
-/// Lets a board answer these requests, saving after each sample, on a flash that takes so many milliseconds; returns the
-/// answers and when their last byte was sent.
+/// Lets a board answer `requests`, saving after each sample, on a flash with the given durations in milliseconds.
+/// Returns the answers, each with the time at which its last byte was sent.
 fn answers(requests: &[Request<&[f32]>], milliseconds: (u32, u32)) -> Vec<(u32, Answer)> {
     let port = Port::default();
     for (number, request) in (1u8..).zip(requests) {
@@ -136,7 +136,7 @@ fn answers(requests: &[Request<&[f32]>], milliseconds: (u32, u32)) -> Vec<(u32, 
     let (mut receiver, mut found) = (Receiver::<ANSWER>::new(), Vec::new());
     for (time, byte) in &*port.sent.borrow() {
         if let Some(frame) = receiver.push(*byte) {
-            // None is damaged: no frame is sent into another.
+            // No frame is damaged, so none was sent into another.
             let (_, answer) = decode::<Numbered<Answer>>(frame.unwrap()).unwrap();
             found.push((*time, answer));
         }
@@ -149,7 +149,7 @@ const SAMPLE: [f32; 4] = [0.5, 0.25, 0.0, 1.0];
 #[test]
 fn while_its_flash_is_at_work_a_board_says_that_it_is_busy() {
     let learn = Request::Learn { number: 0, label: 1, sample: &SAMPLE[..] };
-    // Blocks that take 700 ms, words that take 20.
+    // Erasing a block takes 700 ms, writing a word 20 ms.
     let found = answers(&[Request::Hello, learn, Request::Hello], (700, 20));
     // The start has erased the journal.
     assert_eq!(found[0].1, Answer::Busy);
@@ -159,7 +159,7 @@ fn while_its_flash_is_at_work_a_board_says_that_it_is_busy() {
         matches!(others[..], [Answer::Hello(_), Answer::Learnt(_), Answer::Hello(hello)] if hello.status.unwrap().saved == Some(1)),
         "{others:?}"
     );
-    // Half a second and one operation at most lie between two.
+    // At most half a second and one operation lie between two frames.
     let times: Vec<_> = found.iter().map(|(time, _)| *time).collect();
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] <= 1200), "{found:?}");
     assert!(times.last().unwrap() > &5000 && found.iter().filter(busy).count() > 5, "{found:?}");

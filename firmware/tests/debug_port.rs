@@ -1,16 +1,17 @@
-//! The debug port of an nRF52840 stays open through resets, and no start resets it for ever.
+//! Tests that the debug port of an nRF52840 stays open through resets, and that no start causes an endless loop of
+//! resets.
 
 #[path = "../src/board/debug_port.rs"]
 mod debug_port;
 
 use debug_port::{Chip, OPEN, keep_open};
 
-/// A chip that behaves as its specification says.
+/// Chip that behaves as its specification says.
 struct Emulated {
     description: [u32; 2],
-    /// `UICR.APPROTECT`, of flash: programming clears bits.
+    /// `UICR.APPROTECT`, a word of flash: programming clears bits.
     word: u32,
-    /// Bits that the flash does not take: they stay set.
+    /// Bits that the flash fails to program: they stay set.
     stuck: u32,
     /// `APPROTECT.DISABLE`.
     register: u32,
@@ -47,7 +48,7 @@ impl Emulated {
         (self.read, self.register) = (self.word, 0);
     }
 
-    /// Whether a probe gets in.
+    /// Returns whether a probe has access.
     fn is_open(&self) -> bool {
         match self.description {
             [8, revision] if revision >= 5 => self.read & 0xff == 0x5a && self.register == 0x5a,
@@ -55,7 +56,7 @@ impl Emulated {
         }
     }
 
-    /// Starts as after a reset; how many resets the start asks for itself.
+    /// Starts after a reset; returns the number of further resets that the start requests.
     fn start(&mut self) -> u32 {
         self.reset();
         let mut resets = 0;
@@ -75,7 +76,7 @@ fn a_chip_of_revision_3_is_open_after_one_reset_and_then_at_every_start() {
         assert!(!chip.is_open());
         assert_eq!(chip.start(), 1);
         assert!(chip.is_open());
-        // Power cuts and resets.
+        // Further starts, after power cuts or resets.
         for _ in 0..3 {
             assert_eq!(chip.start(), 0);
             assert!(chip.is_open());
@@ -114,7 +115,7 @@ fn what_somebody_has_locked_stays_locked() {
         assert_eq!(chip.start(), 0);
         assert_eq!((chip.word, chip.register, chip.programmed), (word, 0, 0));
     }
-    // And what was opened by another program, with whatever above the field, is open.
+    // A port that another program has opened, whatever the bits above the field, is open.
     let mut chip = Emulated::new([8, 5], 0x5a, 0);
     assert!(chip.start() == 0 && chip.is_open());
 }

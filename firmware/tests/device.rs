@@ -1,4 +1,4 @@
-//! A device without a board: bytes in, bytes out, and exactly core's adaptation behind them.
+//! Tests of a device without a board: bytes in, bytes out, and exactly core's adaptation behind them.
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use graftage_core::adapt::{HoldOut, Recipe, Ring};
@@ -23,9 +23,9 @@ use std::rc::Rc;
 
 const INPUTS: usize = 4;
 const CLASSES: u32 = 3;
-/// Samples that the device's replay buffer can keep.
+/// Number of samples for which the device's replay buffer has room.
 const REPLAY: usize = 16;
-/// Held-out samples that it can keep.
+/// Number of held-out samples for which the device has room.
 const HELD_OUT: usize = 5;
 
 type Network = chain![Dense<INPUTS, 6>, Relu<6>, Dense<6, 3>];
@@ -35,7 +35,7 @@ type Observe = Box<dyn FnMut(Event)>;
 type Adaptive = Learner<'static, 'static, Core<'static>, Memory, Observe>;
 type Link = Device<INPUTS, { request(INPUTS) }>;
 
-/// Every tenth sample judges.
+/// Every tenth sample is held out.
 const HOLD_OUT: HoldOut = HoldOut { every: 10, keep: 4 };
 const RULE: Rule = Rule { step: 0.02, ..Recipe::DEFAULT.rule };
 const RECIPE: Recipe =
@@ -44,14 +44,14 @@ const SCALE: f32 = 16.0;
 const NAME: &str = "a test";
 const SAVE_EVERY: u64 = 4;
 
-/// The network that the image holds.
+/// Returns the network in the image.
 fn network() -> Network {
     let mut network = Network::ZERO;
     initialise(&mut network, &mut Generator::new(7, 0), &mut [0.0; Network::SCRATCH]);
     network
 }
 
-/// It at the start of its adaptation.
+/// Returns core's session at the start of the network's adaptation.
 fn core() -> Core<'static> {
     let mut core = around(network());
     core.set_start(Image::parse(image().leak()).unwrap().start());
@@ -63,7 +63,7 @@ fn around<'i>(network: Network) -> Core<'i> {
     Core::new(network, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new())
 }
 
-/// The image of that network, as changed.
+/// Returns the image of the network, with its header modified by `change`.
 fn image_with(change: impl FnOnce(&mut Header)) -> Vec<u8> {
     let layers = [
         Kind::Dense { inputs: INPUTS as u32, outputs: 6 },
@@ -86,7 +86,7 @@ fn image() -> Vec<u8> {
     image_with(|_| ())
 }
 
-/// A device: a learner, and the link before it.
+/// Device: a learner with the link in front of it.
 struct Board {
     link: Link,
     learner: Result<Adaptive, ImageError>,
@@ -95,7 +95,7 @@ struct Board {
 }
 
 impl Board {
-    /// From these bytes of flash, with what was kept of an earlier run.
+    /// Starts from the image in `flash`, with the state that `memory` kept in an earlier run.
     fn start(flash: &[u8], save_every: u64, memory: Memory) -> Self {
         let (mut link, events) = (Link::new(), Rc::<RefCell<Vec<String>>>::default());
         link.rename(NAME);
@@ -116,28 +116,28 @@ impl Board {
     }
 }
 
-/// A device that was started from these bytes of flash.
+/// Returns a device started from the image in `flash`.
 fn started(flash: &[u8]) -> Board {
     let board = Board::start(flash, SAVE_EVERY, Memory::of(0));
     assert_eq!(board.learner.as_ref().err(), None);
     board
 }
 
-/// The n-th sample of a stream that can be learnt, and its class.
+/// Returns the n-th sample of a learnable stream, and its class.
 fn sample(n: u64) -> ([f32; INPUTS], u32) {
     let mut generator = Generator::new(100 + n, 0);
     let class = (n % u64::from(CLASSES)) as u32;
     (core::array::from_fn(|i| generator.uniform() + if i as u32 == class { 1.0 } else { 0.0 }), class)
 }
 
-/// A line whose other end has sent some bytes and hung up.
+/// Line whose other end has sent some bytes and hung up.
 struct Line {
     incoming: VecDeque<u8>,
     outgoing: Vec<u8>,
-    /// Bytes that it takes at a time, again and again.
+    /// Numbers of bytes taken by successive writes, used cyclically.
     takes: Vec<usize>,
     writes: usize,
-    /// How it ends: by itself, or with an error.
+    /// True if the line ends with an error.
     broken: bool,
 }
 
@@ -175,10 +175,10 @@ impl Write for Line {
     }
 }
 
-/// The number of every request here.
+/// Number of every request here.
 const NUMBER: u8 = 0xa5;
 
-/// A request on the wire.
+/// Returns a request as bytes on the wire.
 fn wire(request: &Request<&[f32]>) -> Vec<u8> {
     let (mut plain, mut wire) = ([0; ANSWER], [0; ANSWER]);
     let used = encode(&(NUMBER, request), &mut plain, &mut wire).unwrap();
@@ -190,7 +190,7 @@ fn learn(number: u64) -> Vec<u8> {
     wire(&Request::Learn { number, label, sample: &sample })
 }
 
-/// The answers among the bytes that a device sent, all of them whole and with the number of their request.
+/// Decodes the answers that a device sent, and checks that all frames are intact and carry the number of their request.
 fn answers(bytes: &[u8]) -> Vec<Answer> {
     let mut receiver = Receiver::<ANSWER>::new();
     let answer = |byte: &u8| receiver.push(*byte).map(|frame| decode::<Numbered<Answer>>(frame.unwrap()).unwrap());
@@ -199,7 +199,7 @@ fn answers(bytes: &[u8]) -> Vec<Answer> {
     numbered.inspect(|(number, answer)| assert_eq!(*number, right(answer), "{answer:?}")).map(|(_, a)| a).collect()
 }
 
-/// What a device answers to some bytes, and what it tells its log.
+/// Returns a device's answers to `bytes`, and the events that it logs.
 fn observe(device: &mut Board, bytes: &[u8]) -> (Vec<Answer>, Vec<String>) {
     let mut line = Line::with(bytes);
     device.serve(&mut line).unwrap();
@@ -217,7 +217,7 @@ fn hello(device: &mut Board) -> Hello {
     }
 }
 
-/// What core answers to the n-th sample.
+/// Returns core's answer to the n-th sample.
 fn expected(core: &mut Core, n: u64) -> Answer {
     let (sample, label) = sample(n);
     let mut reports = graftage_link::Vec::new();
@@ -297,7 +297,7 @@ fn a_session_ends_as_in_core_and_only_once() {
     let mut committed = [0, 0];
     for session in 0..8u32 {
         for n in (20 * u64::from(session)..).take(20) {
-            // Every other session learns what is wrong, to be judged by what is right.
+            // Every other session learns wrong labels and is judged by correct ones.
             let (sample, label) = sample(n);
             let label = if session % 2 == 1 && n % 10 != 9 { (label + 1) % CLASSES } else { label };
             ask(&mut device, &wire(&Request::Learn { number: n, label, sample: &sample }));
@@ -364,7 +364,7 @@ fn garbage_between_frames_is_dropped_and_counted_and_the_next_frame_taken() {
     let mut dropped = 0;
     for n in 0..20 {
         let garbage = garbage[n as usize % garbage.len()];
-        // As many frames as there are runs without a zero.
+        // Every run without a zero counts as a frame.
         let frames = garbage.split(|byte| *byte == 0).filter(|run| !run.is_empty()).count();
         dropped += frames as u32;
         let answers = [vec![Answer::Damaged; frames], vec![expected(&mut core, n)]].concat();
@@ -380,7 +380,7 @@ fn a_request_that_is_repeated_is_answered_as_before_and_learns_nothing_twice() {
         let expected = expected(&mut core, n);
         assert_eq!(ask(&mut device, &learn(n)), std::slice::from_ref(&expected));
         let before = hello(&mut device);
-        // Refusals and predictions between them do not matter.
+        // Refusals and predictions in between do not matter.
         ask(&mut device, &wire(&Request::Learn { number: n + 1, label: 99, sample: &[0.0; INPUTS] }));
         ask(&mut device, &wire(&Request::Predict { sample: &[1.0; INPUTS] }));
         let (answers, events) = observe(&mut device, &[learn(n), learn(n)].concat());
@@ -404,7 +404,7 @@ fn a_sample_out_of_order_is_told_which_is_expected_and_changes_nothing() {
     }
 }
 
-/// All that a device without a usable image answers.
+/// Checks every answer of a device without a usable image.
 fn has_no_network(device: &mut Board, why: ImageError) {
     let requests =
         [wire(&Request::Predict { sample: &[0.5; INPUTS] }), learn(0), learn(7), end(0), wire(&Request::Reset)];
@@ -485,7 +485,7 @@ fn no_image_with_a_flipped_bit_or_a_missing_byte_is_used() {
 #[test]
 fn a_request_of_another_version_is_answered_and_counted() {
     let mut device = started(&image());
-    // Version 9, the message of one byte 0, CRC-32/ISO-HDLC, stuffed by hand.
+    // Version 9, a message of the single byte 0 and its CRC-32/ISO-HDLC, stuffed by hand.
     let checksum = image::checksum(&[9, 0]).to_le_bytes();
     assert!(!checksum.contains(&0));
     let bytes = [&[0, 2, 9, 5][..], &checksum, &[0]].concat();
@@ -524,18 +524,18 @@ fn the_parts_of_its_memory_add_up() {
         (arrays + samples + memory.scratch + memory.link) as usize,
         size_of::<Core<'static>>() + size_of::<Link>()
     );
-    // 4·6 + 6 + 6·3 + 3 numbers of four bytes; sixteen samples of four numbers and a label.
+    // 4·6 + 6 + 6·3 + 3 numbers of four bytes each; sixteen samples of four numbers and a label.
     assert_eq!([memory.weights, memory.query_points, memory.momenta, memory.in_use], [204; 4]);
     assert!(memory.replay >= 16 * 20 && memory.held_out >= 5 * 20 && memory.scratch as usize == size_of::<Scratch>());
     assert!(memory.link as usize >= 2 * ANSWER + request(INPUTS));
 }
 
-/// Keeps all that is saved, until it is full.
+/// Storage that keeps every saved state until it is full.
 #[derive(Clone)]
 struct Memory {
     saved: Rc<RefCell<Vec<Vec<u8>>>>,
     room: usize,
-    /// What it kept before.
+    /// State kept in an earlier run, with its generation.
     kept: Option<(u64, Stored)>,
 }
 
@@ -544,14 +544,14 @@ impl Memory {
         Self { saved: Rc::default(), room, kept: None }
     }
 
-    /// With this state, and no room for another.
+    /// Creates a storage with this state and without room for another.
     fn with(generation: u64, state: &[u8]) -> Self {
         let stored = Stored { bytes: state.to_vec(), weak: 0, reads: 0, steady: u32::MAX };
         Self { kept: Some((generation, stored)), ..Self::of(0) }
     }
 }
 
-/// Bytes one of which reads otherwise once it was read so often.
+/// Bytes of which one, `weak`, reads differently after it has been read `steady` times.
 #[derive(Clone)]
 struct Stored {
     bytes: Vec<u8>,
@@ -571,7 +571,7 @@ impl Source for Stored {
     }
 }
 
-/// A device that went on from this state, or says why not.
+/// Starts a device and resumes from the state in `memory`; returns the device and the result.
 fn resumed(image: &[u8], memory: Memory) -> (Board, Result<Option<u64>, NotResumed>) {
     let mut device = Board::start(image, SAVE_EVERY, memory);
     let resumed = device.learner().resume();
@@ -612,7 +612,7 @@ fn a_device_saves_as_told_and_goes_on_from_what_it_saved() {
     let mut device = Board::start(&image(), SAVE_EVERY, Memory::of(2));
     let mut states = Vec::new();
     for n in 0..14 {
-        // The second time it is only answered again.
+        // The repeated request is only answered again.
         let (_, events) = observe(&mut device, &[learn(n), learn(n)].concat());
         let saved = match n + 1 {
             4 | 8 => vec![format!("Saved({})", (n + 1) / 4)],
@@ -627,13 +627,13 @@ fn a_device_saves_as_told_and_goes_on_from_what_it_saved() {
         assert!(saved.len() <= Adaptive::saved(REPLAY));
         let (mut resumed, done) = resumed(&image(), Memory::with(generation, &[&saved[..], &[0xff; 9]].concat()));
         assert_eq!(done, Ok(Some(generation)));
-        // Of the newest sample it knows what it learnt, not what it answered.
+        // A resumed device does not know the outcome of its newest sample.
         let mut saved = states[learnt as usize - 1].clone();
         saved.status = saved.status.map(|status| Status { latest: None, loss: None, ..status });
         assert_eq!(hello(&mut resumed), saved);
         assert_eq!(ask(&mut resumed, &learn(learnt - 1)), [Answer::OutOfOrder { expected: learnt }]);
         (learnt..14).for_each(|n| drop(ask(&mut resumed, &learn(n))));
-        // It has saved nothing since.
+        // The resumed device has no room to save, so its saved generation stays the same.
         let mut last = states[13].clone();
         last.status = last.status.map(|status| Status { saved: Some(generation), ..status });
         assert_eq!((hello(&mut resumed), predicted(&mut resumed)), (last, expected.clone()));
@@ -669,7 +669,7 @@ fn the_status_says_what_the_newest_sample_brought_how_far_it_drifted_and_what_is
     assert_eq!((status.drift, status.saved, status.latest, status.loss), (0.0, Some(3), None, None));
 }
 
-/// An array of a device, read as the link allows.
+/// Returns an array of a device, read piece by piece over the link.
 fn read(device: &mut Board, array: Array) -> Vec<f32> {
     let mut all = Vec::new();
     loop {
@@ -706,7 +706,7 @@ fn the_numbers_of_every_array_are_read_bit_for_bit_from_any_place_on() {
         (Array::InUse, in_use),
     ] {
         assert_eq!(bits(&read(&mut device, array)), bits(&expected), "{array:?}");
-        // Within a parameter, over the border of two, at the end and beyond it.
+        // Within a parameter, across the border of two, at the end and beyond it.
         for first in [0, 1, 23, 24, 29, 30, expected.len() - 1, expected.len(), expected.len() + 7, u32::MAX as usize] {
             let wanted: Vec<f32> = expected.iter().skip(first).take(NUMBERS).copied().collect();
             let [Answer::Numbers(found)] = &ask(&mut device, &wire(&Request::Read { array, first: first as u32 }))[..]
@@ -722,7 +722,7 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|e| e.to_bits()).collect()
 }
 
-/// What it predicts.
+/// Returns the device's prediction for a fixed sample.
 fn predicted(device: &mut Board) -> Vec<Answer> {
     ask(device, &wire(&Request::Predict { sample: &sample(77).0 }))
 }
@@ -754,7 +754,7 @@ fn a_device_whose_flash_reads_otherwise_each_time_starts_from_its_image() {
     let mut device = Board::start(&image(), SAVE_EVERY, Memory::of(1));
     (0..4).for_each(|n| drop(ask(&mut device, &learn(n))));
     let good = device.memory.saved.borrow()[0].clone();
-    // A number of the newest sample, which is read to sum up, to check and to take.
+    // A byte of the newest sample. It is read three times: for the checksum, for the check and for the restore.
     let weak = good.len() - 5;
     for steady in 0..4 {
         let mut memory = Memory::with(1, &good);
@@ -776,11 +776,11 @@ fn an_application_and_the_link_learn_in_turn() {
     let (mut device, mut core) = (started(&image()), core());
     for n in 0..12 {
         if n % 3 == 1 {
-            // From a sensor, without the link.
+            // Learn from a sensor, without the link.
             let (sample, label) = sample(n);
             assert_eq!(device.learner().predict(&sample), core.predict(&sample));
             assert_eq!(device.learner().learn(&sample, label).map(Answer::Learnt), Ok(expected(&mut core, n)));
-            // What the link asks for now was not learnt from it: it is not answered as if it were.
+            // The link's own sample under this number was not learnt, so it must not be answered as if it were.
             for number in [n - 1, n] {
                 assert_eq!(ask(&mut device, &learn(number)), [Answer::OutOfOrder { expected: n + 1 }]);
             }
@@ -809,7 +809,7 @@ fn a_device_that_is_reset_is_as_when_it_was_new_and_says_so_twice() {
     assert_eq!(found, [answer.clone(), answer]);
     assert_eq!(events, ["Saved(3)", "Saved(4)", "Reset", "Saved(5)", "Saved(6)", "Reset"]);
     assert_eq!(hello(&mut device).status, Ok(Status { saved: Some(6), ..fresh }));
-    // What was learnt or ended under a number before is not the answer to it now.
+    // Samples learnt and sessions ended under these numbers before the reset are not answers to them now.
     let (first, label) = sample(0);
     device.learner().learn(&first, label).unwrap();
     device.learner().end();
@@ -820,7 +820,7 @@ fn a_device_that_is_reset_is_as_when_it_was_new_and_says_so_twice() {
     for n in 0..12 {
         assert_eq!(ask(&mut device, &learn(n)), [expected(&mut core, n)], "sample {n}");
     }
-    // What it keeps after a reset is the image, and no state.
+    // After a reset the storage holds the fact that nothing was learnt, and no state.
     let mut last = Board::start(&image, SAVE_EVERY, Memory::of(100));
     ask(&mut last, &wire(&Request::Reset));
     let kept = last.memory.saved.borrow().last().unwrap().clone();

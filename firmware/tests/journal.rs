@@ -1,5 +1,5 @@
-//! A journal in a flash that does what NOR does, and whose power is cut at every single operation: what was noted is there, in
-//! order, and the learner goes on from it.
+//! Tests of the journal in a flash whose power is cut at every single operation: everything noted is there, in order,
+//! and the learner resumes from it.
 
 mod flash;
 
@@ -32,7 +32,7 @@ type Adaptive<'a, const R: usize, const W: usize, const E: usize> =
 
 const RECIPE: Recipe =
     Recipe { batch: 2, steps: 2, replay: 3, seed: 5, hold_out: Some(HoldOut { every: 5, keep: 2 }), ..Recipe::DEFAULT };
-/// Bytes of a saved state, and of the journal's region.
+/// Size of a saved state, in bytes.
 const STATE: usize = 1400;
 const SAVE_EVERY: u64 = 4;
 
@@ -51,16 +51,17 @@ fn image(seed: u64) -> Vec<u8> {
     image::write(&header, weights, &mut [0; 1024]).unwrap().to_vec()
 }
 
-/// What a learner is asked for.
+/// Request to a learner.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Ask {
     Learn([f32; INPUTS], u32),
-    /// What it refuses: all bits are set.
+    /// A sample to be refused: all its bits are set.
     Refuse,
     End,
 }
 
-/// Some samples, the end of a session and what is refused; by how many were taken and ended before each.
+/// Returns samples, ends of sessions and samples to be refused, each with the number of samples taken and sessions
+/// ended before it.
 fn asked(count: usize) -> Vec<(u64, Ask)> {
     let (mut random, mut before, mut all) = (Random(SEED), 0, Vec::new());
     for index in 0..count {
@@ -74,7 +75,7 @@ fn asked(count: usize) -> Vec<(u64, Ask)> {
     all
 }
 
-/// Digests that core alone comes to, after each number of samples and ends.
+/// Returns the digests that core alone reaches, one after each number of samples and ends of sessions.
 fn digests(image: &[u8], asked: &[(u64, Ask)]) -> Vec<u64> {
     let mut session = core();
     let parsed = image::Image::parse(image).unwrap();
@@ -101,14 +102,14 @@ fn events<L: Learn>(learner: &L) -> u64 {
     learner.counts().taken + u64::from(learner.counts().sessions())
 }
 
-/// What a run tells: how many samples and ends were noted for certain, and why something was not.
+/// Result of a run: the number of samples and ends of sessions that are certainly noted, and the first failure.
 #[derive(Default, Debug)]
 struct Told {
     noted: u64,
     failed: Option<StoreError>,
 }
 
-/// Starts, goes on from what is there, and lets `use_it` do what it likes.
+/// Starts a learner, resumes from what is there, and passes it to `use_it`.
 fn start<const R: usize, const W: usize, const E: usize, T>(
     flash: &mut Flash<R, W, E>,
     (image, room, full): (&[u8], usize, Full),
@@ -131,10 +132,10 @@ fn start<const R: usize, const W: usize, const E: usize, T>(
     use_it(&mut learner, &failures)
 }
 
-/// Asks a started learner for what is still to come, until it is done or something fails.
+/// Makes the remaining requests to a started learner, until all are done or something fails.
 fn go_on<L: Learn>(learner: &mut L, failures: &RefCell<Vec<StoreError>>, asked: &[(u64, Ask)]) -> Told {
     let from = events(learner);
-    // What a start found may be the entry that the cut has left in doubt: only what was noted since is certain.
+    // The last entry that a start found may be the one that a cut left in doubt. Only what was noted since is certain.
     let mut told = Told { noted: 0, failed: failures.borrow().first().copied() };
     for (_, ask) in asked.iter().filter(|(before, _)| *before >= from) {
         if told.failed.is_some() {
@@ -150,13 +151,13 @@ fn go_on<L: Learn>(learner: &mut L, failures: &RefCell<Vec<StoreError>>, asked: 
             }
         }
         told.failed = failures.borrow().first().copied();
-        // Before a save that fails it was noted, but whether it was is not known here.
+        // If a save fails, the sample was noted before it, but that cannot be seen here.
         told.noted = if told.failed.is_none() { events(learner) } else { told.noted };
     }
     told
 }
 
-/// All bytes of a journal, as the link hands them out; none where there is no journal.
+/// Returns the unit of a journal and all its bytes, as handed out over the link; no bytes if there is no journal.
 fn bytes<L: Learn>(learner: &mut L) -> (usize, Vec<u8>) {
     let mut all = Vec::new();
     loop {
@@ -170,7 +171,7 @@ fn bytes<L: Learn>(learner: &mut L) -> (usize, Vec<u8>) {
 
 type Noted = Entry<graftage_link::Vec<f32, INPUTS>, Learnt>;
 
-/// The entries that count: the last of each number, and none that a smaller number follows.
+/// Returns the valid entries: the last one of each number, unless an entry with a smaller number follows it.
 fn entries(identity: u32, (unit, bytes): (usize, Vec<u8>)) -> Vec<Noted> {
     let mut all = BTreeMap::new();
     for at in (0..bytes.len()).step_by(unit) {
@@ -187,7 +188,7 @@ fn identity(image: &[u8]) -> u32 {
     u32::from_le_bytes(*image.last_chunk().unwrap())
 }
 
-/// That a journal holds just what was asked for, with core's digests.
+/// Checks that a journal holds exactly what was requested, with core's digests.
 fn assert_noted(noted: &[Noted], asked: &[(u64, Ask)], digests: &[u64]) {
     assert!(matches!(noted[0], Entry::Start { digest, .. } if digest == digests[0]));
     let mut found = Vec::new();
@@ -213,8 +214,8 @@ fn assert_noted(noted: &[Noted], asked: &[(u64, Ask)], digests: &[u64]) {
     assert_eq!(found, expected);
 }
 
-/// Cuts a life at every operation in every way, the next one once more, and lets the one after that come to its end. Returns
-/// how many cuts there were.
+/// Cuts a life at every operation in every way, cuts the life after it at random, and lets the third one complete.
+/// Returns the number of cuts.
 fn cut_everywhere<const R: usize, const W: usize, const E: usize>() -> usize {
     let (image, asked) = (image(5), asked(SAMPLES));
     let digests = digests(&image, &asked);
@@ -305,7 +306,7 @@ fn what_is_learnt_in_slices_is_noted_and_saved_as_at_once() {
         let taken = learner.begin(sample, label).unwrap();
         let mut parts = 0;
         loop {
-            // In between it answers by the weights in use, as it did before.
+            // In between, the weights in use answer, as before.
             assert_eq!(learner.predict(sample).unwrap(), before);
             match learner.advance() {
                 Slice::Part => parts += 1,
@@ -313,13 +314,13 @@ fn what_is_learnt_in_slices_is_noted_and_saved_as_at_once() {
                 Slice::Idle => panic!("it ends without a word"),
             }
         }
-        // Two steps of two samples and four parameters; what is held out has none.
+        // Two steps with two samples and four parameters each; a held-out sample takes no parts.
         assert_eq!(parts, if taken.held_out { 0 } else { 2 * (2 + 4) - 1 });
         assert_eq!(learner.advance(), Slice::Idle);
         *learnt.borrow_mut() += 1;
     });
     assert_eq!((in_slices == at_once, *learnt.borrow()), (true, 35));
-    // Whatever comes next finishes what has begun.
+    // Every other call finishes the sample that has begun.
     let unfinished = life(&|learner, sample, label| {
         learner.begin(sample, label).unwrap();
         learner.advance();
@@ -388,12 +389,12 @@ fn a_full_journal_has_a_gap_where_that_is_chosen() {
         assert_eq!(noted.last(), Some(&Entry::Gap));
         noted
     });
-    // The saved state is ahead of the journal: it is resumed, and nothing is noted any more.
+    // The saved state is ahead of the journal: it is resumed, and nothing more is noted.
     start(&mut flash, (&image, room, Full::Gap), |learner, failures| {
         assert_eq!(events(learner), 60);
         learner.learn(&[0.5; INPUTS], 1).unwrap();
         assert_eq!(*failures.borrow(), []);
-        // Numbers that are NaN are not equal, their text is.
+        // Compare the text, as NaNs are not equal.
         assert_eq!(format!("{:?}", entries(identity(&image), bytes(learner))), format!("{noted:?}"));
     });
 }
@@ -424,7 +425,7 @@ fn a_state_without_its_journal_and_a_damaged_entry_are_gaps() {
     lost.bytes[slots..].fill(0);
     for full in [Full::Gap, Full::Stop] {
         start(&mut lost.clone(), (&image, room, full), |learner, failures| {
-            // What was saved after the eighth sample and the end of the first session.
+            // The state saved after the eighth sample, with the end of the first session.
             assert_eq!(events(learner), 9);
             assert_eq!(*failures.borrow(), [StoreError::Gap]);
             let noted = entries(identity(&image), bytes(learner));
@@ -432,9 +433,9 @@ fn a_state_without_its_journal_and_a_damaged_entry_are_gaps() {
             assert_eq!(learner.learn(&[0.5; INPUTS], 1).is_ok(), full == Full::Gap);
         });
     }
-    // An entry that was written long ago is damaged.
+    // An old entry is damaged.
     let mut damaged = flash.clone();
-    // More than what an entry is padded by.
+    // Damages more bytes than the padding of an entry.
     damaged.bytes[slots + 300..slots + 316].iter_mut().for_each(|byte| *byte ^= 4);
     start(&mut damaged, (&image, room, Full::Gap), |_, failures| {
         assert_eq!(*failures.borrow(), [StoreError::Gap]);
@@ -445,7 +446,7 @@ fn in_use<L: Learn>(learner: &mut L) -> Vec<u32> {
     learner.numbers(Array::InUse, 0).iter().map(|e| e.to_bits()).collect()
 }
 
-/// Where a learner stands after a start, with all that it would answer: counts, digest, weights in use, journal.
+/// Returns everything that a learner would answer after a start: count of events, digest, weights in use, journal.
 fn standing<const R: usize, const W: usize, const E: usize>(
     flash: &mut Flash<R, W, E>,
     setup: (&[u8], usize, Full),
@@ -453,7 +454,7 @@ fn standing<const R: usize, const W: usize, const E: usize>(
     start(flash, setup, |learner, _| {
         let (in_use, digest) = (in_use(learner), learner.session().adaptation().digest());
         let noted = entries(identity(setup.0), bytes(learner));
-        // Numbers that are NaN are not equal, their text is. How often it was reset is no matter.
+        // Compare the text, as NaNs are not equal. The number of resets is irrelevant.
         let noted = noted.into_iter().map(|entry| match entry {
             Entry::Start { digest, .. } => Entry::Start { digest, life: 0 },
             other => other,
@@ -462,9 +463,9 @@ fn standing<const R: usize, const W: usize, const E: usize>(
     })
 }
 
-/// Cuts a reset at every operation in every way, after so many asks with a journal of so many bytes; what comes then is the old
-/// state or that of the factory, with its journal, and stays so over another cut while it learns. Returns how many cuts there
-/// were, and how many of them left the old state.
+/// Cuts a reset at every operation in every way, after `count` requests, with a journal of `room` bytes. Checks that
+/// the next start finds the old or the factory state, with its journal, and keeps it over another cut while it learns.
+/// Returns the number of cuts, and the number of those that left the old state.
 fn cut_resets<const R: usize, const W: usize, const E: usize>(count: usize, room: usize, full: Full) -> (usize, usize) {
     let (image, asked) = (image(5), asked(count));
     let digests = digests(&image, &asked);
@@ -502,7 +503,7 @@ fn cut_resets<const R: usize, const W: usize, const E: usize>(count: usize, room
             assert!(found == old || found == factory, "{cut:?}: {found:?}");
             (cuts, olds) = (cuts + 1, olds + usize::from(found == old));
             if found == factory && room > 0 {
-                // What it notes from now on is not lost, whatever the next start reads of what the cut has torn.
+                // Entries noted from now on are not lost, whatever the next start reads from torn words.
                 flash.cut(Cut::Inside(random.below(60), TORN[random.below(TORN.len())]));
                 let told = start(&mut flash, setup, |learner, failures| {
                     assert_eq!(learner.session().adaptation().digest(), digests[0], "{cut:?}");
@@ -515,7 +516,7 @@ fn cut_resets<const R: usize, const W: usize, const E: usize>(count: usize, room
                     assert_eq!(learner.session().adaptation().digest(), digests[found as usize], "{cut:?}");
                 });
             }
-            // Once more, whatever there is.
+            // A second reset succeeds from any state.
             start(&mut flash, setup, |learner, _| assert_eq!(learner.reset(), Ok(digests[0]), "{cut:?}"));
             assert_eq!(standing(&mut flash, setup), factory, "{cut:?}");
         }
@@ -534,15 +535,15 @@ fn every_cut_of_a_reset_leaves_the_old_state_or_the_factorys_with_its_journal() 
         cut_resets::<1, 128, 128>(SAMPLES, room(128, 384), Full::Stop),
         // The journal has a gap: what was learnt after it is in the store alone.
         cut_resets::<1, 8, 512>(60, 2048, Full::Gap),
-        // There is none.
+        // There is no journal.
         cut_resets::<1, 8, 512>(4, 0, Full::Gap),
     ] {
         assert!(olds > 0 && olds < cuts, "{olds} of {cuts}");
     }
 }
 
-/// A flash that erases and programs no more from some operation on: the reset says so, and the learner stands where the next
-/// start does, whether the flash is mended by then or not.
+/// Tests a flash that stops erasing and programming at some operation: the reset reports it, and the learner is in the
+/// state that the next start finds, whether or not the flash works again by then.
 #[test]
 fn a_reset_that_the_flash_refuses_leaves_what_a_restart_finds() {
     let (image, room) = (image(5), 8192);
@@ -574,7 +575,7 @@ fn a_reset_that_the_flash_refuses_leaves_what_a_restart_finds() {
     assert!(found.iter().all(|count| *count > 0));
 }
 
-/// With a full journal a board that records all it learns learns no more, until it is reset.
+/// Tests that a board with a full journal that must record everything learns again only after a reset.
 #[test]
 fn a_reset_begins_the_journal_anew_and_twice_is_as_once() {
     let (image, room, all) = (image(5), 2048, asked(SAMPLES));
@@ -584,7 +585,7 @@ fn a_reset_begins_the_journal_anew_and_twice_is_as_once() {
     for _ in 0..2 {
         start(&mut flash, setup, |learner, failures| {
             while learner.learn(&[0.5; INPUTS], 1).is_ok() {}
-            // What has begun is dropped with all the rest.
+            // A reset drops the sample that has begun, like everything else.
             assert_eq!(learner.begin(&[0.5; INPUTS], 1), Err(Refusal::Unrecorded));
             for _ in 0..2 {
                 assert_eq!(learner.reset(), Ok(factory.1));
@@ -607,7 +608,7 @@ fn a_reset_begins_the_journal_anew_and_twice_is_as_once() {
     }
 }
 
-/// Also without anything that keeps or notes.
+/// Tests a reset without storage and journal.
 #[test]
 fn a_learner_that_keeps_nothing_is_reset_to_its_image() {
     let (image, all, mut sessions) = (image(5), asked(SAMPLES), core());

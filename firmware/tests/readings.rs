@@ -1,4 +1,4 @@
-//! No reading between an interrupt and the program is lost silently.
+//! Tests that no reading between an interrupt and the program is lost silently.
 
 use graftage_firmware::readings::{Readings, Tally};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ fn what_finds_no_room_is_counted_by_the_next_that_does() {
     let mut readings = Readings::<char, 4>::new();
     let (mut source, mut drain) = readings.split();
     assert_eq!((drain.get(), drain.tally()), (None, Tally::default()));
-    // Room for three: the fourth and the fifth are dropped.
+    // There is room for three: the fourth and fifth are dropped.
     "abcde".chars().for_each(|reading| source.put(reading));
     assert_eq!(drain.get(), Some(('a', 0)));
     source.put('f');
@@ -37,11 +37,11 @@ fn a_slow_program_gets_or_counts_every_reading_in_order() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             (0..COUNT / 2).for_each(|reading| source.put(reading));
-            // However the two threads are scheduled, the program is in the middle of it.
+            // Wait until the program has received a reading, however the threads are scheduled.
             wait(&seen);
             (COUNT / 2..COUNT).for_each(|reading| source.put(reading));
             all_put.store(true, Ordering::Release);
-            // One that finds room.
+            // Put one reading that certainly finds room.
             wait(&emptied);
             source.put(LAST);
         });
@@ -57,7 +57,7 @@ fn a_slow_program_gets_or_counts_every_reading_in_order() {
             if reading == LAST {
                 break;
             }
-            // The reading itself says how many came before it.
+            // The value of a reading is the number of readings before it.
             right += u32::from(reading == expected + missing);
             expected = reading + 1;
             (0..500).for_each(|_| std::hint::spin_loop());

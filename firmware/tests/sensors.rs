@@ -1,4 +1,5 @@
-//! Sensors, transaction by transaction, by their data sheets; features, by their equations in binary64.
+//! Tests of sensors, transaction by transaction, against their data sheets, and of features against their equations in
+//! binary64.
 
 use embedded_hal::i2c::{ErrorKind, I2c, NoAcknowledgeSource};
 use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
@@ -10,7 +11,7 @@ use graftage_firmware::sensor::{Fault, Sensor};
 
 const NOBODY: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
 
-/// Each transaction in turn fails on the bus: whoever runs `work` is told, and goes no further.
+/// Lets each transaction in turn fail on the bus; checks that `work` returns the error and goes no further.
 fn every_fault_is_told<T>(transactions: &[Transaction], work: impl Fn(Mock) -> Result<T, Fault<ErrorKind>>) {
     for failing in 0..transactions.len() {
         let mut expected = transactions[..=failing].to_vec();
@@ -28,7 +29,7 @@ fn array_starts() -> Vec<Transaction> {
     [[0x00, 0x00], [0x01, 0x3f], [0x02, 0x00]].map(|command| Transaction::write(ARRAY, command.to_vec())).to_vec()
 }
 
-/// A frame that begins with these pixels, the others 0 °C.
+/// Returns the transactions of reading a frame that begins with `pixels`; all other pixels are 0 °C.
 fn array_reads(pixels: &[u16]) -> Vec<Transaction> {
     let mut bytes: Vec<u8> = pixels.iter().flat_map(|pixel| pixel.to_le_bytes()).collect();
     bytes.resize(2 * PIXELS, 0);
@@ -37,7 +38,7 @@ fn array_reads(pixels: &[u16]) -> Vec<Transaction> {
 
 #[test]
 fn an_infrared_frame_is_in_degrees() {
-    // As the data sheet has them; bits above the twelfth mean nothing.
+    // Values from the data sheet; bits above the twelfth are ignored.
     let sheet = [
         (0x1f4, 125.0),
         (0x064, 25.0),
@@ -62,7 +63,8 @@ fn an_infrared_array_tells_what_goes_wrong_and_goes_on() {
     every_fault_is_told(&array_starts(), |bus| Amg8833::start(bus, ARRAY));
     let both = [array_starts(), array_reads(&[])].concat();
     every_fault_is_told(&both, |bus| Amg8833::start(bus, ARRAY)?.read());
-    // A pixel beyond its range: said once, cleared, and the next frame is read. The thermistor's overflow is not a pixel's.
+    // A pixel beyond its range is reported once and cleared, and the next frame is read. An overflow of the thermistor
+    // does not concern the pixels.
     let over = [
         Transaction::write_read(ARRAY, vec![0x04], vec![0b1100]),
         Transaction::write(ARRAY, vec![0x05, 0b0100]),
@@ -77,7 +79,7 @@ fn an_infrared_array_tells_what_goes_wrong_and_goes_on() {
 
 const ACCELEROMETER: u8 = 0x18;
 
-/// A register that is read, found so, and written.
+/// Returns the transactions that read a register as `found` and write it.
 fn changes(register: u8, found: u8, written: u8) -> [Transaction; 2] {
     [
         Transaction::write_read(ACCELEROMETER, vec![register], vec![found]),
@@ -85,7 +87,7 @@ fn changes(register: u8, found: u8, written: u8) -> [Transaction; 2] {
     ]
 }
 
-/// From the values after power-on to 100 Hz, 12 bits, ±2 g, all axes, each reading kept whole while it is read.
+/// Returns the transactions from the power-on values to 100 Hz, 12 bits, ±2 g and all axes, with block data update.
 fn accelerometer_starts() -> Vec<Transaction> {
     let who = [Transaction::write_read(ACCELEROMETER, vec![0x0f], vec![0x33])];
     let whole = [Transaction::write(ACCELEROMETER, vec![0x23, 0x80])];
@@ -113,7 +115,8 @@ const READY: u8 = 0x0f;
 #[test]
 fn an_acceleration_is_in_g() {
     let not_yet = vec![Transaction::write_read(ACCELEROMETER, vec![0x27], vec![0])];
-    // As the data sheet has them at 1 mg a step, left-justified: 350 mg, 1 g, −1 g; the last steps; bits below mean nothing.
+    // Values from the data sheet at 1 mg a step, left-justified: 350 mg, 1 g, −1 g, then the extremes. Lower bits are
+    // ignored.
     let reads = [
         accelerometer_reads(READY, [0x15e0, 0x3e80, -0x3e80]),
         not_yet,
@@ -134,7 +137,7 @@ fn an_accelerometer_tells_what_goes_wrong_and_goes_on() {
     let mut bus = Mock::new(&[Transaction::write_read(ACCELEROMETER, vec![0x0f], vec![0x32])]);
     assert_eq!(accelerometer(&mut bus).err(), Some(Fault::Stranger));
     bus.done();
-    // A reading was overwritten before it was read: said, and the next one is read.
+    // A reading that was overwritten before it was read is reported, and the next one is read.
     let reads = [accelerometer_reads(0xff, [0x3e80; 3]), accelerometer_reads(READY, [0x3e80; 3])];
     let mut bus = Mock::new(&[accelerometer_starts(), reads.concat()].concat());
     let mut sensor = accelerometer(&mut bus).unwrap();
@@ -151,7 +154,7 @@ fn the_magnitude_does_not_depend_on_the_mounting() {
 
 #[test]
 fn a_temperature_is_in_degrees() {
-    // As the LM75's data sheet has them; bits below the ninth mean nothing.
+    // Values from the LM75's data sheet; bits below the ninth are ignored.
     let sheet = [([0x7d, 0x00], 125.0), ([0x19, 0x00], 25.0), ([0x00, 0x80], 0.5), ([0x00, 0x7f], 0.0)];
     let below = [([0xff, 0x80], -0.5), ([0xe7, 0x00], -25.0), ([0xc9, 0x00], -55.0)];
     for (bytes, celsius) in sheet.into_iter().chain(below) {
@@ -163,7 +166,7 @@ fn a_temperature_is_in_degrees() {
     every_fault_is_told(&read, |bus| Thermometer::new(bus, Address::from(0x4f)).read());
 }
 
-/// The features of a channel in binary64.
+/// Returns the features of a channel in binary64.
 fn expected(values: &[f32]) -> [f64; FEATURES] {
     let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
     let count = values.len() as f64;
@@ -189,7 +192,7 @@ fn a_window_has_the_features_of_its_readings_and_each_reading_one_window() {
             let features = window.push(channels.map(|channel| channel[i]));
             assert_eq!(features.is_some(), i == 20, "reading {i} of window {full}");
             for (found, channel) in features.iter().flatten().zip(&channels) {
-                // What is rounded is as large as the values.
+                // Rounding errors are proportional to the values.
                 let largest = f64::from(channel.iter().fold(0.0f32, |a, v| a.max(v.abs())));
                 for (found, expected) in found.iter().zip(expected(channel)) {
                     let error = (f64::from(*found) - expected).abs();
@@ -212,7 +215,7 @@ fn features_of_simple_windows_are_exact() {
         let features: Vec<_> = values.iter().filter_map(|v| window.push([*v])).collect();
         assert_eq!(features, [[expected]]);
     }
-    // What is not finite does not become a feature that is.
+    // A value that is not finite does not become a finite feature.
     let mut window = Window::<1, 2>::new();
     window.push([f32::NAN]);
     let [[mean, deviation, energy, peak, _]] = window.push([1.0]).unwrap();

@@ -1,4 +1,4 @@
-//! A store in a flash that does what NOR does, and whose power is cut at every single operation.
+//! Tests of the store in a flash whose power is cut at every single operation.
 
 mod flash;
 
@@ -14,13 +14,13 @@ use graftage_core::snapshot;
 use graftage_firmware::store::{Store, StoreError};
 use std::fmt::Debug;
 
-/// A store that begins with the second block of the flash and leaves its last one out.
+/// Opens a store that begins with the second block of the flash and leaves out the last one.
 fn store<const R: usize, const W: usize, const E: usize>(flash: &mut Flash<R, W, E>) -> Store<&mut Flash<R, W, E>> {
     let end = flash.capacity() - E;
     Store::new(flash, E as u32..end as u32).unwrap()
 }
 
-/// Saves some bytes, in pieces of unequal length.
+/// Saves `bytes` in pieces of unequal length.
 fn save<F: NorFlash<Error: PartialEq + Debug>>(store: &mut Store<F>, bytes: &[u8]) -> Result<u64, StoreError> {
     store.save(|sink| {
         let (mut rest, mut length) = (bytes, 1);
@@ -33,7 +33,7 @@ fn save<F: NorFlash<Error: PartialEq + Debug>>(store: &mut Store<F>, bytes: &[u8
     })
 }
 
-/// What the next start finds.
+/// Returns the contents that a start finds.
 fn found<F: NorFlash<Error: PartialEq + Debug>>(store: &mut Store<F>) -> Option<Vec<u8>> {
     let (_, mut contents) = store.newest()?;
     let mut bytes = vec![0xa5; contents.length()];
@@ -41,7 +41,7 @@ fn found<F: NorFlash<Error: PartialEq + Debug>>(store: &mut Store<F>) -> Option<
     Some(bytes)
 }
 
-/// What may be found after a cut, and what of it was found how often.
+/// Contents allowed after a cut, with the number of times that each was found.
 struct Tally {
     states: Vec<(Option<Vec<u8>>, usize)>,
 }
@@ -60,7 +60,8 @@ impl Tally {
     }
 }
 
-/// All cuts of a save that takes so many operations; one way of each, drawn, to be torn, unless `every`.
+/// Returns all cuts of a save of `operations` operations: torn in one random way each, or in every way if `every` is
+/// set.
 fn cuts(operations: usize, every: bool) -> Vec<Cut> {
     let mut random = Random(SEED);
     let mut torn = |at| {
@@ -70,8 +71,9 @@ fn cuts(operations: usize, every: bool) -> Vec<Cut> {
     (0..operations).flat_map(|at| [Cut::Before(at)].into_iter().chain(torn(at))).collect()
 }
 
-/// Saves `new` over what was saved, cut at every operation, and where `twice` in every way, and `newer` after it likewise;
-/// then `newer` must be saved. Returns how many cuts there were.
+/// Saves `new` over what was saved, with a cut at every operation, and checks that the next start finds the old or the
+/// new contents and that `newer` can be saved afterwards. With `twice`, tears every operation in every way and cuts
+/// that second save likewise. Returns the number of cuts.
 fn cut_everywhere<const R: usize, const W: usize, const E: usize>(
     blocks: usize,
     saved: &[&[u8]],
@@ -101,7 +103,7 @@ fn cut_everywhere<const R: usize, const W: usize, const E: usize>(
         flash.cut(first);
         assert!(save(&mut store(&mut flash), new).is_err(), "{first:?}");
         flash.power();
-        // A bit that reads as it likes may do so at every start.
+        // Unstable bits may read differently at every start.
         let unstable = matches!(first, Cut::Inside(_, Torn::Unstable));
         for _ in 0..if unstable { 3 } else { 1 } {
             once.count(&found(&mut store(&mut flash)), &first);
@@ -132,7 +134,7 @@ fn cut_everywhere<const R: usize, const W: usize, const E: usize>(
     total
 }
 
-/// Short contents, so that every pair of cuts can be tried.
+/// Tests every pair of cuts, with short contents.
 fn pairs<const R: usize, const W: usize, const E: usize>() -> usize {
     let mut random = Random(SEED);
     let [oldest, old, new, newer] = [30, 21, 27, 19].map(|length| random.bytes(length));
@@ -156,8 +158,8 @@ fn two_cuts_in_a_row_on_every_kind_of_part_leave_a_state_that_was_saved() {
     println!("{} cuts", counts.iter().sum::<usize>());
 }
 
-/// The power goes while the last byte of the first header is programmed. A start may read it right, and the one after the
-/// next cut wrong: until the second header is there, the state before must not go.
+/// Cuts the power while the last byte of the first header is programmed. One start may read the header correctly, and
+/// the start after the next cut may not: until the second header is there, the earlier state must not be erased.
 #[test]
 fn a_header_that_was_read_right_once_settles_nothing() {
     println!("seed {SEED}");
@@ -170,7 +172,7 @@ fn a_header_that_was_read_right_once_settles_nothing() {
     let mut measured = before.clone();
     measured.operations = 0;
     save(&mut store(&mut measured), &new).unwrap();
-    // Of a byte a word, 32 are the second header.
+    // With words of one byte, the second header takes the last 32 operations.
     before.cut(Cut::Inside(measured.operations - 32 - 1, Torn::Unstable));
     assert!(save(&mut store(&mut before), &new).is_err());
     let mut right = 0;
@@ -178,7 +180,7 @@ fn a_header_that_was_read_right_once_settles_nothing() {
         let mut flash = before.clone();
         flash.power();
         flash.random = Random(SEED + draw);
-        // The first block is erased, and no more.
+        // Only the first block is erased.
         flash.cut(Cut::Before(1));
         let mut store = store(&mut flash);
         if found(&mut store).as_ref() != Some(&new) {
@@ -222,7 +224,7 @@ type Device = Session<'static, Network, Ring<64, 128>, [f32; Network::SCRATCH], 
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 5, keep: 8 });
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 3, hold_out: HOLD_OUT, ..Recipe::FREE };
 
-/// As from the factory.
+/// Returns a device in factory state.
 fn device() -> Device {
     let mut network = Network::ZERO;
     initialise(&mut network, &mut Generator::new(7, 0), &mut [0.0; Network::SCRATCH]);
@@ -232,7 +234,7 @@ fn device() -> Device {
     device
 }
 
-/// Takes the n-th sample of a stream, of which twelve are a session.
+/// Learns the n-th sample of a stream; every twelve samples form a session.
 fn learn(device: &mut Device, n: u64) {
     if n > 0 && n.is_multiple_of(12) {
         device.end();
@@ -249,7 +251,7 @@ fn snapshot(device: &mut Device) -> Vec<u8> {
     snapshot::write(device, Network::SCHEMA, &mut memory).unwrap().to_vec()
 }
 
-/// As many blocks as two snapshots, one at either end, and one to spare take.
+/// Blocks for two snapshots, one block at either end and one to spare.
 const BLOCKS: usize = 2 * 23 + 3;
 
 #[test]
@@ -267,7 +269,7 @@ fn every_cut_of_a_save_of_an_adaptation_leaves_the_old_or_the_new_one() {
         old.len() > 43_000,
         "X, Y, M and what is in use of 2410 weights, 16 samples of 64 numbers and some held out"
     );
-    // How each is torn is drawn; the pairs above go through all ways.
+    // Each operation is torn in a random way; the pairs above cover all ways.
     cut_everywhere::<1, 8, 2048>(BLOCKS, &[oldest, old], new, newer, false);
 }
 
@@ -287,7 +289,7 @@ fn an_adaptation_that_is_cut_at_random_ends_in_the_bits_of_one_that_was_not() {
                 None => from_factory += 1,
             }
             let flash = store.into_flash();
-            // A save takes 5600 operations or so.
+            // A save takes about 5600 operations.
             let at = random.below(15_000);
             flash.cut(if random.below(2) == 0 { Cut::Before(at) } else { Cut::Inside(at, TORN[random.below(5)]) });
             let mut store = self::store(flash);
@@ -356,7 +358,7 @@ fn what_does_not_fit_or_is_nothing_or_fails_loses_nothing() {
         assert!(store.save(|sink| sink.put(&vec![1; std::mem::replace(&mut length, longer)])).is_err());
     }
     assert_eq!(found(&mut store).as_deref(), Some(&bytes[..room]));
-    // Nothing at all can be stored, too.
+    // Empty contents can be stored, too.
     assert_eq!(save(&mut store, &[]), Ok(2));
     assert_eq!(found(&mut store), Some(vec![]));
     // A block that can no longer be programmed.
@@ -396,7 +398,7 @@ fn no_flipped_bit_is_taken_for_what_was_saved() {
         flash.bytes[slot + second] ^= 0x80;
         assert_eq!(found(&mut store(&mut flash)).as_ref(), Some(&old), "bytes {first} and {second}");
     }
-    // Random bytes are nothing.
+    // Random bytes are not taken for contents.
     for seed in 0..1000 {
         let mut flash = Flash::<1, 1, 256>::new(4);
         flash.bytes = Random(seed).bytes(1024);

@@ -1,11 +1,11 @@
-//! The linker script of a bare machine, whose memory `cargo xtask verify` names.
+//! Linker script of a bare machine; `cargo xtask verify` passes the origins of its memory.
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// Regions by the names that the linker scripts of the start-up crates know them by. Every machine of the table has
-/// this much memory from its two origins.
+/// Returns the memory script, with the region names that the linker scripts of the start-up crates expect. Every
+/// machine in the table has this much memory from its two origins.
 fn script(flash: &str, ram: &str) -> String {
     format!(
         r#"MEMORY {{ FLASH : ORIGIN = {flash}, LENGTH = 256K RAM : ORIGIN = {ram}, LENGTH = 128K }}
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(folder.join("memory.x"), script(&flash, &ram))?;
     println!("cargo::rustc-link-search={}", folder.display());
-    // That of aarch64-rt does not include the memory's itself.
+    // aarch64-rt's `image.ld` does not include `memory.x` itself.
     let aarch64 = env::var_os("CARGO_FEATURE_AARCH64").is_some();
     for script in if aarch64 { &["image.ld", "memory.x"][..] } else { &["link.x"] } {
         println!("cargo::rustc-link-arg-bins=-T{script}");

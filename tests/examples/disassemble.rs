@@ -1,5 +1,5 @@
-//! Reads the machine code of programs, and fails where it finds a fused multiply-add: that rounds once where the contract
-//! of arithmetic rounds twice.
+//! Checks the machine code of programs, and fails on a fused multiply-add: it rounds once where the contract of
+//! arithmetic requires rounding twice.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use capstone::arch::{arm, arm64, riscv, x86};
 use capstone::prelude::*;
 use object::{Architecture, Object, ObjectSection, ObjectSymbol, SectionKind};
 
-/// Where the source of what may fuse lies: libm's fused multiply-add on a processor that has one, which only the negative
-/// control calls.
+/// Parts of the source path of code that may fuse: libm's fused multiply-add on processors that have one. Only the
+/// negative control calls it.
 const MAY_FUSE: [&str; 2] = ["libm", "/src/math/arch/"];
 
 fn main() -> Result<()> {
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Says what a program holds; whether it is without what it must not hold.
+/// Reports on a program; returns whether it is free of forbidden instructions.
 fn check(file: &Path) -> Result<bool> {
     let program = std::fs::read(file)?;
     let loader = Loader::new(file).map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -45,7 +45,7 @@ fn check(file: &Path) -> Result<bool> {
     Ok(fused.is_empty())
 }
 
-/// The function that an instruction comes from, inlined or not, and the line of its source.
+/// Returns the function from which an instruction comes, inlined or not, and its line in the source.
 fn place(loader: &Loader, address: u64) -> String {
     let frame = loader.find_frames(address).ok().and_then(|mut frames| frames.next().ok()?);
     let (function, line) = frame.map_or((None, None), |frame| (frame.function, frame.location));
@@ -55,11 +55,11 @@ fn place(loader: &Loader, address: u64) -> String {
     format!("{}{}", function.unwrap_or_else(|| format!("{address:#x}")), line.unwrap_or_default())
 }
 
-/// What is found in machine code.
+/// Statistics of machine code.
 #[derive(Default)]
 struct Code {
     instructions: usize,
-    /// The fused multiply-adds: address and words.
+    /// Fused multiply-adds, each with its address and text.
     fused: Vec<(u64, String)>,
 }
 
@@ -68,7 +68,7 @@ impl Code {
         let decoder = set.decoder()?;
         let decoded = decoder.disasm_all(bytes, address)?;
         let length: usize = decoded.iter().map(|instruction| instruction.bytes().len()).sum();
-        // The decoder stops at what it does not know, and what it has not seen is not known to be clean.
+        // The decoder stops at unknown instructions, and code that it has not seen is not known to be clean.
         ensure!(length == bytes.len(), "the decoder does not know the instruction at {:#x}", address + length as u64);
         self.instructions += decoded.len();
         for instruction in decoded.iter() {
@@ -82,7 +82,7 @@ impl Code {
     }
 }
 
-/// An instruction set.
+/// Instruction set.
 #[derive(Clone, Copy)]
 enum Set {
     A32,
@@ -116,16 +116,16 @@ fn riscv_decoder(mode: riscv::ArchMode) -> Result<Capstone, capstone::Error> {
     Capstone::new().riscv().mode(mode).extra_mode([riscv::ArchExtraMode::RiscVC].into_iter()).build()
 }
 
-/// Whether an instruction multiplies and adds with one rounding, by its name in any of the sets.
+/// Returns whether an instruction multiplies and adds with a single rounding, judged by its name in any of the sets.
 fn is_fused(mnemonic: &str) -> bool {
-    // x86's and Arm's vector ones; then scalar ones of RISC-V and AArch64, then the latter's vector ones.
+    // Vector instructions of x86 and Arm, then scalar ones of RISC-V and AArch64, then vector ones of AArch64.
     // 32-bit Arm's vmla rounds twice, and AArch64's fnmul does not add.
     const BEGINNINGS: [&str; 10] =
         ["vfma", "vfms", "vfnm", "fmad", "fmsub", "fnmad", "fnmsub", "fmla", "fmls", "fcmla"];
     BEGINNINGS.iter().any(|beginning| mnemonic.starts_with(beginning))
 }
 
-/// The code in a section, without the data between it, which compilers mark with symbols named `$…`.
+/// Returns the code of a section without embedded data, which compilers mark with symbols named `$…`.
 fn pieces<'a>(file: &object::File<'a>, section: &object::Section<'a, '_>) -> Result<Vec<(Set, u64, &'a [u8])>> {
     let data = section.data()?;
     let start = section.address();

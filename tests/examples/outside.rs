@@ -1,10 +1,10 @@
-//! Prints, line by line, the output that the program of `tests/outside` must have on its board: core computes it on this
-//! machine, with no store and no power cut. With the argument FILE it writes the image of that program instead.
+//! Prints, line by line, the output that the program of `tests/outside` must produce on its board. Core computes it on
+//! the workstation, with no store and no power cut. With the argument FILE, writes the image of that program instead.
 
 #[path = "../outside/src/sensor.rs"]
 mod sensor;
 
-/// The network of that program.
+/// Network of the program in `tests/outside`.
 mod network {
     include!("../outside/network.rs");
 }
@@ -24,7 +24,7 @@ use std::{env, fs};
 type Sessions<'i> =
     Session<'i, Network, Ring<BANDS, REPLAY>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<BANDS, HELD_OUT>>;
 
-/// What the program does: its labelled samples, those after which it saves, and those before and after its power cut.
+/// Number of labelled samples, of samples between two saves, and of samples before the power cut, as in the program.
 const SAMPLES: u64 = 64;
 const SAVE_EVERY: u64 = 8;
 const CUT: u64 = 29;
@@ -41,7 +41,7 @@ fn unstarted<'i>() -> Sessions<'i> {
     Session::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new())
 }
 
-/// Prints what the program prints.
+/// Prints the output that the program must produce.
 fn expected() -> Result<()> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("outside/image.grft");
     let bytes = fs::read(&file).with_context(|| file.display().to_string())?;
@@ -74,7 +74,7 @@ fn expected() -> Result<()> {
     Ok(())
 }
 
-/// Where it stands.
+/// Returns a report of the state, in the program's format.
 fn told(sessions: &mut Sessions) -> Result<String> {
     let mut right = 0;
     for (bands, state) in (1000..1100).map(|number| sample(number, Mounting::Field)) {
@@ -84,8 +84,9 @@ fn told(sessions: &mut Sessions) -> Result<String> {
     Ok(format!(": {taken} samples, digest {digest:016x}, {right} of 100 right"))
 }
 
-/// The image: the network as it is after many samples of a sensor in the factory's mounting, which went as far as they asked
-/// for; the device stays near it.
+/// Returns the image: the network after many samples of a sensor in the factory's mounting.
+///
+/// These samples may move the network without limit; the device stays near the result.
 fn factory() -> Result<Vec<u8>> {
     let recipe = Recipe {
         replay: REPLAY as u32,

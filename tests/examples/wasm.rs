@@ -1,4 +1,4 @@
-//! Runs a WebAssembly module of the conformance program, and prints what it prints.
+//! Runs a WebAssembly module of the conformance program and prints its output.
 
 use std::io::{self, BufWriter, Write};
 

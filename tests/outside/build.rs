@@ -1,4 +1,4 @@
-//! Lays the program out as memory.x says, by the linker script of cortex-m-rt.
+//! Lays out the program by `memory.x` and the linker script of cortex-m-rt.
 
 fn main() {
     println!("cargo::rerun-if-changed=memory.x");

@@ -1,12 +1,17 @@
-//! The program whose every line each target must reproduce.
+//! Conformance program; every target must reproduce each of its lines.
 //!
-//! Four parts: the operations on bit patterns, subnormals among them; transported updates in every norm on matrices of
-//! odd and even shapes, tiny and huge ones among them; updates with every chain of quintics, and with every law of
-//! transport under every schedule, momentum and pull; and 200 training steps of a small network, 200 of it with a cap and a
-//! pull to its start, 200 of a convolutional one, 200 of one whose features are standardised and clipped. After each step
-//! every array is fingerprinted, so that two targets that part are known to part at this step, in this array.
+//! It has four parts:
 //!
-//! A [`Machine`] does the updates: [`Core`] with core's kernels, others with whatever is to be held against them.
+//! - the operations on bit patterns, including subnormals;
+//! - transported updates in every norm, on matrices of odd and even shapes, including tiny and huge ones;
+//! - updates with every chain of quintics, and with every law of transport under every schedule, momentum and pull;
+//! - 200 training steps each of a small network, of the same with a cap and a pull to its start, of a convolutional
+//!   network, and of one whose features are standardised and clipped.
+//!
+//! Every array is fingerprinted after each step. If two targets diverge, the first differing line names the step and
+//! the array.
+//!
+//! A [`Machine`] does the updates: [`Core`] with core's kernels, others with implementations to compare with them.
 
 use core::fmt;
 use graftage_core::adapt::fingerprint;
@@ -23,12 +28,12 @@ use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Geometry, Pull, Role, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 
-/// One line: what was computed, and the fingerprint of its bits.
+/// Output line: an array or result, and the fingerprint of its bits.
 #[derive(Clone, Copy)]
 pub struct Line<'a> {
-    /// Steps so far in this part, or 0.
+    /// Number of steps so far in this part, or 0.
     pub step: u32,
-    /// The array, in words.
+    /// Name of the array.
     pub array: &'a dyn fmt::Display,
     /// [`fingerprint`] of its elements.
     pub digest: u64,
@@ -40,18 +45,18 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// The line after the last one: without it, the program did not come to its end.
+/// Last line of the output; without it, the program did not run to its end.
 pub const END: &str = "end of conformance";
 
-/// Computes transported updates of one parameter at a time.
+/// Implementation of transported updates, one parameter at a time.
 pub trait Machine {
-    /// Starts with these weights of an m×n parameter: Y = X, M = 0, and X₀, to which a rule may pull.
+    /// Starts an m×n parameter with weights `x`: Y = X, M = 0, and X₀ = X, to which a rule may pull.
     fn start(&mut self, shape: (usize, usize), x: &[f32]);
-    /// M ← keep·M + weight·G.
+    /// Accumulates a gradient: M ← keep·M + weight·G.
     fn accumulate(&mut self, keep: f32, weight: f32, gradient: &[f32]);
-    /// Step t.
+    /// Takes step `t`.
     fn advance(&mut self, geometry: Geometry, rule: &Rule, t: u64);
-    /// Fingerprints of X, Y and M.
+    /// Returns the fingerprints of X, Y and M.
     fn fingerprints(&mut self) -> [u64; 3];
 }
 
@@ -59,7 +64,7 @@ const SHAPES: [(usize, usize); 7] = [(16, 32), (32, 8), (1, 37), (37, 1), (5, 3)
 const LARGEST: usize = 512;
 const WORKSPACE: usize = workspace(16, 32);
 
-/// Core's kernels in static memory.
+/// Machine that uses core's kernels, in static memory.
 pub struct Core {
     shape: (usize, usize),
     state: [[f32; LARGEST]; 3],
@@ -71,7 +76,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// As every target must compute.
+    /// Creates the machine that every target must reproduce.
     pub const fn new() -> Self {
         Self {
             shape: (0, 0),
@@ -84,7 +89,8 @@ impl Core {
         }
     }
 
-    /// The negative control: momentum with a fused multiply-add, which rounds once where the contract rounds twice.
+    /// Creates the negative control: momentum with a fused multiply-add, which rounds once where the contract rounds
+    /// twice.
     pub const fn fused() -> Self {
         let mut core = Self::new();
         core.fused = true;
@@ -149,7 +155,7 @@ impl Machine for Core {
     }
 }
 
-/// Numbers as an image has them.
+/// Writes numbers as words, in the format of an image.
 fn write_words(words: &mut [[u8; 4]], numbers: &[f32]) {
     words.iter_mut().zip(numbers).for_each(|(word, number)| *word = number.to_le_bytes());
 }
@@ -200,7 +206,7 @@ pub fn updates(machine: &mut impl Machine, emit: &mut dyn FnMut(Line)) {
     }
 }
 
-/// Every operation on 4,096 pairs of bit patterns; results that are not finite count as zero.
+/// Runs every operation on 4,096 pairs of bit patterns; results that are not finite count as zero.
 fn operations(emit: &mut dyn FnMut(Line)) {
     type Operation = (&'static str, fn(f32, f32) -> f32);
     const OPERATIONS: [Operation; 11] = [
@@ -227,7 +233,8 @@ fn operations(emit: &mut dyn FnMut(Line)) {
                     f32::from_bits(if subnormal { bits & 0x807f_ffff } else { bits })
                 };
                 let (a, b) = (pattern(false), pattern(true));
-                // Every other pair meets a number of its own size, so that sums do not just return the larger one.
+                // In half of the pairs, the second number has the size of the first, so that sums do not just return
+                // the larger one.
                 let b = if generator.bits().is_multiple_of(2) {
                     f32::from_bits(a.to_bits() ^ (b.to_bits() & 0x803f_ffff))
                 } else {
@@ -242,7 +249,7 @@ fn operations(emit: &mut dyn FnMut(Line)) {
     }
 }
 
-/// Eight steps of one parameter, from gradients of a fixed generator.
+/// Takes eight steps of one parameter, with gradients from a fixed generator.
 fn update(
     machine: &mut impl Machine,
     norm: Norm,
@@ -252,7 +259,7 @@ fn update(
     emit: &mut dyn FnMut(Line),
 ) {
     let mut generator = Generator::new(2, (m * 64 + n) as u64);
-    // Gradients near both ends of the range: the oracles do not care.
+    // Gradients near both ends of the range: the direction does not depend on their scale.
     let scale = match (m, n) {
         (5, 3) => 1e-42,
         (3, 7) => 1e37,
@@ -285,10 +292,10 @@ fn update(
     }
 }
 
-/// The dense network of the training part.
+/// Dense network of the training part.
 pub type DenseNetwork = graftage_core::chain![Dense<16, 12>, Relu<12>, Dense<12, 5>];
 
-/// The convolutional one: every kind of layer that [`StandardisedNetwork`] lacks.
+/// Convolutional network of the training part, with every kind of layer that [`StandardisedNetwork`] lacks.
 pub type ConvolutionalNetwork = graftage_core::chain![
     Convolution<16, 2, 6, 3, 2>,
     RmsNorm<6, 7>,
@@ -301,7 +308,7 @@ pub type ConvolutionalNetwork = graftage_core::chain![
     Dense<5, 4>
 ];
 
-/// The one whose features are standardised and clipped, and so is what its first layer makes of them.
+/// Network whose features are standardised and clipped, and the outputs of its first layer likewise.
 pub type StandardisedNetwork = graftage_core::chain![
     Standardise<16>,
     Clip<16, FEATURES>,
@@ -311,12 +318,13 @@ pub type StandardisedNetwork = graftage_core::chain![
     Dense<12, 5>
 ];
 
-/// The bits of where it clips features, and what its first layer makes of them: some numbers of each sample, not all.
+/// Bits of the bounds at which features and outputs of the first layer are clipped: some numbers of each sample, not
+/// all.
 const FEATURES: u32 = 1.0f32.to_bits();
 const HIDDEN: u32 = 0.75f32.to_bits();
 
-/// The kinds of layers of [`DenseNetwork`], [`ConvolutionalNetwork`] and [`StandardisedNetwork`], for networks that are made at
-/// run time.
+/// Layer kinds of [`DenseNetwork`], [`ConvolutionalNetwork`] and [`StandardisedNetwork`], for networks built at run
+/// time.
 pub const KINDS: [&[Kind]; 3] = [
     &[Kind::Dense { inputs: 16, outputs: 12 }, Kind::Relu { width: 12 }, Kind::Dense { inputs: 12, outputs: 5 }],
     &[
@@ -340,21 +348,21 @@ pub const KINDS: [&[Kind]; 3] = [
     ],
 ];
 
-/// All networks.
+/// Networks of the training part.
 pub struct Networks<D, C, S> {
-    /// As [`DenseNetwork`].
+    /// Network like [`DenseNetwork`].
     pub dense: D,
-    /// As [`ConvolutionalNetwork`].
+    /// Network like [`ConvolutionalNetwork`].
     pub convolutional: C,
-    /// As [`StandardisedNetwork`].
+    /// Network like [`StandardisedNetwork`].
     pub standardised: S,
 }
 
-/// All in static memory.
+/// Networks in static memory.
 pub type Static = Networks<DenseNetwork, ConvolutionalNetwork, StandardisedNetwork>;
 
 impl Static {
-    /// Before their first step.
+    /// Networks before their initialisation.
     pub const ZERO: Self = Self {
         dense: DenseNetwork::ZERO,
         convolutional: ConvolutionalNetwork::ZERO,
@@ -362,13 +370,13 @@ impl Static {
     };
 }
 
-/// Steps of the training part, of each network.
+/// Number of training steps of each network.
 pub const STEPS: u32 = 200;
 
-/// Numbers of scratch memory that every network does with.
+/// Length of scratch memory that suffices for every network.
 const SCRATCH: usize = most([DenseNetwork::SCRATCH, ConvolutionalNetwork::SCRATCH, StandardisedNetwork::SCRATCH]);
 
-/// The most weights of a network.
+/// Largest number of weights of a network.
 const WEIGHTS: usize = most([DenseNetwork::WEIGHTS, ConvolutionalNetwork::WEIGHTS, StandardisedNetwork::WEIGHTS]);
 
 const fn most(all: [usize; 3]) -> usize {
@@ -380,11 +388,11 @@ const fn most(all: [usize; 3]) -> usize {
     most
 }
 
-/// Samples that the networks are asked about in the end, the dense one after each of its two trainings.
+/// Number of samples that the networks predict at the end; the dense one predicts after each of its two trainings.
 pub const ASKED: u32 = 100 * (KINDS.len() as u32 + 1);
 
-/// Runs the training part. The networks are initialised here. Returns how many of [`ASKED`] fresh samples they then predict
-/// rightly, which shows that they have learnt.
+/// Initialises and trains the networks. Returns the number of [`ASKED`] fresh samples that they then predict correctly,
+/// which shows that they have learnt.
 pub fn training<D: Layer, C: Layer, S: Layer>(networks: &mut Networks<D, C, S>, emit: &mut dyn FnMut(Line)) -> u32 {
     let (free, near) = ((Pull::None, None), (Pull::Start { strength: 1.0 }, Some(0.35)));
     let dense = train::<16>(&mut networks.dense, 5, "dense", free, emit);
@@ -394,7 +402,7 @@ pub fn training<D: Layer, C: Layer, S: Layer>(networks: &mut Networks<D, C, S>, 
     dense + dense_near + convolutional + standardised
 }
 
-/// 200 steps of batches of eight, three clusters of samples a class, step size falling to 0.
+/// Takes 200 steps with batches of eight, three clusters of samples per class, and a step size that falls to 0.
 fn train<const I: usize>(
     network: &mut impl Layer,
     classes: u32,
@@ -405,7 +413,7 @@ fn train<const I: usize>(
     let mut scratch = [0.0; SCRATCH];
     let mut generator = Generator::new(3, 0);
     initialise(network, &mut generator, &mut scratch);
-    // Constants that are no powers of two, as a normalisation learns them.
+    // Use constants that are not powers of two, like those that a normalisation learns.
     network.parameters(&mut |Parameter { mut state, role, .. }| {
         let least = match role {
             Role::Mean => 0.0,
@@ -457,7 +465,7 @@ fn train<const I: usize>(
     right
 }
 
-/// All of it with core's kernels and networks in static memory; returns what [`training`] does.
+/// Runs all parts with networks in static memory; returns the result of [`training`].
 pub fn run(machine: &mut impl Machine, networks: &mut Static, emit: &mut dyn FnMut(Line)) -> u32 {
     updates(machine, emit);
     training(networks, emit)

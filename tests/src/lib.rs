@@ -1,4 +1,4 @@
-//! What no package can test alone: the same update on every target.
+//! Conformance program, which no package can test alone: the same updates on every target.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Adaptation: the same stream gives the same bits, refused samples give none, and it learns.
+//! Tests of adaptation: the same stream gives the same bits, refused samples change nothing, and the network learns.
 
 mod oracle;
 
@@ -37,14 +37,15 @@ fn stream(seed: u64, length: usize) -> Stream {
     (0..length).map(|_| (random.vector(3), random.below(4) as u32)).collect()
 }
 
-/// Learns a sample: the prediction or refusal, and the reports of its steps.
+/// Learns a sample; returns the prediction or refusal, and the reports of its steps.
 fn learn(device: &mut Device, input: &[f32], label: u32) -> (Result<Prediction, Refusal>, Vec<Report>) {
     let mut reports = Vec::new();
     let prediction = device.learn(input, label, |report| reports.push(report));
     (prediction, reports)
 }
 
-/// X, Y and M of every parameter as little-endian bytes, and what it knows of alignment: what a digest begins with.
+/// Returns the first part of the digested bytes: X, Y and M of every parameter as little-endian bytes, and its
+/// alignment.
 fn state(network: &mut dyn Layer) -> Vec<u8> {
     let mut bytes = Vec::new();
     network.parameters(&mut |Parameter { state, alignment, .. }| {
@@ -57,7 +58,7 @@ fn state(network: &mut dyn Layer) -> Vec<u8> {
     bytes
 }
 
-/// The digest from its definition.
+/// Returns the digest, computed from its definition.
 fn digest(network: &mut dyn Layer, step: u64, seed: u64, position: u64) -> u64 {
     let numbers = [step, seed, 0, position].map(u64::to_le_bytes);
     oracle::xxh64(&[state(network), numbers.concat()].concat())
@@ -77,7 +78,7 @@ fn starting_again_forgets_all_but_the_weights() {
     let mut used = device(RECIPE);
     stream(2, 9).iter().for_each(|(input, label)| drop(learn(&mut used, input, *label)));
     assert_eq!((used.step(), used.score().0), (27, 9));
-    // The same weights in a device that has seen nothing, its Y and M as a start must leave them.
+    // The same weights in a device that has seen nothing, with Y and M as a start must leave them.
     let mut fresh = Device::new(used.network().clone(), Ring::new(), [0.0; Network::SCRATCH]);
     fresh.network_mut().parameters(&mut |Parameter { mut state, .. }| {
         let x = state.x.elements().to_vec();
@@ -122,7 +123,7 @@ fn samples_are_drawn_and_steps_taken_as_the_recipe_says() {
     ] {
         let recipe = Recipe { batch, steps, replay, seed, rule, ..RECIPE };
         let mut device = device(recipe);
-        // The same, with the steps of a network, a growing list and the published generator.
+        // Compute the same with the steps of a network, a growing list and the published generator.
         let (mut network, mut pcg) = (network(), Pcg::new(seed, 0));
         network.parameters(&mut |mut parameter| parameter.start());
         let memory = &mut [0.0; Network::SCRATCH];
@@ -154,7 +155,7 @@ fn samples_are_drawn_and_steps_taken_as_the_recipe_says() {
 
 #[test]
 fn every_bit_of_the_state_is_in_the_digest() {
-    // What is hashed is equal to the definition above, so a bit that counts there counts everywhere.
+    // The digested bytes equal the definition above, so a bit that counts there counts everywhere.
     let bytes = [state(&mut network()), vec![7; 32]].concat();
     let whole = oracle::xxh64(&bytes);
     for bit in 0..8 * bytes.len() {
@@ -162,7 +163,7 @@ fn every_bit_of_the_state_is_in_the_digest() {
         other[bit / 8] ^= 1 << (bit % 8);
         assert_ne!(oracle::xxh64(&other), whole, "bit {bit}");
     }
-    // And so it is with the device itself, for the weights that it is given.
+    // Check the weights through the device as well.
     let mut device = device(RECIPE);
     let whole = device.digest();
     for index in 0..Network::WEIGHTS {
@@ -196,7 +197,7 @@ fn refused_samples_change_nothing_now_or_later() {
     ];
     let steep = [1e30, 0.0, 0.0];
     for (input, label) in stream(4, 40) {
-        // One that overflows in its gradient alone, as it is predicted wrongly: at Y, which is X at the start.
+        // A wrongly predicted sample that overflows in its gradient alone: at Y, which is X at the start.
         let wrong = (other.predict(&steep).unwrap().class + 1) % 4;
         let first = (other.step() == 0).then_some((steep.as_slice(), wrong, Refusal::Overflow));
         for (input, label, why) in bad.into_iter().chain(first) {
@@ -211,7 +212,7 @@ fn refused_samples_change_nothing_now_or_later() {
 
 #[test]
 fn the_digest_names_the_place_of_the_generator_even_where_a_round_takes_no_step() {
-    // The first step throws the weights so far that the sample overflows in the second round.
+    // The first step moves the weights so far that the sample overflows in the second round.
     let recipe = Recipe { rule: Rule { step: 4e9, ..RECIPE.rule }, batch: 2, steps: 2, ..RECIPE };
     let mut device = device(recipe);
     let (prediction, reports) = learn(&mut device, &[1e18, -1e18, 1e18], 0);
@@ -236,7 +237,7 @@ fn a_separable_problem_is_learnt() {
         (Transport::Alignment { damping: 1.5 }, Pull::None),
         (Transport::Nesterov, Pull::None),
     ] {
-        // Three steps a sample.
+        // Three steps per sample.
         let schedule = Schedule::Linear { steps: 450 };
         let mut device = device(Recipe { rule: Rule { transport, pull, schedule, ..Rule::PLAIN }, ..RECIPE });
         for _ in 0..150 {
@@ -257,7 +258,7 @@ fn a_separable_problem_is_learnt() {
 #[test]
 fn a_session_ends_with_its_drift_budget_and_says_so() {
     for (pull, per_step) in [(Pull::None, 0.01), (Pull::Zero { strength: 1.0 }, 0.02)] {
-        // Room for ten steps and a half: three samples of three steps, and one step of the fourth.
+        // The budget suffices for ten and a half steps: three samples of three steps, and one step of the fourth.
         let rule = Rule { pull, ..Rule::PLAIN };
         let mut device = device(Recipe { rule, budget: Some(10.5 * per_step), ..RECIPE });
         let mut taken = vec![];
@@ -290,7 +291,7 @@ fn only_the_last_layers_move_when_the_others_are_frozen() {
         };
         let before = weights(&mut device);
         stream(12, 10).iter().for_each(|(input, label)| drop(learn(&mut device, input, *label)));
-        // Weights and bias of the first layer, then of the last.
+        // Weights and bias of the first layer, then those of the last.
         let moved: Vec<_> = before.iter().zip(weights(&mut device)).map(|(a, b)| *a != b).collect();
         assert_eq!(moved, [layers >= 2, layers >= 2, layers >= 1, layers >= 1], "{layers}");
     }
@@ -302,14 +303,15 @@ fn memory_by_part_is_what_the_type_takes() {
     // 3·6 + 6 + 6·4 + 4 weights; a trace of 6 + 6 + 4 numbers; eight samples of three numbers and a label.
     assert_eq!((memory.weights, memory.query_points, memory.momenta), (4 * 52, 4 * 52, 4 * 52));
     assert_eq!((memory.activations, memory.scratch as usize), (2 * 4 * 16, 4 * Network::SCRATCH));
-    // The oracle of 4×6, more than that of 6×3: its direction and two squares of four rows.
+    // Oracle of the 4×6 weights, larger than that of the 6×3 ones: its direction and two squares of four rows.
     assert_eq!(memory.workspace, 4 * (24 + 2 * 16));
     assert!(memory.replay >= 8 * 16 && memory.replay < 8 * 16 + 32);
     let sum = 3 * memory.weights + memory.replay + memory.scratch + memory.rest;
     assert_eq!(sum as usize, size_of::<Device>());
 }
 
-/// A peer in C takes 53 KB for weights, gradients, momentum and activations of the same network.
+/// Compares with an implementation in C, which takes 53 KB for weights, gradients, momentum and activations of the same
+/// network.
 #[test]
 fn training_128_32_6_takes_at_most_56_kilobytes_without_replay_and_workspace() {
     type Mlp = graftage_core::chain![Dense<128, 32>, Relu<32>, Dense<32, 6>];

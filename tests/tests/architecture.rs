@@ -1,4 +1,5 @@
-//! The structure of the repository: which way data flows, what core does without, and that the algorithm is written once.
+//! Tests of the repository's structure: the direction of dependencies, what core does without, and that the algorithm
+//! is written only once.
 
 use graftage_core::network::Kind;
 use graftage_tests::conformance::KINDS;
@@ -15,7 +16,8 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All Rust files below a folder of the repository, without build outputs and tests; none where it is missing.
+/// Returns all Rust files below a folder of the repository, without build outputs and tests; none if the folder is
+/// missing.
 fn sources(folder: &str) -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -34,25 +36,27 @@ fn sources(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The code without comments.
+/// Returns the code without comments.
 fn code(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
 }
 
-/// The code without comments, blanks, digit separators and `self.`, so that layout and place are no matter.
+/// Returns the code without comments, whitespace, digit separators and `self.`, so that layout and place are
+/// irrelevant.
 fn squeezed(text: &str) -> String {
     let code: String = code(text).chars().filter(|c| !c.is_whitespace() && *c != '_').collect();
     code.replace("self.", "")
 }
 
-/// Core's modules in the order of lib.rs.
+/// Returns core's modules in the order of lib.rs.
 fn modules() -> Vec<String> {
     let lib = read(repository().join("core/src/lib.rs"));
     let name = |line: &str| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned());
     lib.lines().filter_map(name).collect()
 }
 
-/// The modules that a file names after `crate::`, but not after `$crate::`, which is a user's way to it.
+/// Returns the modules that a file names after `crate::`. Names after `$crate::` do not count, as users' code expands
+/// them.
 fn named(text: &str) -> Vec<String> {
     let code = code(text);
     let paths = code.split("crate::").collect::<Vec<_>>();
@@ -85,7 +89,7 @@ fn each_module_of_core_names_only_what_stands_before_it() {
         "snapshot",
     ];
     assert_eq!(modules, expected);
-    // Beside lib.rs, the modules and the files of their folders.
+    // Besides lib.rs, there are the modules and the files of their folders.
     let parts = |module: &String| sources(&format!("core/src/{module}"));
     let files = 1 + modules.iter().map(|module| 1 + parts(module).len()).sum::<usize>();
     assert_eq!(sources("core/src").len(), files, "a file that is no module of lib.rs");
@@ -103,7 +107,7 @@ fn each_module_of_core_names_only_what_stands_before_it() {
     assert!(edges > 20, "only {edges} imports found");
 }
 
-/// The modules that the tables at the top of a lib.rs name.
+/// Returns the modules named in the tables at the top of a lib.rs.
 fn told(lib: &str) -> Vec<String> {
     let name =
         |line: &str| Some(line.strip_prefix("//! | [`")?.split_once('`')?.0.trim_start_matches("mod@").to_owned());
@@ -130,7 +134,7 @@ fn the_reader_of_imports_sees_them() {
 
 #[test]
 fn the_algorithm_is_written_once() {
-    // What no other implementation could do without: not names, but constants and formulas, blanks taken out.
+    // Constants and formulas, without whitespace, that any other implementation would need. Names would prove less.
     const ONCE: [(&str, &str); 16] = [
         ("first coefficient of Polar Express", "8.2051"),
         ("second coefficient of Polar Express", "22.9019"),
@@ -149,7 +153,7 @@ fn the_algorithm_is_written_once() {
         ("the cap", "cap/sqrt("),
         ("the query point of the lag law", "query+(y-x)*before"),
     ];
-    // Other ways to a polar factor.
+    // Other ways to compute a polar factor.
     const NEVER: [&str; 2] = ["newtonschulz", ".svd("];
     let files: Vec<_> = ["core/src", "host", "firmware", "tests/src"].into_iter().flat_map(sources).collect();
     let texts: Vec<_> = files.iter().map(|file| (file, squeezed(&read(file)))).collect();
@@ -179,7 +183,7 @@ fn core_does_without_std_unsafe_heap_and_panics() {
 
 #[test]
 fn what_core_depends_on_needs_neither_std_nor_a_heap() {
-    // Those whose default features hold neither; all others must have theirs off.
+    // Dependencies whose default features need neither; all others must have their default features off.
     const SMALL: [&str; 4] = ["crc", "heapless", "libm", "micromath"];
     let manifest = read(repository().join("core/Cargo.toml"));
     let table = manifest.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
@@ -190,7 +194,7 @@ fn what_core_depends_on_needs_neither_std_nor_a_heap() {
     }
 }
 
-/// The variants of core's enum of layers.
+/// Returns the variants of core's enum of layers.
 fn kinds() -> Vec<String> {
     let text = read(repository().join("core/src/network/kind.rs"));
     let (_, body) = text.split_once("pub enum Kind {\n").unwrap();
@@ -202,8 +206,8 @@ fn kinds() -> Vec<String> {
     body.lines().filter_map(variant).collect()
 }
 
-/// A kind that is new is one of all, in the program that every target runs, in the one that no panic is in, in the fuzzers, and
-/// in the oracle.
+/// Checks that every kind of layer is in `Kind::EACH`, in the program that every target runs, in the program that must
+/// not contain a panic, in the fuzz targets and in the oracle.
 #[test]
 fn what_is_shown_of_a_network_is_shown_of_every_kind_of_layer() {
     let names =

@@ -1,11 +1,11 @@
-//! The exact operations: to the bit where IEEE 754 says the bit, within an ulp where it does not.
+//! Tests of the exact operations: bit for bit where IEEE 754 defines the bits, else within one unit in the last place.
 
 mod oracle;
 
 use graftage_core::arithmetic::{exp, into_unit_binade, largest, ln, magnitude, sqrt, sum};
 use oracle::{Random, Worst, lanes, tolerance, ulps};
 
-/// Any bit pattern of the given sign, exponent and mantissa.
+/// Returns the number with this mantissa and exponent, whose ninth bit is the sign.
 fn float(exponent: u32, mantissa: u32) -> f32 {
     f32::from_bits(exponent << 23 | mantissa)
 }
@@ -27,13 +27,13 @@ fn a_sum_has_eight_lanes_and_one_tree() {
 
 #[test]
 fn the_tree_of_a_sum_is_the_one_of_the_contract() {
-    // What meets the large number before its opposite does is lost, as 2^25 + 1 rounds to 2^25.
+    // An addend that meets the large number before its opposite does is lost, as 2^25 + 1 rounds to 2^25.
     let big = 33_554_432.0;
     assert_eq!(sum([big, 0.0, 0.0, 0.0, -big, 0.0, 1.0, 0.0]), 1.0);
     assert_eq!(sum([big, 0.0, 1.0, 0.0, 0.0, 0.0, -big, 0.0]), 0.0);
     assert_eq!(sum([0.0, 1.0, 0.0, big, 0.0, 0.0, 0.0, -big]), 1.0);
     assert_eq!(sum([big, -big, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), 0.0);
-    // Eight later, in the first lane again.
+    // Eight places later it is in the first lane again.
     assert_eq!(sum([big, 0.0, 0.0, 0.0, -big, 0.0, 0.0, 0.0, 1.0]), 0.0);
 }
 
@@ -58,7 +58,7 @@ fn two_powers_bring_every_positive_float_into_the_unit_binade_exactly() {
         let (p, q) = into_unit_binade(x);
         assert!(p.is_normal() && q.is_normal(), "{x:e}");
         let exact = f64::from(x) / f64::from(x).log2().floor().exp2();
-        // log₂ in float64 may round up to the next integer just below a power of two.
+        // Just below a power of two, log₂ in float64 may round up to the next integer.
         let exact = if exact < 1.0 { 2.0 * exact } else { exact };
         assert_eq!(f64::from(x * p * q), exact, "{x:e}");
         assert!((1.0..2.0).contains(&exact), "{x:e}");
@@ -100,18 +100,18 @@ fn a_magnitude_clears_the_sign_alone() {
 fn a_square_root_is_correctly_rounded() {
     let check = |bits: u32| {
         let x = f32::from_bits(bits);
-        // The processor's own, which IEEE 754 defines to the bit.
+        // The processor's own square root, which IEEE 754 defines to the bit.
         let (found, exact) = (sqrt(x), x.sqrt());
         assert!(
             found.to_bits() == exact.to_bits() || (found.is_nan() && exact.is_nan()),
             "{x:e}: {found:e}, not {exact:e}"
         );
     };
-    // All mantissas with an even and with an odd exponent: another exponent changes nothing but that of the root.
+    // All mantissas with one even and one odd exponent: any other exponent changes only the exponent of the root.
     (float(127, 0).to_bits()..float(129, 0).to_bits()).for_each(check);
-    // All subnormals, and +0.
+    // All subnormals and +0.
     (0..float(1, 0).to_bits()).for_each(check);
-    // All exponents and both signs, with −0, the infinities and NaNs.
+    // All exponents and both signs, including −0, infinities and NaNs.
     (0..512).flat_map(|e| MANTISSAS.map(|m| float(e, m).to_bits())).for_each(check);
     let mut random = Random::new(5);
     (0..1_000_000).for_each(|_| check(random.bits() as u32));

@@ -1,4 +1,4 @@
-//! Images: what is written is read back, and nothing else is ever taken for an image.
+//! Tests of images: an image reads back as it was written, and nothing else is taken for an image.
 
 mod oracle;
 
@@ -46,7 +46,7 @@ fn image(header: &Header, weights: impl IntoIterator<Item = f32, IntoIter: Clone
     write(header, weights, &mut [0xee; 512]).unwrap().to_vec()
 }
 
-/// Puts the right length and checksum on what was changed.
+/// Writes the correct length and checksum into changed bytes.
 fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     let length = bytes.len() as u32;
     bytes[6..10].copy_from_slice(&length.to_le_bytes());
@@ -56,7 +56,7 @@ fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Geometries, X, Y and M of every parameter.
+/// Returns geometry, X, Y and M of every parameter.
 fn state(network: &mut Network) -> Vec<(Geometry, [Vec<u32>; 3])> {
     let mut all = Vec::new();
     network.parameters(&mut |Parameter { geometry, state, .. }| {
@@ -65,7 +65,7 @@ fn state(network: &mut Network) -> Vec<(Geometry, [Vec<u32>; 3])> {
     all
 }
 
-/// A number as postcard writes it: seven bits a byte, the lowest first.
+/// Returns a number in postcard's encoding: seven bits per byte, the lowest first.
 fn varint(mut number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 127 {
@@ -76,7 +76,7 @@ fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// A layer as an image of version 4 names it: its place among all, then its numbers.
+/// Returns a layer as an image of version 4 encodes it: the index of its kind, then its numbers.
 fn written(kind: Kind) -> Vec<u8> {
     let window = |Window { places, channels, taps, stride }: Window| vec![places, channels, taps, stride];
     let (place, numbers) = match kind {
@@ -104,7 +104,7 @@ fn every_kind_of_layer_is_written_by_place_and_numbers_and_read_again() {
         let (before, layer) = (10 + varint(schema).len() + 1, written(kind));
         assert_eq!(bytes[before..][..layer.len()], layer, "{kind:?}");
         assert_eq!(Image::parse(&bytes).unwrap().header.layers, [kind]);
-        // A place that no kind has.
+        // An index without a kind.
         let mut other = bytes;
         other[before] = Kind::EACH.len() as u8;
         assert_eq!(Image::parse(&seal(other)), Err(ImageError::Malformed));
@@ -128,7 +128,7 @@ fn a_centred_image_has_the_weights_that_its_device_began_with_beside_them() {
     for (_, [bits, ..]) in state(&mut network) {
         assert!(bits.iter().zip(&mut x).all(|(bits, x)| *bits == x.to_bits()));
     }
-    // A number too few or too many of the two sets together, or one that is not finite in the second.
+    // The two sets together have a number too few or too many, or the second has one that is not finite.
     for words in [2 * Network::WEIGHTS - 1, 2 * Network::WEIGHTS + 1, 2 * Network::WEIGHTS + 2] {
         let numbers = weights().chain(began()).chain(weights()).take(words).collect::<Vec<_>>();
         let bytes = write(&centred, numbers, &mut [0; 1024]).unwrap().to_vec();
@@ -163,8 +163,8 @@ fn what_is_written_is_read_back_to_the_bit() {
 
 #[test]
 fn the_bytes_of_the_format_never_change() {
-    // First bytes, version, length; schema, layers, geometries; step, schedule, momentum, transport, pull, chain;
-    // rest of the recipe; scale; whether it is centred; weights; checksum.
+    // First bytes, version, length; schema, layers, geometries; step size, schedule, momentum, transport, pull, chain;
+    // rest of the recipe; scale; centred or not; weights; checksum.
     const GOLDEN: &str = "
         47524654 0400 a8000000
         82b791dea9ccb3e087 01 03 000203 0103 000302
@@ -201,7 +201,7 @@ fn every_truncation_is_refused() {
     let bytes = image(&header(), weights());
     for length in 0..bytes.len() {
         assert_eq!(Image::parse(&bytes[..length]), Err(ImageError::Truncated), "{length} bytes");
-        // Cut and sealed again, it is refused for what is missing.
+        // If it is truncated and sealed again, it is refused for the missing bytes.
         if length >= 14 {
             let mut network = Network::ZERO;
             let sealed = seal(bytes[..length].to_vec());
@@ -302,7 +302,7 @@ proptest! {
         common in 0usize..200,
     ) {
         prop_assert!(Image::parse(&body).is_err());
-        // With the right first bytes, length and checksum, and the first part of a good image.
+        // Bytes with the right first bytes, length and checksum, and the first part of a good image.
         let good = image(&header(), weights());
         let common = 10 + common % (good.len() - 10);
         let bytes = seal([&good[..common], &body, &[0; 4]].concat());

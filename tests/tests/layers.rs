@@ -1,4 +1,4 @@
-//! Layers one by one: against the float64 oracle, in every bit of the promised order, and at run-time sizes.
+//! Tests of single layers: against the float64 oracle, bit for bit in the promised order, and at run-time sizes.
 
 mod common;
 mod oracle;
@@ -19,7 +19,7 @@ use graftage_core::scion::{Point, Role, Scion};
 use oracle::layers::{capped, cross_entropy, gradient, outputs, squared_error};
 use oracle::{Random, Worst, bits, lanes, tolerance, ulps};
 
-/// What a layer says of an input with the weights X or Y, and of the errors of what it said.
+/// Outputs of a layer for an input with the weights X or Y, and the errors passed back for errors at its outputs.
 struct Pass {
     out: Vec<f32>,
     back: Vec<f32>,
@@ -29,12 +29,12 @@ fn pass(layer: &dyn Layer, at: Point, input: &[f32], errors: &[f32]) -> Pass {
     let (mut out, mut back) = (vec![f32::NAN; layer.trace()], vec![f32::NAN; layer.inputs()]);
     layer.forward(at, input, &mut out);
     layer.backward(at, input, &out, &mut errors.to_vec(), &mut back);
-    // Nobody asks: nothing is written, and nothing fails.
+    // Without room for the errors nothing is written, and nothing fails.
     layer.backward(at, input, &out, &mut errors.to_vec(), &mut []);
     Pass { out, back }
 }
 
-/// Outputs at X and Y, errors of the inputs and the momentum, all against the oracle.
+/// Compares outputs at X and Y, errors of the inputs and the momentum with the oracle.
 fn holds<N: Fixed>(exact: oracle::layers::Layer, worst: &mut [Worst; 2]) {
     for seed in 0..4 {
         let mut random = Random::new(seed);
@@ -57,7 +57,7 @@ fn holds<N: Fixed>(exact: oracle::layers::Layer, worst: &mut [Worst; 2]) {
     }
 }
 
-/// By the largest of what is expected.
+/// Records errors relative to the largest expected value.
 fn compare(found: &[f32], exact: &[f64], worst: &mut Worst) {
     assert_eq!(found.len(), exact.len());
     let scale = exact.iter().fold(0.0, |l: f64, e| l.max(e.abs()));
@@ -72,7 +72,7 @@ fn every_layer_is_its_equation_and_its_derivative() {
     holds::<Relu<9>>(Exact::Relu, &mut worst);
     holds::<Tanh<9>>(Exact::Tanh, &mut worst);
     holds::<Clip<9, { 0.5f32.to_bits() }>>(Exact::Clip { bound: 0.5 }, &mut worst);
-    // Windows that overlap, that touch, that leave places out, that leave a rest, that cover all, that are one place.
+    // Windows that overlap, touch, leave places out, leave a rest, cover everything, or are one place wide.
     macro_rules! windows {
         ($(($l:literal, $c:literal, $k:literal, $s:literal)),*) => {$(
             let window = Window { l: $l, c: $c, k: $k, s: $s };
@@ -91,7 +91,7 @@ fn every_layer_is_its_equation_and_its_derivative() {
     backward.at_most("derivatives of layers", tolerance::LAYERS);
 }
 
-/// Its constants are no weights: nothing accumulates for them, and a deviation is > 0.
+/// Tests a standardisation. Its constants are not weights: nothing accumulates for them, and a deviation is > 0.
 #[test]
 fn a_standardisation_is_its_equation_and_its_derivative() {
     let exact = oracle::layers::Layer::Standardise { width: 7 };
@@ -129,7 +129,7 @@ fn a_number_is_clipped_at_its_bounds_and_has_a_derivative_between_them() {
     let out = [-C, -C, -C, -C.next_down(), -0.0, 0.0, C.next_down(), C, C, C];
     let found = pass(&Clip::<10, { C.to_bits() }>::ZERO, Point::Query, &input, &[-0.25; 10]);
     assert_eq!(bits(&found.out), bits(&out));
-    // At a bound, and beyond it, there is none.
+    // At the bound and beyond it, no error passes.
     let back = [0.0, 0.0, 0.0, -0.25, -0.25, -0.25, -0.25, 0.0, 0.0, 0.0];
     assert_eq!(bits(&found.back), bits(&back));
     let infinite =
@@ -152,12 +152,12 @@ fn both_losses_are_their_equations_and_their_derivatives() {
             for cap in [f32::INFINITY, 1.5, 0.35, 0.01] {
                 let mut errors = [f32::NAN; 5];
                 let found = target.loss(Functions::Libm, &a, Weight { share: 0.25, cap }, &mut errors);
-                // The loss itself is not capped, nor is what numbers bring.
+                // The loss itself is not capped, nor are the errors of targets that are values.
                 let expected = exact(&real(&a));
                 of_loss.see((f64::from(found) - expected).abs() / (1.0 + expected));
                 let expected = gradient(exact, &real(&a));
                 let expected = if let Target::Class(_) = target { capped(&expected, cap.into()) } else { expected };
-                // A class that is all but certain has errors that all but cancel.
+                // The errors of an almost certain class almost cancel, so the comparison is absolute.
                 errors.iter().zip(expected).for_each(|(f, e)| of_errors.see((f64::from(*f) - 0.25 * e).abs() / 0.25));
             }
         }
@@ -166,14 +166,14 @@ fn both_losses_are_their_equations_and_their_derivatives() {
     of_errors.at_most("errors of losses", tolerance::GRADIENT);
 }
 
-/// The promised order with plain loops: from X = Y and M to outputs, errors of the inputs and M.
+/// Result in the promised order, computed with plain loops from X = Y and M: outputs, errors of the inputs, and M.
 struct Naive {
     out: Vec<f32>,
     back: Vec<f32>,
     m: Vec<f32>,
 }
 
-/// Every bit of a layer is that of the loops.
+/// Checks that a layer has the same bits as the loops.
 fn has_the_bits_of<N: Fixed>(naive: impl Fn(&[f32], &[f32], f32, &[f32], &[f32]) -> Naive) {
     for seed in 30..34 {
         let mut random = Random::new(seed);
@@ -191,7 +191,7 @@ fn has_the_bits_of<N: Fixed>(naive: impl Fn(&[f32], &[f32], f32, &[f32], &[f32])
 
 #[test]
 fn dense_layers_and_convolutions_have_the_bits_of_the_naive_loops() {
-    // A dense layer is a convolution with one window.
+    // A dense layer is a convolution with a single window.
     fn naive<const L: usize, const C: usize, const F: usize, const K: usize, const S: usize>(
         w: &[f32],
         m: &[f32],
@@ -307,7 +307,7 @@ fn rms_normalisation_has_the_bits_of_the_naive_loops() {
         for p in 0..L {
             let (a, errors) = (&a[p * C..(p + 1) * C], &errors[p * C..(p + 1) * C]);
             let largest = a.iter().fold(0.0f32, |l, e| if e.abs() > l { e.abs() } else { l });
-            // 2^−⌊log₂ largest⌋: exact, and small enough here to be one number.
+            // 2^−⌊log₂ largest⌋: exact, and here small enough for a single number.
             let power = (-largest.log2().floor()).exp2();
             assert!((1.0..2.0).contains(&(largest * power)));
             let squares: Vec<f32> = a.iter().map(|a| (a * power) * (a * power)).collect();
@@ -333,7 +333,7 @@ fn rms_normalisation_has_the_bits_of_the_naive_loops() {
 fn powers_of_two_pass_a_normalisation_without_a_trace() {
     let mut random = Random::new(40);
     let layer = random_network::<RmsNorm<9, 2>>(&mut random);
-    // Whole numbers of 2^-8, so that scaled to the smallest binary32s they lose nothing.
+    // Multiples of 2^−8, which lose nothing when they are scaled to the smallest binary32 numbers.
     let input: Vec<f32> = random.vector(18).iter().map(|a| (a * 256.0).round() / 256.0).collect();
     let errors = random.vector(18);
     let plain = pass(&layer, Point::Query, &input, &errors);
@@ -371,7 +371,7 @@ fn the_first_of_equals_takes_the_error() {
     assert_eq!((found.out, found.back), (vec![7.0; 2], vec![0.0, 3.0, 0.0, 0.0]));
 }
 
-/// The largest |δ| and |a'| that a layer admits: twice either is refused.
+/// Checks the largest |δ| and |a'| that a layer admits: anything larger is refused.
 fn bounded<N: Fixed>(bound: f32) {
     let layer = N::ZERO;
     let admits = |a: f32, error: f32| layer.admits(&vec![a; N::INPUTS], &vec![0.0; N::TRACE], &vec![error; N::TRACE]);
@@ -389,11 +389,11 @@ fn gradients_are_admitted_by_the_number_of_places_that_share_the_weights() {
     bounded::<Convolution<9, 2, 3, 2, 1>>(BOUND / 8.0);
     bounded::<Depthwise<9, 2, 3, 2>>(BOUND / 4.0);
     bounded::<RmsNorm<4, 2>>(BOUND / 4.0);
-    // Products with the inputs count where they are above 1.
+    // Products with the inputs count if the inputs are above 1.
     let layer = Convolution::<9, 2, 3, 2, 1>::ZERO;
     let admits = |a: f32| layer.admits(&[a; 18], &[0.0; 24], &[4.0; 24]);
     assert!(admits(BOUND / 32.0) && !admits((BOUND / 32.0).next_up()) && !admits(f32::NAN));
-    // As many samples as there can be, at the bound: M stays finite.
+    // M stays finite for the largest number of samples, all at the bound.
     let mut layer = Convolution::<9, 2, 3, 2, 1>::ZERO;
     (0..65536).for_each(|_| layer.accumulate(1.0, &[1.0; 18], &[], &[BOUND / 8.0; 24]));
     assert!(state(&mut layer)[2].iter().all(|m| m.is_finite() && *m >= BOUND));
@@ -492,7 +492,7 @@ fn parts_that_do_not_fit_together_are_refused() {
     assert!(Normalisation::new(usize::MAX, zeros(1, 3)).is_none());
 }
 
-/// Every 97th binary32 from a magnitude to another.
+/// Returns every 97th binary32 number between two magnitudes.
 fn between(first: f32, last: f32) -> impl Iterator<Item = f32> {
     (first.to_bits()..=last.to_bits()).step_by(97).map(f32::from_bits)
 }
@@ -501,7 +501,7 @@ fn between(first: f32, last: f32) -> impl Iterator<Item = f32> {
 fn fast_functions_err_no_more_than_documented() {
     let fast = Functions::Micromath;
     let (mut exp, mut ln, mut tanh) = (Worst::default(), Worst::default(), Worst::default());
-    // exp of what a softmax asks for, and ln of its sums.
+    // exp over the arguments of a softmax, and ln over its sums.
     for x in between(0.0, 87.0) {
         let exact = (-f64::from(x)).exp();
         exp.see((f64::from(fast.exp(-x)) - exact).abs() / exact);
@@ -535,7 +535,7 @@ fn fast_functions_have_these_bits() {
         let found = [fast.exp(x), fast.ln(x.abs() + 1.0), fast.tanh(x)].map(f32::to_bits);
         assert_eq!(found, [exp, ln, tanh], "{x}");
     }
-    // Of a NaN of either sign nothing else is made: which sign it has differs by target.
+    // A NaN of either sign stays a NaN. Its sign differs between targets and is not checked.
     for nan in [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xffff_ffff].map(f32::from_bits) {
         for found in [fast.exp(nan), fast.ln(nan), fast.tanh(nan)] {
             assert!(found.is_nan());

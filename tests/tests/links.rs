@@ -1,4 +1,4 @@
-//! The pages of the repository: what they link to is there.
+//! Tests of the repository's pages: every link leads somewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// All pages, without build outputs and what was fetched.
+/// Returns all pages, without build outputs and downloads.
 fn pages() -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -26,14 +26,14 @@ fn pages() -> Vec<PathBuf> {
     found
 }
 
-/// A page without its blocks of code and without code in its lines.
+/// Returns a page without code blocks and inline code.
 fn prose(text: &str) -> String {
     let (mut prose, mut inside) = (String::new(), false);
     for line in text.lines() {
         if line.trim_start().starts_with("```") {
             inside = !inside;
         } else if !inside {
-            // Every other part stands between backquotes.
+            // Every other part is outside backquotes.
             prose.extend(line.split('`').step_by(2).flat_map(|part| [part, "`"]));
             prose.push('\n');
         }
@@ -41,13 +41,13 @@ fn prose(text: &str) -> String {
     prose
 }
 
-/// Where its links lead.
+/// Returns the targets of the links in a page.
 fn links(text: &str) -> Vec<String> {
     let prose = prose(text);
     prose.split("](").skip(1).map(|rest| rest.split([')', '\n']).next().unwrap().to_owned()).collect()
 }
 
-/// The anchors of its headings, as forges make them.
+/// Returns the anchors of a page's headings, as forges generate them.
 fn anchors(text: &str) -> Vec<String> {
     let mut inside = false;
     let headings = text.lines().filter(|line| {
@@ -62,7 +62,7 @@ fn anchors(text: &str) -> Vec<String> {
     headings.map(anchor).collect()
 }
 
-/// What is wrong with a link of a page, if anything is.
+/// Returns the fault of a page's link, if it has one.
 fn wrong(page: &Path, link: &str) -> Option<String> {
     if let Some((scheme, rest)) = link.split_once("://") {
         let host = rest.split('/').next().unwrap();

@@ -1,4 +1,4 @@
-//! Every operation of a matrix, in every bit that of a naive scalar loop in the order of the contract.
+//! Tests of the matrix operations: each has the same bits as a naive scalar loop in the order of the contract.
 
 mod oracle;
 
@@ -7,9 +7,9 @@ use nalgebra::DMatrix;
 use oracle::{Random, Worst, bits, lanes, real, tolerance};
 use proptest::prelude::*;
 
-/// The method said with loops, in binary32.
+/// Reference implementation with plain loops in binary32.
 mod naive {
-    /// Σ a(l)·b(l) over l ascending, from +0.
+    /// Returns Σ a(l)·b(l) over ascending l, starting from +0.
     pub fn dot(terms: usize, a: impl Fn(usize) -> f32, b: impl Fn(usize) -> f32) -> f32 {
         let mut sum = 0.0;
         for l in 0..terms {
@@ -18,7 +18,7 @@ mod naive {
         sum
     }
 
-    /// All elements of an m×n matrix, row by row.
+    /// Returns all elements of an m×n matrix, row by row.
     pub fn table(m: usize, n: usize, element: impl Fn(usize, usize) -> f32) -> Vec<f32> {
         (0..m * n).map(|i| element(i / n, i % n)).collect()
     }
@@ -31,7 +31,7 @@ mod naive {
         }
     }
 
-    /// c·LR + a·L + b·R on and above the diagonal, a term with a factor of 0 left out; the rest is mirrored.
+    /// Returns c·LR + a·L + b·R on and above the diagonal, without terms of factor 0, and mirrors it below.
     pub fn multiply(k: usize, c: f32, (a, l): (f32, &[f32]), (b, r): (f32, &[f32])) -> Vec<f32> {
         table(k, k, |i, j| {
             let (i, j) = (i.min(j), i.max(j));
@@ -54,7 +54,7 @@ mod naive {
         }
     }
 
-    /// The indices of each group.
+    /// Returns the indices of each group.
     pub fn groups((m, n): (usize, usize), group: super::Group) -> Vec<Vec<usize>> {
         match group {
             super::Group::Whole => vec![(0..m * n).collect()],
@@ -63,7 +63,7 @@ mod naive {
         }
     }
 
-    /// Each group by its 2-norm, the power of two taken in float64.
+    /// Divides each group by its 2-norm, with the power of two computed in float64.
     pub fn normalise(shape: (usize, usize), group: super::Group, s: &[f32]) -> Vec<f32> {
         let mut out = s.to_vec();
         for group in groups(shape, group) {
@@ -96,24 +96,24 @@ fn fixed<const M: usize, const N: usize>(rows: &[f32]) -> FixedMatrix<M, N> {
     fixed
 }
 
-/// Longer memory than the matrix needs, and the rest of it poisoned.
+/// Returns a slab in memory longer than the matrix needs, with the rest poisoned.
 fn slab((m, n): (usize, usize), rows: &[f32]) -> Slab<Vec<f32>> {
     Slab::new(m, n, [rows, &[f32::NAN; 3]].concat()).unwrap()
 }
 
-/// Memory for a square of the small side, poisoned.
+/// Returns poisoned memory for a square matrix of the smaller side.
 fn square((m, n): (usize, usize)) -> Vec<f32> {
     vec![f32::NAN; graftage_core::matrix::square(m.min(n))]
 }
 
-/// The elements of a square, row by row, however it is kept: 0·I + P I.
+/// Returns the elements of a square matrix, row by row, whatever its storage order: 0·I + P I.
 fn read(k: usize, square: &[f32]) -> Vec<f32> {
     let mut unit = slab((k, k), &naive::table(k, k, |i, j| f32::from(i == j)));
     unit.transform(0.0, square, &mut self::square((k, k)));
     unit.elements().to_vec()
 }
 
-/// Applies an operation to a fixed matrix, to a slab and to a view of a fixed matrix, and demands the expected bits.
+/// Applies an operation to a fixed matrix, a slab and a view of a fixed matrix, and checks the bits of each.
 macro_rules! each {
     ($m:ident $n:ident, $rows:expr, $expected:expr, |$s:ident| $operation:expr) => {{
         let (mut a, mut b, mut c) = (fixed::<$m, $n>($rows), slab(($m, $n), $rows), fixed::<$m, $n>($rows));
@@ -142,7 +142,7 @@ fn products_have_the_bits_of_the_naive_loops() {
             let p = naive::multiply(k, c, (b, &g), (0.0, &g));
             slab((M, N), &s).multiply(c, (b, gram), (0.0, gram), poly);
             assert_eq!(bits(&read(k, poly)), bits(&p), "multiply {M}×{N}");
-            // Of two that differ, with every term and with one.
+            // Two different factors, with every term and with only one.
             for (left, right) in [(0.0, a), (a, b), (0.0, 0.0)] {
                 let third = &mut square((M, N));
                 slab((M, N), &s).multiply(1.5, (left, poly), (right, gram), third);
@@ -235,12 +235,12 @@ fn elementwise_operations_round_each_product_and_sum_once() {
         let expected: Vec<f32> = direction.iter().zip(pulls).map(|(u, pull)| -0.7 * u + pull).collect();
         let mut a: FixedMatrix<M, N> = fixed(&direction);
         let mut b = slab((M, N), &direction);
-        // From `other` to the start x.
+        // Pulls from `other` towards the start x.
         let towards = oracle::words(&x);
         a.pull(-0.7, 0.3, &towards, &given);
         b.pull(-0.7, 0.3, &towards, &slab((M, N), &other));
         assert_eq!([bits(a.elements()), bits(b.elements())], [bits(&expected), bits(&expected)], "pull {M}×{N}");
-        // Y is X in both.
+        // Y equals X in both.
         let (mut y, mut z) = (fixed::<M, N>(&x), slab((M, N), &x));
         let f = |x: f32, y: f32, d: f32| (x * 0.75 + d * -3.0, (x - d) * 7.0 + y * y);
         let mut x_and_y = (fixed::<M, N>(&x), &mut y);
@@ -282,7 +282,7 @@ fn normalised_groups_have_the_bits_of_the_naive_loop() {
             let mut s = random.vector(M * N);
             s.iter_mut().for_each(|e| *e *= scale);
             for zeros in [0, M / 2 * N] {
-                // The first half of the rows: groups of zeros, and columns that begin with zeros.
+                // Zeros in the first half of the rows: groups of zeros, and columns that begin with zeros.
                 s[..zeros].fill(-0.0);
                 for group in GROUPS {
                     let expected = naive::normalise((M, N), group, &s);

@@ -1,4 +1,4 @@
-//! Networks: one step over a batch, what is refused, what is frozen, and what their types say.
+//! Tests of networks: a step over a batch, refusals, frozen parameters, and what their types state.
 
 mod common;
 mod oracle;
@@ -23,20 +23,20 @@ use std::cell::Cell;
 
 type Network = chain![Dense<4, 6>, Relu<6>, Dense<6, 5>, Relu<5>, Dense<5, 3>];
 
-/// The same in float64.
+/// Layers of the network for the float64 oracle.
 const LAYERS: [oracle::layers::Layer; 5] = {
     use oracle::layers::Layer::{Dense, Relu};
     [Dense { inputs: 4, outputs: 6 }, Relu, Dense { inputs: 6, outputs: 5 }, Relu, Dense { inputs: 5, outputs: 3 }]
 };
 
-/// max|δ|·max|a| of an admitted sample is at most this, and so is max|δ|.
+/// Upper bound of max|δ|·max|a| and of max|δ| for an admitted sample.
 const BOUND: f32 = 18_446_744_073_709_551_616.0;
 
 fn loss(weights: &[f64], input: &[f32], label: u32) -> f64 {
     cross_entropy(&outputs(&LAYERS, weights, &real(input)), label as usize)
 }
 
-/// The derivative of the oracle's loss by each of the weights Y.
+/// Returns the derivatives of the oracle's loss with respect to the weights Y.
 fn exact_gradient(network: &mut Network, input: &[f32], label: u32) -> Vec<f64> {
     gradient(|y| loss(y, input, label), &real(&state(network)[1]))
 }
@@ -125,7 +125,7 @@ fn the_prediction_is_the_largest_logit_at_x_and_its_probability() {
         worst.see((f64::from(found.probability) - (-losses[best]).exp()).abs());
     }
     worst.at_most("probability", tolerance::LOSS);
-    // The first of equals.
+    // Of equal classes, the first is predicted.
     let class = predict(&Network::ZERO, Functions::Libm, &[1.0; 4], memory).unwrap();
     assert_eq!((class.class, class.probability), (0, 1.0 / 3.0));
 }
@@ -187,7 +187,7 @@ fn a_sample_is_admitted_up_to_the_bound_and_not_beyond() {
     type Head = Dense<1, 2>;
     let mut network = Head::ZERO;
     let mut admitted = |a: f32, batch: u32| {
-        // Weights of 0 give probabilities of ½: δ = ±1/(2B).
+        // Zero weights give probabilities of ½: δ = ±1/(2B).
         Step::begin(&RULE, Functions::Libm, None, 1, batch)
             .add(&mut network, &[a], Target::Class(0), &mut [0.0; Head::SCRATCH])
             .is_ok()
@@ -201,7 +201,7 @@ fn a_sample_is_admitted_up_to_the_bound_and_not_beyond() {
 
 #[test]
 fn no_admitted_samples_can_make_the_momentum_overflow() {
-    // δ of the first layer is 2^128/B, and its inputs are as given: products below 2^120 that add up to more.
+    // δ of the first layer is 2^128/B, and its inputs are given: products below 2^120 whose sum exceeds it.
     type Deep = chain![Dense<1, 1>, Relu<1>, Dense<1, 1>, Relu<1>, Dense<1, 2>];
     let power = |e: i32| f64::from(e).exp2() as f32;
     for input in [0.0, power(-20), 1.0, power(60)] {
@@ -216,7 +216,7 @@ fn no_admitted_samples_can_make_the_momentum_overflow() {
                 set(&mut network, 4, &[-power(head), power(head)]);
                 for t in 1..=steps {
                     let mut step = Step::begin(&rule, Functions::Libm, None, t, batch);
-                    // Once refused, always refused.
+                    // After one refusal, all later samples are refused as well.
                     for _ in 0..batch {
                         if step.add(&mut network, &[input], Target::Class(0), &mut [0.0; Deep::SCRATCH]).is_err() {
                             break;
@@ -268,7 +268,7 @@ fn the_constants_of_a_type_are_the_numbers_of_its_network() {
 #[test]
 fn sizes_that_are_types_cost_no_memory() {
     type Small = chain![Convolution<9, 2, 4, 3, 2>, Tanh<16>, MaxPool<4, 4, 2, 2>, RmsNorm<4, 2>, Dense<8, 2>];
-    // Three arrays, and for each of five parameters its geometry and what is known of its alignment.
+    // Three arrays, and the geometry and alignment of each of five parameters.
     let beside = size_of::<Dense<1, 1>>() - 6 * size_of::<f32>();
     assert_eq!(size_of::<Small>(), 3 * 4 * Small::WEIGHTS + 5 * beside / 2);
 }
@@ -343,7 +343,7 @@ fn shapes_of_kinds_are_those_of_their_types() {
     for bound in [0.0, -0.0, -1.0, f32::INFINITY, f32::NAN] {
         assert_eq!(Kind::Clip { width: 7, bound: bound.to_bits() }.shape(), (7, 0), "{bound}");
     }
-    // One of each kind, one after another.
+    // The kinds form a chain: the outputs of each are the inputs of the next.
     assert!(Kind::EACH.windows(2).all(|pair| pair[0].shape().1 == pair[1].shape().0));
     for impossible in [
         Window { taps: 10, ..window },
@@ -453,13 +453,13 @@ fn values_are_learnt_by_their_squared_error() {
         let mut step = Step::begin(&RULE, Functions::Libm, None, 1, 1);
         assert_eq!(step.add(&mut network, &input, Target::Values(target), memory), Err(why));
     }
-    // Finite, but its square is not.
+    // The value is finite, but its square is not.
     let mut step = Step::begin(&RULE, Functions::Libm, None, 1, 1);
     let found = step.add(&mut network, &input, Target::Values(&[f32::MAX; 3]), memory);
     assert_eq!((found, state_bits(&mut network)), (Err(Refusal::Overflow), before));
 }
 
-/// A layer that counts its backward passes.
+/// Layer that counts its backward passes.
 struct Counting<'a, L>(L, &'a Cell<u32>);
 
 impl<L: Layer> Layer for Counting<'_, L> {
@@ -538,7 +538,7 @@ fn errors_that_overflow_are_refused_where_they_arrive() {
     };
     let before = state_bits(&mut network);
     assert_eq!((add(&mut network, memory), state_bits(&mut network)), (Err(Refusal::Overflow), before));
-    // Where the first layer is frozen, nobody asks.
+    // If the first layer is frozen, its gradient is not computed.
     train_last(&mut network, 1);
     assert!(add(&mut network, memory).is_ok());
 
@@ -559,7 +559,7 @@ fn a_small_convolutional_network_learns() {
         Convolution<32, 3, 8, 5, 2>, Relu<112>, Depthwise<14, 8, 3, 1>, Convolution<12, 8, 6, 1, 1>, MaxPool<12, 6, 2, 2>,
         RmsNorm<6, 6>, Tanh<36>, AveragePool<6, 6, 3, 3>, Dense<12, 3>
     ];
-    // Three frequencies at a random phase, in noise.
+    // Three frequencies with a random phase, in noise.
     let sample = |random: &mut Random| {
         let (label, phase) = (random.below(3), std::f64::consts::PI * random.uniform());
         let wave = |place: usize| (0.5 * (label + 1) as f64 * place as f64 + phase).sin();
@@ -588,7 +588,8 @@ fn a_small_convolutional_network_learns() {
     assert!(right > 285, "{right} of 300");
 }
 
-/// The network after it sees (a − μ)/σ, learns as if it stood alone, and asks for errors over σ; the constants stay.
+/// Checks that the network behind a standardisation sees (a − μ)/σ and learns as if it stood alone. Errors are passed
+/// back divided by σ, and the constants stay.
 #[test]
 fn a_standardisation_is_arithmetic_on_constants_that_never_move() {
     type Behind = chain![Dense<3, 4>, Relu<4>, Dense<4, 2>];

@@ -1,4 +1,4 @@
-//! The linear minimization oracles: what they minimize, over which ball, and that scale is no matter to them.
+//! Tests of the linear minimization oracles: their minimum, the ball, and their invariance to scale.
 
 mod oracle;
 
@@ -8,12 +8,12 @@ use graftage_core::polar::Chain;
 use oracle::{Random, Worst, bits, real, tolerance};
 use proptest::prelude::*;
 
-/// Every norm, and what it is in the mathematics.
+/// All norms, each with its definition in the oracle.
 const NORMS: [(Norm, oracle::Norm); 14] = [
     (Norm::Spectral, oracle::Norm::Spectral(|m, n| (m / n).sqrt())),
     (Norm::SpectralAtLeastOne, oracle::Norm::Spectral(|m, n| (m / n).sqrt().max(1.0))),
     (Norm::SpectralOutputs, oracle::Norm::Spectral(|m, _| m.sqrt())),
-    // m filters over n/3 inputs.
+    // m filters with n/3 inputs per tap.
     (Norm::Convolution { taps: 3 }, oracle::Norm::Spectral(|m, n| (m / (n / 3.0)).sqrt() / 3.0)),
     (Norm::Sign, oracle::Norm::Sign(|_, n| 1.0 / n)),
     (Norm::SignPlain, oracle::Norm::Sign(|_, _| 1.0)),
@@ -29,7 +29,7 @@ const NORMS: [(Norm, oracle::Norm); 14] = [
 
 const SHAPES: [(usize, usize); 8] = [(1, 1), (1, 19), (19, 1), (3, 7), (5, 3), (4, 4), (30, 50), (33, 17)];
 
-/// The direction U(S), row by row.
+/// Returns the direction U(S), row by row.
 fn direction(norm: Norm, (m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
     let mut s = s.to_vec();
     let mut memory = vec![f32::NAN; workspace(m, n)];
@@ -40,19 +40,20 @@ fn direction(norm: Norm, (m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
     .unwrap()
 }
 
-/// lmo(S) = −f·U(S), row by row.
+/// Returns lmo(S) = −f·U(S), row by row.
 fn lmo(norm: Norm, shape: (usize, usize), s: &[f32]) -> Vec<f32> {
     let factor = norm.factor(shape);
     direction(norm, shape, s).into_iter().map(|u| -factor * u).collect()
 }
 
-/// The same as a slab of its own.
+/// Copies a matrix into a slab of its own.
 fn slab_of(matrix: &impl RowMajor) -> Slab<&'static mut [f32]> {
     let (m, n) = matrix.shape();
     Slab::new(m, n, matrix.elements().to_vec().leak()).unwrap()
 }
 
-/// For every norm and shape, a well-conditioned gradient: the norm, the oracle's, the shape, the gradient.
+/// Returns, for every norm and shape, a well-conditioned gradient: the norm, the oracle's norm, the shape, the
+/// gradient.
 fn gradients() -> impl Iterator<Item = (Norm, oracle::Norm, (usize, usize), Vec<f32>)> {
     NORMS.into_iter().flat_map(|(norm, exact)| {
         SHAPES
@@ -66,7 +67,7 @@ fn gradients() -> impl Iterator<Item = (Norm, oracle::Norm, (usize, usize), Vec<
 fn the_oracle_lies_in_the_unit_ball() {
     let mut worst = Worst::default();
     for (norm, exact, shape, _) in gradients() {
-        // Of any gradient, not of a well-conditioned one alone.
+        // Holds for any gradient, not only for well-conditioned ones.
         for seed in 0..4 {
             let g = Random::new(seed).wide(shape.0 * shape.1);
             worst.see(exact.of(&real(shape, &lmo(norm, shape, &g))) - 1.0);
@@ -81,7 +82,7 @@ fn the_inner_product_with_the_oracle_is_minus_the_dual_norm() {
     for (norm, exact, shape, g) in gradients() {
         let dual = exact.dual(&real(shape, &g));
         worst.see((real(shape, &g).dot(&real(shape, &lmo(norm, shape, &g))) / dual + 1.0).abs());
-        // The dual norm as the core computes it: f·⟨G, U⟩.
+        // Dual norm as core computes it: f·⟨G, U⟩.
         let [g, u] = [g.clone(), direction(norm, shape, &g)].map(|e| Slab::new(shape.0, shape.1, e).unwrap());
         worst.see((f64::from(norm.factor(shape) * g.inner(&u)) / dual - 1.0).abs());
     }
@@ -96,7 +97,7 @@ fn no_point_of_the_ball_does_better_than_the_oracle() {
         let found = g64.dot(&real(shape, &lmo(norm, shape, &g)));
         let slack = tolerance::DUAL * exact.dual(&g64);
         for i in 0..30 {
-            // Points all over the surface: of random directions, near the minimizer, and extreme points.
+            // Points all over the surface: random directions, points near the minimizer, and extreme points.
             let near = [0.0, 0.01, 0.3][i % 3] * random.matrix(shape.0, shape.1);
             let z = match i % 2 {
                 0 => random.matrix(shape.0, shape.1),
@@ -122,7 +123,7 @@ fn a_power_of_two_changes_no_bit_over_the_whole_range_of_floats() {
     for (norm, _) in NORMS {
         for shape in [(1, 1), (3, 4), (5, 2), (1, 7)] {
             let mut random = Random::new(60);
-            // Multiples of 2^−13 below 2: at 2^−136 all are subnormal (multiples of 2^−149), at 2^127 all finite.
+            // Multiples of 2^−13 below 2: at 2^−136 all are subnormal (multiples of 2^−149), at 2^127 all are finite.
             let g: Vec<f64> = (0..shape.0 * shape.1).map(|_| (16_383.0 * random.uniform()).round() / 8192.0).collect();
             let scaled = |k: i32| -> Vec<f32> { g.iter().map(|e| (e * f64::from(k).exp2()) as f32).collect() };
             let expected = bits(&lmo(norm, shape, &scaled(0)));
@@ -144,7 +145,7 @@ fn dual_norm_and_gap_come_from_the_oracle() {
     let mut worst = Worst::default();
     for (norm, exact, (m, n), g) in gradients() {
         let g64 = real((m, n), &g);
-        // Inside the ball of radius 2, and the point of it where the gap is 0.
+        // A point inside the ball of radius 2, and the point of the ball at which the gap is 0.
         let inside = exact.lmo(&Random::new(7).matrix(m, n)) * 1.5;
         for (x, at_the_minimizer) in [(inside, false), (exact.lmo(&g64) * 2.0, true)] {
             let (mut g, mut x32, mut memory) = (g.clone(), oracle::rounded(&x), vec![f32::NAN; workspace(m, n)]);
@@ -244,7 +245,7 @@ proptest! {
     ) {
         let s: Vec<f32> = bits
             .into_iter()
-            // Of any exponent, or all of one.
+            // Any exponent, or one exponent for all.
             .map(|b| common.map_or(b, |e| b & 0x807f_ffff | e << 23))
             .map(|b| f32::from_bits(if b >> 23 & 255 == 255 { b ^ 1 << 30 } else { b }))
             .collect();

@@ -1,4 +1,4 @@
-//! The page about the library in one's own firmware shows the files of the crate that is built and run.
+//! Test of the page on firmware of one's own: it shows the files of the crate that is built and run.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn the_page_shows_the_files_as_they_are() {
     let mut before = pieces.next().unwrap();
     while let (Some(block), Some(after)) = (pieces.next(), pieces.next()) {
         let (_, text) = block.split_once('\n').unwrap();
-        // A file is named in the line before its block, which ends with a colon.
+        // The line before a block, which ends with a colon, names the file.
         let line = before.trim_end().lines().last().unwrap_or("");
         if let Some((_, file)) = line.strip_suffix("):").and_then(|line| line.split_once("](../tests/outside/")) {
             let expected = fs::read_to_string(repository.join("tests/outside").join(file)).unwrap();

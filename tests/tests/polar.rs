@@ -1,4 +1,4 @@
-//! The polar factor: what the products compute is U Vᵀ of the singular value decomposition.
+//! Tests of the polar factor: the products compute U Vᵀ of the singular value decomposition.
 
 mod oracle;
 
@@ -10,12 +10,12 @@ use oracle::{Random, Worst, bits, real, singular_values, spectral, tolerance};
 const SHAPES: [(usize, usize); 11] =
     [(1, 1), (1, 37), (37, 1), (3, 7), (5, 3), (4, 4), (30, 50), (50, 7), (16, 32), (64, 16), (33, 17)];
 
-/// polar(S), row by row.
+/// Returns polar(S), row by row.
 fn factor(shape: (usize, usize), s: &[f32]) -> Vec<f32> {
     by(Chain::DEFAULT, shape, s)
 }
 
-/// What a chain makes of S, row by row.
+/// Returns the result of a chain for S, row by row.
 fn by(chain: Chain, (m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
     let mut s = Slab::new(m, n, s.to_vec()).unwrap();
     let nan = || vec![f32::NAN; square(m.min(n))];
@@ -23,7 +23,7 @@ fn by(chain: Chain, (m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
     s.elements().to_vec()
 }
 
-/// The polynomial of a chain in float64.
+/// Evaluates the polynomial of a chain in float64.
 fn polynomial(chain: Chain, s: f64) -> f64 {
     chain.quintics().fold(s, |s, (a, b, c)| {
         let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
@@ -31,7 +31,7 @@ fn polynomial(chain: Chain, s: f64) -> f64 {
     })
 }
 
-/// The least and the largest of what a chain makes of 10^−e to 1.
+/// Returns the smallest and largest results of a chain for values from 10^−e to 1.
 fn range(chain: Chain, e: f64) -> (f64, f64) {
     let of = |i: i32| polynomial(chain, 10f64.powf(-e * f64::from(i) / 30_000.0));
     (0..=30_000).map(of).fold((f64::INFINITY, 0.0), |(low, high), s| (low.min(s), high.max(s)))
@@ -39,7 +39,7 @@ fn range(chain: Chain, e: f64) -> (f64, f64) {
 
 #[test]
 fn the_coefficients_are_the_published_ones() {
-    // One other digit is another arithmetic contract.
+    // Any other digit would be another arithmetic contract.
     let published = [
         [8.2051, -22.9019, 16.4607],
         [4.0664, -2.8612, 0.5184],
@@ -77,7 +77,7 @@ fn the_coefficients_are_the_published_ones() {
 
 #[test]
 fn each_chain_sends_singular_values_into_its_range() {
-    // (chain, range of [1e-3, 1], range of [1e-2, 1]), as the literature has it, to the digits given.
+    // (chain, range of [1e-3, 1], range of [1e-2, 1]), from the literature, to the digits given.
     let table = [
         (Chain::Jordan, (0.47, 1.20), (0.68, 1.13), 0.006),
         (Chain::You, (0.475, 1.145), (0.978, 1.032), 0.0006),
@@ -93,7 +93,7 @@ fn each_chain_sends_singular_values_into_its_range() {
             let off = (low - expected.0).abs().max((high - expected.1).abs());
             assert!(off <= digits, "{chain:?} sends [1e-{e}, 1] into [{low}, {high}], not into {expected:?}");
         }
-        // However small a value is, no chain sends it further than it says.
+        // However small a value is, no chain sends it beyond its stated overshoot.
         let (low, high) = range(chain, 9.0);
         assert!(low >= 0.0 && high <= f64::from(chain.overshoot()), "{chain:?}: [{low}, {high}]");
     }
@@ -107,7 +107,7 @@ fn the_polynomials_send_all_singular_values_above_a_thousandth_to_one() {
     let mut worst = Worst::default();
     (0..=30_000).for_each(|i| worst.see((chain(10f64.powf(-f64::from(i) / 1e4)) - 1.0).abs()));
     worst.at_most("polynomials", tolerance::POLYNOMIAL);
-    // Below, no value comes out negative or above 1.
+    // For smaller values, no result is negative or above 1.
     assert!((0..=30_000).all(|i| (0.0..1.0 + 1e-5).contains(&chain(f64::from(i) / 3e7))));
 }
 
@@ -146,7 +146,7 @@ fn a_matrix_of_lower_rank_keeps_its_rank() {
 
 #[test]
 fn every_chain_computes_its_polynomial_of_the_singular_values() {
-    // On one side and on both: shapes at least twice as long as wide take two quintics at once.
+    // On one side and on both: shapes with one side at least twice the other take two quintics at once.
     for (chain, tolerance) in Chain::ALL.into_iter().zip(tolerance::CHAINS) {
         let mut worst = Worst::default();
         for (seed, (m, n)) in [(8, 16), (16, 8), (32, 128), (5, 11), (12, 13), (24, 24)].into_iter().enumerate() {
@@ -213,7 +213,7 @@ fn signs_pass_through_to_the_bit() {
         let mut random = Random::new(50 + seed as u64);
         let s = random.vector(m * n);
         let [rows, columns] = [m, n].map(|n| (0..n).map(|_| random.uniform().signum() as f32).collect::<Vec<_>>());
-        // diag(±1) S diag(±1): every product and sum changes its sign alone.
+        // diag(±1) S diag(±1): every product and sum changes only its sign.
         let signed = |s: &[f32]| -> Vec<f32> {
             s.iter().enumerate().map(|(i, e)| rows[i / n] * e * columns[i % n] + 0.0).collect()
         };

@@ -1,4 +1,4 @@
-//! The pull and the cap: what is proved of them, in float64 and on core itself, and what a device is promised.
+//! Tests of the pull and the cap: their proved properties, in float64 and in core itself, and the promises to a device.
 
 mod common;
 mod oracle;
@@ -28,7 +28,7 @@ const STEP: f64 = 0.05f32 as f64;
 const BETA: f64 = 0.8f32 as f64;
 const RULE: Rule = Rule { step: 0.05, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
 
-/// The method in float64, with that pull.
+/// Returns the method in float64 with the given pull.
 fn method(x: &DMatrix<f64>, norm: oracle::Norm, law: Law, (pull, anchor): (f64, DMatrix<f64>)) -> oracle::Scion {
     let zeros = 0.0 * x;
     oracle::Scion {
@@ -48,7 +48,7 @@ fn method(x: &DMatrix<f64>, norm: oracle::Norm, law: Law, (pull, anchor): (f64, 
     }
 }
 
-/// A parameter that core moves.
+/// Parameter that core updates.
 struct Core<const M: usize, const N: usize> {
     state: Scion<FixedMatrix<M, N>>,
     start: FixedMatrix<M, N>,
@@ -64,7 +64,7 @@ impl<const M: usize, const N: usize> Core<M, N> {
         let geometry = Geometry { norm, radius: RADIUS as f32 };
         Self { start: state.x, state, geometry, rule, alignment: Alignment::START, t: 1 }
     }
-    /// Where gradients are taken.
+    /// Returns the point at which gradients are taken.
     fn query(&self) -> DMatrix<f64> {
         exact(if self.rule.transport == Transport::Nesterov { &self.state.x } else { &self.state.y })
     }
@@ -72,7 +72,7 @@ impl<const M: usize, const N: usize> Core<M, N> {
         self.state.accumulate(self.rule.keep(self.t), self.rule.weight(self.t, 1), &fixed(&rounded(gradient)));
         self.move_on();
     }
-    /// A step from what M holds.
+    /// Takes a step with the present M.
     fn move_on(&mut self) {
         let Self { state, start, geometry, rule, alignment, t } = self;
         advance(state, *geometry, rule, *t, start, alignment);
@@ -95,7 +95,7 @@ fn a_pull_to_the_start_is_a_pull_to_zero_of_the_distance_from_it() {
             let mut core_near: Core<3, 4> = Core::new(&start, norm, rule(Pull::Start { strength }));
             let mut core_moved: Core<3, 4> = Core::new(&[0.0; 12], norm, rule(Pull::Zero { strength }));
             for _ in 0..50 {
-                // Of f and of f(X₀ + ·), with the same noise.
+                // Gradients of f and of f(X₀ + ·), with the same noise.
                 let noise = random.matrix(3, 4) - &target;
                 near.advance(&(near.y() + &noise));
                 moved.advance(&(moved.y() + &x + &noise));
@@ -195,14 +195,14 @@ fn with_full_transport_the_average_of_the_query_points_is_x_whatever_pulls() {
     in_core.at_most("average of query points, in core", tolerance::AVERAGE);
 }
 
-/// The output error of a class as core has it, of weight 1.
+/// Returns core's output errors for a class with weight 1.
 fn errors(logits: &[f32], label: u32, cap: f32) -> Vec<f32> {
     let mut errors = vec![f32::NAN; logits.len()];
     Class(label).loss(Functions::Libm, logits, Weight { share: 1.0, cap }, &mut errors);
     errors
 }
 
-/// The same in float64, from the equation of softmax.
+/// Returns the output errors in float64, from the equation of softmax.
 fn exact_errors(logits: &[f64], label: usize) -> Vec<f64> {
     let total: f64 = logits.iter().map(|a| a.exp()).sum();
     logits.iter().enumerate().map(|(j, a)| a.exp() / total - f64::from(u8::from(j == label))).collect()
@@ -213,7 +213,7 @@ fn of_two_classes_the_capped_error_is_the_gradient_of_a_loss_that_goes_on_as_a_l
     let (mut in_float64, mut in_core) = (Worst::default(), Worst::default());
     for cap in [0.2f32, 0.35, 0.5, 1.0, 1.3] {
         let (slope, logistic) = (f64::from(cap) / 2f64.sqrt(), |margin: f64| (-margin).exp().ln_1p());
-        // Where p_y = 1 − c/√2.
+        // Margin at which p_y = 1 − c/√2.
         let knee = ((1.0 - slope) / slope).ln();
         let loss = |a: &[f64]| {
             let margin = a[0] - a[1];
@@ -235,7 +235,7 @@ fn of_two_classes_the_capped_error_is_the_gradient_of_a_loss_that_goes_on_as_a_l
     in_core.at_most("errors of two classes, in core", tolerance::GRADIENT);
 }
 
-/// How far ∂e_i/∂a_j and ∂e_j/∂a_i are apart at most.
+/// Returns the largest difference between ∂e_i/∂a_j and ∂e_j/∂a_i.
 fn asymmetry(logits: &[f64], cap: f64) -> f64 {
     let classes = logits.len();
     let error = |i: usize| gradient(|a| capped(&exact_errors(a, 0), cap)[i], logits);
@@ -257,7 +257,7 @@ fn of_three_classes_the_capped_error_is_the_gradient_of_no_loss() {
     }
     println!("{capped} of three classes; {whole} without a cap, {of_two} of two classes");
     assert!(capped > 0.01);
-    // What central differences err by, but where a difference reaches over the cap.
+    // Error of central differences, which is larger if a difference crosses the cap.
     assert!(whole < 1e-8 && of_two < 1e-4);
 }
 
@@ -297,7 +297,7 @@ fn a_capped_error_has_the_bits_of_the_promised_order() {
         let logits = random.vector(classes).iter().map(|a| 5.0 * a).collect::<Vec<_>>();
         let free = errors(&logits, 0, f32::INFINITY);
         let (share, square) = (0.0125f32, lanes(&free.iter().map(|e| e * e).collect::<Vec<_>>()));
-        // The last one is the length itself, or next to it.
+        // The last cap is the length itself, or next to it.
         for cap in [0.1, 0.35, 1.0, square.sqrt()] {
             let weight = if square > cap * cap { share * (cap / square.sqrt()) } else { share };
             let expected: Vec<_> = free.iter().map(|e| weight * e).collect();
@@ -361,7 +361,7 @@ fn network() -> Network {
     network
 }
 
-/// The image of a network, with that recipe.
+/// Returns the image of the network with this recipe.
 fn image(recipe: Recipe) -> Vec<u8> {
     let layers =
         [Kind::Dense { inputs: 3, outputs: 6 }, Kind::Relu { width: 6 }, Kind::Dense { inputs: 6, outputs: 4 }];
@@ -382,7 +382,7 @@ fn image(recipe: Recipe) -> Vec<u8> {
     image::write(&header, weights, &mut [0; 1024]).unwrap().to_vec()
 }
 
-/// X of every parameter in float64, its norm in the mathematics, and its radius.
+/// Returns X of every parameter in float64, its norm in the oracle, and its radius.
 fn parameters(network: &Network) -> Vec<(DMatrix<f64>, oracle::Norm, f64)> {
     let mut all = Vec::new();
     network.clone().parameters(&mut |parameter| {
@@ -393,13 +393,13 @@ fn parameters(network: &Network) -> Vec<(DMatrix<f64>, oracle::Norm, f64)> {
     all
 }
 
-/// The largest distance between parameters of two networks, in radii.
+/// Returns the largest distance between parameters of two networks, in radii.
 fn distance(network: &Network, from: &Network) -> f64 {
     let pairs = parameters(network).into_iter().zip(parameters(from));
     pairs.map(|((x, norm, radius), (from, ..))| norm.of(&(x - from)) / radius).fold(0.0, f64::max)
 }
 
-/// Samples with a label that the network would not give, so that it goes as far as it may.
+/// Returns samples whose labels the network would not predict, so that it moves as far as it can.
 fn mislabelled(seed: u64, length: usize) -> impl Iterator<Item = ([f32; 3], u32)> {
     let mut random = Random::new(seed);
     (0..length).map(move |_| {
@@ -438,7 +438,7 @@ fn the_ball_is_around_the_image_through_roll_back_snapshot_and_start() {
         };
         learn(&mut device, 1, 200, &mut farthest);
         assert!(farthest > 0.9 * bound, "{farthest} radii");
-        // A restored one goes on in the same bits.
+        // A restored device continues in the same bits.
         let mut memory = vec![0; snapshot::length(Network::WEIGHTS, 3, 14)];
         let saved = snapshot::write(&mut device, Network::SCHEMA, &mut memory).unwrap();
         let mut restored = fresh();
@@ -446,13 +446,14 @@ fn the_ball_is_around_the_image_through_roll_back_snapshot_and_start() {
         learn(&mut device, 2, 100, &mut farthest);
         learn(&mut restored, 2, 100, &mut farthest);
         assert_eq!(device.adaptation().digest(), restored.adaptation().digest());
-        // Committed, rolled back, started again from where it is: always the image's ball.
+        // After a commit, a rollback or a new start from its present weights, the device stays in the ball around the
+        // image.
         let mut verdicts = [0, 0];
         for seed in 3..13 {
             let committed = device.end().committed;
             verdicts[usize::from(committed)] += 1;
             assert!(distance(device.adaptation().network(), &of_image) <= bound);
-            // Right labels in between, so that sessions differ.
+            // Correct labels in between make the sessions differ.
             for (input, label) in mislabelled(seed, 30) {
                 device.learn(&input, if seed % 2 == 0 { label } else { 3 - label }, |_| ()).unwrap();
                 assert!(distance(device.adaptation().network(), &of_image) <= bound);
@@ -463,7 +464,7 @@ fn the_ball_is_around_the_image_through_roll_back_snapshot_and_start() {
         farthest = 0.0;
         learn(&mut device, 13, 200, &mut farthest);
         assert!(farthest > 0.9 * bound, "{farthest} radii");
-        // Without its image's weights, such a snapshot is refused.
+        // Without the weights of its image, such a snapshot is refused.
         let mut stranger: Device =
             Device::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new());
         let refused = Err(ImageError::Recipe(Refusal::Recipe(Field::Start)));
@@ -473,7 +474,7 @@ fn the_ball_is_around_the_image_through_roll_back_snapshot_and_start() {
 
 #[test]
 fn a_pull_that_all_parameters_share_takes_each_to_its_own_start() {
-    // Frozen but for one, the others' weights stand before and after it.
+    // All parameters but one are frozen; the start weights of the others lie before and after its own.
     for own in 0..4 {
         let mut network = network();
         let mut at = 0;
@@ -486,7 +487,7 @@ fn a_pull_that_all_parameters_share_takes_each_to_its_own_start() {
         let start = oracle::words(&common::state(&mut network)[0]);
         let x = parameters(&self::network());
         let rule = Rule { step: 0.5, pull: Pull::Start { strength: 2.0 }, ..Rule::PLAIN };
-        // From far away, without a direction: κ = 1, and a step is at the start.
+        // The weights begin far away and M is 0: with κ = 1, one step reaches the start.
         network.parameters(&mut |parameter| {
             let mut state = parameter.state;
             state.x.elements_mut().iter_mut().for_each(|e| *e += 64.0);
@@ -515,11 +516,11 @@ fn no_session_moves_further_than_it_tells() {
         let mut device = Learner::new(network(), Ring::new(), [0.0; Network::SCRATCH]);
         device.set_start(oracle::words(&common::state(&mut network())[0]).leak());
         device.start(Recipe { rule, ..RECIPE }).unwrap();
-        // Its radii are those of what lies in the ball around zero.
+        // The radii are those of the ball around zero.
         let mut path = vec![network()];
         let (mut sum, mut told) = (0.0, vec![0.0]);
         for (number, (input, label)) in mislabelled(20, 120).enumerate() {
-            // The world turns around, so that weights go from one side to the other.
+            // The labels are reversed halfway, so that weights go from one side to the other.
             let label = if number < 60 { label } else { 3 - label };
             let mut steps = 0;
             device.learn(&input, label, |_| steps += 1).unwrap();
@@ -538,7 +539,7 @@ fn no_session_moves_further_than_it_tells() {
             Pull::Start { strength } => {
                 let exact = 2.0 / f64::from(strength);
                 assert!(reach >= exact && reach < 1.001 * exact && told.last() == Some(&reach), "{reach}");
-                // A budget beyond it never ends.
+                // A budget beyond the reach is never exhausted.
                 let mut device = device;
                 device.start(Recipe { rule, budget: Some(1.001 * rule.reach()), ..RECIPE }).unwrap();
                 assert!(mislabelled(21, 200).all(|(input, label)| device.learn(&input, label, |_| ()).is_ok()));
@@ -562,7 +563,7 @@ fn a_cap_or_a_pull_that_cannot_be_is_refused_and_changes_nothing() {
         let after = (device.digest(), device.position(), *device.recipe(), common::state_bits(device.network_mut()));
         assert_eq!(before, after);
     };
-    // No start, and such of another network.
+    // No start, or the start of another network.
     refused(&mut device, RECIPE, Field::Start);
     for length in [0, 1, Network::WEIGHTS - 1] {
         device.set_start(words[..length].to_vec().leak());
@@ -582,7 +583,7 @@ fn a_cap_or_a_pull_that_cannot_be_is_refused_and_changes_nothing() {
         assert_eq!(Recipe { cap: Some(cap), ..RECIPE }.check(8), Ok(()));
     }
     assert_eq!(device.start(RECIPE), Ok(()));
-    // Those that pull to nothing, or to zero, need no start.
+    // Rules without a pull, or with a pull to zero, need no start.
     let mut device = Learner::new(network(), Ring::new(), [0.0; Network::SCRATCH]);
     for pull in [Pull::None, Pull::Zero { strength: 1.0 }] {
         assert_eq!(device.start(Recipe { rule: Rule { pull, ..RECIPE.rule }, ..RECIPE }), Ok(()));

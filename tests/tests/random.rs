@@ -1,4 +1,4 @@
-//! The generator: the published numbers, the same everywhere, and what is drawn from them.
+//! Tests of the generator: it yields the published numbers on every target, and its draws have the right distributions.
 
 mod oracle;
 
@@ -35,7 +35,7 @@ fn an_index_is_below_its_bound_and_uniform() {
         }
         let expected = 50_000.0 / f64::from(n);
         let square: f64 = counts.iter().map(|c: &f64| (c - expected).powi(2) / expected).sum();
-        // Mean n − 1, variance 2(n − 1): five standard deviations.
+        // Mean n − 1, variance 2(n − 1), within five standard deviations.
         let freedom = f64::from(n - 1);
         assert!(square < freedom + 5.0 * (2.0 * freedom).sqrt(), "n = {n}: χ² = {square}");
     }
@@ -88,7 +88,7 @@ fn the_state_names_the_place_in_the_stream() {
     generator.below(5);
     generator.uniform();
     assert_eq!(generator.state(), (11, 12, 3));
-    // One draw for each place but the first.
+    // One draw for each position except the first.
     generator.shuffle(&mut [0; 10]);
     assert_eq!(generator.state(), (11, 12, 12));
     let mut again = Generator::new(11, 12);

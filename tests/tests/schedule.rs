@@ -1,4 +1,4 @@
-//! Step sizes and momenta over the steps, and what the theory says of both.
+//! Tests of step sizes and momenta over the steps, and of their values according to the theory.
 
 mod oracle;
 
@@ -7,7 +7,7 @@ use graftage_core::schedule::{Momentum, Schedule, theory};
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
 
-/// The factors of steps 1 to n.
+/// Returns the factors of steps 1 to n.
 fn factors(schedule: Schedule, n: u64) -> Vec<f32> {
     (1..=n).map(|t| schedule.factor(t)).collect()
 }
@@ -25,7 +25,7 @@ fn step_sizes_follow_their_lines_and_end_at_zero() {
     assert_eq!(never_down.factor(u64::from(u32::MAX)), 1.0);
     assert_eq!(never_down.factor(u64::from(u32::MAX) + 1), 0.0);
     let [inverse, at_once_inverse] = [1, 0].map(|steps| Schedule::Inverse { steps });
-    // Step 0 is none, but where a counter wraps.
+    // Step 0 occurs only if a counter wraps.
     for schedule in [
         Schedule::Linear { steps: u32::MAX },
         Schedule::Linear { steps: 0 },
@@ -68,7 +68,7 @@ fn momentum_starts_at_zero_and_goes_its_way() {
             let exact = 1.0 - f64::from(t).powf(-f64::from(exponent));
             assert!((f64::from(power.at(t.into())) - exact).abs() < 3e-7, "1 − {t}^−{exponent}");
         }
-        // c = β/(1 − β) is finite however long it goes on.
+        // c = β/(1 − β) stays finite for any number of steps.
         for t in [1 << 26, 1 << 40, u64::MAX] {
             assert!((0.9..1.0).contains(&power.at(t)), "1 − {t}^−{exponent} = {}", power.at(t));
         }
@@ -87,7 +87,8 @@ fn the_theory_balances_noise_drift_and_progress() {
                 let (alpha, step) = theory(p, rank, samples, transported).unwrap();
                 let (p64, r, n) = (f64::from(p), f64::from(rank), f64::from(samples) / f64::from(rank));
                 let (alpha, step) = (f64::from(alpha) * r, f64::from(step) * r);
-                // Noise α^((p−1)/p), drift (η/α)^1 or ^2, progress 1/(ηN): all of one size, with N samples a rank.
+                // Noise α^((p−1)/p), drift (η/α)^1 or ^2, and progress 1/(ηN) are all of one size, with N samples per
+                // rank.
                 let noise = alpha.powf((p64 - 1.0) / p64);
                 let drift = (step / alpha).powi(if transported { 2 } else { 1 });
                 let progress = 1.0 / (step * n);
@@ -100,7 +101,7 @@ fn the_theory_balances_noise_drift_and_progress() {
             }
         }
     }
-    // At p = 2 without transport, N^(−1/2), N^(−3/4).
+    // N^(−1/2) and N^(−3/4) at p = 2 without transport.
     let (alpha, step) = theory(2.0, 1, 1e4, false).unwrap();
     assert!((alpha - 1e-2).abs() < 1e-7 && (step - 1e-3).abs() < 1e-8, "{alpha} {step}");
     let rule = Rule::theory(1.5, 4, 1e5, true).unwrap();

@@ -1,4 +1,4 @@
-//! The transported step: the equations of the method, its bounds, and where it starts.
+//! Tests of the transported step: the equations of the method, its bounds, and its start.
 
 mod common;
 mod oracle;
@@ -15,7 +15,7 @@ use graftage_core::transport::{Alignment, Transport};
 use nalgebra::DMatrix;
 use oracle::{Random, Worst, bits, real, tolerance};
 
-/// Rules with every law of transport and every pull, and what the law is in the mathematics.
+/// Returns rules with every law of transport and every pull, each with the law's definition in the oracle.
 fn rules() -> impl Iterator<Item = (Rule, oracle::Law)> {
     LAWS.into_iter().flat_map(|(transport, law)| {
         PULLS.map(|pull| {
@@ -25,7 +25,7 @@ fn rules() -> impl Iterator<Item = (Rule, oracle::Law)> {
     })
 }
 
-/// (schedule, momentum), and what they are in the mathematics.
+/// Schedule and momentum, each followed by its definition in the oracle.
 type Course = (Schedule, Momentum, fn(u32) -> f64, fn(u32) -> f64);
 
 const COURSES: [Course; 3] = [
@@ -44,7 +44,7 @@ const COURSES: [Course; 3] = [
     ),
 ];
 
-/// Calls a function of a shape for several shapes.
+/// Calls a function with a shape as its parameters, for several shapes.
 macro_rules! shapes {
     ($name:ident($($argument:expr),*)) => {
         $name::<3, 7>($($argument),*);
@@ -62,7 +62,7 @@ fn fifty_steps_follow_the_equations() {
             {
                 let rule = Rule { schedule, momentum, ..rule };
                 if rule.check().is_err() {
-                    // The lag law under a momentum that starts below its memory.
+                    // The lag law is refused with a momentum that starts below its memory.
                     assert!(matches!(momentum, Momentum::Power { .. }) && matches!(law, oracle::Law::Lag(_)));
                     continue;
                 }
@@ -91,7 +91,7 @@ fn fifty_steps_follow_the_equations() {
                     let query = if rule.transport == Transport::Nesterov { &state.x } else { &state.y };
                     let query = exact(query);
                     worst.see((&query - oracle.y()).amax() / unit);
-                    // Three noisy gradients of ½‖Y − target‖², each at one's own query point.
+                    // Three noisy gradients of ½‖Y − target‖²; core and oracle each take them at their own query point.
                     let noise: [_; 3] = std::array::from_fn(|_| random.matrix(M, N) - &target);
                     for (i, noise) in noise.iter().enumerate() {
                         let keep = if i == 0 { rule.keep(t) } else { 1.0 };
@@ -113,7 +113,8 @@ fn fifty_steps_follow_the_equations() {
 
 #[test]
 fn with_full_transport_the_average_of_the_query_points_is_x_whatever_momentum_does() {
-    // The factor from the weights of the gradients: W_t = β_t W_{t−1} + (1 − β_t), c_t = β_t W_{t−1}/(1 − β_t).
+    // Computes the factor from the weights of the gradients: W_t = β_t W_{t−1} + (1 − β_t), c_t = β_t W_{t−1}/(1 −
+    // β_t).
     for (_, momentum, _, beta) in COURSES {
         let rule = Rule { momentum, transport: Transport::Fixed { theta: 1.0 }, ..Rule::PLAIN };
         let (mut random, mut x, mut average, mut weight) = (Random::new(12), 0.0, 0.0, 0.0);
@@ -124,7 +125,7 @@ fn with_full_transport_the_average_of_the_query_points_is_x_whatever_momentum_do
             weight = beta * weight + (1.0 - beta);
             let lead = rule.transport.lead(rule.keep(u64::from(t) - 1), rule.keep(t.into()));
             assert!((f64::from(lead.ahead) - c).abs() < 1e-5 * (1.0 + c), "{momentum:?}, step {t}");
-            // A path that turns at random.
+            // Path with random turns.
             let y = x + c * (x - before);
             average = beta * average + (1.0 - beta) * y;
             assert!((average - x).abs() < 1e-12, "{momentum:?}, step {t}");
@@ -153,7 +154,7 @@ fn without_transport_it_is_scion_to_the_bit() {
                 let mut random = Random::new(3);
                 let geometry = Geometry { norm, radius: 3.0 };
                 let mut state = started::<M, N>(&random.vector(M * N));
-                // Scion, with the operations of a matrix alone.
+                // Scion written with matrix operations alone.
                 let (start, mut x, mut m) = (state.x, state.x, state.m);
                 for t in 1..=20 {
                     let gradient = fixed(&random.vector(M * N));
@@ -194,7 +195,7 @@ fn the_first_gradient_is_taken_at_x_and_starts_the_momentum_whole() {
     let mut random = Random::new(4);
     let mut state = started::<3, 7>(&random.vector(21));
     assert_eq!((state.y, state.m), (state.x, [[0.0; 7]; 3]));
-    // What was there before does not matter.
+    // The previous momentum does not matter.
     state.m = fixed(&random.vector(21));
     let gradient = fixed(&random.vector(21));
     state.accumulate(rule.keep(1), rule.weight(1, 1), &gradient);
@@ -237,7 +238,7 @@ fn pulled_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound() {
                 let exact_bound = step * 2.0 * if rule.pull == Pull::None { 1.0 } else { 2.0 };
                 assert!(bound >= exact_bound && bound < 1.001 * exact_bound);
                 for t in 1..=500 {
-                    // At times a gradient that pushes outwards for long.
+                    // For long stretches the gradient pushes outwards.
                     let push = if t % 100 < 50 { 0.02 } else { 1.0 };
                     let gradient = oracle::rounded(&((t / 50) as f64 * push * random.matrix(M, N)).add_scalar(0.1));
                     state.accumulate(rule.keep(t), rule.weight(t, 1), &fixed(&gradient));
@@ -273,7 +274,7 @@ fn random_weights_start_on_the_sphere_biases_at_zero_and_gains_at_one() {
             state.initialise(geometry, Role::Weights, &mut generator, memory);
             {
                 worst.see((of.of(&exact(&state.x)) / 3.0 - 1.0).abs());
-                // −ρ lmo(R), R drawn row by row.
+                // −ρ lmo(R), with R drawn row by row.
                 let mut pcg = oracle::Pcg::new(7, 0);
                 let r = DMatrix::from_row_iterator(
                     M,
@@ -293,7 +294,7 @@ fn random_weights_start_on_the_sphere_biases_at_zero_and_gains_at_one() {
 
 #[test]
 fn too_short_a_scratch_memory_changes_nothing() {
-    // Direction and squares of three rows in panels of four; a third one where a side is twice the other.
+    // Direction and squares of three rows in panels of four; a third square if one side is at least twice the other.
     assert_eq!([workspace(3, 7), workspace(7, 4), workspace(1, 1)], [21 + 3 * 12, 28 + 2 * 16, 1 + 2 * 4]);
     for length in 0..workspace(3, 7) {
         assert!(with_workspace((3, 7), &mut vec![0.0; length], |_| ()).is_none());

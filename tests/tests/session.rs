@@ -1,7 +1,7 @@
-//! Sessions: the weights in use answer until others have proved no worse on held-out samples.
+//! Tests of sessions: the weights in use answer until others have proved no worse on held-out samples.
 //!
-//! The oracle is a model in plain lists: the steps of a network, the published generator, and what the documentation says of
-//! sessions.
+//! The reference is a model made of plain lists: the steps of a network, the published generator, and sessions as the
+//! documentation describes them.
 
 mod oracle;
 
@@ -21,7 +21,7 @@ type Learner = Adaptation<'static, Network, Ring<3, 8>, [f32; Network::SCRATCH]>
 type Device =
     Session<'static, Network, Ring<3, 8>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<3, { HELD + 2 }>>;
 
-/// The most samples that judge a session.
+/// Maximum number of samples that judge a session.
 const HELD: usize = 6;
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 4, keep: HELD as u32 });
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 5, hold_out: HOLD_OUT, ..Recipe::FREE };
@@ -47,7 +47,7 @@ fn learner(recipe: Recipe) -> Learner {
     learner
 }
 
-/// Samples of which the first number tells the class, save for those that lie.
+/// Returns samples whose first number gives the class, with wrong labels if `lies` is set.
 fn stream(seed: u64, length: usize, lies: bool) -> Vec<(Vec<f32>, u32)> {
     let mut random = Random::new(seed);
     let sample = |_| {
@@ -74,7 +74,7 @@ fn right(network: &Network, samples: &[(Vec<f32>, u32)]) -> u32 {
 
 type Sample = (Vec<f32>, u32);
 
-/// Sessions as they are told, without memory for any of it.
+/// Model of sessions, written from their description without regard to memory.
 struct Model {
     recipe: Recipe,
     network: Network,
@@ -82,13 +82,13 @@ struct Model {
     start: Vec<[u8; 4]>,
     pcg: Pcg,
     step: u64,
-    /// What the replay buffer has of sessions that were committed, and of the open one.
+    /// Samples in the replay buffer, from committed sessions and from the open one.
     learnt: Vec<Sample>,
     newly_learnt: Vec<Sample>,
-    /// Held out by sessions that were committed, and by the open one.
+    /// Held-out samples, from committed sessions and from the open one.
     kept: Vec<Sample>,
     newest: Vec<Sample>,
-    /// How many the open one has held out, those included that others have replaced.
+    /// Number of samples that the open session has held out, including those since replaced.
     held_out: usize,
     rolled_back_in_a_row: u32,
     counts: Counts,
@@ -116,12 +116,12 @@ impl Model {
         }
     }
 
-    /// What the replay buffer has, oldest first.
+    /// Returns the samples in the replay buffer, oldest first.
     fn replay(&self) -> Vec<Sample> {
         [&self.learnt[..], &self.newly_learnt].concat()
     }
 
-    /// Whether it was held out.
+    /// Takes a sample; returns whether it was held out.
     fn learn(&mut self, sample: &Sample) -> bool {
         let Recipe { batch, steps, replay, rule, cap, hold_out, .. } = self.recipe;
         self.counts.taken += 1;
@@ -138,7 +138,7 @@ impl Model {
             return true;
         }
         self.newly_learnt.push(sample.clone());
-        // The oldest goes, be it of this session or of one before it.
+        // The oldest sample goes, whether it is from this session or an earlier one.
         if self.learnt.len() + self.newly_learnt.len() > replay as usize {
             let from = if self.learnt.is_empty() { &mut self.newly_learnt } else { &mut self.learnt };
             from.remove(0);
@@ -196,7 +196,7 @@ fn samples(replay: &impl Replay) -> Vec<Sample> {
     (0..replay.len()).map(|at| replay.get(at).map(|(input, label)| (input.to_vec(), label)).unwrap()).collect()
 }
 
-/// What a session can be: its labels right, all wrong, or those of a world that has changed in half of its classes.
+/// Labels of a session: correct, all wrong, or those of a world that has changed in half of its classes.
 #[derive(Clone, Copy, Debug)]
 enum World {
     Right,
@@ -212,21 +212,21 @@ fn session(seed: u64, length: usize, world: World) -> Vec<Sample> {
     samples
 }
 
-/// What must have come about for a model to have shown anything.
+/// Counts of cases that must occur for the comparison to be meaningful.
 #[derive(Default, Debug)]
 struct Seen {
     committed: u32,
     rolled_back: u32,
-    /// Rolled back with more samples than the replay buffer holds, and with fewer than it held.
+    /// Rolled-back sessions with more samples than the replay buffer holds, and with fewer than it held.
     rolled_back_long: u32,
     rolled_back_short: u32,
-    /// By what was kept, though its own half was no worse.
+    /// Sessions rolled back because of the kept samples, although their own half was no worse.
     rolled_back_by_kept: u32,
-    /// Against what was kept, after two roll-backs in a row.
+    /// Sessions committed against the kept samples, after two rollbacks in a row.
     committed_alone: u32,
-    /// Rolled back after two of them, as its own half found the weights in use at chance.
+    /// Sessions rolled back after two rollbacks in a row, as their own half found the weights in use at chance.
     alarms: u32,
-    /// Sessions that held out nothing while some were kept.
+    /// Sessions that held out nothing while some samples were kept.
     empty: u32,
     replaced: u32,
 }
@@ -244,7 +244,8 @@ fn sessions_do_what_a_model_in_plain_lists_does() {
         let (mut device, mut model) = (device(recipe), Model::new(recipe));
         let mut random = Random::new(case as u64);
         for number in 0..60u64 {
-            // Three of a kind in a row, so that two roll-backs in a row come about; after forty the world has changed for good.
+            // Three sessions of a kind follow each other, so that two rollbacks in a row occur; after forty the change
+            // is permanent.
             let world = match (number, number / 3 % 4) {
                 (40.., _) => World::Changed,
                 (_, 3) => World::Wrong,
@@ -299,7 +300,7 @@ fn sessions_do_what_a_model_in_plain_lists_does() {
     assert!(all.into_iter().chain([rolled_back_by_kept, committed_alone, alarms, empty, replaced]).all(|n| n > 0));
 }
 
-/// X, Y and M.
+/// Returns the bits of X, Y and M.
 fn state(network: &Network) -> Vec<u32> {
     let mut all = Vec::new();
     network.clone().parameters(&mut |Parameter { state, .. }| {
@@ -319,7 +320,7 @@ fn a_session_that_was_rolled_back_leaves_no_trace_in_weights_and_momentum() {
     for (input, label) in stream(2, 80, true) {
         device.learn(&input, label, |_| ()).unwrap();
     }
-    // Samples that do not lie judge it.
+    // Samples with correct labels judge the session.
     for (input, label) in stream(3, 4 * HELD, false) {
         device.learn(&input, label, |_| ()).unwrap();
     }
@@ -349,7 +350,7 @@ fn each_session_has_the_whole_drift_budget() {
         assert_eq!(device.learn(input, *label, |_| ()), Err(Refusal::Budget));
         learnt
     };
-    // Six steps, two a sample.
+    // Six steps, two per sample.
     assert_eq!(learnt(&mut device), 3);
     let verdict = device.end();
     let nobody = Judged::default();
@@ -363,7 +364,7 @@ fn a_refused_sample_is_not_counted_and_changes_nothing() {
     for (input, label) in stream(5, 7, false) {
         device.learn(&input, label, |_| ()).unwrap();
     }
-    // The next one would be held out, the one after it learnt.
+    // The next sample would be held out, and the one after it learnt.
     for _ in 0..2 {
         let before = (
             state(device.adaptation().network()),
@@ -407,7 +408,7 @@ fn multiples_are_those_of_the_remainder() {
     for _ in 0..10_000 {
         let (factor, of) = (number() >> 32, number() >> 32);
         for multiple in [factor * of, factor, of, u64::MAX, 0] {
-            // The remainder says that 0 is a multiple of 0.
+            // Nothing is a multiple of 0, not even 0.
             assert_eq!(is_multiple(multiple, of), of > 0 && multiple % of == 0, "{multiple}, {of}");
         }
     }

@@ -1,7 +1,7 @@
-//! Learning in slices: the same bits as at once, whatever is asked in between, and no slice of more than one sample or
-//! parameter.
+//! Tests of learning in slices: the same bits as at once, whatever is called in between, and no slice of more than one
+//! sample or parameter.
 //!
-//! The oracle is learning at once, which the tests of adaptation and of sessions compare with their definitions.
+//! The reference is learning at once, which the tests of adaptation and sessions compare with its definition.
 
 mod oracle;
 
@@ -19,13 +19,13 @@ use oracle::Random;
 
 type Network = chain![Dense<3, 6>, Relu<6>, Dense<6, 4>];
 type Device<N = Network> = Session<'static, N, Ring<3, 8>, Forgetful, [f32; Network::WEIGHTS], Ring<3, 6>>;
-/// Weights and bias of two layers.
+/// Number of parameters: weights and bias of two layers.
 const PARAMETERS: usize = 4;
 
 const RECIPE: Recipe =
     Recipe { batch: 4, steps: 2, replay: 8, seed: 5, hold_out: Some(HoldOut { every: 4, keep: 6 }), ..Recipe::FREE };
 
-/// Scratch memory that holds nothing from one use to the next.
+/// Scratch memory that loses its contents between uses.
 #[derive(Debug)]
 struct Forgetful([f32; Network::SCRATCH]);
 
@@ -54,7 +54,7 @@ fn stream(length: usize) -> Vec<(Vec<f32>, u32)> {
     (0..length).map(|_| (random.vector(3), random.below(4) as u32)).collect()
 }
 
-/// All of it, a sample that is not learnt yet left as it is.
+/// Returns the whole state, without finishing a sample that is being learnt.
 fn whole(device: &mut Device) -> impl PartialEq + core::fmt::Debug + use<> {
     let mut arrays = oracle::bits(device.in_use());
     device.network_mut().parameters(&mut |Parameter { state, .. }| {
@@ -73,11 +73,11 @@ fn bytes(device: &mut Device) -> Vec<u8> {
 fn slices_with_predictions_between_them_bring_the_bits_of_learning_at_once() {
     let rule = Rule::PLAIN;
     for (batch, steps) in [(1, 1), (4, 2), (8, 3)] {
-        // Room for ten steps and a half a session.
+        // The budget suffices for ten and a half steps per session.
         let recipe = Recipe { batch, steps, budget: Some(10.5 * rule.drift(1)), rule, ..RECIPE };
         let [mut at_once, mut sliced] = [(); 2].map(|()| device(network(), recipe));
         let mut budget = 0;
-        // Overflows in its gradient alone, as it is predicted wrongly.
+        // A wrongly predicted sample that overflows in its gradient alone.
         let steep = [1e30, 0.0, 0.0];
         let wrong = (at_once.predict(&steep).unwrap().class + 1) % 4;
         let mut samples = vec![(steep.to_vec(), wrong)];
@@ -141,15 +141,15 @@ fn what_needs_a_whole_sample_finishes_it_first() {
             (0..taken).for_each(|_| assert_ne!(device.advance(), Slice::Idle));
             device
         };
-        // A snapshot; after it nothing is left.
+        // A snapshot finishes the sample.
         let (mut sliced, mut at_once) = (begun(), learnt(4));
         assert_eq!(bytes(&mut sliced), bytes(&mut at_once), "{taken}");
         assert_eq!(sliced.advance(), Slice::Idle);
-        // The end of the session.
+        // The end of the session finishes the sample.
         let (mut sliced, mut at_once) = (begun(), learnt(4));
         assert_eq!(sliced.end(), at_once.end());
         assert_eq!(whole(&mut sliced), whole(&mut at_once), "{taken}");
-        // Another sample, be it refused, and what is left of the one before.
+        // Another sample finishes the one before, even if it is refused itself.
         let (mut sliced, mut at_once) = (begun(), learnt(4));
         assert_eq!(sliced.begin(&[f32::NAN; 3], 0), Err(Refusal::NotFinite { index: 0 }));
         assert_eq!(whole(&mut sliced), whole(&mut at_once), "{taken}");
@@ -157,7 +157,7 @@ fn what_needs_a_whole_sample_finishes_it_first() {
         assert_eq!(sliced.begin(&[0.5; 3], 1), at_once.learn(&[0.5; 3], 1, |_| ()));
         sliced.finish(|_| ());
         assert_eq!(whole(&mut sliced), whole(&mut at_once), "{taken}");
-        // A start drops it, be its step half taken.
+        // A start drops the sample, even in the middle of a step.
         let mut sliced = begun();
         let mut fresh = device(sliced.adaptation().network().clone(), RECIPE);
         sliced.start(RECIPE).unwrap();
@@ -165,10 +165,10 @@ fn what_needs_a_whole_sample_finishes_it_first() {
     }
 }
 
-/// Forward passes, backward passes and moves of a parameter.
+/// Numbers of forward passes, of backward passes and of moves of a parameter.
 type Passes = [u32; 3];
 
-/// Counts what is asked of a network.
+/// Network that counts its passes.
 #[derive(Debug)]
 struct Counted(Network, Cell<Passes>);
 
@@ -238,7 +238,7 @@ fn the_longest_slice_is_one_sample_or_one_parameter() {
         let expected = if taken.held_out {
             vec![[1, 0, 0], idle]
         } else {
-            // The first one predicts the sample and takes it into the first step.
+            // The first slice predicts the sample and takes it into the first step.
             let first = [vec![[2, 1, 0]], vec![sample; batch - 1], vec![parameter; PARAMETERS]].concat();
             [first, vec![sample; batch], vec![parameter; PARAMETERS], vec![idle]].concat()
         };

@@ -1,4 +1,5 @@
-//! Snapshots: what was interrupted ends in the bits of what was not, and nothing else is taken for a snapshot.
+//! Tests of snapshots: an interrupted run ends in the same bits as an uninterrupted one, and nothing else is taken for
+//! a snapshot.
 
 mod oracle;
 
@@ -23,8 +24,8 @@ type Device<const K: usize = 8, const H: usize = 4> =
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 4, keep: 3 });
 const RECIPE: Recipe =
     Recipe { batch: 3, steps: 2, replay: 5, seed: 9, budget: Some(0.5), hold_out: HOLD_OUT, ..Recipe::FREE };
-/// Numbers before the checksum of the snapshot of one long session: four arrays, five samples in the replay buffer and two held
-/// out, half of those that are kept.
+/// Number of values before the checksum of the snapshot of one long session: four arrays, five samples in the replay
+/// buffer and two held-out samples, half of those that are kept.
 const NUMBERS: usize = 4 * Network::WEIGHTS + 7 * 4;
 
 fn fresh<const K: usize, const H: usize>() -> Device<K, H> {
@@ -39,7 +40,7 @@ fn fresh<const K: usize, const H: usize>() -> Device<K, H> {
     device
 }
 
-/// Those with which every device starts.
+/// Returns the weights with which every device starts.
 fn weights() -> Vec<f32> {
     let (mut network, mut all) = (Network::ZERO, Vec::new());
     initialise(&mut network, &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
@@ -64,7 +65,7 @@ fn bytes(device: &mut Device) -> Vec<u8> {
     write(device, Network::SCHEMA, &mut memory).unwrap().to_vec()
 }
 
-/// All that there is of it: digest, position, recipe, where its session stands, and the arrays' bits.
+/// Returns the whole state: digest, position, recipe, the state of its session, and the bits of the arrays.
 fn whole(device: &mut Device) -> (u64, String, Vec<u32>) {
     let adaptation = device.adaptation();
     let all = (adaptation.position(), adaptation.recipe(), device.counts());
@@ -79,13 +80,13 @@ fn whole(device: &mut Device) -> (u64, String, Vec<u32>) {
     (device.adaptation().digest(), about, arrays)
 }
 
-/// Takes the sample of that index, every eleventh the first of a new session.
+/// Takes the sample with this index; every eleventh sample begins a new session.
 fn take(device: &mut Device, at: usize, (x, y): &(Vec<f32>, u32)) -> (Option<Verdict>, Result<Taken, Refusal>) {
     let verdict = (at > 0 && at.is_multiple_of(11)).then(|| device.end());
     (verdict, device.learn(x, *y, |_| ()))
 }
 
-/// Eight sessions, of which those in the middle have other labels.
+/// Returns the samples of eight sessions; the middle ones have other labels.
 fn sessions() -> Vec<(Vec<f32>, u32)> {
     let mut random = Random::new(4);
     let sample = |at| {
@@ -140,7 +141,7 @@ fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
     assert!(committed && rolled_back_twice);
 }
 
-/// A snapshot of a device that has learnt something, and another device.
+/// Returns a snapshot of a device that has learnt something, and another device.
 fn cases() -> (Vec<u8>, Device) {
     let rule = Rule { transport: Transport::Alignment { damping: 1.5 }, ..Rule::PLAIN };
     let (mut device, mut other) = (started(rule), started(Rule::PLAIN));
@@ -149,7 +150,7 @@ fn cases() -> (Vec<u8>, Device) {
     (bytes(&mut device), other)
 }
 
-/// Puts the right length and checksum on what was changed.
+/// Writes the correct length and checksum into changed bytes.
 fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     let length = bytes.len() as u32;
     bytes[6..10].copy_from_slice(&length.to_le_bytes());
@@ -177,14 +178,14 @@ fn damaged_or_foreign_bytes_are_refused_and_change_nothing() {
         refused(&bytes);
     }
     assert_eq!(restore(&mut device, 7, &good[..]), Err(ImageError::Schema { expected: 7, found: Network::SCHEMA }));
-    // More samples than the memory can hold.
+    // More samples than there is memory for.
     let full = |field| Err(ImageError::Recipe(Refusal::Recipe(field)));
     assert_eq!(restore(&mut fresh::<4, 4>(), Network::SCHEMA, &good[..]), full(Field::Replay));
     assert_eq!(restore(&mut fresh::<8, 2>(), Network::SCHEMA, &good[..]), full(Field::HoldOut));
     assert!(restore(&mut device, Network::SCHEMA, &good[..]).is_ok());
 }
 
-/// Bytes that cannot be borrowed, one of which reads otherwise, or not at all, once it was read so often.
+/// Bytes that cannot be borrowed. One of them reads differently, or not at all, after `steady` reads.
 struct Weak<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -212,7 +213,7 @@ fn a_memory_that_fails_while_it_is_read_restores_nothing_or_stops_the_sessions()
     let before = whole(&mut device);
     let [mut whole_ones, mut refused, mut stopped] = [0; 3];
     for (at, lost) in (0..good.len()).flat_map(|at| [(at, false), (at, true)]) {
-        // Every number is read three times: summed up, checked and taken.
+        // Every byte is read three times: for the checksum, for the check and for the restore.
         for steady in 0..4 {
             let (_, mut device) = cases();
             let weak = Weak { bytes: &good, at, reads: 0, steady, lost };
@@ -266,7 +267,7 @@ fn sealed_nonsense_is_refused_or_taken_whole_and_never_panics() {
 
 #[test]
 fn a_session_that_no_samples_can_have_is_refused() {
-    // Five samples in the replay buffer, two of this session held out, and one of the session before it.
+    // Five samples in the replay buffer, two held-out samples of this session and one of the session before it.
     let mut device = started(Rule { transport: Transport::Fixed { theta: 0.0 }, ..Rule::PLAIN });
     samples().iter().take(6).for_each(|(x, y)| assert!(device.learn(x, *y, |_| ()).is_ok()));
     assert!(device.end().committed);
@@ -274,7 +275,8 @@ fn a_session_that_no_samples_can_have_is_refused() {
     let good = bytes(&mut device);
     let alarms = device.counts().alarms as u8;
     assert_eq!((device.held_out().len(), device.adaptation().replay().len()), (3, 5));
-    // Taken, committed, rolled back, alarms; learnt, held out, rolled back in a row; replay buffer, held-out samples; parameters.
+    // Taken, committed, rolled back, alarms; learnt, held out, rolled back in a row; replay buffer, held-out samples;
+    // parameters.
     let counts = [22, 1, 0, alarms, 12, 4, 0, 5, 3, 4];
     let at = good.windows(counts.len()).position(|window| window == counts).unwrap();
     let with = |place: usize, count: u8| {
@@ -283,16 +285,16 @@ fn a_session_that_no_samples_can_have_is_refused() {
         seal(bytes)
     };
     for (place, count, taken) in [
-        // One that has learnt, or held out, fewer; the others are of sessions before it.
+        // A session with fewer samples learnt or held out; the others are from sessions before it.
         (4, 5, true),
         (4, 0, true),
         (5, 2, true),
         (5, 127, true),
         (6, 9, true),
-        // Two of sessions before it: half of three is one.
+        // Two held-out samples would be from sessions before it, but half of three is one.
         (5, 1, false),
         (5, 0, false),
-        // More than there are words for.
+        // More samples than there are words for.
         (7, 6, false),
         (8, 2, false),
     ] {
@@ -301,7 +303,8 @@ fn a_session_that_no_samples_can_have_is_refused() {
         assert_eq!(restored, if taken { Ok(()) } else { Err(ImageError::Malformed) }, "{count} at {place}");
         assert!(taken || whole(&mut device) == before);
     }
-    // More learnt than the replay buffer shows, more held out than there are: with as many words as that takes.
+    // More samples learnt than the replay buffer shows, or more held out than there are, with the matching number of
+    // words.
     let short = |words: usize, changes: &[(usize, u8)]| {
         let mut bytes = good.clone();
         changes.iter().for_each(|(place, count)| bytes[at + place] = *count);
@@ -324,7 +327,7 @@ fn a_session_that_no_samples_can_have_is_refused() {
     }
 }
 
-/// The snapshot of [`cases`] with another number at a place of its arrays.
+/// Returns the snapshot of [`cases`] with another number at a place of its arrays.
 fn with_number(good: &[u8], place: usize, number: f32) -> Vec<u8> {
     let mut bytes = good.to_vec();
     let at = good.len() - 4 - 4 * NUMBERS + 4 * place;
@@ -335,7 +338,7 @@ fn with_number(good: &[u8], place: usize, number: f32) -> Vec<u8> {
 #[test]
 fn a_momentum_larger_than_any_gradient_makes_is_refused() {
     let (good, mut device) = cases();
-    // X, Y and M of the first layer's weights.
+    // Number of weights in the first layer, whose X, Y and M come first.
     let weights = 3 * 6;
     let most = (1u128 << 120) as f32;
     for (place, number, taken) in [
@@ -359,7 +362,7 @@ fn a_momentum_larger_than_any_gradient_makes_is_refused() {
 
 #[test]
 fn an_alignment_that_no_two_steps_have_is_refused() {
-    // The last step's: mean and weight stand before the arrays, eight bytes.
+    // The last step's alignment: mean and weight are the eight bytes before the arrays.
     let (good, mut device) = cases();
     let at = good.len() - 4 - 4 * NUMBERS - 8;
     let (mean, weight) = (&good[at..at + 4], &good[at + 4..at + 8]);

@@ -1,4 +1,4 @@
-//! The experiments of the theory in float64 beside core: where binary32 is enough for them, and where it ends.
+//! Experiments of the theory in float64 and in core: where binary32 suffices for them, and where it does not.
 
 mod oracle;
 
@@ -12,7 +12,7 @@ use oracle::{Law, Random, polar, real, rounded, singular_values};
 
 const SEED: u64 = 26;
 
-/// Core's rule on a matrix, with what belongs to it.
+/// Core's rule on a matrix, with the state that it needs.
 struct Core<M> {
     state: Scion<M>,
     geometry: Geometry,
@@ -40,7 +40,7 @@ impl<M: RowMajor + Clone> Core<M> {
     }
 }
 
-/// An oracle at X that steps by η in a norm of factor 1.
+/// Returns an oracle that starts at X and steps by η in a norm of factor 1.
 fn oracle(
     x: DMatrix<f64>,
     norm: oracle::Norm,
@@ -70,7 +70,7 @@ fn nuclear(a: &DMatrix<f64>) -> f64 {
     singular_values(a).iter().sum()
 }
 
-/// ⟨C, X⟩ + Σ a·sin(⟨G, X⟩ + φ) with its derivatives along a direction.
+/// Function ⟨C, X⟩ + Σ a·sin(⟨G, X⟩ + φ) with its derivatives along a direction.
 struct Waves {
     linear: DMatrix<f64>,
     waves: Vec<(DMatrix<f64>, f64)>,
@@ -85,7 +85,7 @@ impl Waves {
         let waves = (0..8).map(|_| wave()).collect();
         Self { linear: polar(&wave().0) / 4.0, waves }
     }
-    /// Order 1: the gradient. Order 2 and 3: the derivative once and twice along U.
+    /// Returns a derivative: the gradient for order 1, its first and second derivatives along U for orders 2 and 3.
     fn derivative(&self, order: i32, x: &DMatrix<f64>, u: &DMatrix<f64>) -> DMatrix<f64> {
         let mut sum = if order == 1 { self.linear.clone() } else { DMatrix::zeros(4, 8) };
         for (wave, shift) in &self.waves {
@@ -96,7 +96,7 @@ impl Waves {
     }
 }
 
-/// η and η/α, and the same as functions of the step.
+/// η and η/α, followed by η and β as functions of the step.
 type Case = (f64, f64, fn(u32) -> f64, fn(u32) -> f64);
 
 const CASES: [Case; 6] = [
@@ -108,7 +108,7 @@ const CASES: [Case; 6] = [
     (1e-5, 0.0005, |_| 1e-5, |_| 1.0 - 1e-5 / 0.0005),
 ];
 
-/// Mean measured and mean predicted errors over the last half of 20 memories, of (X_t, M_{t+1}).
+/// Mean measured and mean predicted errors of (X_t, M_{t+1}) over the last half of 20 memories.
 struct Drift<'a> {
     waves: &'a Waves,
     factor: f64,
@@ -174,7 +174,7 @@ fn drift_in_float64_is_the_theorys_and_cores_while_binary32_resolves_it() {
                 in_core.ratio()
             );
             assert!((in_float64.ratio() - 1.0).abs() < 0.06, "seed {SEED}");
-            // The roundings of M and Y leave some 1e-7 of a gradient of 1.
+            // The rounding of M and Y leaves about 1e-7 for a gradient of 1.
             if predicted > 5e-6 {
                 assert!((in_core.ratio() / in_float64.ratio() - 1.0).abs() < 3e-3, "seed {SEED}");
             }
@@ -185,7 +185,7 @@ fn drift_in_float64_is_the_theorys_and_cores_while_binary32_resolves_it() {
     }
 }
 
-/// ψ′ of ψ(x) = √(1 + x²) − 1.
+/// Returns ψ′ for ψ(x) = √(1 + x²) − 1.
 fn slope(x: f64) -> f64 {
     x / (1.0 + x * x).sqrt()
 }
@@ -249,7 +249,7 @@ fn noise_of_the_average_in_float64_is_cores() {
         in_core += core.state.m[0].iter().map(|e| f64::from(e.abs())).sum::<f64>();
     }
     println!("mean ‖M‖: in core over in float64 1 + {:.1e}", in_core / in_float64 - 1.0);
-    // α = 1 − β is a multiple of 2^−24 in binary32, so that it may be off by 3e-4 of itself.
+    // α = 1 − β is a multiple of 2^−24 in binary32, so its relative error may be 3e-4.
     assert!((in_core / in_float64 - 1.0).abs() < 3e-4, "seed {SEED}");
 }
 
@@ -261,6 +261,6 @@ fn a_step_below_half_a_unit_in_the_last_place_moves_nothing() {
         core.step(&[[1.0]]);
         core.state.x[0][0] != 1.0
     };
-    // 2^−25 is half the distance from 1 to the next number below.
+    // 2^−25 is half the distance from 1 to the next smaller number.
     assert!(moved(3.1e-8) && !moved(2.9e-8));
 }

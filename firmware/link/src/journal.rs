@@ -1,4 +1,4 @@
-//! Entries of a board's journal, as they lie in its storage and as a workstation reads them.
+//! Entries of a board's journal, as stored on the board and as read by a workstation.
 //!
 //! ```text
 //! offset  bytes, little-endian
@@ -9,9 +9,9 @@
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
 //!
-//! An entry begins at a multiple of the storage's unit; what lies between entries is what a cut of the power left. Of entries
-//! with the same number the last counts, and an entry makes void what comes before it under a larger number: so one that a
-//! cut has left in doubt is written again, or another in its place, and no byte is ever changed.
+//! An entry begins at a multiple of the storage's unit; the bytes between entries are remnants of power cuts. If two
+//! entries share a number, the later one wins. An entry invalidates all earlier entries with larger numbers. An entry
+//! left in doubt by a cut is therefore written again, or another in its place, and no written byte ever changes.
 
 use crate::Ended;
 use core::num::NonZeroU32;
@@ -25,62 +25,63 @@ use serde::{Deserialize, Serialize};
 const HEADER: usize = 10;
 const CHECKSUM: usize = 4;
 
-/// Bytes of the largest entry that is no sample.
+/// Size of the largest entry without a sample, in bytes.
 pub const SHORT: usize = HEADER + 1 + 32 + 10 + CHECKSUM;
 
-/// The most bytes of a journal in one answer.
+/// Maximum number of journal bytes in one answer.
 pub const PIECE: usize = 256;
 
-/// Bytes of the largest entry for samples of so many numbers, each of which brings so many steps at most.
+/// Returns the size of the largest entry, in bytes, for samples of `inputs` numbers with at most `steps` steps per
+/// sample.
 pub const fn largest(inputs: usize, steps: usize) -> usize {
     let steps = if steps < STEPS { steps } else { STEPS };
     HEADER + 1 + 5 + 5 + 4 * inputs + 10 + 20 + 1 + 29 * steps + CHECKSUM
 }
 
-/// What a board notes. S is a sample, L what it brought: references to write, values to read.
+/// Journal entry. S is a sample, L the result of learning it: references for writing, values for reading.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Entry<S, L> {
-    /// It started from its image.
+    /// The board started from its image.
     Start {
-        /// Digest of its state before the first sample.
+        /// Digest of the state before the first sample.
         digest: u64,
-        /// Number of resets before it.
+        /// Number of resets before this start.
         life: u32,
     },
-    /// It took a labelled sample.
+    /// The board took a labelled sample.
     Sample {
-        /// Its class.
+        /// Class of the sample.
         label: u32,
-        /// Its numbers, scaled as they were learnt.
+        /// Values of the sample, scaled as they were learnt.
         sample: S,
-        /// What became of it.
+        /// Result of taking it.
         learnt: L,
     },
-    /// It refused one, and nothing changed.
+    /// The board refused a sample; nothing changed.
     Refused {
-        /// Its class.
+        /// Class of the sample.
         label: u32,
-        /// Its numbers.
+        /// Values of the sample.
         sample: S,
-        /// Why.
+        /// Reason for the refusal.
         why: Refusal,
     },
     /// A session ended.
     End(Ended),
-    /// What follows is not recorded.
+    /// Later events are not recorded. Always the last entry.
     Gap,
 }
 
-/// As much of an [`Entry`] as is needed to do it again: what else it holds follows, and is not read.
+/// Part of an [`Entry`] that is needed to replay it. The entry's remaining bytes are not read.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 pub enum Past<S> {
     /// [`Entry::Start`].
     Start,
     /// [`Entry::Sample`].
     Sample {
-        /// Its class.
+        /// Class of the sample.
         label: u32,
-        /// Its numbers.
+        /// Values of the sample.
         sample: S,
     },
     /// [`Entry::Refused`].
@@ -91,27 +92,28 @@ pub enum Past<S> {
     Gap,
 }
 
-/// Bytes of a journal.
+/// Consecutive bytes of a journal.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Piece {
-    /// An entry begins at a multiple of so many bytes; none where the board keeps no journal.
+    /// Spacing of the positions at which entries may begin, in bytes; `None` if the board keeps no journal.
     pub unit: Option<NonZeroU32>,
-    /// [`PIECE`] bytes or, at its end, fewer.
+    /// [`PIECE`] bytes, or fewer at the end of the journal.
     pub bytes: Vec<u8, PIECE>,
 }
 
-/// A whole entry.
+/// Entry that is complete and has a correct checksum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame<'a> {
-    /// Its number.
+    /// Number of the entry.
     pub number: u32,
-    /// The entry in postcard.
+    /// Entry in postcard encoding.
     pub content: &'a [u8],
-    /// Bytes of all of it.
+    /// Total length of the entry with header and checksum, in bytes.
     pub length: usize,
 }
 
-/// Writes an entry to the start of the memory and returns its bytes; `None` where that is too short, see [`largest`].
+/// Writes an entry to the start of `memory` and returns its length in bytes; `None` if `memory` is too short (see
+/// [`largest`]).
 pub fn seal<S: Serialize, L: Serialize>(
     image: u32,
     number: u32,
@@ -128,14 +130,15 @@ pub fn seal<S: Serialize, L: Serialize>(
     content.len().checked_add(CHECKSUM)
 }
 
-/// Bytes of the entry of a board with that image that may begin here; `None` where none does.
+/// Returns the length in bytes of the entry that may begin at the start of `bytes`; `None` if its header does not name
+/// this image.
 pub fn length(image: u32, bytes: &[u8]) -> Option<usize> {
     let (length, rest) = bytes.split_first_chunk()?;
     let own = rest.first_chunk() == Some(&image.to_le_bytes());
     own.then_some(usize::from(u16::from_le_bytes(*length)) + HEADER + CHECKSUM)
 }
 
-/// The entry at the start of these bytes, where it is whole and of a board with that image.
+/// Returns the entry at the start of `bytes` if it is complete, intact and of a board with this image.
 pub fn open(image: u32, bytes: &[u8]) -> Option<Frame<'_>> {
     let length = length(image, bytes)?;
     let (content, sum) = bytes.get(..length)?.split_last_chunk::<CHECKSUM>()?;
@@ -144,7 +147,7 @@ pub fn open(image: u32, bytes: &[u8]) -> Option<Frame<'_>> {
     (checksum(content) == u32::from_le_bytes(*sum)).then_some(Frame { number, content: entry, length })
 }
 
-/// Reads as much of an entry as the type asks for.
+/// Reads as much of an entry as the type `T` covers.
 pub fn read<'a, T: Deserialize<'a>>(content: &'a [u8]) -> Option<T> {
     message::decode(content).map(|(entry, _)| entry)
 }

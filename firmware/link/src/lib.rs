@@ -1,7 +1,7 @@
-//! What board and workstation say to each other over a serial line.
+//! Messages between board and workstation over a serial line.
 //!
-//! The workstation asks, the board answers; nobody speaks unasked, except that a board whose flash is at work says that it is
-//! busy ([`Answer::Busy`]). A message travels in a frame:
+//! The workstation sends requests and the board answers them. The only unsolicited message is [`Answer::Busy`], which a
+//! board sends while its flash is working. Each message travels in a frame:
 //!
 //! ```text
 //! 0x00                                    ends whatever garbage came before
@@ -9,11 +9,11 @@
 //! 0x00
 //! ```
 //!
-//! The message is [`Numbered`]: an answer carries the number of its request, so that a late answer is not taken for one
-//! to the next question. A frame that is cut, damaged or too long is dropped and counted; the next one is taken. A
-//! request that brought no answer may be sent again, under its number: [`Request::Learn`] also carries the number of the
-//! sample and [`Request::End`] that of the session, so a board that has done it already answers as before and does nothing
-//! twice.
+//! The message is [`Numbered`]: an answer carries the number of its request, so a late answer is not mistaken for the
+//! answer to the next request. A frame that is cut short, damaged or too long is dropped and counted; the receiver
+//! continues with the next one. An unanswered request may be sent again under the same number. [`Request::Learn`] also
+//! carries the number of the sample and [`Request::End`] that of the session, so a board that has already carried out
+//! the request repeats its answer and does nothing twice.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -31,95 +31,96 @@ use graftage_core::session::{Counts, Taken, Verdict};
 pub use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-/// The version of frames and messages.
+/// Version of frames and messages.
 pub const VERSION: u8 = 6;
 
 const CHECKSUM: usize = 4;
 
-/// [`Answer::Busy`] on the wire.
+/// [`Answer::Busy`] as it appears on the wire.
 pub const BUSY: [u8; 10] = [0, 2, VERSION, 6, 0xb, 0x28, 0x7c, 0x1e, 0x6c, 0];
 
-/// What travels in a frame: the number of the request, and the request or its answer. [`Answer::OtherVersion`] and [`Answer::Damaged`], whose
-/// request could not be read, has number 0.
+/// Content of a frame: the number of the request, and the request or its answer. [`Answer::Busy`],
+/// [`Answer::OtherVersion`] and [`Answer::Damaged`] belong to no request that could be read and have number 0.
 pub type Numbered<T> = (u8, T);
 
-/// Bytes of the largest answer on the wire, and of any request without a sample.
+/// Size of the largest answer on the wire, in bytes; requests without a sample also fit.
 pub const ANSWER: usize = 512;
 
-/// Bytes of the longest name of a board.
+/// Maximum length of a board's name, in bytes.
 pub const BOARD: usize = 32;
 
-/// The most numbers of an array in one answer.
+/// Maximum number of array elements in one answer.
 pub const NUMBERS: usize = 96;
 
-/// Bytes of the largest request on the wire, for samples of that many numbers.
+/// Returns the size of the largest request on the wire, in bytes, for samples of `inputs` numbers.
 pub const fn request(inputs: usize) -> usize {
     let plain = 4 * inputs + 32;
     plain + plain / 254 + 3
 }
 
-/// What the workstation asks. `S` holds a sample: `&[f32]` to send, `heapless::Vec<f32, N>` to receive.
+/// Request from the workstation. `S` holds a sample: `&[f32]` to send, `heapless::Vec<f32, N>` to receive.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Request<S> {
-    /// Who are you, and where do you stand?
+    /// Asks for the board's identity and state.
     Hello,
-    /// Which class is this?
+    /// Asks for the class of a sample.
     Predict {
         /// One number for each input of the network.
         sample: S,
     },
-    /// Learn that this is of that class, or hold it out.
+    /// Passes a labelled sample to be learnt or held out.
     Learn {
-        /// How many labelled samples were taken before this one.
+        /// Number of labelled samples taken before this one.
         number: u64,
-        /// The class.
+        /// Class of the sample.
         label: u32,
         /// One number for each input of the network.
         sample: S,
     },
-    /// End the session: commit its weights, or roll them back.
+    /// Ends the session: commits its weights or rolls them back.
     End {
-        /// How many sessions ended before this one.
+        /// Number of sessions that ended before this one.
         number: u32,
     },
-    /// What are the numbers of an array, from one of them on?
+    /// Asks for elements of an array, starting at `first`.
     Read {
-        /// The array.
+        /// Array to read.
         array: Array,
-        /// Index of the first number that is wanted.
+        /// Index of the first element to read.
         first: u32,
     },
-    /// What are the bytes of the journal, from one of them on?
+    /// Asks for bytes of the journal, starting at `first`.
     Journal {
-        /// Index of the first byte that is wanted, a multiple of [`journal::PIECE`].
+        /// Index of the first byte to read, a multiple of [`journal::PIECE`].
         first: u32,
     },
-    /// Forget what was learnt: start again from the image, as it is when the board is new. Twice is as once.
+    /// Discards everything learnt and restarts from the image, as when the board was new. Repeating it has no further
+    /// effect.
     Reset,
 }
 
-/// What a board holds a number of for each weight: parameter by parameter, row by row, in the network's order.
+/// Array with one element per weight: parameter by parameter, row by row, in the network's order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Array {
-    /// The weights X that learn.
+    /// Adapting weights X.
     Weights,
-    /// The query points Y.
+    /// Query points Y.
     QueryPoints,
-    /// The momenta M.
+    /// Momentum M.
     Momenta,
-    /// The weights in use.
+    /// Weights in use.
     InUse,
 }
 
-/// What the board answers.
+/// Answer from the board.
 #[allow(clippy::large_enum_variant, reason = "there is no heap to put the largest on")]
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// To [`Request::Hello`].
+    /// Answer to [`Request::Hello`].
     Hello(Hello),
-    /// To [`Request::Predict`].
+    /// Answer to [`Request::Predict`].
     Predicted(Prediction),
-    /// To [`Request::Learn`].
+    /// Answer to [`Request::Learn`].
     Learnt(Learnt),
     /// The sample was refused; nothing has changed.
     Refused(Refusal),
@@ -127,136 +128,136 @@ pub enum Answer {
     NoNetwork(ImageError),
     /// [`Request::Learn`] or [`Request::End`] came out of order; nothing has changed.
     OutOfOrder {
-        /// The number of the sample, or of the session, that the board waits for.
+        /// Number of the sample or session that the board expects next.
         expected: u64,
     },
-    /// The request has another version than the board speaks ([`VERSION`] of its frame).
+    /// The request's frame has a version other than the board's [`VERSION`].
     OtherVersion,
-    /// To [`Request::End`].
+    /// Answer to [`Request::End`].
     Ended(Ended),
-    /// To [`Request::Read`]: [`NUMBERS`] of them or, at the end of the array, fewer.
+    /// Answer to [`Request::Read`]: [`NUMBERS`] elements, or fewer at the end of the array.
     Numbers(Vec<f32, NUMBERS>),
-    /// To [`Request::Journal`].
+    /// Answer to [`Request::Journal`].
     Journal(journal::Piece),
-    /// A frame was dropped that may have been a request.
+    /// A frame that may have been a request was dropped.
     Damaged,
-    /// The board is at work on its flash: it answers later. To no request, so with number 0.
+    /// The board is working on its flash and will answer later. Belongs to no request, so its number is 0.
     Busy,
-    /// To [`Request::Reset`]: the board has started again, and does so after a power cut, too.
+    /// Answer to [`Request::Reset`]: the board has started again. The reset also survives a power cut.
     Reset {
-        /// Digest of the state in which it starts.
+        /// Digest of the state from which the board starts.
         digest: u64,
     },
-    /// To [`Request::Reset`]: its flash has refused, and the board is where a restart would have brought it.
+    /// Answer to [`Request::Reset`]: the flash failed, and the board is in the same state as after a restart.
     NotReset,
 }
 
-/// Who a board is and where it stands.
+/// Identity and state of a board.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Hello {
-    /// Its name.
+    /// Name of the board.
     pub board: String<BOARD>,
-    /// Schema hash of the network that its firmware is built for.
+    /// Schema hash of the network for which the firmware is built.
     pub schema: u64,
-    /// Numbers of a sample.
+    /// Number of values in a sample.
     pub inputs: u32,
-    /// Classes.
+    /// Number of classes.
     pub classes: u32,
-    /// Frames dropped since it started.
+    /// Number of frames dropped since the start.
     pub dropped: u32,
-    /// What its RAM holds.
+    /// RAM usage.
     pub memory: Memory,
-    /// Where it stands, or why it cannot use its image.
+    /// State of the adaptation, or the reason why the image cannot be used.
     pub status: Result<Status, ImageError>,
 }
 
-/// RAM of a device by part, in bytes, known when it is built.
+/// RAM of a device by part, in bytes, known at build time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Memory {
-    /// The weights X.
+    /// Adapting weights X.
     pub weights: u32,
-    /// The query points Y.
+    /// Query points Y.
     pub query_points: u32,
-    /// The momenta M.
+    /// Momentum M.
     pub momenta: u32,
-    /// The weights in use.
+    /// Weights in use.
     pub in_use: u32,
-    /// The replay buffer.
+    /// Replay buffer.
     pub replay: u32,
-    /// The held-out samples.
+    /// Held-out samples.
     pub held_out: u32,
-    /// Activations and errors of a sample, or the workspace of a step.
+    /// Scratch memory: activations and errors of one sample, or the workspace of a step.
     pub scratch: u32,
-    /// Frames, the last answer, and all that is small.
+    /// Frames, the last answer and everything small.
     pub link: u32,
 }
 
-/// Where an adaptation stands.
+/// State of an adaptation.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Status {
-    /// What raw features are divided by before they are sent.
+    /// Divisor of raw features: they are divided by it before they are sent.
     pub scale: f32,
-    /// Steps a sample, as the image says.
+    /// Number of steps per sample, from the image.
     pub steps: u32,
-    /// Labelled samples taken, and sessions ended.
+    /// Number of labelled samples taken and of sessions ended.
     pub counts: Counts,
-    /// Samples learnt.
+    /// Number of samples learnt.
     pub learnt: u64,
-    /// Of these, how many were predicted rightly before they were learnt.
+    /// Number of learnt samples that were predicted correctly before they were learnt.
     pub correct: u64,
-    /// What became of the newest labelled sample; none after a start or the end of a session.
+    /// Outcome of the newest labelled sample; `None` after a start or the end of a session.
     pub latest: Option<Taken>,
-    /// Loss of its last step, where it was learnt.
+    /// Loss of the newest sample's last step, if the sample was learnt.
     pub loss: Option<f32>,
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: u64,
     /// Digest of the state.
     pub digest: u64,
-    /// Checksum at the end of the image that it started from.
+    /// Checksum at the end of the image from which the board started.
     pub image: u32,
-    /// The most that a matrix can have moved in this session, in radii of its norm.
+    /// Upper bound on how far a matrix has moved in this session, in radii of its norm.
     pub drift: f32,
-    /// The drift that a session may not exceed, where the image names one.
+    /// Drift that a session must not exceed, if the image sets a budget.
     pub budget: Option<f32>,
-    /// Generation of the newest state that is saved; none where nothing was.
+    /// Generation of the newest saved state; `None` if nothing was saved.
     pub saved: Option<u64>,
-    /// Generation that the header of each slot of the store names; none where it has none.
+    /// Generation named by the header of each slot of the store; `None` for a slot without a header.
     pub slots: [Option<u64>; 2],
 }
 
-/// What a labelled sample brought.
+/// Result of taking a labelled sample.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Learnt {
-    /// What became of it.
+    /// Outcome of the sample.
     pub taken: Taken,
-    /// Samples learnt, this one included where it was.
+    /// Number of samples learnt, including this one if it was learnt.
     pub learnt: u64,
-    /// Of these, how many were predicted rightly before they were learnt.
+    /// Number of learnt samples that were predicted correctly before they were learnt.
     pub correct: u64,
-    /// Its steps; none where it is held out.
+    /// Reports of the sample's steps; empty if the sample is held out.
     pub reports: Vec<Report, STEPS>,
 }
 
-/// How a session ended.
+/// Result of ending a session.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Ended {
-    /// Whether its weights are in use now, and what judged them.
+    /// Verdict on the session: whether its weights are in use now, and the counts behind the decision.
     pub verdict: Verdict,
-    /// Digest of the state from which the next one starts.
+    /// Digest of the state from which the next session starts.
     pub digest: u64,
 }
 
-/// Why a frame is dropped.
+/// Reason why a frame is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FrameError {
-    /// Longer than the receiver's memory.
+    /// The frame is longer than the buffer.
     TooLong,
-    /// The byte stuffing or the checksum is wrong: cut or damaged on the way.
+    /// The byte stuffing or the checksum is wrong: the frame was cut short or damaged in transit.
     Damaged,
-    /// Whole, but of another version.
+    /// The frame is intact but has another version.
     Version(u8),
-    /// Whole and of this version, but no message that is known.
+    /// The frame is intact and has this version, but its message is unknown.
     Unknown,
 }
 
@@ -273,10 +274,10 @@ impl fmt::Display for FrameError {
 
 impl core::error::Error for FrameError {}
 
-/// Writes a message as a frame, its zeros included, and returns how many bytes of `wire` it takes.
+/// Writes a message as a frame with its enclosing zeros, and returns the number of bytes used in `wire`.
 ///
 /// # Errors
-/// [`FrameError::TooLong`] where one of the two buffers is too short; [`request`] and [`ANSWER`] say what suffices.
+/// [`FrameError::TooLong`] if one of the two buffers is too short; [`request`] and [`ANSWER`] are sufficient sizes.
 #[inline(never)]
 pub fn encode<T: Serialize>(content: &T, plain: &mut [u8], wire: &mut [u8]) -> Result<usize, FrameError> {
     let (version, rest) = plain.split_first_mut().ok_or(FrameError::TooLong)?;
@@ -294,7 +295,7 @@ pub fn encode<T: Serialize>(content: &T, plain: &mut [u8], wire: &mut [u8]) -> R
     Ok(used + 2)
 }
 
-/// Reads the message of a frame without its zeros; the frame is overwritten.
+/// Reads the message from a frame without its enclosing zeros. The frame is overwritten.
 ///
 /// # Errors
 /// See [`FrameError`].
@@ -316,7 +317,7 @@ pub fn decode<'a, T: Deserialize<'a>>(frame: &'a mut [u8]) -> Result<T, FrameErr
     }
 }
 
-/// Collects bytes of the line into frames of up to N bytes.
+/// Collects bytes from the line into frames of up to N bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Receiver<const N: usize> {
     frame: Vec<u8, N>,
@@ -325,13 +326,13 @@ pub struct Receiver<const N: usize> {
 }
 
 impl<const N: usize> Receiver<N> {
-    /// With nothing received.
+    /// Creates a receiver without any received bytes.
     pub const fn new() -> Self {
         Self { frame: Vec::new(), complete: false, overlong: false }
     }
 
-    /// Takes a byte. When it ends a frame, the frame (to be [`decode`]d) or [`FrameError::TooLong`]; empty frames count
-    /// as nothing.
+    /// Takes one byte. If it ends a frame, returns the frame, to be passed to [`decode`], or [`FrameError::TooLong`].
+    /// Empty frames are ignored.
     pub fn push(&mut self, byte: u8) -> Option<Result<&mut [u8], FrameError>> {
         if self.complete {
             self.frame.clear();

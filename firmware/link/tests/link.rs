@@ -1,4 +1,5 @@
-//! The link: its bytes do not drift, nothing damaged is ever taken for a message, and what follows damage is taken.
+//! Tests of the link: its bytes do not drift, nothing damaged is taken for a message, and what follows damage is
+//! received.
 
 use graftage_core::adapt::{Report, STEPS};
 use graftage_core::error::{Field, ImageError, Refusal};
@@ -13,24 +14,26 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::num::NonZeroU32;
 
-/// Numbers of the largest sample here.
+/// Number of values in the largest sample here.
 const INPUTS: usize = 64;
 
-/// A request as a board receives it.
+/// Request as a board receives it.
 type Received = Request<Short<f32, INPUTS>>;
 
-/// A request as the workstation sends it.
+/// Request as the workstation sends it.
 type Sent<'a> = Request<&'a [f32]>;
 
-/// The bytes of a message on the wire.
+/// Returns the bytes of a message on the wire.
 fn wire<T: serde::Serialize>(message: &T, room: usize) -> Vec<u8> {
     let (mut plain, mut wire) = (vec![0; room], vec![0; room]);
     let used = encode(message, &mut plain, &mut wire).unwrap();
     wire[..used].to_vec()
 }
 
-/// A frame around any content, with the checksum as ISO 3309 defines it, bit by bit, and stuffed as Cheshire and Baker
-/// do: each run without a zero begins with one more than its length. For contents under 250 bytes.
+/// Returns a frame around `content`, which must be shorter than 250 bytes.
+///
+/// The checksum is computed bit by bit as ISO 3309 defines it. The bytes are stuffed as Cheshire and Baker do: each run
+/// without a zero begins with one more than its length.
 fn frame(content: &[u8]) -> Vec<u8> {
     let mut remainder = u32::MAX;
     for byte in content {
@@ -49,14 +52,14 @@ fn frame(content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a receiver of frames up to N bytes makes of some bytes: messages and errors, in order.
+/// Feeds `bytes` to a receiver of frames up to N bytes; returns messages and errors in order.
 fn receive<T: serde::de::DeserializeOwned, const N: usize>(bytes: &[u8]) -> Vec<Result<T, FrameError>> {
     let mut receiver = Receiver::<N>::new();
     let taken = |byte: &u8| receiver.push(*byte).map(|frame| frame.and_then(|frame| decode(frame)));
     bytes.iter().filter_map(taken).collect()
 }
 
-/// The messages that a receiver takes from some bytes, whatever else is in them.
+/// Returns the messages that a receiver takes from `bytes`, whatever else they contain.
 fn messages<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Vec<T> {
     receive::<T, 1024>(bytes).into_iter().flatten().collect()
 }
@@ -87,7 +90,7 @@ fn report(step: u64) -> Report {
     Report { step, outcome: Outcome { admitted: 8, loss: 0.25 }, digest: 0x1122_3344_5566_7788 }
 }
 
-/// The largest answer: sixteen reports in which no number can be stored in fewer bytes.
+/// Returns the largest answer: sixteen reports in which no number can be stored in fewer bytes.
 fn largest_answer() -> Answer {
     let outcome = Outcome { admitted: u32::MAX, loss: f32::MIN };
     let report = Report { step: u64::MAX, outcome, digest: u64::MAX };
@@ -185,7 +188,7 @@ fn answers() -> Vec<Answer> {
     all
 }
 
-/// 64 numbers with all kinds of bytes, zeros among them.
+/// Returns 64 numbers with all kinds of bytes, including zeros.
 fn sample() -> [f32; INPUTS] {
     core::array::from_fn(|i| if i % 5 == 0 { 0.0 } else { (i as f32 - 20.0) / 7.0 })
 }
@@ -244,7 +247,8 @@ impl Bits for [f32] {
     }
 }
 
-/// Written down from the description of the format, not by this software: whoever changes a byte changes [`VERSION`].
+/// Bytes written down from the description of the format, not by this software. A change of any byte requires a change
+/// of [`VERSION`].
 #[test]
 fn the_bytes_on_the_wire_are_those_of_version_6() {
     let numbers = [0.1, 0.0, 2.0];
@@ -308,7 +312,7 @@ fn the_frame_that_says_busy_is_that_of_the_answer() {
     assert_eq!(wire[..used], BUSY);
 }
 
-/// The frames that are damaged in every way: small and large, requests and answers.
+/// Returns frames to be damaged in every way: small and large, requests and answers.
 fn victims() -> Vec<Vec<u8>> {
     let sample = sample();
     let requests: [Sent; 3] = [
@@ -321,7 +325,7 @@ fn victims() -> Vec<Vec<u8>> {
     requests.chain(answers.iter().map(|message| wire(message, ANSWER))).collect()
 }
 
-/// What follows the damage, and must be the first and only message that is taken, whether it is asked or answered.
+/// Checks that the message after the damage is the first and only one taken, both as a request and as an answer.
 fn only_the_next_is_taken(damaged: &[u8], why: impl Fn() -> String) {
     let asked = [damaged, &wire(&Sent::Predict { sample: &[1.5] }, ANSWER)].concat();
     let next = Request::Predict { sample: Short::from_slice(&[1.5]).unwrap() };
@@ -344,7 +348,8 @@ fn no_frame_with_a_flipped_bit_is_taken() {
 #[test]
 fn no_cut_frame_is_taken() {
     for bytes in victims() {
-        // The last zero is not missed: the next frame brings one. Nor is the first, on a line without garbage.
+        // A missing last zero does no harm, as the next frame brings one. Nor does a missing first zero on a line
+        // without garbage.
         for length in 0..bytes.len() - 1 {
             only_the_next_is_taken(&bytes[..length], || format!("the first {length} bytes of {bytes:02x?}"));
         }
@@ -369,7 +374,7 @@ fn garbage_before_a_frame_is_dropped_and_the_frame_taken() {
 fn a_frame_that_comes_twice_is_taken_twice() {
     let bytes = wire(&Sent::Hello, ANSWER);
     assert_eq!(messages::<Received>(&[&bytes[..], &bytes].concat()), [Request::Hello, Request::Hello]);
-    // The zero between them may be shared, and those around them may be many.
+    // Frames may share the zero between them, and there may be many zeros around them.
     let shared = [&[0; 3], &bytes[..], &bytes[1..], &[0; 3]].concat();
     assert_eq!(receive::<Received, ANSWER>(&shared), [Ok(Request::Hello), Ok(Request::Hello)]);
 }
@@ -380,7 +385,7 @@ fn an_overlong_frame_is_reported_once_and_the_next_one_taken() {
         let bytes = [&[7; 16][..], &vec![7; excess], &wire(&Sent::Hello, ANSWER)].concat();
         assert_eq!(receive::<Received, 16>(&bytes), [Err(FrameError::TooLong), Ok(Request::Hello)]);
     }
-    // One that just fits is not overlong.
+    // A frame that just fits is not overlong.
     let fits = wire(&Sent::Hello, ANSWER);
     assert_eq!(receive::<Received, 7>(&fits), [Ok(Request::Hello)]);
     assert_eq!(receive::<Received, 6>(&fits), [Err(FrameError::TooLong)]);
@@ -390,7 +395,7 @@ fn an_overlong_frame_is_reported_once_and_the_next_one_taken() {
 fn another_version_is_told_from_damage() {
     for version in [0, 1, 2, VERSION - 1, VERSION + 1, 255] {
         assert_eq!(receive::<Received, 64>(&frame(&[version, 0])), [Err(FrameError::Version(version))]);
-        // Whatever that version means by its bytes.
+        // The content is irrelevant, as another version may interpret it differently.
         assert_eq!(receive::<Received, 64>(&frame(&[version, 99, 1, 2])), [Err(FrameError::Version(version))]);
     }
 }
@@ -400,10 +405,10 @@ fn a_whole_frame_with_no_known_message_is_told_from_damage() {
     for content in [&[VERSION][..], &[VERSION, 9], &[VERSION, 0, 0], &[VERSION, 1, 2, 0, 0, 0], &[VERSION, 2, 0x80]] {
         assert_eq!(receive::<Received, 64>(&frame(content)), [Err(FrameError::Unknown)], "{content:02x?}");
     }
-    // A sample of more numbers than the board's memory holds is no message of this board.
+    // A sample with more numbers than the board has memory for is an unknown message.
     let long = wire(&Sent::Predict { sample: &[1.0; INPUTS + 1] }, ANSWER);
     assert_eq!(receive::<Received, ANSWER>(&long), [Err(FrameError::Unknown)]);
-    // A checksum alone is no frame.
+    // A checksum alone is not a frame.
     assert_eq!(receive::<Received, 64>(&frame(&[])), [Err(FrameError::Damaged)]);
 }
 
@@ -417,7 +422,7 @@ fn the_promised_sizes_suffice() {
     longest.memory.link = u32::MAX;
     assert!(wire(&Answer::Hello(longest), ANSWER).len() < ANSWER);
     assert!(wire(&array(&[f32::MIN; NUMBERS]), ANSWER).len() < ANSWER);
-    // Numbers with a zero byte and without: the byte stuffing costs most without.
+    // Numbers with and without a zero byte: byte stuffing costs most without.
     for number in [f32::from_bits(u32::MAX), 0.0, 1.0] {
         for inputs in 0..700 {
             let sample = vec![number; inputs];
@@ -439,7 +444,7 @@ fn memory_that_is_too_short_is_an_error_and_never_overrun() {
     }
 }
 
-/// The same cases in every run.
+/// Uses a fixed seed, so every run tests the same cases.
 fn cases() -> ProptestConfig {
     ProptestConfig { cases: 2000, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -454,7 +459,7 @@ proptest! {
         let _ = decode::<Answer>(&mut bytes.clone());
     }
 
-    /// Past the checksum, where postcard reads what it is given.
+    /// Passes the checksum, so that postcard reads arbitrary bytes.
     #[test]
     fn random_contents_of_whole_frames_never_panic(content in proptest::collection::vec(any::<u8>(), 0..240)) {
         let bytes = frame(&[&[VERSION], &content[..]].concat());
@@ -473,7 +478,7 @@ proptest! {
     }
 }
 
-/// The largest entries, and what a board reads of each.
+/// Tests the largest entries and the part of each that a board reads.
 #[test]
 fn entries_of_a_journal_are_read_as_they_were_written_or_not_at_all() {
     let Answer::Learnt(brought) = largest_answer() else { panic!("the largest answer is another") };

@@ -1,8 +1,9 @@
-//! Links only where no path through an adaptation can panic: what a panic would call is nowhere.
+//! Program that links only if no path through an adaptation can panic: its panic handler calls a missing function.
 //!
-//! It is built like the firmware. Everything that core does on a device is in it, from the image to the end of a session, with
-//! every kind of layer, law, norm and schedule that a recipe can name; it is not made to be run. What writes a snapshot or an
-//! answer is not: postcard indexes its buffer for a number in a way that the compiler does not see through.
+//! It is built like the firmware but is not meant to be run. It contains everything that core does on a device, from
+//! the image to the end of a session, with every kind of layer, law, norm and schedule that a recipe can name. Writing
+//! snapshots and answers is left out: postcard indexes its buffer for a number in a way that the compiler does not see
+//! through.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
@@ -27,7 +28,7 @@ mod bare {
         include!("../../network.rs");
     }
     type Demo = demo::Network;
-    /// One of every kind of layer.
+    /// Network with one layer of every kind.
     type Whole = chain![
         Standardise<24>,
         Clip<24, { 5.0f32.to_bits() }>,
@@ -50,7 +51,7 @@ mod bare {
         Session::new(Whole::ZERO, Ring::new(), [0.0; Whole::SCRATCH], [0.0; Whole::WEIGHTS], Ring::new());
     static MEMORY: [u8; 0x1_0000] = [0; 0x1_0000];
 
-    /// All that a device does with what it is given, of which the compiler knows nothing.
+    /// Runs everything that a device does, on input unknown to the compiler.
     fn adapt<N: Fixed, const I: usize, const S: usize, const W: usize>(
         session: &mut Learner<N, I, S, W>,
         memory: &'static [u8],
@@ -74,7 +75,7 @@ mod bare {
     #[unsafe(no_mangle)]
     extern "C" fn _start() -> ! {
         let (demo, whole) = (&raw mut DEMO, &raw mut WHOLE);
-        // SAFETY: this runs once at most, and nothing else names them.
+        // SAFETY: this runs at most once, and nothing else names these statics.
         let (demo, whole) = unsafe { (&mut *demo, &mut *whole) };
         adapt(black_box(demo), &MEMORY);
         adapt(black_box(whole), &MEMORY);
@@ -88,7 +89,7 @@ mod bare {
         unsafe extern "C" {
             fn an_adaptation_can_panic() -> !;
         }
-        // SAFETY: no such function exists, so that this is never linked.
+        // SAFETY: no such function exists, so this is never linked.
         unsafe { an_adaptation_can_panic() }
     }
 }

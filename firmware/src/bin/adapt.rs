@@ -1,4 +1,4 @@
-//! The firmware that goes on learning: boots with the grafted image, answers on its link, logs by defmt.
+//! Firmware that goes on learning: boots with the grafted image, answers on its link and logs by defmt.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
@@ -21,15 +21,15 @@ mod bare {
     use graftage_firmware::learner::{Event, Learner};
     use graftage_link::Memory;
 
-    /// The network, as `graftage graft` writes it.
+    /// Network, as written by `graftage graft`.
     mod network {
         include!(env!("GRAFTAGE_NETWORK"));
     }
     use network::{HELD_OUT, Network, REPLAY};
 
-    /// After so many more labelled samples the state is saved.
+    /// Number of labelled samples between two saves.
     const SAVE_EVERY: u64 = 8;
-    /// Once the journal is full, the device goes on learning and its record has a gap.
+    /// Policy for a full journal: the device goes on learning, and its record has a gap.
     const FULL: Full = Full::Gap;
 
     type Sessions = Session<
@@ -40,7 +40,7 @@ mod bare {
         [f32; Network::WEIGHTS],
         Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
-    /// The link, which the flash shares to say that it is at work.
+    /// Link, through which the flash also reports that it is busy.
     type Wire = Line<<Selected as Board>::Link, <Selected as Board>::Clock>;
     type Flash<'a> = Telling<'a, <Selected as Board>::Flash, <Selected as Board>::Link, <Selected as Board>::Clock>;
     type Keep<'a> = Option<Journal<Flash<'a>, { Network::INPUTS }, { journal::entry(Network::INPUTS) }>>;
@@ -49,7 +49,7 @@ mod bare {
 
     const RAM: Memory = Link::memory::<Adaptive<'static>>();
 
-    /// What the RAM holds, for whoever reads the ELF file: it is not loaded.
+    /// RAM usage, for tools that read the ELF file; not loaded.
     #[used]
     #[unsafe(link_section = ".graftage")]
     static HELD: [u32; 8] =
@@ -65,7 +65,7 @@ mod bare {
         let Some(Parts { link, clock, flash, mut status, .. }) = Selected::take() else { Selected::end(false) };
         let line = Wire::new(link, clock);
         let (sessions, device) = (&raw mut SESSIONS, &raw mut LINK);
-        // SAFETY: this runs once, and nothing else names them.
+        // SAFETY: this runs once, and nothing else names these statics.
         let (sessions, device) = unsafe { (&mut *sessions, &mut *device) };
         let keep: Keep = boot::keep(Telling::new(flash, &line), Adaptive::saved(REPLAY + HELD_OUT), FULL);
         let mut learner = Adaptive::start(sessions, image(), SAVE_EVERY, keep, boot::log);
@@ -74,7 +74,7 @@ mod bare {
                 boot::resume(learner);
                 let digest = learner.session().adaptation().digest();
                 defmt::info!("ready: {} weights, digest {:016x}", Network::WEIGHTS, digest);
-                // A light that fails is no reason not to learn.
+                // A failing light is no reason to stop learning.
                 let _ = OutputPin::set_high(&mut status);
             }
             Err(error) => defmt::error!("image refused: {}", error),

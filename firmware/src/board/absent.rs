@@ -1,11 +1,11 @@
-//! What a board does not have, as what answers like nothing there.
+//! Stand-ins for parts that a board lacks.
 
 use core::convert::Infallible;
 use embedded_hal::digital::{self, OutputPin};
 use embedded_hal::i2c::{self, I2c, NoAcknowledgeSource, Operation};
 use embedded_storage::nor_flash::{self, NorFlash, NorFlashErrorKind, ReadNorFlash};
 
-/// A flash of no bytes: whatever is asked of it is out of bounds.
+/// Flash with a capacity of 0 bytes: every access is out of bounds.
 pub struct NoFlash;
 
 impl nor_flash::ErrorType for NoFlash {
@@ -37,7 +37,7 @@ impl NorFlash for NoFlash {
     }
 }
 
-/// A bus without devices: nobody acknowledges an address.
+/// Bus without devices: no address is acknowledged.
 pub struct NoBus;
 
 impl i2c::ErrorType for NoBus {
@@ -50,7 +50,7 @@ impl I2c for NoBus {
     }
 }
 
-/// A pin that leads nowhere.
+/// Pin without a connection.
 pub struct NoPin;
 
 impl digital::ErrorType for NoPin {

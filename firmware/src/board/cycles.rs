@@ -1,13 +1,13 @@
-//! The clock of a Cortex-M whose debug unit counts the processor's cycles.
+//! Clock of a Cortex-M whose debug unit counts the processor's cycles.
 
 use super::Clock;
 use cortex_m::peripheral::{DCB, DWT};
 
-/// Cycles of a processor at HZ, which must not sleep: it counts no cycle then.
+/// Cycle counter of a processor at HZ. The processor must not sleep, as no cycles are counted meanwhile.
 pub struct Cycles<const HZ: u32>(DWT);
 
 impl<const HZ: u32> Cycles<HZ> {
-    /// The counter, running.
+    /// Starts the counter.
     pub fn start(mut control: DCB, mut unit: DWT) -> Self {
         control.enable_trace();
         unit.enable_cycle_counter();

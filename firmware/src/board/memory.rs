@@ -1,46 +1,48 @@
-//! Functions that the compiler calls to copy and to fill memory. Those of its own library are unrolled for speed and take 1.3 KB of flash
-//! more: a device copies little, and its kernels do so themselves.
+//! Functions that the compiler calls to copy and to fill memory.
+//!
+//! The compiler's own versions are unrolled for speed and take 1.3 KB more flash. A device copies little, and its
+//! kernels copy for themselves.
 
 use core::ptr::{read_volatile, write_volatile};
 
-/// Copies bytes, four at a time where both places allow that.
+/// Copies bytes, four at a time if both addresses are aligned.
 ///
 /// # Safety
-/// As C's `memcpy`.
+/// The same requirements as C's `memcpy`.
 #[inline(never)]
 unsafe fn copy(to: *mut u8, from: *const u8, count: usize) {
     let mut at = 0;
-    // Volatile, as the compiler would make a call of this very function of the loops else.
+    // Volatile, because the compiler would otherwise turn the loops into calls of this very function.
     if (to.addr() | from.addr()).is_multiple_of(4) {
         while count - at >= 4 {
-            // SAFETY: within the bytes that the caller answers for, and aligned.
+            // SAFETY: within the bytes that the caller guarantees, and aligned.
             unsafe { write_volatile(to.add(at).cast::<u32>(), read_volatile(from.add(at).cast())) };
             at += 4;
         }
     }
     while at < count {
-        // SAFETY: within the bytes that the caller answers for.
+        // SAFETY: within the bytes that the caller guarantees.
         unsafe { write_volatile(to.add(at), read_volatile(from.add(at))) };
         at += 1;
     }
 }
 
-/// Fills bytes, four at a time where the place allows that.
+/// Fills bytes, four at a time if the address is aligned.
 ///
 /// # Safety
-/// As C's `memset`.
+/// The same requirements as C's `memset`.
 #[inline(never)]
 unsafe fn fill(to: *mut u8, byte: u8, count: usize) {
     let mut at = 0;
     if to.addr().is_multiple_of(4) {
         while count - at >= 4 {
-            // SAFETY: within the bytes that the caller answers for, and aligned.
+            // SAFETY: within the bytes that the caller guarantees, and aligned.
             unsafe { write_volatile(to.add(at).cast::<u32>(), u32::from_ne_bytes([byte; 4])) };
             at += 4;
         }
     }
     while at < count {
-        // SAFETY: within the bytes that the caller answers for.
+        // SAFETY: within the bytes that the caller guarantees.
         unsafe { write_volatile(to.add(at), byte) };
         at += 1;
     }
@@ -48,36 +50,36 @@ unsafe fn fill(to: *mut u8, byte: u8, count: usize) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
-    // SAFETY: the same is asked of the caller.
+    // SAFETY: the caller gives the same guarantees.
     unsafe { copy(to, from, count) };
     to
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
-    // SAFETY: the same is asked of the caller.
+    // SAFETY: the caller gives the same guarantees.
     unsafe { fill(to, byte as u8, count) };
     to
 }
 
-/// By the names that the ABI of ARM gives them (Arm IHI 0043, §5.3.4).
+/// Aliases under the names of the Arm run-time ABI (Arm IHI 0043, §5.3.4).
 #[cfg(target_arch = "arm")]
 mod aeabi {
     macro_rules! named {
         ($(($copy:ident, $fill:ident, $clear:ident))*) => {$(
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $copy(to: *mut u8, from: *const u8, count: usize) {
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller gives the same guarantees.
                 unsafe { super::copy(to, from, count) };
             }
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $fill(to: *mut u8, count: usize, byte: i32) {
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller gives the same guarantees.
                 unsafe { super::fill(to, byte as u8, count) };
             }
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $clear(to: *mut u8, count: usize) {
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller gives the same guarantees.
                 unsafe { super::fill(to, 0, count) };
             }
         )*};

@@ -1,6 +1,6 @@
 //! Arm's MPS2 board with the Cortex-M4F image AN386, as QEMU emulates it (`-machine mps2-an386`).
 //!
-//! UART 0 is the link; the log leaves by semihosting.
+//! UART 0 is the link; the log is written by semihosting.
 
 use super::sbcon::Sbcon;
 use super::{Board, Clock, Parts};
@@ -14,15 +14,15 @@ use defmt_semihosting as _;
 use embedded_hal::digital::{self, OutputPin};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 
-/// The board.
+/// MPS2 board with AN386.
 pub struct Mps2An386;
 
 unsafe extern "C" {
     fn DefaultHandler();
 }
 
-/// All interrupts that the board has, where the processor looks for them.
-// SAFETY: what the start-up code asks for by this name and in this place, if no crate of a chip has it.
+/// Interrupt vectors of the board, placed where the processor looks for them.
+// SAFETY: the start-up code expects this name in this section if no device crate defines it.
 #[unsafe(link_section = ".vector_table.interrupts")]
 #[unsafe(no_mangle)]
 static __INTERRUPTS: [unsafe extern "C" fn(); 32] = {
@@ -31,7 +31,7 @@ static __INTERRUPTS: [unsafe extern "C" fn(); 32] = {
     handlers
 };
 
-/// Handles the interrupt of UART 0 for a byte received, which has woken the processor by then.
+/// Handles the receive interrupt of UART 0, which wakes the processor.
 extern "C" fn received() {
     // SAFETY: a write to this register clears interrupts, and has no other effect.
     unsafe { write_volatile(UART0.add(INTERRUPT), RECEIVED) };
@@ -48,7 +48,7 @@ impl Board for Mps2An386 {
 
     fn take() -> Option<Parts<Self>> {
         let core = cortex_m::Peripherals::take()?;
-        // The emulator can put a device on this one of the board's four buses only: store and sensors share it.
+        // The emulator can attach a device only to this one of the board's four buses, so store and sensors share it.
         // SAFETY: the I²C bus of the second shield, which nothing else uses.
         let sensors = unsafe { Sbcon::at(0x4002_a000) };
         let flash = Eeproms::find(sensors.clone());
@@ -73,14 +73,14 @@ const TRANSMIT_FULL: u32 = 1;
 const RECEIVE_FULL: u32 = 2;
 
 impl Uart {
-    /// UART 0, enabled.
+    /// Enables UART 0 and its receive interrupt.
     fn start(interrupts: &NVIC) -> Self {
         let uart = Self(UART0);
         // SAFETY: enables the first of the board's interrupts, which has a handler.
         unsafe { interrupts.iser[0].write(1) };
-        // The least divider that the hardware takes.
+        // Smallest divider that the hardware accepts.
         uart.write_register(DIVIDER, 16);
-        // Transmit and receive enable, receive interrupt enable.
+        // Enables transmitter, receiver and receive interrupt.
         uart.write_register(CONTROL, 1 | 2 | 8);
         uart
     }
@@ -104,8 +104,8 @@ impl Read for Uart {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
         let Some(first) = buffer.first_mut() else { return Ok(0) };
         while !self.read_ready()? {
-            // The emulator takes a whole core of its machine while its processor spins. With interrupts held back, a byte that
-            // comes between the question and the wait ends the wait as well.
+            // A spinning processor would occupy a whole core of the emulator's host. With interrupts held back, a byte
+            // that arrives between the check and the wait still ends the wait.
             interrupt::free(|_| {
                 self.read_ready().map(|ready| {
                     if !ready {
@@ -140,11 +140,11 @@ impl Write for Uart {
     }
 }
 
-/// CMSDK APB timer 0 (Arm DDI 0479, §4.4), which counts down from 2^32.
+/// CMSDK APB timer 0 (Arm DDI 0479, §4.4), which counts down from 2^32 − 1.
 pub struct Timer(*mut u32);
 
 impl Timer {
-    /// Timer 0, running.
+    /// Starts timer 0.
     fn start() -> Self {
         let timer = Self(0x4000_0000 as *mut u32);
         // SAFETY: registers of the timer of this board, which nothing but this value uses: reload, value, enable.
@@ -166,7 +166,7 @@ impl Clock for Timer {
     }
 }
 
-/// The first of the two lights of the FPGA's system registers (Arm DAI 0386, §4.4).
+/// First of the two lights of the FPGA's system registers (Arm DAI 0386, §4.4).
 pub struct Led;
 
 impl Led {

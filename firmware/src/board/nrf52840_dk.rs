@@ -1,7 +1,8 @@
 //! Nordic's nRF52840-DK: an nRF52840, a Cortex-M4F at 64 MHz.
 //!
-//! UARTE 0 (P0.06, P0.08), which the debugger makes a serial port of the workstation, is the link at 115,200 baud;
-//! sensors are on TWIM 0 (P0.26, P0.27 of the Arduino header); the light is LED 1 (P0.13); the log leaves by RTT.
+//! UARTE 0 (P0.06, P0.08), which the debugger exposes as a serial port of the workstation, is the link at 115,200 baud.
+//! Sensors are on TWIM 0 (P0.26, P0.27 of the Arduino header), the light is LED 1 (P0.13), and the log is written by
+//! RTT.
 
 use super::cycles::Cycles;
 use super::debug_port::{self, Chip, OPEN};
@@ -19,7 +20,7 @@ use nrf52840_hal::pac::{NVMC, Peripherals, TWIM0, UARTE0, UICR};
 use nrf52840_hal::uarte::{self, Baudrate, Error, Parity, Uarte};
 use nrf52840_hal::{Twim, twim};
 
-/// The board.
+/// nRF52840-DK board.
 pub struct Nrf52840Dk;
 
 impl Board for Nrf52840Dk {
@@ -41,7 +42,7 @@ impl Board for Nrf52840Dk {
         if debug_port::keep_open(&mut Registers { uicr: &device.UICR, nvmc: &device.NVMC }) {
             SCB::sys_reset();
         }
-        // The crystal's, for the serial port.
+        // The serial port needs the accuracy of the crystal.
         let _ = Clocks::new(device.CLOCK).enable_ext_hfosc();
         let pins = p0::Parts::new(device.P0);
         let line = uarte::Pins {
@@ -54,8 +55,8 @@ impl Board for Nrf52840Dk {
             scl: pins.p0_27.into_floating_input().degrade(),
             sda: pins.p0_26.into_floating_input().degrade(),
         };
-        // SAFETY: the linker sets these symbols to a region of the memory script that is flash, lies outside all sections,
-        // and is reached by this one value, as the peripherals are taken once.
+        // SAFETY: the linker sets these symbols to a region of the memory script that is flash and lies outside all
+        // sections. Only this value accesses it, as the peripherals are taken once.
         let store = unsafe { core::slice::from_raw_parts_mut(&raw mut _store_start, (&raw const _store_size).addr()) };
         Some(Parts {
             link: Link(Uarte::new(device.UARTE0, line, Parity::EXCLUDED, Baudrate::BAUD115200)),
@@ -73,7 +74,7 @@ impl Board for Nrf52840Dk {
     }
 }
 
-/// The registers of the debug port.
+/// Registers that control the debug port.
 struct Registers<'a> {
     uicr: &'a UICR,
     nvmc: &'a NVMC,
@@ -81,7 +82,7 @@ struct Registers<'a> {
 
 impl Chip for Registers<'_> {
     fn description(&self) -> [u32; 2] {
-        // SAFETY: two words of the chip's read-only description (FICR), which the chip's crate does not name.
+        // SAFETY: two words of the chip's read-only description (FICR), which the device crate does not define.
         [0x1000_0130, 0x1000_0134].map(|address| unsafe { read_volatile(address as *const u32) })
     }
 
@@ -93,7 +94,7 @@ impl Chip for Registers<'_> {
         let ready = || while self.nvmc.ready.read().ready().is_busy() {};
         self.nvmc.config.write(|w| w.wen().wen());
         ready();
-        // SAFETY: a value that the register takes on the chips for which this is called.
+        // SAFETY: the register takes this value on the chips for which this is called.
         self.uicr.approtect.write(|w| unsafe { w.bits(OPEN) });
         ready();
         self.nvmc.config.write(|w| w.wen().ren());
@@ -101,12 +102,12 @@ impl Chip for Registers<'_> {
     }
 
     fn open(&mut self) {
-        // SAFETY: APPROTECT.DISABLE, which the chip's crate does not name and nothing else uses.
+        // SAFETY: APPROTECT.DISABLE, which the device crate does not define and nothing else uses.
         unsafe { write_volatile(0x4000_0558 as *mut u32, OPEN) };
     }
 }
 
-/// The serial port. It reads byte by byte, as a transfer ends only with its last byte.
+/// Serial port, read byte by byte because a transfer ends only with its last byte.
 pub struct Link(Uarte<UARTE0>);
 
 impl ErrorType for Link {
@@ -130,12 +131,12 @@ impl Write for Link {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        // Whatever was written has left.
+        // `write` returns only after all bytes have been sent.
         Ok(())
     }
 }
 
-/// A light that shines when its pin is low.
+/// Light that shines while its pin is low.
 pub struct Led(Pin<Output<PushPull>>);
 
 impl digital::ErrorType for Led {

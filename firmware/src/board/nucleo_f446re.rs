@@ -1,7 +1,8 @@
 //! ST's NUCLEO-F446RE: an STM32F446RE, a Cortex-M4F at 168 MHz.
 //!
-//! USART 2 (PA2, PA3), which the ST-LINK makes a serial port of the workstation, is the link at 115,200 baud; sensors are
-//! on I2C 1 (PB8, PB9: D15 and D14 of the Arduino header); the light is LD2 (PA5); the log leaves by RTT.
+//! USART 2 (PA2, PA3), which the ST-LINK exposes as a serial port of the workstation, is the link at 115,200 baud.
+//! Sensors are on I2C 1 (PB8, PB9: D15 and D14 of the Arduino header), the light is LD2 (PA5), and the log is written
+//! by RTT.
 
 use super::cycles::Cycles;
 use super::serial::Serial;
@@ -18,7 +19,7 @@ use stm32f4xx_hal::serial;
 
 const CORE_HZ: u32 = 168_000_000;
 
-/// The board.
+/// NUCLEO-F446RE board.
 pub struct NucleoF446re;
 
 impl Board for NucleoF446re {
@@ -33,7 +34,8 @@ impl Board for NucleoF446re {
     fn take() -> Option<Parts<Self>> {
         let core = cortex_m::Peripherals::take()?;
         let device = Peripherals::take()?;
-        // From the internal oscillator: at room temperature its 1 % is within what a serial port bears.
+        // The internal oscillator suffices: at room temperature its error of 1 % is within what a serial port
+        // tolerates.
         let clocks = Config::hsi().sysclk(CORE_HZ.Hz()).pclk1(42.MHz()).pclk2(84.MHz());
         let mut rcc = device.RCC.freeze(clocks);
         let a = device.GPIOA.split(&mut rcc);
@@ -55,13 +57,14 @@ impl Board for NucleoF446re {
     }
 }
 
-/// Sectors 6 and 7 of the flash, locked whenever nothing is written.
+/// Sectors 6 and 7 of the flash, locked except while they are erased or written.
 pub struct Store(LockedFlash);
 
 const SECTOR: usize = 128 * 1024;
 
 impl Store {
-    /// Where `length` bytes from `offset` lie in the whole flash, if they are the store's.
+    /// Returns the position of `length` bytes at `offset` in the whole flash; an error if they are not within the
+    /// store.
     fn place(&self, offset: u32, length: usize) -> Result<u32, NorFlashErrorKind> {
         unsafe extern "C" {
             static _store_start: u8;
@@ -101,7 +104,7 @@ impl NorFlash for Store {
             return Err(NorFlashErrorKind::NotAligned);
         }
         if length == 0 {
-            // Of an empty range the driver would erase the sector.
+            // The driver would erase the sector even for an empty range.
             return Ok(());
         }
         let end = place.wrapping_add(length as u32);

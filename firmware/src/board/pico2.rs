@@ -1,7 +1,7 @@
-//! Raspberry Pi's Pico 2: an RP2350, here one of its two Cortex-M33 at 150 MHz.
+//! Raspberry Pi's Pico 2: an RP2350, of which one of the two Cortex-M33 is used, at 150 MHz.
 //!
-//! UART 0 (GP0, GP1) is the link at 115,200 baud; sensors are on I2C 0 (GP4, GP5); the light is the board's (GP25); the
-//! log leaves by RTT. There is no store: nothing here writes to the serial flash.
+//! UART 0 (GP0, GP1) is the link at 115,200 baud. Sensors are on I2C 0 (GP4, GP5), the light is the board's (GP25), and
+//! the log is written by RTT. There is no store: nothing here writes to the serial flash.
 
 use super::absent::NoFlash;
 use super::cycles::Cycles;
@@ -20,15 +20,16 @@ use rp235x_hal::{Clock, I2C, Sio, Watchdog};
 const CRYSTAL_HZ: u32 = 12_000_000;
 const CORE_HZ: u32 = 150_000_000;
 
-/// Tells the boot ROM what this program is.
+/// Description of the program for the boot ROM.
 #[unsafe(link_section = ".start_block")]
 #[used]
 static IMAGE_DEF: ImageDef = ImageDef::secure_exe();
 
-/// The board.
+/// Pico 2 board.
 pub struct Pico2;
 
-// An input with the pull-down that is on after a reset sticks at about 2 V (erratum RP2350-E9); an idle line is high.
+// With the pull-down that is on after a reset, an input sticks at about 2 V (erratum RP2350-E9). The receive line is
+// pulled up instead, as an idle line is high.
 type Line = (Pin<Gpio0, FunctionUart, PullDown>, Pin<Gpio1, FunctionUart, PullUp>);
 type Bus = (Pin<Gpio4, FunctionI2C, PullUp>, Pin<Gpio5, FunctionI2C, PullUp>);
 

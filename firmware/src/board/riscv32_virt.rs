@@ -1,18 +1,18 @@
-//! QEMU's generic 32-bit RISC-V machine (`qemu-system-riscv32 -machine virt -bios none`), which is no board that anyone can
-//! own.
+//! QEMU's generic 32-bit RISC-V machine (`qemu-system-riscv32 -machine virt -bios none`), which does not exist in
+//! hardware.
 //!
-//! Its 16550 UART is the link; the log leaves by semihosting.
+//! Its 16550 UART is the link; the log is written by semihosting.
 
 use super::absent::{NoBus, NoFlash, NoPin};
 use super::{Board, Clock, Parts};
 use core::ptr::{NonNull, read_volatile, write_volatile};
 use defmt_semihosting as _;
-// The critical section of a single hart.
+// Provides the critical section for a single hart.
 use riscv as _;
 use uart_16550::backend::MmioBackend;
 use uart_16550::{Config, Uart16550};
 
-/// The machine.
+/// Emulated machine.
 pub struct Riscv32Virt;
 
 impl Board for Riscv32Virt {
@@ -25,16 +25,16 @@ impl Board for Riscv32Virt {
     type Status = NoPin;
 
     fn take() -> Option<Parts<Self>> {
-        // SAFETY: the registers of the machine's only UART, a byte apart, which nothing else uses.
+        // SAFETY: the registers of the machine's only UART, one byte apart, which nothing else uses.
         let mut link = unsafe { Uart16550::new_mmio(NonNull::new(0x1000_0000 as *mut u8)?, 1) }.ok()?;
         link.init(Config::DEFAULT).ok()?;
         Some(Parts { link, clock: Mtime, flash: NoFlash, sensors: NoBus, status: NoPin })
     }
 
     fn end(success: bool) -> ! {
-        // The test device: pass, or fail with status 1.
+        // Codes of the test device: pass, or fail with status 1.
         let word = if success { 0x5555 } else { 0x1_3333 };
-        // SAFETY: its only register, whose write ends the emulation.
+        // SAFETY: the device's only register; writing to it ends the emulation.
         unsafe { write_volatile(0x10_0000 as *mut u32, word) };
         loop {
             core::hint::spin_loop();
@@ -42,7 +42,7 @@ impl Board for Riscv32Virt {
     }
 }
 
-/// The machine timer of the core-local interruptor.
+/// Machine timer of the core-local interruptor.
 pub struct Mtime;
 
 impl Clock for Mtime {

@@ -1,4 +1,4 @@
-//! SBCon, Arm's two-wire serial bus of two pins and three registers: I²C by hand, the only master.
+//! SBCon, Arm's two-wire serial bus with two pins and three registers, driven by software as I²C with a single master.
 
 use core::ptr::{read_volatile, write_volatile};
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation, SevenBitAddress};
@@ -9,24 +9,24 @@ const SDA: u32 = 2;
 /// Half a period of 400 kHz at 25 MHz, in cycles.
 const HALF: u32 = 31;
 
-/// A bus; its two registers set pins and clear them.
+/// Bus whose pins are set through one register and cleared through another.
 ///
-/// Of one bus there may be several values, each with devices of its own, in the program and in its interrupts: a transaction
-/// is not interrupted, and leaves nothing behind. At 400 kHz a byte takes 23 µs, a page of an EEPROM 3 ms.
+/// Several values may exist for one bus, each with its own devices, in the program and in its interrupts: a transaction
+/// is not interrupted and leaves no state behind. At 400 kHz a byte takes 23 µs, a page of an EEPROM 3 ms.
 #[derive(Clone)]
 pub struct Sbcon(*mut u32);
 
 impl Sbcon {
-    /// The bus whose registers begin there.
+    /// Returns the bus whose registers begin at the address `registers`.
     ///
     /// # Safety
-    /// They are those of an SBCon, and nothing but this value and its clones uses them.
+    /// The registers are those of an SBCon, and nothing but this value and its clones uses them.
     pub const unsafe fn at(registers: usize) -> Self {
         Self(registers as *mut u32)
     }
 
     fn set(&mut self, pin: u32, high: bool) {
-        // SAFETY: registers of this bus by the promise of whoever made this value.
+        // SAFETY: registers of this bus, as the caller of `at` guarantees.
         unsafe { write_volatile(self.0.add(usize::from(!high)), pin) }
     }
 
@@ -37,7 +37,7 @@ impl Sbcon {
         cortex_m::asm::delay(HALF);
     }
 
-    /// A bit on the line while the clock is high.
+    /// Pulses the clock; returns the level of the data line while the clock is high.
     fn clock(&mut self) -> bool {
         self.tick();
         // SAFETY: as above.
@@ -46,7 +46,7 @@ impl Sbcon {
         bit
     }
 
-    /// The data line, the clock to high, and the data line the other way: what tells a start from a stop.
+    /// Sets the data line, raises the clock and toggles the data line. The direction distinguishes a start from a stop.
     fn turn(&mut self, high: bool) {
         for (pin, high) in [(SDA, high), (SCL, true), (SDA, !high)] {
             self.set(pin, high);
@@ -54,7 +54,7 @@ impl Sbcon {
         }
     }
 
-    /// A start, or a repeated one.
+    /// Sends a start or a repeated start.
     fn start(&mut self) {
         self.turn(true);
         self.set(SCL, false);
@@ -64,9 +64,10 @@ impl Sbcon {
         self.turn(false);
     }
 
-    /// Sends a byte; whether it is acknowledged.
+    /// Sends a byte; returns whether it is acknowledged.
     fn send(&mut self, byte: u8) -> bool {
-        // The bits that differ from the one before, and the first: in the emulator, time goes into accesses to registers.
+        // Set the data line only for the first bit and for bits that differ from the one before: in the emulator,
+        // register accesses take most of the time.
         let turns = (byte ^ byte >> 1) | 0x80;
         for bit in (0..8).rev() {
             if turns >> bit & 1 != 0 {
@@ -87,7 +88,7 @@ impl Sbcon {
         byte
     }
 
-    /// All but the stop.
+    /// Carries out a transaction up to its stop.
     fn transact(&mut self, address: u8, operations: &mut [Operation]) -> Result<(), NoAcknowledgeSource> {
         let mut reading = None;
         let mut operations = operations.iter_mut().peekable();

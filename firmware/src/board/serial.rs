@@ -1,11 +1,11 @@
-//! A serial port as a link.
+//! Serial port of a HAL as a link.
 
 use core::convert::Infallible;
 use embedded_hal_nb::serial;
 use embedded_io::{ErrorType, Read, Write};
 use nb::block;
 
-/// The port of a HAL, one byte at a time. A byte that it reports as damaged or overrun is dropped, and the next one
+/// Port of a HAL, one byte at a time. A byte that the HAL reports as damaged or overrun is dropped and the next one
 /// awaited: noise on the line must not end a program.
 pub struct Serial<P>(pub P);
 
@@ -28,7 +28,7 @@ impl<P: serial::Read> Read for Serial<P> {
 impl<P: serial::Write> Write for Serial<P> {
     fn write(&mut self, buffer: &[u8]) -> Result<usize, Infallible> {
         for byte in buffer {
-            // An error would be one of receiving, which nothing is known to report here.
+            // Any error would concern reception, and no HAL here is known to report one from a write.
             let _ = block!(self.0.write(*byte));
         }
         Ok(buffer.len())

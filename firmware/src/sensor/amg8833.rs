@@ -1,15 +1,15 @@
-//! Panasonic's AMG8833, an infrared array of 8×8 pixels, ten frames a second.
+//! Panasonic's AMG8833, an infrared array of 8×8 pixels with ten frames a second.
 //!
-//! Registers by its data sheet; the crate `grideye` takes the pixels' two's complement for one's complement, and reads them
-//! one by one.
+//! The registers follow its data sheet. The crate `grideye` is not used: it takes the pixels' two's complement for
+//! one's complement and reads the pixels one by one.
 
 use super::{Fault, Sensor};
 use embedded_hal::i2c::I2c;
 
-/// Pixels of a frame, row by row from pixel 1.
+/// Number of pixels in a frame, row by row from pixel 1.
 pub const PIXELS: usize = 64;
 
-/// The bus address with AD_SELECT low; 0x69 with it high.
+/// Bus address with AD_SELECT low; with AD_SELECT high it is 0x69.
 pub const ADDRESS: u8 = 0x68;
 
 const POWER: u8 = 0x00;
@@ -20,14 +20,14 @@ const RATE: u8 = 0x02;
 const TEN: u8 = 0x00;
 const STATUS: u8 = 0x04;
 const CLEAR: u8 = 0x05;
-/// Of status and clear: a pixel is beyond its range.
+/// Bit of the status and clear registers: a pixel is beyond its range.
 const OVERFLOW: u8 = 1 << 2;
 const FRAME: u8 = 0x80;
 
-/// The array. A reading is a frame in °C, from 0 to 80 in steps of 0.25.
+/// Infrared array. A reading is a frame in °C, from 0 to 80 in steps of 0.25.
 ///
-/// It does not say when a frame is new: whoever reads more often than ten times a second reads some twice. Readings are stable
-/// 15 s after the start.
+/// The sensor does not tell when a frame is new: more than ten readings a second return some frames twice. Readings are
+/// stable 15 s after the start.
 #[derive(Debug)]
 pub struct Amg8833<B> {
     bus: B,
@@ -35,10 +35,10 @@ pub struct Amg8833<B> {
 }
 
 impl<B: I2c> Amg8833<B> {
-    /// Wakes and resets it; the power must have been on for 50 ms.
+    /// Wakes and resets the sensor, which must have had power for 50 ms.
     ///
     /// # Errors
-    /// The bus's own.
+    /// The error of the bus.
     pub fn start(bus: B, address: u8) -> Result<Self, Fault<B::Error>> {
         let mut array = Self { bus, address };
         for command in [[POWER, NORMAL], [RESET, INITIAL], [RATE, TEN]] {
@@ -68,7 +68,7 @@ impl<B: I2c> Sensor<PIXELS> for Amg8833<B> {
             return Err(Fault::Range);
         }
         self.registers(FRAME, frame.as_flattened_mut())?;
-        // Twelve bits, two's complement, in quarters of a degree.
+        // Twelve bits, two's complement, in quarters of a degree. The shifts extend the sign.
         Ok(Some(frame.map(|pixel| f32::from(i16::from_le_bytes(pixel) << 4 >> 4) * 0.25)))
     }
 }

@@ -1,4 +1,4 @@
-//! ST's LIS3DH, an accelerometer of three axes: the crate `lis3dh`, with its readings in g and none lost silently.
+//! ST's LIS3DH, a three-axis accelerometer: the crate `lis3dh` with readings in g and no silent losses.
 
 use super::{Fault, Sensor};
 use core::convert::Infallible;
@@ -8,16 +8,16 @@ use lis3dh::{Configuration, Error, Lis3dhCore, Lis3dhI2C};
 
 pub use lis3dh::{DataRate, SlaveAddr};
 
-/// The accelerometer at ±2 g with 12 bits. A reading is the acceleration along x, y and z in g, in steps of 0.001.
+/// Accelerometer at ±2 g with 12 bits. A reading is the acceleration along x, y and z in g, in steps of 0.001.
 ///
-/// The sensor keeps one reading: it is to be read as often as it measures.
+/// The sensor keeps only one reading, so it must be read as often as it measures.
 pub struct Lis3dh<B>(lis3dh::Lis3dh<Lis3dhI2C<B>>);
 
 impl<B: I2c> Lis3dh<B> {
-    /// Starts measuring, so many times a second.
+    /// Starts measuring at the given data rate.
     ///
     /// # Errors
-    /// The bus's own, and [`Fault::Stranger`].
+    /// The error of the bus, and [`Fault::Stranger`].
     pub fn start(bus: B, address: SlaveAddr, datarate: DataRate) -> Result<Self, Fault<B::Error>> {
         let configuration = Configuration { datarate, ..Configuration::default() };
         lis3dh::Lis3dh::new_i2c_with_config(bus, address, configuration).map(Self).map_err(fault)
@@ -32,7 +32,7 @@ impl<B: I2c> Sensor<3> for Lis3dh<B> {
         if !status.zyxda {
             return Ok(None);
         }
-        // Reading clears what the status says.
+        // Reading clears the status flags.
         let bytes = self.0.read_accel_bytes().map_err(fault)?;
         if status.zyxor {
             return Err(Fault::Overrun);
@@ -46,7 +46,7 @@ impl<B: I2c> Sensor<3> for Lis3dh<B> {
     }
 }
 
-/// x, y, z and √(x² + y² + z²), which does not depend on how the sensor is mounted.
+/// Returns x, y, z and the magnitude √(x² + y² + z²), which does not depend on how the sensor is mounted.
 pub fn with_magnitude([x, y, z]: [f32; 3]) -> [f32; 4] {
     [x, y, z, sqrt(x * x + y * y + z * z)]
 }
@@ -54,7 +54,7 @@ pub fn with_magnitude([x, y, z]: [f32; 3]) -> [f32; 4] {
 fn fault<E>(error: Error<E, Infallible>) -> Fault<E> {
     match error {
         Error::Bus(error) => Fault::Bus(error),
-        // What the chip says that it is; nothing else is asked for that could be wrong.
+        // The chip's identity is wrong; no other value passed to the crate can be invalid.
         _ => Fault::Stranger,
     }
 }

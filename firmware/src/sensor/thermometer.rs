@@ -1,4 +1,4 @@
-//! A thermometer that speaks as the LM75 does, of which TMP105, TMP75, TMP102 and many others are kin: the crate `lm75`.
+//! Thermometer with the interface of the LM75, such as TMP105, TMP75, TMP102 and many others: the crate `lm75`.
 
 use super::{Fault, Sensor};
 use embedded_hal::i2c::I2c;
@@ -7,13 +7,14 @@ use lm75::{Error, Lm75};
 
 pub use lm75::Address;
 
-/// The thermometer. A reading is the temperature in °C, from −128 to 127.5 in steps of 0.5.
+/// Thermometer. A reading is the temperature in °C, from −128 to 127.5 in steps of 0.5.
 ///
-/// It does not say when a reading is new: whoever reads more often than it measures (LM75: every 100 ms) reads some twice.
+/// The sensor does not tell when a reading is new: reading faster than it measures (LM75: every 100 ms) returns some
+/// readings twice.
 pub struct Thermometer<B>(Lm75<B, Kind>);
 
 impl<B: I2c> Thermometer<B> {
-    /// The thermometer at that address; it measures from its power-on.
+    /// Creates a thermometer at `address`; the sensor measures from power-on.
     pub fn new(bus: B, address: Address) -> Self {
         Self(Lm75::new(bus, address))
     }
@@ -26,7 +27,7 @@ impl<B: I2c> Sensor<1> for Thermometer<B> {
         match self.0.read_temperature() {
             Ok(celsius) => Ok(Some([celsius])),
             Err(Error::I2C(error)) => Err(Fault::Bus(error)),
-            // Nothing is given to it that could be wrong.
+            // No value passed to the crate can be invalid.
             Err(Error::InvalidInputData) => Err(Fault::Stranger),
         }
     }

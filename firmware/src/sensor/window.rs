@@ -1,6 +1,6 @@
-//! Readings in a row as one sample: what a network takes of something that goes on in time.
+//! Features of consecutive readings as one sample, for a quantity that varies in time.
 //!
-//! Of W values v of a channel, in this order:
+//! The features of W values v of a channel are, in this order:
 //!
 //! | feature | equation | unit |
 //! |---|---|---|
@@ -10,27 +10,28 @@
 //! | peak | max abs(v − μ) | that of v |
 //! | crossings | how often v goes from below μ to μ or above, or back, / W | none |
 //!
-//! Sums and root are [`graftage_core::arithmetic`]'s; a feature is finite where the values are and their squares' sum is.
+//! Sums and square root are those of [`graftage_core::arithmetic`]. A feature is finite if the values and the sum of
+//! their squares are.
 
 use graftage_core::arithmetic::{largest, sqrt, sum};
 use heapless::Vec;
 
-/// Features of a channel.
+/// Number of features per channel.
 pub const FEATURES: usize = 5;
 
-/// Up to W readings of C channels.
+/// Window of up to W readings of C channels.
 #[derive(Clone, Debug, Default)]
 pub struct Window<const C: usize, const W: usize>(Vec<[f32; C], W>);
 
 impl<const C: usize, const W: usize> Window<C, W> {
-    /// With no reading.
+    /// Creates an empty window.
     pub const fn new() -> Self {
         const { assert!(W > 0, "a window without readings has no mean") }
         Self(Vec::new())
     }
 
-    /// Takes a reading. Every W-th returns the features of the last W, channel by channel: what a window is made of it is
-    /// made of once.
+    /// Takes a reading. Every W-th call returns the features of the last W readings, channel by channel. Windows do not
+    /// overlap.
     pub fn push(&mut self, reading: [f32; C]) -> Option<[[f32; FEATURES]; C]> {
         // There is room: a full window is cleared.
         let _ = self.0.push(reading);
@@ -45,13 +46,13 @@ impl<const C: usize, const W: usize> Window<C, W> {
         Some(features)
     }
 
-    /// Starts anew: readings before a gap and after it make no window.
+    /// Starts a new window: readings before and after a gap must not form one.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 }
 
-/// The features of some values, which are gone through again and again.
+/// Returns the features of values that `values` yields anew on each call.
 fn of<V: Iterator<Item = f32>>(values: impl Fn() -> V) -> [f32; FEATURES] {
     let count = values().count() as f32;
     let mean = sum(values()) / count;

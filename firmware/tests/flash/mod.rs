@@ -1,4 +1,4 @@
-//! A flash that does what NOR does, and whose power can be cut at every single operation.
+//! NOR flash for tests, whose power can be cut at every single operation.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use embedded_storage::nor_flash::{
@@ -8,7 +8,7 @@ use std::ops::Range;
 
 pub const SEED: u64 = 20_261_125;
 
-/// Splitmix64.
+/// Random numbers by Splitmix64.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
@@ -27,29 +27,29 @@ impl Random {
     }
 }
 
-/// What a cut inside an operation leaves of the block or the word.
+/// Condition of a block or word after a cut inside its operation.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Torn {
-    /// Some bits have changed and others not.
+    /// Some bits have changed and others have not.
     Partly,
-    /// Random bits all over it.
+    /// All bits are random.
     Random,
-    /// Every bit that was to change reads 0 or 1, another time otherwise.
+    /// Every bit that was to change reads as 0 or 1 at random on each read.
     Unstable,
-    /// As its checksum is wrong, the part will not read it before it is erased.
+    /// The checksum is wrong, and the part refuses to read the word until it is erased.
     Unreadable,
-    /// The first half of a block, or all of a word, is done; what was is left of the rest.
+    /// The first half of a block, or all of a word, has changed; the rest is unchanged.
     Half,
 }
 
 pub const TORN: [Torn; 5] = [Torn::Partly, Torn::Random, Torn::Unstable, Torn::Unreadable, Torn::Half];
 
-/// When the power goes.
+/// Moment of a power cut, given by the number of operations before it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Cut {
     Before(usize),
     Inside(usize, Torn),
-    /// It does not go, but from then on nothing is erased or programmed any more.
+    /// Power stays on, but from this operation on nothing is erased or programmed.
     Refused(usize),
 }
 
@@ -58,11 +58,11 @@ pub enum Fault {
     Kind(NorFlashErrorKind),
     /// A bit that is 0 cannot be programmed to 1.
     Unerased,
-    /// The word was written since it was erased.
+    /// The word was already written since it was erased.
     Twice,
     Unreadable,
     NoPower,
-    /// It takes no more.
+    /// The flash accepts no more operations.
     Refused,
 }
 
@@ -75,16 +75,17 @@ impl NorFlashError for Fault {
     }
 }
 
-/// A NOR flash that reads R bytes at a time, writes W and erases E. Programming a word or erasing a block is an operation.
+/// NOR flash with read size R, write size W and erase size E, in bytes. Programming a word or erasing a block is one
+/// operation.
 #[derive(Clone, Debug)]
 pub struct Flash<const R: usize, const W: usize, const E: usize> {
     pub bytes: Vec<u8>,
-    /// By byte, bits that read as they like.
+    /// Bits that read at random, per byte.
     pub unstable: Vec<u8>,
-    /// By word: written or torn since it was erased, and whether it can be read.
+    /// Words written or torn since they were erased, followed by the words that cannot be read.
     pub dirty: Vec<bool>,
     pub unreadable: Vec<bool>,
-    /// By block.
+    /// Number of erases per block.
     pub erases: Vec<usize>,
     pub operations: usize,
     pub cut: Option<Cut>,
@@ -93,7 +94,7 @@ pub struct Flash<const R: usize, const W: usize, const E: usize> {
 }
 
 impl<const R: usize, const W: usize, const E: usize> Flash<R, W, E> {
-    /// Full of random bytes, as from the factory and from earlier use.
+    /// Creates a flash full of random bytes, as after earlier use.
     pub fn new(blocks: usize) -> Self {
         let mut random = Random(SEED);
         let bytes = random.bytes(blocks * E);
@@ -119,7 +120,7 @@ impl<const R: usize, const W: usize, const E: usize> Flash<R, W, E> {
         (self.cut, self.powered) = (None, true);
     }
 
-    /// Whether the operation takes place, and how it is torn; counts it.
+    /// Counts an operation; returns how it is torn, if it is, or an error if it does not take place.
     pub fn operate(&mut self) -> Result<Option<Torn>, Fault> {
         if !self.powered {
             return Err(Fault::NoPower);
@@ -140,7 +141,7 @@ impl<const R: usize, const W: usize, const E: usize> Flash<R, W, E> {
         }
     }
 
-    /// Changes some bytes as an operation that is cut does.
+    /// Changes bytes as an interrupted operation does.
     pub fn tear(&mut self, place: Range<usize>, target: &[u8], torn: Torn) {
         for word in place.start / W..place.end.div_ceil(W) {
             self.dirty[word] = true;

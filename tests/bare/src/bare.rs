@@ -1,11 +1,11 @@
-//! A machine without a system: a start-up crate calls `main`, and the lines leave by semihosting.
+//! Machine without an operating system: a start-up crate calls `main`, and the lines are written by semihosting.
 
 use crate::conformance;
 use graftage_tests::conformance::Core;
 use semihosting::{println, process};
 
 #[cfg(feature = "aarch64")]
-aarch64_rt::entry!(start, 16); // pages of stack
+aarch64_rt::entry!(start, 16); // number of stack pages
 
 #[cfg(feature = "aarch64")]
 fn start(_: u64, _: u64, _: u64, _: u64) -> ! {
@@ -21,11 +21,11 @@ fn main() -> ! {
     process::exit(0)
 }
 
-/// Sets the floating-point unit, which the start-up crate has switched on, to round to nearest and to flush nothing.
+/// Sets the floating-point unit, which the start-up crate has enabled, to round to nearest and to keep subnormals.
 fn keep_subnormals() {
-    // riscv-rt does so itself; the other machines without one of these units compute in software.
+    // riscv-rt does this itself; machines with none of these units compute in software.
     #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
-    // SAFETY: zero is what the compiler takes the register to be.
+    // SAFETY: the compiler assumes that the register is zero.
     unsafe {
         core::arch::asm!("vmsr fpscr, {}", in(reg) 0);
     }

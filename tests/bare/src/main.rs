@@ -1,4 +1,4 @@
-//! The conformance program as a program of its own: of this machine's system, of a bare machine, or in WebAssembly.
+//! Conformance program as an executable for the workstation, a bare machine or WebAssembly.
 #![cfg_attr(any(target_os = "none", target_family = "wasm"), no_std, no_main)]
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]

@@ -1,4 +1,4 @@
-//! A WebAssembly module: it exports `conformance`, and hands what it prints to the imported `host.print`.
+//! WebAssembly module: exports `conformance` and passes its output to the imported `host.print`.
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
@@ -13,18 +13,18 @@ struct Host;
 
 impl Write for Host {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // SAFETY: the host reads as much as there is.
+        // SAFETY: the host reads no more than `text.len()` bytes.
         unsafe { print(text.as_ptr(), text.len()) };
         Ok(())
     }
 }
 
-/// Prints the lines.
+/// Prints the lines of the conformance program.
 // SAFETY: nothing else in the module has this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn conformance() {
     crate::conformance(Core::new(), |line| {
-        // The host takes everything.
+        // Writing to the host never fails.
         let _ = writeln!(Host, "{line}");
     });
 }

@@ -1,4 +1,5 @@
-//! Images: refused with the network unchanged, or loaded to the bit, and what is written of it is the same image.
+//! Fuzz target for images: refused with the network unchanged, or loaded bit for bit. A loaded image is written back as
+//! the same image.
 #![no_main]
 #![forbid(unsafe_code)]
 
@@ -12,12 +13,12 @@ use graftage_fuzz::{CHECKSUM, Input, KINDS, Network, PREFIX, RECIPE, arrays, lea
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
-/// The bytes, and what is put right on them before they are parsed.
+/// Bytes of a case, and the fields to correct before they are parsed.
 #[derive(Arbitrary, Debug)]
 struct Case<'a> {
-    /// The schema hash, by the layers.
+    /// True to compute the schema hash from the layers.
     schema: bool,
-    /// Length and checksum.
+    /// True to correct length and checksum.
     sealed: bool,
     input: Input<'a>,
 }
@@ -45,7 +46,7 @@ fn written(header: &Header, weights: impl IntoIterator<Item = f32, IntoIter: Clo
     write(header, weights, &mut memory).expect("there is memory for it").to_vec()
 }
 
-/// The same image with the schema hash of its layers, where it has a header.
+/// Returns the image with the schema hash of its layers, if it has a header.
 fn hashed(bytes: Vec<u8>) -> Vec<u8> {
     let body = bytes.len().checked_sub(CHECKSUM).and_then(|end| bytes.get(PREFIX..end)).unwrap_or(&[]);
     let Ok((mut header, words)) = postcard::take_from_bytes::<Header>(body) else { return bytes };
@@ -68,7 +69,7 @@ fuzz_target!(|case: Case| {
 
     let mut device = started(Rule::PLAIN);
     let before = (geometries(device.network_mut()), arrays(device.network_mut()));
-    // Images of other networks too: whoever builds a network by the layers in the image loads it like this.
+    // Also load the image under its own schema: a network built from the layers in the image is loaded like this.
     for schema in [Network::SCHEMA, image.header.schema] {
         let network = device.network_mut();
         if image.load(schema, network).is_err() {

@@ -1,4 +1,5 @@
-//! The link: frames are the bytes between zeros, and a message that is taken is sent and taken again as the same.
+//! Fuzz target for the link: frames are the bytes between zeros, and a received message is sent and received again
+//! unchanged.
 #![no_main]
 #![forbid(unsafe_code)]
 
@@ -18,32 +19,32 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Numbers of the largest sample.
+/// Number of values in the largest sample.
 const INPUTS: usize = 8;
 
-/// Bytes of the largest request.
+/// Size of the largest request, in bytes.
 const REQUEST: usize = request(INPUTS);
 
-/// A request as a board receives it.
+/// Request as a board receives it.
 type Received = Numbered<Request<Short<f32, INPUTS>>>;
 
-/// A request as the workstation sends it.
+/// Request as the workstation sends it.
 type Sent<'a> = Numbered<Request<&'a [f32]>>;
 
-/// What comes over the line.
+/// Piece of the bytes on the line.
 #[derive(Arbitrary, Debug)]
 enum Piece<'a> {
-    /// Bytes as they are.
+    /// Bytes without a frame around them.
     Line(Input<'a>),
-    /// Version and message in a frame.
+    /// Frame around version and message.
     Framed {
-        /// Which of the valid ones is changed.
+        /// Index of the valid content to change.
         valid: u8,
         content: Input<'a>,
     },
 }
 
-/// Version and message of one of each kind.
+/// Version and message of every kind.
 static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let sample = [0.5, 0.0, -1.0, f32::MAX, f32::NAN, 0.1, 2.0, 1e-45];
     let sent: [Sent; 6] = [
@@ -106,7 +107,7 @@ fn content<T: Serialize>(message: &T) -> Vec<u8> {
     [&[VERSION], &message[..]].concat()
 }
 
-/// A frame with its zeros around any content.
+/// Returns a frame around `content`, with its enclosing zeros.
 fn framed(content: &[u8]) -> Vec<u8> {
     let plain = [content, &checksum(content).to_le_bytes()].concat();
     [&[0], &cobs::encode_vec(&plain)[..], &[0]].concat()
@@ -125,7 +126,7 @@ fuzz_target!(|pieces: Vec<Piece>| {
     let pieces: Vec<_> = pieces.iter().map(Piece::bytes).collect();
     let line = pieces.concat();
     for bytes in pieces.iter().chain([&line]) {
-        // Also what no receiver hands on: frames that are too long, or with zeros in them.
+        // Includes input that no receiver returns: frames that are too long or contain zeros.
         take(bytes);
     }
     for frame in receive::<ANSWER>(&line).iter().flatten() {
@@ -135,13 +136,13 @@ fuzz_target!(|pieces: Vec<Piece>| {
     receive::<7>(&line);
 });
 
-/// What a receiver of frames of up to N bytes hands on, which is what lies between the zeros.
+/// Returns the frames that a receiver of up to N bytes returns; checks that they are the bytes between the zeros.
 fn receive<const N: usize>(line: &[u8]) -> Vec<Result<Vec<u8>, FrameError>> {
     let mut receiver = Receiver::<N>::new();
     let received = line.iter().filter_map(|byte| receiver.push(*byte).map(|frame| frame.map(|frame| frame.to_vec())));
     let received: Vec<_> = received.collect();
     let mut between: Vec<_> = line.split(|byte| *byte == 0).collect();
-    // No zero has ended it yet.
+    // No zero has ended the last piece yet.
     between.pop();
     let expected = between.into_iter().filter(|frame| !frame.is_empty());
     let expected = expected.map(|frame| if frame.len() > N { Err(FrameError::TooLong) } else { Ok(frame.to_vec()) });
@@ -155,8 +156,8 @@ fn take(frame: &[u8]) {
     again::<Numbered<Answer>, ANSWER>(frame);
 }
 
-/// A message that is taken fits the promised memory, and is taken from there as the same: in its bytes, as not every
-/// number equals itself.
+/// Checks that a message, once read, fits the promised buffers and reads back the same. Compares bytes, as NaNs are not
+/// equal.
 fn again<T: Serialize + DeserializeOwned, const N: usize>(frame: &[u8]) {
     let Ok(message) = decode::<T>(&mut frame.to_vec()) else { return };
     let (mut plain, mut wire) = ([0; N], [0; N]);

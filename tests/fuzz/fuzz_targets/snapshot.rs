@@ -1,5 +1,5 @@
-//! Snapshots: refused with every bit of the device unchanged, or restored so that what is written of it is the same
-//! snapshot, and it goes on like it.
+//! Fuzz target for snapshots: refused with every bit of the device unchanged, or restored. A restored device writes the
+//! same snapshot and continues in the same bits.
 #![no_main]
 #![forbid(unsafe_code)]
 
@@ -15,17 +15,17 @@ use graftage_fuzz::{Device, Input, Network, SAMPLE, learn, seal, started, unstar
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
-/// The bytes, and what is put right on them before they are restored.
+/// Bytes of a case, and the fields to correct before they are restored.
 #[derive(Arbitrary, Debug)]
 struct Case<'a> {
-    /// Which of the valid ones is changed.
+    /// Index of the valid snapshot to change.
     valid: u8,
-    /// Length and checksum.
+    /// True to correct length and checksum.
     sealed: bool,
     input: Input<'a>,
 }
 
-/// One of each law of transport, and of each pull.
+/// Snapshots with every law of transport and every pull.
 static VALID: LazyLock<[Vec<u8>; 5]> = LazyLock::new(|| {
     let schedule = Schedule::WarmupStableDecay { warmup: 3, stable: 10, decay: 15 };
     let ramp = Momentum::Ramp { from: 0.7, to: 0.9, steps: 20 };
@@ -49,14 +49,14 @@ fn written(device: &mut Device) -> Vec<u8> {
     write(device, Network::SCHEMA, &mut memory).expect("there is memory for it").to_vec()
 }
 
-/// Of the device that is to take it.
+/// Snapshot of the device before it restores a case.
 static BEFORE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut device = started(Rule::PLAIN);
     device.learn(&SAMPLE, 2, |_| ()).expect("it learns before it is restored");
     written(&mut device)
 });
 
-/// The device that was written.
+/// Returns a device restored from a valid snapshot.
 fn restored(snapshot: &[u8]) -> Device<'static> {
     let mut device = unstarted();
     restore(&mut device, Network::SCHEMA, snapshot).expect("what is written is a snapshot");

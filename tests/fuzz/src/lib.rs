@@ -1,4 +1,4 @@
-//! What the fuzz targets share: inputs that start from valid bytes, and a device to take them.
+//! Code shared by the fuzz targets: inputs derived from valid bytes, and a device that receives them.
 #![forbid(unsafe_code)]
 
 use graftage_core::adapt::{HoldOut, Recipe, Ring};
@@ -16,7 +16,7 @@ use graftage_core::scion::Rule;
 use graftage_core::session::{Session, Taken};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
-/// A small network with every kind of layer.
+/// Small network with every kind of layer.
 pub type Network = chain![
     Standardise<6>,
     Clip<6, BOUND>,
@@ -30,7 +30,7 @@ pub type Network = chain![
     Dense<2, 3>,
 ];
 
-/// Its architecture.
+/// Architecture of [`Network`].
 pub const KINDS: [Kind; 10] = [
     Kind::Standardise { width: 6 },
     Kind::Clip { width: 6, bound: BOUND },
@@ -44,62 +44,62 @@ pub const KINDS: [Kind; 10] = [
     Kind::Dense { inputs: 2, outputs: 3 },
 ];
 
-/// Where it clips.
+/// Bits of the bound at which the network clips.
 const BOUND: u32 = 0.75f32.to_bits();
 
 const fn window(places: u32, channels: u32, taps: u32) -> Window {
     Window { places, channels, taps, stride: 1 }
 }
 
-/// A device that adapts it.
+/// Device that adapts [`Network`].
 pub type Device<'i> = Session<'i, Network, Ring<6, 4>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<6, 2>>;
 
-/// What the device learns when nothing else is said.
+/// Default recipe of the device.
 pub const RECIPE: Recipe = Recipe { batch: 2, steps: 2, replay: 3, seed: 9, hold_out: HOLD_OUT, ..Recipe::DEFAULT };
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 3, keep: 2 });
 
-/// The weights from which it is said to have started: 0.5 each.
+/// Weights given to the device as its start: 0.5 each.
 const START: [[u8; 4]; Network::WEIGHTS] = [0.5f32.to_le_bytes(); Network::WEIGHTS];
 
-/// A sample for the device.
+/// Sample for the device.
 pub const SAMPLE: [f32; 6] = [0.5, -0.25, 1.0, 0.0, -1.0, 0.125];
 
-/// Bytes before the header of an image or a snapshot: magic, version, length.
+/// Number of bytes before the header of an image or a snapshot: magic, version, length.
 pub const PREFIX: usize = 10;
 
-/// Bytes after its words.
+/// Number of bytes after the words of an image or a snapshot.
 pub const CHECKSUM: usize = 4;
 
-/// Bytes to be parsed: any, or valid ones with changes, so that the fuzzer need not find the way to the last check.
+/// Bytes to parse: arbitrary ones, or valid ones with changes, so that the fuzzer reaches the last checks easily.
 #[derive(Arbitrary, Debug)]
 pub enum Input<'a> {
-    /// As they come.
+    /// Arbitrary bytes.
     Any(&'a [u8]),
-    /// Valid ones, changed one after the other.
+    /// Valid bytes with these changes, applied one after the other.
     Changed(Vec<Change>),
 }
 
-/// A change to bytes. Places are taken modulo the length; 256 bytes reach beyond every header.
+/// Change to bytes. Positions are taken modulo the length; 256 bytes reach beyond every header.
 #[derive(Arbitrary, Debug)]
 pub enum Change {
-    /// Another byte at a place.
+    /// Replaces the byte at a position.
     Byte(u8, u8),
-    /// The byte at a place one more, or one less.
+    /// Increments or decrements the byte at a position.
     One(u8, bool),
-    /// Another number of 32 bits at a place.
+    /// Replaces the 32-bit number at a position.
     Word(u8, u32),
-    /// Another number of variable length at a place.
+    /// Replaces the variable-length number at a position.
     Count(u8, u64),
-    /// One byte more at a place.
+    /// Inserts a byte at a position.
     Insert(u8, u8),
-    /// So many bytes fewer from a place on.
+    /// Removes a number of bytes from a position on.
     Remove(u8, u8),
-    /// Another number of 32 bits, counted in words back from the checksum.
+    /// Replaces a 32-bit number, counted in words back from the checksum.
     Number(u8, u32),
 }
 
 impl Input<'_> {
-    /// The bytes; `valid` is what is changed.
+    /// Returns the bytes; `valid` is the input for changes.
     pub fn bytes(&self, valid: &[u8]) -> Vec<u8> {
         match self {
             Input::Any(bytes) => bytes.to_vec(),
@@ -143,18 +143,18 @@ impl Change {
     }
 }
 
-/// Puts bytes over those from a place on, as far as there are any.
+/// Overwrites bytes from `start` on, as far as there are any.
 fn put(bytes: &mut [u8], start: usize, new: &[u8]) {
     bytes.iter_mut().skip(start).zip(new).for_each(|(byte, new)| *byte = *new);
 }
 
-/// So many bytes before the checksum of an image or a snapshot: its numbers.
+/// Returns the `count` bytes before the checksum of an image or a snapshot, which are its numbers.
 pub fn words(bytes: &[u8], count: usize) -> &[u8] {
     let end = bytes.len() - CHECKSUM;
     &bytes[end - 4 * count..end]
 }
 
-/// Puts the right length and checksum on an image or a snapshot, where there is room for them.
+/// Writes the correct length and checksum into an image or a snapshot, if it is long enough.
 pub fn seal(bytes: &mut [u8]) {
     let length = bytes.len() as u32;
     if bytes.len() < PREFIX + CHECKSUM {
@@ -165,7 +165,7 @@ pub fn seal(bytes: &mut [u8]) {
     sum.copy_from_slice(&checksum(content).to_le_bytes());
 }
 
-/// A device that was started with this rule.
+/// Returns a device started with `rule`.
 pub fn started<'i>(rule: Rule) -> Device<'i> {
     let mut device = unstarted();
     initialise(device.network_mut(), &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
@@ -173,7 +173,7 @@ pub fn started<'i>(rule: Rule) -> Device<'i> {
     device
 }
 
-/// A device that was not started.
+/// Returns a device that was not started.
 pub fn unstarted<'i>() -> Device<'i> {
     let (scratch, in_use) = ([0.0; Network::SCRATCH], [0.0; Network::WEIGHTS]);
     let mut device = Device::new(Network::ZERO, Ring::new(), scratch, in_use, Ring::new());
@@ -181,7 +181,7 @@ pub fn unstarted<'i>() -> Device<'i> {
     device
 }
 
-/// The bits of X, Y and M of all parameters.
+/// Returns the bits of X, Y and M of all parameters.
 pub fn arrays(network: &mut Network) -> [Vec<u32>; 3] {
     let mut all = [const { Vec::new() }; 3];
     network.parameters(&mut |Parameter { state, .. }| {
@@ -192,9 +192,10 @@ pub fn arrays(network: &mut Network) -> [Vec<u32>; 3] {
     all
 }
 
-/// Lets a device learn the sample, where its recipe does not ask for more steps than the fuzzer has time for. Whatever it
-/// was loaded with, X and M stay finite, Y as well if all were of a size that a network has; a sample that is refused
-/// changes nothing.
+/// Lets a device learn [`SAMPLE`]; does nothing if its recipe requires more steps than the fuzzer has time for.
+///
+/// Checks that X and M stay finite, whatever state was loaded, and Y too if all numbers had the usual size. Also checks
+/// that a refused sample changes nothing.
 pub fn learn(device: &mut Device) -> Option<Result<Taken, Refusal>> {
     let recipe = *device.adaptation().recipe();
     if recipe.batch.saturating_mul(recipe.steps) > 64 {

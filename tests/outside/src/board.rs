@@ -1,15 +1,16 @@
-//! The critical section and the end of the program: each of them is mine, and no library's.
+//! Critical section and panic handler of this program; no library brings them.
 
 use core::panic::PanicInfo;
 use cortex_m::interrupt;
 use cortex_m::register::primask;
 use semihosting::{eprintln, process};
 
-/// A processor of one core, where interrupts are off.
+/// Single-core processor on which a critical section disables interrupts.
 struct Alone;
 critical_section::set_impl!(Alone);
 
-// SAFETY: nothing else runs between the two, and interrupts are on again only where they were on before.
+// SAFETY: nothing else runs between acquire and release, and release enables interrupts only if they were enabled
+// before.
 unsafe impl critical_section::Impl for Alone {
     unsafe fn acquire() -> bool {
         let on = primask::read().is_active();
@@ -19,7 +20,7 @@ unsafe impl critical_section::Impl for Alone {
 
     unsafe fn release(on: bool) {
         if on {
-            // SAFETY: they were on when the critical section began.
+            // SAFETY: interrupts were enabled when the critical section began.
             unsafe { interrupt::enable() };
         }
     }

@@ -1,5 +1,5 @@
-//! The flash in which the device keeps what it has learnt: here RAM that a reset leaves as it is, on a chip the driver that its
-//! HAL has.
+//! Flash in which the device keeps what it has learnt. Here it is RAM that a reset leaves unchanged; on a chip it is
+//! the driver of the HAL.
 
 use core::cell::Cell;
 use critical_section::Mutex;
@@ -7,25 +7,25 @@ use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
 
-/// Its bytes, as memory.x says.
+/// Size of the flash in bytes, as in `memory.x`.
 pub const SIZE: usize = 16 * 1024;
 
 unsafe extern "C" {
     static mut _store: [u8; SIZE];
 }
 
-/// The flash.
+/// Flash in RAM.
 pub struct Flash(&'static mut [u8; SIZE]);
 
 impl Flash {
-    /// It, once.
+    /// Returns the flash; `None` after the first call.
     pub fn take() -> Option<Self> {
         static TAKEN: Mutex<Cell<bool>> = Mutex::new(Cell::new(false));
         let taken = critical_section::with(|section| TAKEN.borrow(section).replace(true));
         if taken {
             return None;
         }
-        // SAFETY: memory that memory.x keeps for this, whose bits are bytes whatever they are; nobody else has it.
+        // SAFETY: memory that `memory.x` reserves for this, valid for any bits; nothing else accesses it.
         unsafe { (&raw mut _store).as_mut() }.map(Self)
     }
 }

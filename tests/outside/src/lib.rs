@@ -1,4 +1,4 @@
-//! My device: its network, and the memory in which that goes on learning.
+//! Example device: its network, and the memory in which the network goes on learning.
 #![no_std]
 
 pub mod board;
@@ -13,19 +13,19 @@ use graftage_firmware::learner::{Event, Learner};
 use graftage_firmware::store::Store;
 use static_cell::ConstStaticCell;
 
-/// The network, as `graftage graft` writes it.
+/// Network, as written by `graftage graft`.
 pub mod network {
     include!("../network.rs");
 }
 use network::{HELD_OUT, Network, REPLAY};
 
-/// Its weights when the device leaves the factory, as `graftage graft` writes them.
+/// Factory weights of the network, as written by `graftage graft`.
 pub static IMAGE: &[u8] = include_bytes!("../image.grft");
 
-/// After so many more labelled samples the state is saved.
+/// Number of labelled samples between two saves.
 pub const SAVE_EVERY: u64 = 8;
 
-/// The network with all that it learns with.
+/// Network with everything that it needs to learn.
 pub type Sessions = Session<
     'static,
     Network,
@@ -35,10 +35,10 @@ pub type Sessions = Session<
     Ring<{ Network::INPUTS }, HELD_OUT>,
 >;
 
-/// The learner, with a store in that flash.
+/// Learner with a store in its flash.
 pub type Device<F = Flash> = Learner<'static, 'static, Sessions, Option<Store<F>>, fn(Event)>;
 
-/// All zeros, so that it takes RAM and no flash.
+/// Sessions in static memory. All zeros, so they take RAM and no flash.
 pub static SESSIONS: ConstStaticCell<Sessions> = ConstStaticCell::new(Session::new(
     Network::ZERO,
     Ring::new(),
@@ -47,5 +47,5 @@ pub static SESSIONS: ConstStaticCell<Sessions> = ConstStaticCell::new(Session::n
     Ring::new(),
 ));
 
-// The compiler says so where the flash has no room for the state.
+// Fails to compile if the flash has no room for the state.
 const _: () = assert!(Store::<Flash>::region(Device::<Flash>::saved(REPLAY + HELD_OUT)) <= flash::SIZE);

@@ -1,4 +1,4 @@
-//! A device that learns beside its sensor, and goes on after a power cut with what it has saved.
+//! Device that learns beside its sensor and resumes from its saved state after a power cut.
 #![no_std]
 #![no_main]
 
@@ -11,9 +11,9 @@ use my_device::sensor::{Mounting, sample};
 use my_device::{Device, IMAGE, SAVE_EVERY, SESSIONS};
 use semihosting::{eprintln, print, println, process};
 
-/// Labelled samples that the device is given.
+/// Number of labelled samples given to the device.
 const SAMPLES: u64 = 64;
-/// After so many its power goes, once.
+/// Number of samples before the only power cut.
 const CUT: u64 = 29;
 
 #[cortex_m_rt::entry]
@@ -35,14 +35,14 @@ fn main() -> ! {
         let (bands, state) = sample(number, Mounting::Field);
         or_end(device.learn(&bands, state));
     }
-    // What was learnt is in use from here on, if the samples that were held out say so.
+    // The new weights are in use from here on if the held-out samples confirm them.
     let committed = device.end().verdict.committed;
     print!("{}", if committed { "committed" } else { "rolled back" });
     tell(&mut device);
     process::exit(0)
 }
 
-/// Prints where it stands, and how many of a hundred other samples it sees rightly.
+/// Prints the state of the device and the number of correct predictions for a hundred other samples.
 fn tell(device: &mut Device) {
     let others = (1000..1100).map(|number| sample(number, Mounting::Field));
     let right = others.filter(|(bands, state)| or_end(device.predict(bands)).class == *state).count();
@@ -55,12 +55,12 @@ fn log(event: Event) {
         Event::Saved(generation) => println!("saved as generation {generation}"),
         Event::NotSaved(error) => println!("not saved: {error}"),
         Event::Refused(refusal) => println!("refused: {refusal}"),
-        // What is learnt, ended or reset is answered as well; nothing is noted without a journal.
+        // Samples, ends and resets are answered anyway, and without a journal nothing is noted.
         Event::Learnt(_) | Event::Ended(_) | Event::NotNoted(_) | Event::Reset | Event::NotReset(_) => {}
     }
 }
 
-/// Returns a value, or ends the program with the error.
+/// Returns the value, or prints the error and ends the program.
 fn or_end<T>(result: Result<T, impl Display>) -> T {
     result.unwrap_or_else(|why| {
         eprintln!("{why}");

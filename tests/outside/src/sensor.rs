@@ -1,21 +1,21 @@
-//! The sensor, and whoever tells the device what it sees. This one is made up, so that its samples are the same on every
-//! machine: how strongly a motor vibrates in eight bands of frequency, in each of its four states.
+//! Sensor with labels. It is simulated, so that its samples are the same on every machine: the vibration of a motor in
+//! eight frequency bands, in each of its four states.
 
 use graftage_core::random::Generator;
 
-/// Numbers of a sample.
+/// Number of values in a sample.
 pub const BANDS: usize = 8;
 
-/// How the sensor sits on the motor.
+/// Mounting of the sensor on the motor.
 #[derive(Clone, Copy)]
 pub enum Mounting {
-    /// As it did when the network was trained.
+    /// Mounting with which the network was trained.
     Factory,
-    /// Otherwise: what was a band is the next one.
+    /// Different mounting, which shifts each band to the next one.
     Field,
 }
 
-/// The sample of that number, and the state that the motor is in.
+/// Returns the sample with this number and the state of the motor.
 pub fn sample(number: u64, mounting: Mounting) -> ([f32; BANDS], u32) {
     let mut generator = Generator::new(2026, number);
     let state = generator.below(4);

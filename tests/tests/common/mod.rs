@@ -1,4 +1,4 @@
-//! What tests share.
+//! Functions and constants shared by the tests.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 use crate::oracle::{self, Law, Random, bits};
@@ -11,7 +11,7 @@ use graftage_core::scion::{Geometry, Pull, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
 use nalgebra::DMatrix;
 
-/// Norms, and what they are in the mathematics.
+/// Norms, each with its definition in the oracle.
 pub const NORMS: [(Norm, oracle::Norm); 5] = [
     (Norm::Spectral, oracle::Norm::Spectral(|m, n| (m / n).sqrt())),
     (Norm::Sign, oracle::Norm::Sign(|_, n| 1.0 / n)),
@@ -20,7 +20,7 @@ pub const NORMS: [(Norm, oracle::Norm); 5] = [
     (Norm::Rms, oracle::Norm::Whole(|m, n| (m * n).sqrt())),
 ];
 
-/// Strengths of a pull to zero and to the start, and none.
+/// No pull, and pulls to zero and to the start of different strengths.
 pub const PULLS: [Pull; 5] = [
     Pull::None,
     Pull::Zero { strength: 1.0 },
@@ -29,7 +29,7 @@ pub const PULLS: [Pull; 5] = [
     Pull::Start { strength: 2.0 },
 ];
 
-/// The strength of a pull and towards what it is, in the mathematics.
+/// Returns the strength and the target of a pull for the oracle.
 pub fn pull(pull: Pull, start: &DMatrix<f64>) -> (f64, DMatrix<f64>) {
     match pull {
         Pull::None => (0.0, 0.0 * start),
@@ -38,7 +38,7 @@ pub fn pull(pull: Pull, start: &DMatrix<f64>) -> (f64, DMatrix<f64>) {
     }
 }
 
-/// Laws of transport, and what they are in the mathematics.
+/// Laws of transport, each with its definition in the oracle.
 pub const LAWS: [(Transport, Law); 6] = [
     (Transport::Fixed { theta: 0.0 }, Law::Fixed(0.0)),
     (Transport::Fixed { theta: 0.25 }, Law::Fixed(0.25)),
@@ -48,7 +48,7 @@ pub const LAWS: [(Transport, Law); 6] = [
     (Transport::Nesterov, Law::Nesterov),
 ];
 
-/// A parameter of shape m×n, started from weights.
+/// Returns a parameter of shape m×n that starts from `x`.
 pub fn started<const M: usize, const N: usize>(x: &[f32]) -> Scion<FixedMatrix<M, N>> {
     let mut state = Scion { x: fixed(x), y: [[f32::NAN; N]; M], m: [[f32::NAN; N]; M] };
     state.start();
@@ -61,7 +61,7 @@ pub fn fixed<const M: usize, const N: usize>(rows: &[f32]) -> FixedMatrix<M, N> 
     fixed
 }
 
-/// [`Scion::advance`] with a workspace of its own, from the weights X₀.
+/// Calls [`Scion::advance`] with a workspace of its own and the start weights X₀.
 pub fn advance<const M: usize, const N: usize>(
     state: &mut Scion<FixedMatrix<M, N>>,
     geometry: Geometry,
@@ -80,7 +80,7 @@ pub fn exact<const M: usize, const N: usize>(a: &FixedMatrix<M, N>) -> DMatrix<f
     oracle::real((M, N), a.elements())
 }
 
-/// In the first step, M is the mean gradient.
+/// Rule of the tests. In the first step, M is the mean gradient.
 pub const RULE: Rule = Rule {
     step: 0.05,
     schedule: Schedule::Constant,
@@ -90,7 +90,7 @@ pub const RULE: Rule = Rule {
     chain: Chain::DEFAULT,
 };
 
-/// X, Y and M of all parameters.
+/// Returns X, Y and M of all parameters.
 pub fn state(network: &mut dyn Layer) -> [Vec<f32>; 3] {
     let mut all = [const { Vec::new() }; 3];
     network.parameters(&mut |parameter| {
@@ -110,7 +110,8 @@ pub fn real(numbers: &[f32]) -> Vec<f64> {
     numbers.iter().map(|e| f64::from(*e)).collect()
 }
 
-/// X, Y and M from `numbers`, M far from what a step would leave; all parameters with their usual geometries.
+/// Returns a network with X, Y and M from `numbers`, so that M is unlike any that a step leaves. All parameters have
+/// their usual geometries.
 pub fn filled<N: Fixed>(mut numbers: impl FnMut(usize) -> Vec<f32>) -> N {
     let mut network = N::ZERO;
     usual_geometries(&mut network);
@@ -124,12 +125,12 @@ pub fn filled<N: Fixed>(mut numbers: impl FnMut(usize) -> Vec<f32>) -> N {
     network
 }
 
-/// X, Y and M all random in [−1, 1).
+/// Returns a network with random X, Y and M in [−1, 1).
 pub fn random_network<N: Fixed>(random: &mut Random) -> N {
     filled(|n| random.vector(n))
 }
 
-/// Sets X and Y of a parameter, counted in the order of visits.
+/// Sets X and Y of the parameter with this index, in the order of visits.
 pub fn set(network: &mut dyn Layer, parameter: usize, weights: &[f32]) {
     let mut index = 0;
     network.parameters(&mut |p| {
@@ -142,7 +143,7 @@ pub fn set(network: &mut dyn Layer, parameter: usize, weights: &[f32]) {
     });
 }
 
-/// A state of zeros whose shape is known at run time.
+/// Returns a state of zeros whose shape is known at run time.
 pub fn zeros(m: usize, n: usize) -> Scion<Slab<Vec<f32>>> {
     let matrix = || Slab::new(m, n, vec![0.0; m * n]).unwrap();
     Scion { x: matrix(), y: matrix(), m: matrix() }

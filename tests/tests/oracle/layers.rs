@@ -1,6 +1,6 @@
-//! Layers and losses in float64, each written from its equation with plain loops; gradients by central differences.
+//! Layers and losses in float64, each written from its equation with plain loops, and gradients by central differences.
 
-/// L places of C channels under windows of K taps, S places apart.
+/// L places of C channels, with windows of K taps at a stride of S places.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub l: usize,
@@ -10,13 +10,13 @@ pub struct Window {
 }
 
 impl Window {
-    /// Places that go out, counted one by one.
+    /// Returns the number of output places, counted one by one.
     pub fn places(self) -> usize {
         (0..self.l).step_by(self.s).take_while(|first| first + self.k <= self.l).count()
     }
 }
 
-/// One layer.
+/// Layer of the oracle.
 #[derive(Clone, Copy, Debug)]
 pub enum Layer {
     Dense { inputs: usize, outputs: usize },
@@ -32,7 +32,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// Numbers of its parameters, in their order.
+    /// Returns the number of weights in all its parameters.
     pub fn weights(self) -> usize {
         match self {
             Layer::Dense { inputs, outputs } => outputs * inputs + outputs,
@@ -91,12 +91,12 @@ impl Layer {
     }
 }
 
-/// f of every place and channel.
+/// Evaluates f for every place and channel.
 fn each(places: usize, channels: usize, f: impl Fn(usize, usize) -> f64) -> Vec<f64> {
     (0..places).flat_map(|p| (0..channels).map(move |c| (p, c))).map(|(p, c)| f(p, c)).collect()
 }
 
-/// The outputs of layers with all their weights one after another.
+/// Returns the outputs of consecutive layers, whose weights follow one another.
 pub fn outputs(layers: &[Layer], mut weights: &[f64], input: &[f64]) -> Vec<f64> {
     layers.iter().fold(input.to_vec(), |a, layer| {
         let (mine, rest) = weights.split_at(layer.weights());
@@ -105,24 +105,24 @@ pub fn outputs(layers: &[Layer], mut weights: &[f64], input: &[f64]) -> Vec<f64>
     })
 }
 
-/// ln Σ exp a − a_y.
+/// Returns the cross-entropy ln Σ exp a − a_y.
 pub fn cross_entropy(a: &[f64], label: usize) -> f64 {
     let top = a.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     top + a.iter().map(|a| (a - top).exp()).sum::<f64>().ln() - a[label]
 }
 
-/// The errors of a sample, of which no more counts than the cap.
+/// Returns the errors of a sample, scaled down to the length `cap` if they are longer.
 pub fn capped(errors: &[f64], cap: f64) -> Vec<f64> {
     let length = errors.iter().map(|e| e * e).sum::<f64>().sqrt();
     errors.iter().map(|e| e * (cap / length).min(1.0)).collect()
 }
 
-/// The mean of the squares of a − y.
+/// Returns the mean of the squares of a − y.
 pub fn squared_error(a: &[f64], y: &[f64]) -> f64 {
     a.iter().zip(y).map(|(a, y)| (a - y) * (a - y)).sum::<f64>() / a.len() as f64
 }
 
-/// The derivatives of f at a point.
+/// Returns the partial derivatives of f at a point.
 pub fn gradient(f: impl Fn(&[f64]) -> f64, at: &[f64]) -> Vec<f64> {
     let moved = |i: usize, h: f64| {
         let mut point = at.to_vec();

@@ -1,6 +1,6 @@
-//! The float64 oracle: the method written from its mathematics, and what the tests share.
+//! Float64 oracle: the method written from its mathematics, with helpers for the tests.
 //!
-//! It uses no code of `graftage-core`: what it and the core say alike, two independent sources say.
+//! It uses no code of `graftage-core`, so agreement with core is agreement of two independent sources.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 pub mod layers;
@@ -8,25 +8,25 @@ pub mod layers;
 use nalgebra::DMatrix;
 use proptest::test_runner::{Config, RngSeed};
 
-/// How far from the oracle a result may be: about twice the largest error measured over all cases of the tests that use
-/// it, which `cargo test -p graftage-tests -- --nocapture` prints.
+/// Tolerances for the distance from the oracle: about twice the largest error measured over all cases of the tests that
+/// use them. `cargo test -p graftage-tests -- --nocapture` prints the measured errors.
 pub mod tolerance {
-    /// Eight-lane sum of up to 5000 numbers, by Σ|e|. Measured 3.4e-8.
+    /// Eight-lane sum of up to 5000 numbers, relative to Σ|e|. Measured 3.4e-8.
     pub const SUM: f64 = 7e-8;
     /// exp and ln, in units in the last place, as promised. Measured 0.86 and 0.81.
     pub const ULPS: f64 = 1.0;
-    /// Products of up to 64 terms, by the product of the absolute values. Measured 2.8e-7.
+    /// Products of up to 64 terms, relative to the product of the absolute values. Measured 2.8e-7.
     pub const PRODUCT: f64 = 6e-7;
-    /// Distance of a group's norm from 1 once normalised. Measured 7.4e-8.
+    /// Distance of a normalised group's norm from 1. Measured 7.4e-8.
     pub const NORMALISED: f64 = 1.5e-7;
-    /// |σ − 1| of the polynomial chain in exact arithmetic on [1e-3, 1]. Measured 1.0e-15: that of float64.
+    /// |σ − 1| of the polynomial chain in exact arithmetic on [1e-3, 1]. Measured 1.0e-15, the rounding of float64.
     pub const POLYNOMIAL: f64 = 3e-15;
-    /// Polar factor where σ_min ≥ σ_max/20, in the spectral norm: 7.4e-6. Initial weights: 1.7e-6. lmo: 4.0e-6.
+    /// Polar factor if σ_min ≥ σ_max/20, in the spectral norm: 7.4e-6. Initial weights: 1.7e-6. lmo: 4.0e-6.
     pub const POLAR: f64 = 1.5e-5;
-    /// Each chain against its polynomial in float64, also where singular values go down to 1e-5, in the spectral norm.
-    /// Measured 1.7e-5, 1.9e-5, 2.3e-4, 1.8e-4, 1.9e-4, 2.2e-3.
+    /// Each chain against its polynomial in float64, for singular values down to 1e-5, in the spectral norm. Measured
+    /// 1.7e-5, 1.9e-5, 2.3e-4, 1.8e-4, 1.9e-4, 2.2e-3.
     pub const CHAINS: [f64; 6] = [3.5e-5, 4e-5, 5e-4, 4e-4, 4e-4, 5e-3];
-    /// The converged chain on orthogonal matrices. Measured 3.9e-6.
+    /// Converged chain on orthogonal matrices. Measured 3.9e-6.
     pub const IDEMPOTENCE: f64 = 8e-6;
     /// Spectral distance of polar(Sᵀ) from polar(S)ᵀ. Measured 1.4e-5.
     pub const TRANSPOSED: f64 = 3e-5;
@@ -34,31 +34,31 @@ pub mod tolerance {
     pub const RANK: f64 = 5e-4;
     /// ‖lmo(G)‖ − 1: measured 2.1e-7. ‖X − A‖λ/ρ − 1 under a pull: 4.5e-8.
     pub const OVERSHOOT: f64 = 5e-7;
-    /// ‖Z‖ itself: all but the spectral ones, and what a power iteration may be too large by.
+    /// ‖Z‖ itself for all but spectral norms, and how far a power iteration may exceed it.
     pub const NORM: f64 = 5e-7;
-    /// What a power iteration may lack of the spectral norm.
+    /// Relative amount by which a power iteration may fall short of the spectral norm.
     pub const SPECTRAL: f64 = 1e-2;
-    /// ⟨G, lmo(G)⟩ + ‖G‖_*, by ‖G‖_*, for well-conditioned G. Measured 1.4e-7.
+    /// ⟨G, lmo(G)⟩ + ‖G‖_*, relative to ‖G‖_*, for well-conditioned G. Measured 1.4e-7.
     pub const DUAL: f64 = 3e-7;
-    /// Dual norm and Frank–Wolfe gap with the converged chain, by the dual norm. Measured 5.1e-7.
+    /// Dual norm and Frank–Wolfe gap with the converged chain, relative to the dual norm. Measured 5.1e-7.
     pub const GAP: f64 = 1e-6;
-    /// X and Y over 50 steps, by radius and norm factor, and M. Measured 3.9e-5.
+    /// X and Y over 50 steps, relative to radius and norm factor, and M. Measured 3.9e-5.
     pub const TRAJECTORY: f64 = 7e-5;
-    /// A step by its bound, − 1. Measured 6.4e-6: the rounding of an X that has grown to 25 radii.
+    /// Length of a step relative to its bound, − 1. Measured 6.4e-6: the rounding of an X that has grown to 25 radii.
     pub const DRIFT: f64 = 1.3e-5;
-    /// What is proved of the pull, in float64: measured 3.8e-14.
+    /// Proved properties of the pull, in float64: measured 3.8e-14.
     pub const PROVED: f64 = 8e-14;
-    /// The distance from the start by what it may be, − 1: measured 9.4e-7.
+    /// Distance from the start relative to its bound, − 1: measured 9.4e-7.
     pub const BALL: f64 = 2e-6;
-    /// The average of the query points against X, by the radius: measured 2.3e-8.
+    /// Average of the query points against X, relative to the radius: measured 2.3e-8.
     pub const AVERAGE: f64 = 5e-8;
-    /// The length of a capped error by the cap, − 1, and the sum of an error: measured 1.7e-7.
+    /// Length of a capped error relative to the cap, − 1, and the sum of an error: measured 1.7e-7.
     pub const CAPPED: f64 = 3.5e-7;
-    /// A gradient against central differences, by its largest element: measured 1.6e-7. A momentum: 1.2e-7.
+    /// Gradient against central differences, relative to its largest element: measured 1.6e-7. Momentum: 1.2e-7.
     pub const GRADIENT: f64 = 3.5e-7;
-    /// Outputs of a layer, by the largest. Measured 3.7e-7.
+    /// Outputs of a layer, relative to the largest. Measured 3.7e-7.
     pub const OUTPUTS: f64 = 7.5e-7;
-    /// Gradients of a layer or of several, by the largest element. Measured 9.0e-7.
+    /// Gradients of one or more layers, relative to the largest element. Measured 9.0e-7.
     pub const LAYERS: f64 = 1.8e-6;
     /// tanh, in units in the last place, as promised. Measured 2.2.
     pub const TANH: f64 = 3.0;
@@ -68,21 +68,21 @@ pub mod tolerance {
     pub const FAST_LN: f64 = 7e-5;
     /// tanh of micromath's exp, as promised. Measured 1.06e-3.
     pub const FAST_TANH: f64 = 1.1e-3;
-    /// A loss, by 1 + loss: measured 5.6e-8. A probability: 7.8e-8.
+    /// Loss, relative to 1 + loss: measured 5.6e-8. Probability: 7.8e-8.
     pub const LOSS: f64 = 1.6e-7;
 }
 
-/// The largest error that a test saw, against a tolerance.
+/// Largest error that a test has seen, for comparison with a tolerance.
 #[derive(Default)]
 pub struct Worst(f64);
 
 impl Worst {
-    /// Takes note of an error; NaN counts as infinite.
+    /// Records an error; NaN counts as infinite.
     pub fn see(&mut self, error: f64) {
         self.0 = if error.is_nan() { f64::INFINITY } else { self.0.max(error) };
     }
 
-    /// Fails where an error above the tolerance was seen.
+    /// Fails if an error above the tolerance was recorded.
     #[track_caller]
     pub fn at_most(self, what: &str, tolerance: f64) {
         println!("{what}: measured {:.3e}, tolerated {tolerance:.1e}", self.0);
@@ -90,12 +90,12 @@ impl Worst {
     }
 }
 
-/// Proptest under a fixed seed.
+/// Returns a configuration of proptest with a fixed seed.
 pub fn cases(cases: u32) -> Config {
     Config { cases, rng_seed: RngSeed::Fixed(26), failure_persistence: None, ..Config::default() }
 }
 
-/// Random numbers for tests: SplitMix64 (Steele, Lea and Flood 2014). Prints its seed where the test fails.
+/// Random numbers for tests: SplitMix64 (Steele, Lea and Flood 2014). Prints its seed if the test fails.
 pub struct Random {
     seed: u64,
     state: u64,
@@ -111,25 +111,25 @@ impl Random {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
-    /// In [−1, 1).
+    /// Returns a number in [−1, 1).
     pub fn uniform(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
-    /// In [0, n).
+    /// Returns a number in [0, n).
     pub fn below(&mut self, n: usize) -> usize {
         (self.bits() % n as u64) as usize
     }
     pub fn vector(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.uniform() as f32).collect()
     }
-    /// Numbers of all magnitudes from 2^−20 to 2^20, so that another order of a sum gives other bits.
+    /// Returns numbers of all magnitudes from 2^−20 to 2^20, so that sums in another order have other bits.
     pub fn wide(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| (self.uniform() * (20.0 * self.uniform()).exp2()) as f32).collect()
     }
     pub fn matrix(&mut self, m: usize, n: usize) -> DMatrix<f64> {
         DMatrix::from_fn(m, n, |_, _| self.uniform())
     }
-    /// A matrix with singular values from `low` to 1, rounded to binary32.
+    /// Returns a matrix with singular values from `low` to 1, rounded to binary32.
     pub fn conditioned(&mut self, (m, n): (usize, usize), low: f64) -> Vec<f32> {
         let mut svd = self.matrix(m, n).svd(true, true);
         let count = svd.singular_values.len().max(2) - 1;
@@ -148,17 +148,17 @@ impl Drop for Random {
     }
 }
 
-/// A matrix given row by row, exactly.
+/// Converts a matrix, given row by row, exactly.
 pub fn real((m, n): (usize, usize), rows: &[f32]) -> DMatrix<f64> {
     DMatrix::from_row_iterator(m, n, rows.iter().map(|e| f64::from(*e)))
 }
 
-/// A matrix row by row, rounded to binary32.
+/// Returns a matrix row by row, rounded to binary32.
 pub fn rounded(a: &DMatrix<f64>) -> Vec<f32> {
     a.transpose().iter().map(|e| *e as f32).collect()
 }
 
-/// Numbers as an image has them.
+/// Returns numbers as words, in the format of an image.
 pub fn words(numbers: &[f32]) -> Vec<[u8; 4]> {
     numbers.iter().map(|e| e.to_le_bytes()).collect()
 }
@@ -167,7 +167,7 @@ pub fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|e| e.to_bits()).collect()
 }
 
-/// The eight-lane sum, lane by lane.
+/// Returns the eight-lane sum, computed lane by lane.
 pub fn lanes(elements: &[f32]) -> f32 {
     let lane = |first: usize| {
         let mut sum = 0.0;
@@ -180,26 +180,26 @@ pub fn lanes(elements: &[f32]) -> f32 {
     (pair(0) + pair(2)) + (pair(1) + pair(3))
 }
 
-/// Distance in units in the last place of the nearest binary32.
+/// Returns the distance in units in the last place of the nearest binary32 number.
 pub fn ulps(found: f32, exact: f64) -> f64 {
     let magnitude = (exact.abs() as f32).max(f32::MIN_POSITIVE);
     let ulp = f64::from(f32::from_bits(magnitude.to_bits() + 1)) - f64::from(magnitude);
     (f64::from(found) - exact).abs() / ulp
 }
 
-/// Of a finite matrix; the decomposition of another would never end.
+/// Returns the singular values of a finite matrix; for any other the decomposition would never end.
 #[track_caller]
 pub fn singular_values(a: &DMatrix<f64>) -> Vec<f64> {
     assert!(a.iter().all(|e| e.is_finite()), "not finite: {a}");
     a.clone().svd(false, false).singular_values.iter().copied().collect()
 }
 
-/// σ_max.
+/// Returns σ_max.
 pub fn spectral(a: &DMatrix<f64>) -> f64 {
     singular_values(a).into_iter().fold(0.0, f64::max)
 }
 
-/// U Vᵀ of a matrix of full rank; 0 of 0.
+/// Returns U Vᵀ of a matrix of full rank; 0 for the zero matrix.
 pub fn polar(a: &DMatrix<f64>) -> DMatrix<f64> {
     if a.amax() == 0.0 {
         return a.clone();
@@ -208,22 +208,22 @@ pub fn polar(a: &DMatrix<f64>) -> DMatrix<f64> {
     svd.u.unwrap() * svd.v_t.unwrap()
 }
 
-/// A norm of m×n matrices.
+/// Norm of m×n matrices.
 #[derive(Clone, Copy, Debug)]
 pub enum Norm {
-    /// f·σ_max.
+    /// σ_max divided by f.
     Spectral(Factor),
-    /// The largest element.
+    /// Largest element divided by f.
     Sign(Factor),
-    /// The largest column.
+    /// Largest 2-norm of a column, divided by f.
     Column(Factor),
-    /// The largest row.
+    /// Largest 2-norm of a row, divided by f.
     Row(Factor),
-    /// The Frobenius norm.
+    /// Frobenius norm divided by f.
     Whole(Factor),
 }
 
-/// How far an extreme point of the ball reaches, for m rows and n columns.
+/// Factor f of a norm for m rows and n columns, by which the extreme points of its ball are scaled.
 pub type Factor = fn(f64, f64) -> f64;
 
 impl Norm {
@@ -231,7 +231,7 @@ impl Norm {
         let (Self::Spectral(f) | Self::Sign(f) | Self::Column(f) | Self::Row(f) | Self::Whole(f)) = self;
         f(z.nrows() as f64, z.ncols() as f64)
     }
-    /// ‖Z‖.
+    /// Returns ‖Z‖.
     pub fn of(self, z: &DMatrix<f64>) -> f64 {
         let largest = match self {
             Self::Spectral(_) => spectral(z),
@@ -242,7 +242,7 @@ impl Norm {
         };
         largest / self.factor(z)
     }
-    /// max over ‖Z‖ ≤ 1 of ⟨S, Z⟩.
+    /// Returns the maximum of ⟨S, Z⟩ over ‖Z‖ ≤ 1.
     pub fn dual(self, s: &DMatrix<f64>) -> f64 {
         let sum = match self {
             Self::Spectral(_) => singular_values(s).iter().sum(),
@@ -254,7 +254,7 @@ impl Norm {
         let sum: f64 = sum;
         sum * self.factor(s)
     }
-    /// argmin over ‖Z‖ ≤ 1 of ⟨S, Z⟩; 0 of 0.
+    /// Returns argmin over ‖Z‖ ≤ 1 of ⟨S, Z⟩; 0 if S is 0.
     pub fn lmo(self, s: &DMatrix<f64>) -> DMatrix<f64> {
         let by = |norm: f64| if norm == 0.0 { 1.0 } else { norm };
         let mut z = s.clone();
@@ -269,7 +269,7 @@ impl Norm {
     }
 }
 
-/// A law of transport.
+/// Law of transport.
 #[derive(Clone, Copy, Debug)]
 pub enum Law {
     Fixed(f64),
@@ -278,7 +278,7 @@ pub enum Law {
     Nesterov,
 }
 
-/// Transported Scion, with every quantity of its equations kept.
+/// Transported Scion that keeps every quantity of its equations.
 pub struct Scion {
     pub norm: Norm,
     pub radius: f64,
@@ -286,25 +286,25 @@ pub struct Scion {
     pub step: fn(u32) -> f64,
     pub momentum: fn(u32) -> f64,
     pub law: Law,
-    /// The strength λ of the pull, 0 for none, and towards what.
+    /// Strength λ of the pull, 0 for none, and the point to which it pulls.
     pub pull: f64,
     pub anchor: DMatrix<f64>,
     pub t: u32,
     pub x: DMatrix<f64>,
     pub d: DMatrix<f64>,
     pub m: DMatrix<f64>,
-    /// The short average of the iterates, of the lag law.
+    /// Short average of the iterates, for the lag law.
     pub z: DMatrix<f64>,
-    /// The cosines between displacements, of the alignment law.
+    /// Cosines between successive displacements, for the alignment law.
     pub cosines: Vec<f64>,
 }
 
 impl Scion {
-    /// β_t.
+    /// Returns β_t.
     fn beta(&self) -> f64 {
         if self.t == 1 { 0.0 } else { (self.momentum)(self.t) }
     }
-    /// Y_t; Z is that of step t − 1 here.
+    /// Returns Y_t. Z is still that of step t − 1 here.
     pub fn y(&self) -> DMatrix<f64> {
         let c = self.beta() / (1.0 - self.beta());
         match self.law {
@@ -314,7 +314,7 @@ impl Scion {
                 &self.z + (1.0 - memory) / (1.0 - self.beta()) * (&self.x - &self.z)
             }
             Law::Alignment(q) => {
-                // The average of the cosines with weights that fall by 0.9, and sum up to 1.
+                // Average of the cosines with weights that decay by 0.9 and sum to 1.
                 let (mut mean, mut weight) = (0.0, 0.0);
                 for cosine in &self.cosines {
                     (mean, weight) = (0.9 * mean + 0.1 * cosine, 0.9 * weight + 0.1);
@@ -325,7 +325,7 @@ impl Scion {
             Law::Nesterov => self.x.clone(),
         }
     }
-    /// From G_t to X_{t+1}, M_{t+1}, D_{t+1}.
+    /// Computes X_{t+1}, M_{t+1} and D_{t+1} from G_t.
     pub fn advance(&mut self, gradient: &DMatrix<f64>) {
         let beta = self.beta();
         if let Law::Lag(memory) = self.law {
@@ -348,7 +348,7 @@ impl Scion {
     }
 }
 
-/// PCG-XSH-RR 64/32, from its definition (O'Neill 2014).
+/// PCG-XSH-RR 64/32, written from its definition (O'Neill 2014).
 pub struct Pcg {
     state: u64,
     increment: u64,
@@ -372,7 +372,7 @@ impl Pcg {
     }
 }
 
-/// CRC-32/ISO-HDLC, bit by bit.
+/// Returns the CRC-32/ISO-HDLC, computed bit by bit.
 pub fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = !0u32;
     for byte in bytes {
@@ -384,7 +384,7 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// xxHash64 with seed 0, from its specification.
+/// Returns xxHash64 with seed 0, computed from its specification.
 pub fn xxh64(bytes: &[u8]) -> u64 {
     const P: [u64; 5] = [
         0x9e37_79b1_85eb_ca87,

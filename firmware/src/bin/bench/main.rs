@@ -1,5 +1,6 @@
-//! Counts the instructions of core's kernels, directions and training steps, and of what a device does with four networks and
-//! the bytes that it takes, on the emulated board, one line each on its link: `cargo xtask bench core` reads them.
+//! Benchmark of core on the emulated board. Counts the instructions of core's kernels, directions and training steps,
+//! and the instructions and bytes of a device with four networks. Writes one line per result to its link, which `cargo
+//! xtask bench core` reads.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
@@ -31,7 +32,7 @@ mod bare {
     use graftage_firmware::learner::{Event, Learn, Learner};
     use graftage_link::Memory;
 
-    /// Counts and prints.
+    /// Counter of instructions that writes its results to the link.
     struct Bench {
         link: <Selected as Board>::Link,
         clock: <Selected as Board>::Clock,
@@ -48,7 +49,8 @@ mod bare {
             let start = self.clock.now();
             work();
             let ticks = self.clock.now().wrapping_sub(start);
-            // The emulator gives each instruction 32 ns (`-icount shift=5`), a tick is 40 ns; at most two off.
+            // The emulator gives each instruction 32 ns (`-icount shift=5`) and a tick is 40 ns, so the result is at
+            // most two off.
             u64::from(ticks) * 40 / 32
         }
 
@@ -97,7 +99,7 @@ mod bare {
 
     const NORMS: [(&str, Norm); 2] = [("sign", Norm::Sign), ("spectral", Norm::Spectral)];
 
-    /// New weights, measured by a norm.
+    /// Initialises a network and sets the norm of its weights.
     fn prepare<N: Layer>(network: &mut N, norm: Norm, scratch: &mut [f32]) {
         initialise(network, &mut Generator::new(2, 1), scratch);
         network.parameters(&mut |parameter| {
@@ -114,7 +116,7 @@ mod bare {
             fill(&mut input);
             let input = black_box(input.get(..N::INPUTS).unwrap_or(&[]));
             for batch in [1, 8] {
-                // The first step knows no momentum: the second is as all others.
+                // The first step has no momentum; the second is like all later ones.
                 for t in 1..=2 {
                     let rule = black_box(Rule::PLAIN);
                     let mut step = || {
@@ -133,7 +135,7 @@ mod bare {
         }
     }
 
-    /// What the pull to the start adds to a step, and the cap to a sample that it caps.
+    /// Measures the instructions that the pull to the start adds to a step, and the cap to a sample that it caps.
     fn added(bench: &mut Bench, network: &mut Second, scratch: &mut [f32]) {
         static START: [[u8; 4]; Second::WEIGHTS] = [[0; 4]; Second::WEIGHTS];
         prepare(network, Norm::Spectral, scratch);
@@ -153,14 +155,14 @@ mod bare {
         bench.write(capped.saturating_sub(whole), "instructions", "cap of a sample of 10 classes");
     }
 
-    /// Samples that the default recipe keeps.
+    /// Number of samples that the default recipe keeps in the replay buffer.
     const REPLAY: usize = Recipe::DEFAULT.replay as usize;
-    /// Nothing is held out.
+    /// Sessions of a network; nothing is held out.
     type Sessions<N, const I: usize, const S: usize, const W: usize> =
         Session<'static, N, Ring<I, REPLAY>, [f32; S], [f32; W], Ring<I, 1>>;
 
-    /// What a device does with a network, by the default recipe: a prediction, a labelled sample at once, one of its steps with
-    /// its digest, and the longest of its slices; the stack below its calls, and its RAM.
+    /// Measures a network on a device with the default recipe: a prediction, a labelled sample learnt at once, one of
+    /// its steps with its digest, the longest of its slices, the stack below its calls, and the RAM.
     fn device<N: Fixed, const I: usize, const S: usize, const W: usize>(
         bench: &mut Bench,
         name: &str,
@@ -175,7 +177,7 @@ mod bare {
         for (measured, norm) in NORMS {
             prepare(session.network_mut(), norm, scratch);
             let mut learnt = session.start(Recipe::DEFAULT).is_ok();
-            // The first step knows no momentum: the second sample is as all others.
+            // The first step has no momentum; the second sample is like all later ones.
             learnt &= session.learn(input, 0, |_| ()).is_ok();
             bench.count(format_args!("learn a sample {name} {measured}"), || {
                 learnt &= black_box(session.learn(input, 1, |_| ())).is_ok();
@@ -186,7 +188,7 @@ mod bare {
                 let instructions = bench.instructions(|| slice = black_box(session.advance()));
                 (step, longest) = (step + instructions, longest.max(instructions));
                 if let Slice::Step(_) = slice {
-                    // The last one: the first has begun with the sample.
+                    // Keep the last step: the first one has begun with the sample.
                     (whole, step) = (step, 0);
                 }
             }
@@ -215,7 +217,7 @@ mod bare {
         }
     }
 
-    /// The sessions of a network, in static memory, measured.
+    /// Places the sessions of a network in static memory and measures them.
     macro_rules! device {
         ($bench:expr, $scratch:expr, $name:literal, $network:ty) => {{
             type N = $network;
@@ -224,12 +226,12 @@ mod bare {
             const { assert!(N::WORKSPACE <= WORKSPACE) }
             static START: [[u8; 4]; N::WEIGHTS] = [[0; 4]; N::WEIGHTS];
             let sessions = &raw mut SESSIONS;
-            // SAFETY: this is reached once, and nothing else names them.
+            // SAFETY: this is reached once, and nothing else names the static.
             device($bench, $name, unsafe { &mut *sessions }, &START, $scratch);
         }};
     }
 
-    /// For every direction and network here.
+    /// Length of a workspace that suffices for every direction and network here.
     const WORKSPACE: usize = Spoken::WORKSPACE;
     const _: () = assert!(workspace(64, 64) <= WORKSPACE);
 
@@ -251,7 +253,7 @@ mod bare {
         training(&mut bench, "128-32-6", FIRST, WORK);
         training(&mut bench, "64-32-10", SECOND, WORK);
         added(&mut bench, SECOND, WORK);
-        // Digits, an infrared array, activities, spoken digits.
+        // Networks for digits, an infrared array, activities and spoken digits.
         device!(&mut bench, WORK, "64-32-10", Second);
         device!(&mut bench, WORK, "64-16-4", chain![Dense<64, 16>, Relu<16>, Dense<16, 4>]);
         device!(&mut bench, WORK, "43-32-6", chain![Dense<43, 32>, Relu<32>, Dense<32, 6>]);

@@ -1,10 +1,11 @@
-//! A device that learns from a sensor of its own: a thermometer on the board's bus, read fifty times a second by an interrupt,
-//! its readings' features, what the network makes of them, and a label by the link for the newest.
+//! Device that learns from its own sensor, a thermometer on the board's bus. An interrupt reads it fifty times a
+//! second. The program logs features of the readings and the network's prediction, and takes labels for the newest
+//! sample over the link.
 //!
-//! The interrupt reads the sensor itself, on time, however long the program learns: a window of readings means something
-//! only where they are evenly apart. It may, as nothing but the program stands below it: its priority is the lowest, and
-//! a transaction of the program on the same bus is not interrupted. It never waits for the program; what that has no room
-//! for is counted.
+//! The interrupt reads the sensor itself and on time, however long the program learns, because a window is meaningful
+//! only if its readings are evenly spaced. This is safe: the interrupt has the lowest priority, so it preempts only the
+//! program, and a transaction of the program on the same bus is not interrupted. The interrupt never waits for the
+//! program; readings for which the program has no room are counted.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
@@ -33,21 +34,21 @@ mod bare {
     use graftage_firmware::sensor::window::{FEATURES, Window};
     use graftage_firmware::sensor::{Fault, Sensor};
 
-    /// The network, as `graftage graft` writes it.
+    /// Network, as written by `graftage graft`.
     mod network {
         include!("network.rs");
     }
     use network::{HELD_OUT, Network, REPLAY};
 
-    /// Readings a second.
+    /// Number of readings per second.
     const RATE: u32 = 50;
-    /// Readings that become a sample.
+    /// Number of readings per sample.
     const WINDOW: usize = 16;
-    /// One more than the readings that the program may be behind: a seventh of a second.
+    /// Number of readings by which the program may lag, plus one. The lag is at most a seventh of a second.
     const BEHIND: usize = 8;
-    /// After so many more labelled samples the state is saved.
+    /// Number of labelled samples between two saves.
     const SAVE_EVERY: u64 = 8;
-    /// Once the journal is full, the device goes on learning and its record has a gap.
+    /// Policy for a full journal: the device goes on learning, and its record has a gap.
     const FULL: Full = Full::Gap;
 
     type Sessions = Session<
@@ -58,7 +59,7 @@ mod bare {
         [f32; Network::WEIGHTS],
         Ring<{ Network::INPUTS }, HELD_OUT>,
     >;
-    /// The link, which the flash shares to say that it is at work.
+    /// Link, through which the flash also reports that it is busy.
     type Wire = Line<<Selected as Board>::Link, <Selected as Board>::Clock>;
     type Flash<'a> = Telling<'a, <Selected as Board>::Flash, <Selected as Board>::Link, <Selected as Board>::Clock>;
     type Keep<'a> = Option<Journal<Flash<'a>, FEATURES, { journal::entry(FEATURES) }>>;
@@ -70,13 +71,13 @@ mod bare {
         Session::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new());
     static mut LINK: Device<FEATURES, { graftage_link::request(FEATURES) }> = Device::new();
     static mut READINGS: Readings<Reading, BEHIND> = Readings::new();
-    /// The interrupt's own, once it is enabled.
+    /// Sensor and queue end of the interrupt, which owns them once it is enabled.
     static mut SAMPLER: Option<(Thermometer<Bus>, Source<'static, Reading>)> = None;
 
     #[cortex_m_rt::exception]
     fn SysTick() {
         let sampler = &raw mut SAMPLER;
-        // SAFETY: the program has left it to this interrupt, which does not interrupt itself.
+        // SAFETY: the program has left this static to the interrupt, which does not interrupt itself.
         let Some((thermometer, readings)) = (unsafe { &mut *sampler }) else { return };
         match thermometer.read() {
             Ok(Some([celsius])) => readings.put(Ok(celsius)),
@@ -91,7 +92,7 @@ mod bare {
         let line = Wire::new(link, clock);
         let (sessions, device) = (&raw mut SESSIONS, &raw mut LINK);
         let (readings, sampler) = (&raw mut READINGS, &raw mut SAMPLER);
-        // SAFETY: this runs once, and nothing else names them; the interrupt, which does, is not enabled yet.
+        // SAFETY: this runs once. Only the interrupt names one of these statics as well, and it is not enabled yet.
         let (sessions, device, readings) = unsafe { (&mut *sessions, &mut *device, &mut *readings) };
         let (source, mut drain) = readings.split();
         // SAFETY: as above.
@@ -129,13 +130,13 @@ mod bare {
                         );
                         if let Ok(Ok(predicted)) = learner.as_mut().map(|learner| learner.sense(features)) {
                             defmt::info!("class {}, probability {}", predicted.class, predicted.probability);
-                            // A light that fails is no reason not to learn.
+                            // A failing light is no reason to stop learning.
                             let _ = OutputPin::set_high(&mut status);
                         }
                     }
                     Err(fault) => {
                         faults = faults.wrapping_add(1);
-                        // Not each of a sensor that is not there.
+                        // Log ever fewer faults, as a missing sensor would otherwise fill the log.
                         if faults.is_power_of_two() {
                             defmt::error!("no reading, {} by now: {}", faults, defmt::Display2Format(&fault));
                         }
@@ -150,9 +151,9 @@ mod bare {
         }
     }
 
-    /// Enables the interrupt.
+    /// Starts the timer whose interrupt reads the sensor.
     fn sample() {
-        // SAFETY: the board has taken the core's peripherals and uses none; the timer is named here only.
+        // SAFETY: the board has taken the core's peripherals but uses none; the timer is named only here.
         let mut core = unsafe { cortex_m::Peripherals::steal() };
         let ticks = <Selected as Board>::Clock::TICKS_PER_SECOND / RATE;
         core.SYST.set_clock_source(SystClkSource::Core);

@@ -1,4 +1,4 @@
-// Of the features of one channel; as `graftage graft` writes it.
+// Network for the features of one channel, in the form that `graftage graft` writes.
 #[allow(unused_imports)]
 use graftage_core::network::*;
 

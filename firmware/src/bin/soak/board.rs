@@ -1,4 +1,4 @@
-//! The life on the board: its own store and journal, and resets at random, in the middle of a save, too.
+//! Life on the board: its own store and journal, and resets at random, some in the middle of a save.
 
 use crate::life::{Ask, HELD_OUT, IMAGE, INPUTS, Line, RECIPE, REPLAY, Sessions, UNSTARTED, ask, image, is_due};
 use crate::world::{Flash, Past, World};
@@ -11,9 +11,9 @@ use graftage_firmware::boot;
 use graftage_firmware::journal::{self, Full, Journal};
 use graftage_firmware::learner::{Event, Learn, Learner};
 
-/// After so many more labelled samples the state is saved.
+/// Number of labelled samples between two saves.
 const SAVE_EVERY: u64 = 8;
-/// A board is reset between two asks after so many on average.
+/// Average number of requests between two resets.
 const RESET: u32 = 1000;
 
 type Keep = Option<Journal<Flash, INPUTS, { journal::entry(INPUTS) }>>;
@@ -22,14 +22,14 @@ type Adaptive = Learner<'static, 'static, Sessions<'static>, Keep, fn(Event)>;
 static mut SESSIONS: Sessions<'static> = UNSTARTED;
 static mut MEMORY: [u8; IMAGE] = [0; IMAGE];
 
-/// Refusals and saves are in thousands.
+/// Ignores events: refusals and saves run into thousands.
 fn silent(_: Event) {}
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
     let Some(Parts { mut link, .. }) = Selected::take() else { Selected::end(false) };
     let (sessions, memory) = (&raw mut SESSIONS, &raw mut MEMORY);
-    // SAFETY: this runs once after a reset, and nothing else names them.
+    // SAFETY: this runs once after a reset, and nothing else names these statics.
     let (sessions, memory) = unsafe { (&mut *sessions, &mut *memory) };
     let ended = live(&mut link, sessions, memory, World::enter());
     if let Err(why) = &ended {
@@ -55,7 +55,7 @@ fn live(
     while course.asked < given.asks {
         let refusal = match ask(given.seed, course.asked) {
             Ask::Learn(sample, label) => {
-                // Its answer is the weights' in use; what it must be is checked with those that learn.
+                // The weights in use give this prediction; correctness is checked with the adapting weights.
                 let predicted = learner.predict(&sample);
                 if predicted.is_ok_and(|predicted| !(0.0..=1.0).contains(&predicted.probability)) {
                     return Err("no probability");
@@ -86,7 +86,7 @@ fn live(
     say(link, format_args!("{resets} resets between asks, {cuts} in the middle of a save; {again} asks came again"))
 }
 
-/// Samples and ends of sessions that it has done.
+/// Returns the number of samples and ends of sessions that the learner has completed.
 fn done(learner: &Adaptive) -> u64 {
     learner.counts().taken + u64::from(learner.counts().sessions())
 }

@@ -1,4 +1,4 @@
-//! What the board lives through, and how it is told.
+//! Generated life of a board, and the lines that report it.
 
 use core::fmt;
 use graftage_core::adapt::{HoldOut, Recipe, Ring};
@@ -39,14 +39,14 @@ pub const RECIPE: Recipe = Recipe {
     hold_out: Some(HoldOut { every: 8, keep: HELD_OUT as u32 }),
     ..Recipe::DEFAULT
 };
-/// A session has so many asks on average.
+/// Average number of requests per session.
 const SESSION: u32 = 400;
-/// After so many asks the classes look otherwise.
+/// Number of requests after which the appearance of the classes changes.
 const SEASON: u64 = 50_000;
-/// Bytes that hold the image.
+/// Size of a buffer for the image, in bytes.
 pub const IMAGE: usize = 1024 + 4 * Network::WEIGHTS;
 
-/// The image with which that life begins.
+/// Writes the image with which the life begins into `memory` and returns it; `None` if it does not fit.
 pub fn image(seed: u64, memory: &mut [u8]) -> Option<&[u8]> {
     let mut sessions = UNSTARTED;
     let network = sessions.network_mut();
@@ -76,17 +76,17 @@ pub fn image(seed: u64, memory: &mut [u8]) -> Option<&[u8]> {
     image::write(&header, weights, memory)
 }
 
-/// What is asked of the board.
+/// Request to the board.
 pub enum Ask {
-    /// To learn; faults make it a sample to be refused, or one of another class than its label.
+    /// Learn a sample with its label. A fault makes the sample one that is refused, or gives it another class's label.
     Learn([f32; INPUTS], u32),
-    /// To end the session.
+    /// End the session.
     End,
 }
 
-/// What the n-th ask is, whatever happened before.
+/// Returns the n-th request, which depends only on `seed` and `n`.
 pub fn ask(seed: u64, n: u64) -> Ask {
-    // Even streams are asks, odd ones what classes look like.
+    // Even streams draw requests, odd ones the appearance of classes.
     let mut draw = Generator::new(seed, 2 * (n + 1));
     if draw.below(SESSION) == 0 {
         return Ask::End;
@@ -104,24 +104,24 @@ pub fn ask(seed: u64, n: u64) -> Ask {
         3 => label += CLASSES as u32,
         4 => put(1e30),
         5 => put(f32::MAX),
-        // Of a wrong class, which is learnt.
+        // A wrong class, which is learnt.
         6..12 => label = draw.below(CLASSES as u32),
         _ => {}
     }
     Ask::Learn(sample, label)
 }
 
-/// What has come of the asks so far.
+/// Results of the requests so far.
 #[derive(Clone, Copy, Default)]
 pub struct Course {
-    /// Asks.
+    /// Number of requests.
     pub asked: u64,
-    /// Samples that were refused as not finite, without a class, overflowing.
+    /// Number of samples refused because they are not finite, have no class, or overflow.
     pub refused: [u64; 3],
 }
 
 impl Course {
-    /// Goes on by an ask; `None` where something was refused for a reason that no fault gives.
+    /// Counts a request; `None` if it was refused for a reason that no fault causes.
     pub fn pass(&mut self, refusal: Option<Refusal>) -> Option<()> {
         self.asked += 1;
         let kind = match refusal {
@@ -135,11 +135,11 @@ impl Course {
     }
 }
 
-/// Where a life stands: a line that board and workstation must agree on.
+/// State of a life as a line, on which board and workstation must agree.
 pub struct Line<'a> {
     pub course: &'a Course,
     pub counts: Counts,
-    /// Samples learnt, and those that were predicted rightly before.
+    /// Number of samples learnt, and of those predicted correctly beforehand.
     pub score: (u64, u64),
     pub digest: u64,
 }
@@ -158,7 +158,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Whether a line is due after so many of so many asks.
+/// Returns whether a line is due after `asked` of `all` requests.
 pub fn is_due(asked: u64, all: u64) -> bool {
     asked == all || asked.is_multiple_of((all / 20).max(1))
 }

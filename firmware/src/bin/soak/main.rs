@@ -1,6 +1,7 @@
-//! A long life on the emulated board: labelled samples that it generates itself, faults and resets among them. Built for this
-//! machine instead, it computes with core alone what the board must come to. `cargo xtask soak` runs both and holds one against
-//! the other.
+//! Long life on the emulated board: labelled samples that it generates itself, with faults and resets among them.
+//!
+//! Built for the workstation, the program computes with core alone the results that the board must reach. `cargo xtask
+//! soak` runs both and compares them.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

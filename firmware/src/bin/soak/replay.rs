@@ -1,6 +1,8 @@
-//! The same life by core alone, on this machine: no store, no resets, nothing between asks and sessions. Here is checked as
-//! well that no weight leaves the ball around the image's, nor moves further in a session than its drift says; the board's
-//! bits being the same, it holds there, too.
+//! Reference for the life on the board, computed on the workstation with core alone: no store and no resets, only
+//! requests and sessions.
+//!
+//! It also checks that no parameter leaves the ball around the image's, and that none moves further in a session than
+//! its drift says. As the board computes the same bits, both hold there too.
 
 use crate::life::{
     Ask, CLASSES, Course, IMAGE, INPUTS, Line, Network, RECIPE, Sessions, UNSTARTED, ask, image, is_due,
@@ -10,7 +12,7 @@ use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::{Fixed, Layer, Parameter};
 use std::process::ExitCode;
 
-/// How far a measured norm may be above the sum of steps, for rounding.
+/// Factor by which a measured norm may exceed the sum of steps, for rounding.
 const ROUNDING: f32 = 1.0 + 1e-4;
 
 pub fn main() -> ExitCode {
@@ -37,7 +39,7 @@ fn live(seed: u64, asks: u64) -> Result<(), String> {
     sessions.set_start(image.start());
     sessions.start(image.header.recipe).map_err(|refusal| refusal.to_string())?;
     let first: Vec<f32> = image.weights().collect();
-    // From one side of the ball to the other.
+    // Radius of the ball; the reach is its diameter.
     let ball = RECIPE.rule.reach() / 2.0;
     let (mut course, mut in_session, mut furthest) = (Course::default(), 0.0f32, 0.0f32);
     while course.asked < asks {
@@ -64,7 +66,8 @@ fn live(seed: u64, asks: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// How far the matrix that is furthest from what it was is from there, in radii: no further than is allowed.
+/// Returns the largest distance of a parameter from its values in `before`, in radii of its norm; an error if it
+/// exceeds `allowed`.
 fn moved(sessions: &mut Sessions, before: &[f32], allowed: f32) -> Result<f32, String> {
     let (mut before, mut furthest) = (before.to_vec(), 0.0f32);
     let mut rest = &mut before[..];

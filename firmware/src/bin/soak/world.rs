@@ -1,5 +1,5 @@
-//! What a reset of the board does not reset: how far the asks have come, and its flash. It lies in the board's PSRAM, of
-//! which no program knows otherwise.
+//! State that outlasts a reset of the board: the progress of the requests, and the board's flash. It lies in the
+//! board's PSRAM, which the program does not use otherwise.
 
 use crate::life::Course;
 use cortex_m::peripheral::SCB;
@@ -8,16 +8,16 @@ use embedded_storage::nor_flash::{
 };
 use graftage_core::random::Generator;
 
-/// The PSRAM of the board (Arm DAI 0386, §3.3), 16 MiB.
+/// Address of the board's PSRAM (Arm DAI 0386, §3.3), 16 MiB.
 const PSRAM: usize = 0x2100_0000;
-/// So many samples and ends are remembered. A state that is taken up again is two saves old at most.
+/// Number of places remembered, one per sample or end of a session. A resumed state is at most two saves old.
 const PLACES: usize = 64;
 const BYTES: usize = 1 << 15;
 const BLOCK: usize = 2048;
-/// So many operations of the flash go well at most before one is cut; a save takes some thirty.
+/// Upper bound on the number of flash operations before one is cut; a save takes about thirty.
 const OPERATIONS: u32 = 8000;
 
-/// All zeros at power-on but for what whoever starts the emulator puts there.
+/// Everything that outlasts a reset. All zeros at power-on, except for values set when the emulator is started.
 #[repr(C)]
 pub struct World {
     pub given: Given,
@@ -26,43 +26,43 @@ pub struct World {
     pub chip: Chip,
 }
 
-/// What was asked for.
+/// Parameters of the run.
 #[repr(C)]
 pub struct Given {
     pub seed: u64,
     pub asks: u64,
 }
 
-/// What was.
+/// Progress so far.
 pub struct Past {
-    /// Of the asks after which a line is due, the last whose line was written.
+    /// Number of requests after which the last line was written.
     pub told: u64,
-    /// Resets between two asks.
+    /// Number of resets between two requests.
     pub resets: u64,
-    /// Asks that came again after a reset.
+    /// Number of requests repeated after a reset.
     pub again: u64,
-    /// How many samples and ends had been done, and where the course was before the next, oldest first.
+    /// Number of samples and ends of sessions completed, with the course before the next one, oldest first.
     places: [(u64, Course); PLACES],
 }
 
-/// The memory of a flash.
+/// Memory of a flash.
 pub struct Chip {
-    /// Resets within an operation.
+    /// Number of resets within an operation.
     pub cuts: u64,
     bytes: [u8; BYTES],
 }
 
 impl World {
-    /// It, to be called once after a reset.
+    /// Returns the world; to be called once after a reset.
     pub fn enter() -> &'static mut Self {
         let world = PSRAM as *mut World;
-        // SAFETY: memory of the board that lies outside of all that the linker gives to the program, aligned, valid whatever its
-        // bits are; nothing else names it.
+        // SAFETY: memory of the board outside everything that the linker assigns to the program, aligned and valid for
+        // any bits; nothing else names it.
         let world = unsafe { &mut *world };
         if world.begun == 0 {
             world.begun = 1;
             world.chip.bytes.fill(0xff);
-            // All but the last are never found.
+            // A number that is never looked up; `remember` replaces the last one.
             world.past.places.fill((u64::MAX, Course::default()));
             world.past.remember(0, Course::default());
         }
@@ -71,9 +71,9 @@ impl World {
 }
 
 impl Past {
-    /// After so many samples and ends the course has come here.
+    /// Remembers the course after `done` samples and ends of sessions.
     pub fn remember(&mut self, done: u64, course: Course) {
-        // Asks that are refused come to the place where the one before them was.
+        // A refused request leaves `done` unchanged, so its course replaces the one before.
         if self.places.last().is_some_and(|(place, _)| *place != done) {
             self.places.rotate_left(1);
         }
@@ -82,11 +82,12 @@ impl Past {
         }
     }
 
-    /// Where the course goes on of a board that has done so many samples and ends; `None` where no board can have that saved.
+    /// Returns the course from which a board that has completed `done` samples and ends of sessions goes on; `None` if
+    /// no board can have saved that state.
     pub fn recall(&mut self, done: u64) -> Option<Course> {
         let (last, mut newest) = *self.places.last()?;
         if done == last + 1 {
-            // The power went after the save that this ask brought.
+            // The power was cut after the save that this request brought.
             newest.pass(None)?;
             self.remember(done, newest);
         }
@@ -98,21 +99,21 @@ impl Past {
     }
 }
 
-/// A flash whose power goes now and then, and the board's with it.
+/// Flash whose power is cut now and then, together with the board's.
 pub struct Flash {
     chip: &'static mut Chip,
-    /// Operations until then.
+    /// Number of operations until the cut.
     left: u32,
 }
 
 impl Flash {
-    /// On that chip.
+    /// Creates a flash on `chip`; `seed` and the number of starts determine the cut.
     pub fn on(chip: &'static mut Chip, seed: u64, starts: u64) -> Self {
         let left = Generator::new(seed, u64::MAX - starts).below(OPERATIONS);
         Self { chip, left }
     }
 
-    /// Does an operation byte by byte, or half of it.
+    /// Carries out an operation byte by byte, or half of it before a cut.
     fn operate(&mut self, offset: u32, length: usize, mut byte: impl FnMut(usize, &mut u8)) {
         let cut = self.left == 0;
         let bytes = self.chip.bytes.iter_mut().skip(offset as usize).take(if cut { length / 2 } else { length });

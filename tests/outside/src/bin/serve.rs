@@ -1,7 +1,7 @@
-//! The same device at a serial line, for `graftage adapt` at the other end: UART 0 of the emulated board `mps2-an386`.
+//! Device on a serial line, for `graftage adapt` at the other end: UART 0 of the emulated board `mps2-an386`.
 //!
-//! Its flash shares the line, to say that the device is busy. `ERASE_MILLISECONDS`, when this is built, is how long it takes for a
-//! block, and `SAVE_EVERY` after how many samples the device saves.
+//! The flash shares the line to report that the device is busy. Two variables apply at build time: `ERASE_MILLISECONDS`
+//! is the time to erase a block, and `SAVE_EVERY` the number of samples between two saves.
 #![no_std]
 #![no_main]
 
@@ -24,7 +24,7 @@ use my_device::{Device, IMAGE, SESSIONS};
 use semihosting::process;
 use static_cell::ConstStaticCell;
 
-/// The link's end.
+/// Device's end of the link.
 type Link = device::Device<{ Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
 
 static LINK: ConstStaticCell<Link> = ConstStaticCell::new(Link::new());
@@ -37,7 +37,7 @@ fn main() -> ! {
     let store = flash.and_then(|flash| Store::new(flash, 0..flash::SIZE as u32).ok());
     let mut device = Device::start(SESSIONS.take(), IMAGE, SAVE_EVERY, store, |_| ());
     if let Ok(device) = &mut device {
-        // What cannot be used is left where it is; the factory's weights serve.
+        // An unusable state is left where it is, and the factory weights serve.
         let _ = device.resume();
     }
     let link = LINK.take();
@@ -59,7 +59,7 @@ const fn number(text: Option<&str>, otherwise: u32) -> u32 {
     }
 }
 
-/// A flash that is slow to erase, with the timer that wakes the processor meanwhile.
+/// Flash that is slow to erase, with the timer that wakes the processor meanwhile.
 struct Slow(Flash);
 
 impl Slow {
@@ -73,7 +73,7 @@ impl Slow {
     }
 }
 
-/// Ends a sleep; there is nothing else to do.
+/// Ends a sleep; nothing else remains to be done.
 #[cortex_m_rt::exception]
 fn SysTick() {}
 
@@ -111,7 +111,7 @@ impl NorFlash for Slow {
     }
 }
 
-/// CMSDK APB timer 0 (Arm DDI 0479, §4.4), which counts down from 2^32.
+/// CMSDK APB timer 0 (Arm DDI 0479, §4.4), which counts down from 2^32 − 1.
 struct Timer;
 
 const TIMER: Timer = Timer;
@@ -144,7 +144,8 @@ struct Uart(*mut u32);
 impl Uart {
     fn start() -> Self {
         let uart = Self(0x4000_4000 as *mut u32);
-        // SAFETY: registers of the UART of this board, which nothing but this value uses: divider, transmit and receive enable.
+        // SAFETY: registers of the UART of this board, which nothing but this value uses: divider, transmit and receive
+        // enable.
         unsafe {
             write_volatile(uart.0.add(4), 16);
             write_volatile(uart.0.add(2), 3);
@@ -152,7 +153,7 @@ impl Uart {
         uart
     }
 
-    /// Waits until that bit of its state is as wanted: 1 is full to transmit, 2 full to receive.
+    /// Waits until a bit of the state register has the given value: bit 1 is transmit full, bit 2 receive full.
     fn wait(&self, bit: u32, wanted: bool) {
         // SAFETY: as above.
         while (unsafe { read_volatile(self.0.add(1)) } & bit != 0) != wanted {}
