@@ -1,46 +1,46 @@
-//! Graftage on the workstation: trains networks with Transported Scion, grafts them onto microcontrollers, lets them adapt
-//! there, and proves that a board's updates are those that this machine computes itself, bit for bit.
+//! Graftage on the workstation: trains networks with Transported Scion, grafts them onto microcontrollers, adapts them
+//! there, and verifies bit for bit that a board's updates equal those computed on the workstation.
 //!
-//! | module | what it says |
+//! | module | contents |
 //! |---|---|
-//! | [`error`] | one error, one clear line |
-//! | [`files`] | what commands write, and to whom it belongs |
-//! | [`signals`] | how a signal ends a command |
-//! | [`data`] | samples from tables, archives and texts, their splits, and how a sensor ages |
-//! | [`network`] | core's layers, put together at run time |
-//! | [`model`] | what can be trained |
+//! | [`error`] | the library's error type, with one-line messages |
+//! | [`files`] | reading of files and safe, exclusive writing of outputs |
+//! | [`signals`] | termination by SIGINT, SIGTERM and SIGHUP |
+//! | [`data`] | samples from tables, arrays and texts, their splits, and simulated sensor ageing |
+//! | [`network`] | core's layers, assembled at run time |
+//! | [`model`] | architectures that can be trained |
 //! | [`checkpoint`] | weights as safetensors |
-//! | [`confusion`] | which class is taken for which |
-//! | [`adaptation`] | core's adaptation, put together at run time |
+//! | [`confusion`] | counts of samples by true and predicted class |
+//! | [`adaptation`] | core's adaptation, assembled at run time |
 //! | [`mod@image`] | a weights image as a file, with its names |
-//! | [`graft`] | a checkpoint becomes an image and a Rust type |
-//! | [`rehearse`] | adaptation on the workstation, beside its controls |
-//! | [`board`] | a board on its link |
-//! | [`monitor`] | what a board does, in a few lines |
-//! | [`record`] | what a board consumed and answered |
-//! | [`replay`] | a record, computed again |
-//! | [`delta`] | the difference that it made, as a small file |
-//! | [`report`] | all of it as one HTML page |
-//! | [`limits`] | what this machine can take |
-//! | [`theory`] | whether the update rule obeys its theory |
-//! | [`rule`] | the constants of the update in words |
-//! | [`verdict`] | how a session ended, in words |
-//! | [`wide`] | core's products over the processor's widest registers |
+//! | [`graft`] | conversion of a checkpoint to an image and a Rust type |
+//! | [`rehearse`] | adaptation on the workstation, next to its controls |
+//! | [`board`] | a board and the link to it |
+//! | [`monitor`] | a board's activity, in a few lines |
+//! | [`record`] | a board's inputs and answers |
+//! | [`replay`] | recomputation of a record |
+//! | [`delta`] | the difference between adapted weights and their image, as a small file |
+//! | [`report`] | all results as one HTML page |
+//! | [`limits`] | limits of this machine |
+//! | [`theory`] | tests of the update rule against its theory |
+//! | [`rule`] | the update rule's constants as text |
+//! | [`verdict`] | a session's verdict as text |
+//! | [`wide`] | core's matrix products on the processor's widest registers |
 //!
 //! With the feature `torch`:
 //!
-//! | module | what it says |
+//! | module | contents |
 //! |---|---|
 //! | [`cuda`] | the GPU |
 //! | [`memory`] | the processor's memory |
 //! | [`tensor`] | core's `Matrix` over libtorch tensors: `Exact` and `Fast` |
-//! | [`optim`] | Transported Scion for one's own tch model |
-//! | [`config`] | what the trainer is told |
+//! | [`optim`] | Transported Scion for your own tch model |
+//! | [`config`] | the trainer's configuration |
 //! | [`train`] | the trainer |
-//! | [`trials`] | trainings by several optimizers, from the same weights |
-//! | [`compare`] | optimizers side by side |
-//! | [`transfer`] | whether the best step size moves with the width |
-//! | [`mod@bench`] | what a step of the optimizer takes |
+//! | [`trials`] | trainings by several optimizers from the same weights |
+//! | [`compare`] | side-by-side comparison of optimizers |
+//! | [`transfer`] | transfer of the best step size between widths |
+//! | [`mod@bench`] | time of an optimizer step |
 
 pub mod adaptation;
 #[cfg(feature = "torch")]
