@@ -1,9 +1,9 @@
-//! One error, one clear line: what is wrong, where, and what to do.
+//! The library's error type. Each message is one line that says what is wrong, where, and what to do.
 
 use graftage_core::error::{ImageError, Refusal};
 use std::path::{Path, PathBuf};
 
-/// What went wrong; its message is one line.
+/// Error of this library; its message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read or written.
@@ -11,7 +11,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error reported by the system.
         source: std::io::Error,
     },
     /// The content of a file is wrong.
@@ -19,7 +19,7 @@ pub enum Error {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong, where in it, and what to do.
+        /// Description of what is wrong, where in the file, and what to do.
         what: String,
     },
     /// An image is refused.
@@ -27,44 +27,44 @@ pub enum Error {
     Image {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Reason for the refusal.
         error: ImageError,
     },
     /// Core refuses a sample or a recipe.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// A board, an emulator or the line to it.
+    /// A board, an emulator or the link to it fails.
     #[error("{0}")]
     Board(String),
-    /// A board has spent its drift budget, and learns no more in this session.
+    /// A board has spent its drift budget and learns no more in this session.
     #[error("{0}")]
     BudgetSpent(String),
-    /// libtorch fails.
+    /// libtorch reports an error.
     #[cfg(feature = "torch")]
     #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
     Torch(#[from] tch::TchError),
-    /// A training came to a number that is not finite.
+    /// A number in a training is no longer finite.
     #[error("step {step}: {what}; a smaller step size may help")]
     Diverged {
-        /// The step in which it did.
+        /// Step at which this happened.
         step: u64,
-        /// What was seen.
+        /// Description of the number.
         what: String,
     },
     /// A training was asked to stop.
     #[error("stopped after step {step}; `--resume` goes on from {}", folder.display())]
     Interrupted {
-        /// Steps taken.
+        /// Number of steps taken.
         step: u64,
-        /// The folder with its checkpoint.
+        /// Folder that holds its checkpoint.
         folder: PathBuf,
     },
     /// A comparison or a transfer was asked to stop.
     #[error("stopped after {ended} trainings; {}", going_on(folder.as_deref()))]
     TrialsInterrupted {
-        /// Trainings that have ended.
+        /// Number of trainings that have ended.
         ended: usize,
-        /// The folder that keeps them.
+        /// Folder that keeps them, if any.
         folder: Option<PathBuf>,
     },
     /// Arguments that do not go together.
@@ -79,17 +79,17 @@ fn going_on(folder: Option<&Path>) -> String {
     }
 }
 
-/// What this library returns.
+/// Result type of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// For `map_err` on what the system says of a file.
+    /// Converts a system error about a file; for use with `map_err`.
     pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }
     }
 
-    /// The content of a file is wrong.
+    /// Creates an error about the content of a file.
     pub fn content(path: &Path, what: impl ToString) -> Self {
         Self::Content { path: path.to_owned(), what: what.to_string() }
     }

@@ -1,4 +1,4 @@
-//! The limits of this machine, asked before anything is changed.
+//! Limits of this machine, checked before anything is changed.
 
 #[cfg(feature = "torch")]
 mod training;
@@ -7,20 +7,20 @@ use crate::error::{Error, Result};
 #[cfg(feature = "torch")]
 pub use training::{arrays, check, free, several};
 
-/// The most threads that anything is given, on whatever machine.
+/// Maximum number of threads on any machine.
 const THREADS: usize = 1024;
-/// The most threads for each of the machine's processors.
+/// Maximum number of threads per processor.
 const THREADS_EACH: usize = 4;
 
-/// Processors that this process may use.
+/// Number of processors available to this process.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Refuses a number of threads that would only wait for each other.
+/// Refuses a number of threads so large that they would only wait for each other, or zero.
 ///
 /// # Errors
-/// Names `what` asks for them, and how many would do.
+/// If `count` is out of range; the message names `what` asks for the threads, and the allowed range.
 pub fn threads(what: &str, count: usize) -> Result<()> {
     let processors = processors();
     let most = (THREADS_EACH * processors).min(THREADS);
