@@ -12,19 +12,19 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Train {
-    /// What to train, on what, by what and for how long: a TOML file.
+    /// TOML file that configures the model, data, optimizer and duration.
     config: PathBuf,
-    /// Go on from the last checkpoint of the output folder.
+    /// Continue from the last checkpoint in the output folder.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     #[command(flatten)]
     force: Force,
-    /// Another output folder than the configuration's.
+    /// Output folder, instead of the one in the configuration.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }
 
-/// Names the configuration where it is to blame.
+/// Names the configuration file in an error that it causes.
 pub fn of_config(path: &Path, error: Error) -> Error {
     match error {
         Error::Usage(what) => Error::content(path, what),
@@ -51,7 +51,7 @@ impl Train {
         }
         let progress = Progress::new("training", 0);
         let start = Start { resume: self.resume, force: self.force.given() };
-        // The first signal asks for a checkpoint.
+        // The first signal makes the training write a checkpoint and stop.
         let training = train(&config, &data, start, signals::stop(), |live| show(&progress, &remarks, &live));
         let training = training.map_err(|error| of_config(&self.config, error))?;
         drop(progress);
@@ -95,7 +95,7 @@ fn show(progress: &Progress, remarks: &[String], Live { step, steps, loss, news 
         Some(News::NoCheckpoint(why)) => {
             progress.line(&format!("step {step}: no checkpoint: {why}; the training goes on"))
         }
-        // The file of metrics has all of them.
+        // The metrics file contains every measurement.
         Some(News::Measured(..)) | None => {}
     }
     progress.bar(*step, || format!("loss {loss:.4}"));
