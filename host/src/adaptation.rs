@@ -1,4 +1,4 @@
-//! Core's adaptation over a network and a replay buffer that are put together at run time.
+//! Core's adaptation over a network and a replay buffer that are assembled at run time.
 
 use crate::checkpoint::Checkpoint;
 use crate::data::Samples;
@@ -14,7 +14,7 @@ use graftage_core::scion::{Geometry, LARGEST, Pull, Role};
 use graftage_core::session::Session;
 use std::collections::VecDeque;
 
-/// The last labelled samples, as many as the recipe asks for.
+/// Replay buffer of the last labelled samples, as many as the recipe asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(VecDeque<(Vec<f32>, u32)>);
 
@@ -48,14 +48,15 @@ impl Replay for Memory {
     }
 }
 
-/// An adaptation on the workstation.
+/// Adaptation on the workstation.
 pub type Workstation<'i, N> = Adaptation<'i, N, Memory, Vec<f32>>;
 
-/// Starts an adaptation of a network on the workstation. `start` has the weights X₀ to which the recipe may pull, an
-/// [image's](Image::start) or a [checkpoint's](Checkpoint::words); it may be empty where the recipe does not.
+/// Starts an adaptation of a network on the workstation. `start` holds the weights X₀ to which the recipe may pull,
+/// from an [image](Image::start) or a [checkpoint](Checkpoint::words). It may be empty if the recipe does not pull to
+/// the start.
 ///
 /// # Errors
-/// Where the recipe is refused, or pulls to the start and `start` has not as many weights as the network.
+/// If the recipe is refused, or pulls to the start and `start` has another number of weights than the network.
 pub fn start<N: Layer>(network: N, recipe: Recipe, start: &[[u8; 4]]) -> Result<Workstation<'_, N>> {
     let mut adaptation = unstarted(network, start);
     adaptation.start(recipe)?;
@@ -72,10 +73,10 @@ fn unstarted<N: Layer>(mut network: N, start: &[[u8; 4]]) -> Workstation<'_, N> 
 /// Sessions on the workstation.
 pub type Sessions<'i, N> = Session<'i, N, Memory, Vec<f32>, Vec<f32>, Memory>;
 
-/// Starts a network's sessions on the workstation; `start` as in [`start()`].
+/// Starts a network's sessions on the workstation; for `start`, see [`start()`].
 ///
 /// # Errors
-/// As [`start()`].
+/// Same as [`start()`].
 pub fn start_sessions<N: Layer>(mut network: N, recipe: Recipe, start: &[[u8; 4]]) -> Result<Sessions<'_, N>> {
     let mut weights = 0;
     network.parameters(&mut |parameter| weights += parameter.state.x.elements().len());
@@ -84,10 +85,10 @@ pub fn start_sessions<N: Layer>(mut network: N, recipe: Recipe, start: &[[u8; 4]
     Ok(sessions)
 }
 
-/// The network of an image, as a device starts with it.
+/// Builds the network of an image, as a device starts with it.
 ///
 /// # Errors
-/// Where the layers do not fit together, or the weights do not fit them.
+/// If the layers do not fit together, or the weights do not fit the layers.
 pub fn network(image: &Image) -> Result<Layers> {
     let unfit = || Error::Usage("the layers of the image do not fit together".into());
     let mut network = Layers::new(&image.header.layers).ok_or_else(unfit)?;
@@ -95,10 +96,10 @@ pub fn network(image: &Image) -> Result<Layers> {
     Ok(network)
 }
 
-/// The share of samples that are predicted rightly; NaN of none.
+/// Share of samples that are predicted correctly; NaN if there are none.
 ///
 /// # Errors
-/// Where a sample is refused.
+/// If a sample is refused.
 pub fn accuracy(
     samples: &Samples,
     mut predict: impl FnMut(&[f32]) -> std::result::Result<Prediction, Refusal>,
@@ -110,28 +111,28 @@ pub fn accuracy(
     Ok(right as f32 / samples.len() as f32)
 }
 
-/// The network of a checkpoint with the usual geometries.
+/// Builds the network of a checkpoint with the usual geometries.
 ///
 /// # Errors
-/// Where the layers do not fit together.
+/// If the layers do not fit together.
 pub fn trained(checkpoint: &Checkpoint) -> Result<Layers> {
     let mut network = checkpoint.network()?;
     usual_geometries(&mut network);
     Ok(network)
 }
 
-/// What of the norm of its weights is the radius of a layer before the head.
+/// Radius of a layer before the head, relative to the norm of its weights.
 const SHARE: f32 = 0.25;
-/// By how much a norm can be found too small.
+/// Largest factor by which a computed norm is too small.
 const PRECISION: f32 = 1.01;
 
-/// Lets the last `layers` layers with weights learn, by radii that follow the scale of their own weights, and freezes those
-/// before them, as core's [`train_last`](network::train_last).
+/// Makes only the last `layers` layers with weights learn, with radii that follow the scale of their weights, and
+/// freezes those before them. See core's [`train_last`](network::train_last).
 ///
-/// The radius of a head is the norm of its weights, that of a layer before it a quarter of it. For networks that this rule has
-/// trained these are about the usual radii; weights of others are of any scale, and steps of the usual size would hardly move
-/// them, or tear them away. A bias keeps its proportion to the weights before it. A gain, and weights that are all 0 with their
-/// bias, have the usual radius.
+/// The radius of a head is the norm of its weights; that of an earlier layer is a quarter of it. For networks trained
+/// with this rule, these are about the usual radii. The weights of other networks have any scale: steps of the usual
+/// size would hardly move them, or would destroy them. The radius of a bias keeps its proportion to that of the weights
+/// before it. Gains, and weights that are all 0 together with their bias, have the usual radius.
 pub fn train_last(network: &mut Layers, layers: usize) {
     network::train_last(network, layers);
     let mut scale = 1.0;
@@ -151,11 +152,11 @@ pub fn train_last(network: &mut Layers, layers: usize) {
     });
 }
 
-/// Refuses a pull to zero that would first shrink weights into the ball which it keeps them in, where the recipe has a drift
-/// budget, which bounds no such step, or where `imported` weights are to stay what they are.
+/// Refuses a pull to zero that would first shrink weights into the ball to which it confines them. This applies if the
+/// recipe has a drift budget, which does not bound such steps, or if `imported` weights should stay where they are.
 ///
 /// # Errors
-/// Names the first parameter that is outside its ball, and what would do.
+/// If a parameter is outside its ball; the message names the first one and the remedy.
 pub fn check_ball(network: &mut Layers, recipe: &Recipe, imported: bool) -> Result<()> {
     let Pull::Zero { strength } = recipe.rule.pull else { return Ok(()) };
     let (option, what) = match recipe.budget {
@@ -176,9 +177,9 @@ pub fn check_ball(network: &mut Layers, recipe: &Recipe, imported: bool) -> Resu
     outside.map_or(Ok(()), |what| Err(Error::Usage(what)))
 }
 
-/// ‖X‖ in the norm of its geometry.
+/// ‖X‖ in the norm of the parameter's geometry.
 fn norm_of(Parameter { state, geometry, .. }: &Parameter) -> f32 {
     let (m, n) = state.x.shape();
-    // The memory is as long as it takes.
+    // This memory suffices for every norm.
     geometry.norm.of(&state.x, &mut vec![0.0; m + n]).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! A board on its link: a serial port, a TCP address, or an emulator that this process starts.
+//! A board and the link to it: a serial port, a TCP address, or an emulator that this process starts.
 
 mod serial;
 
@@ -23,38 +23,39 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-/// The longest that an answer is waited for before its request is sent again; a step of a small network takes milliseconds, of a
-/// large one on a slow core a second.
+/// Longest wait for an answer before its request is repeated. A step of a small network takes milliseconds; a step of a
+/// large one on a slow core takes up to a second.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Silence after which a board is given up, unless somebody has more [patience](Board::with_timeout).
+/// Silence after which a board is given up, unless it is changed by [`Board::with_timeout`].
 pub const SILENCE: Duration = Duration::from_secs(9);
-/// The most that a request waits which follows damage after damage.
+/// Longest pause before a request is repeated after successive damaged frames.
 const SLOWEST: Duration = Duration::from_secs(1);
-/// A request is sent again at first once its answer takes so many times longer than the slowest to one of its kind did.
+/// A request is first repeated once its answer takes this many times longer than the slowest answer so far to a request
+/// of its kind.
 const PATIENCE: u32 = 4;
-/// But no sooner: a workstation with other work keeps an answer waiting, too.
+/// Lower bound of that wait: other work on the workstation also delays answers.
 const SOONEST: Duration = Duration::from_millis(100);
-/// The rate of a serial port; the emulated one does not care.
+/// Baud rate of a serial port; the emulator ignores it.
 const BAUD: u32 = 115_200;
 
-/// Where a board is.
+/// Location of a board.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Port {
     /// A serial port, e.g. `/dev/ttyACM0`.
     Serial(String),
     /// `tcp:HOST:PORT`, e.g. a serial server.
     Tcp(String),
-    /// `qemu:FIRMWARE` or `qemu:FIRMWARE,store=FILE`: the board of this firmware emulated, with it.
+    /// `qemu:FIRMWARE` or `qemu:FIRMWARE,store=FILE`: the emulated board that this firmware is built for.
     Emulator {
-        /// The firmware.
+        /// Path of the firmware.
         firmware: PathBuf,
-        /// The file that holds what its EEPROMs keep; without one it has none.
+        /// File that holds the content of the EEPROMs; without it there are none.
         store: Option<PathBuf>,
     },
 }
 
 impl Port {
-    /// An emulated board without EEPROMs.
+    /// Creates an emulated board without EEPROMs.
     pub fn emulator(firmware: impl Into<PathBuf>) -> Self {
         Self::Emulator { firmware: firmware.into(), store: None }
     }
@@ -98,51 +99,51 @@ impl std::fmt::Display for Port {
     }
 }
 
-/// A board that answers. Dropping it closes the line and ends an emulator.
+/// A board that answers. Dropping it closes the line and ends the emulator.
 pub struct Board {
     port: Port,
     writer: Box<dyn Write + Send>,
     incoming: mpsc::Receiver<Vec<u8>>,
     receiver: Receiver<ANSWER>,
     emulator: Option<Emulator>,
-    /// Of the last request.
+    /// Number of the last request.
     number: u8,
-    /// The last request, without its zeros: an echo is the same.
+    /// The last request, without the delimiting zeros; an echo is identical to it.
     sent: Vec<u8>,
-    /// Silence after which it is given up.
+    /// Silence after which the board is given up.
     silence: Duration,
-    /// Whether it has ever answered.
+    /// `true` once the board has answered.
     known: bool,
-    /// How long the slowest answer to each kind of request took.
+    /// Duration of the slowest answer to each kind of request.
     slowest: [Option<Duration>; 7],
-    /// Frames from the board that were dropped here.
+    /// Number of frames from the board that were damaged and dropped.
     pub damaged: u32,
-    /// Requests that were sent again, as no answer came.
+    /// Number of requests that were repeated because no answer came.
     pub repeated: u32,
 }
 
 /// A child process that ends with its owner, and its EEPROMs.
 struct Emulator {
     child: Arc<Mutex<Child>>,
-    /// Nobody else uses the file meanwhile.
+    /// Keeps the store locked while the emulator uses it.
     _store: Option<Store>,
 }
 
 impl Emulator {
-    /// How it ended, if it has.
+    /// Describes how the emulator ended; `None` if it still runs.
     fn ended(&mut self) -> Option<String> {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let status = child.try_wait().ok()??;
         let mut said = String::new();
         if let Some(stderr) = &mut child.stderr {
-            // What can be read of it is enough.
+            // A partial message is good enough.
             let _ = stderr.read_to_string(&mut said);
         }
         Some(format!("the emulator ended with {status}: {}", said.trim().replace('\n', "; ")))
     }
 }
 
-/// A connection that ends when it is dropped, for the thread that reads it as well: the board then is free for the next.
+/// A connection that is shut down on drop, also for the reading thread, so that the board is free for the next client.
 struct Line(TcpStream);
 
 impl Write for Line {
@@ -156,7 +157,7 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The connection may be closed already.
         let _ = self.0.shutdown(Shutdown::Both);
     }
 }
@@ -164,22 +165,22 @@ impl Drop for Line {
 impl Drop for Emulator {
     fn drop(&mut self) {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may have ended by itself.
+        // The emulator may have ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
 }
 
 impl Board {
-    /// Opens the line. An emulator is started with `image` in its flash and writes its raw log to `log`.
+    /// Opens the link to a board. An emulator starts with `image` in its flash and writes its raw log to `log`.
     ///
     /// # Errors
-    /// Where the port cannot be opened, or the emulator not be started.
+    /// If the port cannot be opened, or the emulator cannot be started.
     pub fn open(port: Port, image: Option<&Path>, log: Option<&File>) -> Result<Self> {
         let failed = |what: String| Error::Board(format!("{port}: {what}"));
         let (reader, writer, emulator): (Box<dyn Read + Send>, Box<dyn Write + Send>, _) = match &port {
             Port::Serial(path) => {
-                // The reading thread waits this long at a time; a longer silence is no error.
+                // Read timeout of the reading thread; a longer silence is not an error.
                 let serial = serial::open(path, BAUD, Duration::from_millis(100)).map_err(failed)?;
                 (Box::new(serial.try_clone().map_err(|e| failed(e.to_string()))?), Box::new(serial), None)
             }
@@ -214,16 +215,16 @@ impl Board {
         })
     }
 
-    /// Waits so long for a board that is silent, and does not say that it is busy, before it is given up.
+    /// Sets how long a board may be silent, without reporting that it is busy, before it is given up.
     pub fn with_timeout(mut self, silence: Duration) -> Self {
         self.silence = silence;
         self
     }
 
-    /// Who it is and where it stands.
+    /// Asks the board for its identity and status.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// If the board does not answer.
     pub fn hello(&mut self) -> Result<Hello> {
         match self.ask(&Request::Hello)? {
             Answer::Hello(hello) => Ok(hello),
@@ -231,10 +232,10 @@ impl Board {
         }
     }
 
-    /// Which class a sample is; `Err` inside where the board refuses it.
+    /// Asks the board to classify a sample. The inner `Err` is the board's refusal.
     ///
     /// # Errors
-    /// Where it does not answer, or has no network.
+    /// If the board does not answer, or has no network.
     pub fn predict(
         &mut self,
         sample: &[f32],
@@ -246,10 +247,10 @@ impl Board {
         }
     }
 
-    /// Lets it take a labelled sample, its `number`-th from 0; `Err` inside where the board refuses it.
+    /// Sends labelled sample `number`, counted from 0, to be learnt. The inner `Err` is the board's refusal.
     ///
     /// # Errors
-    /// Where it does not answer, has no network, or waits for another number.
+    /// If the board does not answer, has no network, or expects another number.
     pub fn learn(
         &mut self,
         number: u64,
@@ -263,10 +264,10 @@ impl Board {
         }
     }
 
-    /// Ends its session, its `number`-th from 0.
+    /// Ends session `number`, counted from 0.
     ///
     /// # Errors
-    /// Where it does not answer, has no network, or waits for another number.
+    /// If the board does not answer, has no network, or expects another number.
     pub fn end(&mut self, number: u32) -> Result<Ended> {
         match self.ask(&Request::End { number })? {
             Answer::Ended(ended) => Ok(ended),
@@ -274,10 +275,11 @@ impl Board {
         }
     }
 
-    /// Lets it forget what it has learnt and start again from its image; the digest of that state.
+    /// Makes the board forget what it has learnt and start again from its image. Returns the digest of the new state.
     ///
     /// # Errors
-    /// Where it does not answer, has no network, or its flash refuses: then it is where a restart would have brought it.
+    /// If the board does not answer, has no network, or its flash refuses. In the last case, the board is in the state
+    /// that a restart would have restored.
     pub fn reset(&mut self) -> Result<u64> {
         match self.ask(&Request::Reset)? {
             Answer::Reset { digest } => Ok(digest),
@@ -289,10 +291,10 @@ impl Board {
         }
     }
 
-    /// All numbers of an array, parameter by parameter, row by row.
+    /// Reads all numbers of an array, parameter by parameter, row by row.
     ///
     /// # Errors
-    /// Where it does not answer, or has no network.
+    /// If the board does not answer, or has no network.
     pub fn array(&mut self, array: Array) -> Result<Vec<f32>> {
         let mut all = Vec::new();
         loop {
@@ -308,18 +310,19 @@ impl Board {
         }
     }
 
-    /// The state of its adaptation: what learns, not what is in use.
+    /// Reads the state of the board's adaptation: the weights that learn, not the weights in use.
     ///
     /// # Errors
-    /// As [`Board::array`].
+    /// Same as [`Board::array`].
     pub fn state(&mut self) -> Result<State> {
         Ok(State { x: self.array(Array::Weights)?, y: self.array(Array::QueryPoints)?, m: self.array(Array::Momenta)? })
     }
 
-    /// Its journal: the bytes, and what an entry begins at a multiple of; none where it keeps no journal.
+    /// Reads the board's journal: the unit to which its entries are aligned, in bytes, and its content. `None` if the
+    /// board keeps no journal.
     ///
     /// # Errors
-    /// Where it does not answer, or has no network.
+    /// If the board does not answer, or has no network.
     pub fn journal(&mut self) -> Result<Option<(NonZeroU32, Vec<u8>)>> {
         let mut all = Vec::new();
         loop {
@@ -350,7 +353,7 @@ impl Board {
         Error::Board(format!("{}: {what}", self.port))
     }
 
-    /// Sends a request, again where nothing comes back, and returns the answer.
+    /// Sends a request, repeats it while no answer comes, and returns the answer.
     fn ask(&mut self, question: &Request<&[f32]>) -> Result<Answer> {
         let (kind, length) = match question {
             Request::Hello => (0, 0),
@@ -366,7 +369,8 @@ impl Board {
         let used = encode(&(self.number, question), &mut plain, &mut wire).map_err(|e| Error::Board(e.to_string()))?;
         self.sent = wire[1..used - 1].to_vec();
         let (mut since, mut requests, mut heard) = (Instant::now(), 0, Heard::default());
-        // A signal ends this, unless an answer is on its way.
+        // A signal ends the wait: at once if it came before the request, else after a short grace period for the
+        // answer.
         let mut end = signals::stopping().then_some(since);
         let mut patience = self.slowest[kind].map_or(TIMEOUT, |slowest| (PATIENCE * slowest).clamp(SOONEST, TIMEOUT));
         'requests: while since.elapsed() < self.silence {
@@ -385,7 +389,7 @@ impl Board {
                 match self.incoming.recv_timeout(left.min(SOONEST)) {
                     Ok(bytes) => match self.take(&bytes, &mut heard)? {
                         Taken::Answer(answer) => {
-                            // What it did besides says nothing of the next time.
+                            // Time spent on other work says nothing about the next answer.
                             if !heard.busy {
                                 self.slowest[kind] = self.slowest[kind].max(Some(asked.elapsed()));
                             }
@@ -410,17 +414,17 @@ impl Board {
                     }
                 }
             }
-            // Where it is slow, and not lost, asking more often does not make it faster.
+            // If the board is slow rather than lost, asking more often does not help.
             patience = (2 * patience).min(TIMEOUT);
         }
         let what = heard.silence(self.known, requests, since.elapsed().as_secs());
         Err(self.gone(&what))
     }
 
-    /// The board does not go on; an emulator that has ended says why.
+    /// Error for a board that has stopped responding. If an emulator has ended, it says why.
     fn gone(&mut self, what: &str) -> Error {
         let ended = self.emulator.as_mut().and_then(|emulator| {
-            // It closes the line a moment before it has ended.
+            // The emulator closes the line a moment before it ends.
             (0..20).find_map(|_| {
                 std::thread::sleep(Duration::from_millis(50));
                 emulator.ended()
@@ -430,8 +434,8 @@ impl Board {
         Error::Board(format!("{}: {what}", self.port))
     }
 
-    /// Takes the frames that end in these bytes; damaged ones are counted, echoes and late answers to earlier questions
-    /// are dropped.
+    /// Processes the frames that end in these bytes. Damaged frames are counted; echoes and late answers to earlier
+    /// requests are dropped.
     fn take(&mut self, bytes: &[u8], heard: &mut Heard) -> Result<Taken> {
         let mut taken = Taken::Nothing;
         heard.bytes += bytes.len();
@@ -442,7 +446,7 @@ impl Board {
                 continue;
             }
             match frame.and_then(decode::<Numbered<Answer>>) {
-                // Their number is none of a request.
+                // This answer does not carry the number of a request.
                 Ok((_, Answer::OtherVersion)) => taken = Taken::Answer(Answer::OtherVersion),
                 Ok((_, Answer::Damaged)) => {
                     heard.damaged += 1;
@@ -462,26 +466,26 @@ impl Board {
     }
 }
 
-/// Counts of all that came on the line since a request was sent for the first time.
+/// Counts of everything received since a request was first sent.
 #[derive(Default)]
 struct Heard {
     bytes: usize,
-    /// Frames that were damaged, or say that the request was.
+    /// Frames that are damaged, or report that the request was.
     damaged: u32,
-    /// Frames that were sent from here.
+    /// Frames that are echoes of the request.
     echoes: u32,
-    /// Whether the board has said that it is busy.
+    /// `true` once the board has reported that it is busy.
     busy: bool,
 }
 
 impl Heard {
-    /// Pause before asking again after damage: none at first, then twice as long each time.
+    /// Pause before repeating a request after damage: none for the first four damaged frames, then doubling each time.
     fn pause(&self) -> Duration {
         let doublings = self.damaged.saturating_sub(4);
         if doublings == 0 { Duration::ZERO } else { (SOONEST / 16 * (1 << doublings.min(8))).min(SLOWEST) }
     }
 
-    /// Message about a silence after this, so many requests and seconds.
+    /// Error message for a board that stays silent for `seconds` after `requests` requests.
     fn silence(&self, known: bool, requests: u32, seconds: u64) -> String {
         let silence = format!("no answer to {requests} request{} in {seconds} s", if requests == 1 { "" } else { "s" });
         if known {
@@ -510,26 +514,26 @@ impl Heard {
     }
 }
 
-/// What came on the line.
+/// Result of processing received bytes.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Taken {
-    /// The answer.
+    /// The answer to the request.
     Answer(Answer),
-    /// What may have been the request or its answer, damaged.
+    /// A damaged frame, which may have been the request or its answer.
     Damage,
-    /// The board says that the answer will come.
+    /// The board is busy and will answer later.
     Busy,
     Nothing,
 }
 
 impl Taken {
-    /// After it, something else: an answer that came before is still one.
+    /// Returns `self` if it is an answer, else `other`: an answer that came first stays valid.
     fn or(self, other: Self) -> Self {
         if let Self::Answer(_) = self { self } else { other }
     }
 }
 
-/// Hands on what comes in, until the line or its owner is gone.
+/// Forwards received bytes until the line is closed or its owner is gone.
 fn listen(mut reader: Box<dyn Read + Send>, sender: &mpsc::Sender<Vec<u8>>) {
     let mut buffer = [0; 4096];
     loop {
@@ -546,7 +550,7 @@ fn listen(mut reader: Box<dyn Read + Send>, sender: &mpsc::Sender<Vec<u8>>) {
     }
 }
 
-/// Connects to an address, whose machine may be switched off.
+/// Connects to an address, with a timeout in case its machine is switched off.
 fn connect(address: &str) -> std::io::Result<TcpStream> {
     let mut last = std::io::Error::other("no such address");
     for address in address.to_socket_addrs()? {
@@ -561,7 +565,7 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
     Err(last)
 }
 
-/// Starts the emulated board: its link on a connection to this process, the log by semihosting on its standard output.
+/// Starts the emulated board. Its link connects to this process; its log goes by semihosting to its standard output.
 fn emulate(
     elf: &Path,
     store: Option<&Path>,
@@ -572,7 +576,7 @@ fn emulate(
     let firmware = firmware(elf)?;
     let name = firmware.board.name;
     let machine = firmware.board.machine().ok_or_else(|| Error::content(elf, format!("{name} is not emulated")))?;
-    // Of another image a board would begin its store anew.
+    // For another image, a board would start its store anew.
     let identity = || image.and_then(|path| Some(ImageFile::read(path).ok()?.identity()));
     let store = store.map(|path| Store::open(path, &firmware, identity()));
     let store = store.transpose().map_err(|e| Error::Board(e.to_string()))?;
@@ -615,23 +619,23 @@ fn emulate(
 pub struct Log {
     table: Table,
     raw: File,
-    /// Bytes that were decoded.
+    /// Number of bytes decoded so far.
     done: u64,
 }
 
 impl Log {
-    /// An anonymous file for the raw log of an emulated board: whatever ends the process, nothing of it stays.
+    /// Creates an anonymous file for the raw log of an emulated board. It disappears however the process ends.
     ///
     /// # Errors
-    /// Where the system has no place for temporary files.
+    /// If the system has no place for temporary files.
     pub fn file() -> Result<File> {
         tempfile::tempfile().map_err(Error::file(&std::env::temp_dir()))
     }
 
-    /// The log in a file, by the firmware that writes it.
+    /// Opens the log in a file, with the firmware that writes it.
     ///
     /// # Errors
-    /// Where the firmware cannot be read, or is none that logs.
+    /// If the firmware cannot be read, or has no log.
     pub fn open(firmware: &Path, raw: &File) -> Result<Self> {
         let table = Table::parse(&crate::files::read(firmware)?);
         let table = table.map_err(|e| Error::content(firmware, format!("{e:#}")))?;
@@ -640,21 +644,22 @@ impl Log {
         Ok(Self { table, raw, done: 0 })
     }
 
-    /// The lines that came since the last time. An incomplete one is what the board is writing, or was when it was stopped.
+    /// Returns the lines added since the last call. An incomplete frame at the end is left: the board is still writing
+    /// it, or was stopped.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn lines(&mut self) -> Result<Vec<String>> {
         let (mut new, mut piece) = (Vec::new(), [0; 4096]);
         loop {
-            // The emulator writes through the same file, from another place.
+            // The emulator writes through the same file description at another offset, so positioned reads are used.
             let at = self.done + new.len() as u64;
             match self.raw.read_at(&mut piece, at).map_err(|e| Error::Board(format!("no log of the emulator: {e}")))? {
                 0 => break,
                 read => new.extend_from_slice(&piece[..read]),
             }
         }
-        // A frame ends with a zero, and has no other.
+        // A frame ends with a zero and contains no other.
         let whole = new.iter().rposition(|byte| *byte == 0).map_or(0, |last| last + 1);
         self.done += whole as u64;
         let mut decoder = self.table.new_stream_decoder();
@@ -670,10 +675,10 @@ impl Log {
     }
 }
 
-/// What the ELF file of a firmware says.
+/// Reads the ELF file of a firmware.
 ///
 /// # Errors
-/// Where it cannot be read, or is no firmware of this project.
+/// If the file cannot be read, or is not a firmware of this project.
 pub fn firmware(elf: &Path) -> Result<Firmware> {
     if std::fs::metadata(elf).is_ok_and(|found| !found.is_file()) {
         return Err(Error::content(elf, "is no file, so no firmware"));

@@ -1,4 +1,5 @@
-//! Weights as safetensors, by the names that the model gives them, with what they are for in the metadata.
+//! Weights as safetensors, under the model's tensor names, with a description of the model and its data in the
+//! metadata.
 
 use crate::data::{Dataset, Group, Labelled, Legend, Normalisation, Normalise, Parts, Samples, Source, Split};
 use crate::error::{Error, Result};
@@ -12,39 +13,40 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// What a checkpoint says besides the weights.
+/// Description of a checkpoint, stored in its metadata.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
-    /// The architecture.
+    /// Architecture.
     pub model: Model,
-    /// What a sample is.
+    /// Shape of a sample.
     pub shape: Shape,
-    /// Where the samples came from.
+    /// Source of the samples.
     pub data: Source,
-    /// Which of them tested.
+    /// Split of the samples.
     pub split: Split,
-    /// What was learnt of the training part's features; `None` of a text.
+    /// Normalisation learnt from the training part; `None` for a text.
     pub normalisation: Option<Normalisation>,
-    /// Names of columns and classes; none of a text.
+    /// Names of columns and classes; empty for a text.
     #[serde(alias = "classes")]
     pub legend: Legend,
 }
 
-/// Features as a device takes them: divided by one number, or as they are, for frozen layers before all others.
+/// Features as a device receives them: divided by one number, or unscaled with frozen layers in front of all others.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Inputs {
-    /// Number that their sender divides them by.
+    /// Number by which the sender divides features.
     pub scale: f32,
-    /// The layers: none where a division is all, else [`Standardise`](graftage_core::network::Standardise) and, after it where
-    /// the normalisation clips, [`Clip`](graftage_core::network::Clip).
+    /// Layers that normalise: empty if a division suffices; otherwise
+    /// [`Standardise`](graftage_core::network::Standardise), followed by [`Clip`](graftage_core::network::Clip) if the
+    /// normalisation clips.
     pub layers: Vec<Kind>,
-    /// Constants of these layers: means and deviations, one for each feature.
+    /// Constants of these layers: means and deviations, one per feature.
     pub constants: Vec<Vec<f32>>,
 }
 
 impl About {
-    /// Refuses what contradicts itself: samples with numbers have a normalisation and a name for each class, a text has neither.
+    /// Checks for consistency: numeric samples have a normalisation and a name for each class, a text has neither.
     fn check(&self) -> Result<()> {
         let ((inputs, classes), named) = (self.shape.numbers(), self.legend.classes.len());
         let refuse = |what: String| Err(Error::Usage(what));
@@ -59,19 +61,19 @@ impl About {
         }
     }
 
-    /// Core's own layers.
+    /// Core's layers for this model.
     ///
     /// # Errors
-    /// Where core has none for this model.
+    /// If core has none.
     pub fn layers(&self) -> Result<Vec<Kind>> {
         let what = || format!("{}: only libtorch computes this model, not the network that a device runs", self.model);
         self.model.layers(&self.shape).ok_or_else(|| Error::Usage(what()))
     }
 
-    /// Features as a device takes them.
+    /// Describes features as a device receives them.
     ///
     /// # Errors
-    /// Where the model takes a text, or binary32 cannot hold a feature.
+    /// If the model takes a text, or binary32 cannot hold a feature.
     pub fn inputs(&self) -> Result<Inputs> {
         let normalisation = self.normalisation.as_ref();
         let normalisation = normalisation.ok_or_else(|| Error::Usage("a text has no features".into()))?;
@@ -87,10 +89,10 @@ impl About {
         Ok(Inputs { scale: 1.0, layers, constants: vec![each(&normalisation.mean), each(&normalisation.deviation)] })
     }
 
-    /// Its data, labelled or a text; otherwise as [`About::samples`].
+    /// Loads the data, labelled or a text. Otherwise like [`About::samples`].
     ///
     /// # Errors
-    /// Where the data cannot be read, or have other samples than the model takes.
+    /// If the data cannot be read, or the model cannot take its samples.
     pub fn dataset(&self, path: Option<&Path>) -> Result<Dataset> {
         match self.normalisation {
             Some(_) => self.samples(path).map(Dataset::Labelled),
@@ -101,10 +103,10 @@ impl About {
         }
     }
 
-    /// Its data in its own split and scale; with another file in place of the main one where that is named.
+    /// Loads the labelled data with the checkpoint's split and normalisation. `path`, if given, replaces the main file.
     ///
     /// # Errors
-    /// Where the data cannot be read, is a text, or has other samples than the model takes.
+    /// If the data cannot be read, is a text, or the model cannot take its samples.
     pub fn samples(&self, path: Option<&Path>) -> Result<Labelled> {
         let source = path.map_or_else(|| self.data.clone(), |path| self.data.with_path(path));
         let normalisation =
@@ -117,10 +119,11 @@ impl About {
         Ok(labelled)
     }
 
-    /// All samples of its data's main file, or of another one, in its scale; no column of groups is needed.
+    /// Loads all samples of the main file, or of `path`, with the checkpoint's normalisation. No column of groups is
+    /// needed.
     ///
     /// # Errors
-    /// As [`About::samples`].
+    /// Same as [`About::samples`].
     pub fn all_samples(&self, path: Option<&Path>) -> Result<Samples> {
         let source = path.map_or_else(|| self.data.clone(), |path| self.data.with_path(path));
         let normalisation =
@@ -131,10 +134,10 @@ impl About {
         Ok(samples)
     }
 
-    /// The same as a data set whose parts are each all of it; of a text, all its bytes.
+    /// Loads all data as a data set in which each part is the whole; for a text, all its bytes.
     ///
     /// # Errors
-    /// As [`About::dataset`].
+    /// Same as [`About::dataset`].
     pub fn undivided(&self, path: Option<&Path>) -> Result<Dataset> {
         if let Some(normalisation) = &self.normalisation {
             let all = self.all_samples(path)?;
@@ -159,15 +162,15 @@ impl About {
         Ok(whole)
     }
 
-    /// Says that there is no validation part.
+    /// Error for a missing validation part.
     pub fn no_validation(&self) -> Error {
         Error::Usage("its split has no part that validates: `validate` in [split.*] makes one".into())
     }
 
-    /// The groups that the training part lacks, each with its samples, read as by [`About::samples`].
+    /// Loads the groups that the training left out for testing, each with its samples, read like [`About::samples`].
     ///
     /// # Errors
-    /// As there, and where the split is not by group.
+    /// Same as [`About::samples`]. Also if the split is not by group.
     pub fn unseen(&self, path: Option<&Path>) -> Result<Vec<(String, Samples)>> {
         let Split::Group(Group { test, .. }) = &self.split else {
             return Err(Error::Usage("its training left no group out: train with [split.group]".into()));
@@ -180,7 +183,7 @@ impl About {
     }
 }
 
-/// Error about the checkpoint's own data, where no other file was named in their place.
+/// Explains a missing file of the checkpoint's own data, if no other file was named.
 fn moved(error: Error, named: Option<&Path>) -> Error {
     match error {
         Error::File { path, source } if named.is_none() && source.kind() == std::io::ErrorKind::NotFound => {
@@ -191,23 +194,23 @@ fn moved(error: Error, named: Option<&Path>) -> Error {
     }
 }
 
-/// A trained network: what is saved is X.
+/// A trained network; the saved weights are X.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Checkpoint {
-    /// What it says besides the weights.
+    /// Description of the model and its data.
     pub about: About,
-    /// Name, size and elements, row by row, of every parameter in the model's order.
+    /// Name, shape and elements (row by row) of every parameter, in the model's order.
     pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
-/// Where the metadata keeps [`About`].
+/// Metadata key of [`About`].
 const ABOUT: &str = "graftage";
 
 /// Key of the metadata under which a training's state says what it is.
 pub const STATE: &str = "graftage-training";
 
 impl Checkpoint {
-    /// Numbers of a sample, and classes.
+    /// Number of inputs and number of classes.
     pub fn shape(&self) -> (usize, usize) {
         self.about.shape.numbers()
     }
@@ -215,8 +218,8 @@ impl Checkpoint {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// Where the file is none, lacks a tensor, or a tensor has another shape or type than the model says, or a weight or the
-    /// normalisation is not finite.
+    /// If the file is not a checkpoint, lacks a tensor, a tensor has another shape or type than the model requires, or
+    /// a weight or the normalisation is not finite.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = files::read(path)?;
         let wrong = |what: String| Error::content(path, what);
@@ -254,10 +257,10 @@ impl Checkpoint {
         Ok(Self { about, tensors: found })
     }
 
-    /// A checkpoint as its file holds it.
+    /// Encodes the checkpoint as a file.
     ///
     /// # Errors
-    /// Names the file, where the checkpoint cannot be written.
+    /// Names the file if the checkpoint cannot be written.
     pub fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
         let bytes = self.tensors.iter().map(|(.., w)| w.iter().flat_map(|e| e.to_le_bytes()).collect::<Vec<u8>>());
         let bytes: Vec<_> = bytes.collect();
@@ -274,25 +277,25 @@ impl Checkpoint {
     /// Writes a checkpoint.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         files::write(path, &self.bytes(path)?)
     }
 
-    /// The weights of every parameter in the order of core's network, row by row.
+    /// Weights of every parameter, in the order of core's network, row by row.
     pub fn weights(&self) -> impl Iterator<Item = &[f32]> + Clone {
         self.tensors.iter().map(|(.., weights)| weights.as_slice())
     }
 
-    /// The same as an [image](graftage_core::image::Image::start) holds them.
+    /// Weights in the form that an [image](graftage_core::image::Image::start) uses.
     pub fn words(&self) -> Vec<[u8; 4]> {
         self.weights().flatten().map(|weight| weight.to_le_bytes()).collect()
     }
 
-    /// Core's network with these weights: Y = X, M = 0, geometries unset.
+    /// Builds core's network with these weights: Y = X, M = 0, geometries unset.
     ///
     /// # Errors
-    /// Where core has no layers for the model.
+    /// If core has no layers for the model.
     pub fn network(&self) -> Result<Layers> {
         let mut network = Layers::new(&self.about.layers()?)
             .ok_or_else(|| Error::Usage("the layers of the checkpoint do not fit together".into()))?;

@@ -1,4 +1,4 @@
-//! Counts of samples by their class and the predicted one: which class is taken for which.
+//! Counts of samples by true and predicted class.
 
 use crate::data::Samples;
 use graftage_core::network::Prediction;
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// Characters of a class's name in a table of text, at most; a longer one ends in an ellipsis.
+/// Maximum length of a class name in a text table, in characters; a longer one ends in an ellipsis.
 const NAME: usize = 32;
 
-/// Counts of samples by their class and the predicted one.
+/// Counts of samples by true and predicted class.
 ///
-/// As JSON, `{"classes": ["oak", "lime"], "counts": [[0, 1, 3]]}`: three samples of `oak` were taken for `lime`. Pairs
-/// that did not occur are left out, so that a thousand classes do not take a million numbers. A class beyond the names is
-/// called by its number.
+/// JSON form: `{"classes": ["oak", "lime"], "counts": [[0, 1, 3]]}` means that three samples of `oak` were predicted as
+/// `lime`. Pairs that did not occur are omitted, so that a thousand classes do not take a million numbers. A class
+/// without a name is called by its number.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct Confusion {
@@ -21,7 +21,7 @@ pub struct Confusion {
     counts: BTreeMap<(u32, u32), u64>,
 }
 
-/// The form in JSON.
+/// JSON form of [`Confusion`].
 #[derive(Serialize, Deserialize)]
 struct Stored {
     classes: Vec<String>,
@@ -45,47 +45,47 @@ impl From<Confusion> for Stored {
     }
 }
 
-/// The samples of a class, and how many of them were predicted rightly.
+/// Number of samples of a class, and of those predicted correctly.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ByClass {
     /// Number of the class.
     pub class: u32,
-    /// Its name.
+    /// Name of the class.
     pub name: String,
-    /// Samples of it.
+    /// Number of samples of the class.
     pub samples: u64,
-    /// Samples that were predicted correctly.
+    /// Number of these that were predicted correctly.
     pub right: u64,
 }
 
 impl ByClass {
-    /// The share of right predictions; NaN without samples.
+    /// Share of correct predictions; NaN if there are no samples.
     pub fn accuracy(&self) -> f32 {
         share(self.right, self.samples)
     }
 }
 
-/// A mistake, and how often it was made.
+/// A kind of mistake and its frequency.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mistake {
-    /// Number of the samples' class.
+    /// Number of the true class.
     pub class: u32,
-    /// Number of the predicted one.
+    /// Number of the predicted class.
     pub predicted: u32,
-    /// Samples.
+    /// Number of such samples.
     pub count: u64,
 }
 
 impl Confusion {
-    /// Nothing counted yet, of classes with these names, by their numbers.
+    /// Creates empty counts for classes with these names, indexed by class number.
     pub fn new(classes: Vec<String>) -> Self {
         Self { classes, counts: BTreeMap::new() }
     }
 
-    /// The predictions for samples.
+    /// Counts the predictions for samples.
     ///
     /// # Errors
-    /// The first error of `predict`; the rest is not asked then.
+    /// The first error of `predict`; the remaining samples are then skipped.
     pub fn of<E>(
         samples: &Samples,
         classes: Vec<String>,
@@ -98,7 +98,7 @@ impl Confusion {
         Ok(confusion)
     }
 
-    /// Counts a sample of a class for which `predicted` was predicted.
+    /// Counts a sample of class `class` that was predicted as `predicted`.
     pub fn add(&mut self, class: u32, predicted: u32) {
         self.add_many(class, predicted, 1);
     }
@@ -108,28 +108,28 @@ impl Confusion {
         *counted = counted.saturating_add(count);
     }
 
-    /// Samples of `class` for which `predicted` was predicted.
+    /// Number of samples of `class` that were predicted as `predicted`.
     pub fn count(&self, class: u32, predicted: u32) -> u64 {
         self.counts.get(&(class, predicted)).copied().unwrap_or(0)
     }
 
-    /// The name of a class.
+    /// Name of a class, or its number if it has no name.
     pub fn name(&self, class: u32) -> String {
         self.classes.get(class as usize).cloned().unwrap_or_else(|| class.to_string())
     }
 
-    /// Samples in all.
+    /// Total number of samples.
     pub fn samples(&self) -> u64 {
         self.counts.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// The share of right predictions; NaN without samples.
+    /// Share of correct predictions; NaN if there are no samples.
     pub fn accuracy(&self) -> f32 {
         let right = self.counts.iter().filter(|((class, predicted), _)| class == predicted);
         share(right.fold(0, |sum, (_, count)| sum.saturating_add(*count)), self.samples())
     }
 
-    /// Every class that has a name, or was seen or predicted, in the order of their numbers.
+    /// Counts of every class that has a name or occurs, ordered by class number.
     pub fn by_class(&self) -> Vec<ByClass> {
         let named = 0..self.classes.len() as u32;
         let classes: BTreeSet<u32> =
@@ -152,7 +152,7 @@ impl Confusion {
         mistakes
     }
 
-    /// A table for the terminal: the classes that have samples, and a last line of all.
+    /// Formats a table for the terminal: classes with samples, and a last line with the total.
     pub fn table(&self) -> String {
         let rows = self
             .by_class()
@@ -162,9 +162,9 @@ impl Confusion {
         columns(&["right"], rows, ("all".into(), self.samples(), vec![percent(self.accuracy())]))
     }
 
-    /// A table for the terminal: of each class that has samples the share of right predictions `before` and `after`, and
-    /// the difference in percentage points. Classes are matched by number; names and samples are those of `after`, or of
-    /// `before` where `after` has none.
+    /// Formats a table for the terminal: for each class with samples, the share of correct predictions `before` and
+    /// `after`, and the difference in percentage points. Classes are matched by number. Names and sample counts are
+    /// those of `after`, or of `before` if `after` has none.
     pub fn comparison(before: &Self, after: &Self) -> String {
         let rows = pairs(before, after).into_iter().map(|(before, after)| {
             let shares = shares(before.accuracy(), after.accuracy());
@@ -176,7 +176,7 @@ impl Confusion {
     }
 }
 
-/// The classes that have samples in one or the other, each before and after.
+/// Pairs the counts of each class before and after. Only classes with samples in at least one are included.
 pub fn pairs(before: &Confusion, after: &Confusion) -> Vec<(ByClass, ByClass)> {
     let of = |confusion: &Confusion| -> BTreeMap<u32, ByClass> {
         confusion.by_class().into_iter().map(|class| (class.class, class)).collect()
@@ -206,7 +206,7 @@ fn percent(share: f32) -> String {
     if share.is_finite() { format!("{:.1} %", 100.0 * share) } else { "–".into() }
 }
 
-/// Lines of a name, a number of samples and further cells, under a heading and above a line of all.
+/// Formats lines of a name, a number of samples and further cells, with a heading and a last line for the total.
 fn columns(
     heads: &[&str],
     rows: impl Iterator<Item = (String, u64, Vec<String>)>,
@@ -216,7 +216,7 @@ fn columns(
     let wide = rows.iter().map(|row| row.0.chars().count()).fold("class".len(), usize::max);
     let mut text = format!("{:<wide$}  {:>7}", "class", "samples");
     for head in heads {
-        // A string takes whatever is written.
+        // Writing to a string cannot fail.
         let _ = write!(text, "  {head:>7}");
     }
     for (name, samples, cells) in rows {
@@ -228,7 +228,7 @@ fn columns(
     text
 }
 
-/// At most so many characters, an ellipsis in place of the rest; control characters are blanks.
+/// Shortens a name to at most `most` characters, with an ellipsis for the rest. Control characters become blanks.
 pub(crate) fn cut(name: &str, most: usize) -> String {
     let mut letters: Vec<char> = name.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     if letters.len() > most {

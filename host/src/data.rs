@@ -1,15 +1,16 @@
-//! Samples: where they come from, which of them test, how they are scaled, and how a sensor ages.
+//! Data sources, splits into training, validation and test parts, normalisation, and simulated ageing of a sensor.
 //!
 //! | source | files | labels |
 //! |---|---|---|
-//! | [`Idx`] | images and labels of IDX, the format of MNIST; a test part of its own | unsigned bytes |
-//! | [`Csv`] | a sample a line, after a line of names or without any | a column |
-//! | [`Source::Arff`] | the same after a header that declares the columns, or without any | a column |
-//! | [`Npy`] | an array of NumPy, and a CSV file with a line for each sample, or another array | a column of that |
+//! | [`Idx`] | images and labels in IDX, the format of MNIST; optionally a separate test part | unsigned bytes |
+//! | [`Csv`] | one sample per line, with or without a line of column names | a column |
+//! | [`Source::Arff`] | one sample per line, with or without a header that declares the columns | a column |
+//! | [`Npy`] | a NumPy array; labels in a CSV file, one line per sample, or in a second array | a column, or an array |
 //! | [`Text`] | bytes | none |
 //!
-//! A file whose name ends in `.gz` is unpacked. Labels are whole numbers from 0, or names of classes. In a table, groups are
-//! people, places or days of which some test ([`Split::Group`]); a field that is empty or `?` is a missing value.
+//! A file whose name ends in `.gz` is decompressed. Labels are whole numbers from 0 or class names. The groups of a
+//! table are people, places or days, some of which form the test part ([`Split::Group`]). An empty field or `?` is a
+//! missing value.
 
 mod arff;
 mod csv;
@@ -59,44 +60,44 @@ pub struct Samples<T = f32> {
 }
 
 impl<T: Copy> Samples<T> {
-    /// Takes one more sample; it has [`Samples::inputs`] numbers.
+    /// Appends a sample, which must have [`Samples::inputs`] numbers.
     pub fn push(&mut self, input: &[T], label: u32) {
         debug_assert_eq!(input.len(), self.inputs);
         self.features.extend_from_slice(input);
         self.labels.push(label);
     }
 
-    /// Numbers of a sample.
+    /// Number of features per sample.
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// How many there are.
+    /// Number of samples.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are none.
+    /// Returns `true` if there are no samples.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// All samples in order.
+    /// Iterates over all samples in order, as (features, label).
     pub fn iter(&self) -> impl Iterator<Item = (&[T], u32)> {
         self.features.chunks_exact(self.inputs.max(1)).zip(self.labels.iter().copied())
     }
 
-    /// All features, sample by sample.
+    /// Features of all samples, sample by sample.
     pub fn features(&self) -> &[T] {
         &self.features
     }
 
-    /// All labels.
+    /// Labels of all samples.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// The samples at these indices, in their order.
+    /// Returns the samples at `indices`, in that order.
     fn pick(&self, indices: &[usize]) -> Self {
         let mut picked = Self { inputs: self.inputs, features: Vec::new(), labels: Vec::new() };
         let all: Vec<_> = self.iter().collect();
@@ -104,16 +105,16 @@ impl<T: Copy> Samples<T> {
         picked
     }
 
-    /// Takes those from `at` on away.
+    /// Removes and returns the samples from index `at` on.
     fn split_off(&mut self, at: usize) -> Self {
         let (features, labels) = (self.features.split_off(at * self.inputs), self.labels.split_off(at));
         Self { inputs: self.inputs, features, labels }
     }
 
-    /// In a random order of [`Stream::Split`], the first `train` samples and the others.
+    /// Shuffles the samples with [`Stream::Split`] and returns the first `train` of them and the rest.
     ///
     /// # Errors
-    /// Where there are not more samples than `train`.
+    /// If `train` is 0 or there are not more than `train` samples.
     pub fn split(&self, train: usize, seed: u64) -> Result<(Self, Self)> {
         if train == 0 || train >= self.len() {
             return Err(Error::Usage(format!("{} samples cannot be split into {train} and others", self.len())));
@@ -125,17 +126,18 @@ impl<T: Copy> Samples<T> {
 }
 
 impl Samples {
-    /// None yet, for samples of that many numbers.
+    /// Creates an empty set for samples of `inputs` features.
     pub fn new(inputs: usize) -> Self {
         Self { inputs, ..Self::default() }
     }
 
-    /// Reads a CSV file of samples of that many numbers, as they are. Where both the legend and the file name columns, they are
-    /// found by their names; otherwise the label comes last. A label is a class's name or its number.
+    /// Reads a CSV file of samples with `inputs` features, without scaling them. If both the legend and the file name
+    /// the columns, they are matched by name; otherwise the label is the last column. A label is a class name or a
+    /// class number.
     ///
     /// # Errors
-    /// Where the file cannot be read, has no samples, a column is missing or unknown, or a line is wrong: the message names line
-    /// and column.
+    /// If the file cannot be read, has no samples, lacks a column or has an unknown one, or a line is invalid; the
+    /// message names line and column.
     pub fn read(path: &Path, inputs: usize, legend: &Legend) -> Result<Self> {
         let wanted = Wanted { features: true, missing: Missing::Sent, legend: Some(legend), ..Wanted::default() };
         let raw = csv::read(path, wanted, Labels::known(&legend.classes))?;
@@ -144,10 +146,11 @@ impl Samples {
         Ok(samples)
     }
 
-    /// Reads a CSV file for a network whose columns and classes have no known names: by place, the label last and a number.
+    /// Reads a CSV file for a network whose columns and classes have no known names. Columns are matched by position;
+    /// the label comes last and is a number.
     ///
     /// # Errors
-    /// As [`Samples::read`], and where the file names its columns: nothing says which of the network's they are.
+    /// Same as [`Samples::read`]. Also if the file names its columns, since the network's column names are unknown.
     pub fn read_by_place(path: &Path, inputs: usize, classes: usize) -> Result<Self> {
         let legend = Legend::numbered(classes);
         let wanted = Wanted { features: true, missing: Missing::Sent, legend: Some(&legend), ..Wanted::default() };
@@ -159,24 +162,25 @@ impl Samples {
         Self::read(path, inputs, &legend)
     }
 
-    /// The same with every feature divided by `scale`.
+    /// Divides every feature by `scale`.
     pub fn divided(mut self, scale: f32) -> Self {
         self.features.iter_mut().for_each(|x| *x /= scale);
         self
     }
 
-    /// A CSV file that [`Samples::read`] reads with the same legend; every feature is multiplied by `scale`. It begins with
-    /// names where the legend has them, and calls classes as the legend does.
+    /// Encodes the samples as a CSV file that [`Samples::read`] reads with the same legend, with every feature
+    /// multiplied by `scale`. The file starts with column names if the legend has them, and classes are written as in
+    /// the legend.
     ///
     /// # Errors
-    /// Names the file, where the samples cannot be written.
+    /// Names the file if the samples cannot be written.
     pub fn bytes(&self, path: &Path, scale: f32, legend: &Legend) -> Result<Vec<u8>> {
         let mut rows = ::csv::WriterBuilder::new().comment(Some(b'#')).from_writer(Vec::new());
         if let Some(label) = legend.label.as_ref().filter(|_| legend.features.len() == self.inputs) {
             rows.write_record(legend.features.iter().chain([label])).map_err(|e| Error::content(path, e))?;
         }
         for (input, label) in self.iter() {
-            // With its point, no number looks like a column's.
+            // With its decimal point, no value looks like a column number.
             let features = input.iter().map(|x| format!("{:?}", x * scale));
             let class = legend.classes.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
             rows.write_record(features.chain([class])).map_err(|e| Error::content(path, e))?;
@@ -184,23 +188,24 @@ impl Samples {
         rows.into_inner().map_err(|e| Error::content(path, e))
     }
 
-    /// Writes such a file.
+    /// Writes the samples as a CSV file, encoded as by [`Samples::bytes`].
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self, path: &Path, scale: f32, legend: &Legend) -> Result<()> {
         files::write(path, &self.bytes(path, scale, legend)?)
     }
 
-    /// One more than the largest label.
+    /// Largest label plus one, or 0 if there are no samples.
     pub fn classes(&self) -> usize {
         self.labels.iter().max().map_or(0, |label| *label as usize + 1)
     }
 
-    /// Refuses labels that are no class.
+    /// Checks that the samples have `inputs` features and that all labels are below `classes`.
     ///
     /// # Errors
-    /// Names the first such sample of the file.
+    /// If the number of features differs or a label is out of range; then the message names the first such sample of
+    /// the file.
     pub fn check(&self, path: &Path, inputs: usize, classes: usize) -> Result<()> {
         if self.inputs != inputs {
             let found = self.inputs;
@@ -215,8 +220,8 @@ impl Samples {
         }
     }
 
-    /// `count` of them, in a random order of [`Stream::Arrival`]; after all of them they come again, in another one. Of none,
-    /// none.
+    /// Draws `count` samples in a random order of [`Stream::Arrival`]. Once all have been drawn, they repeat in a new
+    /// order. An empty set stays empty.
     pub fn arrive(&self, count: usize, seed: u64) -> Self {
         let (mut all, mut generator): (Vec<usize>, _) = ((0..self.len()).collect(), Stream::Arrival.generator(seed));
         let mut order = Vec::new();
@@ -228,8 +233,8 @@ impl Samples {
         self.pick(&order)
     }
 
-    /// In a random order of [`Stream::Arrival`], the first `per_class` samples of each class, of which as many or more are
-    /// left, else half of them; and all others.
+    /// Splits the samples in a random order of [`Stream::Arrival`] into a stream and the rest. The stream takes the
+    /// first `per_class` samples of each class, but at most half of a class, rounded down.
     pub fn introduce(&self, per_class: usize, seed: u64) -> (Self, Self) {
         let mut wanted = vec![0; self.classes()];
         self.labels.iter().for_each(|label| wanted[*label as usize] += 1);
@@ -245,9 +250,9 @@ impl Samples {
         (self.pick(&stream), self.pick(&rest))
     }
 
-    /// Replaces each label with probability `share` by one of the other classes, each as likely as any other; two draws of
-    /// [`Stream::WrongLabels`] a label, so that the wrong labels of a smaller share are among those of a larger one. With
-    /// fewer than two classes nothing changes.
+    /// Replaces each label, with probability `share`, by another class drawn uniformly. It makes two draws of
+    /// [`Stream::WrongLabels`] per label, so the wrong labels of a smaller share are a subset of those of a larger one.
+    /// With fewer than two classes, nothing changes.
     pub fn mislabel(&mut self, share: f32, classes: usize, seed: u64) {
         let Some(others) = u32::try_from(classes).ok().and_then(|classes| classes.checked_sub(1)).filter(|n| *n > 0)
         else {

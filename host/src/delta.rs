@@ -9,13 +9,13 @@
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
 //!
-//! The bits of a binary32 are numbered in the order of the numbers that they are, so that two weights that are close have
-//! close numbers. The difference of the two numbers of each weight, modulo 2^32, is written with its sign in the lowest bit
-//! (0, −1, 1, −2, … as 0, 1, 2, 3, …), then the lowest bytes of all weights, the next ones, and so on: the high bytes are
-//! almost all 0, and what does not learn costs nothing.
+//! The bit patterns of binary32 are renumbered in ascending order of their values, so that close weights have close
+//! numbers. For each weight, the difference of the two numbers modulo 2^32 is stored with its sign in the lowest bit
+//! (0, −1, 1, −2, … as 0, 1, 2, 3, …). The lowest bytes of all weights come first, then the next ones, and so on. The
+//! high bytes are almost all 0, and weights that do not change cost almost nothing.
 //!
-//! The image of the adapted weights has those of the image besides where its rule pulls to the start
-//! ([`Pull::Start`]): a device that is flashed with it learns around the factory's weights, as the one does that has learnt.
+//! If the rule pulls to the start ([`Pull::Start`]), the image of the adapted weights also contains the weights of the
+//! original image. A device flashed with it then learns around the factory's weights, like the device that has learnt.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -32,14 +32,14 @@ use std::path::Path;
 
 const MAGIC: [u8; 4] = *b"GRFD";
 
-/// The version of the format that this software writes and reads.
+/// Version of the format that this crate writes and reads.
 pub const VERSION: u16 = 1;
 
-/// What turns an image into that of the adapted weights.
+/// Difference that turns an image into that of the adapted weights.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Delta {
     header: Header,
-    /// For each weight.
+    /// Folded difference of each weight.
     differences: Vec<u32>,
 }
 
@@ -51,31 +51,31 @@ struct Header {
     weights: u32,
 }
 
-/// Why a delta is refused.
+/// Reason for refusing a delta.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeltaError {
     /// The first bytes are not those of a delta.
     Magic,
-    /// It has another version than this software reads.
+    /// The delta has another version than this crate reads.
     Version(u16),
     /// The checksum does not agree with the bytes.
     Checksum,
-    /// Its parts do not fit together.
+    /// The parts of the delta do not fit together.
     Malformed,
-    /// It is for another network.
+    /// The delta is for another network.
     Schema,
-    /// It is for another image of this network.
+    /// The delta is for another image of this network.
     Base {
-        /// [`identity`] of the image that it is for.
+        /// [`identity`] of the expected image.
         expected: u32,
-        /// [`identity`] of the image.
+        /// [`identity`] of the given image.
         found: u32,
     },
-    /// There are other numbers of weights.
+    /// The number of weights differs.
     Weights,
     /// A weight is not finite.
     NotFinite,
-    /// What it makes of the image is not the adapted image.
+    /// The result is not the adapted image.
     Result,
 }
 
@@ -101,7 +101,7 @@ impl fmt::Display for DeltaError {
 
 impl std::error::Error for DeltaError {}
 
-/// The place of a number among all others.
+/// Position of a binary32 number in the order of all such numbers.
 fn place(number: f32) -> u32 {
     let bits = number.to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
@@ -111,7 +111,7 @@ fn at(place: u32) -> f32 {
     f32::from_bits(if place >> 31 == 1 { place & !(1 << 31) } else { !place })
 }
 
-/// The sign into the lowest bit.
+/// Moves the sign into the lowest bit.
 fn folded(difference: u32) -> u32 {
     (difference << 1) ^ if difference >> 31 == 1 { u32::MAX } else { 0 }
 }
@@ -121,10 +121,11 @@ fn unfolded(folded: u32) -> u32 {
 }
 
 impl Delta {
-    /// Between an image and its adapted weights, parameter by parameter, row by row.
+    /// Computes the delta between an image and its adapted weights, which are given parameter by parameter, row by row.
     ///
     /// # Errors
-    /// [`DeltaError::Weights`] where they are not as many, [`DeltaError::NotFinite`].
+    /// [`DeltaError::Weights`] if the number of weights differs, [`DeltaError::NotFinite`] if a weight is not finite,
+    /// and [`DeltaError::Malformed`] if the adapted image cannot be written.
     pub fn between(image: &Image, base: u32, adapted: &[f32]) -> std::result::Result<Self, DeltaError> {
         if image.weights().count() != adapted.len() {
             return Err(DeltaError::Weights);
@@ -139,15 +140,15 @@ impl Delta {
         Ok(Self { header: Header { schema: image.header.schema, base, adapted: made, weights }, differences })
     }
 
-    /// How many weights differ, of how many.
+    /// Returns the number of weights that differ and the number of all weights.
     pub fn count(&self) -> (usize, usize) {
         (self.differences.iter().filter(|difference| **difference != 0).count(), self.differences.len())
     }
 
-    /// The image of the adapted weights.
+    /// Returns the image of the adapted weights. `found` is the [`identity`] of `image`.
     ///
     /// # Errors
-    /// Where the image is another one than the delta is for, or the result not what it was made of.
+    /// If the delta is for another image, or the result is not the adapted image.
     pub fn apply(&self, image: &Image, found: u32) -> std::result::Result<Vec<u8>, DeltaError> {
         let Header { schema, base: expected, adapted, .. } = self.header;
         if image.header.schema != schema {
@@ -168,10 +169,10 @@ impl Delta {
         if identity(&made) == adapted { Ok(made) } else { Err(DeltaError::Result) }
     }
 
-    /// As a file.
+    /// Encodes the delta as a file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
-        // A vector takes whatever comes.
+        // Writing to a vector cannot fail.
         let header = postcard::to_allocvec(&self.header).unwrap_or_default();
         bytes.extend(header);
         let planes: Vec<u8> =
@@ -183,10 +184,10 @@ impl Delta {
         bytes
     }
 
-    /// From the bytes of a whole file.
+    /// Parses the bytes of a whole file.
     ///
     /// # Errors
-    /// Where a byte is wrong or missing.
+    /// If a byte is wrong or missing.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, DeltaError> {
         let rest = bytes.strip_prefix(&MAGIC).ok_or(DeltaError::Magic)?;
         let (version, rest) = rest.split_first_chunk().ok_or(DeltaError::Checksum)?;
@@ -201,7 +202,7 @@ impl Delta {
         let (header, packed) = postcard::take_from_bytes::<Header>(body).map_err(|_| DeltaError::Malformed)?;
         let (weights, mut planes) = (header.weights as usize, Vec::new());
         let mut decoder = DeflateDecoder::new(packed);
-        // One byte more than there should be tells too many.
+        // Reading one byte more than expected reveals surplus data.
         let read = decoder.by_ref().take(4 * u64::from(header.weights) + 1).read_to_end(&mut planes);
         if read.is_err()
             || planes.len() as u64 != 4 * u64::from(header.weights)
@@ -217,13 +218,13 @@ impl Delta {
     /// Reads a file.
     ///
     /// # Errors
-    /// Where it cannot be read, or a byte is wrong or missing.
+    /// If it cannot be read, or a byte is wrong or missing.
     pub fn read(path: &Path) -> Result<Self> {
         Self::parse(&files::read(path)?).map_err(|e| Error::content(path, e))
     }
 }
 
-/// An image with other weights, as many, around the same start.
+/// Returns an image with other weights around the same start.
 fn with_weights(image: &Image, weights: &[f32]) -> Option<Vec<u8>> {
     let pulled = matches!(image.header.recipe.rule.pull, Pull::Start { .. });
     let centred = pulled && !weights.iter().zip(image.start()).all(|(weight, start)| weight.to_le_bytes() == *start);

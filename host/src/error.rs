@@ -1,9 +1,9 @@
-//! One error, one clear line: what is wrong, where, and what to do.
+//! The library's error type. Each message is one line that says what is wrong, where, and what to do.
 
 use graftage_core::error::{ImageError, Refusal};
 use std::path::{Path, PathBuf};
 
-/// What went wrong; its message is one line.
+/// Error of this library; its message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read or written.
@@ -11,7 +11,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error reported by the system.
         source: std::io::Error,
     },
     /// The content of a file is wrong.
@@ -19,7 +19,7 @@ pub enum Error {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong, where in it, and what to do.
+        /// Description of what is wrong, where in the file, and what to do.
         what: String,
     },
     /// An image is refused.
@@ -27,16 +27,16 @@ pub enum Error {
     Image {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Reason for the refusal.
         error: ImageError,
     },
     /// Core refuses a sample or a recipe.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// A board, an emulator or the line to it.
+    /// A board, an emulator or the link to it fails.
     #[error("{0}")]
     Board(String),
-    /// A board has spent its drift budget, and learns no more in this session.
+    /// A board has spent its drift budget and learns no more in this session.
     #[error("{0}")]
     BudgetSpent(String),
     /// Arguments that do not go together.
@@ -48,13 +48,13 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// For `map_err` on what the system says of a file.
+    /// Converts a system error about a file; for use with `map_err`.
     pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }
     }
 
-    /// The content of a file is wrong.
+    /// Creates an error about the content of a file.
     pub fn content(path: &Path, what: impl ToString) -> Self {
         Self::Content { path: path.to_owned(), what: what.to_string() }
     }

@@ -1,19 +1,20 @@
-//! Reads files, and decides what a command may write: each output has one owner.
+//! Reading of files, and control of what a command may write: each output has one owner.
 //!
-//! - No file is replaced or deleted that the running command did not write itself, unless it was told to
-//!   ([`Claims`]). Then files of the names that it writes are replaced, and no other.
-//! - A file named by itself ([`Output`]) is written beside its place and renamed: it is whole, or as it was before.
-//! - A file that [grows](Growing) gets its name with its first bytes, and then is whole up to the last ones. A later run goes on
-//!   in it.
-//! - The files of a folder ([`Folder`]) change hands at once. A [`Change`] gathers the new ones in a hidden folder inside it,
-//!   `.graftage-new`. One rename, to `.graftage-commit`, decides; then each file is moved to its name, and what the new
-//!   ones supersede is deleted. A process that dies before the decision leaves the old files as they were, and the next
-//!   one that writes there removes what it had gathered. A process that dies after it leaves moves to do: whoever
-//!   opens the folder next, to read or to write, finishes them first.
-//! - One process at a time writes into a folder, or a file. It holds a lock of the system, which ends with it.
-//! - What is temporary is deleted when a command ends, also by [a signal](crate::signals).
+//! - A command replaces or deletes only files that it wrote itself, unless told otherwise ([`Claims`]). Even then it
+//!   replaces only files with the names that it writes.
+//! - A single file ([`Output`]) is written next to its destination and renamed: it is either complete or unchanged.
+//! - A [growing](Growing) file gets its name together with its first bytes. From then on it is intact up to the last
+//!   bytes appended, and a later run can continue it.
+//! - The files of a folder ([`Folder`]) are replaced together. A [`Change`] collects the new ones in a hidden
+//!   subfolder, `.graftage-new`. Renaming it to `.graftage-commit` decides the change; then each file is moved to its
+//!   name, and superseded files are deleted. If the process dies before the decision, the old files are unchanged, and
+//!   the next process that writes there removes the collected files. If it dies after the decision, moves are pending:
+//!   the next process that opens the folder, to read or to write, completes them first.
+//! - Only one process at a time writes into a folder or a file. It holds a lock of the operating system, which is
+//!   released when the process ends.
+//! - Temporary files are deleted when a command ends, also if [a signal](crate::signals) ends it.
 //!
-//! Where a file system has no locks, two processes can write into one folder; all else holds.
+//! On a file system without locks, two processes can write into one folder; everything else holds.
 
 mod folder;
 mod growing;
@@ -31,8 +32,8 @@ pub(crate) use unfinished::discard;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// What a command is about to write: nothing that it reads, nothing twice, and nothing that is there already unless it is
-/// told to replace it.
+/// Outputs that a command is about to write. It refuses files that the command reads, duplicates, and existing files
+/// unless they are to be replaced.
 #[derive(Debug)]
 pub struct Claims {
     force: bool,
@@ -41,12 +42,12 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Nothing yet; with `force`, files that are there already are replaced.
+    /// Starts without outputs. With `force`, existing files are replaced.
     pub fn new(force: bool) -> Self {
         Self { force, inputs: Vec::new(), outputs: Vec::new() }
     }
 
-    /// Keeps these inputs from being written to.
+    /// Protects these inputs from being overwritten.
     pub fn reads<'a>(mut self, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Self {
         self.inputs.extend(inputs.into_iter().map(|path| place(path)));
         self
@@ -55,24 +56,24 @@ impl Claims {
     /// Claims a file.
     ///
     /// # Errors
-    /// Where the command reads it or writes it already, where it is there and is not to be replaced, where its folder is
-    /// missing or cannot be written to, or where another process writes it. Nothing has changed then.
+    /// If the command already reads or writes it, it exists and is not to be replaced, its folder is missing or not
+    /// writable, or another process writes it. In that case nothing has changed.
     pub fn file(&mut self, path: &Path) -> Result<Output> {
         self.claim(path)?;
         Output::claim(path, self.force)
     }
 
-    /// Claims a file that grows, and goes on where it is there and is not to be replaced.
+    /// Claims a growing file. An existing file is continued unless it is to be replaced.
     ///
     /// # Errors
-    /// Where the command reads it or writes it already, where its folder is missing or cannot be written to, or where
-    /// another process writes it. Nothing has changed then.
+    /// If the command already reads or writes it, its folder is missing or not writable, or another process writes it.
+    /// In that case nothing has changed.
     pub fn growing(&mut self, path: &Path) -> Result<Growing> {
         self.claim(path)?;
         Growing::claim(path, self.force)
     }
 
-    /// Notes an output that is none of the others and no input.
+    /// Registers an output that must differ from all inputs and all other outputs.
     fn claim(&mut self, path: &Path) -> Result<()> {
         if !output::is_device(path) {
             let place = place(path);
@@ -90,19 +91,19 @@ impl Claims {
         Ok(())
     }
 
-    /// Claims a file that an option may name.
+    /// Claims a file if an option names one.
     ///
     /// # Errors
-    /// As [`Claims::file`].
+    /// Same as [`Claims::file`].
     pub fn option(&mut self, path: Option<&PathBuf>) -> Result<Option<Output>> {
         path.map(|path| self.file(path)).transpose()
     }
 
-    /// Claims the files of these names in a folder, which is made where it is missing.
+    /// Claims files with these names in a folder. A missing folder is created.
     ///
     /// # Errors
-    /// Where the path is no folder, another process writes there, the command reads one of the files, or one is there and is
-    /// not to be replaced. Nothing has changed then.
+    /// If the path is not a folder, another process writes there, the command reads one of the files, or one exists and
+    /// is not to be replaced. In that case nothing has changed.
     pub fn folder(&self, path: &Path, names: &[&str]) -> Result<Folder> {
         let folder = Folder::open(path, self.force)?;
         self.check(path, names)?;
@@ -110,10 +111,10 @@ impl Claims {
         Ok(folder)
     }
 
-    /// Refuses to write files of these names in a folder that the command reads.
+    /// Checks that the command does not read any of the files to be written in a folder.
     ///
     /// # Errors
-    /// Names the first.
+    /// If it does; the message names the first such file.
     pub fn check(&self, path: &Path, names: &[&str]) -> Result<()> {
         match names.iter().map(|name| path.join(name)).find(|file| self.inputs.contains(&place(file))) {
             Some(read) => Err(Error::content(&read, READ_TOO)),
@@ -124,29 +125,29 @@ impl Claims {
 
 const READ_TOO: &str = "is read by this command, too; name another output";
 
-/// A path without links; of a file that is not there, its folder's.
+/// Canonical form of a path. For a file that does not exist, only its folder is made canonical.
 fn place(path: &Path) -> PathBuf {
     let there = || Some(parent(path).canonicalize().ok()?.join(path.file_name()?));
     path.canonicalize().ok().or_else(there).unwrap_or_else(|| path.to_owned())
 }
 
-/// The folder of a file.
+/// Folder that contains a file.
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes a file at once; one of that name is replaced, and stays as it is until then.
+/// Writes a file atomically. An existing file of that name is replaced, and unchanged until then.
 ///
 /// # Errors
-/// Where the folder does not exist or cannot be written to, or another process writes this file.
+/// If the folder does not exist or is not writable, or another process writes this file.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Output::claim(path, true)?.write(bytes)
 }
 
-/// A value as a file of JSON holds it.
+/// Encodes a value as a JSON file.
 ///
 /// # Errors
-/// Names the file, where the value cannot be written.
+/// Names the file if the value cannot be written.
 pub fn json(path: &Path, value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::content(path, e))?;
     text.push(b'\n');
@@ -156,15 +157,15 @@ pub fn json(path: &Path, value: &impl serde::Serialize) -> Result<Vec<u8>> {
 /// Writes a value as JSON.
 ///
 /// # Errors
-/// As [`write()`].
+/// Same as [`write()`].
 pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     write(path, &json(path, value)?)
 }
 
-/// Reads a whole file. Where its folder was left in the middle of a change that is decided, that is finished first.
+/// Reads a whole file. A decided change of its folder that is still pending is completed first.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If the file cannot be read.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     folder::settle(parent(path))?;
     std::fs::read(path).map_err(Error::file(path))
@@ -173,7 +174,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// Reads a value from JSON.
 ///
 /// # Errors
-/// Where the file cannot be read, or says something else.
+/// If the file cannot be read or does not hold such a value.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&read(path)?).map_err(|e| Error::content(path, e))
 }

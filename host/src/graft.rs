@@ -1,4 +1,4 @@
-//! A checkpoint becomes a weights image and the Rust type of its network, with one schema hash in both.
+//! Conversion of a checkpoint into a weights image and the Rust type of its network, which share a schema hash.
 
 use crate::adaptation::{check_ball, train_last, trained};
 use crate::checkpoint::{Checkpoint, Inputs};
@@ -13,45 +13,47 @@ use graftage_core::network::{Kind, Layer, Window};
 use graftage_core::scion::Geometry;
 use std::path::Path;
 
-/// Name of the image in the folder that [`graft`] writes.
+/// Name of the image file that [`graft()`] writes.
 pub const IMAGE: &str = "image.grft";
-/// Name of the type.
+/// Name of the file with the network's type.
 pub const NETWORK: &str = "network.rs";
 
-/// The most samples that a device keeps to learn from again, and that it holds out.
+/// Maximum number of samples in a device's replay buffer, and maximum number that it holds out.
 pub const SAMPLES: u32 = 65_536;
 
-/// Writes `image.grft` and `network.rs` into a folder, which is made where it is missing. On the device the last `learning`
-/// layers with weights learn, by radii on the scale of their weights ([`train_last`]), the others are frozen; `usize::MAX` is all
-/// of them, by the usual radii. A firmware that is built with that
-/// `network.rs` has room for as many samples as the recipe keeps. Features that were divided by one number
-/// are sent divided by it; those that were normalised in any other way are sent as they are, and a frozen layer before all
-/// others does the same to them in the same bits.
+/// Writes `image.grft` and `network.rs` into a folder, which is created if it is missing.
+///
+/// On the device, the last `learning` layers with weights learn, with radii on the scale of their weights
+/// ([`train_last`]); the others are frozen. With `usize::MAX`, all layers learn, with the usual radii. A firmware that
+/// is built with that `network.rs` has room for as many samples as the recipe keeps.
+///
+/// If normalisation is a division by one number, features are sent divided by it. Otherwise they are sent unscaled, and
+/// frozen layers in front of the others perform the same normalisation bit for bit.
 ///
 /// # Errors
-/// Where core has no layers for the model, no layer would learn or more than there are, the recipe is refused, never learns,
-/// pulls weights to zero that it is to leave where they are ([`check_ball`]) or
-/// keeps more than [`SAMPLES`], the network has too many layers for an image, or a file cannot be written.
+/// If core has no layers for the model, binary32 cannot hold its features, the number of layers to learn is zero or too
+/// large, the recipe is refused, never learns, pulls weights to zero that should stay where they are ([`check_ball`])
+/// or keeps more than [`SAMPLES`], the network has too many layers for an image, or a file cannot be written.
 pub fn graft(checkpoint: &Checkpoint, recipe: Recipe, learning: usize, folder: &Path) -> Result<Header> {
     let grafted = Grafted::new(checkpoint, recipe, learning)?;
     grafted.write(&Folder::open(folder, true)?)?;
     Ok(grafted.header)
 }
 
-/// An image and the type of its network.
+/// An image and the Rust type of its network.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Grafted {
-    /// What the image says of itself.
+    /// Header of the image.
     pub header: Header,
     image: Vec<u8>,
     network: String,
 }
 
 impl Grafted {
-    /// Writes both into a folder, at once.
+    /// Writes both files into a folder at once.
     ///
     /// # Errors
-    /// Where they cannot be written: the folder is as it was then.
+    /// If they cannot be written. In that case the folder is unchanged.
     pub fn write(&self, folder: &Folder) -> Result<()> {
         let mut change = folder.change();
         change.add(IMAGE, &self.image)?;
@@ -59,10 +61,10 @@ impl Grafted {
         change.commit()
     }
 
-    /// Makes both, as [`graft()`] says.
+    /// Creates both as described at [`graft()`].
     ///
     /// # Errors
-    /// Where core has no layers for the model, its normalisation is no arithmetic, no layer learns, or the recipe is refused.
+    /// Same as [`graft()`], except that no file is written.
     pub fn new(checkpoint: &Checkpoint, recipe: Recipe, learning: usize) -> Result<Self> {
         recipe.check(usize::MAX)?;
         rule::check(&recipe.rule)?;
@@ -111,20 +113,20 @@ fn heapless_from<T: Clone, const N: usize>(items: &[T]) -> std::result::Result<g
     graftage_link::Vec::from_slice(items).map_err(|_| ())
 }
 
-/// Samples that a firmware has room for.
+/// Numbers of samples that a firmware has room for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacities {
-    /// In the replay buffer.
+    /// Samples in the replay buffer.
     pub replay: u32,
-    /// Held out; 1 where none are, as no memory is for none.
+    /// Held-out samples; 1 if none are held out, because the memory cannot be empty.
     pub held_out: u32,
 }
 
 impl Capacities {
-    /// As many as a recipe keeps.
+    /// Capacities that a recipe needs.
     ///
     /// # Errors
-    /// Where these are more than [`SAMPLES`].
+    /// If one exceeds [`SAMPLES`].
     pub fn of(recipe: &Recipe) -> Result<Self> {
         let capacities = Self { replay: recipe.replay, held_out: recipe.hold_out.map_or(1, |hold_out| hold_out.keep) };
         for (option, samples) in [("--replay", capacities.replay), ("--hold-out", capacities.held_out)] {
@@ -137,7 +139,7 @@ impl Capacities {
     }
 }
 
-/// The Rust type of a network, and what a firmware has room for, to be included by it.
+/// Rust source with the type of a network and the capacities, to be included by a firmware.
 pub fn network(layers: &[Kind], Capacities { replay, held_out }: Capacities) -> String {
     let names = layers.iter().map(|kind| layer(*kind)).collect::<Vec<_>>().join(", ");
     format!(
@@ -164,7 +166,7 @@ const _: () = assert!(<Network as Fixed>::SCHEMA == SCHEMA, \"the type was chang
     )
 }
 
-/// The type of a layer.
+/// Rust type of a layer.
 fn layer(kind: Kind) -> String {
     let slides = |Window { places, channels, taps, stride }: Window| format!("{places}, {channels}, {taps}, {stride}");
     match kind {

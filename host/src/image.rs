@@ -1,4 +1,4 @@
-//! A weights image as a file: core's image, and after it the names that travel with the network.
+//! A weights image as a file: core's image, followed by the names of the network's columns and classes.
 //!
 //! ```text
 //! offset  bytes
@@ -10,7 +10,8 @@
 //! end−4   CRC-32/ISO-HDLC of all bytes from L on
 //! ```
 //!
-//! A device reads the image alone. The names take flash there, but no RAM and no code, and older firmware takes them as well.
+//! A device reads only core's image. The names take up flash, but neither RAM nor code, and older firmware accepts
+//! them.
 
 use crate::data::Legend;
 use crate::error::{Error, Result};
@@ -20,13 +21,13 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 4] = *b"GRFN";
 
-/// Version of the names that this software writes and reads.
+/// Version of the names' format that this crate writes and reads.
 pub const VERSION: u16 = 1;
 
-/// Bytes before the names: magic, version and length.
+/// Number of bytes before the names: magic, version and length.
 const PREFIX: usize = 10;
 
-/// A whole image, read from a file.
+/// An image with its names, read from a file.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ImageFile {
     path: PathBuf,
@@ -35,10 +36,10 @@ pub struct ImageFile {
 }
 
 impl ImageFile {
-    /// Reads a file. Without names in it, classes are called by their numbers.
+    /// Reads a file. If it contains no names, classes are named by their numbers.
     ///
     /// # Errors
-    /// Where the file cannot be read, its image is refused, or its names are damaged or do not fit the image.
+    /// If the file cannot be read, its image is refused, or its names are damaged or do not fit the image.
     pub fn read(path: &Path) -> Result<Self> {
         let mut image = files::read(path)?;
         let parsed = Image::parse(&image).map_err(|error| Error::Image { path: path.to_owned(), error })?;
@@ -58,51 +59,51 @@ impl ImageFile {
         Ok(Self { path: path.to_owned(), image, legend })
     }
 
-    /// The image without its names: all that a device reads.
+    /// Core's image without the names: the part that a device reads.
     pub fn bytes(&self) -> &[u8] {
         &self.image
     }
 
-    /// The image, parsed.
+    /// Parses the image.
     ///
     /// # Errors
-    /// None after [`ImageFile::read`], which has parsed it.
+    /// None after [`ImageFile::read`], which has already parsed it.
     pub fn image(&self) -> Result<Image<'_>> {
         Image::parse(&self.image).map_err(|error| Error::Image { path: self.path.clone(), error })
     }
 
-    /// The names of its columns and classes.
+    /// Names of columns and classes.
     pub fn legend(&self) -> &Legend {
         &self.legend
     }
 
-    /// The checksum that tells images apart.
+    /// Checksum that identifies the image.
     pub fn identity(&self) -> u32 {
         identity(&self.image)
     }
 }
 
-/// Inputs and classes of an image's network.
+/// Numbers of inputs and classes of an image's network.
 fn shape(image: &Image) -> (usize, usize) {
     let ends = image.header.layers.first().zip(image.header.layers.last());
     ends.map_or((0, 0), |(first, last)| (first.shape().0 as usize, last.shape().1 as usize))
 }
 
-/// Checksum at the end of the image at the start of these bytes, which tells images apart; 0 where there is none.
+/// Checksum of the image at the start of these bytes, which identifies it; 0 if there is no image.
 pub fn identity(bytes: &[u8]) -> u32 {
     graftage_boards::identity(bytes).unwrap_or(0)
 }
 
-/// An image with names after it, as a file holds them.
+/// Appends names to an image, as stored in a file.
 pub fn with_names(image: &[u8], legend: &Legend) -> Vec<u8> {
-    // A legend is strings alone: each can be written as JSON.
+    // A legend consists of strings, so its serialization cannot fail.
     let names = serde_json::to_vec(legend).unwrap_or_default();
     let length = u32::try_from(names.len()).unwrap_or(u32::MAX);
     let part = [&MAGIC[..], &VERSION.to_le_bytes(), &length.to_le_bytes(), &names].concat();
     [image, &part, &checksum(&part).to_le_bytes()].concat()
 }
 
-/// Reads the names that follow an image.
+/// Parses the names after an image.
 fn read(bytes: &[u8]) -> std::result::Result<Legend, String> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>().filter(|(prefix, _)| prefix.starts_with(&MAGIC))
     else {

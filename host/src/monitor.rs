@@ -1,53 +1,53 @@
-//! What a board does, as a few lines that are shown again and again.
+//! Summary of a board's activity in a few lines, for repeated display.
 
 use graftage_core::session::Counts;
 use graftage_link::{Hello, Status};
 use std::collections::VecDeque;
 
-/// Samples of the running share of right predictions, and losses that are drawn.
+/// Number of newest samples for the running share of correct predictions, and number of losses drawn.
 const WINDOW: u64 = 20;
-/// Lines of the board's log that are shown.
+/// Number of log lines shown.
 const LOG: usize = 6;
-/// Letters of a bar.
+/// Width of a bar in characters.
 const BAR: usize = 20;
 
-/// What was seen of a board.
+/// Observations of a board over time.
 #[derive(Debug, Default)]
 pub struct Monitor {
-    /// Who it is and where it stood at last.
+    /// The board's most recent hello.
     hello: Option<Hello>,
     line: Line,
-    /// (samples learnt, of them right before) whenever that was another, oldest first.
+    /// Changes of (samples learnt, samples of these predicted correctly before), oldest first.
     scores: VecDeque<(u64, u64)>,
     losses: VecDeque<f32>,
     log: VecDeque<String>,
-    /// Samples that it refused, where that is known.
+    /// Number of refused samples, as far as known.
     pub refused: u64,
 }
 
-/// What went wrong on the line, as the workstation sees it.
+/// Errors on the line, as seen by the workstation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Line {
-    /// Frames from the board that were dropped.
+    /// Number of frames from the board that were damaged and dropped.
     pub damaged: u32,
-    /// Requests that were sent again.
+    /// Number of repeated requests.
     pub repeated: u32,
 }
 
 impl Monitor {
-    /// Takes what a board says of itself.
+    /// Takes in the board's latest hello and the state of the line.
     pub fn see(&mut self, hello: Hello, line: Line) {
         if let Ok(status) = &hello.status {
             let score = (status.learnt, status.correct);
             if self.scores.back().is_some_and(|last| last.0 > score.0) {
-                // It was reset.
+                // The board was reset.
                 (self.scores, self.losses) = Default::default();
             }
             if self.scores.back() != Some(&score) {
                 self.scores.push_back(score);
                 self.losses.extend(status.loss);
             }
-            // What remains spans the window, or all that was seen.
+            // The remaining scores span the window, or everything seen so far.
             while self.scores.get(1).is_some_and(|second| score.0 - second.0 >= WINDOW) {
                 self.scores.pop_front();
             }
@@ -58,7 +58,7 @@ impl Monitor {
         (self.hello, self.line) = (Some(hello), line);
     }
 
-    /// Takes lines of its log.
+    /// Appends lines of the board's log.
     pub fn log(&mut self, lines: Vec<String>) {
         self.log.extend(lines);
         while self.log.len() > LOG {
@@ -66,13 +66,13 @@ impl Monitor {
         }
     }
 
-    /// The share of the newest samples that were predicted rightly, and how many these are.
+    /// Number of newest samples, and the share of them that was predicted correctly.
     fn recent(&self) -> Option<(u64, f32)> {
         let ((first, was), (last, is)) = self.scores.front().copied().zip(self.scores.back().copied())?;
         (last > first).then(|| (last - first, (is - was) as f32 / (last - first) as f32))
     }
 
-    /// All of it, for a terminal.
+    /// Full page for a terminal, line by line.
     pub fn page(&self) -> Vec<String> {
         let Some(hello) = &self.hello else { return Vec::new() };
         let mut lines = vec![format!(
@@ -127,7 +127,7 @@ impl Monitor {
         line("stored", format!("{newest}; slots: {first}, {second}"));
     }
 
-    /// All of it, as one line.
+    /// One-line summary.
     pub fn summary(&self) -> String {
         let Some(hello) = &self.hello else { return String::new() };
         let status = match &hello.status {
@@ -154,7 +154,7 @@ impl Monitor {
     }
 }
 
-/// The alarms, after other counts of sessions.
+/// Text about alarms, to follow other session counts.
 fn alarms(counts: &Counts) -> String {
     match counts.alarms {
         0 => String::new(),
@@ -167,13 +167,13 @@ fn percent(share: f32) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// A share as a bar.
+/// Draws a share as a bar.
 fn bar(share: f32) -> String {
     let full = (share.clamp(0.0, 1.0) * BAR as f32).round() as usize;
     format!("{}{}", "█".repeat(full), "░".repeat(BAR - full))
 }
 
-/// Numbers of at least 0 as small columns, the largest full.
+/// Draws non-negative numbers as small columns; the largest has full height.
 fn sparks(numbers: &VecDeque<f32>) -> String {
     let columns = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let largest = numbers.iter().copied().fold(f32::MIN_POSITIVE, f32::max);

@@ -1,4 +1,4 @@
-//! Core's layers, put together at run time: the same kernels, the same bits as a network whose shape is a type.
+//! Core's layers, assembled at run time, with the same kernels and bits as a network whose shape is a type.
 
 use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::activation::Function;
@@ -23,7 +23,7 @@ impl fmt::Debug for Layers {
 }
 
 impl Layers {
-    /// All weights 0; `None` where a layer has other outputs than the next has inputs, or there is none.
+    /// Creates a network with all weights 0; `None` if the kinds are empty or do not fit together.
     pub fn new(kinds: &[Kind]) -> Option<Self> {
         let fits = kinds.windows(2).all(|pair| pair[0].shape().1 == pair[1].shape().0);
         if !fits || kinds.is_empty() {
@@ -33,7 +33,7 @@ impl Layers {
         Some(Self { kinds: kinds.to_vec(), layers })
     }
 
-    /// Its architecture.
+    /// Architecture, layer by layer.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
     }
@@ -91,7 +91,7 @@ impl Layer for Layers {
         }
     }
     fn backward(&self, at: Point, input: &[f32], trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]) {
-        // As `Chain`: what stands before the first layer that trains is not passed backward.
+        // Like `Chain`: errors are propagated back only as far as the first layer that trains.
         let first = if input_errors.is_empty() { self.layers.iter().position(|layer| layer.trains()) } else { Some(0) };
         let (mut trace, mut errors) = (trace, errors);
         for (index, layer) in self.layers.iter().enumerate().rev() {
@@ -144,14 +144,14 @@ impl Layer for Layers {
     }
 }
 
-/// Something else that moves a network's parameters than core's rule over slabs: a control, or the rule on tensors.
+/// An update of a network's parameters that replaces core's rule over slabs: a control, or the rule on tensors.
 pub trait Update {
-    /// Step t of the parameter at that place from what M holds; in each step of all of them, from the first to the last.
-    /// `start` has the weights that the parameter started from, where they are known.
+    /// Takes step `t` of parameter number `index`, based on M. In each step, parameters are visited from the first to
+    /// the last. `start` holds the parameter's initial weights, if they are known.
     fn advance(&mut self, index: usize, parameter: Parameter, rule: &Rule, t: u64, start: Option<&[[u8; 4]]>);
 }
 
-/// A network that another [`Update`] moves; all else is the network's own.
+/// A network whose parameters are moved by another [`Update`]; everything else is the network's own.
 #[derive(Debug)]
 pub struct MovedBy<U> {
     network: Layers,
@@ -159,7 +159,7 @@ pub struct MovedBy<U> {
 }
 
 impl<U: Update> MovedBy<U> {
-    /// The network, from where it stands.
+    /// Wraps a network in its current state.
     pub fn new(network: Layers, update: U) -> Self {
         Self { network, update }
     }

@@ -1,4 +1,4 @@
-//! What a board consumed and answered: enough to compute its adaptation again.
+//! Record of a board's inputs and answers, sufficient to compute its adaptation again.
 //!
 //! A [`Record`] is one in memory; [`file`] holds its format, and [`crate::recorder`] writes one event by event.
 
@@ -17,51 +17,51 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU32;
 
-/// What a board consumed, in order, and the digest of its state after each step.
+/// Inputs of a board, in order, with the digest of its state after each step.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Record {
     /// Name of the board.
     pub board: String,
-    /// Hash of its network's schema.
+    /// Hash of the schema of its network.
     pub schema: u64,
-    /// The [`identity`](crate::image::identity) of the image that it started from.
+    /// [`identity`](crate::image::identity) of the image from which the board started.
     pub image: u32,
-    /// Digest of its state before the first sample.
+    /// Digest of the board's state before the first sample.
     pub start: u64,
-    /// What came.
+    /// Recorded events, in order.
     pub events: Vec<Event>,
 }
 
-/// What happened on a board.
+/// An event on a board.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Event {
-    /// It took a labelled sample.
+    /// The board took a labelled sample.
     Sample(Lesson),
-    /// It refused one, and nothing changed.
+    /// The board refused a labelled sample; its state is unchanged.
     Refused(Refused),
-    /// It was asked for its whole state.
+    /// The board reported its whole state.
     State(State),
     /// A session ended.
     End(Ended),
-    /// What follows is not recorded.
+    /// Later events are not recorded.
     Gap,
 }
 
-/// A labelled sample that a board took.
+/// A labelled sample that a board accepted.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Lesson {
-    /// Its numbers, scaled as they were sent.
+    /// Features, scaled as sent to the board.
     pub input: Vec<f32>,
-    /// Its class.
+    /// Class of the sample.
     pub label: u32,
-    /// What the board predicted before, and whether it held the sample out; else it was learnt.
+    /// The board's prediction before learning, and whether the sample was held out or learnt.
     pub taken: Taken,
-    /// The steps that it brought.
+    /// Reports of the steps taken on this sample.
     pub reports: Vec<Report>,
 }
 
 impl Lesson {
-    /// A sample, and the board's answer to it.
+    /// Creates a lesson from a sample and the board's answer to it.
     pub fn new(input: &[f32], label: u32, answer: &Learnt) -> Self {
         Self { input: input.to_vec(), label, taken: answer.taken, reports: answer.reports.to_vec() }
     }
@@ -70,26 +70,26 @@ impl Lesson {
 /// A labelled sample that a board refused.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Refused {
-    /// Its numbers, scaled as they were sent.
+    /// Features, scaled as sent to the board.
     pub input: Vec<f32>,
-    /// Its class.
+    /// Class of the sample.
     pub label: u32,
-    /// Why.
+    /// Reason for the refusal.
     pub why: Refusal,
 }
 
-/// X, Y and M of a board, each parameter by parameter, row by row.
+/// Arrays X, Y and M of a board, each parameter by parameter, row by row.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct State {
-    /// The weights X that learn.
+    /// Weights X that learn.
     pub x: Vec<f32>,
-    /// The query points Y.
+    /// Query points Y.
     pub y: Vec<f32>,
-    /// The momenta M.
+    /// Momenta M.
     pub m: Vec<f32>,
 }
 
-/// The journal of a board does not say from what it started.
+/// The journal of a board has lost its first entry, which holds the start state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Missing;
 
@@ -100,11 +100,11 @@ impl fmt::Display for Missing {
 }
 
 impl Record {
-    /// What a board's journal holds: its bytes, in which entries begin at multiples of `unit`, kept since it started from that
-    /// image. Where an entry is missing there is a gap.
+    /// Builds a record from the bytes of a board's journal. Entries begin at multiples of `unit`, and the board started
+    /// from the image with identity `image`. A missing entry becomes a gap, which ends the record.
     ///
     /// # Errors
-    /// Where the start is missing.
+    /// If the entry of the start is missing.
     pub fn from_journal(board: &str, schema: u64, image: u32, unit: NonZeroU32, bytes: &[u8]) -> Result<Self, Missing> {
         let (unit, mut at) = (unit.get() as usize, 0);
         let mut frames: Vec<Frame> = Vec::new();
@@ -140,12 +140,12 @@ impl Record {
         Ok(Self { board: board.into(), schema, image, start, events })
     }
 
-    /// Whether what came last is missing.
+    /// Returns `true` if later events are missing.
     pub fn has_gap(&self) -> bool {
         self.events.contains(&Event::Gap)
     }
 
-    /// Its labelled samples.
+    /// Iterates over the labelled samples that the board accepted.
     pub fn lessons(&self) -> impl DoubleEndedIterator<Item = &Lesson> {
         self.events.iter().filter_map(|event| match event {
             Event::Sample(lesson) => Some(lesson),
@@ -153,7 +153,7 @@ impl Record {
         })
     }
 
-    /// Digest of the board's state at the end.
+    /// Digest of the board's state at the end of the record.
     pub fn digest(&self) -> u64 {
         let digest = |event: &Event| match event {
             Event::Sample(lesson) => lesson.reports.last().map(|report| report.digest),
@@ -163,13 +163,13 @@ impl Record {
         self.events.iter().rev().find_map(digest).unwrap_or(self.start)
     }
 
-    /// Samples and ends of sessions that the board took.
+    /// Numbers of samples that the board took and of sessions that ended.
     pub fn counts(&self) -> (u64, u32) {
         let ends = self.events.iter().filter(|event| matches!(event, Event::End(_))).count();
         (self.lessons().count() as u64, ends as u32)
     }
 
-    /// The [alarms](verdict::alarm) of its sessions, a line each.
+    /// [Alarms](verdict::alarm) of the recorded sessions, one line each.
     pub fn alarms(&self) -> impl Iterator<Item = String> {
         let verdicts = self.events.iter().filter_map(|event| match event {
             Event::End(ended) => Some(&ended.verdict),
@@ -178,7 +178,7 @@ impl Record {
         (1..).zip(verdicts).filter_map(|(session, ended)| verdict::alarm(session, ended))
     }
 
-    /// Events of the session that has not ended.
+    /// Events of the open session.
     pub fn unended(&self) -> &[Event] {
         let ended = self.events.iter().rposition(|event| matches!(event, Event::End(_)));
         &self.events[ended.map_or(0, |end| end + 1)..]

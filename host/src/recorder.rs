@@ -1,4 +1,4 @@
-//! A record that grows in its file while a board learns, and goes on in a later session.
+//! A record that grows in its file while a board learns, and that a later run can continue.
 
 use crate::board::Board;
 use crate::data::Samples;
@@ -9,41 +9,41 @@ use crate::replay;
 use graftage_core::image::Image;
 use graftage_link::{Ended, Hello, Status};
 
-/// The place of a record: a new file, or one with a record that can go on.
+/// Destination of a record: a new file, or one with a record to continue.
 #[derive(Debug)]
 pub struct Place {
     file: Growing,
     found: Option<Found>,
 }
 
-/// A record in its file: whole up to the last event that was [pushed](Recorder::push), whatever ends the process.
+/// A record in its file. It is intact up to the last [pushed](Recorder::push) event, however the process ends.
 #[derive(Debug)]
 pub struct Recorder {
     file: Growing,
     record: Record,
     tail: Tail,
-    /// Whether an earlier run began it.
+    /// `true` if an earlier run began the record.
     goes_on: bool,
-    /// Whether the file says how many events there are.
+    /// `true` if the file states the number of events.
     finished: bool,
-    /// Whether the file ends where the record does.
+    /// `true` if the file ends where the record does.
     level: bool,
 }
 
-/// How a record stands beside the board that it is of.
+/// State of a record relative to its board.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Lag {
-    /// The board has taken what is recorded; so many samples of the stream came in its session, which has not ended.
+    /// The board has taken everything recorded. Holds the index in the stream at which its open session continues.
     None(usize),
-    /// The session in which the board took all of the stream has ended.
+    /// The session in which the board took the whole stream has ended.
     Ended(Ended),
 }
 
 impl Place {
-    /// Looks at what is there.
+    /// Reads the record in the file, if there is one.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is no record or a damaged one.
+    /// If the file cannot be read, or holds no record or a damaged one.
     pub fn open(file: Growing) -> Result<Self> {
         let found = file.there()?.map(|bytes| parse(&bytes)).transpose();
         let wrong = |what: String| {
@@ -57,10 +57,11 @@ impl Place {
         }
     }
 
-    /// A record there of the board that says this of itself.
+    /// Opens the record for a board with this hello and status: begins a new record or continues the existing one.
     ///
     /// # Errors
-    /// Where a record that is there is of another network or image, or the file cannot be written. It is as it was then.
+    /// If the existing record belongs to another network or image, or the file cannot be written. In that case it is
+    /// unchanged.
     pub fn recorder(mut self, hello: &Hello, status: &Status) -> Result<Recorder> {
         let Hello { board, schema, .. } = hello;
         let Status { image, digest, .. } = *status;
@@ -85,7 +86,7 @@ impl Place {
 }
 
 impl Recorder {
-    /// Whether it goes on with what an earlier run has recorded.
+    /// Returns `true` if this continues the record of an earlier run.
     pub fn goes_on(&self) -> bool {
         self.goes_on
     }
@@ -98,7 +99,7 @@ impl Recorder {
     /// Appends an event.
     ///
     /// # Errors
-    /// Where the file cannot be written. What came before is whole.
+    /// If the file cannot be written. Earlier events are intact.
     pub fn push(&mut self, event: Event) -> Result<()> {
         self.cut()?;
         let mut tail = self.tail.clone();
@@ -109,7 +110,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Lets the file end where the record does: what follows was cut short, or is not the board's any more.
+    /// Truncates the file to the end of the record: what follows was cut short, or the board has lost it.
     fn cut(&mut self) -> Result<()> {
         if self.finished {
             self.file.replace(0, &prefix(None))?;
@@ -122,10 +123,10 @@ impl Recorder {
         Ok(())
     }
 
-    /// Says in the file that this is all, so that one that is cut later is found out, and lets it survive a power cut.
+    /// Stores the number of events, so that a later truncation is detected, and makes the file survive a power failure.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn finish(&mut self) -> Result<()> {
         self.cut()?;
         self.file.replace(0, &prefix(Some(self.record.events.len() as u64)))?;
@@ -133,13 +134,14 @@ impl Recorder {
         self.file.keep()
     }
 
-    /// Brings a record that goes on level with its board. What the board did and could not be recorded any more comes
-    /// from its journal or, one request behind, by asking for the last answer once more. What is recorded and the board
-    /// has lost, with its power, is not recorded any more. `stream` is what the session learns; with `skip`, from there on.
+    /// Brings a continued record into agreement with its board. Events that the board took but that were not recorded
+    /// come from its journal. Without a journal, a single missing request is recovered by asking for its answer again.
+    /// Recorded events that the board lost in a power failure are removed. `stream` is what the session learns,
+    /// starting at `skip` if given.
     ///
     /// # Errors
-    /// Where the board's state is none of the record's, or the session began with another stream. The file is as it was
-    /// then.
+    /// If the board's state does not match the record, or the session began with another stream. In that case the file
+    /// is unchanged.
     pub fn catch_up(
         &mut self,
         board: &mut Board,
@@ -159,7 +161,7 @@ impl Recorder {
                 }
                 None => {
                     whole.events.extend(self.missing(board, counts, stream, skip)?);
-                    // The answer to a request that is asked again says nothing of the sample that it was for.
+                    // The answer to a repeated request says nothing about the sample that the board took.
                     if replay::with_core(&whole, image)?.target.first_difference.is_some() {
                         return Err(self.strange(status));
                     }
@@ -190,7 +192,7 @@ impl Recorder {
         Ok(lag)
     }
 
-    /// Events of the board that are not recorded, where they can be had.
+    /// Returns unrecorded events of the board, as far as they can be recovered.
     fn missing(
         &self,
         board: &mut Board,
@@ -199,7 +201,7 @@ impl Recorder {
         skip: Option<usize>,
     ) -> Result<Vec<Event>> {
         let Record { board: name, schema, image, .. } = &self.record;
-        // A board keeps neither its whole state nor, twice, what it refused.
+        // A board's journal contains neither its whole state nor repeated refusals.
         let kept = |event: &Event| matches!(event, Event::Sample(_) | Event::End(_));
         if let Some((unit, bytes)) = board.journal()? {
             let Ok(journal) = Record::from_journal(name, *schema, *image, unit, &bytes) else { return Ok(Vec::new()) };
@@ -209,13 +211,13 @@ impl Recorder {
         let (taken, sessions) = self.record.counts();
         let last = match skip {
             None => Some(sent(self.record.unended()).len()),
-            // Where the session began there, or behind what it was sent last.
+            // Either the session began at `skip`, or `skip` points behind the sample that it was sent last.
             Some(skip) => position(self.record.unended(), stream, Some(skip)).ok().map(|next| match next > skip {
                 true => next,
                 false => skip.saturating_sub(1),
             }),
         };
-        // To the request that it had last it answers as it did, unless it was reset since or learns from somebody else.
+        // The board repeats its answer to its last request, unless it was reset since or learns from another client.
         if counts == (taken + 1, sessions)
             && let Some((input, label)) = last.and_then(|last| stream.iter().nth(last))
             && let Ok(Ok(learnt)) = board.learn(taken, input, label)
@@ -230,7 +232,7 @@ impl Recorder {
         Ok(Vec::new())
     }
 
-    /// The board is not where the record ends.
+    /// Error for a board whose state differs from the end of the record.
     fn strange(&self, status: &Status) -> Error {
         let ((taken, sessions), digest) = (self.record.counts(), self.record.digest());
         let counts = status.counts;
@@ -247,8 +249,8 @@ impl Recorder {
 }
 
 impl Record {
-    /// Number of its first events after which its board has taken so many samples and has that digest, in the session that
-    /// has not ended. A board that has taken none is not known by its digest.
+    /// Number of leading events after which the board has these counts and this digest, within the open session. A
+    /// board that has taken no samples cannot be identified by its digest.
     fn until(&self, counts: (u64, u32), digest: u64) -> Option<usize> {
         let ended = self.events.len() - self.unended().len();
         let mut part = self.clone();
@@ -261,7 +263,7 @@ impl Record {
         None
     }
 
-    /// How its last session has ended, where that is all that follows, and where it learnt this stream.
+    /// Returns how the last session ended, if the record ends with it and the session learnt this stream.
     fn ended_with(&self, stream: &Samples) -> Option<Ended> {
         let (last, before) = self.events.split_last()?;
         let Event::End(ended) = last else { return None };
@@ -271,11 +273,12 @@ impl Record {
     }
 }
 
-/// Samples of a stream behind which a session goes on that was sent these: behind those, which it begins with. With `skip`,
-/// the stream begins there.
+/// Returns the index in `stream` at which a session continues after it was sent the recorded samples. Without `skip`,
+/// these must be the ones that the stream begins with. With `skip`, they are compared from there on; if they differ,
+/// the session continues at `skip`.
 ///
 /// # Errors
-/// Where the session was sent others, and `skip` does not say where to go on.
+/// If the session was sent other samples and `skip` does not say where to continue.
 pub fn position(session: &[Event], stream: &Samples, skip: Option<usize>) -> std::result::Result<usize, String> {
     let sent = sent(session);
     match (differing(&sent, stream, skip.unwrap_or(0)), skip) {
@@ -303,7 +306,7 @@ fn sent(events: &[Event]) -> Vec<(&[f32], u32)> {
     events.iter().filter_map(sample).collect()
 }
 
-/// The first sample, from 1, in which what was sent is not what a stream has from a sample on.
+/// Number, from 1, of the first sent sample that differs from the stream starting at `from`.
 fn differing(sent: &[(&[f32], u32)], stream: &Samples, from: usize) -> Option<usize> {
     let same = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
     let mut stream = stream.iter().skip(from);

@@ -1,14 +1,15 @@
-//! A record, computed again: by core on this machine, and by core's rule on libtorch tensors in exact order.
+//! Recomputation of a record: by core on this machine, and by core's rule on libtorch tensors in exact order.
 //!
-//! A digest of the whole state says after which step a board and this machine part. What else a record holds says in what:
+//! The digest of the whole state reveals after which step the board and this machine differ. The other contents of the
+//! record narrow down the cause:
 //!
-//! | what differs first | then the board |
+//! | first difference | cause on the board |
 //! |---|---|
-//! | the prediction before learning | took other numbers, or computed another forward pass |
-//! | the loss at the query point, and the state | took another label, or computed another gradient pass |
-//! | the state alone | computed another update |
-//! | what is recorded of a step, but no later state | had the same state: the record was altered |
-//! | X, Y or M, where the record holds them | holds another number there |
+//! | prediction before learning | other input numbers, or another forward pass |
+//! | loss at the query point, and the state | another label, or another gradient pass |
+//! | state alone | another update |
+//! | record of a step, but no later state | the same state: the record was altered |
+//! | X, Y or M, if recorded | another number at that place |
 
 use crate::adaptation::{Sessions, network, start_sessions};
 use crate::error::Result;
@@ -50,21 +51,21 @@ pub struct Target {
 /// A record computed again.
 #[derive(Debug)]
 pub struct Replayed<'i, N> {
-    /// What differs.
+    /// Differences from the record.
     pub target: Target,
-    /// Where the sessions stand at the end.
+    /// Sessions as they are at the end of the record.
     pub sessions: Sessions<'i, N>,
 }
 
-/// Computes the adaptation of a record again with core on this machine.
+/// Recomputes the adaptation of a record with core on this machine.
 ///
 /// # Errors
-/// Where the layers of the image do not fit together.
+/// If the layers of the image do not fit together.
 pub fn with_core<'i>(record: &Record, image: &Image<'i>) -> Result<Replayed<'i, Layers>> {
     with(record, image, std::env::consts::ARCH, |network| network)
 }
 
-/// The recorded board itself.
+/// Results of the recorded board itself.
 pub fn recorded(record: &Record) -> Target {
     Target {
         target: record.board.clone(),
@@ -76,44 +77,44 @@ pub fn recorded(record: &Record) -> Target {
     }
 }
 
-/// Where a record and what was computed again differ, and in what.
+/// Kind and location of a difference between a record and its recomputation.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Difference {
-    /// Before the first sample.
+    /// The state before the first sample.
     Start,
-    /// A sample, from 1, whose first step should be the second number.
+    /// Steps of a sample (from 1) out of order: the first step should be `due`, but `found` is recorded.
     Order { sample: u64, due: u64, found: u64 },
-    /// What was predicted for a sample before.
+    /// The prediction for a sample before learning.
     Prediction { sample: u64 },
-    /// A sample was held out in one place and learnt in the other.
+    /// A sample that was held out on one side and learnt on the other.
     HeldOut { sample: u64 },
-    /// A sample that was learnt is refused.
+    /// A sample that is recorded as taken, but refused.
     Untaken { sample: u64, why: Refusal },
-    /// A sample that was refused is not, or for another reason.
+    /// A sample that is recorded as refused, but is taken or refused for another reason (`why`).
     Refusal { refused: u64, why: Option<Refusal> },
-    /// A sample brought more steps than are recorded.
+    /// More steps for a sample than recorded.
     More { sample: u64 },
-    /// A recorded step is not taken.
+    /// A recorded step that is not taken.
     Missing { step: u64 },
-    /// As many samples are not part of a step.
+    /// The number of samples that contribute to a step.
     Admitted { step: u64 },
-    /// The loss, while the state after the step is the same.
+    /// The loss of a step, while the state after it agrees.
     Loss { step: u64 },
-    /// The loss, and the state.
+    /// The loss of a step and the state after it.
     Gradient { step: u64, sample: u64 },
-    /// The state, after the same loss.
+    /// The state after a step, while the loss agrees.
     Update { step: u64 },
-    /// What is recorded of a step alone.
+    /// The record of a step only; a later state agrees.
     Recorded { step: u64 },
-    /// A number of an array that the board was asked for.
+    /// A number of an array that was read from the board.
     Array(Place),
-    /// The arrays of the record have other sizes.
+    /// Sizes of the recorded arrays.
     Size,
-    /// How a session ended.
+    /// The verdict of a session.
     Verdict { session: u64 },
-    /// The state after its end.
+    /// The state after the end of a session.
     Ended { session: u64 },
-    /// Something after a gap, before which there are so many samples.
+    /// An event after a gap, which follows this many samples.
     Later { sample: u64 },
 }
 
@@ -153,17 +154,17 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The first number of an array that differs.
+/// First number of an array that differs.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Place {
     array: &'static str,
-    /// From 1, in the network's order.
+    /// Number of the parameter, from 1, in the network's order.
     parameter: usize,
     shape: (usize, usize),
-    /// From 1.
+    /// Row, from 1. The column counts from 1 as well.
     row: usize,
     column: usize,
-    /// How many numbers of it differ.
+    /// Number of elements that differ.
     count: usize,
 }
 
@@ -175,13 +176,13 @@ impl fmt::Display for Place {
     }
 }
 
-/// What differs between a record and what was computed again.
+/// Differences between a record and its recomputation.
 #[derive(Default)]
 struct Differences {
     count: u64,
     first: Option<Difference>,
     arrays: Vec<Place>,
-    /// Whether a session was rolled back since: then what follows says nothing of what was before.
+    /// `true` once a session was rolled back: later digests then say nothing about earlier states.
     forgotten: bool,
 }
 
@@ -191,7 +192,8 @@ impl Differences {
         self.first.get_or_insert(difference);
     }
 
-    /// Whether a digest that holds the whole past agrees: then no state before was another.
+    /// Returns `agrees`, the result of comparing a digest. A digest covers the whole past, so if it agrees, no earlier
+    /// state differed and the first difference is in the record alone.
     fn agrees(&mut self, agrees: bool) -> bool {
         if let Some(Difference::Update { step } | Difference::Gradient { step, .. }) = self.first
             && agrees
@@ -202,7 +204,7 @@ impl Differences {
         agrees
     }
 
-    /// Of the steps that a sample brought, the `sample`-th from 1.
+    /// Compares the steps of sample number `sample`, from 1.
     fn steps(&mut self, sample: u64, recorded: &Lesson, found: &[Report]) {
         for (at, recorded) in recorded.reports.iter().enumerate() {
             let step = recorded.step;
@@ -227,7 +229,7 @@ impl Differences {
         }
     }
 
-    /// Of the arrays that a board was asked for.
+    /// Compares the arrays that were read from a board.
     fn arrays<N: Layer>(&mut self, recorded: &State, network: &mut N) {
         let sides = [("X", &recorded.x), ("Y", &recorded.y), ("M", &recorded.m)];
         let (mut at, mut parameter, mut sized) = (0, 0, true);
@@ -299,7 +301,7 @@ pub fn with<'i, N: Layer>(
             Event::Refused(recorded) => {
                 refused += 1;
                 if recorded.why == Refusal::Unrecorded {
-                    // Of the journal's room, and not of the sample.
+                    // Depends on the room in the board's journal, not on the sample.
                     continue;
                 }
                 let why = board.learn(&recorded.input, recorded.label, |_| ()).err();
@@ -309,7 +311,7 @@ pub fn with<'i, N: Layer>(
             }
             Event::State(recorded) => differences.arrays(recorded, board.network_mut()),
             Event::Gap => {
-                // From what state the board went on is not known, so nothing can come after it.
+                // The state from which the board continued is unknown, so no event can follow.
                 if events.next().is_some() {
                     differences.note(Difference::Later { sample });
                 }

@@ -1,4 +1,4 @@
-//! The constants of the update rule in words, as options take them and reports show them.
+//! Text forms of the update rule's constants, as taken by options and shown in reports.
 
 use crate::error;
 use graftage_core::adapt::HoldOut;
@@ -7,13 +7,13 @@ use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 
-/// Refuses a rule whose constants are outside their ranges, or whose step size is 0 at every step.
+/// Checks that a rule's constants are within their ranges and that its step size is not 0 at every step.
 ///
 /// # Errors
-/// Says which.
+/// If not; the message names the constant.
 pub fn check(rule: &Rule) -> error::Result<()> {
     rule.check()?;
-    // Every schedule that is not 0 throughout begins above 0.
+    // Every schedule that is not 0 throughout starts above 0.
     if rule.schedule.factor(1) > 0.0 {
         return Ok(());
     }
@@ -22,10 +22,10 @@ pub fn check(rule: &Rule) -> error::Result<()> {
     Err(error::Error::Usage(what.into()))
 }
 
-/// Reads `theta=0.5`, `lag=0.6`, `alignment=1.5` or `nesterov`.
+/// Parses a law of transport: `theta=0.5`, `lag=0.6`, `alignment=1.5` or `nesterov`.
 ///
 /// # Errors
-/// A line that says what is taken.
+/// A one-line message with the accepted forms.
 pub fn transport(text: &str) -> Result<Transport, String> {
     let value = match text.split_once('=') {
         _ if text == "nesterov" => return Ok(Transport::Nesterov),
@@ -40,10 +40,10 @@ pub fn transport(text: &str) -> Result<Transport, String> {
     }
 }
 
-/// Reads `0.9`, `ramp=FROM,TO,STEPS` or `power=EXPONENT`.
+/// Parses a momentum: `0.9`, `ramp=FROM,TO,STEPS` or `power=EXPONENT`.
 ///
 /// # Errors
-/// A line that says what is taken.
+/// A one-line message with the accepted forms.
 pub fn momentum(text: &str) -> Result<Momentum, String> {
     let wrong = || "a momentum is BETA, ramp=FROM,TO,STEPS or power=EXPONENT".to_owned();
     match text.split_once('=') {
@@ -59,20 +59,20 @@ pub fn momentum(text: &str) -> Result<Momentum, String> {
     }
 }
 
-/// Reads `EVERY,KEEP`.
+/// Parses `EVERY,KEEP`.
 ///
 /// # Errors
-/// A line that says what is taken.
+/// A one-line message with the accepted form.
 pub fn hold_out(text: &str) -> Result<HoldOut, String> {
     let numbers = text.split_once(',').and_then(|(every, keep)| Some((every.parse().ok()?, keep.parse().ok()?)));
     let (every, keep) = numbers.ok_or("EVERY,KEEP: every so many-th sample, and how many are kept")?;
     Ok(HoldOut { every, keep })
 }
 
-/// Reads `none`, `zero`, `zero=STRENGTH`, `start` or `start=STRENGTH`; the strength λ is 1 where nothing is said.
+/// Parses a pull: `none`, `zero`, `zero=STRENGTH`, `start` or `start=STRENGTH`. The strength λ is 1 by default.
 ///
 /// # Errors
-/// A line that says what is taken.
+/// A one-line message with the accepted forms.
 pub fn pull(text: &str) -> Result<Pull, String> {
     let (towards, strength) = match text.split_once('=') {
         Some((towards, strength)) => (towards, number(strength)?),
@@ -86,10 +86,10 @@ pub fn pull(text: &str) -> Result<Pull, String> {
     }
 }
 
-/// Reads `none` or a number.
+/// Parses a cap: `none` or a number.
 ///
 /// # Errors
-/// A line that says what is taken.
+/// A one-line message with the accepted forms.
 pub fn cap(text: &str) -> Result<Cap, String> {
     match text {
         "none" => Ok(Cap(None)),
@@ -97,15 +97,15 @@ pub fn cap(text: &str) -> Result<Cap, String> {
     }
 }
 
-/// The most that a sample's output error counts; `None` is all of it. A type of its own, so that an option that takes it is
-/// always given one.
+/// Upper bound on a sample's output error; `None` means no bound. It is a separate type so that clap does not treat the
+/// option as optional.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Cap(pub Option<f32>);
 
-/// Reads `constant`, `linear=STEPS`, `wsd=WARMUP,STABLE,DECAY` or `inverse=STEPS`.
+/// Parses a schedule: `constant`, `linear=STEPS`, `wsd=WARMUP,STABLE,DECAY` or `inverse=STEPS`.
 ///
 /// # Errors
-/// A line that says what is taken.
+/// A one-line message with the accepted forms.
 pub fn schedule(text: &str) -> Result<Schedule, String> {
     let wrong = || "a schedule is constant, linear=STEPS, wsd=WARMUP,STABLE,DECAY or inverse=STEPS".to_owned();
     let steps = |text: &str| text.parse::<u32>().map_err(|_| wrong());
@@ -123,7 +123,7 @@ pub fn schedule(text: &str) -> Result<Schedule, String> {
     }
 }
 
-/// The chains by their names.
+/// Chains of quintics and their names.
 const CHAINS: [(&str, Chain); 6] = [
     ("jordan", Chain::Jordan),
     ("you", Chain::You),
@@ -133,16 +133,16 @@ const CHAINS: [(&str, Chain); 6] = [
     ("converged", Chain::Converged),
 ];
 
-/// Reads the name of a chain of quintics.
+/// Parses the name of a chain of quintics.
 ///
 /// # Errors
-/// A line that says what is taken.
+/// A one-line message with the accepted names.
 pub fn chain(text: &str) -> Result<Chain, String> {
     let found = CHAINS.iter().find(|(name, _)| *name == text).map(|(_, chain)| *chain);
     found.ok_or_else(|| format!("a chain is one of {}", CHAINS.map(|(name, _)| name).join(", ")))
 }
 
-/// The law as [`transport`] reads it.
+/// Formats a law of transport so that [`transport`] can parse it.
 pub fn transport_argument(law: Transport) -> String {
     match law {
         Transport::Fixed { theta } => format!("theta={theta}"),
@@ -152,7 +152,7 @@ pub fn transport_argument(law: Transport) -> String {
     }
 }
 
-/// The momentum as [`momentum`] reads it.
+/// Formats a momentum so that [`momentum`] can parse it.
 pub fn momentum_argument(momentum: Momentum) -> String {
     match momentum {
         Momentum::Constant(beta) => beta.to_string(),
@@ -161,7 +161,7 @@ pub fn momentum_argument(momentum: Momentum) -> String {
     }
 }
 
-/// The schedule as [`schedule`] reads it.
+/// Formats a schedule so that [`schedule`] can parse it.
 pub fn schedule_argument(schedule: Schedule) -> String {
     match schedule {
         Schedule::Constant => "constant".to_owned(),
@@ -171,7 +171,7 @@ pub fn schedule_argument(schedule: Schedule) -> String {
     }
 }
 
-/// The pull as [`pull`] reads it.
+/// Formats a pull so that [`pull`] can parse it.
 pub fn pull_argument(pull: Pull) -> String {
     let of = |towards: &str, strength: f32| match strength {
         1.0 => towards.to_owned(),
@@ -184,18 +184,18 @@ pub fn pull_argument(pull: Pull) -> String {
     }
 }
 
-/// The cap as [`cap`] reads it.
+/// Formats a cap so that [`cap`] can parse it.
 pub fn cap_argument(cap: Option<f32>) -> String {
     cap.map_or_else(|| "none".to_owned(), |cap| cap.to_string())
 }
 
-/// The chain as [`chain`] reads it.
+/// Formats a chain so that [`chain`] can parse it.
 pub fn chain_argument(chain: Chain) -> String {
-    // Every chain has a name, as a test says.
+    // Every chain has a name; a test checks this.
     CHAINS.iter().find(|(_, found)| *found == chain).map_or("", |(name, _)| name).to_owned()
 }
 
-/// The law of transport in words.
+/// Describes a law of transport in words.
 pub fn transport_words(law: Transport) -> String {
     match law {
         Transport::Fixed { theta } => format!("transport θ = {theta}"),
@@ -205,7 +205,7 @@ pub fn transport_words(law: Transport) -> String {
     }
 }
 
-/// The momentum in words.
+/// Describes a momentum in words.
 pub fn momentum_words(momentum: Momentum) -> String {
     match momentum {
         Momentum::Constant(beta) => format!("momentum β = {beta}"),
@@ -214,7 +214,7 @@ pub fn momentum_words(momentum: Momentum) -> String {
     }
 }
 
-/// The schedule in words that go on from a step size.
+/// Describes a schedule in words that follow a step size.
 pub fn schedule_words(schedule: Schedule) -> String {
     match schedule {
         Schedule::Constant => "throughout".to_owned(),
@@ -226,7 +226,7 @@ pub fn schedule_words(schedule: Schedule) -> String {
     }
 }
 
-/// The pull in words.
+/// Describes a pull in words.
 pub fn pull_words(pull: Pull) -> String {
     match pull {
         Pull::None => "no pull".to_owned(),

@@ -1,7 +1,8 @@
-//! SIGINT, SIGTERM and SIGHUP end a command: what is temporary is deleted, children end with it, and files are whole.
+//! Termination of a command by SIGINT, SIGTERM and SIGHUP: temporary files are deleted, child processes end, and files
+//! stay intact.
 //!
-//! A command that has something to finish first [asks for the flag](stop) that the first signal sets; a second one ends it at
-//! once. A thread of its own waits for the signals, so that nothing that computes can keep it from its turn.
+//! A command that must finish something first [requests the flag](stop) that the first signal sets; a second signal
+//! ends it immediately. A dedicated thread waits for the signals, so that computation cannot delay it.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -12,24 +13,24 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Whether the command looks at [`STOP`].
+/// `true` if the command checks [`STOP`].
 static LOOKS: AtomicBool = AtomicBool::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
-/// The first signal; 0 is none.
+/// Number of the first signal; 0 if none arrived.
 static FIRST: AtomicI32 = AtomicI32::new(0);
 /// Children that end with this process.
 static CHILDREN: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
 
-/// Waits for signals from now on, for as long as the process lives.
+/// Starts handling signals, for as long as the process lives.
 ///
 /// # Errors
-/// Where the system does not let them be caught.
+/// If the system does not allow signals to be caught.
 pub fn wait() -> Result<()> {
     let failed = |error| Error::Usage(format!("signals cannot be caught: {error}"));
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            // Which one came first is the status.
+            // The first signal determines the exit status.
             let _ = FIRST.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
             if !LOOKS.load(Ordering::SeqCst) || STOP.swap(true, Ordering::SeqCst) {
                 end(signal);
@@ -39,18 +40,19 @@ pub fn wait() -> Result<()> {
     waiting.map(|_| ()).map_err(failed)
 }
 
-/// The flag that the first signal sets. Who asks for it looks at it often, and ends soon after it is set.
+/// Returns the flag that the first signal sets. The caller must check it often, and end soon after it is set.
 pub fn stop() -> &'static AtomicBool {
     LOOKS.store(true, Ordering::SeqCst);
     &STOP
 }
 
-/// Whether a signal has asked the command to end.
+/// Returns `true` if a signal has asked the command to end.
 pub fn stopping() -> bool {
     STOP.load(Ordering::SeqCst)
 }
 
-/// The status of a command that ended as a signal asked it to: 128 and the signal's number.
+/// Exit status of a command that ended at a signal's request: 128 plus the signal's number. `None` if no signal
+/// arrived.
 pub fn status() -> Option<u8> {
     match FIRST.load(Ordering::SeqCst) {
         0 => None,
@@ -58,11 +60,11 @@ pub fn status() -> Option<u8> {
     }
 }
 
-/// Starts a program that ends with this process, and is not reached by the terminal's own signals. On Linux it also ends with the
-/// thread that has started it.
+/// Starts a program that ends with this process and does not receive the terminal's signals. On Linux it also ends with
+/// the thread that started it.
 ///
 /// # Errors
-/// Where it cannot be started.
+/// If the program cannot be started.
 pub fn spawn(command: &mut Command) -> std::io::Result<Arc<Mutex<Child>>> {
     use std::os::unix::process::CommandExt;
     let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +76,7 @@ pub fn spawn(command: &mut Command) -> std::io::Result<Arc<Mutex<Child>>> {
     Ok(child)
 }
 
-/// Lets the system kill what is started where this process is killed, and can do nothing itself.
+/// Makes the system kill the child if this process is killed and cannot end it.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 fn ends_with_this_process(command: &mut Command) {
@@ -83,7 +85,7 @@ fn ends_with_this_process(command: &mut Command) {
     let parent = i32::try_from(std::process::id()).ok().and_then(Pid::from_raw);
     let ask = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // Killed before it was asked.
+        // The parent died before the request took effect.
         if getppid() == parent { Ok(()) } else { Err(std::io::ErrorKind::Interrupted.into()) }
     };
     // SAFETY: between fork and exec this makes two system calls, and neither allocates nor takes a lock.
@@ -92,11 +94,11 @@ fn ends_with_this_process(command: &mut Command) {
 
 /// Ends the process.
 fn end(signal: i32) -> ! {
-    // No other thread starts a child or makes a file from here on.
+    // While this lock is held, no other thread can start a child; after `discard`, none can create a file.
     let children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
     for child in children.iter().filter_map(Weak::upgrade) {
         let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may have ended by itself.
+        // The child may have ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -106,8 +108,8 @@ fn end(signal: i32) -> ! {
         SIGINT => "SIGINT",
         _ => "SIGTERM",
     };
-    // Nobody may be listening.
+    // Standard error may be closed.
     let _ = writeln!(std::io::stderr(), "graftage: ended by {name}");
-    // Without the handlers of libtorch's libraries, whose threads may be at work.
+    // Skip libtorch's exit handlers: its threads may still be running.
     signal_hook::low_level::exit(128 + signal)
 }

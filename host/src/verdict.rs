@@ -1,8 +1,8 @@
-//! How a session ended, in words.
+//! Text forms of a session's verdict.
 
 use graftage_core::session::{Judged, Verdict};
 
-/// The verdict, and what judged it: all held-out samples, and each half where they decided and not the sum.
+/// Describes the verdict and its basis: all held-out samples, and each half if the halves decided and not the sum.
 pub fn words(verdict: &Verdict) -> String {
     let (what, Judged { held_out, before, after }) = (outcome(verdict), verdict.all());
     let halves = halves(verdict).map_or_else(String::new, |halves| format!(" ({halves})"));
@@ -12,12 +12,12 @@ pub fn words(verdict: &Verdict) -> String {
     }
 }
 
-/// The verdict in a word or two.
+/// Names the verdict in a word or two.
 pub fn outcome(verdict: &Verdict) -> &'static str {
     if verdict.committed { "committed" } else { "rolled back" }
 }
 
-/// Both halves of what judged, where the sum of them says otherwise than the verdict.
+/// Describes both halves of the held-out samples if their sum contradicts the verdict.
 pub fn halves(verdict: &Verdict) -> Option<String> {
     let Verdict { committed, newest, kept, .. } = verdict;
     let all = verdict.all();
@@ -27,7 +27,7 @@ pub fn halves(verdict: &Verdict) -> Option<String> {
     })
 }
 
-/// The alarm of a session, counted from 1, where it raised one.
+/// Alarm message of a session, counted from 1, if it raised an alarm.
 pub fn alarm(session: u32, verdict: &Verdict) -> Option<String> {
     verdict.alarm.then(|| {
         format!(

@@ -1,4 +1,4 @@
-//! The constants of the update and how a device adapts, as options of several commands.
+//! Options shared by several commands: constants of the update rule, and the recipe of a device's adaptation.
 
 use clap::Args;
 use graftage::error::Result;
@@ -9,28 +9,28 @@ use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 
-/// Recipe of a device unless it is told otherwise.
+/// Default recipe of a device.
 const DEFAULT: Recipe = Recipe::DEFAULT;
-// An option that is not given is none.
+// Omitting these options leaves them unset.
 const _: () = assert!(DEFAULT.budget.is_none() && DEFAULT.hold_out.is_none());
 
-/// The constants of the update.
+/// Constants of the update rule.
 #[derive(Args, Clone, Copy)]
 pub struct RuleArguments {
-    /// Step size η, the largest of its schedule.
+    /// Step size η, the maximum of its schedule.
     #[arg(long, value_name = "ETA", default_value_t = DEFAULT.rule.step, allow_negative_numbers = true)]
     step_size: f32,
     /// Momentum: BETA, ramp=FROM,TO,STEPS or power=EXPONENT.
     #[arg(long, default_value = rule::momentum_argument(DEFAULT.rule.momentum), allow_negative_numbers = true, value_parser = rule::momentum)]
     momentum: Momentum,
-    /// Law of transport: theta=SHARE (0 is Scion, 1 Transported Scion as published), lag=MEMORY, alignment=DAMPING or
-    /// nesterov.
+    /// Law of transport: theta=SHARE (0 is Scion, 1 is Transported Scion as published), lag=MEMORY, alignment=DAMPING
+    /// or nesterov.
     #[arg(long, value_name = "LAW", default_value = rule::transport_argument(DEFAULT.rule.transport), value_parser = rule::transport)]
     transport: Transport,
-    /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged.
+    /// Polynomial chain for spectral directions: jordan, you, polar-express-5, polar-express-8, cans or converged.
     #[arg(long, default_value = rule::chain_argument(DEFAULT.rule.chain), value_parser = rule::chain)]
     chain: Chain,
-    /// Towards what weights are pulled: none, zero (Scion's constrained step) or zero=LAMBDA (weight decay), start (they stay
+    /// Pull on the weights: none, zero (Scion's constrained step), zero=LAMBDA (weight decay), start (weights stay
     /// within a radius of the image's) or start=LAMBDA (within 1/LAMBDA radii).
     #[arg(long, default_value = rule::pull_argument(DEFAULT.rule.pull), value_parser = rule::pull)]
     pull: Pull,
@@ -45,34 +45,34 @@ impl RuleArguments {
     }
 }
 
-/// How a device adapts.
+/// Recipe of a device's adaptation.
 #[derive(Args, Clone, Copy)]
 pub struct RecipeArguments {
     #[command(flatten)]
     rule: RuleArguments,
-    /// How the step size goes: constant, linear=STEPS, wsd=WARMUP,STABLE,DECAY or inverse=STEPS.
+    /// Schedule of the step size: constant, linear=STEPS, wsd=WARMUP,STABLE,DECAY or inverse=STEPS.
     #[arg(long, default_value = rule::schedule_argument(DEFAULT.rule.schedule), value_parser = rule::schedule)]
     schedule: Schedule,
-    /// The most that a sample's output error counts, so that one wrong label moves little: none, or C.
+    /// Cap C on a sample's output error, which limits the effect of a single wrong label; none disables it.
     #[arg(long, value_name = "C", allow_negative_numbers = true, default_value = rule::cap_argument(DEFAULT.cap), value_parser = rule::cap)]
     cap: Cap,
-    /// The most that a session may move each matrix, in radii of its norm; steps beyond it are refused.
+    /// Maximum distance that a session may move each matrix, in radii of its norm; steps beyond it are refused.
     #[arg(long, value_name = "RADII", allow_negative_numbers = true)]
     drift_budget: Option<f32>,
-    /// Hold out every so many-th labelled sample, and judge each session by the last ones: it is committed where it is no
-    /// worse on them, else rolled back.
+    /// Hold out each EVERY-th labelled sample and judge a session by the last KEEP of them: if its weights are no worse
+    /// on them, it is committed, else rolled back.
     #[arg(long, value_name = "EVERY,KEEP", value_parser = rule::hold_out)]
     hold_out: Option<HoldOut>,
-    /// Samples a step: the new one and others from the replay buffer.
+    /// Samples per step: the new one and others from the replay buffer.
     #[arg(long, default_value_t = DEFAULT.batch)]
     batch: u32,
-    /// Steps a sample.
+    /// Steps per sample.
     #[arg(long, default_value_t = DEFAULT.steps)]
     steps: u32,
-    /// Samples that the replay buffer keeps.
+    /// Number of samples that the replay buffer keeps.
     #[arg(long, default_value_t = DEFAULT.replay)]
     replay: u32,
-    /// Seed of the draws from the replay buffer.
+    /// Seed for draws from the replay buffer.
     #[arg(long, default_value_t = DEFAULT.seed)]
     seed: u64,
 }
@@ -87,7 +87,7 @@ impl RecipeArguments {
     }
 }
 
-/// Seeds, written `1..10` (both ends counted) or `7`.
+/// Seeds, written as `1..10` (inclusive) or `7`.
 #[derive(Clone)]
 pub struct Seeds(pub Vec<u64>);
 
@@ -98,7 +98,7 @@ pub fn seeds(text: &str) -> std::result::Result<Seeds, String> {
     if seeds.is_empty() { Err("the range is empty; e.g. 1..10".into()) } else { Ok(Seeds(seeds)) }
 }
 
-/// A share of all.
+/// Parses a share, from 0 to 1.
 pub fn share(text: &str) -> std::result::Result<f32, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "a share is a number from 0 to 1".into())

@@ -1,4 +1,4 @@
-//! What the commands say while they work and at their end. A reader that has gone away is no error.
+//! Console output of the commands, during work and at the end. A reader that has closed the pipe is not an error.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Prints a line on standard output.
+/// Prints a line to standard output.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write;
@@ -15,7 +15,7 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Prints a line on standard error. Where it cannot be written, the work goes on.
+/// Prints a line to standard error. If it cannot be written, the work continues.
 macro_rules! tell {
     ($($text:tt)*) => {{
         use std::io::Write;
@@ -24,32 +24,32 @@ macro_rules! tell {
 }
 pub(crate) use tell;
 
-/// Whether something that was said could not be written, and not because its reader has gone away.
+/// `true` if output was lost for a reason other than a closed pipe.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Takes note of how a line was written.
+/// Records the outcome of writing a line.
 pub fn written(outcome: std::io::Result<()>) {
     if outcome.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
         LOST.store(true, Ordering::Relaxed);
     }
 }
 
-/// Whether all that was said was written, as far as somebody reads it.
+/// Returns `true` if no output was lost, except to a closed pipe.
 pub fn all_written() -> bool {
     !LOST.load(Ordering::Relaxed)
 }
 
-/// A progress bar on a terminal; elsewhere a plain line every tenth of the way.
+/// A progress bar on a terminal; otherwise a plain line for each tenth of the work.
 pub struct Progress {
     bar: ProgressBar,
     what: &'static str,
-    /// Tenths of the way that were done when a line last was due; the largest number before the first.
+    /// Tenths of the work done when a line was last due; `u64::MAX` before the first.
     #[cfg(feature = "torch")]
     tenths: AtomicU64,
 }
 
 impl Progress {
-    /// Starts with nothing done of `total`.
+    /// Creates a bar with nothing done of `total`.
     pub fn new(what: &'static str, total: u64) -> Self {
         let bar = ProgressBar::new(total);
         if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} {eta}") {
@@ -64,20 +64,20 @@ impl Progress {
         }
     }
 
-    /// Says how much there is, where that was not known from the start.
+    /// Sets the total, if it was unknown at the start.
     pub fn total(&self, total: u64) {
         self.bar.set_length(total);
     }
 
     #[cfg(feature = "torch")]
-    /// Says how much was done before it started, so that the remaining time is right.
+    /// Sets how much was done before the start, so that the remaining time is correct.
     pub fn from(&self, done: u64) {
         self.bar.set_position(done);
         self.bar.reset_eta();
     }
 
     #[cfg(feature = "torch")]
-    /// Prints a line above the bar, on standard error like the bar.
+    /// Prints a line above the bar, to standard error like the bar.
     pub fn line(&self, line: &str) {
         if std::io::stderr().is_terminal() {
             self.bar.suspend(|| tell!("{line}"));
@@ -87,13 +87,13 @@ impl Progress {
     }
 
     #[cfg(feature = "torch")]
-    /// Whether a line about what is done now is due: the first, and one every tenth of the way.
+    /// Returns `true` if a line about the current progress is due: the first one, and one per tenth of the work.
     pub fn due(&self, done: u64) -> bool {
         let tenths = done * 10 / self.bar.length().unwrap_or(0).max(1);
         self.tenths.swap(tenths, Ordering::Relaxed) != tenths
     }
 
-    /// Says on a terminal how much is done.
+    /// Updates the bar on a terminal.
     pub fn bar(&self, done: u64, note: impl FnOnce() -> String) {
         if std::io::stderr().is_terminal() {
             self.bar.set_position(done);
@@ -101,7 +101,7 @@ impl Progress {
         }
     }
 
-    /// Says how much is done; `note` adds a few words.
+    /// Reports progress; `note` adds a few words.
     pub fn at(&self, done: u64, note: impl FnOnce() -> String) {
         let total = self.bar.length().unwrap_or(0).max(1);
         if std::io::stderr().is_terminal() {
@@ -118,12 +118,12 @@ impl Drop for Progress {
     }
 }
 
-/// A share in words.
+/// Formats a share as a percentage.
 pub fn percent(share: f32) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// A message of the reader of the command line in one line, without the usage and the hint that it appends.
+/// Reduces an error message of clap to one line, without the usage and the hint.
 pub fn one_line(text: &str) -> String {
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
     let lines = lines.map(|line| line.trim().trim_start_matches("error: "));

@@ -1,4 +1,4 @@
-//! The line to a board, as several commands take it.
+//! Options for the line to a board, shared by several commands.
 
 use clap::Args;
 use graftage::board::{Board, Port, SILENCE};
@@ -7,16 +7,16 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-/// Silence that is borne.
+/// Timeout for a silent board.
 #[derive(Args, Clone, Copy)]
 pub struct Patience {
-    /// Give a board up after so many seconds of silence; one that says that it is busy is waited for.
+    /// Give a board up after this many seconds of silence; a board that reports that it is busy is waited for.
     #[arg(long, value_name = "SECONDS", default_value_t = SILENCE.as_secs_f64(), value_parser = seconds, allow_negative_numbers = true)]
     timeout: f64,
 }
 
 impl Patience {
-    /// Opens the line to a board; an emulated one starts with `image` and writes its raw log to `log`.
+    /// Opens the line to a board. An emulated board starts with `image` and writes its raw log to `log`.
     pub fn open(self, port: &Port, image: Option<&Path>, log: Option<&File>) -> Result<Board> {
         Ok(Board::open(port.clone(), image, log)?.with_timeout(Duration::from_secs_f64(self.timeout)))
     }

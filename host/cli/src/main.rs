@@ -1,4 +1,4 @@
-//! The command line `graftage`.
+//! The `graftage` command-line program.
 
 mod arguments;
 mod command;
@@ -37,31 +37,31 @@ enum Task {
     Training(libtorch::Training),
     /// Measure a network's accuracy.
     Eval(eval::Eval),
-    /// Turn a checkpoint into a weights image and the Rust type of its network.
+    /// Convert a checkpoint to a weights image and the Rust type of its network.
     Graft(graft::Graft),
-    /// Write a stream of labelled samples, and test samples, as an aged sensor would see them.
+    /// Write a stream of labelled samples, and test samples, as an aged sensor would measure them.
     Age(age::Age),
-    /// Write streams of labelled samples, and test samples, of the groups that a training left out.
+    /// Write streams of labelled samples, and test samples, of the groups that the training left out.
     Introduce(introduce::Introduce),
-    /// Adapt on this machine with each method and step size, over many drifts or unseen people.
+    /// Adapt on this machine with each method and step size, over many drifts or unseen groups.
     Rehearse(rehearse::Rehearse),
-    /// Let a board learn from a stream of labelled samples, and measure it.
+    /// Let a board learn from a stream of labelled samples, and measure its accuracy.
     Adapt(adapt::Adapt),
-    /// Show what a board does that learns by itself, as it does it.
+    /// Show the activity of a board that learns by itself.
     Monitor(monitor::Monitor),
-    /// Fetch what a board has recorded by itself, for `graftage replay`.
+    /// Fetch the journal that a board kept by itself, as a record for `graftage replay`.
     Record(record::Record),
-    /// Let a board forget what it has learnt: it starts again from its image.
+    /// Make a board forget what it has learnt and start again from its image.
     Reset(reset::Reset),
-    /// Show what a firmware takes of flash and RAM.
+    /// Show how much flash and RAM a firmware uses.
     Size(size::Size),
-    /// Compute a board's recorded adaptation again: equal to the last bit, or where it first differs.
+    /// Recompute a board's recorded adaptation: either it is equal to the last bit, or the first difference is shown.
     Replay(replay::Replay),
-    /// Keep what a board has learnt as the difference from its image.
+    /// Store what a board has learnt as the difference from its image.
     Delta(delta::Delta),
-    /// Show on problems made for it whether core's rule obeys the theory.
+    /// Check core's rule against the theory, on problems constructed for this purpose.
     Theory(theory::Theory),
-    /// Say which momentum, step size and batch the theory asks for.
+    /// Print the momentum, step size and batch that the theory prescribes.
     Schedule(schedule::Schedule),
     /// Write the HTML page and the summary of a folder of results.
     Report(report::Report),
@@ -98,11 +98,11 @@ const SPENT: u8 = 3;
 fn main() -> ! {
     let status = run();
     let _ = std::io::stdout().flush();
-    // libtorch's exit handlers free only what the system takes back anyway, and take a quarter of the shortest run.
+    // libtorch's exit handlers only free what the system reclaims anyway, and take a quarter of the shortest run.
     signal_hook::low_level::exit(status.into())
 }
 
-/// The exit status of what the arguments ask for, once it is done.
+/// Runs the command that the arguments name, and returns the exit status.
 fn run() -> u8 {
     libtorch::start();
     let command = match Cli::try_parse() {
@@ -112,7 +112,7 @@ fn run() -> u8 {
             return 2;
         }
         Err(help) => {
-            // Somebody who reads no further has what they wanted.
+            // The output may be closed by a reader that has seen enough.
             let _ = help.print();
             return if help.use_stderr() { 2 } else { 0 };
         }

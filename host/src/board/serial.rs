@@ -1,4 +1,4 @@
-//! Serial ports: opened, or refused with the reason and the remedy.
+//! Opening of serial ports. A refusal names the reason and the remedy.
 
 use serialport::SerialPort;
 use std::io::ErrorKind;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Opens a port for 8 data bits at this rate; a read waits no longer than `timeout`.
+/// Opens a port with 8 data bits at `baud` baud. A read waits at most `timeout`.
 ///
 /// # Errors
 /// The reason and the remedy, in one line without the port's name.
@@ -21,7 +21,7 @@ pub(super) fn open(path: &str, baud: u32, timeout: Duration) -> Result<Box<dyn S
     })
 }
 
-/// Why a port of this path cannot be opened, where the system says this.
+/// Explains why the port at this path cannot be opened, given the system's error.
 fn refusal(path: &Path, kind: ErrorKind, said: &str) -> String {
     let Ok(found) = std::fs::metadata(path) else {
         return match connected() {
@@ -39,7 +39,7 @@ fn refusal(path: &Path, kind: ErrorKind, said: &str) -> String {
     }
     match kind {
         ErrorKind::PermissionDenied => advice(group(&found).as_deref(), found.permissions().mode()),
-        // The port is opened for one program alone; the library tells a port in use as one that is not there.
+        // Ports are opened exclusively; the library reports a port in use like a missing one.
         ErrorKind::ResourceBusy | ErrorKind::NotFound => {
             "another program has the port open: close that one first".into()
         }
@@ -47,10 +47,10 @@ fn refusal(path: &Path, kind: ErrorKind, said: &str) -> String {
     }
 }
 
-/// Advice where the system denies a port of this group and mode.
+/// Advice if access to a port with this group and mode is denied.
 fn advice(group: Option<&str>, mode: u32) -> String {
     match group {
-        // Whoever is of the group may read and write.
+        // Members of the group may read and write.
         Some(group) if group != "root" && mode & 0o060 == 0o060 => {
             format!("permission denied: join the group {group} (`sudo usermod -aG {group} $USER`) and log in again")
         }
@@ -58,13 +58,13 @@ fn advice(group: Option<&str>, mode: u32) -> String {
     }
 }
 
-/// The serial ports of this machine.
+/// Lists the serial ports of this machine.
 fn connected() -> Vec<String> {
     let ports = serialport::available_ports().unwrap_or_default();
     ports.into_iter().map(|port| port.port_name).collect()
 }
 
-/// Name of the group that a file belongs to, or its number where it has none.
+/// Name of the group that owns a file, or its number if it has no name.
 #[cfg(unix)]
 fn group(found: &std::fs::Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
@@ -78,7 +78,7 @@ fn group(found: &std::fs::Metadata) -> Option<String> {
     Some(named.unwrap_or(number))
 }
 
-/// Name of the group that a file belongs to.
+/// Name of the group that owns a file; unknown on this system.
 #[cfg(not(unix))]
 fn group(_found: &std::fs::Metadata) -> Option<String> {
     None

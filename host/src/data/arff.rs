@@ -1,7 +1,7 @@
-//! ARFF, Weka's attribute-relation file format, with its header or without any.
+//! ARFF, Weka's attribute-relation file format, with or without its header.
 //!
-//! The format: <https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/>. Nothing is taken of its sparse lines,
-//! relational attributes and weights.
+//! Specification: <https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/>. Sparse lines, relational
+//! attributes and weights are not supported.
 
 use super::labels::Labels;
 use super::names::{nearest, one_line};
@@ -13,17 +13,17 @@ use std::borrow::Cow;
 use std::iter::Peekable;
 use std::path::Path;
 
-/// A column, as a header declares it.
+/// A column as declared by the header.
 struct Attribute {
     name: String,
-    /// What a nominal one may be.
+    /// Allowed values of a nominal attribute; `None` for other types.
     values: Option<Vec<String>>,
 }
 
-/// Reads a file.
+/// Reads an ARFF file.
 ///
 /// # Errors
-/// Where it cannot be read, has no samples, or a line is wrong: the message names line and column.
+/// If the file cannot be read, has no samples, or a line is invalid; the message names line and column.
 pub(super) fn read(path: &Path, wanted: Wanted, labels: Labels) -> Result<Raw> {
     let bytes = unpacked::read(path)?;
     let text = kind::text(path, &bytes)?;
@@ -50,7 +50,7 @@ pub(super) fn read(path: &Path, wanted: Wanted, labels: Labels) -> Result<Raw> {
 }
 
 impl Attribute {
-    /// Refuses a field that is none of a nominal attribute's values.
+    /// Refuses a field that is not among a nominal attribute's values.
     fn check(&self, field: &str) -> std::result::Result<(), String> {
         match &self.values {
             Some(values) if field != "?" && !values.iter().any(|value| value == field) => {
@@ -61,11 +61,11 @@ impl Attribute {
     }
 }
 
-/// A line with its number.
+/// Line number and text of a line.
 type Line<'a> = (usize, &'a str);
 
-/// The attributes that a file declares before its samples, `None` where it has no header; and a sample on the line that ends
-/// the header.
+/// Parses the header: the attributes declared before the samples, or `None` if there is no header. The second value is
+/// a sample that follows `@data` on the same line.
 fn header<'a>(
     lines: &mut Peekable<impl Iterator<Item = Line<'a>>>,
 ) -> std::result::Result<(Option<Vec<Attribute>>, Option<Line<'a>>), String> {
@@ -88,15 +88,15 @@ fn header<'a>(
     Err("its header does not end in @data: the file is cut, or is no ARFF".into())
 }
 
-/// A line of the header.
+/// A parsed line of the header.
 enum Declaration<'a> {
     Relation,
     Attribute(Attribute),
-    /// With what follows on the line.
+    /// The samples begin. Holds the rest of the line.
     Data(&'a str),
 }
 
-/// Reads a line of the header.
+/// Parses a line of the header.
 fn declaration(line: &str) -> std::result::Result<Declaration<'_>, String> {
     let (keyword, rest) = line.split_at(line.find(|c: char| c.is_whitespace() || c == '%').unwrap_or(line.len()));
     let rest = rest.trim_start();
@@ -133,12 +133,12 @@ fn declaration(line: &str) -> std::result::Result<Declaration<'_>, String> {
     }
 }
 
-/// Whether nothing is left of a line but a comment.
+/// Returns `true` if `rest` is empty or a comment.
 fn is_end(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with('%')
 }
 
-/// The fields of a line.
+/// Splits a line into its fields.
 fn fields(line: &str) -> std::result::Result<Vec<Cow<'_, str>>, String> {
     if line.starts_with('{') {
         return Err("a sparse line; write its zeros out".into());
@@ -146,10 +146,11 @@ fn fields(line: &str) -> std::result::Result<Vec<Cow<'_, str>>, String> {
     values_of(line, "").map(|(fields, _)| fields)
 }
 
-/// Values between commas, tabs or, where the text has neither of them, blanks, up to this mark; and what follows the mark. None
-/// follows a comma at the end: a missing one is written as `?`.
+/// Splits `text` up to the mark `end` into values, and returns them with the text after the mark. Values are separated
+/// by commas or tabs, or by blanks if the text has neither. A trailing comma adds no value: a missing value is written
+/// as `?`.
 fn values_of<'a>(text: &'a str, end: &str) -> std::result::Result<(Vec<Cow<'a, str>>, &'a str), String> {
-    // Only where nothing else divides it, a blank does: values with blanks and without quotes are common.
+    // Blanks separate values only if nothing else does: unquoted values that contain blanks are common.
     let divided = |blanks: bool| {
         let (mut values, mut rest) = (Vec::new(), text.trim_start());
         let divides = |c: char| c == ',' || c == '\t' || (blanks && c == ' ');
@@ -178,8 +179,8 @@ fn values_of<'a>(text: &'a str, end: &str) -> std::result::Result<(Vec<Cow<'a, s
     Ok((values, rest.trim_start()))
 }
 
-/// The first value of a text, and what follows it: up to what ends it, or in quotes of either kind, in which a `\` makes the
-/// next character stand for itself.
+/// Splits off the first value of `text` and returns it with the rest. An unquoted value extends to the first character
+/// for which `ends` holds. A quoted one uses either kind of quote; within it, `\` makes the next character literal.
 fn value(text: &str, ends: impl Fn(char) -> bool) -> std::result::Result<(Cow<'_, str>, &str), String> {
     let Some(quote) = text.chars().next().filter(|c| matches!(c, '\'' | '"')) else {
         let (value, rest) = text.split_at(text.find(ends).unwrap_or(text.len()));

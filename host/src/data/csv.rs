@@ -1,4 +1,4 @@
-//! CSV (RFC 4180) in the dialects that docs/data.md states: what divides its fields, and whether its first line is names.
+//! CSV (RFC 4180) in the dialects that docs/data.md lists, with detection of the delimiter and of a header line.
 
 use super::labels::Labels;
 use super::names::one_line;
@@ -12,34 +12,34 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// A CSV file, and what its columns are. A column is called by its name, or by its number from 0.
+/// A CSV file and the roles of its columns. A column is identified by its name, or by its number from 0.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Csv {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The column of labels; where nothing is said, the last one.
+    /// Column of labels; the last one by default.
     #[serde(default, deserialize_with = "column")]
     pub label: Option<String>,
-    /// The column of groups: people, places, days.
+    /// Column of groups: people, places, days.
     #[serde(default, deserialize_with = "column")]
     pub group: Option<String>,
-    /// Columns that are no features.
+    /// Columns that are not features.
     #[serde(default)]
     pub ignore: Vec<String>,
-    /// Whether its first line is names; where nothing is said, the line decides, or is refused.
+    /// `true` if the first line holds column names. By default this is detected; an ambiguous line is refused.
     #[serde(default)]
     pub header: Option<bool>,
-    /// Delimiter of its fields; where nothing is said, its first lines decide: comma, semicolon or tab.
+    /// Field delimiter. By default it is detected from the first lines: comma, semicolon or tab.
     #[serde(default)]
     pub delimiter: Option<char>,
-    /// Number of classes; where nothing is said, one more than the largest label, or as many as there are names.
+    /// Number of classes. By default the largest label plus one, or the number of class names.
     #[serde(default)]
     pub classes: Option<usize>,
 }
 
 impl Csv {
-    /// A file of which nothing is said: its last column is the label.
+    /// Creates a source with default settings: the last column is the label.
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -52,7 +52,7 @@ impl Csv {
         }
     }
 
-    /// All columns that are left are features.
+    /// Describes the columns to read: all columns without another role are features.
     pub(super) fn wanted(&self, missing: Missing) -> Wanted<'_> {
         Wanted {
             label: self.label.as_deref(),
@@ -68,24 +68,25 @@ impl Csv {
     }
 }
 
-/// Delimiters that are recognised, with their names.
+/// Delimiters that are detected, with their names.
 const DELIMITERS: [(char, &str); 3] = [(',', "commas"), (';', "semicolons"), ('\t', "tabs")];
 
-/// Rows that are looked at to tell the dialect.
+/// Number of rows inspected to detect the dialect.
 const LOOKED_AT: usize = 256;
 
-/// Reads a file.
+/// Reads a CSV file.
 ///
 /// # Errors
-/// Where it cannot be read, has no samples, its dialect is ambiguous, or a line is wrong: the message names line and column.
+/// If the file cannot be read, has no samples, its dialect is ambiguous, or a line is invalid; the message names line
+/// and column.
 pub(super) fn read(path: &Path, wanted: Wanted, labels: Labels) -> Result<Raw> {
     parse(path, &unpacked::read(path)?, wanted, labels)
 }
 
-/// Reads the bytes of a file.
+/// Parses the bytes of a CSV file.
 ///
 /// # Errors
-/// As [`read`].
+/// Same as [`read`].
 pub(super) fn parse(path: &Path, bytes: &[u8], wanted: Wanted, labels: Labels) -> Result<Raw> {
     let wrong = |what: String| Error::content(path, what);
     let Begun { mut rows, first, named } = begin(kind::text(path, bytes)?, &wanted).map_err(wrong)?;
@@ -108,10 +109,10 @@ pub(super) fn parse(path: &Path, bytes: &[u8], wanted: Wanted, labels: Labels) -
     Ok(raw)
 }
 
-/// Whether a file names its columns.
+/// Returns whether a file names its columns.
 ///
 /// # Errors
-/// Where it cannot be read, or its dialect is ambiguous.
+/// If it cannot be read, or its dialect is ambiguous.
 pub(super) fn names_columns(path: &Path, wanted: Wanted) -> Result<bool> {
     let bytes = unpacked::read(path)?;
     let begun = begin(kind::text(path, &bytes)?, &wanted).map_err(|what| Error::content(path, what))?;
@@ -120,20 +121,20 @@ pub(super) fn names_columns(path: &Path, wanted: Wanted) -> Result<bool> {
 
 /// A text whose dialect is known.
 struct Begun<'a> {
-    /// Rows that were not looked at.
+    /// Rows that have not been inspected yet.
     rows: Rows<'a>,
-    /// Rows that were.
+    /// Inspected rows.
     first: Vec<Row<'a>>,
-    /// Whether the first of them is names.
+    /// `true` if the first inspected row holds column names.
     named: bool,
 }
 
-/// Looks at the first rows of a text.
+/// Detects the dialect of a text and inspects its first rows.
 fn begin<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Begun<'a>, String> {
     let mut rows = dialect(text, wanted)?;
     let first = rows.by_ref().take(LOOKED_AT).collect::<std::result::Result<Vec<_>, _>>()?;
     let named = first.split_first().map_or(Ok(false), |(top, below)| is_header(top, below, wanted))?;
-    // As numpy.savetxt writes a header.
+    // numpy.savetxt writes its header as a comment.
     if let (false, None, Some((line, above)), Some(row)) = (named, wanted.header, rows.above, first.first())
         && let Some(Ok(names)) = Rows::new(above, line, rows.delimiter()).next()
         && names.fields.len() == row.fields.len()
@@ -149,13 +150,13 @@ fn begin<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Begun<'a>, S
     Ok(Begun { rows, first, named })
 }
 
-/// The rows of a text, between delimiters that are said or recognised.
+/// Splits a text into rows, with the delimiter that is configured or detected.
 fn dialect<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Rows<'a>, String> {
     let taken = |delimiter: char, said: &str| match delimiter {
         ',' | ';' | '\t' | '|' => Ok(delimiter),
         _ => Err(format!(r#"{said}: fields are divided by ",", ";", "\t" or "|""#)),
     };
-    // A first line for Excel, which some write in quotes.
+    // Some programs put the `sep=` line for Excel in quotes.
     let (first, rest) = text.split_at(text.find(['\n', '\r']).unwrap_or(text.len()));
     let bare = first.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(first);
     let said = bare.get(..4).filter(|word| word.eq_ignore_ascii_case("sep=")).map(|_| bare[4..].chars());
@@ -175,15 +176,15 @@ fn dialect<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Rows<'a>, 
     Ok(Rows::new(text, line, delimiter))
 }
 
-/// The delimiter that divides each of the first rows into as many fields; where all of them do not, the first row into the
-/// most.
+/// Detects the delimiter: the one that splits each of the first rows into the same number of fields. If there is none,
+/// the one that splits the first row into the most fields.
 fn recognised(text: &str, line: usize, wanted: &Wanted) -> std::result::Result<char, String> {
     let rows = |delimiter| Rows::new(text, line, delimiter).take(LOOKED_AT).map_while(std::result::Result::ok);
     let counts = DELIMITERS.map(|(delimiter, _)| rows(delimiter).map(|row| row.fields.len()).collect::<Vec<_>>());
     let even =
         |counts: &Vec<usize>| counts.first().filter(|n| **n > 1 && counts.iter().all(|count| count == *n)).copied();
     let mut found: Vec<_> = DELIMITERS.iter().zip(&counts).filter_map(|(d, counts)| Some((even(counts)?, d))).collect();
-    // Commas in numbers divide them evenly, too.
+    // Decimal commas, too, split the rows evenly.
     if found.len() > 1 && found[0].1.0 == ',' {
         let decimal = |row: Row| row.fields.iter().any(|field| point_for_comma(field).is_some());
         if let Some((_, (delimiter, _))) = found[1..].iter().find(|(_, (delimiter, _))| rows(*delimiter).any(decimal)) {
@@ -215,7 +216,7 @@ fn recognised(text: &str, line: usize, wanted: &Wanted) -> std::result::Result<c
     }
 }
 
-/// Says what seems to divide the fields of a row that no delimiter divides.
+/// Describes the apparent delimiter of a row that no supported delimiter splits.
 fn undivided(row: &Row, wanted: &Wanted) -> Option<String> {
     let (line, field) = (row.line, row.fields.first()?);
     if field.contains('|') {
@@ -226,15 +227,15 @@ fn undivided(row: &Row, wanted: &Wanted) -> Option<String> {
     blanks.then(|| format!("line {line}: its fields seem to be divided by blanks: write commas"))
 }
 
-/// Whether a field is a number, or a name; `None` where it is missing.
+/// Returns whether a field is a number (else a name); `None` if it is missing.
 fn is_number(field: &str) -> Option<bool> {
     (!is_missing(field)).then(|| field.parse::<f64>().is_ok() || point_for_comma(field).is_some())
 }
 
-/// Whether the first row is names.
+/// Returns whether the first row holds column names.
 ///
 /// # Errors
-/// Where it may be names or a sample, and nothing says which.
+/// If the row may be a header or a sample, and no setting decides.
 fn is_header(top: &Row, below: &[Row], wanted: &Wanted) -> std::result::Result<bool, String> {
     let fields = &top.fields;
     let known = wanted.legend.map(|legend| &legend.features[..]).filter(|names| !names.is_empty());
@@ -264,14 +265,14 @@ fn is_header(top: &Row, below: &[Row], wanted: &Wanted) -> std::result::Result<b
             return Err(format!("{place}: is this line names, or a sample? {}", remedy()));
         }
     }
-    // Numbers of columns, as some programs write them, or wavelengths and years; a name that is met again is no column's, nor is
-    // a class that is known.
+    // Some programs number the columns; wavelengths and years also count up. A name that occurs again below, or is a
+    // known class, is not a column name.
     let again = |(column, field): (usize, &Cow<str>)| {
         let known = wanted.legend.is_some_and(|legend| legend.classes.iter().any(|class| class == field));
         known || below.iter().any(|row| row.fields.get(column) == Some(field))
     };
     let mut names = fields.iter().enumerate().filter(|(column, _)| kinds[*column] == Some(false));
-    // Every value below it is met again, and it is not.
+    // All values below this name occur more than once, but the name itself only once.
     let alone = |(column, field): (usize, &Cow<str>)| {
         let mut counts = HashMap::new();
         below.iter().filter_map(|row| row.fields.get(column)).for_each(|other| *counts.entry(other).or_insert(0) += 1);

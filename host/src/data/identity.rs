@@ -1,15 +1,16 @@
-//! A few short digests of data, by which others are not taken for them.
+//! Short digests of data, used to detect that the data have changed.
 
 use super::{Dataset, Samples};
 use graftage_core::digest::Digest;
 use serde::{Deserialize, Serialize};
 
-/// A value for each part of some data: its size, or a digest. It finds accidents, not forgery.
+/// Size or digest of each part of a data set. It detects accidents, not forgery.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Identity(Vec<(String, String)>);
 
 impl Identity {
-    /// The parts in which other data differ from these, e.g. `labels of the training part`; none where they are the same.
+    /// Returns the parts that differ between two identities, e.g. `labels of the training part`; empty if they are
+    /// equal.
     pub fn differences<'a>(&'a self, other: &'a Self) -> Vec<&'a str> {
         let missing = |(name, value): &&(String, String)| !other.0.iter().any(|(n, v)| n == name && v == value);
         let theirs = other.0.iter().filter(|(name, _)| !self.0.iter().any(|(own, _)| own == name));
@@ -18,7 +19,7 @@ impl Identity {
 }
 
 impl Dataset {
-    /// The digests of what trains: of samples after they were normalised.
+    /// Computes the identity of all parts of the data. Samples are digested after normalisation.
     pub fn identity(&self) -> Identity {
         let mut parts = Vec::new();
         match self {
@@ -63,7 +64,7 @@ fn of_labels(samples: &Samples) -> String {
     written(&digest)
 }
 
-/// The last word is filled up with zeros, so the length comes first.
+/// Digests bytes. The length comes first because the last word is padded with zeros.
 fn of_bytes(bytes: &[u8]) -> String {
     let mut digest = Digest::default();
     digest.doubles(&[bytes.len() as u64]);

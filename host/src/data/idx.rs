@@ -1,6 +1,7 @@
 //! IDX, the format of MNIST (LeCun, Cortes and Burges, "The MNIST database", section "File formats").
 //!
-//! Two zeros, the type of the numbers, how many sizes there are, the sizes as big-endian u32, the numbers, big-endian.
+//! Layout: two zero bytes, the number type, the number of dimensions, the dimensions as big-endian u32, and the
+//! numbers, big-endian.
 
 use super::labels::Labels;
 use super::number::{Layout, Number};
@@ -10,27 +11,27 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Images and their labels in files of IDX.
+/// Images and their labels in IDX files.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Idx {
-    /// The images, `[samples, ...]`.
+    /// Path of the images, shape `[samples, ...]`.
     pub images: PathBuf,
-    /// Their labels, unsigned bytes.
+    /// Path of their labels, unsigned bytes.
     pub labels: PathBuf,
-    /// The images of the source's own test part; read where the split is [`Split::Own`](super::Split::Own).
+    /// Path of the images of the source's own test part; read only if the split is [`Split::Own`](super::Split::Own).
     #[serde(default)]
     pub test_images: Option<PathBuf>,
-    /// Their labels.
+    /// Path of the labels of the test part.
     #[serde(default)]
     pub test_labels: Option<PathBuf>,
-    /// How many classes there are; where nothing is said, one more than the largest label.
+    /// Number of classes; by default the largest label plus one.
     #[serde(default)]
     pub classes: Option<usize>,
 }
 
 impl Idx {
-    /// The samples; where `own`, those of the own test part after them.
+    /// Reads the samples. If `own`, those of the source's own test part follow.
     pub(super) fn read(&self, own: bool, mut labels: Labels) -> Result<Raw> {
         let (shape, mut features) = images(&self.images)?;
         let train = shape[0];
@@ -61,7 +62,7 @@ impl Idx {
     }
 }
 
-/// What the header of a file says.
+/// Parses the header of a file.
 fn layout(path: &Path, bytes: &[u8]) -> Result<Layout> {
     let wrong = |what: String| Error::content(path, what);
     let [0, 0, number, sizes, rest @ ..] = bytes else {
@@ -89,7 +90,7 @@ fn layout(path: &Path, bytes: &[u8]) -> Result<Layout> {
     Ok(Layout { number, big_endian: true, shape, header: 4 + 4 * count, fortran: false })
 }
 
-/// Samples with their shape, and their numbers.
+/// Reads the shape `[samples, ...]` and the numbers of a file of images.
 fn images(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
     let bytes = unpacked::read(path)?;
     let layout = layout(path, &bytes)?;
@@ -101,7 +102,7 @@ fn images(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
     Ok((layout.shape, features))
 }
 
-/// The labels of so many images.
+/// Reads the labels of `count` images.
 fn labels(path: &Path, images: &Path, count: usize, labels: &mut Labels) -> Result<()> {
     let bytes = unpacked::read(path)?;
     let layout = layout(path, &bytes)?;

@@ -1,13 +1,13 @@
-//! What a file is, by its first bytes, where it is not what was asked for.
+//! Detection of a file's format from its first bytes, for errors about files in another format.
 
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::path::Path;
 
-/// What one array of NumPy begins with.
+/// First bytes of a NumPy array.
 pub(super) const NPY: &[u8] = b"\x93NUMPY";
 
-/// First bytes, and what begins with them.
+/// First bytes of known formats, with a description.
 const KINDS: [(&[u8], &str); 14] = [
     (NPY, "an array of NumPy: its source is [data.npy]"),
     (b"PK\x03\x04", "a zip archive: unpack it, or save the table of a spreadsheet as CSV"),
@@ -25,9 +25,9 @@ const KINDS: [(&[u8], &str); 14] = [
     (b"\x28\xb5\x2f\xfd", "packed by zstd: unpack it"),
 ];
 
-/// A file of another kind with the remedy, in words that follow "it is"; `None` for what is not known.
+/// Describes a recognised format and the remedy, in words that follow "it is"; `None` if the format is unknown.
 pub(super) fn of(bytes: &[u8]) -> Option<Cow<'static, str>> {
-    // An archive of arrays is a zip archive whose first entry is an array.
+    // An npz archive is a zip archive whose first entry is an array.
     if let Some(rest) = bytes.strip_prefix(b"PK\x03\x04")
         && let Some(length) = rest.get(22..24).map(|length| usize::from(u16::from_le_bytes([length[0], length[1]])))
         && let Some(name) = rest.get(26..).and_then(|rest| rest.get(..length)).filter(|name| name.ends_with(b".npy"))
@@ -42,17 +42,17 @@ pub(super) fn of(bytes: &[u8]) -> Option<Cow<'static, str>> {
     known.map(|(_, kind)| Cow::Borrowed(*kind))
 }
 
-/// The characters of a file of text, without a byte order mark.
+/// Decodes a text file, without its byte order mark.
 ///
 /// # Errors
-/// Names what it is instead, or the line that is not UTF-8.
+/// If it is not text or not UTF-8; the message names its actual format or the first invalid line.
 pub(super) fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
     let wrong = |what: String| Err(Error::content(path, what));
     if let Some(kind) = of(bytes) {
         return wrong(format!("no text: it is {kind}"));
     }
     let marked = [&b"\xff\xfe\0\0"[..], b"\0\0\xfe\xff"].iter().any(|mark| bytes.starts_with(mark));
-    // ASCII in UTF-16 has a zero beside each of its bytes.
+    // ASCII text in UTF-16 has a zero next to each of its bytes.
     let start = &bytes[..bytes.len().min(64)];
     let zeros = |first| start.iter().skip(first).step_by(2).filter(|byte| **byte == 0).count() > start.len() / 4;
     if marked {
@@ -71,13 +71,13 @@ pub(super) fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
     }
 }
 
-/// How many lines end in these bytes: by LF, CR LF, or CR.
+/// Number of line endings in these bytes: LF, CR LF, or CR.
 pub(super) fn ends(bytes: &[u8]) -> usize {
     let alone = |(at, byte): (usize, &u8)| *byte == b'\n' || (*byte == b'\r' && bytes.get(at + 1) != Some(&b'\n'));
     bytes.iter().enumerate().filter(|pair| alone((pair.0, pair.1))).count()
 }
 
-/// The lines of a text, with their numbers from 1; they end with LF, CR LF, or CR.
+/// Iterates over the lines of a text with their numbers from 1. Lines end with LF, CR LF, or CR.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut rest = Some(text);
     let next = move || {

@@ -1,32 +1,32 @@
-//! Labels in a file: whole numbers, or names of classes.
+//! Labels in a file: whole numbers or class names.
 
 use super::Legend;
 use super::names::{Names, nearest, one_line};
 use super::table::{is_missing, point_for_comma};
 use std::collections::HashSet;
 
-/// More classes than any layer has outputs for; a larger label is a mistake.
+/// Upper bound on the number of classes, more than any layer has outputs for. A larger label is a mistake.
 const CLASSES: u32 = 65_536;
 
-/// More classes than that are to occur, most of them, or to be said.
+/// Number of classes above which at least half must occur, unless the number is given explicitly.
 const MANY: usize = 1_000;
 
-/// What a label may be.
+/// Kind of the labels of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
-    /// The first label decides.
+    /// Decided by the first label.
     Open,
     Whole,
     Name,
-    /// One of the names that are there.
+    /// One of the known class names, or its number.
     Known,
 }
 
-/// The labels of a file, one after the other.
+/// Collected labels of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Labels {
     kind: Kind,
-    /// How many classes there are, where that is said.
+    /// Number of classes, if given.
     classes: Option<usize>,
     names: Names,
     labels: Vec<u32>,
@@ -37,32 +37,33 @@ impl Labels {
         Self { kind, classes: None, names: Names::default(), labels: Vec::new() }
     }
 
-    /// All whole numbers from 0, or all names; of so many classes, where that is said.
+    /// Creates a collection whose labels are all whole numbers from 0 or all names. `classes` is the number of classes,
+    /// if given.
     pub fn open(classes: Option<usize>) -> Self {
         Self { classes, ..Self::new(Kind::Open) }
     }
 
-    /// Of these classes, in this order: by their names or their numbers.
+    /// Creates a collection of labels from known classes, in this order. A label is a class's name or number.
     pub fn known(classes: &[String]) -> Self {
         let mut known = Self::new(Kind::Known);
         classes.iter().for_each(|class| _ = known.names.number(class));
         known
     }
 
-    /// How many there are.
+    /// Number of labels collected.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// All that were taken, where they are whole numbers.
+    /// Returns all labels if they are whole numbers.
     pub fn whole(&self) -> Option<&[u32]> {
         (self.kind == Kind::Whole).then_some(&self.labels)
     }
 
-    /// Takes one more.
+    /// Appends a label.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of what is wrong with the label.
     pub fn push(&mut self, field: &str) -> Result<(), String> {
         let found = |what: &str| Err(format!("{what}, found {field:?}"));
         let whole = field.parse::<u32>().ok().filter(|label| *label < CLASSES);
@@ -109,18 +110,18 @@ impl Labels {
         Ok(())
     }
 
-    /// The known classes, in words after "is" that say that a label is none of them.
+    /// Message part after "is": the label is none of the known classes.
     fn known_names(&self, label: &str) -> String {
         let names = self.names.list();
         format!("not one of the {} classes {}", names.len(), nearest(label, names))
     }
 
-    /// The labels, and the names of the classes: sorted where the labels are names, else the numbers from 0 to the largest, or
-    /// to the last one that is said.
+    /// Returns the labels and the class names. Named classes are sorted; otherwise the names are the numbers from 0 to
+    /// the largest label, or up to the given number of classes.
     ///
     /// # Errors
-    /// Where there are fewer names than classes are said, or most of many whole numbers are no labels: then they hardly are
-    /// classes.
+    /// If the number of names differs from the given number of classes. Also if there are many whole-number classes and
+    /// fewer than half of them occur: then the labels are hardly classes.
     pub fn finish(self) -> Result<(Vec<u32>, Vec<String>), String> {
         let Self { kind, classes: said, names, mut labels } = self;
         let names = names.list();

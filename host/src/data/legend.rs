@@ -1,41 +1,41 @@
-//! The names in a data set: they travel with whatever was trained on it.
+//! Names of a data set's columns and classes, which are stored with everything trained on it.
 
 use super::names::one_line;
 use serde::{Deserialize, Serialize};
 
-/// Names of feature columns, label column and classes.
+/// Names of the feature columns, the label column and the classes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct Legend {
-    /// Feature columns, in the order of the network's inputs; empty where the training's file named none.
+    /// Feature columns, in the order of the network's inputs; empty if the training file had no column names.
     pub features: Vec<String>,
-    /// Column of labels; `None` where the training's file named none.
+    /// Label column; `None` if the training file had no column names.
     pub label: Option<String>,
-    /// Columns of that file that are neither: groups, and what was ignored. A file of samples may have them.
+    /// Other columns of the training file: groups and ignored ones. A file of samples may contain them.
     pub others: Vec<String>,
-    /// Names of the classes, by their labels; whole numbers from 0 where the labels are numbers.
+    /// Class names, indexed by label; whole numbers from 0 if the labels are numbers.
     pub classes: Vec<String>,
 }
 
 impl Legend {
-    /// The legend of so many classes that are called by their numbers, without names of columns.
+    /// Creates a legend of `classes` classes named by their numbers, without column names.
     pub fn numbered(classes: usize) -> Self {
         Self { classes: (0..classes).map(|class| class.to_string()).collect(), ..Self::default() }
     }
 
-    /// Whether the classes have names other than their numbers.
+    /// Returns `true` if any class has a name other than its number.
     pub fn names_classes(&self) -> bool {
         (0..).zip(&self.classes).any(|(number, name): (usize, _)| *name != number.to_string())
     }
 
-    /// Line that says which class has which number; `None` where they are called by their numbers.
+    /// Describes the classes and their numbers in one line; `None` if the classes are named by their numbers.
     pub fn classes_in_words(&self) -> Option<String> {
         let each = self.classes.iter().enumerate().map(|(number, name)| format!("{number} {}", one_line(name)));
         self.names_classes().then(|| format!("classes: {}", each.collect::<Vec<_>>().join(", ")))
     }
 }
 
-/// A legend in a checkpoint. Checkpoints from before there were legends have the classes alone.
+/// A legend as stored in a checkpoint. Checkpoints written before legends existed contain only the classes.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {

@@ -1,10 +1,10 @@
-//! Python's literals, as far as headers of NumPy consist of them.
+//! Parser for the subset of Python literals that occurs in NumPy headers.
 
-/// A literal.
+/// A Python literal.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Literal {
     Text(String),
-    /// A whole number from 0; `None` where it is larger than any size.
+    /// A non-negative integer; `None` if it exceeds `usize`.
     Whole(Option<usize>),
     Bool(bool),
     Tuple(Vec<Literal>),
@@ -12,13 +12,13 @@ pub(super) enum Literal {
     Dict(Vec<(Literal, Literal)>),
 }
 
-/// Literals within each other, which a header has few of.
+/// Maximum nesting depth; a header needs only a few levels.
 const DEPTH: usize = 16;
 
-/// Reads a literal.
+/// Parses a literal.
 ///
 /// # Errors
-/// Where it is none; `None` is not taken, nor are numbers that are not whole.
+/// If the text is not a literal. `None` and numbers other than non-negative integers are not supported.
 pub(super) fn parse(text: &str) -> Result<Literal, String> {
     let mut reader = Reader { rest: text.trim_start() };
     let literal = reader.literal(DEPTH)?;
@@ -26,12 +26,12 @@ pub(super) fn parse(text: &str) -> Result<Literal, String> {
 }
 
 struct Reader<'a> {
-    /// What is left, without blanks before it.
+    /// Unparsed text, without leading blanks.
     rest: &'a str,
 }
 
 impl Reader<'_> {
-    /// Takes a mark and the blanks after it, if it stands there.
+    /// Consumes a mark and the blanks after it, if the text starts with the mark.
     fn take(&mut self, mark: &str) -> bool {
         let rest = self.rest.strip_prefix(mark);
         self.rest = rest.map_or(self.rest, str::trim_start);
@@ -61,7 +61,7 @@ impl Reader<'_> {
         }
         if self.take("(") {
             let (mut items, comma) = self.until(")", |reader| reader.literal(depth))?;
-            // Brackets around one literal without a comma are brackets alone.
+            // Brackets around a single literal without a comma do not make a tuple.
             return Ok(if items.len() == 1 && !comma { items.remove(0) } else { Literal::Tuple(items) });
         }
         let unprefixed = self.rest.strip_prefix(['u', 'U', 'b', 'B']).filter(|rest| rest.starts_with(['\'', '"']));
@@ -88,7 +88,7 @@ impl Reader<'_> {
         Ok(literal)
     }
 
-    /// Items between commas up to this bracket, and whether there was a comma.
+    /// Parses comma-separated items up to the bracket `end`. The second value is `true` if there was a comma.
     fn until<T>(
         &mut self,
         end: &str,

@@ -1,9 +1,9 @@
-//! Names that a file uses again and again, and the one that was meant.
+//! Interned names, and suggestions for misspelled ones.
 
 use std::collections::HashMap;
 use strsim::damerau_levenshtein;
 
-/// Different names with their numbers, in the order in which they were met.
+/// Distinct names, numbered in order of first occurrence.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     list: Vec<String>,
@@ -11,12 +11,12 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The number of a name, if it was met.
+    /// Returns the number of a name; `None` if it has not occurred.
     pub fn find(&self, name: &str) -> Option<u32> {
         self.numbers.get(name).copied()
     }
 
-    /// The number of a name, which is new or not.
+    /// Returns the number of a name, adding it if it is new.
     pub fn number(&mut self, name: &str) -> u32 {
         self.find(name).unwrap_or_else(|| {
             let number = self.list.len() as u32;
@@ -26,21 +26,21 @@ impl Names {
         })
     }
 
-    /// All of them.
+    /// Returns all names, indexed by their numbers.
     pub fn list(&self) -> &[String] {
         &self.list
     }
 }
 
-/// A name in a message, which is one line.
+/// Replaces control characters with blanks, so that a name fits in a one-line message.
 pub(super) fn one_line(name: &str) -> String {
     name.replace(char::is_control, " ")
 }
 
-/// Names that a message shows.
+/// Maximum number of names that a message lists.
 const SHOWN: usize = 10;
 
-/// The names that there are, that first which is nearest to the one that is not there.
+/// Lists the existing names for a message, those closest to the missing one first.
 pub(super) fn nearest(missing: &str, names: &[String]) -> String {
     let mut order: Vec<&String> = names.iter().collect();
     order.sort_by_cached_key(|name| damerau_levenshtein(&missing.to_lowercase(), &name.to_lowercase()));

@@ -1,4 +1,4 @@
-//! How features are scaled: learnt on the training part, applied to whatever comes.
+//! Feature normalisation, learnt from the training part and applied to all samples.
 
 use super::Samples;
 use crate::error::{Error, Result};
@@ -7,34 +7,34 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::path::Path;
 
-/// How features are scaled.
+/// Method of feature normalisation.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub enum Normalise {
-    /// Not at all.
+    /// No normalisation.
     #[default]
     None,
-    /// Each is divided by this number.
+    /// Division by this number.
     Divide(f32),
-    /// To mean 0 and deviation 1 over all features together.
+    /// Mean 0 and standard deviation 1 over all features together.
     Overall,
-    /// To mean 0 and deviation 1, each feature by itself.
+    /// Mean 0 and standard deviation 1 for each feature separately.
     Features,
-    /// As [`Normalise::Overall`], then clipped at so many deviations on either side.
+    /// [`Normalise::Overall`], then clipping at this many deviations on either side.
     OverallClipped(f32),
-    /// As [`Normalise::Features`], then clipped at so many deviations on either side.
+    /// [`Normalise::Features`], then clipping at this many deviations on either side.
     FeaturesClipped(f32),
 }
 
-/// The most that binary32 may move a normalised value of the training part.
+/// Largest change that binary32 may make to a normalised value of the training part.
 const MOVED: f64 = 1e-3;
 
 impl Normalise {
-    /// Whether it learns a mean, which then stands for missing values.
+    /// Returns `true` if a mean is learnt, which then replaces missing values.
     pub(super) fn fills(self) -> bool {
         !matches!(self, Self::None | Self::Divide(_))
     }
 
-    /// At how many deviations it clips.
+    /// Number of deviations at which values are clipped, if any.
     fn clip(self) -> Option<f32> {
         match self {
             Self::OverallClipped(clip) | Self::FeaturesClipped(clip) => Some(clip),
@@ -42,23 +42,23 @@ impl Normalise {
         }
     }
 
-    /// Refuses a scale or a clip that is none.
+    /// Checks the scale and the clip.
     ///
     /// # Errors
-    /// Where it is not finite and > 0.
+    /// If one of them is not finite and > 0.
     pub(super) fn check(self) -> Result<()> {
         let scale = if let Self::Divide(scale) = self { scale } else { 1.0 };
         Normalisation { clip: self.clip(), ..Normalisation::division(scale) }.check(1)
     }
 
-    /// Learns from a training part, in binary64; missing values (NaN) do not count.
+    /// Learns a normalisation from the training part, in binary64. Missing values (NaN) are ignored.
     ///
-    /// With the deviation σ = √(Σ(x − μ)²/n) of n values around their mean μ; a σ of 0 becomes 1. Values, mean and deviation
-    /// are rounded to binary32, as a device has them, but in the columns where that moves a normalised value by more than
-    /// 1e-3: see [`Wide`].
+    /// The deviation of n values with mean μ is σ = √(Σ(x − μ)²/n); a σ of 0 becomes 1. Values, mean and deviation are
+    /// rounded to binary32, as on a device. Columns in which this moves a normalised value by more than 1e-3 stay in
+    /// binary64: see [`Wide`].
     ///
     /// # Errors
-    /// The index of a feature that has no value: there is no mean to put in its place.
+    /// The index of a feature without any value: there is no mean to fill it with.
     pub(super) fn learn(self, train: &Samples<f64>, columns: &[String]) -> std::result::Result<Normalisation, usize> {
         let apart = match self {
             Self::None => return Ok(Self::divided(1.0, train, columns)),
@@ -82,7 +82,7 @@ impl Normalise {
             (mean, deviation) if mean.is_finite() && deviation.is_finite() => {
                 (mean, if deviation == 0.0 { 1.0 } else { deviation })
             }
-            // Of numbers beyond binary32: all of the column are wide.
+            // The constants exceed binary32, so every column they apply to is wide.
             _ => (0.0, 1.0),
         };
         let (mean, deviation) = rounded.iter().map(constants).unzip();
@@ -93,7 +93,8 @@ impl Normalise {
         }))
     }
 
-    /// A division. Binary32 moves no quotient by more than its own rounding, except what is beyond its range.
+    /// Creates a division. Binary32 changes a quotient by no more than its own rounding, unless a value is out of its
+    /// range.
     fn divided(scale: f32, train: &Samples<f64>, columns: &[String]) -> Normalisation {
         Normalisation::division(scale).widened(train, columns, f64::MAX, |_| (0.0, f64::from(scale)))
     }
@@ -141,7 +142,7 @@ impl<'de> Deserialize<'de> for Normalise {
     }
 }
 
-/// Writes what is read.
+/// Writes the form that is read.
 impl Serialize for Normalise {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -172,8 +173,8 @@ impl Serialize for Normalise {
     }
 }
 
-/// Mean and sum of squared distances from it, value by value (Welford 1962, "Note on a method for calculating corrected sums
-/// of squares and products"): of equal values the sum is exactly 0.
+/// Running mean and sum of squared distances from it (Welford 1962, "Note on a method for calculating corrected sums of
+/// squares and products"). For equal values the sum is exactly 0.
 #[derive(Clone, Default)]
 struct Moments {
     count: f64,
@@ -197,15 +198,15 @@ impl Moments {
     }
 }
 
-/// What was learnt of a training part's features: x becomes (x − mean)/deviation, in binary32, and is then clipped.
+/// Normalisation learnt from a training part: x becomes (x − mean)/deviation, in binary32, and is then clipped.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
-    /// One for all features, or one for each.
+    /// Means: one for all features, or one for each.
     pub mean: Vec<f32>,
-    /// As many.
+    /// Deviations, as many as means.
     pub deviation: Vec<f32>,
-    /// The bound c > 0: what is above c becomes c, what is below −c becomes −c.
+    /// Bound c > 0: values above c become c, values below −c become −c.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<f32>,
     /// Columns that are normalised in binary64 instead, in ascending order.
@@ -213,20 +214,21 @@ pub struct Normalisation {
     pub wide: Vec<Wide>,
 }
 
-/// A column whose numbers binary32 cannot tell apart well enough, as a time in milliseconds since 1970: x becomes
-/// (x − mean)/deviation in binary64, and is then rounded. No device gets it, as all that is sent to one is binary32.
+/// A column whose values binary32 cannot resolve well enough, such as a time in milliseconds since 1970. Here x becomes
+/// (x − mean)/deviation in binary64 and is then rounded. It cannot be used on a device, which receives only binary32.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wide {
-    /// Its number among the features, from 0.
+    /// Index among the features, from 0.
     pub column: usize,
-    /// Its name; where it has none, that number.
+    /// Column name, or the index if it has none.
     pub name: String,
-    /// The mean.
+    /// Mean.
     pub mean: f64,
-    /// The deviation.
+    /// Deviation.
     pub deviation: f64,
-    /// How far binary32 would move a normalised value of the training part, at most; `None` where one is beyond its range.
+    /// Largest change that binary32 would make to a normalised value of the training part; `None` if a value exceeds
+    /// its range.
     pub moved: Option<f64>,
 }
 
@@ -241,12 +243,13 @@ impl fmt::Display for Wide {
 }
 
 impl Normalisation {
-    /// A mere division.
+    /// Creates a pure division by `scale`.
     pub(super) fn division(scale: f32) -> Self {
         Self { mean: vec![0.0], deviation: vec![scale], ..Self::default() }
     }
 
-    /// The same with the columns wide in which binary32 moves a value by more than that; `exact` has their constants.
+    /// Adds the columns in which binary32 moves a value by more than `most` as wide. `exact` returns a column's mean
+    /// and deviation.
     fn widened(
         mut self,
         train: &Samples<f64>,
@@ -273,11 +276,11 @@ impl Normalisation {
         self
     }
 
-    /// Refuses what cannot be applied to samples of that many numbers.
+    /// Checks that the normalisation can be applied to samples of `inputs` features.
     ///
     /// # Errors
-    /// Where there are neither one nor as many means and deviations, a mean is not finite, a deviation or the clip is not
-    /// finite and > 0, or there is no such column.
+    /// If the numbers of means and deviations are neither one nor `inputs`, a mean is not finite, a deviation or the
+    /// clip is not finite and > 0, or a wide column does not exist.
     pub fn check(&self, inputs: usize) -> Result<()> {
         let (means, deviations) = (self.mean.len(), self.deviation.len());
         if means != deviations || (means != 1 && means != inputs) {
@@ -300,10 +303,10 @@ impl Normalisation {
         }
     }
 
-    /// Refuses columns that binary32 cannot hold, for what a device is sent.
+    /// Refuses columns that binary32 cannot hold, since a device receives binary32.
     ///
     /// # Errors
-    /// Names them, and what is to be done.
+    /// If there are wide columns; the message names them and the remedy.
     pub fn check_binary32(&self) -> Result<()> {
         let wide: Vec<_> = self.wide.iter().map(ToString::to_string).collect();
         if wide.is_empty() {
@@ -321,18 +324,18 @@ impl Normalisation {
         }
     }
 
-    /// Clips samples that are scaled already, where this normalisation clips.
+    /// Clips samples that are already scaled, if this normalisation clips.
     pub fn clip(&self, samples: &mut Samples) {
         if self.clip.is_some() {
             samples.features.iter_mut().for_each(|x| *x = self.clipped(f64::from(*x)) as f32);
         }
     }
 
-    /// Scales samples that [`Normalisation::check`] lets pass; a missing value (NaN) becomes the mean, thus 0. `path` and the
-    /// names of the columns are for the message.
+    /// Normalises samples that [`Normalisation::check`] accepts. A missing value (NaN) becomes the mean, and thus 0.
+    /// `path` and `columns` are used in the error message.
     ///
     /// # Errors
-    /// Where a number is beyond binary32 even then.
+    /// If a normalised value still exceeds binary32.
     pub(super) fn apply(&self, path: &Path, columns: &[String], raw: &Samples<f64>) -> Result<Samples> {
         let apart = self.mean.len().max(1);
         let mut wide = vec![None; raw.inputs];
@@ -360,11 +363,11 @@ impl Normalisation {
         Ok(Samples { inputs: raw.inputs, features, labels: raw.labels.clone() })
     }
 
-    /// Such samples in the units that they had before, to rounding; a value that was missing is the mean, one that was clipped
-    /// is that many deviations from it.
+    /// Converts normalised samples back to their original units, up to rounding. A value that was missing becomes the
+    /// mean; one that was clipped stays at the clip.
     ///
     /// # Errors
-    /// As [`Normalisation::check_binary32`].
+    /// Same as [`Normalisation::check_binary32`].
     pub fn undo(&self, samples: &Samples) -> Result<Samples> {
         self.check_binary32()?;
         let mut raw = samples.clone();
@@ -376,7 +379,7 @@ impl Normalisation {
         Ok(raw)
     }
 
-    /// What features are divided by, where no mean is subtracted, nothing is clipped and no column is wide.
+    /// Returns the divisor if the normalisation is a pure division: no mean, no clip and no wide columns.
     pub fn scale(&self) -> Option<f32> {
         match (&self.mean[..], &self.deviation[..], self.clip, &self.wide[..]) {
             ([0.0], [scale], None, []) => Some(*scale),

@@ -1,7 +1,8 @@
-//! One array of NumPy (NEP 1, "A simple file format for NumPy arrays"), and its labels in a table or in another array.
+//! A single NumPy array (NEP 1, "A simple file format for NumPy arrays"), with its labels in a table or in another
+//! array.
 //!
-//! The crates that read it bring big integers and complex numbers (npyz) or an array type (ndarray-npy), and refuse headers that
-//! NumPy reads, as those of Python 2; of the header, three entries are read here.
+//! Existing crates add big integers and complex numbers (npyz) or an array type (ndarray-npy), and refuse headers that
+//! NumPy accepts, such as those of Python 2. This module reads the three entries of the header that are needed.
 
 use super::labels::Labels;
 use super::literal::{self, Literal};
@@ -13,27 +14,28 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Samples in an array of NumPy.
+/// Samples in a NumPy array.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Npy {
-    /// The array, `[samples, ...]`.
+    /// Path of the array, shape `[samples, ...]`.
     pub path: PathBuf,
-    /// A CSV file with a line for each sample, or an array of whole numbers, one for each sample.
+    /// Path of the labels: a CSV file with one line per sample, or an array with one whole number per sample.
     pub labels: PathBuf,
-    /// The column of labels of that file; where nothing is said, the last one.
+    /// Column of labels in the CSV file; the last one by default.
     #[serde(default, deserialize_with = "super::table::column")]
     pub label: Option<String>,
-    /// Its column of groups: people, places, days.
+    /// Column of groups in the CSV file: people, places, days.
     #[serde(default, deserialize_with = "super::table::column")]
     pub group: Option<String>,
-    /// Whether its first line is names; where nothing is said, the line decides, or is refused.
+    /// `true` if the first line of the CSV file holds column names. By default this is detected; an ambiguous line is
+    /// refused.
     #[serde(default)]
     pub header: Option<bool>,
-    /// What stands between its fields; where nothing is said, its first lines decide.
+    /// Field delimiter of the CSV file; by default it is detected from the first lines.
     #[serde(default)]
     pub delimiter: Option<char>,
-    /// How many classes there are; where nothing is said, one more than the largest label, or as many as there are names.
+    /// Number of classes. By default the largest label plus one, or the number of class names.
     #[serde(default)]
     pub classes: Option<usize>,
 }
@@ -63,12 +65,12 @@ impl Npy {
         }
         let shape = layout.shape[1..].to_vec();
         let samples = Samples { inputs: shape.iter().product(), features, labels };
-        // The table's other columns are not the array's.
+        // The table's other columns are not features of the array.
         let legend = Legend { features: Vec::new(), ..table.legend };
         Ok(Raw { samples, shape, legend, ..table })
     }
 
-    /// The labels, without features.
+    /// Reads the labels, without features.
     fn labels(&self, mut labels: Labels, legend: Option<&Legend>, group: Option<&str>) -> Result<Raw> {
         let bytes = unpacked::read(&self.labels)?;
         if !bytes.starts_with(kind::NPY) {
@@ -104,7 +106,7 @@ impl Npy {
     }
 }
 
-/// What the header of a file says.
+/// Parses the header of a file.
 fn layout(bytes: &[u8]) -> std::result::Result<Layout, String> {
     let Some(rest) = bytes.strip_prefix(kind::NPY) else {
         return Err(match kind::of(bytes) {
@@ -127,7 +129,7 @@ fn layout(bytes: &[u8]) -> std::result::Result<Layout, String> {
         Ok(_) => return Err(wrong("is no dict")),
         Err(what) => return Err(wrong(&format!("cannot be read, by NumPy neither: {what}; write it with numpy.save"))),
     };
-    // Of a key that stands there twice, the last one counts.
+    // If a key occurs twice, the last one counts.
     let entry = |key: &str| {
         let found = entries.iter().rev().find(|(name, _)| *name == Literal::Text(key.into()));
         found.map(|(_, value)| value).ok_or_else(|| wrong(&format!("has no {key:?}")))
@@ -151,7 +153,7 @@ fn layout(bytes: &[u8]) -> std::result::Result<Layout, String> {
     Ok(Layout { number, big_endian, shape, header: start + length, fortran })
 }
 
-/// Whether the highest byte comes first, and the type, by one of NumPy's names for it.
+/// Parses a NumPy type name into the byte order (`true` for big-endian) and the number type.
 fn number(descr: &str) -> std::result::Result<(bool, Number), String> {
     let (big_endian, name) = match descr.strip_prefix('>') {
         Some(name) => (true, name),

@@ -1,12 +1,12 @@
-//! Numbers in binary files.
+//! Decoding of numbers in binary files.
 
 use crate::error::{Error, Result};
 use std::path::Path;
 
-/// How a number lies in a file.
+/// Encoding of a number in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Number {
-    /// A byte that is 0 or not.
+    /// A byte; any value but 0 is true.
     Bool,
     U8,
     I8,
@@ -21,15 +21,15 @@ pub(super) enum Number {
     F64,
 }
 
-/// Where the numbers of some samples lie in a file.
+/// Arrangement of the numbers of some samples in a file.
 pub(super) struct Layout {
     pub number: Number,
     pub big_endian: bool,
-    /// Samples, then the shape of one.
+    /// Number of samples, followed by the shape of one sample.
     pub shape: Vec<usize>,
-    /// Bytes before the first number.
+    /// Length of the header in bytes.
     pub header: usize,
-    /// Whether the first index is the one that changes fastest, as in Fortran, and not the last one, as in C.
+    /// `true` if the first index varies fastest, as in Fortran; `false` if the last one does, as in C.
     pub fortran: bool,
 }
 
@@ -43,7 +43,7 @@ impl Number {
         }
     }
 
-    /// The nearest binary64 numbers.
+    /// Decodes bytes to the nearest binary64 numbers.
     fn decode(self, big_endian: bool, bytes: &[u8]) -> Vec<f64> {
         macro_rules! each {
             ($type:ty) => {{
@@ -74,7 +74,7 @@ impl Number {
     }
 }
 
-/// The binary16 number (IEEE 754) of these bits.
+/// Converts the bits of a binary16 number (IEEE 754).
 fn binary16(bits: u16) -> f64 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
     let magnitude = match exponent {
@@ -87,7 +87,7 @@ fn binary16(bits: u16) -> f64 {
 }
 
 impl Layout {
-    /// Bytes of one sample; `None` where no memory holds so many, or all samples.
+    /// Size of one sample in bytes; `None` if it, or the size of the whole file, overflows `usize`.
     fn sample(&self) -> Option<usize> {
         let product = |sizes: &[usize], first| sizes.iter().try_fold(first, |all: usize, size| all.checked_mul(*size));
         let sample = product(&self.shape[1..], self.number.bytes())?;
@@ -95,10 +95,10 @@ impl Layout {
         Some(sample)
     }
 
-    /// The bytes of all numbers of a file.
+    /// Returns the bytes of all numbers of a file.
     ///
     /// # Errors
-    /// Where there are no samples, or the file has another length: the message names sample and byte.
+    /// If there are no samples, or the file has another length than its header says; the message names sample and byte.
     pub fn body<'a>(&self, path: &Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
         let wrong = |what: String| Err(Error::content(path, what));
         let (samples, shape) = (self.shape[0], &self.shape[1..]);
@@ -129,10 +129,10 @@ impl Layout {
         Ok(&bytes[self.header..])
     }
 
-    /// All numbers of a file, sample by sample, the last index fastest.
+    /// Decodes all numbers of a file, sample by sample, with the last index varying fastest.
     ///
     /// # Errors
-    /// As [`Layout::body`], and where a number is not finite.
+    /// Same as [`Layout::body`]. Also if a number is not finite.
     pub fn numbers(&self, path: &Path, bytes: &[u8]) -> Result<Vec<f64>> {
         let numbers = self.number.decode(self.big_endian, self.body(path, bytes)?);
         let inputs = numbers.len() / self.shape[0];
@@ -154,7 +154,7 @@ impl Layout {
         }
     }
 
-    /// Where the number at this place in the order of Fortran stands in that of C.
+    /// Converts an index in Fortran order to the index of the same number in C order.
     fn transposed(&self, mut at: usize) -> usize {
         let mut stride: usize = self.shape.iter().product();
         let each = self.shape.iter().map(|size| {

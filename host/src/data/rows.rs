@@ -1,28 +1,28 @@
-//! The lines of a CSV text as fields (RFC 4180, with comments).
+//! Splitting of CSV text into rows of fields (RFC 4180, with comments).
 //!
-//! The csv crate takes a quote that never closes, and text after one that does, without a word: the rest of a file then is one
-//! field.
+//! The csv crate silently accepts a quote that is never closed, and text after a closing quote. The rest of the file
+//! then becomes a single field.
 
 use std::borrow::Cow;
 
-/// The fields of a sample, and the line on which they begin.
+/// Fields of a row and the line on which they begin.
 pub(super) struct Row<'a> {
     pub line: usize,
     pub fields: Vec<Cow<'a, str>>,
 }
 
-/// Rows of a text; empty lines and lines that begin with `#` are none.
+/// Iterator over the rows of a text. It skips empty lines and lines that begin with `#`.
 #[derive(Clone)]
 pub(super) struct Rows<'a> {
     rest: &'a str,
-    /// The line on which what is left begins.
+    /// Line on which `rest` begins.
     line: usize,
     delimiter: char,
-    /// Whether there was a row.
+    /// `true` once there was a row.
     begun: bool,
-    /// Lines that began with `#`, after the first row.
+    /// Number of lines after the first row that begin with `#`.
     pub comments: usize,
-    /// The line before the first row, where it began with `#`: its number, and what follows that.
+    /// Last comment line before the first row: its number and the text after the `#`.
     pub above: Option<(usize, &'a str)>,
 }
 
@@ -31,12 +31,12 @@ impl<'a> Rows<'a> {
         Self { rest: text, line, delimiter, begun: false, comments: 0, above: None }
     }
 
-    /// What divides its fields.
+    /// Field delimiter.
     pub fn delimiter(&self) -> char {
         self.delimiter
     }
 
-    /// Takes the end of a line, if there is one.
+    /// Consumes a line ending, if there is one.
     fn end_line(&mut self) {
         let rest = self.rest.strip_prefix("\r\n").or_else(|| self.rest.strip_prefix(['\n', '\r']));
         if let Some(rest) = rest {
@@ -44,13 +44,13 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Takes blanks that do not divide fields.
+    /// Consumes blanks that are not delimiters.
     fn skip_blanks(&mut self) {
         let delimiter = self.delimiter;
         self.rest = self.rest.trim_start_matches(|c| c == ' ' || (c == '\t' && delimiter != '\t'));
     }
 
-    /// Takes a field, up to what ends it.
+    /// Consumes a field and leaves its terminator.
     fn field(&mut self) -> Result<Cow<'a, str>, String> {
         self.skip_blanks();
         let Some(quoted) = self.rest.strip_prefix('"') else {
@@ -61,7 +61,7 @@ impl<'a> Rows<'a> {
             return Ok(field.trim().into());
         };
         let opened = self.line;
-        // A quote within quotes is written twice.
+        // A quote within quotes is doubled.
         let mut from = 0;
         let end = loop {
             let at = from + quoted[from..].find('"').ok_or_else(|| never_closes(opened))?;
@@ -84,7 +84,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Says what to do about a quote of that line.
+/// Error message, with the remedy, for a quote on `line` that is never closed.
 fn never_closes(line: usize) -> String {
     format!(
         "line {line}: a quote that never closes: close it, or write it twice within quotes where it is part of the text"

@@ -1,9 +1,9 @@
-//! How a sensor ages, and how it is mounted.
+//! Simulated ageing of a sensor, and changes of its mounting.
 
 use super::Samples;
 use graftage_core::random::{Generator, Stream};
 
-/// A sensor each of whose elements has drifted by itself: x becomes gain·x + offset.
+/// A sensor whose elements have drifted independently: x becomes gain·x + offset.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AgedSensor {
     gain: Vec<f32>,
@@ -11,7 +11,8 @@ pub struct AgedSensor {
 }
 
 impl AgedSensor {
-    /// For each element a gain from U(0.2, 1.2), then an offset from U(0, 0.5), in units of the scaled features.
+    /// Draws for each element a gain from U(0.2, 1.2) and then an offset from U(0, 0.5), in units of the scaled
+    /// features.
     pub fn draw(inputs: usize, seed: u64) -> Self {
         Self::drawn(inputs, &mut Stream::Ageing.generator(seed))
     }
@@ -25,7 +26,7 @@ impl AgedSensor {
         Self { gain, offset }
     }
 
-    /// This share of the way from one to another.
+    /// Interpolates linearly between two states; `share` 0 is `from`, 1 is `to`.
     fn between(from: &Self, to: &Self, share: f32) -> Self {
         let between =
             |from: &[f32], to: &[f32]| from.iter().zip(to).map(|(from, to)| from + share * (to - from)).collect();
@@ -39,15 +40,16 @@ impl AgedSensor {
     }
 }
 
-/// A sensor that goes on ageing: as new at first, then along a line from one drawn state to the next.
+/// A sensor that keeps ageing: it starts as new and moves along straight lines from one drawn state to the next.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AgeingSensor(Vec<AgedSensor>);
 
 impl AgeingSensor {
-    /// Samples from one drawn state to the next.
+    /// Number of samples between two drawn states.
     const PERIOD: usize = 4000;
 
-    /// For a life of so many samples. Its first drawn state is that of [`AgedSensor::draw`], the others are drawn after it.
+    /// Draws the states for a life of `samples` samples. The first one is that of [`AgedSensor::draw`]; the others are
+    /// drawn after it.
     pub fn draw(inputs: usize, seed: u64, samples: usize) -> Self {
         let mut generator = Stream::Ageing.generator(seed);
         let new = AgedSensor { gain: vec![1.0; inputs], offset: vec![0.0; inputs] };
@@ -55,7 +57,7 @@ impl AgeingSensor {
         Self([new].into_iter().chain(drawn).collect())
     }
 
-    /// The sensor after so many samples; after the last drawn state, that one.
+    /// Returns the sensor after `samples` samples. Beyond the last drawn state, it stays there.
     pub fn after(&self, samples: usize) -> AgedSensor {
         let last = self.0.len() - 1;
         let state = (samples / Self::PERIOD).min(last);
@@ -65,14 +67,14 @@ impl AgeingSensor {
 }
 
 impl Samples {
-    /// As an aged sensor sees them.
+    /// Returns the samples as an aged sensor measures them.
     pub fn aged(&self, sensor: &AgedSensor) -> Self {
         let mut aged = self.clone();
         aged.features.chunks_exact_mut(self.inputs.max(1)).for_each(|input| sensor.read(input));
         aged
     }
 
-    /// As an ageing sensor sees them one after another, from its first day on.
+    /// Returns the samples as an ageing sensor measures them one after another, starting as new.
     pub fn ageing(&self, sensor: &AgeingSensor) -> Self {
         let mut ageing = self.clone();
         let inputs = ageing.features.chunks_exact_mut(self.inputs.max(1));
@@ -80,8 +82,9 @@ impl Samples {
         ageing
     }
 
-    /// Square images of such a side as a sensor sees them that is mounted otherwise: its pixel (row, column) shows the one at
-    /// `place(row, column)`, or 0 where that is outside the image. Samples of another length are returned as they are.
+    /// Returns square images of `side` × `side` pixels as a differently mounted sensor sees them. Pixel (row, column)
+    /// shows the one at `place(row, column)`, or 0 if that is outside the image. Samples of another length are returned
+    /// unchanged.
     pub fn mounted(&self, side: usize, place: impl Fn(usize, usize) -> Option<(usize, usize)>) -> Self {
         let mut mounted = self.clone();
         if side * side != self.inputs {

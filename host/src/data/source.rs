@@ -1,4 +1,4 @@
-//! Where samples come from, as a configuration says it.
+//! Data sources as named in a configuration.
 
 use super::labels::Labels;
 use super::names::Names;
@@ -8,54 +8,54 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Where samples come from. A file whose name ends in `.gz` is unpacked.
+/// A data source. A file whose name ends in `.gz` is decompressed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// Images and labels, in files of their own.
+    /// Images and labels in separate files.
     Idx(Idx),
-    /// A sample a line.
+    /// CSV, one sample per line.
     Csv(Csv),
-    /// A sample a line, after a header that declares the columns.
+    /// ARFF: one sample per line, after a header that declares the columns.
     Arff(Columns),
-    /// An array, and a table with the labels.
+    /// A NumPy array, and a table or an array with the labels.
     Npy(Npy),
-    /// Bytes.
+    /// A text, as bytes.
     Text(Text),
 }
 
-/// Data that a model trains on, chooses weights by and is tested on.
+/// Training, validation and test data of a model.
 #[allow(clippy::large_enum_variant, reason = "a process has one, or a few")]
 #[derive(Clone, PartialEq, Debug)]
 pub enum Dataset {
-    /// Numbers, and a class.
+    /// Samples with labels.
     Labelled(Labelled),
     /// Bytes in order.
     Text(Parts<Vec<u8>>),
 }
 
-/// Labelled samples, scaled.
+/// Labelled, normalised samples.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Labelled {
-    /// Those that train.
+    /// Training part.
     pub train: Samples,
-    /// Samples that choose among weights, if the split names such a part.
+    /// Validation part, used to choose among weights; `None` if the split defines none.
     pub validate: Option<Samples>,
-    /// Those that test.
+    /// Test part.
     pub test: Samples,
-    /// Of one sample, e.g. `[28, 28]` or `[64]`.
+    /// Shape of one sample, e.g. `[28, 28]` or `[64]`.
     pub shape: Vec<usize>,
-    /// Names of columns and classes: classes as the data call them, sorted; where labels are whole numbers, those from 0 to the
-    /// largest.
+    /// Names of columns and classes. Class names are those of the data, sorted; numeric labels are named by the numbers
+    /// from 0 to the largest.
     pub legend: Legend,
-    /// Learnt of the training part, and applied to all.
+    /// Normalisation, learnt from the training part and applied to all parts.
     pub normalisation: Normalisation,
-    /// What is strange in the data, but no error: a line each.
+    /// Remarks about unusual data that are not errors, one line each.
     pub notes: Vec<String>,
 }
 
 impl Labelled {
-    /// The samples of a part.
+    /// Returns the samples of a part; `None` if there is no validation part.
     pub fn part(&self, role: Role) -> Option<&Samples> {
         match role {
             Role::Train => Some(&self.train),
@@ -65,23 +65,23 @@ impl Labelled {
     }
 }
 
-/// All samples of a source, as they lie there.
+/// All samples of a source, before they are split and normalised.
 pub(super) struct Raw {
-    /// In binary64, until they are normalised; a missing value is NaN.
+    /// Samples in binary64, not normalised; a missing value is NaN.
     pub samples: Samples<f64>,
-    /// Of one sample.
+    /// Shape of one sample.
     pub shape: Vec<usize>,
     pub legend: Legend,
-    /// Their names, and the number of each sample's group.
+    /// Group names, and the group number of each sample.
     pub groups: Option<(Names, Vec<u32>)>,
-    /// Where the source's own test part begins, if there is one.
+    /// Index of the first sample of the source's own test part, if it has one.
     pub own: Option<usize>,
-    /// What is strange in them.
+    /// Remarks about unusual data, one line each.
     pub notes: Vec<String>,
 }
 
 impl Source {
-    /// The main file.
+    /// Path of the main file.
     pub fn path(&self) -> &Path {
         match self {
             Self::Idx(idx) => &idx.images,
@@ -92,7 +92,7 @@ impl Source {
         }
     }
 
-    /// Every file that it names.
+    /// Paths of all files of the source.
     pub fn paths(&self) -> Vec<PathBuf> {
         let more: &[&Option<PathBuf>] = match self {
             Self::Idx(idx) => &[&Some(idx.labels.clone()), &idx.test_images, &idx.test_labels],
@@ -102,8 +102,8 @@ impl Source {
         [self.path().to_owned()].into_iter().chain(more.iter().filter_map(|path| (*path).clone())).collect()
     }
 
-    /// The same with another main file: of the same format, with the same columns. Arrays and images have their labels in files
-    /// of their own, which are not those of other samples: in place of them comes a CSV file.
+    /// Returns the same source with another main file of the same format and columns. For arrays and images, whose
+    /// labels are in separate files that do not fit other samples, it is a CSV file instead.
     pub fn with_path(&self, path: &Path) -> Self {
         let mut source = self.clone();
         *match &mut source {
@@ -115,11 +115,11 @@ impl Source {
         source
     }
 
-    /// Reads the data, splits them, learns the normalisation from the training part and applies it to all.
+    /// Reads and splits the data, learns the normalisation from the training part, and applies it to all parts.
     ///
     /// # Errors
-    /// Where a file cannot be read or says what is not understood: the message names the line and the column, or the sample and
-    /// the byte. Where the source has no such parts, a part is empty, or the normalisation does not go with the data.
+    /// If a file cannot be read or has invalid content; the message names line and column, or sample and byte. Also if
+    /// the source does not support the split, a part is empty, or the normalisation does not fit the data.
     pub fn load(&self, split: &Split, normalise: &Normalise) -> Result<Dataset> {
         if let Self::Text(text) = self {
             if *normalise != Normalise::None {
@@ -143,28 +143,28 @@ impl Source {
         Ok(Dataset::Labelled(labelled))
     }
 
-    /// Reads the data and splits them as [`Source::load`], for a model that was trained: with the normalisation that was learnt
-    /// then, and the names that were found then. Where both the legend and the file name columns, they are found by their names;
-    /// a label is a class's name or its number.
+    /// Reads and splits the data like [`Source::load`], but for a trained model, with the normalisation and names of
+    /// its training. If both the legend and the file name the columns, they are matched by name. A label is a class
+    /// name or a class number.
     ///
     /// # Errors
-    /// As [`Source::load`]; where a column is missing or unknown, a label is none of the classes, the normalisation is of another
-    /// number of features, or the source is a text.
+    /// Same as [`Source::load`]. Also if a column is missing or unknown, a label is not a known class, the
+    /// normalisation has another number of features, or the source is a text.
     pub fn load_as(&self, split: &Split, normalisation: &Normalisation, legend: &Legend) -> Result<Labelled> {
         let raw = self.read_as(matches!(split, Split::Own(_)), normalisation, legend, self.group())?;
         self.parts(raw, split, |_, _| Ok(normalisation.clone()))
     }
 
-    /// All samples of the main file, read as by [`Source::load_as`]; it needs no column of groups.
+    /// Reads all samples of the main file like [`Source::load_as`]. No column of groups is needed.
     ///
     /// # Errors
-    /// As there.
+    /// Same as [`Source::load_as`].
     pub fn all_as(&self, normalisation: &Normalisation, legend: &Legend) -> Result<Samples> {
         let raw = self.read_as(false, normalisation, legend, None)?;
         normalisation.apply(self.path(), &raw.legend.features, &raw.samples)
     }
 
-    /// All samples for a model that was trained, of which this column says the group.
+    /// Reads all samples for a trained model. `group` is the column of groups.
     fn read_as(&self, own: bool, normalisation: &Normalisation, legend: &Legend, group: Option<&str>) -> Result<Raw> {
         let missing = if normalisation.scale().is_none() { Missing::Filled } else { Missing::Unfilled };
         let raw = self.read(own, missing, Some(legend), group)?;
@@ -172,7 +172,7 @@ impl Source {
         Ok(Raw { legend: legend.clone(), ..raw })
     }
 
-    /// The column of groups.
+    /// Column of groups, if configured.
     fn group(&self) -> Option<&str> {
         match self {
             Self::Csv(table) => table.group.as_deref(),
@@ -182,7 +182,7 @@ impl Source {
         }
     }
 
-    /// All samples; where `own`, those of the own test part after them.
+    /// Reads all samples. If `own`, those of the source's own test part follow.
     fn read(&self, own: bool, missing: Missing, legend: Option<&Legend>, group: Option<&str>) -> Result<Raw> {
         let labels = |classes| legend.map_or_else(|| Labels::open(classes), |legend| Labels::known(&legend.classes));
         match self {
@@ -200,7 +200,7 @@ impl Source {
         }
     }
 
-    /// Splits and scales; `learn` sees the training part and the names of its features.
+    /// Splits and normalises the samples. `learn` receives the training part and the names of its features.
     fn parts(
         &self,
         raw: Raw,
@@ -217,10 +217,10 @@ impl Source {
     }
 }
 
-/// Classes that are named one by one in a message.
+/// Maximum number of classes that a message names individually.
 const NAMED: usize = 3;
 
-/// Says which classes have no sample among these labels.
+/// Lists the classes that have no sample among these labels.
 fn unmet(labels: &[u32], Legend { classes, .. }: &Legend) -> Vec<String> {
     let mut met = vec![false; classes.len()];
     labels.iter().for_each(|label| met[*label as usize] = true);
@@ -235,7 +235,7 @@ fn unmet(labels: &[u32], Legend { classes, .. }: &Legend) -> Vec<String> {
     unmet.into_iter().map(say).collect()
 }
 
-/// A count with a comma before every three digits.
+/// Formats a count with a comma between groups of three digits.
 fn grouped(count: usize) -> String {
     let digits = count.to_string();
     let comma = |at: usize| if at > 0 && (digits.len() - at).is_multiple_of(3) { "," } else { "" };

@@ -1,4 +1,4 @@
-//! The parts of data: samples that train, choose among weights, and test.
+//! Split of data into training, validation and test parts.
 
 use super::Samples;
 use super::names::{Names, nearest};
@@ -8,16 +8,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// The choice of the samples that test, and of others that validate: these neither train nor test, but choose among weights that a
-/// training passes. A part without samples is an error.
+/// Choice of the test samples and, optionally, of validation samples. The latter neither train nor test, but are used
+/// to choose among the weights that a training passes through. An empty part is an error.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// Some in a random order; of a text, its end.
+    /// A random selection; for a text, its end.
     Seed(Seed),
-    /// Those of some groups.
+    /// The samples of selected groups.
     Group(Group),
-    /// The source's own test part: the test files of IDX, the last tenth of a text. `split = "own"`, or a table.
+    /// The source's own test part: the test files of IDX, or the last tenth of a text. Written as `split = "own"` or as
+    /// a table.
     Own(Own),
 }
 
@@ -68,14 +69,14 @@ impl<'de> Deserialize<'de> for Split {
     }
 }
 
-/// One of the parts into which data are split.
+/// A part of the data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// Trains.
+    /// Training part.
     Train,
-    /// Chooses among weights.
+    /// Validation part, used to choose among weights.
     Validate,
-    /// Tests.
+    /// Test part.
     Test,
 }
 
@@ -89,53 +90,53 @@ impl fmt::Display for Role {
     }
 }
 
-/// The parts of some data.
+/// Training, validation and test parts of some data.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Parts<T> {
-    /// The part that trains.
+    /// Training part.
     pub train: T,
-    /// The part that chooses among weights; `None` where the split names no such part.
+    /// Validation part; `None` if the split defines none.
     pub validate: Option<T>,
-    /// The part that tests.
+    /// Test part.
     pub test: T,
 }
 
-/// A random order, of which the end tests.
+/// A split in random order; the test part is the end.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Seed {
-    /// Of the order, see [`Samples::split`]; a text stays in its own.
+    /// Seed of the order, see [`Samples::split`]. A text keeps its order.
     #[serde(default = "first_seed")]
     pub seed: u64,
-    /// Samples, or bytes of a text, that do not test.
+    /// Number of samples, or of bytes of a text, outside the test part.
     #[serde(default)]
     pub train: Option<usize>,
-    /// Instead, the share that tests, in (0, 1); where neither is said, 0.2.
+    /// Alternatively, the share of the test part, in (0, 1). The default is 0.2.
     #[serde(default)]
     pub test: Option<f64>,
-    /// The share of all samples that validates, in (0, 1): the last of those that do not test. The test part is the same with
-    /// it and without it.
+    /// Share of all samples used for validation, in (0, 1), taken from the end of those outside the test part. The test
+    /// part is the same with and without it.
     #[serde(default)]
     pub validate: Option<f64>,
 }
 
-/// The source's own test part.
+/// Selection of the source's own test part.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Own {
-    /// The share of the training part that validates, in (0, 1): of samples some in a random order, see [`Samples::split`], of a
-    /// text its end.
+    /// Share of the training part used for validation, in (0, 1). Samples are chosen in a random order, see
+    /// [`Samples::split`]; for a text it is the end.
     #[serde(default)]
     pub validate: Option<f64>,
 }
 
-/// The people, places or days that the training part is not to know.
+/// People, places or days kept out of the training part.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Group {
-    /// Values of the column of groups whose samples test.
+    /// Groups, as values of the group column, whose samples form the test part.
     pub test: Vec<String>,
-    /// Values whose samples validate; others than those that test.
+    /// Groups whose samples form the validation part; they must differ from the test groups.
     #[serde(default)]
     pub validate: Vec<String>,
 }
@@ -144,11 +145,11 @@ fn first_seed() -> u64 {
     1
 }
 
-/// The share that tests where nothing is said.
+/// Default share of the test part.
 const TEST: f64 = 0.2;
 
 impl Seed {
-    /// How many of all train.
+    /// Number of samples, out of `all`, outside the test part.
     pub(super) fn train(&self, all: usize) -> Result<usize> {
         match (self.train, self.test) {
             (Some(_), Some(_)) => Err(Error::Usage("split.seed says both train and test; one of them is to go".into())),
@@ -164,10 +165,10 @@ impl Seed {
     }
 }
 
-/// The number of `train` samples that are left to train if a share of `all` validates.
+/// Returns how many of `train` samples remain for training if a share of `all` is used for validation.
 ///
 /// # Errors
-/// Where the share is not in (0, 1), or leaves one of the parts empty.
+/// If the share is not in (0, 1), or leaves a part empty.
 fn without_validation(share: f64, all: usize, train: usize) -> Result<usize> {
     if !(share > 0.0 && share < 1.0) {
         return Err(Error::Usage(format!("split: the share {share} that validates is not in (0, 1)")));
@@ -181,10 +182,10 @@ fn without_validation(share: f64, all: usize, train: usize) -> Result<usize> {
 }
 
 impl Split {
-    /// The numbers of bytes of a text that train and that validate, from its start.
+    /// Numbers of training bytes and of validation bytes of a text. The training bytes come first.
     ///
     /// # Errors
-    /// Where a part is empty, or the split is by group.
+    /// If a part is empty, or the split is by group.
     pub(super) fn bytes(&self, path: &Path, all: usize) -> Result<(usize, usize)> {
         let (train, share, of) = match self {
             Self::Seed(seed) => (seed.train(all)?, seed.validate, all),
@@ -203,10 +204,11 @@ impl Split {
         }
     }
 
-    /// The parts of labelled samples: of these groups, with their own test part from this sample on.
+    /// Splits labelled samples. `groups` holds group names and each sample's group; `own` is the start of the source's
+    /// test part.
     ///
     /// # Errors
-    /// Where the source has no such parts, or one of them is empty.
+    /// If the source has no such parts, or one of them is empty.
     pub(super) fn part(
         &self,
         path: &Path,

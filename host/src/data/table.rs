@@ -1,4 +1,4 @@
-//! A table of samples, a line each: what its columns are, and what its fields say.
+//! A table with one sample per line: roles of its columns, and parsing of its fields.
 
 use super::labels::Labels;
 use super::names::{Names, nearest, one_line};
@@ -11,28 +11,29 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A file with a sample a line, and what its columns are. A column is called by its name, or by its number from 0.
+/// A file with one sample per line and the roles of its columns. A column is identified by its name, or by its number
+/// from 0.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Columns {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The column of labels; where nothing is said, the last one.
+    /// Column of labels; the last one by default.
     #[serde(default, deserialize_with = "column")]
     pub label: Option<String>,
-    /// The column of groups: people, places, days.
+    /// Column of groups: people, places, days.
     #[serde(default, deserialize_with = "column")]
     pub group: Option<String>,
-    /// Columns that are no features.
+    /// Columns that are not features.
     #[serde(default)]
     pub ignore: Vec<String>,
-    /// How many classes there are; where nothing is said, one more than the largest label, or as many as there are names.
+    /// Number of classes. By default the largest label plus one, or the number of class names.
     #[serde(default)]
     pub classes: Option<usize>,
 }
 
 impl Columns {
-    /// All columns that are left are features.
+    /// Describes the columns to read: all columns without another role are features.
     pub(super) fn wanted(&self, missing: Missing) -> Wanted<'_> {
         let Self { label, group, ignore, .. } = self;
         let (label, group) = (label.as_deref(), group.as_deref());
@@ -40,7 +41,7 @@ impl Columns {
     }
 }
 
-/// Reads the name of one column.
+/// Deserializes the name or number of one column.
 pub(super) fn column<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
     struct Column;
     impl<'de> Visitor<'de> for Column {
@@ -66,39 +67,39 @@ pub(super) fn column<'de, D: Deserializer<'de>>(deserializer: D) -> std::result:
     deserializer.deserialize_option(Column)
 }
 
-/// What becomes of a feature that is missing.
+/// Treatment of missing features.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Missing {
-    /// The normalisation learns no mean that could stand for it.
+    /// Refused: the normalisation learns no mean to fill them with.
     #[default]
     Unfilled,
-    /// It is NaN until a mean is put in its place.
+    /// Kept as NaN until a mean replaces them.
     Filled,
-    /// Samples go to a device as they are, which gets whole ones.
+    /// Refused: samples are sent to a device as they are, and must be complete.
     Sent,
 }
 
-/// What of a table is wanted.
+/// Requested columns of a table, and settings for reading it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Wanted<'a> {
-    /// The column of labels; where nothing is said, the last one.
+    /// Column of labels; the last one by default.
     pub label: Option<&'a str>,
     pub group: Option<&'a str>,
     pub ignore: &'a [String],
-    /// Whether the first line of CSV is names; where nothing is said, the line decides.
+    /// `true` if the first line of a CSV file holds column names; detected by default.
     pub header: Option<bool>,
-    /// What divides the fields of CSV; where nothing is said, the first lines decide.
+    /// Field delimiter of a CSV file; detected from the first lines by default.
     pub delimiter: Option<char>,
-    /// The table of the configuration whose keys say those two, if it has them.
+    /// Table of the configuration whose keys set `header` and `delimiter`, if any; used in messages.
     pub keys: Option<&'static str>,
-    /// The names that are known; the columns of a file with names are found by them.
+    /// Known names. If the file has column names, columns are matched by them.
     pub legend: Option<&'a Legend>,
-    /// Whether the columns that are left are features.
+    /// `true` if columns without another role are features.
     pub features: bool,
     pub missing: Missing,
 }
 
-/// What a column is.
+/// Role of a column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Role {
     Feature,
@@ -118,7 +119,7 @@ impl Role {
     }
 }
 
-/// The columns of a table, with or without names.
+/// Columns of a table, named or not.
 struct Header<'a> {
     path: &'a Path,
     names: Option<Vec<String>>,
@@ -130,7 +131,7 @@ impl Header<'_> {
         Err(Error::content(self.path, what))
     }
 
-    /// The column of this name; `None` where there is none.
+    /// Returns the column with this name; `None` if there is none.
     fn named(&self, name: &str) -> Result<Option<usize>> {
         let named = |(at, column): (usize, &String)| (column == name).then_some(at);
         let mut found = self.names.iter().flatten().enumerate().filter_map(named);
@@ -140,7 +141,7 @@ impl Header<'_> {
         }
     }
 
-    /// The column of this name or number.
+    /// Returns the column with this name or number.
     fn find(&self, name: &str) -> Result<usize> {
         let columns = self.roles.len();
         let number = || name.parse().ok().filter(|number| *number < columns);
@@ -162,7 +163,7 @@ impl Header<'_> {
         Ok(())
     }
 
-    /// Gives the columns their roles by the names of a legend; returns its features' columns in its order.
+    /// Assigns roles by the names of a legend. Returns the feature columns in the legend's order.
     fn by_name(&mut self, legend: &Legend, wanted: &Wanted) -> Result<Vec<usize>> {
         let mut order = Vec::new();
         for (name, role) in legend
@@ -200,14 +201,15 @@ impl Header<'_> {
         Ok(order)
     }
 
-    /// Gives the columns their roles by what is wanted; returns the features' columns.
+    /// Assigns roles by position and by the requested columns. Returns the feature columns.
     fn by_place(&mut self, wanted: &Wanted, first: usize) -> Result<Vec<usize>> {
         let columns = self.roles.len();
         let known = wanted.legend.and_then(|legend| legend.label.as_deref());
         if self.names.is_none()
             && wanted.legend.is_some_and(|legend| columns > 1 && legend.features.len() + 1 == columns)
         {
-            // The features in the network's order, and last the label: what a configuration calls by name has none here.
+            // The features are in the network's order and the label is last. Names from a configuration do not apply to
+            // unnamed columns.
             self.give(columns - 1, Role::Label)?;
             return Ok((0..columns - 1).collect());
         }
@@ -234,16 +236,17 @@ impl Header<'_> {
     }
 }
 
-/// A table, line by line.
+/// A table that is read line by line.
 pub(super) struct Table<'a> {
     path: &'a Path,
-    /// The names of the columns, where the file says them.
+    /// Column names, if the file has any.
     names: Option<Vec<String>>,
     roles: Vec<Role>,
-    /// The columns of the features, in their order in a sample.
+    /// Feature columns, in their order within a sample.
     order: Vec<usize>,
     missing: Missing,
-    /// Whether nothing has said what the columns are: then the samples show whether they are what is usual.
+    /// Roles that are only assumed: (those of all columns, that of the label). [`Table::finish`] checks the samples for
+    /// signs that the assumption is wrong.
     assumed: (bool, bool),
     features: Vec<f64>,
     labels: Labels,
@@ -251,10 +254,11 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// A table of so many columns, without lines yet; `first` is the number of the first one.
+    /// Creates an empty table with `columns` columns; `first` is the number of its first line.
     ///
     /// # Errors
-    /// Where there is no such column, one has two roles, none is left for features, or two that count have one name.
+    /// If a column does not exist, has two roles, no column is left for features, or two columns in use have the same
+    /// name.
     pub fn new(
         path: &'a Path,
         names: Option<Vec<String>>,
@@ -296,10 +300,10 @@ impl<'a> Table<'a> {
         Ok(Self { path, names, roles, order, missing, assumed, features, labels, groups })
     }
 
-    /// Takes one more line.
+    /// Appends a line.
     ///
     /// # Errors
-    /// Names line and column.
+    /// If a field is invalid or the number of fields differs; the message names line and column.
     pub fn push(&mut self, line: usize, fields: &[Cow<str>]) -> Result<()> {
         let (count, before) = (fields.len(), self.roles.len());
         if count != before {
@@ -335,11 +339,11 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// All samples.
+    /// Returns all samples.
     ///
     /// # Errors
-    /// Where nobody has said which column is the label, and the last one does not look like it; where a column of features
-    /// numbers the samples and says so by its name; or where labels are none, as [`Labels::finish`] says.
+    /// If the label column is only assumed and does not look like a label, a feature column numbers the samples and its
+    /// name says so, or the labels are invalid according to [`Labels::finish`].
     pub fn finish(self) -> Result<Raw> {
         let wrong = |what: String| Error::content(self.path, what);
         let mut notes = Vec::new();
@@ -363,18 +367,18 @@ impl<'a> Table<'a> {
         Ok(Raw { shape: vec![inputs], samples, legend, groups, own: None, notes })
     }
 
-    /// A column in a message: by its name, else by its number.
+    /// Names a column in a message, by its name or else by its number.
     fn name(&self, column: usize) -> String {
         let number = column.to_string();
         format!("{:?}", self.names.as_ref().map_or(&number, |names| &names[column]))
     }
 
-    /// The features of one column.
+    /// Iterates over the values of one feature.
     fn values(&self, feature: usize) -> impl Iterator<Item = f64> + Clone {
         self.features.iter().skip(feature).step_by(self.order.len().max(1)).copied()
     }
 
-    /// Refuses a last column that is taken as the label, but numbers the samples, or is one of a one-hot label.
+    /// Refuses an assumed label column that numbers the samples or is part of a one-hot label.
     fn check_label(&self) -> std::result::Result<(), String> {
         let (Some(labels), last) = (self.labels.whole(), self.roles.len() - 1) else { return Ok(()) };
         let labels = labels.iter().map(|label| f64::from(*label));
@@ -385,7 +389,7 @@ impl<'a> Table<'a> {
                 self.name(0)
             ));
         }
-        // The sums of ever more columns, the last ones.
+        // Sums over a growing number of columns, from the last one backward.
         let mut sums: Vec<f64> = labels.collect();
         if !are_bits(sums.iter().copied()) {
             return Ok(());
@@ -411,10 +415,10 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Says which columns of features number the samples.
+    /// Lists the feature columns that number the samples.
     ///
     /// # Errors
-    /// Where the name of one says that it does.
+    /// If the name of such a column says that it numbers the samples.
     fn index_columns(&self) -> std::result::Result<Vec<String>, String> {
         let mut notes = Vec::new();
         for (feature, column) in self.order.iter().enumerate() {
@@ -435,7 +439,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The first of three or more numbers that count up by one from 0 or 1.
+/// First of at least three numbers that count up by one from 0 or 1; `None` if they do not.
 fn counts(mut values: impl Iterator<Item = f64> + Clone) -> Option<f64> {
     let from = values.clone().next().filter(|from| *from == 0.0 || *from == 1.0)?;
     let mut expected = from;
@@ -447,7 +451,7 @@ fn counts(mut values: impl Iterator<Item = f64> + Clone) -> Option<f64> {
     (up && expected - from > 2.0).then_some(from)
 }
 
-/// Whether some numbers are 0 and all others 1.
+/// Returns `true` if all numbers are 0 or 1 and both occur.
 fn are_bits(mut values: impl Iterator<Item = f64>) -> bool {
     let (mut zeros, mut ones) = (false, false);
     let all = values.all(|value| {
@@ -458,12 +462,12 @@ fn are_bits(mut values: impl Iterator<Item = f64>) -> bool {
     all && zeros && ones
 }
 
-/// Whether a field says that there is no value.
+/// Returns `true` if a field stands for a missing value.
 pub(super) fn is_missing(field: &str) -> bool {
     field.is_empty() || field == "?"
 }
 
-/// A number with a decimal comma, written with a point; `None` of anything else.
+/// Converts a decimal comma to a point; `None` if the field is not a number with a decimal comma.
 pub(super) fn point_for_comma(field: &str) -> Option<String> {
     let (whole, fraction) = field.split_once(',')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -473,10 +477,10 @@ pub(super) fn point_for_comma(field: &str) -> Option<String> {
         .filter(|point| point.parse::<f64>().is_ok())
 }
 
-/// Spellings of a missing value in files of other programs.
+/// Spellings of a missing value by other programs, in lower case.
 const OTHER_MISSING: [&str; 6] = ["na", "n/a", "nan", "null", "none", "-"];
 
-/// Reads a feature.
+/// Parses a feature.
 fn feature(field: &str, missing: Missing) -> std::result::Result<f64, String> {
     let number = field.parse::<f64>();
     Err(match (number, missing) {
@@ -496,7 +500,7 @@ fn feature(field: &str, missing: Missing) -> std::result::Result<f64, String> {
             format!("a feature is a finite number, found {field:?}; a missing one is an empty field or ?")
         }
         _ => match point_for_comma(field) {
-            // 3,110 may be three thousand.
+            // 3,110 may mean three thousand one hundred and ten.
             Some(point) if point.split('.').next_back().is_some_and(|digits| digits.len() == 3) => {
                 format!(
                     "{field:?} has a comma: write {point}, or {} where it divides thousands",

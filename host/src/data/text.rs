@@ -1,20 +1,20 @@
-//! A text as bytes, each of which is to be foretold from those before it.
+//! A text as bytes. The model predicts each byte from those before it.
 
 use super::{Parts, Split, unpacked};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A file as bytes.
+/// A file read as bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Text {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
 }
 
 impl Text {
-    /// The bytes that train, those after them that validate, and those at the end that test.
+    /// Reads and splits the bytes: the training part comes first, then the validation part, then the test part.
     pub(super) fn load(&self, split: &Split) -> Result<Parts<Vec<u8>>> {
         let mut train = unpacked::read(&self.path)?;
         let (at, validating) = split.bytes(&self.path, train.len())?;

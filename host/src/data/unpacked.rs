@@ -1,4 +1,4 @@
-//! Files as their formats see them: unpacked.
+//! Reading of files, with decompression of gzip.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -6,13 +6,14 @@ use flate2::bufread::GzDecoder;
 use std::io::Read;
 use std::path::Path;
 
-/// What a gzip file begins with (RFC 1952 §2.3.1).
+/// First bytes of a gzip file (RFC 1952 §2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Reads a whole file; one whose name ends in `.gz` is unpacked.
+/// Reads a whole file. A file whose name ends in `.gz` is decompressed.
 ///
 /// # Errors
-/// Where it cannot be read, its name says of its packing what is not so, or other bytes than zeros follow what was packed.
+/// If the file cannot be read, its name and content disagree about compression, or bytes other than zeros follow the
+/// gzip data.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = files::read(path)?;
     if path.extension().is_none_or(|e| e != "gz") {
@@ -22,7 +23,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
         };
     }
     let (mut unpacked, mut rest) = (Vec::new(), &bytes[..]);
-    // Members follow each other, and zeros the last one where it comes off a tape.
+    // A file may consist of several members. Zeros may follow the last one if the file comes from a tape.
     loop {
         let mut member = GzDecoder::new(rest);
         let damaged = |e| Error::content(path, format!("damaged or cut gzip file ({e}); fetch it again"));

@@ -1,4 +1,4 @@
-//! A folder that a command writes into, whose files change hands at once.
+//! A folder whose files are replaced together.
 
 use super::operations;
 use super::output::there_already;
@@ -13,33 +13,33 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Where new files are gathered.
+/// Name of the subfolder that collects new files.
 pub const STAGE: &str = ".graftage-new";
-/// The same once they are decided on.
+/// Name of that subfolder once the change is decided.
 const DECIDED: &str = ".graftage-commit";
-/// In it, the names that are deleted, a line each.
+/// File in the subfolder that lists the names to delete, one per line.
 const SUPERSEDED: &str = ".superseded";
 
-/// A folder that this process alone writes into.
+/// A folder into which only this process writes.
 ///
-/// Where it was made for this and nothing has been written, it is deleted again.
+/// A folder that was created for this is deleted again if nothing has been written.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
     force: bool,
-    /// Names of files that may be replaced.
+    /// Names of files that this run may replace.
     own: RefCell<BTreeSet<String>>,
-    /// It and the folders above it, as far as they were made.
+    /// Folders that were created: this one and its ancestors.
     made: Vec<PathBuf>,
     _lock: File,
 }
 
 impl Folder {
-    /// Takes a folder, which is made where it is missing, finishes a change that is decided and drops one that is not. With
-    /// `force`, all its files may be replaced.
+    /// Opens a folder for writing and creates it if it is missing. Completes a decided change and discards an undecided
+    /// one. With `force`, all files may be replaced.
     ///
     /// # Errors
-    /// Where the path is no folder, it cannot be written to, or another process writes there.
+    /// If the path is not a folder, is not writable, or another process writes there.
     pub fn open(path: &Path, force: bool) -> Result<Self> {
         if path.as_os_str().is_empty() {
             return Err(Error::Usage("the output has no name; name a folder".into()));
@@ -47,7 +47,7 @@ impl Folder {
         let (made, lock) = loop {
             let made = make(path)?;
             let lock = locked(path, File::open(path).map_err(Error::file(path))?)?;
-            // The process before may have deleted it while it was empty.
+            // The previous process may have deleted the folder while it was empty.
             let same = |data: fs::Metadata| lock.metadata().is_ok_and(|own| own.ino() == data.ino());
             if fs::metadata(path).is_ok_and(same) {
                 break (made, lock);
@@ -59,28 +59,28 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Its path.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path of a file in it.
+    /// Path of a file in the folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Refuses files of these names that are there already and may not be replaced.
+    /// Checks that no files with these names exist that may not be replaced.
     ///
     /// # Errors
-    /// Names the first.
+    /// If one does; the message names the first.
     pub fn claim(&self, names: &[&str]) -> Result<()> {
         names.iter().try_for_each(|name| self.check(name))
     }
 
-    /// The same, where an earlier run went before this one: what it wrote may be replaced.
+    /// Like [`Folder::claim`], but for a run that continues an earlier one: files in `written` may be replaced.
     ///
     /// # Errors
-    /// Names the first that is there and is not as that run wrote it.
+    /// If a file exists and differs from what the earlier run wrote; the message names the first.
     pub fn claim_again(&self, names: &[&str], written: &Written) -> Result<()> {
         for name in names {
             let path = self.file(name);
@@ -97,7 +97,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Lets a file be replaced that is known to be of this run.
+    /// Allows a file that belongs to this run to be replaced.
     pub fn own(&self, name: &str) {
         self.own.borrow_mut().insert(name.to_owned());
     }
@@ -111,7 +111,7 @@ impl Folder {
         }
     }
 
-    /// Begins a change of its files.
+    /// Begins a change of the folder's files.
     pub fn change(&self) -> Change<'_> {
         Change { folder: self, stage: self.path.join(STAGE), names: BTreeSet::new(), superseded: Vec::new() }
     }
@@ -123,7 +123,7 @@ impl Drop for Folder {
     }
 }
 
-/// Files that are to take their names in a folder all at once. Where it is dropped, the folder is as it was.
+/// New files that get their names in a folder all at once. If it is dropped, the folder is unchanged.
 #[derive(Debug)]
 pub struct Change<'a> {
     folder: &'a Folder,
@@ -133,10 +133,10 @@ pub struct Change<'a> {
 }
 
 impl Change<'_> {
-    /// Gathers a file.
+    /// Adds a file to the change.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If the file cannot be written.
     pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.folder.file(name);
         self.gather(name, bytes).map_err(Error::file(&path))?;
@@ -154,25 +154,25 @@ impl Change<'_> {
         operations::fill(&mut create(&self.stage.join(name))?, bytes)
     }
 
-    /// Gathers a value as JSON.
+    /// Adds a value as JSON.
     ///
     /// # Errors
-    /// As [`Change::add`].
+    /// Same as [`Change::add`].
     pub fn add_json(&mut self, name: &str, value: &impl Serialize) -> Result<()> {
         let bytes = super::json(&self.folder.file(name), value)?;
         self.add(name, &bytes)
     }
 
-    /// Lets files go that the new ones supersede, as far as they are there and may be replaced.
+    /// Marks files as superseded by the new ones. They are deleted if they exist and may be replaced.
     pub fn supersede(&mut self, names: &[&str]) {
         self.superseded.extend(names.iter().map(|&name| name.to_owned()));
     }
 
-    /// Lets the new files take the place of the old ones.
+    /// Replaces the old files with the new ones.
     ///
     /// # Errors
-    /// Where a file is in the way that is not this run's, or the names cannot be changed. Before the decision the folder is
-    /// as it was; after it, whoever opens the folder finishes the change.
+    /// If a file is in the way that does not belong to this run, or the files cannot be renamed. Before the decision,
+    /// the folder is unchanged; after it, the next process that opens the folder completes the change.
     pub fn commit(mut self) -> Result<()> {
         let folder = self.folder;
         let (path, decided) = (&folder.path, folder.file(DECIDED));
@@ -197,14 +197,14 @@ impl Drop for Change<'_> {
     fn drop(&mut self) {
         let mut held = hold();
         if held.contains(&self.stage) {
-            // What stays is deleted by the next process that writes here.
+            // If this fails, the next process that writes here deletes the subfolder.
             let _ = operations::delete_all(&self.stage);
             forget(&mut held, &self.stage);
         }
     }
 }
 
-/// Does what is left of a change that is decided, and forgets it. The folder's lock is held.
+/// Completes a decided change. The caller holds the folder's lock.
 fn finish(folder: &Path) -> Result<()> {
     let decided = folder.join(DECIDED);
     if !decided.exists() {
@@ -228,16 +228,16 @@ fn finish(folder: &Path) -> Result<()> {
             operations::rename(&decided.join(&name), &folder.join(&name)).map_err(failed)?;
         }
     }
-    // No move is lost once its order is.
+    // The moves must be durable before the list and the subfolder are deleted.
     operations::keep_names(folder).map_err(failed)?;
     operations::delete(&list).map_err(failed)?;
     operations::delete_folder(&decided).map_err(failed)
 }
 
-/// Finishes a change that is decided, before somebody reads; the process that decided on it may be about to.
+/// Completes a decided change before a read. The process that decided it may be about to do so itself.
 ///
 /// # Errors
-/// Where it cannot be finished.
+/// If the change cannot be completed.
 pub fn settle(folder: &Path) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(5);
     let started = Instant::now();
@@ -252,19 +252,19 @@ pub fn settle(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Locks a folder for as long as the file is open.
+/// Locks a folder until the file is closed.
 fn locked(path: &Path, file: File) -> Result<File> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(taken(path, &file)),
-        // Not every file system has locks.
+        // Some file systems have no locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 
-/// Says who has locked a file.
+/// Error that names the process that holds the lock on a file.
 pub fn taken(path: &Path, file: &File) -> Error {
     let number = file.metadata().map(|data| data.ino()).unwrap_or_default();
-    // Linux lists them: number, FLOCK, ADVISORY, WRITE, process, device:file, …
+    // Format of a line on Linux: number, FLOCK, ADVISORY, WRITE, process, device:inode, …
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let holder = locks.lines().find_map(|line| {
         let words: Vec<_> = line.split_whitespace().collect();
@@ -274,7 +274,7 @@ pub fn taken(path: &Path, file: &File) -> Error {
     Error::content(path, format!("another graftage process{} is writing here", holder.unwrap_or_default()))
 }
 
-/// Makes a folder and those above it; returns which were missing, the outermost first.
+/// Creates a folder and its ancestors. Returns those that were missing, the outermost first.
 fn make(path: &Path) -> Result<Vec<PathBuf>> {
     let mut missing = Vec::new();
     for folder in path.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -298,7 +298,7 @@ fn make(path: &Path) -> Result<Vec<PathBuf>> {
                 held.push(folder.clone());
                 made.push(folder);
             }
-            // Another process was faster.
+            // Another process created it first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
                 drop(held);
@@ -310,22 +310,22 @@ fn make(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// Deletes folders that were made, as far as nothing is in them.
+/// Deletes created folders that are still empty.
 fn unmake(made: &[PathBuf]) {
     let mut held = hold();
     for folder in made.iter().rev() {
-        // What holds something stays.
+        // A folder with content stays.
         let _ = operations::delete_folder(folder);
         forget(&mut held, folder);
     }
 }
 
-/// Files that a run wrote, by length and checksum, for the run that goes on after it.
+/// Files that a run wrote, with length and checksum, for a run that continues it.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Written(BTreeMap<String, (u64, u32)>);
 
 impl Written {
-    /// Takes note of a file.
+    /// Records a file.
     pub fn add(&mut self, name: &str, bytes: &[u8]) {
         self.0.insert(name.to_owned(), sum(bytes));
     }

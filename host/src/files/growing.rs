@@ -1,4 +1,4 @@
-//! A file that grows while a command runs, and goes on in a later run.
+//! A file that grows while a command runs, and that a later run can continue.
 
 use super::output::{Beside, check, is_device, there_already};
 use super::{operations, parent};
@@ -7,26 +7,27 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// A claimed place for a file that grows at its end. No other process writes it meanwhile.
+/// A claimed destination of a file that grows at its end. No other process can write it.
 ///
-/// A new file gets its name with the first bytes that are [appended](Growing::append); what had that name stays until then.
+/// A new file gets its name when the first bytes are [appended](Growing::append). Until then, an existing file of that
+/// name stays.
 #[derive(Debug)]
 pub struct Growing {
     path: PathBuf,
     force: bool,
-    /// The file, once it has its name; locked.
+    /// The locked file, once it has its name.
     file: Option<File>,
-    /// The new file before it has its name. Beside one that goes on, its lock alone.
+    /// The new file before it has its name. For a file that is continued, this only holds its lock.
     beside: Option<Beside>,
     length: u64,
 }
 
 impl Growing {
-    /// Claims a place; with `force` for a new file, also where there is one.
+    /// Claims a destination. With `force`, a new file replaces an existing one.
     ///
     /// # Errors
-    /// Where the path is empty, a folder or a device, its folder is missing or cannot be written to, or another process
-    /// writes this file.
+    /// If the path is empty, a folder or a device, its folder is missing or not writable, or another process writes
+    /// this file.
     pub fn claim(path: &Path, force: bool) -> Result<Self> {
         check(path)?;
         if is_device(path) {
@@ -35,30 +36,30 @@ impl Growing {
         let mut beside = Beside::claim(path)?;
         let file = beside.there.take_if(|_| !force);
         if file.is_none() && !force && fs::symlink_metadata(path).is_ok() {
-            // It is there, and cannot be opened: the system says why.
+            // The file exists but cannot be opened; the system's error says why.
             File::options().read(true).write(true).open(path).map_err(Error::file(path))?;
             return Err(there_already(path));
         }
         Ok(Self { path: path.to_owned(), force, file, beside: Some(beside), length: 0 })
     }
 
-    /// The place of the file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of the file that is to go on; none where it is to be a new one.
+    /// Returns the bytes of the file to continue; `None` if the file is new.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// If the file cannot be read.
     pub fn there(&self) -> Result<Option<Vec<u8>>> {
         self.file.as_ref().map(|_| super::read(&self.path)).transpose()
     }
 
-    /// Begins a new file with these bytes, which gets its name later.
+    /// Writes the first bytes of a new file, which gets its name later.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If they cannot be written.
     pub fn begin(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(beside) = &mut self.beside else { return Ok(()) };
         let file = &mut beside.file;
@@ -67,19 +68,19 @@ impl Growing {
         written.map_err(Error::file(&self.path))
     }
 
-    /// Goes on behind the first so many bytes of what is there; the rest is deleted.
+    /// Continues an existing file after its first `length` bytes. The rest is deleted.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If the file cannot be written.
     pub fn go_on(&mut self, length: u64) -> Result<()> {
         self.length = length;
         self.file.as_ref().map_or(Ok(()), |file| file.set_len(length)).map_err(Error::file(&self.path))
     }
 
-    /// Appends bytes. When this returns, they outlast the process.
+    /// Appends bytes. They survive the process once this returns.
     ///
     /// # Errors
-    /// Where they cannot be written, or where a new file cannot get its name; what was appended before is whole.
+    /// If they cannot be written, or a new file cannot get its name. Bytes appended earlier are intact.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.write(self.length, bytes)?;
         self.length += bytes.len() as u64;
@@ -93,18 +94,18 @@ impl Growing {
         Ok(())
     }
 
-    /// Replaces bytes in what is there.
+    /// Overwrites bytes at offset `at`.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// If they cannot be written.
     pub fn replace(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
         self.write(at, bytes)
     }
 
-    /// Lets all of it survive a power cut.
+    /// Makes the file survive a power failure.
     ///
     /// # Errors
-    /// Where the system cannot, or the file has lost its name.
+    /// If the system cannot, or the file no longer has its name.
     pub fn keep(&self) -> Result<()> {
         if let Some(file) = &self.file {
             let named = fs::metadata(&self.path).ok().map(|data| data.ino());

@@ -1,4 +1,4 @@
-//! The single operations of which a change of files consists. A test can let the process die after any of them.
+//! Elementary file operations of a change. Tests can make the process die after any of them.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     fs::create_dir(path)
 }
 
-/// Fills a file that is open, for good.
+/// Writes the content of an open file durably.
 pub fn fill(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     let (first, second) = bytes.split_at(bytes.len() / 2);
     step()?;
@@ -24,36 +24,36 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Renames unless there is something of the new name.
+/// Renames a file unless the new name is taken.
 pub fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     step()?;
     let kept = tempfile::TempPath::try_from_path(from)?.persist_noclobber(to);
     kept.map_err(|error| {
-        // It is deleted by its owner.
+        // The file's owner deletes it.
         let _ = error.path.keep();
         error.error
     })
 }
 
-/// Deletes a file; none is as good.
+/// Deletes a file. A missing file is not an error.
 pub fn delete(path: &Path) -> io::Result<()> {
     step()?;
     absent(fs::remove_file(path))
 }
 
-/// Deletes a folder that is empty; none is as good.
+/// Deletes an empty folder. A missing folder is not an error.
 pub fn delete_folder(path: &Path) -> io::Result<()> {
     step()?;
     absent(fs::remove_dir(path))
 }
 
-/// Deletes a folder and all in it; none is as good.
+/// Deletes a folder and its content. A missing folder is not an error.
 pub fn delete_all(path: &Path) -> io::Result<()> {
     step()?;
     absent(fs::remove_dir_all(path))
 }
 
-/// Lets the names in a folder survive a power cut.
+/// Makes the names in a folder survive a power failure.
 pub fn keep_names(folder: &Path) -> io::Result<()> {
     step()?;
     File::open(folder)?.sync_all()
@@ -74,7 +74,7 @@ fn step() -> io::Result<()> {
 #[cfg(test)]
 use death::step;
 
-/// A process that dies in the middle of its work: from some operation on, none has an effect.
+/// Simulates a process that dies midway: after some operation, no further one has an effect.
 #[cfg(test)]
 pub mod death {
     use std::cell::Cell;
@@ -84,7 +84,7 @@ pub mod death {
         static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
     }
 
-    /// Lets this thread do so many more operations; `u32::MAX` is any number.
+    /// Allows this thread `operations` more operations; `u32::MAX` means no limit.
     pub fn after(operations: u32) {
         LEFT.set(operations);
     }

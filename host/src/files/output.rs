@@ -1,4 +1,4 @@
-//! A file that a command writes under a name that somebody chose.
+//! A single output file whose name the user chose.
 
 use super::operations;
 use super::unfinished::{forget, hold};
@@ -9,21 +9,21 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A claimed place for a file. Where it is dropped without having been written, nothing has changed.
+/// A claimed destination of a file. If it is dropped before it is written, nothing has changed.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
     force: bool,
-    /// `None` of what is no file and is written to as it stands: a device, a pipe.
+    /// `None` for a destination that is not a regular file and is written in place: a device or a pipe.
     beside: Option<Beside>,
 }
 
 impl Output {
-    /// Claims a place, which no other process can then claim; with `force`, also where a file is.
+    /// Claims a destination, so that no other process can claim it. With `force`, an existing file may be replaced.
     ///
     /// # Errors
-    /// Where the path is empty or a folder, its folder is missing or cannot be written to, another process writes this file,
-    /// or there is one and `force` is not given.
+    /// If the path is empty or a folder, its folder is missing or not writable, another process writes this file, or it
+    /// exists and `force` is not given.
     pub fn claim(path: &Path, force: bool) -> Result<Self> {
         check(path)?;
         if is_device(path) {
@@ -35,20 +35,20 @@ impl Output {
         Ok(Self { path: path.to_owned(), force, beside: Some(Beside::claim(path)?) })
     }
 
-    /// Where it goes.
+    /// Path of the output.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes all of it.
+    /// Writes the whole content.
     ///
     /// # Errors
-    /// Where it cannot be written, or a file of this name has come meanwhile that is not to be replaced. The place is as
-    /// it was then.
+    /// If it cannot be written, or a file of this name has appeared in the meantime and is not to be replaced. In that
+    /// case the destination is unchanged.
     pub fn write(mut self, bytes: &[u8]) -> Result<()> {
         let path = &self.path;
         let Some(beside) = &mut self.beside else {
-            // At its end, if it is a file that standard output goes to.
+            // Standard output may be redirected to a file, so append.
             let device = OpenOptions::new().append(true).open(path);
             return device.and_then(|mut device| device.write_all(bytes)).map_err(Error::file(path));
         };
@@ -60,27 +60,27 @@ impl Output {
     /// Writes a value as JSON.
     ///
     /// # Errors
-    /// As [`Output::write`].
+    /// Same as [`Output::write`].
     pub fn write_json(self, value: &impl serde::Serialize) -> Result<()> {
         let bytes = super::json(&self.path, value)?;
         self.write(&bytes)
     }
 }
 
-/// A file beside a place, locked, that can get its name; and the lock of the file that has the name until then.
+/// A locked temporary file next to its destination, together with the lock on the existing file of that name.
 #[derive(Debug)]
 pub struct Beside {
     path: PathBuf,
     pub file: File,
-    /// The file of that name, where there is one that can be written to.
+    /// The existing file of that name, if it can be opened for writing.
     pub there: Option<File>,
 }
 
 impl Beside {
-    /// Makes one, and locks it and what has the name.
+    /// Creates and locks the temporary file, and locks the existing file.
     ///
     /// # Errors
-    /// Where the folder cannot be written to, or another process writes this file.
+    /// If the folder is not writable, or another process writes this file.
     pub fn claim(path: &Path) -> Result<Self> {
         let mut crc = flate2::Crc::new();
         crc.update(path.file_name().unwrap_or_default().as_encoded_bytes());
@@ -90,7 +90,7 @@ impl Beside {
         let file = loop {
             let file = opened().map_err(Error::file(path))?;
             lock(path, &file)?;
-            // Between opening and locking, the process before may have given it its name or deleted it.
+            // Between opening and locking, the previous process may have renamed or deleted the file.
             let same = |other: fs::Metadata| file.metadata().is_ok_and(|own| own.ino() == other.ino());
             if fs::symlink_metadata(&beside).is_ok_and(same) {
                 break file;
@@ -103,10 +103,10 @@ impl Beside {
         Ok(new)
     }
 
-    /// Gives it its name; with `force`, in the place of what has it.
+    /// Renames the file to its destination. With `force`, it replaces an existing file.
     ///
     /// # Errors
-    /// Where a file of this name is there that is not to be replaced, or the system refuses.
+    /// If a file of this name exists and is not to be replaced, or the system refuses.
     pub fn name(&self, path: &Path, force: bool) -> Result<()> {
         let mut held = hold();
         let renamed = match force {
@@ -126,15 +126,15 @@ impl Beside {
 fn lock(path: &Path, file: &File) -> Result<()> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(folder::taken(path, file)),
-        // Without locks it is written all the same.
+        // On a file system without locks, the file is written anyway.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
-/// Refuses a path that is no place for a file, and finishes what was decided in its folder.
+/// Checks that a path can hold a file, and completes a decided change of its folder.
 ///
 /// # Errors
-/// Where it is empty or a folder, or its folder is missing.
+/// If the path is empty or a folder, or its folder is missing.
 pub fn check(path: &Path) -> Result<()> {
     if path.file_name().is_none() {
         return Err(Error::Usage(format!("{path:?} is no name of an output file")));
@@ -153,21 +153,22 @@ impl Drop for Beside {
     fn drop(&mut self) {
         let mut held = hold();
         if held.contains(&self.path) {
-            // What stays is taken up by the next process that writes here.
+            // If this fails, the next process that writes here reuses the file.
             let _ = operations::delete(&self.path);
             forget(&mut held, &self.path);
         }
     }
 }
 
-/// What a file of that name is refused with.
+/// Error for an existing file that is not to be replaced.
 pub fn there_already(path: &Path) -> Error {
     let is_link_to_nothing = fs::symlink_metadata(path).is_ok() && !path.exists();
     let what = if is_link_to_nothing { "is a link to nothing" } else { "it is there already" };
     Error::content(path, format!("{what}; --force replaces it, or name another output"))
 }
 
-/// What is written to as it stands: it is there and no file, or it stands for one that is open.
+/// Returns `true` if a path is written in place: it exists and is not a regular file, or refers to an open file
+/// descriptor.
 pub fn is_device(path: &Path) -> bool {
     let other = fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir());
     let open = || {

@@ -1,11 +1,11 @@
-//! A process that dies after any operation leaves the old files or the new ones.
+//! Tests that a process that dies after any operation leaves either the old files or the new ones.
 
 use super::operations::death;
 use super::*;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// The files of a folder by name, hidden ones too.
+/// Files of a folder by name, including hidden ones.
 fn contents(folder: &Path) -> BTreeMap<String, String> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let text = |path: &PathBuf| fs::read_to_string(path).unwrap_or_else(|_| "a folder".into());
@@ -29,7 +29,7 @@ fn change(folder: &Folder) -> Result<()> {
     change.commit()
 }
 
-/// The same by a process that dies after so many operations; whether it came to its end.
+/// Makes the same change in a process that dies after `operations` operations. Returns `true` if it completed.
 fn dies(path: &Path, operations: u32) -> bool {
     for (name, text) in OLD {
         fs::write(path.join(name), text).unwrap();
@@ -37,7 +37,7 @@ fn dies(path: &Path, operations: u32) -> bool {
     let folder = Folder::open(path, true).unwrap();
     death::after(operations);
     let done = change(&folder).is_ok();
-    // The lock ends with it, and nothing else is tidied up.
+    // Dropping releases the lock; no other cleanup takes effect.
     drop(folder);
     death::after(u32::MAX);
     done
@@ -52,11 +52,11 @@ fn whoever_reads_or_writes_after_a_death_finds_the_old_files_or_the_new_ones() {
         let path = temporary.path();
         let done = dies(path, operations);
         let left = contents(path);
-        // Who reads finishes what was decided, and leaves what was not.
+        // A reader completes a decided change and ignores an undecided one.
         read(&path.join("a")).unwrap();
         let shown: BTreeMap<_, _> = contents(path).into_iter().filter(|(name, _)| !name.starts_with('.')).collect();
         assert!(shown == old || shown == new, "{operations}: {left:?}, then {shown:?}");
-        // Who writes tidies up.
+        // A writer cleans up.
         drop(Folder::open(path, false).unwrap());
         assert_eq!(contents(path), shown, "{operations}");
         (olds, news) = (olds + u32::from(shown == old), news + u32::from(shown == new));
@@ -74,7 +74,7 @@ fn whoever_dies_while_it_finishes_leaves_the_rest_to_the_next() {
     for operations in 0.. {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path();
-        // The first that dies after the decision.
+        // The first death after the decision.
         let decided = (0..100).find(|operations| {
             dies(path, *operations);
             path.join(".graftage-commit").exists()
@@ -110,7 +110,7 @@ fn a_file_by_itself_is_the_old_one_or_the_new_one() {
                 found.as_deref() == Some("new") || (!done && found.as_deref() == force.then_some("old")),
                 "{found:?}"
             );
-            // The next one takes up what is left.
+            // The next writer reuses what is left.
             Output::claim(&path, true).unwrap().write(b"newer").unwrap();
             assert_eq!(contents(temporary.path()), set(&[("a", "newer")]));
             if done {
@@ -136,7 +136,7 @@ fn what_has_come_meanwhile_is_not_replaced() {
     assert_eq!(contents(path), set(&[("x", "mine"), ("d", "mine")]));
     fs::remove_file(path.join("d")).unwrap();
     change(&folder).unwrap();
-    // What it wrote itself it replaces.
+    // A run may replace its own files.
     change(&folder).unwrap();
     assert_eq!(contents(path), set(&[("x", "mine"), ("a", "new a"), ("b", "new b"), ("d", "new d")]));
 }

@@ -1,30 +1,32 @@
-//! What is on the disk for the time being, so that it can be deleted when a signal ends the process.
+//! Registry of temporary files, so that they can be deleted when a signal ends the process.
 
 use super::operations;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Temporary files and folders in the order in which they were made. Whoever makes one, or changes names, holds it meanwhile.
+/// Temporary files and folders in the order of their creation. Code that creates one or renames files holds the lock
+/// meanwhile.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 pub fn hold() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// No longer temporary.
+/// Removes a path from the registry: it is no longer temporary.
 pub fn forget(held: &mut Vec<PathBuf>, path: &Path) {
     held.retain(|known| known != path);
 }
 
-/// Deletes all that is temporary, when the process is about to end. From then on no thread makes, renames or moves a file.
+/// Deletes all temporary files when the process is about to end. Afterwards no thread can create, rename or move a
+/// file.
 pub(crate) fn discard() {
     let held = hold();
     for path in held.iter().rev() {
-        // What cannot be deleted now, the next run there deletes.
+        // If this fails, the next run there deletes it.
         let _ = match path.is_dir() {
             true if path.ends_with(super::folder::STAGE) => operations::delete_all(path),
-            // A folder that was made for the output, and is still empty.
+            // A folder created for the output that is still empty.
             true => operations::delete_folder(path),
             false => operations::delete(path),
         };
@@ -32,7 +34,8 @@ pub(crate) fn discard() {
     std::mem::forget(held);
 }
 
-/// A new file, empty, that is known as temporary from its first moment.
+/// Creates a new, empty file in a registered folder. The registry is locked meanwhile, so that no file appears while
+/// `discard` deletes the folder.
 pub fn create(path: &Path) -> std::io::Result<File> {
     let _held = hold();
     File::create_new(path)

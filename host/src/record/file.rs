@@ -1,4 +1,4 @@
-//! The file of a record.
+//! File format of a record.
 //!
 //! ```text
 //! offset  bytes
@@ -9,12 +9,14 @@
 //! 18      sections            the head, then one for each event
 //! ```
 //!
-//! A section is the length of its content, u32; a checksum; the content in postcard; a checksum. Each is CRC-32/ISO-HDLC of
-//! all lengths and contents up to it, and not of checksums: over bytes and their checksum it would be the same for all. So
-//! the first event that is damaged, missing, out of place or cut is known, and what stands before it is whole.
+//! A section consists of the length of its content (u32), a checksum, the content in postcard, and a checksum. Each
+//! checksum is the CRC-32/ISO-HDLC of all lengths and contents up to it. It does not cover earlier checksums, because
+//! the CRC of data followed by its own CRC is the same for all data. The first event that is damaged, missing, out of
+//! place or cut is thus detected, and everything before it is known to be intact.
 //!
-//! A record grows at its end, and no byte of an event changes. While it grows, its last section may be cut: that request was
-//! not recorded, and all before it are. The checksum behind the length tells a cut from a length that is damaged.
+//! A record grows at its end, and no byte of an event ever changes. While it grows, its last section may be cut: that
+//! request was not recorded, but all earlier ones are. The checksum after the length distinguishes a cut from a damaged
+//! length.
 
 use super::Record;
 use crate::error::{Error, Result};
@@ -26,16 +28,16 @@ use std::path::Path;
 
 const MAGIC: [u8; 4] = *b"GRFR";
 
-/// Version of the format that this software writes and reads.
+/// Version of the format that this crate writes and reads.
 pub const VERSION: u16 = 5;
 
-/// Bytes before the sections.
+/// Length of the part before the sections, in bytes.
 const PREFIX: usize = 18;
 
-/// The count of events of a record to which more may come.
+/// Event count of a record that still grows.
 const GROWING: u64 = u64::MAX;
 
-/// Head of a record, which stands before the events.
+/// Head of a record, stored before the events.
 #[derive(Serialize, Deserialize)]
 struct Head {
     board: String,
@@ -44,20 +46,20 @@ struct Head {
     start: u64,
 }
 
-/// Record that was read from a file.
+/// A record read from a file.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Events before the first whose bytes are wrong or missing.
+    /// Events before the first damaged or missing one.
     pub record: Record,
-    /// Place of the first event whose bytes are wrong or missing.
+    /// Location of the first damaged or missing event.
     pub damage: Option<Damage>,
-    /// Whether whoever wrote it has ended it; else it was cut short, by a signal or a lost line, or still grows.
+    /// `true` if the record was finished. Otherwise it was cut short, by a signal or a lost line, or still grows.
     pub finished: bool,
     /// Where its sections end, and their checksum.
     pub(crate) tail: Tail,
 }
 
-/// End of the whole sections of a file, behind which the next one goes.
+/// End of a file's intact sections, where the next section is appended.
 #[derive(Clone)]
 pub(crate) struct Tail {
     /// Bytes before it.
@@ -72,25 +74,25 @@ impl fmt::Debug for Tail {
     }
 }
 
-/// Place in a record where its bytes are wrong; all events before it are whole.
+/// Location of damage in a record. All earlier events are intact.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damage {
     /// Number of the event, from 1.
     pub event: usize,
-    /// The kind of damage.
+    /// Kind of damage.
     pub what: Flaw,
 }
 
-/// Kind of damage to the bytes of an event.
+/// Kind of damage to an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flaw {
-    /// The file ends in it.
+    /// The file ends within the event.
     Cut,
-    /// Its checksum does not agree.
+    /// The checksum of the event does not match.
     Checksum,
-    /// It cannot be decoded.
+    /// The event cannot be decoded.
     Malformed,
-    /// It is one more than there are.
+    /// The event exceeds the number of events in the record.
     Surplus,
 }
 
@@ -107,18 +109,18 @@ impl fmt::Display for Damage {
 }
 
 impl Record {
-    /// Writes a record that has ended.
+    /// Writes a finished record.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         files::write(path, &self.bytes(path)?)
     }
 
-    /// Bytes of the file of a record that has ended.
+    /// Encodes a finished record as a file.
     ///
     /// # Errors
-    /// Names the file, where the record cannot be written.
+    /// Names the file if the record cannot be written.
     pub fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
         let (mut bytes, mut tail) = begun(self, path)?;
         for event in &self.events {
@@ -131,7 +133,7 @@ impl Record {
     /// Reads a record.
     ///
     /// # Errors
-    /// Where the file is none, or a byte is wrong or missing: then the error names the first event of which that is true.
+    /// If the file is not a record, or a byte is wrong or missing; the message then names the first affected event.
     pub fn read(path: &Path) -> Result<Self> {
         match Self::salvage(path)? {
             Found { damage: None, record, .. } => Ok(record),
@@ -139,10 +141,10 @@ impl Record {
         }
     }
 
-    /// Reads the events of a record before the first whose bytes are wrong or missing.
+    /// Reads the events of a record up to the first damaged or missing one.
     ///
     /// # Errors
-    /// Where the file is none, or its head is damaged.
+    /// If the file is not a record, or its head is damaged.
     pub fn salvage(path: &Path) -> Result<Found> {
         parse(&files::read(path)?).map_err(|what| Error::content(path, what))
     }
@@ -181,7 +183,7 @@ pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
         }
     }
     let damage = match flaw {
-        // Whoever wrote it was stopped in the middle.
+        // The writer was stopped in the middle of a section.
         Some(Flaw::Cut) if count == GROWING => None,
         None if !sections.rest.is_empty() => Some(Flaw::Surplus),
         flaw => flaw,
@@ -216,7 +218,7 @@ impl Tail {
         Self { length: PREFIX as u64, digest: CRC.digest() }
     }
 
-    /// Bytes of the next section, which then is the last.
+    /// Encodes the next section and advances this end past it.
     pub fn section(&mut self, content: &impl Serialize) -> postcard::Result<Vec<u8>> {
         let content = postcard::to_allocvec(content)?;
         let length = u32::try_from(content.len()).map_err(|_| postcard::Error::SerializeBufferFull)?.to_le_bytes();
@@ -229,7 +231,7 @@ impl Tail {
         Ok(bytes)
     }
 
-    /// Takes bytes in, whose checksum is to be this one.
+    /// Adds bytes to the checksum and compares it with `sum`.
     fn check(&mut self, bytes: &[u8], sum: [u8; 4]) -> std::result::Result<(), Flaw> {
         self.digest.update(bytes);
         match self.digest.clone().finalize() == u32::from_le_bytes(sum) {
@@ -283,7 +285,7 @@ mod tests {
             let damage = (events < 2).then_some(Damage { event: events + 1, what: Flaw::Cut });
             assert_eq!(parse(&whole[..length]).unwrap().damage, damage, "{length}");
         }
-        // What is wrong, and not missing, is damage in both: a length, a content, more than there should be.
+        // Corruption, unlike truncation, is damage in both: of a length, of a content, or surplus bytes.
         for (at, event) in [(head, 1), (head + 9, 1), (head + event + 1, 2)] {
             let mut wrong = growing.clone();
             wrong[at] ^= 1;

@@ -1,8 +1,9 @@
-//! Memory and threads that a training takes.
+//! Memory and threads required by a training.
 //!
-//! Its memory is estimated from below: weights, gradients, the optimizer's state, what the samples of one part of
-//! a batch keep for the backward pass, and the data. What libtorch itself and a step take for a moment comes on top of it. On a
-//! GPU only what lies in the processor's memory is counted, and on a system without `/proc` nothing is.
+//! The memory is a lower estimate. It covers weights, gradients, the optimizer's state, the activations that the
+//! samples of one part of a batch keep for the backward pass, and the data. The needs of libtorch itself and temporary
+//! memory of a step come on top. For a training on a GPU, only what is kept in the processor's memory is counted. On a
+//! system without `/proc`, nothing is checked.
 
 use crate::config::{Config, Optimizer};
 use crate::error::{Error, Result};
@@ -14,13 +15,14 @@ use graftage_core::transport::Transport;
 use graftage_optim::method::Method;
 use std::path::Path;
 
-/// Memory beside what is counted, as a share of it: libtorch's own, and what a step needs for a moment.
+/// Memory beyond the counted needs, as a share of them: libtorch itself, and temporary memory of a step.
 const SPARE: f64 = 0.1;
 
-/// Refuses a training that does not fit this machine: its threads, and its memory.
+/// Checks that a training fits this machine, in threads and memory.
 ///
 /// # Errors
-/// Names the largest part of the memory and what would do; also refuses a model and data that do not go together.
+/// If it does not; the message names the largest part of the memory and the remedy. Also if the model does not fit the
+/// data.
 pub fn check(config: &Config, data: &Dataset) -> Result<()> {
     if let Some(count) = config.threads {
         parallel::check("threads", count)?;
@@ -28,10 +30,10 @@ pub fn check(config: &Config, data: &Dataset) -> Result<()> {
     several(config, data, 1)
 }
 
-/// Refuses so many trainings at a time, which share their data, where they do not fit.
+/// Checks that `jobs` concurrent trainings, which share their data, fit this machine's memory.
 ///
 /// # Errors
-/// The errors of [`check`].
+/// Same as [`check`], except for threads.
 pub fn several(config: &Config, data: &Dataset, jobs: usize) -> Result<()> {
     let needs = needs(config, data, jobs)?;
     let (all, free) = (needs.iter().map(|need| need.bytes).sum::<f64>(), free());
@@ -47,7 +49,7 @@ pub fn several(config: &Config, data: &Dataset, jobs: usize) -> Result<()> {
     }
 }
 
-/// A part of the memory of a training.
+/// Part of a training's memory needs.
 struct Need {
     what: &'static str,
     bytes: f64,
@@ -84,7 +86,7 @@ fn needs(config: &Config, data: &Dataset, jobs: usize) -> Result<Vec<Need>> {
     Ok(needs)
 }
 
-/// Bytes of the tensors that data become.
+/// Size of the tensors that hold the data, in bytes.
 fn copied(data: &Dataset) -> f64 {
     let bytes = match data {
         Dataset::Labelled(data) => {
@@ -96,7 +98,7 @@ fn copied(data: &Dataset) -> f64 {
     bytes as f64
 }
 
-/// Arrays of the weights' size that an optimizer keeps beside the model's own.
+/// Number of arrays of the weights' size that an optimizer keeps in addition to the model's own.
 pub fn arrays(optimizer: &Optimizer) -> usize {
     let Rule { transport, pull, .. } = optimizer.method.rule(optimizer.rule(1));
     let of_rule = match transport {
@@ -110,26 +112,26 @@ pub fn arrays(optimizer: &Optimizer) -> usize {
     }
 }
 
-/// Bytes of memory that this process can still be given; `None` where the system does not say.
+/// Memory still available to this process, in bytes; `None` if the system does not say.
 pub fn free() -> Option<f64> {
     [of_machine(), of_groups(), of_addresses()].into_iter().flatten().min_by(f64::total_cmp)
 }
 
-/// Memory that the machine has left, with what it would write out.
+/// Memory left on the machine, including free swap, in bytes.
 fn of_machine() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kilobytes = |key: &str| field(&text, key);
     Some((kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0.0)) * 1024.0)
 }
 
-/// The rest of the address space that this process may take, as `ulimit -v` sets it.
+/// Remaining address space of this process in bytes, as limited by `ulimit -v`.
 fn of_addresses() -> Option<f64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     Some((field(&limits, "Max address space")? - field(&status, "VmSize:")? * 1024.0).max(0.0))
 }
 
-/// The least that is left to a control group of this process or one above it, files in memory not counted.
+/// Smallest remainder in bytes of the process's control groups and their ancestors, not counting cached files.
 fn of_groups() -> Option<f64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let left = groups.lines().filter_map(|line| {
@@ -155,7 +157,7 @@ fn of_groups() -> Option<f64> {
     left.min_by(f64::total_cmp)
 }
 
-/// The first number of the line that begins with a key.
+/// Parses the first number of the line that starts with a key.
 fn field(text: &str, key: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key).filter(|rest| rest.starts_with([' ', '\t'])))?;
     line.split_whitespace().next()?.parse().ok()

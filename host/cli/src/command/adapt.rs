@@ -25,37 +25,38 @@ use std::time::Instant;
 
 #[derive(Args)]
 pub struct Adapt {
-    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board, whose EEPROMs qemu:FIRMWARE,store=FILE keeps.
+    /// Port of the board: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board;
+    /// qemu:FIRMWARE,store=FILE keeps its EEPROMs.
     #[arg(long)]
     port: Port,
     #[command(flatten)]
     patience: Patience,
-    /// The weights image that the board runs: it says what columns and classes are called. The emulated board starts with it.
+    /// Weights image that the board runs, which names columns and classes. The emulated board starts with it.
     #[arg(long)]
     image: Option<PathBuf>,
-    /// Labelled samples to learn, as CSV in the units that trained.
+    /// Labelled samples to learn, as CSV in the units of the training data.
     #[arg(long)]
     stream: PathBuf,
-    /// Samples that measure accuracy before and after.
+    /// Samples to measure accuracy before and after.
     #[arg(long)]
     test: Option<PathBuf>,
-    /// Leave out the first so many samples, in place of those that the board has taken in a session that has not ended.
+    /// Skip this many samples of the stream, instead of those that the board has taken in an open session.
     #[arg(long, value_name = "SAMPLES", allow_negative_numbers = true)]
     skip: Option<usize>,
-    /// Record what the board consumes and answers, event by event; needs --image. A record that is there goes on, where it is
-    /// this board's.
+    /// Record the board's inputs and answers, event by event; needs --image. An existing record of this board is
+    /// continued.
     #[arg(long, requires = "image")]
     record: Option<PathBuf>,
-    /// Show the page of `graftage monitor` while it learns.
+    /// Show the page of `graftage monitor` during learning.
     #[arg(long)]
     monitor: bool,
-    /// Write the emulated board's own log as text.
+    /// Write the emulated board's log as text.
     #[arg(long)]
     log: Option<PathBuf>,
-    /// Also write the measurements as JSON.
+    /// Also write the measurements, as JSON.
     #[arg(long, short)]
     output: Option<PathBuf>,
-    /// Also write flash and RAM of the emulated board's firmware as JSON.
+    /// Also write the flash and RAM usage of the emulated board's firmware, as JSON.
     #[arg(long, requires = "image")]
     memory: Option<PathBuf>,
     #[command(flatten)]
@@ -103,7 +104,7 @@ impl Adapt {
             true => View::Page(Box::new(Page::new(&self.port, &raw)?), Instant::now()),
             false => View::Bar(Progress::new("learning", (stream.len() - skip) as u64)),
         };
-        // From now on a signal ends the questions first, and then what was learnt is written.
+        // From here on, a signal first ends the requests to the board; the emulator's log is still written.
         signals::stop();
         let learnt = match ended {
             Some(ended) => Ok(ended.verdict),
@@ -170,8 +171,8 @@ impl Adapt {
         learnt_all
     }
 
-    /// The board's place in a stream: its counts, samples of the stream to leave out, and how the session of the whole
-    /// stream has ended, where it has.
+    /// Finds the board's place in a stream: its counts, the number of samples to skip, and the end of the session that
+    /// learnt the whole stream, if it has ended.
     fn place(
         &self,
         board: &mut Board,
@@ -213,7 +214,7 @@ impl Adapt {
     }
 }
 
-/// What a firmware and an image take; RAM by part as the board says.
+/// Memory used by a firmware and an image, with RAM by part as the board reports it.
 fn memory(firmware: &Path, image: u64, held: &graftage_link::Memory) -> Result<Memory> {
     let firmware = board::firmware(firmware)?;
     let (flash, ram) = (firmware.flash.used(), firmware.ram.used());
@@ -234,7 +235,7 @@ fn memory(firmware: &Path, image: u64, held: &graftage_link::Memory) -> Result<M
     Ok(Memory { flash, image, ram, parts })
 }
 
-/// The board's predictions for samples.
+/// Counts the board's predictions for samples.
 fn confusion(board: &mut Board, samples: &Samples, legend: &Legend, what: &'static str) -> Result<Confusion> {
     let (progress, mut done) = (Progress::new(what, samples.len() as u64), 0);
     Confusion::of(samples, legend.classes.clone(), |input| {

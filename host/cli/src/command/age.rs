@@ -11,28 +11,28 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Age {
-    /// The checkpoint whose split and scale are used.
+    /// Checkpoint whose split and normalisation are used.
     checkpoint: PathBuf,
-    /// Samples in the units that trained, instead of those that did.
+    /// Samples in the units of the training data, to use instead of the checkpoint's own data.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Drift seed.
+    /// Seed of the drift.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Samples of the stream, from the training part.
+    /// Number of samples in the stream, taken from the training part.
     #[arg(long, default_value_t = 200)]
     samples: usize,
-    /// A stream of so many samples through a sensor that goes on ageing, which tests as it is in the end; those of the training
-    /// part come again and again.
+    /// Write a stream of this many samples through a sensor that keeps ageing, repeating the training part as needed;
+    /// the test samples use the sensor's final state.
     #[arg(long, value_name = "SAMPLES", conflicts_with = "samples")]
     life: Option<usize>,
-    /// The probability that a label of the stream is wrong.
+    /// Probability that a label of the stream is wrong.
     #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.0, allow_negative_numbers = true)]
     wrong_labels: f32,
-    /// The stream to write, as CSV.
+    /// CSV file to write the stream to.
     #[arg(long)]
     stream: PathBuf,
-    /// The aged test part to write, as CSV.
+    /// CSV file to write the aged test part to.
     #[arg(long)]
     test: PathBuf,
     #[command(flatten)]

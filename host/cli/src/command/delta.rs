@@ -24,35 +24,35 @@ pub struct Delta {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Write what a board's weights in use differ from its image.
+    /// Write the difference between a board's weights in use and its image.
     Make(Make),
-    /// Write the image of the adapted weights; a board that is flashed with it learns around those of the image.
+    /// Write the image of the adapted weights; a board flashed with it learns around the weights of the original image.
     Apply(Apply),
-    /// Measure the weights of the image and the adapted ones.
+    /// Measure the accuracy of the image's weights and of the adapted ones.
     Eval(Eval),
 }
 
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Source {
-    /// The board's record, from which its weights are computed again.
+    /// Record of the board, from which its weights are recomputed.
     #[arg(long)]
     record: Option<PathBuf>,
-    /// The board itself: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE.
+    /// Port of the board itself: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE.
     #[arg(long)]
     port: Option<Port>,
 }
 
 #[derive(Args)]
 struct Make {
-    /// The image that the board started from.
+    /// Image that the board started from.
     #[arg(long)]
     image: PathBuf,
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
     patience: Patience,
-    /// The delta to write.
+    /// File to write the delta to.
     #[arg(long, short)]
     output: PathBuf,
     #[command(flatten)]
@@ -61,12 +61,12 @@ struct Make {
 
 #[derive(Args)]
 struct Apply {
-    /// The image that the delta is for.
+    /// Image that the delta is for.
     #[arg(long)]
     image: PathBuf,
-    /// The delta.
+    /// Delta to apply.
     delta: PathBuf,
-    /// The image to write.
+    /// File to write the image to.
     #[arg(long, short)]
     output: PathBuf,
     #[command(flatten)]
@@ -75,12 +75,12 @@ struct Apply {
 
 #[derive(Args)]
 struct Eval {
-    /// The image that the delta is for.
+    /// Image that the delta is for.
     #[arg(long)]
     image: PathBuf,
-    /// The delta.
+    /// Delta to measure.
     delta: PathBuf,
-    /// Samples in the units that trained.
+    /// Samples in the units of the training data.
     #[arg(long)]
     test: PathBuf,
 }
@@ -157,7 +157,7 @@ fn applied(file: &ImageFile, delta: &Path) -> Result<Vec<u8>> {
     Difference::read(delta)?.apply(&file.image()?, file.identity()).map_err(|e| Error::content(delta, e))
 }
 
-/// The weights in use at the end of a record, computed again.
+/// Recomputes the weights in use at the end of a record.
 fn recorded(path: &Path, image_path: &Path, image: &Image) -> Result<Vec<f32>> {
     let record = Record::read(path)?;
     image_of(&record, path, image_path)?;
@@ -171,7 +171,7 @@ fn recorded(path: &Path, image_path: &Path, image: &Image) -> Result<Vec<f32>> {
     }
 }
 
-/// The weights in use of a board.
+/// Reads the weights in use from a board.
 fn asked(port: &Port, patience: Patience, image_path: &Path, image: &ImageFile) -> Result<Vec<f32>> {
     let mut board = patience.open(port, Some(image_path), None)?;
     let hello = board.hello()?;

@@ -12,12 +12,13 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Eval {
-    /// The checkpoint.
+    /// Checkpoint to measure.
     checkpoint: PathBuf,
-    /// A file of samples in the units that trained, instead of the data that did.
+    /// File of samples in the units of the training data, to use instead of the checkpoint's own data.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Part of the samples, by the checkpoint's own split; all of a file that --data names, else those that test.
+    /// Part of the samples, by the checkpoint's own split; by default all samples of a --data file, otherwise the test
+    /// part.
     #[arg(long, value_enum)]
     part: Option<Part>,
 }
@@ -32,7 +33,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// The part of a split that is meant; `None` of all samples.
+    /// Returns the part of a split; `None` for all samples.
     fn role(self) -> Option<Role> {
         match self {
             Self::Train => Some(Role::Train),

@@ -14,25 +14,26 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Graft {
-    /// The checkpoint.
+    /// Checkpoint to convert.
     checkpoint: PathBuf,
     #[command(flatten)]
     recipe: RecipeArguments,
-    /// Take the step size that a rehearsal chose for the board's method.
+    /// Use the step size that a rehearsal chose for the board's method.
     #[arg(long, value_name = "FILE", conflicts_with = "step_size")]
     rehearsal: Option<PathBuf>,
-    /// Layers with weights that learn on the device, counted from the last; the others are frozen. Their radii follow the
-    /// scale of their weights, whoever trained them. All layers, by the usual radii, unless given.
+    /// Number of layers with weights that learn on the device, counted from the last; the others are frozen. Their
+    /// radii follow the scale of their weights, regardless of how these were trained. By default all layers learn, with
+    /// the usual radii.
     #[arg(long, value_name = "LAYERS")]
     train_last: Option<usize>,
-    /// The folder to write image.grft and network.rs into.
+    /// Folder to write image.grft and network.rs into.
     #[arg(long, short)]
     output: PathBuf,
     #[command(flatten)]
     force: Force,
 }
 
-/// What of any rehearsal says which step size the board's method takes.
+/// Part of any rehearsal's result that holds the step size chosen for the board's method.
 #[derive(Deserialize)]
 struct Chosen {
     methods: Vec<Method>,

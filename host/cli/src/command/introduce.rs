@@ -10,25 +10,25 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Introduce {
-    /// The checkpoint, whose training left groups out.
+    /// Checkpoint whose training left out groups.
     checkpoint: PathBuf,
-    /// Samples in the units that trained, instead of those that did.
+    /// Samples in the units of the training data, to use instead of the checkpoint's own data.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Labelled samples a class of a stream, where there are twice as many; else half of those that there are.
+    /// Labelled samples per class in a stream, at most half of a class.
     #[arg(long, value_name = "SAMPLES", default_value_t = 5)]
     per_class: usize,
-    /// Seeds of a group's streams.
+    /// Seeds of each group's streams.
     #[arg(long, value_parser = seeds, default_value = "1..3")]
     streams: Seeds,
-    /// The folder to write GROUP-SEED.stream.csv and GROUP-SEED.test.csv into.
+    /// Folder to write GROUP-SEED.stream.csv and GROUP-SEED.test.csv into.
     #[arg(long, short)]
     output: PathBuf,
     #[command(flatten)]
     force: Force,
 }
 
-/// The files of a stream.
+/// Files written for each stream.
 const PARTS: [&str; 2] = ["stream", "test"];
 
 impl Introduce {
@@ -40,7 +40,7 @@ impl Introduce {
         let normalisation = checkpoint.about.normalisation.as_ref();
         let normalisation = normalisation.ok_or_else(|| Error::content(&self.checkpoint, "a text has no features"))?;
         normalisation.check_binary32().map_err(|e| Error::content(&self.checkpoint, e))?;
-        // All names before the first file.
+        // All names are checked before the first file is written.
         if let Some((name, _)) = groups.iter().find(|(name, _)| Path::new(name).file_name() != Some(name.as_ref())) {
             return Err(Error::content(&self.checkpoint, format!("a file cannot be called after group {name:?}")));
         }

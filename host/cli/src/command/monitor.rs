@@ -1,7 +1,7 @@
 //! `graftage monitor`, and the page that `graftage adapt --monitor` shows.
 //!
-//! A port has one owner: who learns a stream on it can show the page, and nobody else can ask meanwhile. So this command is for
-//! a board that learns by itself, from its own sensors.
+//! A port has a single owner: while a command sends a stream over it, only that command can show the page. This command
+//! is therefore for a board that learns by itself, from its own sensors.
 
 use crate::console::say;
 use crate::line::Patience;
@@ -17,18 +17,18 @@ use std::time::Duration;
 
 #[derive(Args)]
 pub struct Monitor {
-    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board.
+    /// Port of the board: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board.
     #[arg(long)]
     port: Port,
     #[command(flatten)]
     patience: Patience,
-    /// The weights image that the emulated board starts with.
+    /// Weights image that the emulated board starts with.
     #[arg(long)]
     image: Option<PathBuf>,
-    /// Seconds between questions.
+    /// Seconds between requests.
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     every: f64,
-    /// End after so many of them, instead of with Ctrl-C.
+    /// Stop after this many requests, instead of on Ctrl-C.
     #[arg(long, value_name = "QUESTIONS")]
     polls: Option<u64>,
 }
@@ -57,7 +57,7 @@ impl Monitor {
     }
 }
 
-/// What a board does, in place on a terminal, else as a line whenever that is another.
+/// Display of a board's activity: in place on a terminal, otherwise as a line for each change.
 pub struct Page {
     seen: Seen,
     log: Option<Log>,
@@ -66,7 +66,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// For a board that writes its raw log to `raw` where it is emulated.
+    /// Creates the display. An emulated board writes its raw log to `raw`.
     pub fn new(port: &Port, raw: &File) -> Result<Self> {
         let log = if let Port::Emulator { firmware, .. } = port { Some(Log::open(firmware, raw)?) } else { None };
         let terminal = std::io::stdout().is_terminal().then(|| {
@@ -79,12 +79,12 @@ impl Page {
         Ok(Self { seen: Seen::default(), log, terminal, said: String::new() })
     }
 
-    /// One sample more was refused.
+    /// Counts a refused sample.
     pub fn refused(&mut self) {
         self.seen.refused += 1;
     }
 
-    /// Asks the board and shows what it says.
+    /// Requests the board's status and shows it.
     pub fn show(&mut self, board: &mut Board) -> Result<()> {
         let hello = board.hello()?;
         self.seen.see(hello, Line { damaged: board.damaged, repeated: board.repeated });
@@ -106,7 +106,7 @@ impl Page {
 }
 
 impl Drop for Page {
-    /// What was shown last stays.
+    /// Leaves the last display in place.
     fn drop(&mut self) {
         if let Some(bar) = &self.terminal {
             bar.abandon();

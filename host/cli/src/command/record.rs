@@ -13,15 +13,15 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Record {
-    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE,store=FILE for what an emulated board has kept.
+    /// Port of the board: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE,store=FILE for the store of an emulated board.
     #[arg(long)]
     port: Port,
     #[command(flatten)]
     patience: Patience,
-    /// The image that the board should run: another is refused.
+    /// Image that the board should run; a board with another one is refused.
     #[arg(long)]
     image: Option<PathBuf>,
-    /// Where the record goes.
+    /// File to write the record to.
     #[arg(long, short)]
     output: PathBuf,
     #[command(flatten)]

@@ -15,40 +15,42 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Rehearse {
-    /// The checkpoint; with --per-class there may be more, each with the groups that it has not seen.
+    /// Checkpoint to adapt; with --per-class there may be several, each with its own unseen groups.
     #[arg(required = true)]
     checkpoints: Vec<PathBuf>,
-    /// Samples in the units that trained, instead of those that did.
+    /// Samples in the units of the training data, to use instead of the checkpoint's own data.
     #[arg(long)]
     data: Option<PathBuf>,
     #[command(flatten)]
     recipe: RecipeArguments,
-    /// Adapt to the groups (people, places) that training left out, from so many labelled samples a class, instead of to drifts.
+    /// Adapt to the groups (people, places) that training left out, with this many labelled samples per class, instead
+    /// of to drifts.
     #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["life", "attack", "samples", "tune", "report"])]
     per_class: Option<usize>,
-    /// Live so long with a sensor that goes on ageing, in sessions of 500 samples, instead of adapting to drifts; no step size
-    /// is chosen.
+    /// Simulate a life of this many samples with a sensor that keeps ageing, in sessions of 500 samples, instead of
+    /// adapting to drifts; no step size is chosen.
     #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["attack", "samples", "tune"])]
     life: Option<usize>,
-    /// Tell sessions whose labels are all wrong from a world that has changed, by samples that are held out (--hold-out).
+    /// Test whether held-out samples (--hold-out) tell sessions with only wrong labels from a world that has changed.
     #[arg(long, conflicts_with_all = ["wrong_labels", "tune"])]
     attack: bool,
-    /// The probability that a label is wrong, of what is learnt and what is held out; tests stay right [default: 0, of lives 0.05].
+    /// Probability that a label is wrong, for learnt and held-out samples; test labels stay correct [default: 0, for
+    /// lives 0.05].
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true)]
     wrong_labels: Option<f32>,
-    /// Seeds of a group's streams, over which its accuracy is averaged.
+    /// Seeds of each group's streams, over which accuracy is averaged.
     #[arg(long, value_parser = seeds, default_value = "1..3", requires = "per_class")]
     streams: Seeds,
-    /// Samples of a stream; of attacks, of a session.
+    /// Number of samples in a stream; with --attack, in a session.
     #[arg(long, default_value_t = 200)]
     samples: usize,
-    /// Drift seeds on which step sizes are chosen.
+    /// Drift seeds for choosing step sizes.
     #[arg(long, value_parser = seeds, default_value = "11..15")]
     tune: Seeds,
-    /// Drift seeds that are reported; of lives, their seeds [default: 1..10, of lives 1..4].
+    /// Drift seeds to report; with --life, the seeds of the lives [default: 1..10, for lives 1..4].
     #[arg(long, value_parser = seeds, default_value_if("life", ArgPredicate::IsPresent, "1..4"), default_value = "1..10", hide_default_value = true)]
     report: Seeds,
-    /// The measurements to write, as JSON.
+    /// File to write the measurements to, as JSON.
     #[arg(long, short)]
     output: PathBuf,
     #[command(flatten)]
@@ -164,7 +166,7 @@ impl Rehearse {
     }
 }
 
-/// Runs with a bar.
+/// Runs a rehearsal with a progress bar.
 fn shown<T>(run: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> Result<T>) -> Result<T> {
     let progress = Progress::new("rehearsing", 0);
     run(&|done, total| {
@@ -181,7 +183,7 @@ fn table<'a>(before: &Spread, methods: impl Iterator<Item = (&'a str, f32, &'a S
     }
 }
 
-/// Mean and deviation.
+/// Formats mean and deviation.
 fn spread(Spread { mean, deviation, .. }: &Spread) -> String {
     format!("{mean:.3} ± {deviation:.3}")
 }

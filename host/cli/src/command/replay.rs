@@ -16,18 +16,18 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Replay {
-    /// The record of a board's session.
+    /// Record of a board's session.
     record: PathBuf,
-    /// The image that the board started from.
+    /// Image that the board started from.
     #[arg(long)]
     image: PathBuf,
-    /// Also write a page: what was learnt when, and what became of the weights.
+    /// Also write a page about what was learnt when, and how the weights changed.
     #[arg(long, value_name = "REPORT.html")]
     html: Option<PathBuf>,
-    /// Samples in the units that trained: measure the image, and the weights in use at the end.
+    /// Samples in the units of the training data, to measure the image and the weights in use at the end.
     #[arg(long, value_name = "DATA")]
     test: Option<PathBuf>,
-    /// Also write the findings as JSON.
+    /// Also write the findings, as JSON.
     #[arg(long, short)]
     output: Option<PathBuf>,
     #[command(flatten)]

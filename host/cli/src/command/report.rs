@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Report {
-    /// A folder with training/training.json, rehearsal.json, session.json, verification.json and memory.json.
+    /// Folder with training/training.json, rehearsal.json, session.json, verification.json and memory.json.
     folder: PathBuf,
     #[command(flatten)]
     force: Force,

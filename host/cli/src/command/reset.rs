@@ -9,12 +9,12 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Reset {
-    /// /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE,store=FILE for what an emulated board has kept.
+    /// Port of the board: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE,store=FILE for the store of an emulated board.
     #[arg(long)]
     port: Port,
     #[command(flatten)]
     patience: Patience,
-    /// The weights image that the emulated board starts with.
+    /// Weights image that the emulated board starts with.
     #[arg(long)]
     image: Option<PathBuf>,
 }

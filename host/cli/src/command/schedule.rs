@@ -8,13 +8,13 @@ use graftage_theory::Method;
 
 #[derive(Args)]
 pub struct Schedule {
-    /// The moment that the noise of a gradient has, above 1 and at most 2; 2 is finite variance.
+    /// Moment p that the gradient's noise has, above 1 and at most 2; 2 means finite variance.
     #[arg(long)]
     p: f32,
-    /// r = min(m, n) of the largest matrix.
+    /// Rank r = min(m, n) of the largest matrix.
     #[arg(long)]
     rank: u32,
-    /// N, the samples of the whole training.
+    /// Number N of samples in the whole training.
     #[arg(long)]
     samples: f32,
 }
@@ -29,7 +29,7 @@ impl Schedule {
                 Error::Usage("p is above 1 and at most 2, the rank at least 1, the samples at least the rank".into())
             })?;
             let error = (f64::from(samples) / f64::from(rank)).powf(-method.rate(f64::from(p)));
-            // Only α/B and η/B matter, so a batch may grow until there is no average left.
+            // Only α/B and η/B matter, so the batch may grow until nothing is averaged any more.
             let largest = (1.0 / alpha).floor();
             for batch in [1.0, 2f32.powf((largest.log2() / 2.0).round()), largest] {
                 let (alpha, step) = (alpha * batch, step * batch);

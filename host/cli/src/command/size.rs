@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Size {
-    /// The firmware's ELF file.
+    /// ELF file of the firmware.
     firmware: PathBuf,
 }
 

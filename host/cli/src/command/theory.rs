@@ -14,19 +14,19 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Theory {
-    /// Only what is promised, within two minutes.
+    /// Run only what is needed to check the promises, within two minutes.
     #[arg(long)]
     quick: bool,
-    /// Folder for results.json, results.txt and report.html; it is made where it is missing.
+    /// Folder for results.json, results.txt and report.html; created if it is missing.
     #[arg(long, short, value_name = "FOLDER")]
     output: PathBuf,
-    /// Go on after the last finished experiment of the output folder.
+    /// Continue after the last finished experiment in the output folder.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
-    /// Of everything that is random.
+    /// Seed of all random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Threads; all processors where it is not given.
+    /// Number of threads; by default one per processor.
     #[arg(long)]
     threads: Option<usize>,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub struct Theory {
 }
 
 const RESULTS: &str = "results.json";
-/// Files that are made of the results at the end.
+/// Files generated from the results at the end.
 const MADE: [&str; 2] = ["results.txt", "report.html"];
 
 impl Theory {

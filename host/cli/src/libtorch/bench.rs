@@ -16,30 +16,30 @@ pub struct Bench {
 
 #[derive(Subcommand)]
 enum Subject {
-    /// A step of the optimizer beside the matrix products in it, and beside libtorch's own optimizers.
+    /// Time a step of the optimizer next to its matrix products and libtorch's own optimizers.
     Optimizer(Optimizer),
 }
 
-/// The model is the hidden matrices of a transformer: four of w×w, one of 4w×w and one of w×4w a layer.
+/// The model consists of a transformer's hidden matrices: four of w×w, one of 4w×w and one of w×4w per layer.
 #[derive(Args)]
 struct Optimizer {
-    /// Width w.
+    /// Width w of the model.
     #[arg(long, default_value_t = 384, value_parser = clap::value_parser!(u32).range(1..=65536))]
     width: u32,
-    /// Layers.
+    /// Number of layers.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     layers: u32,
-    /// How often each row is timed, in turn with all others.
+    /// Number of times that each row is timed, in turn with all others.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
-    /// Where.
+    /// Device to time.
     #[arg(long, value_enum, default_value_t)]
     device: Device,
-    /// How spectral directions are computed: jordan, you, polar-express-5, polar-express-8, cans or converged; as in training
-    /// where nothing is said.
+    /// Polynomial chain for spectral directions: jordan, you, polar-express-5, polar-express-8, cans or converged; by
+    /// default as in training.
     #[arg(long, value_parser = rule::chain)]
     chain: Option<Chain>,
-    /// Print JSON in place of the table.
+    /// Print JSON instead of the table.
     #[arg(long)]
     json: bool,
 }

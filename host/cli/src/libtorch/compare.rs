@@ -8,26 +8,27 @@ use graftage_train::error::Result;
 use graftage_train::page::comparison_page;
 use graftage_train::trials::Contestant;
 
-/// The result, in its folder.
+/// Result file in the output folder.
 const FILE: &str = "comparison.json";
 
 #[derive(Args)]
 pub struct Compare {
     #[command(flatten)]
     trials: TrialArguments,
-    /// What is compared with the first of them: scion, muon, adamw, sgd, nesterov, theta=SHARE, lag=MEMORY, alignment=DAMPING.
+    /// Optimizers; all others are compared with the first: scion, muon, adamw, sgd, nesterov, theta=SHARE, lag=MEMORY,
+    /// alignment=DAMPING.
     #[arg(long, value_delimiter = ',', default_value = "scion,theta=0.25,nesterov,muon,adamw,sgd")]
     optimizers: Vec<Contestant>,
-    /// Seeds on which step size and momentum are chosen; the grid of step sizes grows where the best one is at its edge.
+    /// Seeds for choosing step size and momentum. The grid of step sizes grows if the best one is at its edge.
     #[arg(long, value_delimiter = ',', default_value = "11")]
     tuning_seeds: Vec<u64>,
-    /// Choose and report each momentum by itself.
+    /// Choose and report a step size for each momentum separately.
     #[arg(long)]
     each_momentum: bool,
-    /// Momenta of the grid.
+    /// Momenta in the grid.
     #[arg(long, value_delimiter = ',', value_name = "BETA", default_value = "0.8,0.9,0.95")]
     momenta: Vec<f32>,
-    /// Steps are counted to this loss, a number, or to the final loss of one of the optimizers.
+    /// Loss up to which steps are counted: a number, or an optimizer, whose final loss is used.
     #[arg(long, value_name = "LOSS")]
     target: Target,
     /// By what step size and momentum are chosen: the lowest final loss, or the fewest steps to the target.

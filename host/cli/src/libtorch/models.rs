@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Models {
-    /// The configuration of a training.
+    /// Configuration of a training.
     config: PathBuf,
 }
 

@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Train {
-    /// What to train, on what, by what and for how long: a TOML file.
+    /// TOML file that configures the model, data, optimizer and duration.
     config: PathBuf,
-    /// Go on from the last checkpoint of the output folder.
+    /// Continue from the last checkpoint in the output folder.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     #[command(flatten)]
     force: Force,
-    /// Another output folder than the configuration's.
+    /// Output folder, instead of the one in the configuration.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }
@@ -97,7 +97,7 @@ fn show(progress: &Progress, remarks: &[String], Live { step, steps, loss, news 
         Some(News::NoCheckpoint(why)) => {
             progress.line(&format!("step {step}: no checkpoint: {why}; the training goes on"))
         }
-        // The file of metrics has all of them.
+        // The metrics file contains every measurement.
         Some(News::Measured(..)) | None => {}
     }
     progress.bar(*step, || format!("loss {loss:.4}"));

@@ -8,17 +8,17 @@ use graftage_train::page::transfer_page;
 use graftage_train::transfer::{table, transfer};
 use graftage_train::trials::Contestant;
 
-/// The result, in its folder.
+/// Result file in the output folder.
 const FILE: &str = "transfer.json";
 
 #[derive(Args)]
 pub struct Transfer {
     #[command(flatten)]
     trials: TrialArguments,
-    /// Widths, the first one that on which a step size is chosen.
+    /// Widths; the first is the one on which a step size is chosen.
     #[arg(long, value_delimiter = ',', default_value = "64,128,256,512")]
     widths: Vec<usize>,
-    /// What trains, as for `compare`.
+    /// Optimizers, as for `compare`.
     #[arg(long, value_delimiter = ',', default_value = "theta=0.25,adamw")]
     optimizers: Vec<Contestant>,
 }

@@ -1,4 +1,4 @@
-//! What `graftage compare` and `graftage transfer` ask alike.
+//! Options shared by `graftage compare` and `graftage transfer`.
 
 use super::train::of_config;
 use crate::console::Progress;
@@ -16,37 +16,38 @@ use std::sync::Mutex;
 
 #[derive(Args)]
 pub struct TrialArguments {
-    /// What to train, on what and for how long: a TOML file. Its optimizer's constants count where no option says otherwise.
+    /// TOML file that configures model, data and duration; its optimizer's constants apply where no option overrides
+    /// them.
     config: PathBuf,
-    /// Seeds that are reported.
+    /// Seeds to report.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
     seeds: Vec<u64>,
-    /// Step sizes for what the rule moves.
+    /// Step sizes for parameters that the rule updates.
     #[arg(long, value_delimiter = ',', value_name = "ETA", default_value = "0.0075,0.015,0.03,0.06,0.12")]
     step_sizes: Vec<f32>,
-    /// The same for AdamW.
+    /// Step sizes for AdamW.
     #[arg(long, value_delimiter = ',', value_name = "ETA", default_value = "0.0015,0.003,0.006,0.012,0.024")]
     adamw_step_sizes: Vec<f32>,
-    /// The same for SGD.
+    /// Step sizes for SGD.
     #[arg(long, value_delimiter = ',', value_name = "ETA", default_value = "0.025,0.05,0.1,0.2,0.4")]
     sgd_step_sizes: Vec<f32>,
-    /// The loss is the training part's, not the test part's.
+    /// Use the training part's loss instead of the test part's.
     #[arg(long)]
     on_training: bool,
     /// Trainings at a time, each on one thread of the processor.
     #[arg(long, default_value_t = graftage::parallel::processors())]
     jobs: usize,
-    /// Write the result as JSON and report.html into this folder.
+    /// Folder to write the result into, as JSON and report.html.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
     #[command(flatten)]
     force: Force,
-    /// Go on with what was interrupted and has left its trainings in the output folder.
+    /// Continue an interrupted run whose trainings are in the output folder.
     #[arg(long)]
     resume: bool,
 }
 
-/// What is asked, the data, and where the result goes.
+/// Requested trials, their data, and the destination of the result.
 pub struct Asked {
     pub config: Config,
     pub data: Dataset,
@@ -55,11 +56,11 @@ pub struct Asked {
     resume: bool,
 }
 
-/// The page of a result.
+/// Name of the result's HTML page.
 const PAGE: &str = "report.html";
 
 impl TrialArguments {
-    /// Claims the files of the result, `file` among them, and reads what is asked.
+    /// Claims the result's files, including `file`, and reads configuration and data.
     pub fn read(self, contestants: Vec<Contestant>, file: &str) -> Result<Asked> {
         if self.resume && self.output.is_none() {
             return Err(Error::usage("--resume: name the folder that holds the trainings, with --output"));
@@ -83,12 +84,12 @@ impl TrialArguments {
 }
 
 impl Asked {
-    /// Ways of being interrupted and of going on.
+    /// Interruption and continuation of the trials.
     pub fn interruption(&self) -> Interruption<'_> {
         Interruption { folder: self.folder.as_ref(), resume: self.resume, stop: signals::stop() }
     }
 
-    /// Writes the result as a file of this name, and its page, where that is wanted.
+    /// Writes the result and its page, if an output folder was given.
     pub fn write(&self, file: &str, result: &impl Serialize, page: impl FnOnce() -> String) -> Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let mut change = folder.change();
@@ -99,7 +100,7 @@ impl Asked {
     }
 }
 
-/// Shows how many trainings have ended, of how many.
+/// Shows how many trainings have ended, and their total number.
 pub fn progress() -> impl Fn(usize, usize) + Sync {
     let progress = Mutex::new(Progress::new("trainings", 0));
     move |done, all| {

@@ -1,4 +1,4 @@
-//! A stream's way to a board.
+//! Sending of a stream of samples to a board.
 
 use crate::command::monitor::Page;
 use crate::console::{Progress, percent};
@@ -13,18 +13,18 @@ use graftage_link::{Hello, Status};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Display while a board learns.
+/// Display during learning.
 pub enum View {
     Bar(Progress),
-    /// And when it is due again.
+    /// The monitor's page, and the time when it is due again.
     Page(Box<Page>, Instant),
 }
 
-/// Between two questions for the page, so that the line's time is the stream's.
+/// Interval between requests for the page, so that most of the line's time is left for the stream.
 const SHOWN_EVERY: Duration = Duration::from_millis(500);
 
 impl View {
-    /// So many samples of the stream were sent.
+    /// Updates the display after `done` samples of the stream.
     pub fn at(&mut self, board: &mut Board, done: u64, note: impl FnOnce() -> String) -> Result<()> {
         match self {
             View::Bar(progress) => progress.at(done, note),
@@ -37,7 +37,7 @@ impl View {
         Ok(())
     }
 
-    /// Shows the end.
+    /// Shows the final state.
     fn finish(&mut self, board: &mut Board) -> Result<()> {
         if let View::Page(page, _) = self { page.show(board) } else { Ok(()) }
     }
@@ -46,17 +46,18 @@ impl View {
 /// Outcome of a stream so far.
 #[derive(Default)]
 pub struct Course {
-    /// Samples that the board took.
+    /// Number of samples that the board took.
     pub taken: usize,
-    /// (samples learnt, share of them predicted rightly before).
+    /// Learning curve: (samples learnt, share of them predicted correctly before they were learnt).
     pub curve: Vec<(usize, f32)>,
-    /// (sample from 1, why the board refused it).
+    /// Refusals: (number of the sample, from 1; reason).
     pub refusals: Vec<(usize, Refusal)>,
 }
 
 impl Course {
-    /// Sends the samples of a stream behind the first `skip` to a board that stands there, and ends its session. All that
-    /// the board consumes is recorded, and its whole state at the end, which takes the line's time.
+    /// Sends the samples after the first `skip` to a board that is at this point of the stream, and ends its session.
+    /// With a recorder, it records everything that the board consumes and, at the end, its whole state, which takes
+    /// time on the line.
     pub fn learn(
         &mut self,
         board: &mut Board,
@@ -102,7 +103,7 @@ impl Course {
         Ok(ended.verdict)
     }
 
-    /// Fails where samples were refused; where a spent budget is the only reason, as that.
+    /// Fails if samples were refused. If a spent budget is the only reason, the error says so.
     pub fn whole(&self, stream: &Path, samples: usize) -> Result<()> {
         let Some((sample, why)) = self.refusals.first() else { return Ok(()) };
         let what = format!(
@@ -117,8 +118,8 @@ impl Course {
     }
 }
 
-/// Samples of a stream to leave out, as the board has taken them in the session that has not ended: those that the stream
-/// begins with, where it was interrupted. With `skip`, so many.
+/// Returns how many samples of a stream to skip: those at its start that the board took in its open session, which was
+/// interrupted. If `skip` is given, it is that many, plus those after them that the board's journal shows as taken.
 pub fn begun(
     board: &mut Board,
     hello: &Hello,
@@ -131,7 +132,7 @@ pub fn begun(
     if counts.taken == 0 || (counts.sessions() > 0 && between) {
         return Ok(skip.unwrap_or(0));
     }
-    // It counts samples, and does not know which they were; its journal does.
+    // The board counts samples but does not know which they were. Its journal does.
     let kept = board
         .journal()?
         .and_then(|(unit, bytes)| Record::from_journal(&hello.board, hello.schema, status.image, unit, &bytes).ok());
