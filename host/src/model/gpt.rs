@@ -1,4 +1,5 @@
-//! A transformer decoder over bytes: table of the 256 bytes, blocks with rotary positions, RMS normalisation, head.
+//! Transformer decoder over bytes: embedding table of the 256 bytes, blocks with rotary positions, RMS normalisation,
+//! head.
 
 use super::transformer::Blocks;
 use super::{BYTES, Parameter, Shape, in_range, usage};
@@ -6,26 +7,27 @@ use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A transformer that says the next byte.
+/// A transformer that predicts the next byte.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Gpt {
-    /// Blocks.
+    /// Number of blocks.
     pub layers: usize,
-    /// Numbers of a byte.
+    /// Numbers per byte.
     pub width: usize,
-    /// Heads of the attention; they share the width.
+    /// Heads of the attention, among which the width is divided.
     pub heads: usize,
-    /// Bytes that it sees at once.
+    /// Number of bytes that the model sees at once.
     pub context: usize,
-    /// Whether the head is the table of the bytes.
+    /// True if the head is also the embedding table.
     #[serde(default)]
     pub tied: bool,
 }
 
-/// The table of the bytes.
+/// Name of the embedding table.
 const EMBED: &str = "embed.weight";
-/// The head: in a tied model also the table, which is then stepped as a head (so Pethick et al. 2025 do with theirs).
+/// Name of the head. In a tied model it is also the embedding table, which is then stepped as a head (like in Pethick
+/// et al. 2025).
 const HEAD: &str = "head.weight";
 
 impl Gpt {
@@ -48,7 +50,7 @@ impl Gpt {
     }
 
     pub(super) fn activations(&self) -> usize {
-        // Besides the blocks: the last normalisation, and the softmax.
+        // In addition to the blocks: the last normalisation and the softmax.
         self.blocks().activations(self.context) + self.context * (Blocks::normalisation(self.width) + BYTES)
     }
 }
@@ -70,7 +72,7 @@ mod torch {
     use tch::Tensor;
 
     impl Gpt {
-        /// Logits [B, T, 256] of bytes [B, T] of kind Int64.
+        /// Returns logits [B, T, 256] of bytes [B, T] of kind Int64.
         pub(in crate::model) fn forward(
             &self,
             weights: &Weights,

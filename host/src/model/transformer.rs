@@ -1,5 +1,5 @@
-//! The block that GPT and ViT are made of: RMS normalisation before each branch, attention and an MLP with squared ReLU, no
-//! biases; both branches are divided by √(2L) for L blocks, so that the sum keeps its size whatever the depth.
+//! Block of GPT and ViT: RMS normalisation before each branch, attention, and an MLP with squared ReLU, without biases.
+//! With L blocks, both branches are divided by √(2L), so that the sum keeps its size at any depth.
 //!
 //! ```text
 //! x ← x + W_out attention(q, k, v) / √(2L)      q, k, v = W_q n, W_k n, W_v n,  n = gain₁ · x/rms(x)
@@ -17,11 +17,11 @@ pub(super) struct Blocks {
     pub heads: usize,
 }
 
-/// Hidden numbers of the MLP for each of the width.
+/// Ratio of the MLP's hidden width to the block's width.
 const EXPANSION: usize = 4;
 
 impl Blocks {
-    /// `rotary` asks for heads of an even size.
+    /// Checks the sizes. `rotary` requires heads of an even size.
     pub fn check(&self, rotary: bool) -> Result<()> {
         let Self { layers, width, heads } = *self;
         in_range(&[("layers", layers), ("width", width), ("heads", heads)])?;
@@ -58,14 +58,15 @@ impl Blocks {
         })
     }
 
-    /// Numbers kept of `tokens` tokens: of each normalisation its input, that by its root's inverse, which is one more, and the
-    /// result; q, k and v, what is mixed of them, and a number for each head; of the MLP the outputs of ReLU and square.
+    /// Returns how many numbers are kept for `tokens` tokens. Each normalisation keeps its input, the inverse root (one
+    /// number), their product and the result. Attention keeps q, k, v, their mixture and one number per head. The MLP
+    /// keeps the outputs of ReLU and square.
     pub fn activations(&self, tokens: usize) -> usize {
         let Self { layers, width: d, heads } = *self;
         layers * tokens * (2 * Self::normalisation(d) + 4 * d + heads + 2 * EXPANSION * d)
     }
 
-    /// Numbers kept of one token's normalisation.
+    /// Returns how many numbers the normalisation of one token keeps.
     pub fn normalisation(width: usize) -> usize {
         3 * width + 1
     }
@@ -78,16 +79,16 @@ pub(super) mod torch {
     use crate::model::network::Weights;
     use tch::{Device, Kind, Tensor};
 
-    /// Cosines and sines [T, size] of the angles by which pairs of numbers are turned at each place (Su et al. 2021,
-    /// "RoFormer", eq. 15): place·10000^(−2i/size) for pair i, whose numbers are i and i + size/2; the first one's sine is
-    /// negative.
+    /// Cosines and sines [T, size] of the angles by which pairs of numbers are rotated at each position (Su et al.
+    /// 2021, "RoFormer", eq. 15): position·10000^(−2i/size) for pair i, which consists of the numbers i and i + size/2.
+    /// The sine of the first one is negative.
     pub struct Rotary {
         cosines: Tensor,
         sines: Tensor,
     }
 
     impl Rotary {
-        /// For heads of an even size.
+        /// Creates the tables for heads of an even size.
         pub fn new(places: usize, size: usize, device: Device) -> Result<Self> {
             let half = size / 2;
             let angle = |place: usize, i: usize| place as f64 * 10000f64.powf(-2.0 * (i % half) as f64 / size as f64);
@@ -100,19 +101,19 @@ pub(super) mod torch {
             Ok(Self { cosines: tensor(&|_, angle| angle.cos())?, sines: tensor(&sine)? })
         }
 
-        /// Turns [B, heads, T, size].
+        /// Rotates [B, heads, T, size].
         fn turn(&self, x: &Tensor) -> Result<Tensor> {
             let places = x.size()[2];
             let of = |t: &Tensor| t.f_narrow(0, 0, places)?.f_to_kind(x.kind());
             let (cosines, sines) = (of(&self.cosines)?, of(&self.sines)?);
-            // The other number of each pair in its place.
+            // The other number of each pair, in its place.
             let others = x.f_roll(x.size()[3] / 2, -1)?;
             Ok(x.f_mul(&cosines)?.f_addcmul(&others, &sines)?)
         }
     }
 
     impl Blocks {
-        /// [B, T, width] to the same; `rotary` says that positions are turned and a place sees none after it.
+        /// Maps [B, T, width] to the same shape. With `rotary`, positions are rotated and the attention is causal.
         pub fn forward(&self, weights: &Weights, x: Tensor, rotary: Option<&Rotary>) -> Result<Tensor> {
             let mut x = x;
             for block in 0..self.layers {
@@ -127,7 +128,7 @@ pub(super) mod torch {
             Ok(x)
         }
 
-        /// softmax(q kᵀ/√size) v in each head, side by side [B, T, width].
+        /// Computes softmax(q kᵀ/√size) v in each head; the heads are side by side in [B, T, width].
         fn attention(&self, weights: &Weights, block: usize, n: &Tensor, rotary: Option<&Rotary>) -> Result<Tensor> {
             let (batch, places, width) = n.size3()?;
             let size = [batch, places, self.heads as i64, width / self.heads as i64];
@@ -144,10 +145,10 @@ pub(super) mod torch {
             Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, places, width])?)
         }
 
-        /// x + branch/√(2L), in binary32.
+        /// Computes x + branch/√(2L), in binary32.
         fn add(&self, x: Tensor, branch: &Tensor) -> Result<Tensor> {
             let scale = 1.0 / (2.0 * self.layers as f64).sqrt();
-            // A tensor, so that one pass over memory converts, multiplies and adds.
+            // A tensor as factor lets one pass over memory convert, multiply and add.
             Ok(x.f_addcmul(branch, &Tensor::f_full([1], scale, (Kind::Float, x.device()))?)?)
         }
     }
