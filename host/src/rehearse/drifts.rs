@@ -1,4 +1,5 @@
-//! Sensors that have aged, each in its own way: step sizes are chosen on other drifts than those that are reported.
+//! Rehearsal of drifts: sensors that have aged in different ways. Step sizes are chosen on other drifts than the
+//! reported ones.
 
 use super::task::accuracy;
 use super::{METHODS, Run, Runs, Task};
@@ -8,35 +9,38 @@ use crate::error::Result;
 use crate::report::{Method, Rehearsal, Spread};
 use graftage_core::adapt::Recipe;
 
-/// How often the accuracy of a reported run is measured, in samples.
+/// Interval of the accuracy measurements in a reported run, in samples.
 const PROBE: usize = 10;
 
-/// A rehearsal of drifts.
+/// Rehearsal of drifts.
 #[derive(Debug)]
 pub struct Drifts<'a> {
-    /// The trained network.
+    /// Trained network.
     pub checkpoint: &'a Checkpoint,
-    /// Samples of which a stream is made, as they are.
+    /// Unaged samples from which the streams are made.
     pub train: &'a Samples,
-    /// Samples that measure accuracy, as they are.
+    /// Unaged samples that measure accuracy.
     pub test: &'a Samples,
-    /// Samples of a stream.
+    /// Samples per stream.
     pub samples: usize,
-    /// The probability that a label of a stream is wrong.
+    /// Probability that a label of a stream is wrong.
     pub wrong_labels: f32,
-    /// How the board adapts; its step size is replaced by each of the grid.
+    /// Recipe of the board. Its step size is replaced by each one of the grid.
     pub recipe: Recipe,
     /// Drift seeds on which step sizes are chosen.
     pub tune: Vec<u64>,
-    /// Drift seeds that are reported.
+    /// Reported drift seeds.
     pub report: Vec<u64>,
 }
 
 impl Drifts<'_> {
-    /// Runs all methods on all seeds, on all processors; `progress` is told (runs done, runs in all).
+    /// Runs all methods on all seeds, on all processors. `progress` receives (runs done, runs in all).
     ///
     /// # Errors
-    /// Where the checkpoint, the recipe or a sample is refused.
+    /// Returns an error if the checkpoint, the recipe or a sample is refused.
+    ///
+    /// # Panics
+    /// Panics if there are no reported seeds.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Rehearsal> {
         let task = |seed: &u64| {
             Task::drift(self.checkpoint, self.train, self.test, self.samples, *seed).mislabelled(self.wrong_labels)
