@@ -1,4 +1,4 @@
-//! What was measured, as numbers, in a sentence and as one HTML page.
+//! Reports of measurements: as numbers, as a sentence and as self-contained HTML pages.
 
 mod account;
 mod chart;
@@ -30,84 +30,84 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// JSON has no NaN: it is written as `null`, and read back from it.
+/// Deserializes a number that JSON stores as `null` if it is NaN.
 fn number<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<f32, D::Error> {
     Ok(Option::deserialize(source)?.unwrap_or(f32::NAN))
 }
 
-/// What `graftage train` measured.
+/// Results of `graftage train`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Training {
-    /// In words: the architecture, e.g. `64-32-10`.
+    /// Description of the architecture, e.g. `MLP with hidden layers of 32`.
     pub network: String,
-    /// Parameters of the network.
+    /// Number of parameters of the network.
     pub parameters: usize,
-    /// In words: the optimizer.
+    /// Name of the optimizer.
     pub optimizer: String,
-    /// `fast` or `exact`.
+    /// Arithmetic: `fast` or `exact`.
     pub arithmetic: String,
-    /// Steps taken.
+    /// Number of steps taken.
     pub steps: u64,
-    /// Samples a step; of a text, windows.
+    /// Samples per step; for a text, windows.
     pub batch: usize,
-    /// The rule.
+    /// Rule.
     pub rule: Rule,
     /// Seed of weights and batches.
     pub seed: u64,
-    /// Samples that train and that test; of a text, windows, which overlap.
+    /// Numbers of training and test samples; for a text, of windows, which overlap.
     pub samples: (usize, usize),
-    /// Samples that the steps drew, each as often as it was drawn; of a text the tokens of all windows. This, and not
-    /// [`Training::samples`], is what was learnt from.
+    /// Number of samples that the steps drew, counted each time; for a text, the tokens of all windows. The training
+    /// learnt from this amount, not from [`Training::samples`].
     #[serde(default)]
     pub drawn: u64,
-    /// The best measurement, where its weights were kept.
+    /// Best measurement, if its weights were kept.
     #[serde(default)]
     pub best: Option<Best>,
-    /// True of a training that ended before its last step, as many measurements had brought nothing better.
+    /// True if the training ended before its last step, because many measurements in a row were not better.
     #[serde(default)]
     pub stopped_early: bool,
-    /// What is counted in a second: `samples`, `images` or `tokens`.
+    /// Unit of the rate: `samples`, `images` or `tokens`.
     pub unit: String,
-    /// On the test part, at the end: mean loss in nats.
+    /// Mean loss on the test part at the end, in nats.
     #[serde(deserialize_with = "number")]
     pub loss: f32,
-    /// On the test part, at the end: the share of right answers.
+    /// Share of correct answers on the test part at the end.
     #[serde(deserialize_with = "number")]
     pub accuracy: f32,
-    /// How each parameter was stepped, in lines, where the rule stepped them.
+    /// Table of how each parameter was stepped, if the rule stepped them.
     pub groups: Option<String>,
-    /// What was measured on the way.
+    /// Measurements during the training.
     pub curve: Vec<TrainingPoint>,
-    /// Samples of the test part by class and predicted class, at the end, where they were counted.
+    /// Counts of test samples by class and predicted class at the end, if they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confusion: Option<Confusion>,
 }
 
-/// The measurement of a training whose weights are kept beside the last.
+/// Measurement of a training whose weights are kept in addition to the last ones.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Best {
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: u64,
-    /// By the loss of which part it was chosen: `validation`, or `test` where there is no third part. Its accuracy on the test
-    /// part was selected on that part then, and promises too much.
+    /// Part whose loss chose it: `validation`, or `test` if there is no validation part. In the latter case the
+    /// accuracy on the test part is biased by the selection and too optimistic.
     pub chosen_on: String,
     /// Mean loss on that part, in nats.
     pub chosen_loss: f32,
     /// Mean loss on the test part.
     pub test_loss: f32,
-    /// Share of right answers on the test part.
+    /// Share of correct answers on the test part.
     pub accuracy: f32,
 }
 
-/// The loss on the test part has risen where the last one is above the lowest by this share,
+/// Share by which the last test loss must exceed the lowest one to count as risen.
 const RISEN: f32 = 0.1;
-/// and by these nats,
+/// Difference by which the last test loss must also exceed the lowest one, in nats.
 const RISEN_NATS: f32 = 0.01;
-/// and was measured more often than this since.
+/// Number of measurements since the lowest one that must be exceeded, too.
 const RISEN_SINCE: usize = 3;
 
 impl Training {
-    /// Sentences on which weights there are and whether it ended well, for terminal and page.
+    /// Returns sentences about the kept weights and the end of the training, for terminal and page.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.stopped_early {
@@ -130,7 +130,7 @@ impl Training {
         notes
     }
 
-    /// A word where the test loss has risen for long.
+    /// Returns a note if the test loss has been rising for long.
     fn risen(&self) -> Option<String> {
         let losses = || self.curve.iter().map(|point| point.test_loss);
         let lowest = losses().enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b))?;
@@ -145,86 +145,86 @@ impl Training {
     }
 }
 
-/// A measurement of a training; what was measured was X.
+/// A measurement of a training, taken at X except for [`TrainingPoint::loss`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TrainingPoint {
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: u64,
     /// Mean loss of the batches since the last measurement, at Y, in nats.
     #[serde(deserialize_with = "number")]
     pub loss: f32,
-    /// Mean loss on the training part, where that is measured.
+    /// Mean loss on the training part, if it is measured.
     pub train_loss: Option<f32>,
-    /// Mean loss on the validation part, where there is one.
+    /// Mean loss on the validation part, if there is one.
     #[serde(default)]
     pub validation_loss: Option<f32>,
-    /// Share of right answers on the validation part.
+    /// Share of correct answers on the validation part, if there is one.
     #[serde(default)]
     pub validation_accuracy: Option<f32>,
     /// Mean loss on the test part.
     #[serde(deserialize_with = "number")]
     pub test_loss: f32,
-    /// Share of right answers on the test part.
+    /// Share of correct answers on the test part.
     #[serde(deserialize_with = "number")]
     pub accuracy: f32,
-    /// Samples, images or tokens a second since the last measurement.
+    /// Samples, images or tokens per second since the last measurement.
     pub rate: f32,
-    /// Share of that time that the optimizer took.
+    /// Share of that time taken by the optimizer.
     pub optimizer_share: f32,
 }
 
-/// What `graftage rehearse` measured.
+/// Results of `graftage rehearse`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Rehearsal {
-    /// Labelled aged samples in a stream.
+    /// Labelled samples per stream, seen through the aged sensor.
     pub samples: usize,
     /// Drift seeds on which step sizes were chosen.
     pub tuned_on: Vec<u64>,
-    /// Drift seeds that are reported.
+    /// Reported drift seeds.
     pub reported_on: Vec<u64>,
-    /// Accuracy on the test samples as they are.
+    /// Accuracy on the unaged test samples.
     pub clean: f32,
-    /// On the aged test samples, before any adaptation.
+    /// Accuracy on the aged test samples before any adaptation.
     pub aged: Spread,
-    /// Each method, the board's first.
+    /// Results of all methods, the board's first.
     pub methods: Vec<Method>,
 }
 
-/// What `graftage rehearse --per-class` measured.
+/// Results of `graftage rehearse --per-class`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GroupRehearsal {
-    /// Labelled samples a class of a stream.
+    /// Labelled samples per class in a stream.
     pub per_class: usize,
-    /// Seeds of the streams; each accuracy of a group is the mean over them.
+    /// Seeds of the streams. Each accuracy of a group is the mean over them.
     pub streams: Vec<u64>,
-    /// The groups.
+    /// Names of the groups.
     pub groups: Vec<String>,
-    /// Of each, samples of a stream and those that test.
+    /// For each group, the numbers of samples in a stream and for the test.
     pub samples: Vec<(usize, usize)>,
     /// Accuracy before any adaptation.
     pub before: Spread,
-    /// Each method, the board's first.
+    /// Results of all methods, the board's first.
     pub methods: Vec<GroupMethod>,
 }
 
-/// A method of adaptation to groups.
+/// Result of a method that adapts to groups.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GroupMethod {
     /// Key, e.g. `transported_scion`.
     pub key: String,
-    /// In words.
+    /// Name of the method.
     pub name: String,
-    /// The step size that is best for all groups, which a board would be given.
+    /// Step size that is best over all groups, which a board would get.
     pub step: f32,
-    /// For each group the step size that is best for all the others.
+    /// For each group, the step size that is best over all other groups.
     pub steps: Vec<f32>,
-    /// Accuracy at the end, each group's with its own of [`GroupMethod::steps`].
+    /// Final accuracy, each group's with its own step size of [`GroupMethod::steps`].
     pub accuracy: Spread,
-    /// (step size, accuracy at the end) of the whole grid.
+    /// (step size, final accuracy) for the whole grid.
     pub grid: Vec<(f32, Spread)>,
 }
 
-/// Mean and standard deviation over drift seeds, or over groups.
+/// Mean and standard deviation over drift seeds or groups.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Spread {
     /// Mean.
@@ -233,109 +233,110 @@ pub struct Spread {
     /// Sample standard deviation.
     #[serde(deserialize_with = "number")]
     pub deviation: f32,
-    /// One number for each of them.
+    /// Values, one per seed or group.
     pub by_seed: Vec<f32>,
 }
 
-/// A method of adaptation, at its chosen step size.
+/// Result of a method of adaptation at its chosen step size.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Method {
     /// Key in the summary, e.g. `transported_scion`.
     pub key: String,
-    /// In words.
+    /// Name of the method.
     pub name: String,
-    /// The chosen step size.
+    /// Chosen step size.
     pub step: f32,
-    /// (step size, mean accuracy on the tuning seeds) of the whole grid.
+    /// (step size, mean accuracy on the tuning seeds) for the whole grid.
     pub grid: Vec<(f32, f32)>,
-    /// Accuracy on the aged test samples at the end.
+    /// Final accuracy on the aged test samples.
     pub accuracy: Spread,
     /// (samples learnt, mean accuracy over the reported seeds).
     pub curve: Vec<(usize, f32)>,
 }
 
-/// What `graftage adapt` measured on a board.
+/// Results of `graftage adapt` on a board.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Session {
     /// Name of the board.
     pub board: String,
-    /// Labelled samples that the board took.
+    /// Number of labelled samples that the board accepted.
     pub samples: usize,
-    /// How its session ended.
+    /// Verdict at the end of the session.
     pub verdict: Verdict,
-    /// Samples that the board refused.
+    /// Number of samples that the board refused.
     pub refused: usize,
-    /// Steps taken.
+    /// Number of steps taken.
     pub updates: u64,
-    /// The board's accuracy on the test samples before the stream.
+    /// Accuracy of the board on the test samples before the stream.
     #[serde(deserialize_with = "number")]
     pub before: f32,
-    /// And after it.
+    /// Accuracy of the board on the test samples after the stream.
     #[serde(deserialize_with = "number")]
     pub after: f32,
-    /// (samples learnt, share of them that were predicted rightly before they were learnt).
+    /// (samples learnt, share of them that were predicted correctly before they were learnt).
     pub curve: Vec<(usize, f32)>,
-    /// Test samples by class and the class that the board predicted, before the stream and after it, where they were counted.
+    /// Counts of test samples by class and by the class that the board predicted, before and after the stream, if they
+    /// were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confusion: Option<(Confusion, Confusion)>,
     /// Digest at the end, in hexadecimal.
     pub digest: String,
-    /// Frames that the board dropped.
+    /// Number of frames that the board dropped.
     pub dropped: u32,
-    /// Wall-clock seconds of the session.
+    /// Duration of the session in seconds of wall-clock time.
     pub seconds: f32,
 }
 
-/// What `graftage replay` found, a row for each target.
+/// Results of `graftage replay`, one row per target.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Verification {
-    /// The machines and implementations, the one that was recorded first.
+    /// Machines and implementations; the recorded one comes first.
     pub targets: Vec<Target>,
 }
 
-/// One target of a verification.
+/// Result of one target of a verification.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Target {
-    /// E.g. `x86_64`, `mps2-an386`, `libtorch-exact`.
+    /// Name, e.g. `x86_64`, `mps2-an386`, `libtorch-exact`.
     pub target: String,
-    /// Updates that it computed.
+    /// Number of updates that it computed.
     pub steps: u64,
-    /// In how many places it differs from the record: updates that ended in another state, and whatever else is recorded.
+    /// Number of differences from the record: updates that ended in another state, and any other recorded values.
     pub differing: u64,
-    /// In words, where it first differs, and in what.
+    /// Description of the first difference and its place.
     pub first_difference: Option<String>,
-    /// In words, the arrays that differ where the board was asked for them.
+    /// Descriptions of the arrays that differ, if the board was asked for them.
     #[serde(default)]
     pub arrays: Vec<String>,
     /// Digest after the last update, in hexadecimal.
     pub digest: String,
 }
 
-/// Memory of the firmware, in bytes.
+/// Memory that the firmware takes, in bytes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Memory {
-    /// Flash: code and constants, and initial values of variables.
+    /// Flash for code, constants and initial values of variables.
     pub flash: u64,
-    /// Flash of the weights image.
+    /// Flash for the weights image.
     pub image: u64,
-    /// RAM: variables, without the stack.
+    /// RAM for variables, without the stack.
     pub ram: u64,
-    /// (part, bytes) of the RAM, as the board says them.
+    /// (part, bytes) of the RAM, as the board reports them.
     pub parts: Vec<(String, u64)>,
 }
 
-/// All that one folder holds of a network: how it was trained, rehearsed, adapted, verified, and what it takes.
+/// Contents of a folder about one network: training, rehearsal, adaptation, verification and memory.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Story {
-    /// `training/training.json`
+    /// Contents of `training/training.json`.
     pub training: Training,
-    /// `rehearsal.json`
+    /// Contents of `rehearsal.json`.
     pub rehearsal: Rehearsal,
-    /// `session.json`
+    /// Contents of `session.json`.
     pub session: Session,
-    /// `verification.json`
+    /// Contents of `verification.json`.
     pub verification: Verification,
-    /// `memory.json`
+    /// Contents of `memory.json`.
     pub memory: Memory,
 }
 
@@ -343,7 +344,7 @@ impl Story {
     /// Reads the five files of a folder.
     ///
     /// # Errors
-    /// Where one of them is not there, or says something else.
+    /// Returns an error if one of them is missing or has other contents.
     pub fn read(folder: &Path) -> Result<Self> {
         Ok(Self {
             training: files::read_json(&folder.join("training/training.json"))?,
@@ -355,73 +356,74 @@ impl Story {
     }
 }
 
-/// A [`Story`] in numbers.
+/// Key numbers of a [`Story`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Summary {
-    /// In words: the architecture.
+    /// Description of the architecture.
     pub network: String,
-    /// Samples that the board learnt.
+    /// Number of samples that the board learnt.
     pub samples: usize,
-    /// On the test samples as they are, after training.
+    /// Accuracy on the unaged test samples after training.
     #[serde(deserialize_with = "number")]
     pub accuracy_clean: f32,
-    /// On the aged test samples, measured on the board before it adapted.
+    /// Accuracy on the aged test samples, measured on the board before it adapted.
     #[serde(deserialize_with = "number")]
     pub accuracy_aged: f32,
-    /// And after.
+    /// Accuracy on the aged test samples, measured on the board after it adapted.
     #[serde(deserialize_with = "number")]
     pub accuracy_adapted: f32,
-    /// Share of what ageing cost that came back; none where it cost nothing.
+    /// Share of the accuracy lost to ageing that was recovered; `None` if none was lost.
     pub recovered: Option<f32>,
-    /// Mean over the reported drift seeds of the accuracy by the board's rule, rehearsed.
+    /// Mean rehearsed accuracy of the board's rule over the reported drift seeds.
     #[serde(deserialize_with = "number")]
     pub adapted_mean: f32,
-    /// Its standard deviation.
+    /// Standard deviation of that accuracy.
     #[serde(deserialize_with = "number")]
     pub adapted_deviation: f32,
-    /// The other methods, by key.
+    /// Other methods, by key.
     pub controls: BTreeMap<String, Control>,
-    /// Updates of the board.
+    /// Number of updates on the board.
     pub updates: u64,
-    /// Machines and implementations that computed them.
+    /// Machines and implementations that computed the updates.
     pub targets: Vec<String>,
-    /// Of the updates, how many every target computed.
+    /// Number of updates that every target computed.
     pub compared_updates: u64,
-    /// Updates that ended in another state than the recorded one, summed over the targets.
+    /// Number of differences from the record, summed over the targets, see [`Target::differing`].
     pub differing_updates: u64,
-    /// Flash of code, constants and initial values.
+    /// Flash for code, constants and initial values, in bytes.
     pub flash_bytes: u64,
-    /// Flash of the weights image.
+    /// Flash for the weights image, in bytes.
     pub image_bytes: u64,
-    /// RAM, without the stack.
+    /// RAM without the stack, in bytes.
     pub ram_bytes: u64,
-    /// Of the RAM, by part.
+    /// RAM by part, in bytes.
     pub ram_parts: BTreeMap<String, u64>,
 }
 
-/// A method beside the board's rule.
+/// A method to compare with the board's rule.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Control {
-    /// In words.
+    /// Name of the method.
     pub name: String,
-    /// The chosen step size.
+    /// Chosen step size.
     #[serde(deserialize_with = "number")]
     pub step_size: f32,
     /// Mean accuracy over the reported drift seeds.
     #[serde(deserialize_with = "number")]
     pub mean: f32,
-    /// Its standard deviation.
+    /// Standard deviation of that accuracy.
     #[serde(deserialize_with = "number")]
     pub deviation: f32,
 }
 
 impl Control {
-    /// How far it is above the board's rule.
+    /// Returns its lead in accuracy over the board's rule.
     fn lead(&self, board: &Summary) -> f32 {
         self.mean - board.adapted_mean
     }
 
-    /// ` (within one deviation)` where the larger of the two deviations covers the difference, else nothing.
+    /// Returns ` (within one deviation)` if the larger of the two deviations covers the difference, otherwise an empty
+    /// text.
     fn caution(&self, board: &Summary) -> &'static str {
         let within = |deviation: f32| self.lead(board).abs() <= deviation;
         if within(self.deviation) || within(board.adapted_deviation) { " (within one deviation)" } else { "" }
@@ -429,7 +431,7 @@ impl Control {
 }
 
 impl Summary {
-    /// The controls with a mean, best first.
+    /// Returns the controls with a finite mean, best first.
     fn ranked(&self) -> Vec<&Control> {
         let mut controls: Vec<_> = self.controls.values().filter(|control| control.mean.is_finite()).collect();
         controls.sort_by(|a, b| b.mean.total_cmp(&a.mean));
@@ -437,7 +439,7 @@ impl Summary {
     }
 }
 
-/// A story in numbers.
+/// Computes the key numbers of a story.
 pub fn summary(story: &Story) -> Summary {
     let Story { training, rehearsal, session, verification, memory } = story;
     let (clean, aged, adapted) = (training.accuracy, session.before, session.after);
@@ -471,13 +473,13 @@ pub fn summary(story: &Story) -> Summary {
     }
 }
 
-/// A summary in words, on one line.
+/// Describes a summary in words, on one line.
 pub fn sentence(summary: &Summary) -> String {
     let Summary { network, samples, accuracy_clean, accuracy_aged, accuracy_adapted, .. } = summary;
     let fell = if accuracy_aged < accuracy_clean { "fell to" } else { "stood at" };
     let (clean, aged, adapted) = (percent(*accuracy_clean), percent(*accuracy_aged), percent(*accuracy_adapted));
     let board = percent(summary.adapted_mean);
-    // What is shown as equal is not better.
+    // A method whose displayed accuracy is equal does not count as better.
     let leads = |control: &&Control| control.lead(summary) > 0.0 && percent(control.mean) != board;
     let better = summary.ranked().into_iter().find(leads).map(|control| {
         let (mean, caution) = (percent(control.mean), control.caution(summary));
@@ -495,7 +497,7 @@ pub fn sentence(summary: &Summary) -> String {
     )
 }
 
-/// Whether the same updates were computed everywhere, in words.
+/// Describes whether all targets computed the same updates.
 fn same_bits(summary: &Summary) -> String {
     let Summary { updates, targets, compared_updates: compared, differing_updates: differing, .. } = summary;
     let everywhere = listed(targets);
@@ -514,7 +516,7 @@ fn same_bits(summary: &Summary) -> String {
     }
 }
 
-/// `a, b and c`
+/// Formats names as `a, b and c`.
 fn listed(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
@@ -523,13 +525,13 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// `98.7 %`
+/// Formats a share as `98.7 %`.
 fn percent(share: f32) -> String {
     let percent = share * 100.0;
     if percent.is_finite() { format!("{percent:.1} %") } else { "n/a".to_owned() }
 }
 
-/// `31.2 KB`, of 1024 bytes.
+/// Formats bytes as `31.2 KB`, with 1 KB = 1024 bytes.
 fn kilobytes(bytes: u64) -> String {
     format!("{:.1} KB", bytes as f64 / 1024.0)
 }

@@ -1,4 +1,4 @@
-//! The page of a transfer.
+//! Page of a transfer.
 
 use super::chart::{Chart, Scale, Series, figure, short};
 use super::page::Column::Numbers;
@@ -6,7 +6,7 @@ use super::page::{document, table};
 use crate::transfer::{Curve, Transfer};
 use maud::{Markup, html};
 
-/// A transfer as one HTML file that needs nothing else.
+/// Returns a transfer as a self-contained HTML file.
 pub fn transfer_page(transfer: &Transfer) -> String {
     let Transfer { network, steps, momentum, seeds, curves } = transfer;
     let lead = format!(
