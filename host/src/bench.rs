@@ -66,6 +66,9 @@ type Timed = Box<dyn FnMut() -> Result<()>>;
 ///
 /// The products are those that core's own iteration requests on the same stacks, into existing memory. Gradients exist
 /// before, too, so only the step is timed, on a GPU until it has finished.
+///
+/// # Errors
+/// Returns an error if libtorch fails.
 pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Table> {
     let rule = Rule { chain: options.chain, ..RULE };
     let mut rows: Vec<(&str, Kind, Option<f64>, Timed)> = Vec::new();

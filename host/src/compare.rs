@@ -129,7 +129,7 @@ pub struct Row {
     pub name: String,
     /// Step size.
     pub step: f32,
-    /// β.
+    /// Momentum β.
     pub momentum: f32,
     /// (step size, β, mean final loss or mean steps to the target on the tuning seeds) for the whole grid.
     pub grid: Grid,

@@ -81,7 +81,7 @@ pub struct Config {
     /// Optimizer.
     #[serde(default)]
     pub optimizer: Optimizer,
-    /// Length and schedule of measurements and checkpoints.
+    /// Length of the training, and how often it is evaluated and checkpointed.
     pub training: Training,
 }
 

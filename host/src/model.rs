@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Mlp`] | features of any shape | dense layers with ReLU between them; also core's own network, for devices |
 //! | [`Convolutional`] | images | blocks of convolutions with ReLU and max pooling, a dense layer, the head |
-//! | [`Gpt`] | text as bytes | transformer decoder: RMS normalisation before each branch, rotary positions, squared ReLU |
+//! | [`Gpt`] | text as bytes | transformer decoder: RMS normalisation before branches, rotary positions, squared ReLU |
 //! | [`Vit`] | images | transformer encoder over patches with learnt positions, and the mean of its outputs |
 //!
 //! An image has shape [height, width] or [channels, height, width]. [`Model::parameters`] is the complete list of a
@@ -135,7 +135,7 @@ impl Model {
     /// Returns all parameters, in order.
     ///
     /// # Errors
-    /// Like [`Model::check`].
+    /// Same as [`Model::check`].
     pub fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
         self.check(shape)?;
         match self {
@@ -150,7 +150,7 @@ impl Model {
     /// single precision: the inputs of all products, and what normalisations, activations, pooling and attention need.
     ///
     /// # Errors
-    /// Like [`Model::check`].
+    /// Same as [`Model::check`].
     pub fn activations(&self, shape: &Shape) -> Result<usize> {
         self.check(shape)?;
         match self {

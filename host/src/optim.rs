@@ -1,4 +1,4 @@
-//! Transported Scion (Zhang and Lin 2026, arXiv 2605.18528) for one's own tch model.
+//! Transported Scion (Zhang and Lin 2026, arXiv 2605.18528) for any tch model.
 //!
 //! ```no_run
 //! # use graftage::{cuda, optim::{RULE, TransportedScion}, tensor::Arithmetic};
@@ -68,7 +68,7 @@ use tch::{Kind, TchError, Tensor, nn, no_grad_guard};
 /// Nothing has changed, unless libtorch failed in the middle of a step.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The optimizer cannot step this parameter.
+    /// The optimizer cannot use a parameter, or another named input.
     #[error("parameter {name}: {what}")]
     Parameter {
         /// Name of the parameter.
@@ -201,8 +201,8 @@ impl TransportedScion {
     /// Creates an optimizer for these parameters in these groups.
     ///
     /// # Errors
-    /// Like [`TransportedScion::new`]. Also if a group matches no parameter, a parameter matches no group, or a radius
-    /// or step factor is out of range.
+    /// Same as [`TransportedScion::new`]; also if a group matches no parameter, a parameter matches no group, or a
+    /// radius or step factor is out of range.
     pub fn with_groups(
         parameters: impl IntoIterator<Item = (String, Tensor)>,
         rule: Rule,
@@ -346,6 +346,9 @@ impl TransportedScion {
     ///
     /// The weights are drawn parameter by parameter, with the same bits on every machine. Biases start at 0 and gains
     /// at 1. Frozen parameters keep their values.
+    ///
+    /// # Errors
+    /// Returns an error if libtorch fails.
     pub fn initialise(&mut self, seed: u64) -> Result<()> {
         let _guard = no_grad_guard();
         self.adopt()?;
@@ -414,7 +417,7 @@ impl TransportedScion {
     /// Computes the gradient of `loss`, the mean over a batch at Y, and takes a step with it.
     ///
     /// # Errors
-    /// Like [`TransportedScion::step`]. Also if the loss has no gradient; then no weight has changed.
+    /// Same as [`TransportedScion::step`]; also if the loss has no gradient. No weight has changed then.
     pub fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
         self.zero_grad();
         loss.f_backward()?;

@@ -1,5 +1,5 @@
 //! Trainer: a model in libtorch, moved by an [`Optimizer`], in a folder that stays intact however the process ends.
-//! | file of the folder | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `state.safetensors` | the last checkpoint, from which the training resumes |
 //! | `metrics.jsonl` | a line of JSON for each measurement |

@@ -40,7 +40,7 @@ pub struct Transfer {
     pub network: String,
     /// Number of steps of a training.
     pub steps: u64,
-    /// β.
+    /// Momentum β.
     pub momentum: f32,
     /// Seeds.
     pub seeds: Vec<u64>,

@@ -156,7 +156,7 @@ pub struct Interruption<'a> {
 pub struct Run {
     /// Step size.
     pub step: f32,
-    /// β.
+    /// Momentum β.
     pub momentum: f32,
     /// Seed.
     pub seed: u64,

@@ -21,7 +21,7 @@ impl Network {
     /// initialises them.
     ///
     /// # Errors
-    /// Like [`Model::check`]. Also if libtorch has no memory for them.
+    /// Same as [`Model::check`]; also if libtorch has no memory for them.
     pub fn new(root: &nn::Path, model: &Model, shape: &Shape) -> Result<Self> {
         let mut tensors = HashMap::new();
         for parameter in model.parameters(shape)? {

@@ -81,7 +81,7 @@ impl Optimizer {
     /// weights.
     ///
     /// # Errors
-    /// Like [`TransportedScion::with_groups`]. Also if AdamW or SGD gets a momentum that varies.
+    /// Same as [`TransportedScion::with_groups`]; also if AdamW or SGD gets a momentum that varies.
     pub fn new(
         store: &nn::VarStore,
         method: Method,
@@ -119,7 +119,7 @@ impl Optimizer {
     /// Computes the gradient of `loss`, the mean over a batch, and takes a step with it.
     ///
     /// # Errors
-    /// Like [`TransportedScion::backward_step`].
+    /// Same as [`TransportedScion::backward_step`].
     pub fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
         self.accumulate(loss, 1)?;
         self.step()
@@ -140,7 +140,7 @@ impl Optimizer {
     /// Takes a step with the mean of the accumulated gradients and clears them.
     ///
     /// # Errors
-    /// Like [`TransportedScion::step`].
+    /// Same as [`TransportedScion::step`].
     pub fn step(&mut self) -> Result<()> {
         let t = self.steps + 1;
         match &mut self.inner {
@@ -171,7 +171,7 @@ impl Optimizer {
     /// Restores a state, see [`TransportedScion::restore`].
     ///
     /// # Errors
-    /// Like [`TransportedScion::restore`]; nothing has changed then.
+    /// Same as [`TransportedScion::restore`]; nothing has changed then.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
         match &mut self.inner {
             Inner::Rule(optimizer) => {

@@ -30,8 +30,8 @@ struct Parameter {
 }
 
 impl Peer {
-    /// Creates AdamW (Loshchilov and Hutter 2019, algorithm 2) without weight decay: M ← β₁M + (1 − β₁)G, V ← β₂V + (1
-    /// − β₂)G², X ← X − η·M/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε).
+    /// Creates AdamW (Loshchilov and Hutter 2019, algorithm 2) without weight decay: M ← β₁M + (1 − β₁)G,
+    /// V ← β₂V + (1 − β₂)G², X ← X − η·M/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε).
     pub fn adamw(beta1: f64, parameters: Tensors) -> Result<Self> {
         let mut peer = Self::sgd(beta1, parameters)?;
         for Parameter { x, v, .. } in &mut peer.parameters {

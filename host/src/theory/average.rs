@@ -25,7 +25,7 @@ const BETWEEN: f64 = 0.5;
 /// Rank r of the experiments over α and α/B.
 const RANK: usize = 4;
 
-/// Kind of noise, from which r and α determine the law.
+/// Kind of noise. Together with r and α it determines the law.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Kind {
     /// Spikes with q = rα, the worst case: one spike within the memory of every direction.

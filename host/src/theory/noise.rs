@@ -41,20 +41,20 @@ pub enum Noise {
     /// S·sin(p(V + b))/cos(V)^(1/p)·(cos(V − p(V + b))/W)^((1−p)/p), with t = tan(πp/2), b = arctan(t)/p and
     /// S = (1 + t²)^(1/(2p)).
     Stable {
-        /// p.
+        /// Index p.
         p: f64,
-        /// b.
+        /// Angle b.
         angle: f64,
-        /// S.
+        /// Scale S.
         scale: f64,
     },
     /// Two values.
     Spike {
         /// Bound on draws of 32 bits: smaller ones are spikes.
         below: u64,
-        /// s(1−q)/q.
+        /// Value of a spike, s(1−q)/q.
         high: f64,
-        /// −s.
+        /// Value of all other draws, −s.
         low: f64,
     },
 }

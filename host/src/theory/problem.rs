@@ -12,7 +12,7 @@ use std::f64::consts::TAU;
 /// with variance 1/r, and φ_k uniform. It decreases without end, and its derivatives are known. r = m ≤ n.
 #[derive(Debug)]
 pub struct Waves {
-    /// (r, n).
+    /// Shape (r, n).
     pub shape: (usize, usize),
     amplitude: f64,
     linear: Vec<f64>,
@@ -144,7 +144,7 @@ impl Bowl<'_> {
 /// Orthonormal vectors u_i in r dimensions and v_i in n dimensions.
 #[derive(Debug)]
 pub struct Frame {
-    /// (r, n).
+    /// Shape (r, n).
     shape: (usize, usize),
     /// Products u_i v_iᵀ one after another, each row by row.
     products: Vec<Vec<f64>>,
