@@ -206,7 +206,7 @@ pub struct Checkpoint {
 /// Metadata key of [`About`].
 const ABOUT: &str = "graftage";
 
-/// Key of the metadata under which a training's state says what it is.
+/// Metadata key that marks the state of a training.
 pub const STATE: &str = "graftage-training";
 
 impl Checkpoint {

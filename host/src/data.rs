@@ -51,7 +51,7 @@ use labels::Labels;
 use std::path::Path;
 use table::{Missing, Wanted};
 
-/// Labelled samples, all of one length: of binary32 numbers, or of others before they are normalised.
+/// Labelled samples of equal length. `T` is `f32` after normalisation and another type before.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Samples<T = f32> {
     inputs: usize,

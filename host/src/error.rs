@@ -9,15 +9,15 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Error reported by the system.
         source: std::io::Error,
     },
-    /// The content of a file is wrong.
+    /// Creates an error about the content of a file.
     #[error("{}: {what}", path.display())]
     Content {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Description of what is wrong, where in the file, and what to do.
         what: String,
@@ -25,7 +25,7 @@ pub enum Error {
     /// An image is refused.
     #[error("{}: {error}", path.display())]
     Image {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Reason for the refusal.
         error: ImageError,
@@ -44,7 +44,7 @@ pub enum Error {
     Usage(String),
 }
 
-/// What this library returns.
+/// Result type of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {

@@ -1,14 +1,14 @@
-//! What can be trained: the architecture, as a configuration says it.
+//! Trainable models: the architectures that a configuration can name.
 //!
-//! | model | samples | what it is |
+//! | model | samples | architecture |
 //! |---|---|---|
-//! | [`Mlp`] | features of any shape | dense layers with ReLU between them: also core's own network, for devices |
+//! | [`Mlp`] | features of any shape | dense layers with ReLU between them; also core's own network, for devices |
 //! | [`Convolutional`] | images | blocks of convolutions with ReLU and max pooling, a dense layer, the head |
-//! | [`Gpt`] | text as bytes | a transformer decoder: RMS normalisation before each branch, rotary positions, squared ReLU |
-//! | [`Vit`] | images | a transformer encoder over patches with learnt positions, and the mean of its outputs |
+//! | [`Gpt`] | text as bytes | transformer decoder: RMS normalisation before branches, rotary positions, squared ReLU |
+//! | [`Vit`] | images | transformer encoder over patches with learnt positions, and the mean of its outputs |
 //!
-//! An image is of shape [height, width] or [channels, height, width]. A model's parameters, with their names, are
-//! [`Model::parameters`] and nothing else; the network in libtorch is made of that list.
+//! An image has shape [height, width] or [channels, height, width]. [`Model::parameters`] is the complete list of a
+//! model's parameters with their names; the network in libtorch is built from this list.
 
 mod convolutional;
 mod gpt;
@@ -28,7 +28,7 @@ use graftage_core::network::Kind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The architecture of a network.
+/// Architecture of a network.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Model {
@@ -36,32 +36,32 @@ pub enum Model {
     Mlp(Mlp),
     /// Convolutions.
     Convolutional(Convolutional),
-    /// A transformer that says the next byte.
+    /// A transformer that predicts the next byte.
     Gpt(Gpt),
     /// A transformer over the patches of an image.
     Vit(Vit),
 }
 
-/// What a sample is, and how many outputs there are.
+/// Shape of a sample, and the number of outputs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
-    /// Numbers of a shape, and a class.
+    /// Features of a shape, and a class.
     Features {
-        /// E.g. `[64]` or `[28, 28]`.
+        /// Shape, e.g. `[64]` or `[28, 28]`.
         shape: Vec<usize>,
-        /// Classes.
+        /// Number of classes.
         classes: usize,
     },
     /// Bytes, and for each the one that follows.
     Text,
 }
 
-/// Values of a byte.
+/// Number of values of a byte.
 pub const BYTES: usize = 256;
 
 impl Shape {
-    /// Numbers of a sample and outputs for it; of a text, of one byte.
+    /// Returns the numbers of inputs and outputs per sample; for a text, per byte.
     pub fn numbers(&self) -> (usize, usize) {
         match self {
             Self::Features { shape, classes } => (shape.iter().product(), *classes),
@@ -95,12 +95,12 @@ impl Shape {
     }
 }
 
-/// A tensor that is trained.
+/// A trainable tensor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Parameter {
-    /// Its name, of parts with dots between them.
+    /// Name, with dots between its parts.
     pub name: String,
-    /// Its size.
+    /// Size.
     pub size: Vec<usize>,
 }
 
@@ -109,22 +109,22 @@ impl Parameter {
         Self { name: name.into(), size: size.into() }
     }
 
-    /// Its elements.
+    /// Returns the number of elements.
     pub fn count(&self) -> usize {
         self.size.iter().product()
     }
 
-    /// Whether it multiplies, and so starts at 1.
+    /// Returns `true` if it is a factor, which starts at 1.
     pub fn is_gain(&self) -> bool {
         self.name.ends_with("gain")
     }
 }
 
 impl Model {
-    /// Says which number of a configuration cannot work with samples like these.
+    /// Checks that the configuration works with samples of this shape.
     ///
     /// # Errors
-    /// One line with the number, and what would do.
+    /// Returns one line with the wrong number and a value that works.
     pub fn check(&self, shape: &Shape) -> Result<()> {
         if let Shape::Features { shape, classes } = shape
             && (shape.iter().product::<usize>() == 0 || *classes < 2)
@@ -141,10 +141,10 @@ impl Model {
         }
     }
 
-    /// All parameters, in their order.
+    /// Returns all parameters, in order.
     ///
     /// # Errors
-    /// As [`Model::check`].
+    /// Same as [`Model::check`].
     pub fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
         self.check(shape)?;
         match self {
@@ -155,11 +155,11 @@ impl Model {
         }
     }
 
-    /// Numbers that are kept of one sample (of a text, of one window) from the forward pass for the backward one: the input of
-    /// every product, and what normalisations, activations, pooling and attention need of theirs; in single precision.
+    /// Returns how many numbers the forward pass keeps per sample (per window of a text) for the backward pass, in
+    /// single precision: the inputs of all products, and what normalisations, activations, pooling and attention need.
     ///
     /// # Errors
-    /// As [`Model::check`].
+    /// Same as [`Model::check`].
     pub fn activations(&self, shape: &Shape) -> Result<usize> {
         self.check(shape)?;
         match self {
@@ -170,7 +170,7 @@ impl Model {
         }
     }
 
-    /// Core's own layers, where core has them: of an MLP.
+    /// Returns the equivalent layers of core, which exist only for an MLP.
     pub fn layers(&self, shape: &Shape) -> Option<Vec<Kind>> {
         match self {
             Self::Mlp(model) => model.layers(shape),
@@ -178,7 +178,7 @@ impl Model {
         }
     }
 
-    /// Bytes of text that it sees at once.
+    /// Returns the number of bytes of text that the model sees at once.
     pub fn context(&self) -> Option<usize> {
         match self {
             Self::Gpt(model) => Some(model.context),
@@ -186,11 +186,11 @@ impl Model {
         }
     }
 
-    /// The same model at another width: of all hidden layers, of all channels by their ratio to the first, of a transformer with
-    /// heads of the same size.
+    /// Returns the same model at another width. It applies to all hidden layers of an MLP. Channels keep their ratio to
+    /// the first block's. A transformer keeps the size of its heads.
     ///
     /// # Errors
-    /// Where the heads of a transformer do not divide it.
+    /// Returns an error if the width is not a multiple of the size of a transformer's heads.
     pub fn with_width(&self, width: usize) -> Result<Self> {
         let heads = |heads: usize, old: usize| {
             let size = old / heads.max(1);
@@ -228,10 +228,10 @@ fn usage(what: String) -> Error {
     Error::Usage(what)
 }
 
-/// The largest number that a configuration of a model can have: sizes of tensors, products of two, stay far from overflow.
+/// Largest number in the configuration of a model. Tensor sizes, which are products of two, stay far from overflow.
 const LARGEST: usize = 1 << 20;
 
-/// Refuses a number that is 0, or larger than any machine would take.
+/// Checks that no number is 0 or larger than any machine could handle.
 fn in_range(numbers: &[(&str, usize)]) -> Result<()> {
     match numbers.iter().find(|(_, number)| !(1..=LARGEST).contains(number)) {
         Some((name, number)) => Err(usage(format!("[model] {name}: {number}; from 1 to {LARGEST} would do"))),
@@ -239,7 +239,7 @@ fn in_range(numbers: &[(&str, usize)]) -> Result<()> {
     }
 }
 
-/// `8-16-3`.
+/// Formats widths as `8-16-3`.
 fn chain(widths: &[usize]) -> String {
     widths.iter().map(usize::to_string).collect::<Vec<_>>().join("-")
 }

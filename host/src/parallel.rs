@@ -14,10 +14,10 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Refuses a number of threads that would only wait for each other.
+/// Refuses a number of threads so large that they would only wait for each other, or zero.
 ///
 /// # Errors
-/// Names `what` asks for them, and how many would do.
+/// If `count` is out of range; the message names `what` asks for the threads, and the allowed range.
 pub fn check(what: &str, count: usize) -> Result<()> {
     let processors = processors();
     let most = (THREADS_EACH * processors).min(THREADS);
@@ -33,7 +33,7 @@ pub fn check(what: &str, count: usize) -> Result<()> {
 /// Applies `f` to every item on `threads` threads and returns the results in the items' order.
 ///
 /// # Errors
-/// The first of the items' errors.
+/// Returns the first error in the items' order.
 pub fn map<T: Sync, U: Send>(threads: usize, items: &[T], f: impl Fn(&T) -> Result<U> + Sync) -> Result<Vec<U>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(items.iter().map(|_| None).collect::<Vec<_>>());

@@ -1,17 +1,19 @@
-//! Adaptation on the workstation, beside its controls: which rule and which step size serve a stream of labelled samples.
+//! Rehearsal of adaptation on the workstation, with controls: it shows which rule and which step size suit a stream of
+//! labelled samples.
 //!
-//! | rehearsal | a task | step sizes are chosen on |
+//! | rehearsal | task | step sizes are chosen on |
 //! |---|---|---|
-//! | [`Drifts`] | the same samples through a sensor that has aged | other drifts |
-//! | [`Groups`] | a person, or another group, whom the training has not met | the other groups |
-//! | [`Life`] | a long stream through a sensor that goes on ageing, some labels wrong | nothing: each method has one |
-//! | [`Attack`] | sessions whose labels are all wrong, and a world that changes between two sessions | nothing |
+//! | [`Drifts`] | the same samples through an aged sensor | other drifts |
+//! | [`Groups`] | a person, or another group, that the training has not seen | the other groups |
+//! | [`Life`] | a long stream through a sensor that keeps ageing, some labels wrong | nothing: each method has one |
+//! | [`Attack`] | sessions with only wrong labels, and a world that changes between two sessions | nothing |
 //!
-//! Every method sees the same streams with the same wrong labels and the same draws from the replay buffer, by the very
-//! sessions of core; only what moves the parameters differs. At the end of a session, which for drifts and groups is the whole
-//! stream, the weights are committed or, where samples are held out and they predict fewer of those, rolled back. What a drift
-//! budget refuses is not learnt. The controls learn under the recipe's cap and are pulled nowhere; so does whatever starts from
-//! random weights, which are nothing to stay near.
+//! All methods see the same streams with the same wrong labels and the same draws from the replay buffer, in the
+//! sessions of core. Only the update of the parameters differs. At the end of a session, which is the whole stream for
+//! drifts and groups, the weights are committed. If samples are held out and the weights predict fewer of them, they
+//! are rolled back instead. A sample that a drift budget refuses is not learnt. The controls learn under the recipe's
+//! cap and without a pull, and so does the method that starts from random weights, because staying near those has no
+//! use.
 
 mod attack;
 mod controls;
@@ -39,17 +41,17 @@ use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many methods there are.
+/// Number of methods.
 const METHODS: usize = Mover::ALL.len();
 
-/// What moves the parameters.
+/// Method that moves the parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Mover {
-    /// Core's rule as the recipe has it.
+    /// Core's rule as in the recipe.
     Transported,
     /// Core's rule with θ = 0.
     Scion,
-    /// Core's rule on the last layer with weights alone, by the radii that a board is given for that.
+    /// Core's rule on the last layer with weights only, with the radii that a board gets for that.
     Head,
     /// Stochastic gradient descent with momentum 0.9.
     Sgd,
@@ -73,7 +75,7 @@ impl Mover {
         }
     }
 
-    /// Step sizes by factors of two around what is usual.
+    /// Returns the grid of step sizes, spaced by factors of two around the usual one.
     fn grid(self) -> impl Iterator<Item = f32> {
         let (first, count) = match self {
             Self::Transported | Self::Scion | Self::Head => (0.000_937_5, 8),
@@ -84,8 +86,8 @@ impl Mover {
         (0..count).map(move |e| first * (1 << e) as f32)
     }
 
-    /// The step size where none is chosen: the recipe's, and of a control the one that serves it best over all tasks and shares
-    /// of wrong labels (`docs/evidence.md`).
+    /// Returns the step size if none is chosen: the recipe's, or for a control the one that is best over all tasks and
+    /// shares of wrong labels (`docs/evidence.md`).
     fn usual(self, recipe: &Recipe) -> f32 {
         match self {
             Self::Sgd => 0.000_781_25,
@@ -126,7 +128,8 @@ impl Mover {
     }
 }
 
-/// The recipe of a control, which moves the parameters by itself: without momentum of core's rule, M is the gradient.
+/// Returns the recipe of a control, which moves the parameters itself. Without the momentum of core's rule, M is the
+/// gradient.
 pub const fn control(recipe: Recipe) -> Recipe {
     let (momentum, transport) = (Momentum::Constant(0.0), Transport::Fixed { theta: 0.0 });
     Recipe { rule: Rule { momentum, transport, pull: Pull::None, ..recipe.rule }, ..recipe }
@@ -140,22 +143,22 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// All methods with all step sizes on all tasks, task by task.
+    /// Returns all methods with all step sizes on all tasks, with the tasks in the innermost loop.
     fn grids(tasks: &'a [Task<'a>]) -> impl Iterator<Item = Self> {
         let steps = Mover::ALL.into_iter().flat_map(|mover| mover.grid().map(move |step| (mover, step)));
         steps.flat_map(move |(mover, step)| tasks.iter().map(move |task| Self { mover, step, task }))
     }
 }
 
-/// A method's accuracies at the end.
+/// Final accuracies of a method.
 struct Grid {
     mover: Mover,
-    /// For each step size those of all tasks.
+    /// Accuracies on all tasks, for each step size.
     rows: Vec<(f32, Vec<f32>)>,
 }
 
 impl Grid {
-    /// (step size, mean accuracy) over the tasks that count, by their index.
+    /// Returns (step size, mean accuracy), over the tasks whose index `counts` accepts.
     fn means(&self, counts: impl Fn(usize) -> bool) -> impl Iterator<Item = (f32, f32)> {
         self.rows.iter().map(move |(step, row)| {
             let counted = row.iter().enumerate().filter(|(task, _)| counts(*task)).map(|(_, accuracy)| *accuracy);
@@ -163,13 +166,13 @@ impl Grid {
         })
     }
 
-    /// The step size with the best mean, the smallest of equals.
+    /// Returns the step size with the best mean; the smallest one if several are equal.
     fn best(&self, counts: impl Fn(usize) -> bool) -> f32 {
         self.means(counts).fold((0.0, -1.0), |best, mean| if mean.1 > best.1 { mean } else { best }).0
     }
 }
 
-/// Runs, on all processors.
+/// Runner of rehearsals on all processors.
 struct Runs<'a> {
     recipe: Recipe,
     done: AtomicUsize,
@@ -178,12 +181,12 @@ struct Runs<'a> {
 }
 
 impl<'a> Runs<'a> {
-    /// None yet of so many; `progress` is told (runs done, runs in all).
+    /// Creates a runner for `total` runs. `progress` receives (runs done, runs in all).
     fn new(recipe: Recipe, total: usize, progress: &'a (dyn Fn(usize, usize) + Sync)) -> Self {
         Self { recipe, done: AtomicUsize::new(0), total, progress }
     }
 
-    /// The accuracies of each run, as [`Task::learn`] has them.
+    /// Returns the accuracies of each run in the form of [`Task::learn`].
     fn curves(&self, runs: &[Run], probe: usize) -> Result<Vec<Vec<f32>>> {
         parallel::map(parallel::processors(), runs, |Run { mover, step, task }| {
             let mut recipe = self.recipe;
@@ -194,7 +197,7 @@ impl<'a> Runs<'a> {
         })
     }
 
-    /// All methods with all step sizes on all tasks.
+    /// Runs all methods with all step sizes on all tasks.
     fn grids(&self, tasks: &[Task]) -> Result<Vec<Grid>> {
         let runs: Vec<_> = Run::grids(tasks).collect();
         let mut ends = self.curves(&runs, usize::MAX)?.into_iter().filter_map(|curve| curve.last().copied());

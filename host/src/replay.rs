@@ -23,32 +23,32 @@ use graftage_core::network::{Layer, Parameter, Prediction};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What `graftage replay` found, a row for each target.
+/// Results of `graftage replay`, one row per target.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Verification {
-    /// The machines and implementations, the one that was recorded first.
+    /// Machines and implementations; the recorded one comes first.
     pub targets: Vec<Target>,
 }
 
-/// One target of a verification.
+/// Result of one target of a verification.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Target {
-    /// E.g. `x86_64`, `mps2-an386`, `libtorch-exact`.
+    /// Name, e.g. `x86_64`, `mps2-an386`, `libtorch-exact`.
     pub target: String,
-    /// Updates that it computed.
+    /// Number of updates that it computed.
     pub steps: u64,
-    /// In how many places it differs from the record: updates that ended in another state, and whatever else is recorded.
+    /// Number of differences from the record: updates that ended in another state, and any other recorded values.
     pub differing: u64,
-    /// In words, where it first differs, and in what.
+    /// Description of the first difference and its place.
     pub first_difference: Option<String>,
-    /// In words, the arrays that differ where the board was asked for them.
+    /// Descriptions of the arrays that differ, if the board was asked for them.
     #[serde(default)]
     pub arrays: Vec<String>,
     /// Digest after the last update, in hexadecimal.
     pub digest: String,
 }
 
-/// A record computed again.
+/// Result of recomputing a record.
 #[derive(Debug)]
 pub struct Replayed<'i, N> {
     /// Differences from the record.

@@ -1,4 +1,4 @@
-//! What was measured, as numbers, in a sentence and as one HTML page.
+//! Reports of measurements: as numbers, as a sentence and as self-contained HTML pages.
 
 mod account;
 pub mod chart;
@@ -22,18 +22,18 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// All that one folder holds of a network: how it was trained, rehearsed, adapted, verified, and what it takes.
+/// Contents of a folder about one network: training, rehearsal, adaptation, verification and memory.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Story {
-    /// `training/training.json`
+    /// Contents of `training/training.json`.
     pub training: Training,
-    /// `rehearsal.json`
+    /// Contents of `rehearsal.json`.
     pub rehearsal: Rehearsal,
-    /// `session.json`
+    /// Contents of `session.json`.
     pub session: Session,
-    /// `verification.json`
+    /// Contents of `verification.json`.
     pub verification: Verification,
-    /// `memory.json`
+    /// Contents of `memory.json`.
     pub memory: Memory,
 }
 
@@ -41,7 +41,7 @@ impl Story {
     /// Reads the five files of a folder.
     ///
     /// # Errors
-    /// Where one of them is not there, or says something else.
+    /// Returns an error if one of them is missing or has other contents.
     pub fn read(folder: &Path) -> Result<Self> {
         Ok(Self {
             training: files::read_json(&folder.join("training/training.json"))?,
@@ -53,73 +53,74 @@ impl Story {
     }
 }
 
-/// A [`Story`] in numbers.
+/// Key numbers of a [`Story`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Summary {
-    /// In words: the architecture.
+    /// Description of the architecture.
     pub network: String,
-    /// Samples that the board learnt.
+    /// Number of samples that the board learnt.
     pub samples: usize,
-    /// On the test samples as they are, after training.
+    /// Accuracy on the unaged test samples after training.
     #[serde(deserialize_with = "nan_from_null")]
     pub accuracy_clean: f32,
-    /// On the aged test samples, measured on the board before it adapted.
+    /// Accuracy on the aged test samples, measured on the board before it adapted.
     #[serde(deserialize_with = "nan_from_null")]
     pub accuracy_aged: f32,
-    /// And after.
+    /// Accuracy on the aged test samples, measured on the board after it adapted.
     #[serde(deserialize_with = "nan_from_null")]
     pub accuracy_adapted: f32,
-    /// Share of what ageing cost that came back; none where it cost nothing.
+    /// Share of the accuracy lost to ageing that was recovered; `None` if none was lost.
     pub recovered: Option<f32>,
-    /// Mean over the reported drift seeds of the accuracy by the board's rule, rehearsed.
+    /// Mean rehearsed accuracy of the board's rule over the reported drift seeds.
     #[serde(deserialize_with = "nan_from_null")]
     pub adapted_mean: f32,
-    /// Its standard deviation.
+    /// Standard deviation of that accuracy.
     #[serde(deserialize_with = "nan_from_null")]
     pub adapted_deviation: f32,
-    /// The other methods, by key.
+    /// Other methods, by key.
     pub controls: BTreeMap<String, Control>,
-    /// Updates of the board.
+    /// Number of updates on the board.
     pub updates: u64,
-    /// Machines and implementations that computed them.
+    /// Machines and implementations that computed the updates.
     pub targets: Vec<String>,
-    /// Of the updates, how many every target computed.
+    /// Number of updates that every target computed.
     pub compared_updates: u64,
-    /// Updates that ended in another state than the recorded one, summed over the targets.
+    /// Number of differences from the record, summed over the targets, see [`Target::differing`].
     pub differing_updates: u64,
-    /// Flash of code, constants and initial values.
+    /// Flash for code, constants and initial values, in bytes.
     pub flash_bytes: u64,
-    /// Flash of the weights image.
+    /// Flash for the weights image, in bytes.
     pub image_bytes: u64,
-    /// RAM, without the stack.
+    /// RAM without the stack, in bytes.
     pub ram_bytes: u64,
-    /// Of the RAM, by part.
+    /// RAM by part, in bytes.
     pub ram_parts: BTreeMap<String, u64>,
 }
 
-/// A method beside the board's rule.
+/// A method to compare with the board's rule.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Control {
-    /// In words.
+    /// Name of the method.
     pub name: String,
-    /// The chosen step size.
+    /// Chosen step size.
     #[serde(deserialize_with = "nan_from_null")]
     pub step_size: f32,
     /// Mean accuracy over the reported drift seeds.
     #[serde(deserialize_with = "nan_from_null")]
     pub mean: f32,
-    /// Its standard deviation.
+    /// Standard deviation of that accuracy.
     #[serde(deserialize_with = "nan_from_null")]
     pub deviation: f32,
 }
 
 impl Control {
-    /// How far it is above the board's rule.
+    /// Returns its lead in accuracy over the board's rule.
     fn lead(&self, board: &Summary) -> f32 {
         self.mean - board.adapted_mean
     }
 
-    /// ` (within one deviation)` where the larger of the two deviations covers the difference, else nothing.
+    /// Returns ` (within one deviation)` if the larger of the two deviations covers the difference, otherwise an empty
+    /// text.
     fn caution(&self, board: &Summary) -> &'static str {
         let within = |deviation: f32| self.lead(board).abs() <= deviation;
         if within(self.deviation) || within(board.adapted_deviation) { " (within one deviation)" } else { "" }
@@ -127,7 +128,7 @@ impl Control {
 }
 
 impl Summary {
-    /// The controls with a mean, best first.
+    /// Returns the controls with a finite mean, best first.
     fn ranked(&self) -> Vec<&Control> {
         let mut controls: Vec<_> = self.controls.values().filter(|control| control.mean.is_finite()).collect();
         controls.sort_by(|a, b| b.mean.total_cmp(&a.mean));
@@ -135,7 +136,7 @@ impl Summary {
     }
 }
 
-/// A story in numbers.
+/// Computes the key numbers of a story.
 pub fn summary(story: &Story) -> Summary {
     let Story { training, rehearsal, session, verification, memory } = story;
     let (clean, aged, adapted) = (training.accuracy, session.before, session.after);
@@ -169,13 +170,13 @@ pub fn summary(story: &Story) -> Summary {
     }
 }
 
-/// A summary in words, on one line.
+/// Describes a summary in words, on one line.
 pub fn sentence(summary: &Summary) -> String {
     let Summary { network, samples, accuracy_clean, accuracy_aged, accuracy_adapted, .. } = summary;
     let fell = if accuracy_aged < accuracy_clean { "fell to" } else { "stood at" };
     let (clean, aged, adapted) = (percent(*accuracy_clean), percent(*accuracy_aged), percent(*accuracy_adapted));
     let board = percent(summary.adapted_mean);
-    // What is shown as equal is not better.
+    // A method whose displayed accuracy is equal does not count as better.
     let leads = |control: &&Control| control.lead(summary) > 0.0 && percent(control.mean) != board;
     let better = summary.ranked().into_iter().find(leads).map(|control| {
         let (mean, caution) = (percent(control.mean), control.caution(summary));
@@ -193,7 +194,7 @@ pub fn sentence(summary: &Summary) -> String {
     )
 }
 
-/// Whether the same updates were computed everywhere, in words.
+/// Describes whether all targets computed the same updates.
 fn same_bits(summary: &Summary) -> String {
     let Summary { updates, targets, compared_updates: compared, differing_updates: differing, .. } = summary;
     let everywhere = listed(targets);
@@ -212,7 +213,7 @@ fn same_bits(summary: &Summary) -> String {
     }
 }
 
-/// `a, b and c`
+/// Formats names as `a, b and c`.
 fn listed(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
@@ -221,7 +222,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// `31.2 KB`, of 1024 bytes.
+/// Formats bytes as `31.2 KB`, with 1 KB = 1024 bytes.
 fn kilobytes(bytes: u64) -> String {
     format!("{:.1} KB", bytes as f64 / 1024.0)
 }

@@ -5,47 +5,48 @@ use crate::statistics::nan_from_null;
 use graftage_core::session::Verdict;
 use serde::{Deserialize, Serialize};
 
-/// What `graftage adapt` measured on a board.
+/// Results of `graftage adapt` on a board.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Session {
     /// Name of the board.
     pub board: String,
-    /// Labelled samples that the board took.
+    /// Number of labelled samples that the board accepted.
     pub samples: usize,
-    /// How its session ended.
+    /// Verdict at the end of the session.
     pub verdict: Verdict,
-    /// Samples that the board refused.
+    /// Number of samples that the board refused.
     pub refused: usize,
-    /// Steps taken.
+    /// Number of steps taken.
     pub updates: u64,
-    /// The board's accuracy on the test samples before the stream.
+    /// Accuracy of the board on the test samples before the stream.
     #[serde(deserialize_with = "nan_from_null")]
     pub before: f32,
-    /// And after it.
+    /// Accuracy of the board on the test samples after the stream.
     #[serde(deserialize_with = "nan_from_null")]
     pub after: f32,
-    /// (samples learnt, share of them that were predicted rightly before they were learnt).
+    /// (samples learnt, share of them that were predicted correctly before they were learnt).
     pub curve: Vec<(usize, f32)>,
-    /// Test samples by class and the class that the board predicted, before the stream and after it, where they were counted.
+    /// Counts of test samples by class and by the class that the board predicted, before and after the stream, if they
+    /// were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confusion: Option<(Confusion, Confusion)>,
     /// Digest at the end, in hexadecimal.
     pub digest: String,
-    /// Frames that the board dropped.
+    /// Number of frames that the board dropped.
     pub dropped: u32,
-    /// Wall-clock seconds of the session.
+    /// Duration of the session in seconds of wall-clock time.
     pub seconds: f32,
 }
 
-/// Memory of the firmware, in bytes.
+/// Memory that the firmware takes, in bytes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Memory {
-    /// Flash: code and constants, and initial values of variables.
+    /// Flash for code, constants and initial values of variables.
     pub flash: u64,
-    /// Flash of the weights image.
+    /// Flash for the weights image.
     pub image: u64,
-    /// RAM: variables, without the stack.
+    /// RAM for variables, without the stack.
     pub ram: u64,
-    /// (part, bytes) of the RAM, as the board says them.
+    /// (part, bytes) of the RAM, as the board reports them.
     pub parts: Vec<(String, u64)>,
 }

@@ -5,79 +5,79 @@ use crate::statistics::{nan_from_null, percent};
 use graftage_core::scion::Rule;
 use serde::{Deserialize, Serialize};
 
-/// What `graftage train` measured.
+/// Results of `graftage train`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Training {
-    /// In words: the architecture, e.g. `64-32-10`.
+    /// Description of the architecture, e.g. `MLP with hidden layers of 32`.
     pub network: String,
-    /// Parameters of the network.
+    /// Number of parameters of the network.
     pub parameters: usize,
-    /// In words: the optimizer.
+    /// Name of the optimizer.
     pub optimizer: String,
-    /// `fast` or `exact`.
+    /// Arithmetic: `fast` or `exact`.
     pub arithmetic: String,
-    /// Steps taken.
+    /// Number of steps taken.
     pub steps: u64,
-    /// Samples a step; of a text, windows.
+    /// Samples per step; for a text, windows.
     pub batch: usize,
-    /// The rule.
+    /// Rule.
     pub rule: Rule,
     /// Seed of weights and batches.
     pub seed: u64,
-    /// Samples that train and that test; of a text, windows, which overlap.
+    /// Numbers of training and test samples; for a text, of windows, which overlap.
     pub samples: (usize, usize),
-    /// Samples that the steps drew, each as often as it was drawn; of a text the tokens of all windows. This, and not
-    /// [`Training::samples`], is what was learnt from.
+    /// Number of samples that the steps drew, counted each time; for a text, the tokens of all windows. The training
+    /// learnt from this amount, not from [`Training::samples`].
     #[serde(default)]
     pub drawn: u64,
-    /// The best measurement, where its weights were kept.
+    /// Best measurement, if its weights were kept.
     #[serde(default)]
     pub best: Option<Best>,
-    /// True of a training that ended before its last step, as many measurements had brought nothing better.
+    /// True if the training ended before its last step, because many measurements in a row were not better.
     #[serde(default)]
     pub stopped_early: bool,
-    /// What is counted in a second: `samples`, `images` or `tokens`.
+    /// Unit of the rate: `samples`, `images` or `tokens`.
     pub unit: String,
-    /// On the test part, at the end: mean loss in nats.
+    /// Mean loss on the test part at the end, in nats.
     #[serde(deserialize_with = "nan_from_null")]
     pub loss: f32,
-    /// On the test part, at the end: the share of right answers.
+    /// Share of correct answers on the test part at the end.
     #[serde(deserialize_with = "nan_from_null")]
     pub accuracy: f32,
-    /// How each parameter was stepped, in lines, where the rule stepped them.
+    /// Table of how each parameter was stepped, if the rule stepped them.
     pub groups: Option<String>,
-    /// What was measured on the way.
+    /// Measurements during the training.
     pub curve: Vec<TrainingPoint>,
-    /// Samples of the test part by class and predicted class, at the end, where they were counted.
+    /// Counts of test samples by class and predicted class at the end, if they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confusion: Option<Confusion>,
 }
 
-/// The measurement of a training whose weights are kept beside the last.
+/// Measurement of a training whose weights are kept in addition to the last ones.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Best {
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: u64,
-    /// By the loss of which part it was chosen: `validation`, or `test` where there is no third part. Its accuracy on the test
-    /// part was selected on that part then, and promises too much.
+    /// Part whose loss chose it: `validation`, or `test` if there is no validation part. In the latter case the
+    /// accuracy on the test part is biased by the selection and too optimistic.
     pub chosen_on: String,
     /// Mean loss on that part, in nats.
     pub chosen_loss: f32,
     /// Mean loss on the test part.
     pub test_loss: f32,
-    /// Share of right answers on the test part.
+    /// Share of correct answers on the test part.
     pub accuracy: f32,
 }
 
-/// The loss on the test part has risen where the last one is above the lowest by this share,
+/// Share by which the last test loss must exceed the lowest one to count as risen.
 const RISEN: f32 = 0.1;
-/// and by these nats,
+/// Difference by which the last test loss must also exceed the lowest one, in nats.
 const RISEN_NATS: f32 = 0.01;
-/// and was measured more often than this since.
+/// Number of measurements since the lowest one that must be exceeded, too.
 const RISEN_SINCE: usize = 3;
 
 impl Training {
-    /// Sentences on which weights there are and whether it ended well, for terminal and page.
+    /// Returns sentences about the kept weights and the end of the training, for terminal and page.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.stopped_early {
@@ -100,7 +100,7 @@ impl Training {
         notes
     }
 
-    /// A word where the test loss has risen for long.
+    /// Returns a note if the test loss has been rising for long.
     fn risen(&self) -> Option<String> {
         let losses = || self.curve.iter().map(|point| point.test_loss);
         let lowest = losses().enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b))?;
@@ -115,30 +115,30 @@ impl Training {
     }
 }
 
-/// A measurement of a training; what was measured was X.
+/// A measurement of a training, taken at X except for [`TrainingPoint::loss`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TrainingPoint {
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: u64,
     /// Mean loss of the batches since the last measurement, at Y, in nats.
     #[serde(deserialize_with = "nan_from_null")]
     pub loss: f32,
-    /// Mean loss on the training part, where that is measured.
+    /// Mean loss on the training part, if it is measured.
     pub train_loss: Option<f32>,
-    /// Mean loss on the validation part, where there is one.
+    /// Mean loss on the validation part, if there is one.
     #[serde(default)]
     pub validation_loss: Option<f32>,
-    /// Share of right answers on the validation part.
+    /// Share of correct answers on the validation part, if there is one.
     #[serde(default)]
     pub validation_accuracy: Option<f32>,
     /// Mean loss on the test part.
     #[serde(deserialize_with = "nan_from_null")]
     pub test_loss: f32,
-    /// Share of right answers on the test part.
+    /// Share of correct answers on the test part.
     #[serde(deserialize_with = "nan_from_null")]
     pub accuracy: f32,
-    /// Samples, images or tokens a second since the last measurement.
+    /// Samples, images or tokens per second since the last measurement.
     pub rate: f32,
-    /// Share of that time that the optimizer took.
+    /// Share of that time taken by the optimizer.
     pub optimizer_share: f32,
 }

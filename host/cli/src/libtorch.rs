@@ -26,15 +26,15 @@ pub fn start() {
 
 #[derive(Subcommand)]
 pub enum Training {
-    /// Train a model in libtorch, as a TOML file says.
+    /// Train a model in libtorch as configured in a TOML file.
     Train(train::Train),
-    /// Show parameters and memory of a configuration, without training.
+    /// Show the parameters and memory of a configuration without training.
     Models(models::Models),
-    /// Train by several optimizers, each tuned, and put them side by side.
+    /// Train with several optimizers, each tuned, and compare them side by side.
     Compare(compare::Compare),
-    /// Train at several widths over a grid of step sizes: does the best one move?
+    /// Train at several widths over a grid of step sizes, to show whether the best one moves.
     Transfer(transfer::Transfer),
-    /// Time a part of this library beside its peers.
+    /// Time a part of this library next to comparable implementations.
     Bench(bench::Bench),
 }
 
@@ -64,7 +64,7 @@ pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, role: Option<Role>
 
 /// Computes a record again with libtorch, in core's order.
 pub fn replayed(record: &Record, image: &Image) -> Result<Option<Target>> {
-    // Its tensors are so small that threads would only wait for each other.
+    // The tensors are so small that threads would only wait for each other.
     tch::set_num_threads(1);
     exact::replayed(record, image).map(Some)
 }

@@ -23,7 +23,7 @@ use std::io::Write;
 /// Result of a command.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Trains networks with Transported Scion, grafts them onto microcontrollers, and proves what they learn there.
+/// Trains networks with Transported Scion, grafts them onto microcontrollers, and verifies what they learn there.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -63,7 +63,7 @@ enum Task {
     Theory(theory::Theory),
     /// Print the momentum, step size and batch that the theory prescribes.
     Schedule(schedule::Schedule),
-    /// Write the HTML page and the summary of a folder of results.
+    /// Write the HTML page and the summary for a folder of results.
     Report(report::Report),
 }
 
@@ -92,7 +92,7 @@ impl Task {
     }
 }
 
-/// Exit status where all went well but that a drift budget was spent.
+/// Exit status if everything succeeded except that a drift budget was spent.
 const SPENT: u8 = 3;
 
 fn main() -> ! {

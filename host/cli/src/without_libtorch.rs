@@ -15,7 +15,7 @@ pub fn start() {}
 
 #[derive(Subcommand)]
 pub enum Training {
-    /// Not in this build, which has no libtorch.
+    /// Unavailable in this build, which has no libtorch.
     Train {
         #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
         _arguments: Vec<String>,

@@ -1,18 +1,18 @@
-//! The CUDA device, where there is one.
+//! CUDA device of the machine, if it has one.
 //!
-//! Nothing in a program refers to libtorch's CUDA part, so the linker leaves it out, and a program that was built where
-//! there is no GPU could not have it. It is loaded when it is first asked for: a program finds the GPU of the machine that it
-//! runs on, if the libtorch there has its CUDA part.
+//! A program does not refer to libtorch's CUDA part, so the linker would leave it out, and a program built on a machine
+//! without a GPU could not use it. It is therefore loaded when a device is first requested. A program finds the GPU of
+//! the machine that it runs on, if the libtorch there has its CUDA part.
 
 pub(crate) mod kernels;
 
 use std::sync::Once;
 use tch::Device;
 
-/// The first CUDA device; `None` where libtorch, or the machine, has none.
+/// Returns the first CUDA device; `None` if libtorch or the machine has none.
 ///
-/// To be asked before anything else asks libtorch for its devices, as that remembers the answer: in place of
-/// [`Device::cuda_if_available`].
+/// Use it in place of [`Device::cuda_if_available`], and before anything else asks libtorch for its devices, because
+/// libtorch remembers the answer.
 pub fn device() -> Option<Device> {
     static LOADED: Once = Once::new();
     LOADED.call_once(load);
@@ -21,8 +21,8 @@ pub fn device() -> Option<Device> {
 
 #[allow(unsafe_code)]
 fn load() {
-    // SAFETY: what runs is the start of a part of the libtorch that this program runs on already, as a program that is
-    // linked with it runs it; it is never unloaded.
+    // SAFETY: this runs the initialisation of a part of the libtorch that this program already runs on, as in a program
+    // that is linked with it. The library is never unloaded.
     if let Ok(library) = unsafe { libloading::Library::new(libloading::library_filename("torch_cuda")) } {
         std::mem::forget(library);
     }

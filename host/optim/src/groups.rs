@@ -1,4 +1,4 @@
-//! Which norm, radius and step size each parameter of a model gets: by patterns of names, else by its name and shape.
+//! Norm, radius and step factor of each parameter: set by name patterns, otherwise derived from name and shape.
 
 use super::{Error, Result};
 use graftage_core::norm::Norm;
@@ -6,19 +6,20 @@ use graftage_core::scion::{Geometry, Role};
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-/// A parameter for which a group is to be found.
+/// A parameter for which a group is looked up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parameter<'a> {
-    /// Its name, e.g. `layers.0.weight`.
+    /// Name, e.g. `layers.0.weight`.
     pub name: &'a str,
-    /// The size of its tensor.
+    /// Size of its tensor.
     pub size: &'a [i64],
-    /// Whether it is the last parameter with two dimensions or more: the head.
+    /// True if it is the last parameter with two or more dimensions: the head.
     pub last: bool,
 }
 
 impl Parameter<'_> {
-    /// The matrix as which it is stepped: a vector is one row; of more than two dimensions all but the first are columns.
+    /// Returns the shape (rows, columns) of the matrix in which it is stepped. A vector is one row. All dimensions but
+    /// the first become columns.
     pub fn shape(&self) -> (usize, usize) {
         match *self.size {
             [] => (1, 1),
@@ -27,8 +28,8 @@ impl Parameter<'_> {
         }
     }
 
-    /// What it is for, by its dimensions: a vector is a bias, or a gain where its name has `gain` or `norm` in it; what has
-    /// more than two is a convolution's.
+    /// Returns its role, derived from its dimensions. A vector is a bias, or a gain if its name contains `gain` or
+    /// `norm`. A tensor with more than two dimensions belongs to a convolution.
     pub fn role(&self) -> Role {
         match *self.size {
             [] | [_] if self.name.contains("gain") || self.name.contains("norm") => Role::Gain,
@@ -38,12 +39,12 @@ impl Parameter<'_> {
         }
     }
 
-    /// What it gets where no group says otherwise.
+    /// Returns its geometry if no group sets another one.
     ///
     /// | parameter | norm | radius |
     /// |---|---|---|
     /// | vector | RMS | 1 |
-    /// | table whose name has `embed` in it | embedding column: every word by itself | 1 |
+    /// | table whose name contains `embed` | embedding column: every word by itself | 1 |
     /// | the head: the last matrix | sign | 10 |
     /// | convolution, flattened to outputs × (inputs · taps) | convolution | 3 |
     /// | any other matrix | spectral | 3 |
@@ -55,22 +56,22 @@ impl Parameter<'_> {
     }
 }
 
-/// What the parameters get whose names fit a pattern. What it leaves open is [`Parameter::usual`].
+/// Settings of the parameters whose names match a pattern. Settings left open are taken from [`Parameter::usual`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Of names: `*` stands for any characters, `?` for one.
+    /// Pattern for names: `*` matches any characters, `?` matches one.
     pub pattern: String,
-    /// The norm.
+    /// Norm.
     #[serde(default)]
     pub norm: Option<Norm>,
-    /// The radius ρ.
+    /// Radius ρ.
     #[serde(default)]
     pub radius: Option<f32>,
-    /// What the step size η is multiplied by, finite and > 0; the rule's step size is that of 1.
+    /// Step factor: multiplies the step size η. Finite and > 0; default 1.
     #[serde(default = "one")]
     pub step: f32,
-    /// Whether the parameters stay as they are.
+    /// True if the parameters are frozen.
     #[serde(default)]
     pub freeze: bool,
 }
@@ -80,12 +81,12 @@ fn one() -> f32 {
 }
 
 impl Group {
-    /// A group that leaves all open.
+    /// Creates a group that leaves all settings open.
     pub fn new(pattern: &str) -> Self {
         Self { pattern: pattern.to_owned(), norm: None, radius: None, step: 1.0, freeze: false }
     }
 
-    /// With this norm and radius.
+    /// Sets norm and radius.
     pub fn geometry(self, Geometry { norm, radius }: Geometry) -> Self {
         Self { norm: Some(norm), radius: Some(radius), ..self }
     }
@@ -101,15 +102,15 @@ impl Group {
     }
 }
 
-/// What one parameter gets.
+/// Settings of one parameter.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Settings {
     pub geometry: Geometry,
-    /// Factor of the step size.
+    /// Step factor.
     pub step: f32,
 }
 
-/// Groups of parameters; the first that matches a parameter counts.
+/// Groups of parameters. The first group that matches a parameter applies.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Groups {
     groups: Vec<Group>,
@@ -117,32 +118,32 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Each parameter gets what is [usual](Parameter::usual) for its name and shape.
+    /// Gives each parameter the [usual](Parameter::usual) settings for its name and shape.
     pub fn automatic() -> Self {
         Self::default()
     }
 
-    /// These groups first, and what is usual for parameters that none of them matches.
+    /// Uses these groups first, and the usual settings for parameters that match none of them.
     pub fn overriding(groups: impl IntoIterator<Item = Group>) -> Self {
         Self { groups: groups.into_iter().collect(), only: false }
     }
 
-    /// Only these groups: a parameter that none of them matches is an error.
+    /// Uses these groups only. A parameter that matches none of them is an error.
     pub fn only(groups: impl IntoIterator<Item = Group>) -> Self {
         Self { groups: groups.into_iter().collect(), only: true }
     }
 
-    /// The group that counts for a name, if any matches it.
+    /// Returns the group that applies to a name, if any.
     pub fn find(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| group.matches(name))
     }
 
-    /// These groups after others, which count first.
+    /// Returns these groups preceded by the groups in `first`, which take precedence.
     pub fn after(&self, first: impl IntoIterator<Item = Group>) -> Self {
         Self { groups: first.into_iter().chain(self.groups.iter().cloned()).collect(), only: self.only }
     }
 
-    /// Says which group no parameter of a model fits.
+    /// Checks that each group matches at least one of the names.
     pub(super) fn check<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
         match self.groups.iter().find(|group| !names.clone().any(|name| group.matches(name))) {
             Some(group) => {
@@ -152,7 +153,7 @@ impl Groups {
         }
     }
 
-    /// What a parameter gets.
+    /// Returns the settings of a parameter.
     pub(super) fn settings(&self, parameter: &Parameter) -> Result<Settings> {
         let wrong = |what: String| Err(Error::Parameter { name: parameter.name.to_owned(), what });
         let settings = match self.find(parameter.name) {

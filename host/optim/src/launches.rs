@@ -1,5 +1,5 @@
-//! How many kernels a step launches: counted in what libtorch's tracer sees of it. The arrays must be inputs of the traced
-//! function, else what is written into them counts as unused.
+//! Number of kernels that a step launches, counted in the trace of libtorch's tracer. The arrays must be inputs of the
+//! traced function, because the tracer drops writes to other tensors as unused.
 
 use super::{Groups, RULE, TransportedScion, groups::Group};
 use crate::tensor::Arithmetic;
@@ -11,23 +11,25 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use tch::{CModule, Kind, Tensor, kind::FLOAT_CPU};
 
-/// Kernels that libtorch launches on a GPU for an operation of this name: none for what only looks at memory in another way.
+/// Returns the number of kernels that libtorch launches on a GPU for an operation; 0 for operations that only change
+/// the view.
 fn kernels(operation: &str) -> usize {
     match operation {
         "select" | "view" | "reshape" | "transpose" | "transpose_" | "diagonal" | "unsqueeze" | "flatten"
         | "detach" | "empty" | "alias" | "view_as" | "mT" | "device" => 0,
-        // Where a processor takes amin and amax, a GPU takes one norm; it is not asked whether all are admitted.
+        // The CPU takes amin and amax where a GPU takes one norm. A GPU does not check whether all parameters are
+        // admitted.
         "amin" | "neg" | "maximum" | "all" => 0,
         "amax" | "lt" | "add" | "add_" | "sub" | "mul" | "mul_" | "div" | "div_" | "lerp" | "where" | "norm"
         | "clamp_min" | "bmm" | "to" | "copy_" | "sum" | "sqrt" | "gt" | "reciprocal" | "zeros_like" | "zero_"
         | "addcmul" | "addcmul_" | "full" => 1,
-        // The addend is copied to where the result goes.
+        // The addend is copied to the destination of the result.
         "baddbmm" => 2,
         unknown => panic!("{unknown}: how many kernels does it launch?"),
     }
 }
 
-/// The operations of the third step of `count` matrices in one stack, with how often each comes.
+/// Counts the operations by name in the third step of `count` matrices in one stack.
 fn operations(count: usize, size: [i64; 2], rule: Rule, kind: Kind) -> BTreeMap<String, usize> {
     tch::manual_seed(1);
     let parameters =
@@ -40,7 +42,7 @@ fn operations(count: usize, size: [i64; 2], rule: Rule, kind: Kind) -> BTreeMap<
             optimizer.places.iter().map(|place| (&place.tensor * Tensor::randn(size, FLOAT_CPU)).sum(Kind::Float));
         optimizer.backward_step(&sums.reduce(|a, b| a + b).unwrap()).unwrap();
     }
-    // So that the processor, too, leaves what is not admitted as it is, by masks.
+    // A NaN makes the CPU use masks for refused gradients, too.
     let _ = optimizer.places[0].tensor.grad().fill_(f64::NAN);
     let mut inputs: Vec<_> = optimizer.places.iter().map(|place| place.tensor.shallow_clone()).collect();
     for stack in &optimizer.stacks {
@@ -73,7 +75,7 @@ fn operations(count: usize, size: [i64; 2], rule: Rule, kind: Kind) -> BTreeMap<
     counts
 }
 
-/// The TorchScript in a module's archive, which is a zip file.
+/// Returns the TorchScript code in a module's archive, which is a zip file.
 fn code(archive: &[u8]) -> String {
     let number = |at: usize| usize::from(u16::from_le_bytes([archive[at], archive[at + 1]]));
     let starts = (0..archive.len() - 30).filter(|at| archive[*at..].starts_with(b"PK\x03\x04"));

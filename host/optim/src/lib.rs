@@ -1,4 +1,4 @@
-//! Transported Scion (Zhang and Lin 2026, arXiv 2605.18528) for one's own tch model.
+//! Transported Scion (Zhang and Lin 2026, arXiv 2605.18528) for any tch model.
 //!
 //! ```no_run
 //! # use graftage_optim::{RULE, TransportedScion, cuda, tensor::Arithmetic};
@@ -14,21 +14,22 @@
 //! # Ok::<(), graftage_optim::Error>(())
 //! ```
 //!
-//! Each parameter is stepped in the geometry that its [group](groups::Groups) says; [`TransportedScion::table`] shows all of
-//! them. A batch that does not fit into memory is taken [part by part](TransportedScion::accumulate).
+//! Each parameter is stepped in the geometry that its [group](groups::Groups) sets; [`TransportedScion::table`] lists
+//! all parameters. A batch that does not fit into memory can be processed [part by part](TransportedScion::accumulate).
 //!
-//! While it trains, the model holds Y, where gradients are taken; the optimizer holds X and M. What is evaluated, reported
-//! or saved is X: [`TransportedScion::evaluate`] and [`TransportedScion::x`]. The equations are in
-//! [`graftage_core::scion`], and so is the step itself: here it runs on tensors, parameters of one shape and geometry as
-//! one stack. So that nothing is copied from parameter to stack and back, the optimizer gives the model's tensors and their
-//! gradients new memory: they become views of the stacks. Whoever gives a tensor other memory later (as a `VarStore` does
-//! that goes to another device) is noticed at the next step.
+//! During training the model holds Y, where gradients are taken; the optimizer holds X and M. X is what is evaluated,
+//! reported and saved: see [`TransportedScion::evaluate`] and [`TransportedScion::x`]. The equations and the step
+//! itself are in [`graftage_core::scion`]. Here the step runs on tensors: parameters with the same shape, geometry and
+//! step factor form one stack. To avoid copies between parameters and stacks, the optimizer gives the model's tensors
+//! and their gradients new memory: they become views of the stacks. If a tensor gets other memory later (for example
+//! when its `VarStore` moves to another device), the next step detects it.
 //!
-//! **Memory**, in bytes for each number of a parameter beside the model's own weights (4) and gradients (4), and what a step
-//! takes for one stack at a time, besides at most 12 for each number of its squares of the small side. A step is in place on
-//! an NVIDIA GPU, and on a processor (where it was measured) if all gradients are finite:
+//! **Memory**, in bytes per number of a parameter, in addition to the model's own weights (4) and gradients (4). "Kept"
+//! is held between steps. "In a step" is needed for one stack at a time, plus at most 12 bytes for each number of the
+//! stack's squares of the small side. A step works in place on an NVIDIA GPU, and on a CPU (where this was measured) if
+//! all gradients are finite:
 //!
-//! | law of transport | kept | of what | in a step | in place |
+//! | law of transport | kept | arrays | in a step | in place |
 //! |---|---|---|---|---|
 //! | θ = 0 | 4 | M; the model holds X | 12 | 8 |
 //! | θ > 0 | 8 | X, M | 12 | 8 |
@@ -36,7 +37,8 @@
 //! | alignment | 8 | X, M | 20 | 20 |
 //! | Nesterov's | 8 | M before the last step, M | 16 | 16 |
 //!
-//! A pull to the start keeps 4 more, X₀; under any pull a step takes 16, in place or not, where it takes less without.
+//! A pull to the start keeps 4 more bytes, for X₀. Under any pull a step takes 16 bytes, in place or not, if it takes
+//! less without the pull.
 
 pub mod cuda;
 pub mod groups;
@@ -69,35 +71,35 @@ use tch::{Kind, TchError, Tensor, nn, no_grad_guard};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A parameter that the optimizer cannot take.
+    /// The optimizer cannot use a parameter, or another named input.
     #[error("parameter {name}: {what}")]
     Parameter {
-        /// Its name.
+        /// Name of the parameter.
         name: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         what: String,
     },
-    /// A group that fits no parameter.
+    /// A group matches no parameter.
     #[error("the group {pattern:?} fits no parameter; there are {}", .names.join(", "))]
     Group {
-        /// Its pattern.
+        /// Pattern of the group.
         pattern: String,
-        /// The names that there are.
+        /// Names of all parameters.
         names: Vec<String>,
     },
-    /// A gradient has a NaN or an infinity.
+    /// A gradient contains a NaN or an infinity.
     #[error("the gradient of parameter {name} is not finite")]
     NotFinite {
-        /// The first such parameter.
+        /// Name of the first such parameter.
         name: String,
     },
-    /// A constant of the rule is outside its range.
+    /// A constant of the rule is out of range.
     #[error("{0}")]
     Rule(#[from] Refusal),
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
-        /// Its path.
+        /// Path of the folder.
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
@@ -105,12 +107,12 @@ pub enum Error {
     /// The content of a file is wrong, or would be.
     #[error("{}: {what}", path.display())]
     Content {
-        /// Its path.
+        /// Path of the folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         what: String,
     },
-    /// libtorch fails.
+    /// A libtorch call failed.
     #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
     Torch(#[from] TchError),
 }
@@ -129,66 +131,70 @@ impl Error {
     }
 }
 
-/// The rule where nothing is said: β = 0.9, the lag's law and five quintics.
+/// Default rule: β = 0.9, lag feedback as the law of transport, and five quintics.
 ///
-/// Of the laws it is the one that is never far from the best (docs/evidence.md). No chain trains better than another
-/// (docs/norms.md), so that of a device, which keeps its bounds to rounding, gives way to one of 0.63 of its time.
+/// Among the laws, lag feedback is never far from the best (docs/evidence.md). No chain trains better than another
+/// (docs/norms.md), so the devices' chain, which keeps its bounds to rounding, is replaced by one that takes 0.63 of
+/// its time.
 pub const RULE: Rule = Rule { transport: Transport::Lag { memory: 0.6 }, chain: Chain::PolarExpress5, ..Rule::PLAIN };
 
-/// A gradient with an element as large as this is taken as one that is not finite: so far below the largest number, means
-/// and Nesterov's argument of such gradients are finite. NaN is not below it.
+/// Bound on the elements of a gradient. A gradient with an element of this magnitude or larger counts as not finite.
+///
+/// The bound is far enough below the largest number that means and Nesterov's argument stay finite. A NaN fails the
+/// comparison, so it is refused as well.
 const LARGEST_GRADIENT: f64 = (1u128 << 120) as f64;
 
-/// A model's tensor and its place in a stack.
+/// A tensor of the model and its place in a stack.
 #[derive(Debug)]
 struct Place {
     name: String,
-    /// The model's own: a view of what the stack calls `model`.
+    /// The model's own tensor: a view of [`Stack::model`].
     tensor: Tensor,
     size: Vec<i64>,
     stack: usize,
     index: i64,
 }
 
-/// Parameters of one shape (m, n), one geometry and one step size; all arrays are [s, m, n] for s parameters.
+/// Parameters with the same shape (m, n), geometry and step factor. All arrays have shape [s, m, n] for s parameters.
 #[derive(Debug)]
 struct Stack {
     shape: (usize, usize),
     settings: Settings,
-    /// What the model holds: Y, or X where it is the same.
+    /// Weights that the model holds: Y, or X if both are the same.
     model: Tensor,
-    /// X, where the model holds Y.
+    /// X, if the model holds Y.
     x: Option<Tensor>,
     m: Tensor,
-    /// Under Nesterov's law: M before the last step.
+    /// M before the last step; only under Nesterov's law.
     before: Option<Tensor>,
-    /// Under a pull to the start: X₀, what X was when the optimizer was made, or drawn anew.
+    /// X₀, only under a pull to the start: X at the time when the optimizer was created or initialised.
     start: Option<Tensor>,
-    /// What the model's gradients are views of; after the first step.
+    /// Tensor of which the model's gradients are views; `None` before the first step.
     gradient: Option<Tensor>,
     alignment: Alignment<Operand>,
-    /// Of each parameter, steps with a gradient that was finite, since it was last asked: [s, 1, 1], where the weights are.
+    /// Number of finite gradients per parameter since [`TransportedScion::refused`] was last called. Shape [s, 1, 1],
+    /// on the weights' device.
     admitted: Tensor,
 }
 
-/// The optimizer of one model.
+/// Optimizer of one model.
 #[derive(Debug)]
 pub struct TransportedScion {
-    /// The constants of the rule; they may change between steps, as the step size of a schedule does.
+    /// Constants of the rule. They may change between steps, for example the step size.
     pub rule: Rule,
     arithmetic: Arithmetic,
-    /// Of spectral directions under [`Arithmetic::Fast`].
+    /// Number type of spectral directions under [`Arithmetic::Fast`].
     kind: Kind,
     places: Vec<Place>,
     stacks: Vec<Stack>,
     steps: u64,
-    /// Steps taken since it was asked for refused gradients.
+    /// Number of steps since [`TransportedScion::refused`] was last called.
     unasked: u64,
-    /// Samples whose gradients the model's tensors hold as a sum; 0 where they hold a mean.
+    /// Number of samples over which the model's tensors hold a sum of gradients; 0 if they hold a mean.
     samples: usize,
 }
 
-/// The trainable parameters of a store, in the order in which they were made.
+/// Returns the trainable parameters of a store as (name, tensor), in the order of their creation.
 pub fn named(store: &nn::VarStore) -> Vec<(String, Tensor)> {
     let names: HashMap<_, _> = store.variables().into_iter().map(|(name, tensor)| (tensor.data_ptr(), name)).collect();
     let trainable = store.trainable_variables().into_iter().filter(Tensor::requires_grad).enumerate();
@@ -198,23 +204,25 @@ pub fn named(store: &nn::VarStore) -> Vec<(String, Tensor)> {
 }
 
 impl TransportedScion {
-    /// For all trainable parameters of a store, each with what is [usual](Parameter::usual) for it; X is what they hold.
+    /// Creates an optimizer for all trainable parameters of a store, each with its [usual](Parameter::usual) settings.
+    /// X is what the parameters hold now.
     ///
     /// A [pull](Pull) to zero keeps X in the ball of each geometry only if X starts there, see
-    /// [`TransportedScion::initialise`]. A pull to the start keeps it in the ball around what it holds now, or around the weights
-    /// of a later [`TransportedScion::initialise`]: fine-tuning that never goes far from the weights that it was given.
+    /// [`TransportedScion::initialise`]. A pull to the start keeps X in the ball around its current value, or around
+    /// the weights of a later [`TransportedScion::initialise`]: fine-tuning that never goes far from the given weights.
     ///
     /// # Errors
-    /// Where a constant of the rule is outside its range; where a parameter has no elements or is not of kind Float.
+    /// Returns an error if a constant of the rule is out of range, or if a parameter has no elements or is not of kind
+    /// Float.
     pub fn new(store: &nn::VarStore, rule: Rule, arithmetic: Arithmetic) -> Result<Self> {
         Self::with_groups(named(store), rule, arithmetic, &Groups::automatic())
     }
 
-    /// For these parameters in these groups.
+    /// Creates an optimizer for these parameters in these groups.
     ///
     /// # Errors
-    /// As [`TransportedScion::new`]; where a group fits no parameter, no group fits one, or a radius or the factor of a step
-    /// size is outside its range.
+    /// Same as [`TransportedScion::new`]; also if a group matches no parameter, a parameter matches no group, or a
+    /// radius or step factor is out of range.
     pub fn with_groups(
         parameters: impl IntoIterator<Item = (String, Tensor)>,
         rule: Rule,
@@ -263,7 +271,7 @@ impl TransportedScion {
         Ok(optimizer)
     }
 
-    /// Makes the arrays that the rule needs.
+    /// Creates the arrays that the rule needs.
     fn lay_out(&mut self) -> Result<()> {
         let nesterov = self.rule.transport == Transport::Nesterov;
         if self.steps > 0 && self.stacks.iter().any(|stack| stack.before.is_some() != nesterov) {
@@ -286,7 +294,7 @@ impl TransportedScion {
         Ok(())
     }
 
-    /// Sees to it that the model's tensors are views of the stacks, with what they hold.
+    /// Makes the model's tensors views of the stacks and keeps their values.
     fn adopt(&self) -> Result<()> {
         let _guard = no_grad_guard();
         let astray = |place: &&Place| !place.is_in(&self.stacks[place.stack].model, &place.tensor);
@@ -307,8 +315,8 @@ impl TransportedScion {
         Ok(())
     }
 
-    /// A line for each parameter: its name and size, the matrix as which it is stepped, norm, radius and factor of its step
-    /// size, and its stack, which is moved by the same calls of libtorch.
+    /// Returns a table with a line for each parameter: name, size, matrix shape in which it is stepped, norm, radius,
+    /// step factor and the index of its stack. The parameters of a stack are moved by the same libtorch calls.
     pub fn table(&self) -> String {
         let head = ["parameter", "size", "matrix", "norm", "radius", "step", "stack"].map(str::to_owned);
         let rows = self.places.iter().map(|place| {
@@ -337,7 +345,8 @@ impl TransportedScion {
         table
     }
 
-    /// Bytes that it keeps between steps beside the model's own weights and gradients: see the [module](self).
+    /// Returns the memory kept between steps in addition to the model's own weights and gradients, in bytes: see the
+    /// [module](self).
     pub fn bytes(&self) -> usize {
         let arrays = self
             .stacks
@@ -348,16 +357,18 @@ impl TransportedScion {
 
     /// Computes spectral directions in bfloat16 under [`Arithmetic::Fast`], for large matrices on a GPU.
     ///
-    /// A direction is then right to about two digits; of a momentum below 1e-38 it is not.
+    /// A direction is then accurate to about two digits, but not if the momentum is below 1e-38.
     pub fn bfloat16(self) -> Self {
         Self { kind: Kind::BFloat16, ..self }
     }
 
-    /// Starts anew from random weights inside each ball, by [`Scion::initialise`] with [`Stream::Weights`]: parameter by
-    /// parameter, and the same bits on every machine. Biases start at 0 and gains at 1; frozen parameters keep what they hold.
+    /// Restarts from random weights inside each ball, by [`Scion::initialise`] with [`Stream::Weights`].
+    ///
+    /// The weights are drawn parameter by parameter, with the same bits on every machine. Biases start at 0 and gains
+    /// at 1. Frozen parameters keep their values.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn initialise(&mut self, seed: u64) -> Result<()> {
         let _guard = no_grad_guard();
         self.adopt()?;
@@ -389,26 +400,26 @@ impl TransportedScion {
         Ok(())
     }
 
-    /// Steps taken.
+    /// Returns the number of steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// The names of the parameters, in their order.
+    /// Returns the names of the parameters, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.places.iter().map(|place| place.name.as_str())
     }
 
-    /// The weights X as (name, tensor), in the order of the parameters: copies of the sizes that the model has.
+    /// Returns copies of the weights X as (name, tensor), in the order and with the sizes of the model's parameters.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn x(&self) -> Result<Vec<(String, Tensor)>> {
         let copy = |place: &Place| Ok((place.name.clone(), place.of(self.stacks[place.stack].x())?.copy()));
         self.places.iter().map(copy).collect()
     }
 
-    /// Forgets the gradients that the model's tensors hold.
+    /// Zeroes the gradients of the model's tensors.
     pub fn zero_grad(&mut self) {
         let _guard = no_grad_guard();
         for place in &mut self.places {
@@ -423,41 +434,42 @@ impl TransportedScion {
         self.samples = 0;
     }
 
-    /// Takes the gradient of a loss, which is the mean over a batch at Y, and a step with it.
+    /// Computes the gradient of `loss`, the mean over a batch at Y, and takes a step with it.
     ///
     /// # Errors
-    /// As [`TransportedScion::step`], and where the loss has no gradient. No weight has changed then.
+    /// Same as [`TransportedScion::step`]; also if the loss has no gradient. No weight has changed then.
     pub fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
         self.zero_grad();
         loss.f_backward()?;
         self.step()
     }
 
-    /// Takes the gradient of a loss, which is the mean over so many samples at Y, as a part of the coming step's: that step's
-    /// gradient is the mean over the samples of all its parts, each counted alike, however they were parted.
+    /// Computes the gradient of `loss`, the mean over `samples` samples at Y, as one part of the next step's gradient.
     ///
-    /// To be used for every part of a step, and not together with gradients that were taken otherwise.
+    /// The step's gradient is the mean over the samples of all parts. Each sample counts equally, no matter how the
+    /// batch was divided. Use this for every part of a step, and do not mix it with gradients that were computed in
+    /// other ways.
     ///
     /// # Errors
-    /// Where the part has no samples, or the loss has no gradient.
+    /// Returns an error if the part has no samples or the loss has no gradient.
     pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
         accumulate(loss, samples, &mut self.samples)
     }
 
-    /// One step with the gradients that the model's tensors hold, of which it forgets none but those that were
-    /// [accumulated](TransportedScion::accumulate); a tensor without one has a gradient of 0.
+    /// Takes one step with the gradients that the model's tensors hold. A tensor without a gradient counts as having
+    /// gradient 0. Gradients are kept, unless they were [accumulated](TransportedScion::accumulate).
     ///
-    /// M ← β_t M + (1 − β_t) G, then [`Scion::advance`]; the model's tensors become the coming step's Y in place, so what
-    /// was computed from them before has no gradient any more.
+    /// M ← β_t M + (1 − β_t) G, then [`Scion::advance`]. The model's tensors become the next step's Y in place, so
+    /// results that were computed from them earlier can no longer be differentiated.
     ///
-    /// Under [`Arithmetic::Fast`] nothing here waits for a GPU: where a parameter's gradient is not finite (or reaches
-    /// 2^120, as where core admits no sample), a mask on the device leaves that parameter as it is, all others are moved, and
-    /// [`TransportedScion::refused`] tells.
+    /// Under [`Arithmetic::Fast`] nothing here waits for a GPU. If a parameter's gradient is not finite (or reaches
+    /// 2^120, beyond which core accepts no sample), a mask on the device leaves that parameter unchanged while all
+    /// others move. [`TransportedScion::refused`] reports it.
     ///
     /// # Errors
-    /// Where a constant of the rule is outside its range, its law of transport became Nesterov's or ceased to be, a tensor
-    /// of the model went to another device or size, or under [`Arithmetic::Exact`] a gradient is not finite: nothing has
-    /// changed then.
+    /// Returns an error if a constant of the rule is out of range, if the law of transport changed to or from
+    /// Nesterov's after the first step, if a tensor of the model changed its device or size, or, under
+    /// [`Arithmetic::Exact`], if a gradient is not finite. In these cases nothing has changed.
     pub fn step(&mut self) -> Result<()> {
         self.rule.check()?;
         let _guard = no_grad_guard();
@@ -487,16 +499,17 @@ impl TransportedScion {
         self.steps = t;
         self.unasked += 1;
         for place in &mut self.places {
-            // Computes nothing, but tells autograd that the tensor has changed.
+            // Computes nothing, but marks the tensor as changed for autograd.
             let _ = place.tensor.f_transpose_(0, 0)?;
         }
         Ok(())
     }
 
-    /// Runs `f` while the model holds X, and puts back what it held, whatever `f` does. Gradients are not tracked meanwhile.
+    /// Runs `f` while the model holds X, and then restores the previous values even if `f` panics. Gradients are not
+    /// tracked meanwhile.
     ///
     /// # Errors
-    /// Where libtorch fails, before `f` has run.
+    /// Returns an error if libtorch fails; `f` has not run then.
     pub fn evaluate<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
         let _guard = no_grad_guard();
         self.adopt()?;
@@ -511,11 +524,12 @@ impl TransportedScion {
         Ok(f())
     }
 
-    /// The parameters with a gradient that was not finite since they were made, [initialised](Self::initialise) or asked for
-    /// here, and in how many steps. It waits until the device has computed all steps.
+    /// Returns the parameters whose gradient was not finite in some step, with the number of such steps. The count
+    /// starts at creation, at [initialisation](Self::initialise) or at the last call of this function. Waits until the
+    /// device has computed all steps.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn refused(&mut self) -> Result<Vec<(String, u64)>> {
         if self.arithmetic == Arithmetic::Exact {
             return Ok(Vec::new());
@@ -531,7 +545,7 @@ impl TransportedScion {
         Ok(moved.map(of).filter(|(_, count)| *count > 0).collect())
     }
 
-    /// Sees to it that the model's gradients are views of the stacks'.
+    /// Makes the model's gradients views of the stacks' gradients.
     fn gather_gradients(&mut self) -> Result<()> {
         for stack in &mut self.stacks {
             if stack.gradient.is_none() {
@@ -550,9 +564,11 @@ impl TransportedScion {
         Ok(())
     }
 
-    /// Says which gradient is not finite; one look at all of them together where none is.
+    /// Checks that all gradients are finite, and names the first parameter whose gradient is not.
+    ///
+    /// If all are finite, it reads only one value from the device.
     fn check(&self) -> Result<()> {
-        // For each stack and then each parameter of it, whether all of its gradient is finite.
+        // For each stack, one flag per parameter: all of its gradient is finite.
         let finite = |gradient: &Tensor| gradient.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false);
         let gradients = self.stacks.iter().filter_map(|stack| stack.gradient.as_ref());
         let finite = gradients.map(finite).collect::<std::result::Result<Vec<_>, _>>()?;
@@ -569,12 +585,12 @@ impl TransportedScion {
 }
 
 impl Place {
-    /// This parameter of a stack, in the size that the model has.
+    /// Returns this parameter's part of a stack, with the size that the model uses.
     fn of(&self, stack: &Tensor) -> Result<Tensor> {
         Ok(stack.f_select(0, self.index)?.f_view(&self.size[..])?)
     }
 
-    /// Whether a tensor lies where this parameter lies in a stack.
+    /// Returns whether `tensor` lies in this parameter's memory in `stack`.
     fn is_in(&self, stack: &Tensor, tensor: &Tensor) -> bool {
         let bytes = stack.numel() / stack.size()[0] as usize * size_of::<f32>();
         tensor.defined() && tensor.data_ptr() as usize == stack.data_ptr() as usize + self.index as usize * bytes
@@ -582,17 +598,18 @@ impl Place {
 }
 
 impl Stack {
-    /// X.
+    /// Returns X.
     fn x(&self) -> &Tensor {
         self.x.as_ref().unwrap_or(&self.model)
     }
 
-    /// Step t, a spectral direction from products in `kind`; each parameter whose gradient is not finite stays as it is.
+    /// Takes step t, with spectral directions from products in `kind`. Parameters whose gradient is not finite stay
+    /// unchanged.
     fn step_fast(&mut self, rule: &Rule, t: u64, kind: Kind) -> Result<()> {
         let Some(gradient) = &self.gradient else { return Ok(()) };
         let admitted = largest(gradient, &[-2, -1]).f_lt(LARGEST_GRADIENT)?;
         let _ = self.admitted.f_add_(&admitted)?;
-        // Nobody waits for a processor: where all are admitted, it writes in place.
+        // On a CPU the check costs no wait. If all gradients are admitted, the step writes in place.
         let all = !admitted.device().is_cuda() && bool::try_from(admitted.f_all()?)?;
         let of = |tensor: &Tensor| match tensor.shallow_clone() {
             tensor if all => Fast::from(tensor),
@@ -602,7 +619,7 @@ impl Stack {
         let before = self.alignment.clone();
         self.step(rule, t, of, || Fast::scratch(kind));
         if let Some(mean) = &self.alignment.mean {
-            // The sums of a parameter that stays go on, so that their ratio does.
+            // A skipped parameter keeps the ratio of its sums, so its mean is scaled with the weight.
             let ratio = self.alignment.weight / before.weight;
             let kept =
                 before.mean.map_or_else(|| mean.tensor().zeros_like(), |mean| (mean * ratio).tensor().shallow_clone());
@@ -611,13 +628,14 @@ impl Stack {
         Ok(())
     }
 
-    /// Step t in core's order of evaluation.
+    /// Takes step t in core's order of evaluation.
     fn step_exact(&mut self, rule: &Rule, t: u64) {
         let like = self.m.shallow_clone();
         self.step(rule, t, |tensor| Exact(tensor.shallow_clone()), || Exact(like.empty_like()));
     }
 
-    /// Step t of X, M and Y in place; `of` makes a matrix of an array, `scratch` one to work in.
+    /// Takes step t of X, M and Y in place. `of` wraps an array as a matrix, `scratch` creates a matrix for temporary
+    /// results.
     fn step<M>(&mut self, rule: &Rule, t: u64, of: impl Fn(&Tensor) -> M, scratch: impl Fn() -> M)
     where
         M: Matrix<Element = Operand, Square: From<Tensor>, Start = Tensor>,
@@ -627,7 +645,7 @@ impl Stack {
         let y = match (&self.before, &self.x) {
             (Some(before), _) => of(before),
             (None, Some(_)) => of(&self.model),
-            // It is X.
+            // The query point is X, so its result is not needed.
             (None, None) => scratch(),
         };
         let mut state = Scion { x: of(self.x()), y, m: of(&self.m) };
@@ -641,9 +659,9 @@ impl Stack {
     }
 }
 
-/// The model while it holds X; puts back what it held when it is dropped.
+/// Guard for the time in which the model holds X. It restores the previous values when dropped.
 struct AtX {
-    /// Of each stack what the model's tensors are views of, and a copy of it.
+    /// For each stack, the tensor of which the model's tensors are views and a copy of its previous values.
     model: Vec<(Tensor, Tensor)>,
 }
 
@@ -651,13 +669,13 @@ impl Drop for AtX {
     fn drop(&mut self) {
         let _guard = no_grad_guard();
         for (model, held) in &mut self.model {
-            // Between tensors of one size on one device; a second panic would end the process.
+            // The tensors have the same size and device, so this does not fail. A second panic would abort the process.
             let _ = model.f_copy_(held);
         }
     }
 }
 
-/// Adds a part's gradients to those that the model's tensors hold as a sum over `all` samples.
+/// Adds a part's gradients to the sum held by the model's tensors, and its samples to `all`.
 fn accumulate(loss: &Tensor, samples: usize, all: &mut usize) -> Result<()> {
     if samples == 0 {
         let what = "a part of a batch has at least one sample".into();
@@ -668,7 +686,7 @@ fn accumulate(loss: &Tensor, samples: usize, all: &mut usize) -> Result<()> {
     Ok(())
 }
 
-/// Tensors as one stack [s, m, n] of its own memory.
+/// Copies tensors into one stack with its own memory, shape [s, m, n].
 fn stacked((m, n): (usize, usize), tensors: impl Iterator<Item = Tensor>) -> Result<Tensor> {
     let _guard = no_grad_guard();
     let matrix = |tensor: Tensor| tensor.f_reshape([m as i64, n as i64]);

@@ -1,19 +1,20 @@
-//! Memory on the processor, which libtorch takes from the C library.
+//! CPU memory, which libtorch takes from the C library.
 
-/// Lets the C library keep what is freed for what is taken next; to be called once, when a program starts and has no other
-/// thread yet.
+/// Makes the C library keep freed memory for later allocations. Call it once, at program start before any other thread
+/// exists.
 ///
-/// A step takes and frees the same large tensors as the one before. glibc gives them back to the system each time, which
-/// then clears every page anew: a quarter to a third of the time of a small GPT's training. What a program holds at most is
-/// the same, but it holds it to its end. Without glibc nothing changes.
+/// Each step allocates and frees the same large tensors. By default glibc returns them to the system each time, and the
+/// system then clears every page again; this takes a quarter to a third of the training time of a small GPT. The peak
+/// memory stays the same, but the program keeps it until it ends. Without glibc this function does nothing.
 pub fn keep() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code)]
-    // SAFETY: these only set numbers that glibc reads under its own lock; one that it does not take, it ignores.
+    // SAFETY: these calls only set numbers that glibc reads under its own lock. glibc ignores a setting that it does
+    // not accept.
     unsafe {
         libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
         libc::mallopt(libc::M_MMAP_MAX, 0);
-        // An arena of another thread's own has no room for large blocks.
+        // Arenas of other threads have no room for large blocks.
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Ways to train that are compared: choices of the one rule, and AdamW and SGD beside them.
+//! Training methods to compare: variants of the rule, and AdamW and SGD.
 
 use super::peer::Peer;
 use super::{Group, Groups, Result, TransportedScion, named};
@@ -12,27 +12,27 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use tch::{Tensor, nn, no_grad};
 
-/// A way to train.
+/// Training method.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Transported Scion, with the rule's own law of transport.
+    /// Transported Scion, with the law of transport that the rule sets.
     #[default]
     Transported,
     /// Scion (Pethick et al. 2025): the same without transport.
     Scion,
-    /// Muon (Jordan et al. 2024): Nesterov's argument, Jordan's five quintics, matrices by max(1, √(m/n)). What is no hidden
-    /// matrix, for which Muon takes AdamW, gets what is usual for the rule.
+    /// Muon (Jordan et al. 2024): Nesterov's argument, Jordan's five quintics, matrices scaled by max(1, √(m/n)).
+    /// Parameters other than hidden matrices, for which Muon uses AdamW, get the rule's usual settings.
     Muon,
-    /// AdamW as libtorch has it: β₁ the momentum, β₂ 0.95, ε 1e-8, no weight decay.
+    /// AdamW as in libtorch: β₁ is the momentum, β₂ 0.95, ε 1e-8, no weight decay.
     #[serde(rename = "adamw")]
     AdamW,
-    /// SGD with momentum as libtorch has it: the velocity is a sum of gradients, not their mean.
+    /// SGD with momentum as in libtorch: the velocity is a sum of gradients, not their mean.
     Sgd,
 }
 
 impl Method {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 5] = [Self::Transported, Self::Scion, Self::Muon, Self::AdamW, Self::Sgd];
 
     /// Returns the name that configurations and commands use.
@@ -46,7 +46,8 @@ impl Method {
         }
     }
 
-    /// The method's choice of a rule with these constants. Of AdamW and SGD, step size, momentum and schedule count.
+    /// Returns the method's variant of a rule with these constants. AdamW and SGD use only step size, momentum and
+    /// schedule.
     pub fn rule(self, rule: Rule) -> Rule {
         match self {
             Self::Transported => rule,
@@ -68,7 +69,7 @@ impl fmt::Display for Method {
     }
 }
 
-/// The optimizer of one model by any [`Method`].
+/// Optimizer of one model by any [`Method`].
 #[derive(Debug)]
 pub struct Optimizer {
     rule: Rule,
@@ -83,13 +84,14 @@ enum Inner {
 }
 
 impl Optimizer {
-    /// For all trainable parameters of a store in these groups, which start anew from random weights inside the balls of
-    /// their geometries: from the same bits by every method. Step size, momentum and schedule are the rule's.
+    /// Creates an optimizer for all trainable parameters of a store in these groups.
     ///
-    /// Of the groups, AdamW and SGD know no more than where weights start.
+    /// The parameters start from new random weights inside the balls of their geometries, with the same bits for every
+    /// method. Step size, momentum and schedule are the rule's. AdamW and SGD use the groups only for the initial
+    /// weights.
     ///
     /// # Errors
-    /// As [`TransportedScion::with_groups`]; where AdamW or SGD is given a momentum that varies.
+    /// Same as [`TransportedScion::with_groups`]; also if AdamW or SGD gets a momentum that varies.
     pub fn new(
         store: &nn::VarStore,
         method: Method,
@@ -115,7 +117,7 @@ impl Optimizer {
         Ok(Self { rule, steps: 0, inner })
     }
 
-    /// Computes spectral directions in bfloat16, see [`TransportedScion::bfloat16`]; AdamW and SGD have none.
+    /// Computes spectral directions in bfloat16, see [`TransportedScion::bfloat16`]. No effect for AdamW and SGD.
     pub fn bfloat16(self) -> Self {
         let inner = match self.inner {
             Inner::Rule(optimizer) => Inner::Rule(Box::new(optimizer.bfloat16())),
@@ -124,20 +126,20 @@ impl Optimizer {
         Self { inner, ..self }
     }
 
-    /// Takes the gradient of a loss, which is the mean over a batch, and a step with it.
+    /// Computes the gradient of `loss`, the mean over a batch, and takes a step with it.
     ///
     /// # Errors
-    /// As [`TransportedScion::backward_step`].
+    /// Same as [`TransportedScion::backward_step`].
     pub fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
         self.accumulate(loss, 1)?;
         self.step()
     }
 
-    /// Takes the gradient of a loss, which is the mean over so many samples, as a part of the coming step's; see
+    /// Computes the gradient of `loss`, the mean over `samples` samples, as one part of the next step's gradient; see
     /// [`TransportedScion::accumulate`].
     ///
     /// # Errors
-    /// Where the part has no samples, or the loss has no gradient.
+    /// Returns an error if the part has no samples or the loss has no gradient.
     pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
         match &mut self.inner {
             Inner::Rule(optimizer) => optimizer.accumulate(loss, samples),
@@ -145,10 +147,10 @@ impl Optimizer {
         }
     }
 
-    /// A step with the mean of what was accumulated, which is forgotten.
+    /// Takes a step with the mean of the accumulated gradients and clears them.
     ///
     /// # Errors
-    /// As [`TransportedScion::step`].
+    /// Same as [`TransportedScion::step`].
     pub fn step(&mut self) -> Result<()> {
         let t = self.steps + 1;
         match &mut self.inner {
@@ -159,15 +161,16 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Steps taken.
+    /// Returns the number of steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// What a later run goes on from, see [`TransportedScion::state`]; of AdamW and SGD X, M, and of AdamW V.
+    /// Returns the state from which a later run resumes, see [`TransportedScion::state`]. For AdamW and SGD it holds X
+    /// and M, for AdamW also V.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.state(),
@@ -175,10 +178,10 @@ impl Optimizer {
         }
     }
 
-    /// Takes up a state, see [`TransportedScion::restore`].
+    /// Restores a state, see [`TransportedScion::restore`].
     ///
     /// # Errors
-    /// As there: nothing has changed then.
+    /// Same as [`TransportedScion::restore`]; nothing has changed then.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
         match &mut self.inner {
             Inner::Rule(optimizer) => {
@@ -190,8 +193,8 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Bytes that it keeps between steps beside the model's own weights and gradients: see [`TransportedScion::bytes`]; of
-    /// AdamW two numbers for each parameter, of SGD one.
+    /// Returns the memory kept between steps in addition to the model's own weights and gradients, in bytes: see
+    /// [`TransportedScion::bytes`]. AdamW keeps two numbers per parameter element, SGD one.
     pub fn bytes(&self) -> usize {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.bytes(),
@@ -199,7 +202,7 @@ impl Optimizer {
         }
     }
 
-    /// How each parameter is stepped, see [`TransportedScion::table`]; `None` of AdamW and SGD.
+    /// Returns the table of how each parameter is stepped, see [`TransportedScion::table`]; `None` for AdamW and SGD.
     pub fn table(&self) -> Option<String> {
         match &self.inner {
             Inner::Rule(optimizer) => Some(optimizer.table()),
@@ -207,10 +210,10 @@ impl Optimizer {
         }
     }
 
-    /// Runs `f` while the model holds the weights that count, see [`TransportedScion::evaluate`].
+    /// Runs `f` while the model holds the weights to evaluate, see [`TransportedScion::evaluate`].
     ///
     /// # Errors
-    /// Where libtorch fails, before `f` has run.
+    /// Returns an error if libtorch fails; `f` has not run then.
     pub fn evaluate<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.evaluate(f),
@@ -218,10 +221,10 @@ impl Optimizer {
         }
     }
 
-    /// The weights that count as (name, tensor): copies of the sizes that the model has.
+    /// Returns copies of the weights to evaluate as (name, tensor), with the sizes that the model uses.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn x(&self) -> Result<Vec<(String, Tensor)>> {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.x(),
@@ -229,10 +232,11 @@ impl Optimizer {
         }
     }
 
-    /// Parameters whose gradient was not finite, see [`TransportedScion::refused`]; AdamW and SGD do not look.
+    /// Returns the parameters whose gradient was not finite, see [`TransportedScion::refused`]. AdamW and SGD do not
+    /// check this.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn refused(&mut self) -> Result<Vec<(String, u64)>> {
         match &mut self.inner {
             Inner::Rule(optimizer) => optimizer.refused(),
@@ -241,7 +245,7 @@ impl Optimizer {
     }
 }
 
-/// These groups, with Muon's scale for all matrices that are usually spectral and whose norm no group says.
+/// Returns the groups with Muon's scale added for all matrices that are usually spectral and whose norm is left open.
 fn muon(store: &nn::VarStore, groups: &Groups) -> Groups {
     let parameters = named(store);
     let head = parameters.iter().rposition(|(_, tensor)| tensor.dim() >= 2);

@@ -1,5 +1,6 @@
-//! AdamW and SGD with momentum, to compare with: libtorch's equations, computed by libtorch, with their state at hand, which its
-//! own optimizers keep to themselves.
+//! AdamW and SGD with momentum, for comparison.
+//!
+//! They use libtorch's equations and operations. libtorch's own optimizers give no access to their state.
 
 use super::state::{Matched, STEPS, matched};
 use super::{Result, Tensors, accumulate};
@@ -8,29 +9,29 @@ use tch::{Tensor, no_grad_guard};
 const BETA2: f64 = 0.95;
 const EPSILON: f64 = 1e-8;
 
-/// One of them, at work on a model.
+/// AdamW or SGD for one model.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// AdamW's β₁, SGD's β.
+    /// AdamW's β₁ or SGD's β.
     beta: f64,
     parameters: Vec<Parameter>,
-    /// Whose gradients the parameters hold as a sum.
+    /// Number of samples over which the parameters hold a sum of gradients.
     samples: usize,
 }
 
 #[derive(Debug)]
 struct Parameter {
     name: String,
-    /// The model's own.
+    /// The model's own tensor.
     x: Tensor,
     m: Tensor,
-    /// Of AdamW; SGD has none.
+    /// Second moment; `None` for SGD.
     v: Option<Tensor>,
 }
 
 impl Peer {
-    /// Loshchilov and Hutter 2019, algorithm 2, without weight decay: M ← β₁M + (1 − β₁)G, V ← β₂V + (1 − β₂)G²,
-    /// X ← X − η·M/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε).
+    /// Creates AdamW (Loshchilov and Hutter 2019, algorithm 2) without weight decay: M ← β₁M + (1 − β₁)G,
+    /// V ← β₂V + (1 − β₂)G², X ← X − η·M/(1 − β₁ᵗ) / (√(V/(1 − β₂ᵗ)) + ε).
     pub fn adamw(beta1: f64, parameters: Tensors) -> Result<Self> {
         let mut peer = Self::sgd(beta1, parameters)?;
         for Parameter { x, v, .. } in &mut peer.parameters {
@@ -39,7 +40,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// M ← βM + G, X ← X − ηM: the velocity is a sum of gradients, not their mean.
+    /// Creates SGD: M ← βM + G, X ← X − ηM. The velocity is a sum of gradients, not their mean.
     pub fn sgd(beta: f64, parameters: Tensors) -> Result<Self> {
         let of = |(name, x): (String, Tensor)| Ok(Parameter { name, m: x.f_zeros_like()?, v: None, x });
         Ok(Self { beta, parameters: parameters.into_iter().map(of).collect::<Result<_>>()?, samples: 0 })
@@ -49,7 +50,8 @@ impl Peer {
         accumulate(loss, samples, &mut self.samples)
     }
 
-    /// Step t of size η with the mean of what was accumulated, which is forgotten. A parameter without gradient stays.
+    /// Takes step t of size η with the mean of the accumulated gradients and clears them. A parameter without a
+    /// gradient stays unchanged.
     pub fn step(&mut self, eta: f64, t: u64) -> Result<()> {
         let _guard = no_grad_guard();
         for Parameter { x, m, v, .. } in &mut self.parameters {
@@ -77,27 +79,27 @@ impl Peer {
         Ok(())
     }
 
-    /// Bytes beside the model's own weights and gradients.
+    /// Returns the memory in addition to the model's own weights and gradients, in bytes.
     pub fn bytes(&self) -> usize {
         let arrays = self.parameters.iter().flat_map(|parameter| [Some(&parameter.m), parameter.v.as_ref()]);
         arrays.flatten().map(|tensor| tensor.numel() * size_of::<f32>()).sum()
     }
 
-    /// Copies of the weights.
+    /// Returns copies of the weights.
     pub fn x(&self) -> Tensors {
         self.parameters.iter().map(|Parameter { name, x, .. }| (name.clone(), x.detach().copy())).collect()
     }
 
-    /// Copies of all that it goes on from: `NAME.x`, `NAME.m` and of AdamW `NAME.v`, and `steps`.
+    /// Returns copies of the state to resume from: `steps`, `NAME.x` and `NAME.m`, and for AdamW `NAME.v`.
     pub fn state(&self, steps: u64) -> Tensors {
         let copies = self.arrays().into_iter().map(|(name, array)| (name, array.detach().copy()));
         [(STEPS.to_owned(), Tensor::from(steps as i64))].into_iter().chain(copies).collect()
     }
 
-    /// Takes up a state, and returns its steps.
+    /// Restores a state and returns its number of steps.
     ///
     /// # Errors
-    /// Where it is of another model: nothing has changed then.
+    /// Returns an error if the state belongs to another model; nothing has changed then.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<u64> {
         let _guard = no_grad_guard();
         let Matched { steps, copies } = matched(state, self.arrays(), |_| false)?;
@@ -107,7 +109,7 @@ impl Peer {
         Ok(steps)
     }
 
-    /// Its arrays, not copies.
+    /// Returns the arrays themselves, not copies.
     fn arrays(&self) -> Tensors {
         let of = |Parameter { name, x, m, v }: &Parameter| {
             let arrays = [("x", Some(x)), ("m", Some(m)), ("v", v.as_ref())]

@@ -1,5 +1,5 @@
-//! The weights that a training starts from, on all cores: each parameter knows its place in the random numbers, so the bits
-//! are the same however many cores there are.
+//! Initial weights of a training, computed on all cores. Each parameter knows its position in the random stream, so the
+//! bits do not depend on the number of cores.
 
 use super::Result;
 use graftage_core::matrix::Slab;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-/// What a parameter starts by.
+/// Inputs for the initial weights of one parameter.
 pub(super) struct Start {
     pub shape: (usize, usize),
     pub geometry: Geometry,
@@ -19,19 +19,19 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// The next parameter's generator.
+    /// Returns the generator of the next parameter.
     pub fn next(&self) -> Generator {
         let numbers = if self.role.is_weights() { self.shape.0 * self.shape.1 } else { 0 };
         let (seed, stream, position) = self.generator.state();
         Generator::at((seed, stream, position + numbers as u64))
     }
 
-    /// X by [`Scion::initialise`], row by row.
+    /// Computes X by [`Scion::initialise`], row by row.
     fn weights(&self) -> Vec<f32> {
         let (m, n) = self.shape;
         let [mut x, mut y, mut momentum] = [(); 3].map(|()| vec![0.0; m * n]);
         let [first, second, third] = [&mut x, &mut y, &mut momentum].map(|numbers| Slab::new(m, n, &mut numbers[..]));
-        // The memory is as long as the slabs.
+        // The memory is as long as the slabs, so all three exist.
         if let (Some(x), Some(y), Some(m)) = (first, second, third) {
             let mut memory = vec![0.0; workspace(self.shape.0, self.shape.1)];
             Scion { x, y, m }.initialise(self.geometry, self.role, &mut self.generator.clone(), &mut memory);
@@ -40,14 +40,14 @@ impl Start {
     }
 }
 
-/// Gives `take` the index and X of each parameter, in any order.
+/// Passes the index and X of each parameter to `take`, in any order.
 ///
 /// # Errors
-/// The first of `take`.
+/// Returns the first error of `take`.
 pub(super) fn each(starts: &[Start], mut take: impl FnMut(usize, Vec<f32>) -> Result<()>) -> Result<()> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(starts.len());
     let next = AtomicUsize::new(0);
-    // As few wait as are computed.
+    // At most one finished parameter per thread waits in the channel.
     let (sender, receiver) = sync_channel(threads);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -63,7 +63,7 @@ pub(super) fn each(starts: &[Start], mut take: impl FnMut(usize, Vec<f32>) -> Re
             });
         }
         drop(sender);
-        // Where it ends early, nobody receives any more, and the threads end, too.
+        // If this ends early, the receiver is dropped and the threads end, too.
         receiver.into_iter().try_for_each(|(at, weights)| take(at, weights))
     })
 }

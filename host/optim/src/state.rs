@@ -1,4 +1,4 @@
-//! What an optimizer goes on from, as tensors and as a safetensors file.
+//! State of an optimizer, as tensors and as a safetensors file.
 
 use super::{Error, Place, Result, TransportedScion};
 use crate::tensor::Operand;
@@ -11,21 +11,22 @@ use std::io::Write;
 use std::path::Path;
 use tch::{Kind, Tensor, no_grad_guard};
 
-/// What X₀ is called behind a parameter's name, in [`TransportedScion::state`].
+/// Suffix of X₀ after a parameter's name, in [`TransportedScion::state`].
 const START: &str = "start";
 
-/// What the alignment law knows of each stack, in [`TransportedScion::state`].
+/// Prefix of the alignment law's values per stack, in [`TransportedScion::state`].
 const ALIGNMENT: &str = "alignment";
 
-/// Steps taken, in the state of any optimizer.
+/// Name of the number of steps taken, in the state of any optimizer.
 pub(super) const STEPS: &str = "steps";
 
 impl TransportedScion {
-    /// All that a later run goes on from: X, Y and M of each parameter as `NAME.x`, `NAME.y` and `NAME.m`, X₀ as `NAME.start`
-    /// under a pull to the start, and `steps`.
+    /// Returns the state from which a later run resumes: X, Y and M of each parameter as `NAME.x`, `NAME.y` and
+    /// `NAME.m`, X₀ as `NAME.start` under a pull to the start, the alignment law's sums of each stack, and `steps`.
+    /// Under Nesterov's law `NAME.y` is M before the last step.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         self.adopt()?;
         let mut state = vec![(STEPS.to_owned(), Tensor::from(self.steps as i64))];
@@ -43,11 +44,11 @@ impl TransportedScion {
         Ok(state)
     }
 
-    /// Takes up a state that [`TransportedScion::state`] gave of such a model: the next step is as if there had been no
-    /// pause. The rule is the optimizer's own.
+    /// Restores a state that [`TransportedScion::state`] returned for the same kind of model. The next step is the same
+    /// as without the interruption. The rule remains the optimizer's own.
     ///
     /// # Errors
-    /// Where a tensor is missing, has another size or belongs to no parameter: nothing has changed then.
+    /// Returns an error if a tensor is missing, has another size or belongs to no parameter; nothing has changed then.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
         let _guard = no_grad_guard();
         self.adopt()?;
@@ -59,7 +60,7 @@ impl TransportedScion {
         }
         let Matched { steps, copies } = matched(state, wanted, |name| {
             let index = name.strip_prefix(ALIGNMENT).and_then(|rest| rest.split('.').nth(1));
-            // X₀ of a run that was pulled there, where this one is not.
+            // X₀ of a run with a pull to the start, if this run has none.
             let start = name.strip_suffix(START).and_then(|rest| rest.strip_suffix('.'));
             index.is_some_and(|index| index.parse().is_ok_and(|index: usize| index < self.stacks.len()))
                 || start.is_some_and(|start| self.names().any(|name| name == start))
@@ -85,8 +86,8 @@ impl TransportedScion {
         Ok(())
     }
 
-    /// X, Y (under Nesterov's law M before the last step), M and, where there is one, X₀ of a parameter, by name: not copies,
-    /// but for Y where it is X.
+    /// Returns the arrays of a parameter by name: X, Y (M before the last step under Nesterov's law), M and, if there
+    /// is one, X₀. They are not copies, except Y if it equals X.
     fn arrays(&self, place: &Place) -> Result<Vec<(&'static str, Tensor)>> {
         let stack = &self.stacks[place.stack];
         let y = match (&stack.before, &stack.x) {
@@ -101,7 +102,7 @@ impl TransportedScion {
         Ok(arrays)
     }
 
-    /// Writes [`TransportedScion::state`] as a safetensors file, see [`write()`].
+    /// Writes [`TransportedScion::state`] to a safetensors file, see [`write()`].
     ///
     /// # Errors
     /// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
@@ -109,28 +110,28 @@ impl TransportedScion {
         write(path, &self.state()?, HashMap::new())
     }
 
-    /// Takes up what [`TransportedScion::save`] wrote, see [`TransportedScion::restore`].
+    /// Restores what [`TransportedScion::save`] wrote, see [`TransportedScion::restore`].
     ///
     /// # Errors
-    /// Where the file cannot be read or is none, or names and shapes in it are not those of this model: the message says
-    /// which, and nothing has changed.
+    /// Returns an error if the file cannot be read, is not a safetensors file, or holds names or shapes of another
+    /// model. The message names the tensor, and nothing has changed.
     pub fn load(&mut self, path: &Path) -> Result<()> {
         let (state, _) = read(path)?;
         self.restore(&state).map_err(|error| Error::content(path, error))
     }
 }
 
-/// What a state holds for each array of an optimizer.
+/// Counterparts of an optimizer's arrays in a state.
 pub(super) struct Matched<'a> {
     pub steps: u64,
-    /// The array, and what is to be copied into it.
+    /// Pairs of a destination array and the tensor to copy into it.
     pub copies: Vec<(Tensor, &'a Tensor)>,
 }
 
-/// Finds these arrays in a state; what else may be in it `also` says.
+/// Finds these arrays in a state. `also` accepts the names of other tensors that the state may hold.
 ///
 /// # Errors
-/// Where one is missing or has another size, or something belongs to none.
+/// Returns an error if an array is missing or has another size, or if a tensor is neither an array nor accepted.
 pub(super) fn matched(state: &[(String, Tensor)], arrays: Tensors, also: impl Fn(&str) -> bool) -> Result<Matched<'_>> {
     let wrong = |name: &str, what: &str| Error::Parameter { name: name.to_owned(), what: what.to_owned() };
     let missing = |name: &str| wrong(name, "is missing from the state");
@@ -155,13 +156,13 @@ fn find<'a>(state: &'a [(String, Tensor)], name: &str) -> Option<&'a Tensor> {
     state.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor)
 }
 
-/// Tensors by their names.
+/// Named tensors.
 pub type Tensors = Vec<(String, Tensor)>;
 
-/// Tensors of kind Float or Int64 as a safetensors file holds them.
+/// Returns the bytes of a safetensors file with these tensors, of kind Float or Int64.
 ///
 /// # Errors
-/// Where libtorch fails, or a number is not finite, which names the file.
+/// Returns an error that names the file if a number is not finite, or an error if libtorch fails.
 pub fn bytes(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<Vec<u8>> {
     let mut arrays = Vec::new();
     for (name, tensor) in tensors {
@@ -187,7 +188,7 @@ pub fn bytes(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String
     serialize(views, metadata).map_err(|e| Error::content(path, e))
 }
 
-/// Writes tensors of kind Float or Int64 as a safetensors file, under a temporary name first.
+/// Writes tensors of kind Float or Int64 to a safetensors file, under a temporary name first.
 ///
 /// # Errors
 /// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
@@ -200,10 +201,10 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String
     Ok(())
 }
 
-/// Reads what [`write()`] wrote: the tensors, on the processor, and the metadata.
+/// Reads a file of [`write()`]: the tensors, on the CPU, and the metadata.
 ///
 /// # Errors
-/// Where the file cannot be read, is none, or has tensors of other kinds.
+/// Returns an error if the file cannot be read, is not a safetensors file, or holds tensors of other kinds.
 pub fn read(path: &Path) -> Result<(Tensors, HashMap<String, String>)> {
     let bytes = fs::read(path).map_err(Error::file(path))?;
     let wrong = |what: String| Error::content(path, what);

@@ -2,20 +2,21 @@
 //!
 //! | type | arithmetic | for |
 //! |---|---|---|
-//! | [`Exact`] | core's order of evaluation, one kernel for each rounding: the bits of core's own matrices | proofs, small networks |
-//! | [`Fast`] | matrix products and sums as libtorch likes them; directions in bfloat16 where that is their kind | training |
+//! | [`Exact`] | core's order of evaluation, one kernel per rounding: core's bits | proofs, small networks |
+//! | [`Fast`] | matrix products and sums in libtorch's order; directions in bfloat16 if that is their kind | training |
 //!
-//! On an NVIDIA GPU the elementwise work of a [`Fast`] step is done by kernels of our own, each of which reads and writes once
-//! what libtorch's operations would many times.
+//! On an NVIDIA GPU the elementwise work of a [`Fast`] step is done by our own kernels. Each of them reads and writes
+//! memory only once, while libtorch's operations would do it many times.
 //!
-//! Both are a stack of equal matrices: a tensor [.., m, n] of kind Float. The norms, the polar iteration and the step are
-//! core's, run on these types; nothing here waits for a GPU. Gradients are not tracked.
+//! Both types are stacks of matrices of equal shape: a tensor [.., m, n] of kind Float. The norms, the polar iteration
+//! and the step are core's, run on these types. Nothing here waits for a GPU. Gradients are not tracked.
 //!
-//! `copy`, `combine`, `pull`, `map`, `step_ahead` and `sign` write in place, so whoever holds the same tensor sees what they wrote; all
-//! other operations put a new tensor in the place of the old one. So a [`Matrix::Square`] needs no memory before its first
-//! use: any tensor will do. A [`Fast`] can also be [masked](Fast::masked), or [nobody else's](Fast::scratch).
+//! `copy`, `combine`, `pull`, `map`, `step_ahead` and `sign` write in place, so the result is visible through other
+//! references to the same tensor. All other operations replace the tensor by a new one. A [`Matrix::Square`] therefore
+//! needs no memory before its first use: any tensor will do. A [`Fast`] can also be [masked](Fast::masked), or [private
+//! scratch memory](Fast::scratch).
 //!
-//! An operation panics where libtorch fails: on tensors whose shapes or devices do not go together, or without memory.
+//! An operation panics if libtorch fails: on tensors with incompatible shapes or devices, or when out of memory.
 
 use crate::cuda::kernels;
 use graftage_core::matrix::{Element, Group, Matrix};
@@ -28,11 +29,11 @@ use std::ops::{Add, Mul, Sub};
 use std::ptr::null_mut;
 use tch::{Kind, Tensor, no_grad_guard};
 
-/// How the update rule is computed on tensors.
+/// Arithmetic of the update rule on tensors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arithmetic {
-    /// As libtorch likes it: see [`Fast`].
+    /// In libtorch's own order of evaluation: see [`Fast`].
     #[default]
     Fast,
     /// In core's order of evaluation, many times slower: see [`Exact`].
@@ -48,45 +49,45 @@ impl fmt::Display for Arithmetic {
     }
 }
 
-/// In which numbers products are computed.
+/// Number format of products.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// binary32.
     #[default]
     Float32,
-    /// bfloat16: two digits, and faster where the device has units for it.
+    /// bfloat16: two digits, and faster if the device has units for it.
     Bfloat16,
 }
 
-/// A stack [.., m, n], every operation in core's order of evaluation.
+/// A stack [.., m, n] whose operations follow core's order of evaluation.
 #[derive(Debug)]
 pub struct Exact(pub Tensor);
 
-/// A stack [.., m, n], every operation as libtorch likes it.
+/// A stack [.., m, n] whose operations follow libtorch's order of evaluation.
 #[derive(Debug)]
 pub struct Fast {
     tensor: Tensor,
     memory: Memory,
 }
 
-/// What becomes of a result.
+/// Destination of results.
 #[derive(Debug)]
 enum Memory {
-    /// It is written where the tensor is; where there are flags, [.., 1, 1], only into matrices whose flag is true.
+    /// In place. If there are flags, shape [.., 1, 1], only matrices whose flag is true are written.
     Shared(Option<Tensor>),
-    /// It takes the tensor's place.
+    /// A new tensor, which replaces the old one.
     Own {
-        /// In which matrix products are computed.
+        /// Kind in which matrix products are computed.
         kind: Kind,
-        /// Memory of a product before the last, if there is one, for the next.
+        /// Memory of the product before the last, if there is one; reused for the next.
         spare: Tensor,
-        /// Whether nobody else holds the tensor, so that it can become spare.
+        /// True if nothing else refers to the tensor, so that it can become `spare`.
         is_alone: bool,
     },
 }
 
-/// A symmetric matrix P of the small side of a [`Fast`], kept as P + shift·I, so that aS + PS is one product.
+/// A symmetric matrix P of a [`Fast`]'s small side, stored as P + shift·I, so that aS + PS is a single product.
 #[derive(Debug)]
 pub struct Shifted {
     tensor: Tensor,
@@ -112,19 +113,19 @@ impl From<Tensor> for Shifted {
 }
 
 impl Fast {
-    /// A stack of which only the matrices change whose flag, of [.., 1, 1] and kind Bool, is true: the others stay as they
-    /// are, to the bit, whatever is computed for them.
+    /// Creates a stack in which only the matrices whose flag is true change. `flags` has shape [.., 1, 1] and kind
+    /// Bool. All other matrices keep their bits, whatever is computed for them.
     pub fn masked(tensor: Tensor, flags: &Tensor) -> Self {
         Self { tensor, memory: Memory::Shared(Some(flags.shallow_clone())) }
     }
 
-    /// A stack that is filled by its first use and that nobody else sees: a direction, or a result that is not wanted.
-    /// Matrix products on it are computed in `kind`.
+    /// Creates a private stack that its first use fills: a direction, or a result that is not needed. Matrix products
+    /// on it are computed in `kind`.
     pub fn scratch(kind: Kind) -> Self {
         Self { tensor: Tensor::new(), memory: Memory::Own { kind, spare: Tensor::new(), is_alone: false } }
     }
 
-    /// In which kind matrix products are computed.
+    /// Returns the kind in which matrix products are computed.
     fn kind(&self) -> Kind {
         match self.memory {
             Memory::Own { kind, .. } => kind,
@@ -132,7 +133,8 @@ impl Fast {
         }
     }
 
-    /// Where the flags are of what is written in place, null where there are none.
+    /// Returns the address of the flags of a stack that is written in place, null without flags; `None` for a private
+    /// stack.
     fn flags_at(&self) -> Option<*mut c_void> {
         match &self.memory {
             Memory::Own { .. } => None,
@@ -140,7 +142,7 @@ impl Fast {
         }
     }
 
-    /// Where a result may be computed that is then stored: in place, or in new memory.
+    /// Returns memory for a result that is stored afterwards: the tensor itself or new memory.
     fn room(&self) -> Tensor {
         match self.memory {
             Memory::Shared(None) => self.tensor.shallow_clone(),
@@ -157,7 +159,7 @@ impl Fast {
         }
     }
 
-    /// Puts a tensor that nobody else holds in the place of the old one.
+    /// Replaces the tensor by one that nothing else refers to.
     fn replace(&mut self, tensor: Tensor) {
         self.tensor = tensor;
         if let Memory::Own { is_alone, .. } = &mut self.memory {
@@ -167,13 +169,13 @@ impl Fast {
 }
 
 impl Shifted {
-    /// P ← A B − shift·I, in the memory that P has where the product fits.
+    /// Computes P ← A B − shift·I, in P's existing memory if the product fits.
     fn set_product(&mut self, a: &Tensor, b: &Tensor, shift: f32) {
         self.tensor = product(a, b, &self.tensor);
         self.shift.set(shift);
     }
 
-    /// P + shift·I.
+    /// Returns P + shift·I.
     fn plus(&self, shift: f32) -> &Tensor {
         let kept = self.shift.replace(shift);
         if kept != shift {
@@ -183,7 +185,7 @@ impl Shifted {
     }
 }
 
-/// A tensor as an operand of an elementwise formula: one kernel for each operation, so that each rounds once.
+/// A tensor as an operand of an elementwise formula. Each operation is a kernel of its own, so each rounds once.
 #[derive(Debug)]
 pub struct Operand(Tensor);
 
@@ -194,14 +196,14 @@ impl From<Tensor> for Operand {
 }
 
 impl Operand {
-    /// The tensor.
+    /// Returns the tensor.
     pub fn tensor(&self) -> &Tensor {
         &self.0
     }
 
-    /// The number of a single matrix.
+    /// Returns the value for a single matrix.
     pub fn number(&self) -> f32 {
-        // An operand of one element always has a value.
+        // An operand with one element always has a value.
         f32::try_from(&self.0.flatten(0, -1)).unwrap_or(f32::NAN)
     }
 }
@@ -254,7 +256,7 @@ impl Element for Operand {
     }
 }
 
-// A factor goes to libtorch as f64 and is turned back, exactly, into the f32 that it was.
+// Factors go to libtorch as f64, which converts them back to the original f32 exactly.
 
 impl Matrix for Exact {
     type Square = Self;
@@ -380,7 +382,7 @@ impl Matrix for Fast {
     fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, gain: f32, (ahead, before): (f32, f32)) {
         let _guard = no_grad_guard();
         let follows = (ahead, before) == (0.0, 0.0);
-        // The kernel has one set of flags.
+        // The kernel takes only one set of flags.
         if let Memory::Shared(flags) = &x.memory
             && (follows || y.flags_at() == x.flags_at())
             && let query = (!follows).then_some(&y.tensor)
@@ -392,10 +394,10 @@ impl Matrix for Fast {
             return;
         }
         let (way, gain) = (in_kind(&d.tensor, Kind::Float), f64::from(gain));
-        // A tensor, so that one pass over memory converts, multiplies and adds.
+        // A tensor as factor lets one pass over memory convert, multiply and add.
         let factor = |number: f64| Tensor::full([1], number, (Kind::Float, way.device()));
         if !follows {
-            // First, as it is made of the old X.
+            // Y comes first, because it depends on the old X.
             let start = match before {
                 0.0 => x.tensor.shallow_clone(),
                 _ => x.tensor.lerp_scalar_out(&y.room(), &y.tensor, f64::from(before)),
@@ -424,7 +426,7 @@ impl Matrix for Fast {
             return self.replace(unit);
         }
         let s = in_kind(&self.tensor, Kind::Float);
-        // The smallest positive number and 1 are divisors of groups of zeros, which stay zeros.
+        // Groups of zeros are divided by the smallest positive number and by 1, and stay zeros.
         let largest = largest(&s, axes).clamp_min(f64::from(f32::from_bits(1)));
         let mut scaled = s / largest;
         let norm = scaled.norm_scalaropt_dim(2.0, axes, true).clamp_min(1.0);
@@ -452,13 +454,13 @@ impl Matrix for Fast {
     }
     fn multiply(&self, c: f32, (a, left): (f32, &Shifted), (b, right): (f32, &Shifted), out: &mut Shifted) {
         let _guard = no_grad_guard();
-        // Of what is symmetric, the right operand is read along its rows: kernels for bfloat16 differ by three times in speed.
+        // The right operand is symmetric, so it can be read along its rows: bfloat16 kernels differ threefold in speed.
         if c == 1.0 && !std::ptr::eq(left, right) {
             // LR + aL + bR = (L + bI)(R + aI) − abI.
             out.set_product(left.plus(b), &right.plus(a).mt(), a * b);
         } else if b == 0.0 && std::ptr::eq(left, right) && self.is_precise() && squares(self.shape()) == 2 {
-            // cG² + aG = c(G + hI)² − ch²I with h = a/2c, so that no sum is copied to where the product goes. Of a G that is
-            // not used again: the small eigenvalues lose what is rounded beside h.
+            // cG² + aG = c(G + hI)² − ch²I with h = a/2c. This saves copying an addend to the product's destination. It
+            // is done only for a G that is not used again, because adding h rounds off digits of small eigenvalues.
             let h = a / (2.0 * c);
             let g = left.plus(h);
             *out = Shifted { tensor: add_product((0.0, g), c, g, &g.mt()), shift: Cell::new(c * h * h) };
@@ -482,23 +484,23 @@ impl Matrix for Fast {
     }
 }
 
-/// (m, n) of a stack [.., m, n].
+/// Returns (m, n) of a stack [.., m, n].
 fn shape(stack: &Tensor) -> (i64, i64) {
     match stack.size()[..] {
         [.., m, n] => (m, n),
-        // What is no matrix is one row.
+        // A vector counts as one row.
         [n] => (1, n),
         [] => (1, 1),
     }
 }
 
-/// Whether the small side is the rows.
+/// Returns whether the rows are the small side.
 fn is_wide(stack: &Tensor) -> bool {
     let (m, n) = shape(stack);
     m <= n
 }
 
-/// The axes that a group runs along.
+/// Returns the axes along which a group runs.
 fn axes(group: Group) -> &'static [i64] {
     match group {
         Group::Whole => &[-2, -1],
@@ -507,36 +509,36 @@ fn axes(group: Group) -> &'static [i64] {
     }
 }
 
-/// What is above 0 as it is, and 1 in place of all else: divisors of groups of zeros, which stay zeros.
+/// Replaces elements that are not above 0 by 1. As divisors of groups of zeros, they leave the zeros unchanged.
 fn or_one(tensor: Tensor) -> Tensor {
     tensor.where_scalarother(&tensor.gt(0.0), 1.0)
 }
 
-/// √x, correctly rounded: libtorch's own of f32 is not, but the rounded root of f64 is exact enough to be rounded again
-/// (53 ≥ 2·24 + 2 digits).
+/// Computes √x, correctly rounded. libtorch's f32 root is not, but the rounded f64 root is exact enough to be rounded
+/// again (53 ≥ 2·24 + 2 digits).
 fn sqrt(tensor: &Tensor) -> Tensor {
     tensor.to_kind(Kind::Double).sqrt().to_kind(Kind::Float)
 }
 
-/// Each group by the power of two that brings its largest |element| into [1, 2).
+/// Scales each group by the power of two that brings its largest |element| into [1, 2).
 fn unit_binade(tensor: &Tensor, group: Group) -> Tensor {
     let (p, q) = into_unit_binade(&or_one(tensor.abs().amax(axes(group), true)));
     tensor * p * q
 }
 
-/// ⟨a, b⟩ of each matrix, [.., 1, 1], as core's `sum`.
+/// Returns ⟨a, b⟩ of each matrix in the order of core's `sum`, shape [.., 1, 1].
 fn ordered_inner(a: &Tensor, b: &Tensor) -> Tensor {
     ordered_sum(&(a * b).flatten(-2, -1)).unsqueeze(-1).unsqueeze(-1)
 }
 
-/// The same in libtorch's order.
+/// Like [`ordered_inner`], but in libtorch's order.
 fn inner(a: &Tensor, b: &Tensor) -> Tensor {
     (a * b).sum_dim_intlist([-2, -1].as_slice(), true, Kind::Float)
 }
 
-/// Core's `into_unit_binade`: the two powers of two whose product is 2^−⌊log₂ x⌋, for positive x.
+/// Core's `into_unit_binade`: returns two powers of two whose product is 2^−⌊log₂ x⌋, for positive x.
 fn into_unit_binade(tensor: &Tensor) -> (Tensor, Tensor) {
-    // In f64 even a subnormal of f32 has its exponent in these bits.
+    // In f64, even an f32 subnormal has its exponent in these bits.
     let bits = tensor.to_kind(Kind::Double).view_dtype(Kind::Int64);
     let exponent: Tensor = 1023 - bits.bitwise_right_shift_tensor_scalar(52);
     let half = exponent.bitwise_right_shift_tensor_scalar(1);
@@ -547,7 +549,7 @@ fn into_unit_binade(tensor: &Tensor) -> (Tensor, Tensor) {
 
 /// Core's `sum` over the last axis: eight lanes from +0, each ascending, then the fixed tree.
 ///
-/// What fills the last group up is +0, which changes no lane: a lane is never −0.
+/// The last group is padded with +0, which changes no lane because a lane is never −0.
 fn ordered_sum(tensor: &Tensor) -> Tensor {
     let padding = -shape(tensor).1 & 7;
     let groups = tensor.constant_pad_nd([0, padding]).unflatten(-1, [-1, 8]).unbind(-2);
@@ -559,11 +561,11 @@ fn ordered_sum(tensor: &Tensor) -> Tensor {
     ((lane(0) + lane(4)) + (lane(2) + lane(6))) + ((lane(1) + lane(5)) + (lane(3) + lane(7)))
 }
 
-/// A B of [.., m, k] and [.., k, n], each element from +0 over k ascending.
+/// Computes A B for shapes [.., m, k] and [.., k, n]; each element is summed from +0 over ascending k.
 ///
-/// The products of many k are one kernel, as they do not depend on each other; each sum is its own.
+/// The products for many k form one kernel because they are independent. Each addition is a kernel of its own.
 fn ordered_product(a: &Tensor, b: &Tensor) -> Tensor {
-    /// Numbers in a kernel's result that stay in a processor's cache.
+    /// Largest kernel result that stays in a CPU's cache, in numbers.
     const AT_ONCE: i64 = 1 << 17;
     let (k, n) = shape(b);
     let mut size = a.size();
@@ -574,7 +576,7 @@ fn ordered_product(a: &Tensor, b: &Tensor) -> Tensor {
     let length = (AT_ONCE / (sum.numel() as i64).max(1)).max(1);
     for start in (0..k).step_by(length as usize) {
         let length = length.min(k - start);
-        // [.., length, m, 1] and [.., length, 1, n].
+        // Shapes [.., length, m, 1] and [.., length, 1, n].
         let columns = a.narrow(-1, start, length).mt().unsqueeze(-1);
         let rows = b.narrow(-2, start, length).unsqueeze(-2);
         for term in (columns * rows).unbind(-3) {
@@ -584,28 +586,28 @@ fn ordered_product(a: &Tensor, b: &Tensor) -> Tensor {
     sum
 }
 
-/// The largest |element| of each group; NaN where there is one.
+/// Returns the largest |element| of each group; NaN if the group contains one.
 pub(crate) fn largest(tensor: &Tensor, axes: &[i64]) -> Tensor {
     if tensor.device().is_cuda() {
         tensor.norm_scalaropt_dim(f64::INFINITY, axes, true)
     } else {
-        // Its norm is slow on a processor, which takes two fast passes that only read.
+        // The infinity norm is slow on a CPU. Two read-only passes are faster.
         tensor.amax(axes, true).maximum(&tensor.amin(axes, true).neg())
     }
 }
 
-/// A sum in the memory of its first term.
+/// Adds in the memory of the first term.
 fn sum(mut first: Tensor, second: Tensor) -> Tensor {
     first += second;
     first
 }
 
-/// The tensor itself where it is of this kind.
+/// Converts a tensor to this kind; returns the tensor itself if it has the kind already.
 fn in_kind(tensor: &Tensor, kind: Kind) -> Tensor {
     if tensor.kind() == kind { tensor.shallow_clone() } else { tensor.to_kind(kind) }
 }
 
-/// A stack with one axis before the matrices.
+/// Returns a stack with exactly one axis before the matrices.
 fn one_axis(stack: &Tensor) -> Tensor {
     match stack.dim() {
         2 => stack.unsqueeze(0),
@@ -614,7 +616,7 @@ fn one_axis(stack: &Tensor) -> Tensor {
     }
 }
 
-/// A B of stacks, in libtorch's order; in this memory where it fits.
+/// Computes A B of stacks in libtorch's order, in `memory` if the result fits.
 fn product(a: &Tensor, b: &Tensor, memory: &Tensor) -> Tensor {
     let mut size = a.size();
     if let (Some(last), (_, n)) = (size.last_mut(), shape(b)) {
@@ -628,7 +630,7 @@ fn product(a: &Tensor, b: &Tensor, memory: &Tensor) -> Tensor {
     }
 }
 
-/// a·S + b·L R of stacks, in libtorch's order.
+/// Computes a·S + b·L R of stacks in libtorch's order.
 fn add_product((a, s): (f32, &Tensor), b: f32, left: &Tensor, right: &Tensor) -> Tensor {
     one_axis(s).baddbmm(&one_axis(left), &one_axis(right), f64::from(a), f64::from(b)).view_as(s)
 }

@@ -1,44 +1,44 @@
-//! Core's matrices with panels as wide as this processor's registers: the same code, the same bits, compiled for AVX-512, for
-//! AVX2 or for what every processor of this kind has, and chosen when it runs.
+//! Core's matrices with panels as wide as this CPU's registers. The same code is compiled for AVX2 and for the target
+//! of the build, the variant is chosen at run time, and all variants give the same bits.
 //!
-//! A panel of W columns (core's [`kernel`]) is 32 wide with AVX-512, 16 with AVX2, else 8.
+//! A panel of W columns (core's [`kernel`]) is 32 wide if the build enables AVX-512, 16 with AVX2, otherwise 8.
 
 use graftage_core::matrix::kernel::{self, Sides};
 use graftage_core::matrix::{Group, Matrix, RowMajor, Slab};
 use multiversion::{multiversion, target::target_cfg_f};
 
-/// A matrix whose products run over wide panels; all else is the slab's own.
+/// A matrix whose products run over wide panels. All other operations are those of the slab.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Wide<S>(pub Slab<S>);
 
-/// The widest panel: what [`square`] makes room for.
+/// Widest panel, for which [`square`] reserves memory.
 const WIDEST: usize = 32;
 
-/// Bytes that a processor loads at once; what crosses such a boundary it loads twice.
+/// Bytes that a CPU loads at once. An access across such a boundary takes two loads.
 const LINE: usize = 64;
 
-/// Numbers that a `Square` of k×k takes, whichever panels the processor has and wherever the memory begins.
+/// Returns the length of a `Square` of k×k, in numbers, for any panel width and any alignment of the memory.
 pub const fn square(k: usize) -> usize {
     kernel::square::<WIDEST>(k) + LINE / size_of::<f32>()
 }
 
-/// Numbers of scratch memory that [`product`] takes for an A of m rows and k columns.
+/// Returns the length of the scratch memory of [`product`] for an A of m rows and k columns, in numbers.
 pub const fn product_scratch(m: usize, k: usize) -> usize {
     kernel::product_scratch::<WIDEST>(m, k) + LINE / size_of::<f32>()
 }
 
-/// The memory from its first boundary on: the same place whenever it is the same memory.
+/// Returns `memory` from its first 64-byte boundary. The same buffer always gives the same offset.
 fn aligned(memory: &[f32]) -> &[f32] {
     memory.get(memory.as_ptr().align_offset(LINE)..).unwrap_or(memory)
 }
 
-/// The same, to be written.
+/// Like [`aligned`], but mutable.
 fn aligned_mut(memory: &mut [f32]) -> &mut [f32] {
     let start = memory.as_ptr().align_offset(LINE).min(memory.len());
     memory.split_at_mut(start).1
 }
 
-/// Calls a kernel with the panel width of the target that it is compiled for.
+/// Calls a kernel with the panel width of the compilation target.
 macro_rules! with_width {
     ($kernel:ident($($argument:expr),*)) => {
         if target_cfg_f!(target_feature = "avx512f") {
@@ -51,7 +51,8 @@ macro_rules! with_width {
     };
 }
 
-/// C ← A B of an m×k and a k×n matrix, row by row. `scratch`, which is overwritten, holds [`product_scratch`] numbers.
+/// Computes C ← A B of an m×k and a k×n matrix, row by row. `scratch` holds [`product_scratch`] numbers and is
+/// overwritten.
 pub fn product(sizes: (usize, usize, usize), a: &[f32], b: &[f32], c: &mut [f32], scratch: &mut [f32]) {
     aligned_product(sizes, a, b, c, aligned_mut(scratch));
 }

@@ -1,22 +1,22 @@
-//! Blocks of convolutions, each followed by ReLU, with max pooling that halves both sides after every block; then a dense
-//! layer with ReLU, and the head.
+//! Convolutional network: blocks of convolutions, each followed by ReLU, with max pooling that halves both sides after
+//! every block; then a dense layer with ReLU, and the head.
 
 use super::{Parameter, Shape, chain, in_range, usage};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Convolutions for images.
+/// Convolutional network for images.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Convolutional {
     /// Channels of each block.
     #[serde(default = "channels")]
     pub channels: Vec<usize>,
-    /// Convolutions of a block.
+    /// Convolutions per block.
     #[serde(default = "two")]
     pub convolutions: usize,
-    /// Side of the kernels: odd; the image keeps its size.
+    /// Side of the kernels, odd. The image keeps its size.
     #[serde(default = "three")]
     pub kernel: usize,
     /// Width of the dense layer.
@@ -63,7 +63,7 @@ impl Convolutional {
         if self.channels.is_empty() {
             return Err(usage("[model.convolutional] channels: there is no block; [32, 64] are two".into()));
         }
-        // A tap further out sees nothing but the margin.
+        // Taps further out would see only padding.
         let widest = 2 * height.max(width) - 1;
         if self.kernel.is_multiple_of(2) || self.kernel > widest {
             let kernel = self.kernel;
@@ -100,7 +100,7 @@ impl Convolutional {
         Ok(layers)
     }
 
-    /// Numbers after the last pooling.
+    /// Returns the number of values after the last pooling.
     fn flat(&self, shape: &Shape) -> Result<usize> {
         let (_, height, width) = shape.image()?;
         let blocks = self.channels.len();
@@ -122,7 +122,7 @@ impl Convolutional {
     }
 
     pub(super) fn activations(&self, shape: &Shape) -> Result<usize> {
-        // Of each convolution its input and the output of its ReLU, of each pooling its indices, 64 bits each.
+        // For each convolution its input and the output of its ReLU; for each pooling its indices, with 64 bits each.
         let (inputs, outputs) = shape.numbers();
         let mut count = inputs + self.flat(shape)? + self.hidden + outputs;
         for Convolution { outputs, image: (height, width), last, .. } in self.layers(shape)? {

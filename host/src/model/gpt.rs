@@ -1,4 +1,5 @@
-//! A transformer decoder over bytes: table of the 256 bytes, blocks with rotary positions, RMS normalisation, head.
+//! Transformer decoder over bytes: embedding table of the 256 bytes, blocks with rotary positions, RMS normalisation,
+//! head.
 
 use super::transformer::Blocks;
 use super::{BYTES, Parameter, Shape, in_range, usage};
@@ -6,19 +7,19 @@ use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A transformer that says the next byte.
+/// A transformer that predicts the next byte.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Gpt {
-    /// Blocks.
+    /// Number of blocks.
     pub layers: usize,
-    /// Numbers of a byte.
+    /// Numbers per byte.
     pub width: usize,
-    /// Heads of the attention; they share the width.
+    /// Heads of the attention, among which the width is divided.
     pub heads: usize,
-    /// Bytes that it sees at once.
+    /// Number of bytes that the model sees at once.
     pub context: usize,
-    /// Whether the head is the table of the bytes.
+    /// True if the head is also the embedding table.
     #[serde(default)]
     pub tied: bool,
 }
@@ -49,7 +50,7 @@ impl Gpt {
     }
 
     pub(super) fn activations(&self) -> usize {
-        // Besides the blocks: the last normalisation, and the softmax.
+        // In addition to the blocks: the last normalisation and the softmax.
         self.blocks().activations(self.context) + self.context * (Blocks::normalisation(self.width) + BYTES)
     }
 }

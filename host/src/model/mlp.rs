@@ -25,13 +25,13 @@ impl Mlp {
         self.hidden.iter().try_for_each(|width| in_range(&[("hidden", *width)]))
     }
 
-    /// Inputs, hidden layers, outputs.
+    /// Returns the widths of inputs, hidden layers and outputs.
     fn widths(&self, shape: &Shape) -> Vec<usize> {
         let (inputs, outputs) = shape.numbers();
         once(inputs).chain(self.hidden.iter().copied()).chain([outputs]).collect()
     }
 
-    /// The index of layer `at` among layers and activations.
+    /// Returns the name of a tensor of dense layer `at`. Its number counts layers and activations.
     pub fn name(at: usize, tensor: &str) -> String {
         format!("layers.{}.{tensor}", 2 * at)
     }

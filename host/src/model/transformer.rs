@@ -1,5 +1,5 @@
-//! The block that GPT and ViT are made of: RMS normalisation before each branch, attention and an MLP with squared ReLU, no
-//! biases; both branches are divided by √(2L) for L blocks, so that the sum keeps its size whatever the depth.
+//! Block of GPT and ViT: RMS normalisation before each branch, attention, and an MLP with squared ReLU, without biases.
+//! With L blocks, both branches are divided by √(2L), so that the sum keeps its size at any depth.
 //!
 //! ```text
 //! x ← x + W_out attention(q, k, v) / √(2L)      q, k, v = W_q n, W_k n, W_v n,  n = gain₁ · x/rms(x)
@@ -20,11 +20,11 @@ pub struct Blocks {
     pub heads: usize,
 }
 
-/// Hidden numbers of the MLP for each of the width.
+/// Ratio of the MLP's hidden width to the block's width.
 const EXPANSION: usize = 4;
 
 impl Blocks {
-    /// `rotary` asks for heads of an even size.
+    /// Checks the sizes. `rotary` requires heads of an even size.
     pub(super) fn check(&self, rotary: bool) -> Result<()> {
         let Self { layers, width, heads } = *self;
         in_range(&[("layers", layers), ("width", width), ("heads", heads)])?;
@@ -62,14 +62,15 @@ impl Blocks {
         })
     }
 
-    /// Numbers kept of `tokens` tokens: of each normalisation its input, that by its root's inverse, which is one more, and the
-    /// result; q, k and v, what is mixed of them, and a number for each head; of the MLP the outputs of ReLU and square.
+    /// Returns how many numbers are kept for `tokens` tokens. Each normalisation keeps its input, the inverse root (one
+    /// number), their product and the result. Attention keeps q, k, v, their mixture and one number per head. The MLP
+    /// keeps the outputs of ReLU and square.
     pub(super) fn activations(&self, tokens: usize) -> usize {
         let Self { layers, width: d, heads } = *self;
         layers * tokens * (2 * Self::normalisation(d) + 4 * d + heads + 2 * EXPANSION * d)
     }
 
-    /// Numbers kept of one token's normalisation.
+    /// Returns how many numbers the normalisation of one token keeps.
     pub(super) fn normalisation(width: usize) -> usize {
         3 * width + 1
     }

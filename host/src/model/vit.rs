@@ -1,5 +1,6 @@
-//! A transformer encoder over the square patches of an image: each patch as one vector, plus a learnt one for its place;
-//! blocks in which every place sees all others; RMS normalisation, the mean over the places, head.
+//! Transformer encoder over the square patches of an image. Each patch becomes a vector, plus a learnt one for its
+//! position. In the blocks every position sees all others. RMS normalisation, the mean over the positions and the head
+//! follow.
 
 use super::transformer::Blocks;
 use super::{Parameter, Shape, in_range, usage};
@@ -11,13 +12,13 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Vit {
-    /// Blocks.
+    /// Number of blocks.
     pub layers: usize,
-    /// Numbers of a patch.
+    /// Numbers per patch.
     pub width: usize,
-    /// Heads of the attention; they share the width.
+    /// Heads of the attention, among which the width is divided.
     pub heads: usize,
-    /// Side of a patch; it divides the image's.
+    /// Side of a patch; divides both sides of the image.
     pub patch: usize,
 }
 
@@ -42,7 +43,7 @@ impl Vit {
         Blocks { layers: self.layers, width: self.width, heads: self.heads }
     }
 
-    /// Patches, and numbers of one.
+    /// Returns the number of patches and the numbers per patch.
     fn patches(&self, shape: &Shape) -> Result<(usize, usize)> {
         let (channels, height, width) = shape.image()?;
         Ok(((height / self.patch) * (width / self.patch), channels * self.patch * self.patch))

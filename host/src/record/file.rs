@@ -55,14 +55,14 @@ pub struct Found {
     pub damage: Option<Damage>,
     /// `true` if the record was finished. Otherwise it was cut short, by a signal or a lost line, or still grows.
     pub finished: bool,
-    /// Where its sections end, and their checksum.
+    /// End of the intact sections, and their checksum.
     pub(crate) tail: Tail,
 }
 
 /// End of a file's intact sections, where the next section is appended.
 #[derive(Clone)]
 pub(crate) struct Tail {
-    /// Bytes before it.
+    /// Length of the file up to here, in bytes.
     pub length: u64,
     /// Checksum of the sections so far.
     digest: Digest,
@@ -150,7 +150,7 @@ impl Record {
     }
 }
 
-/// Reads the bytes of a record's file, up to the first damage to an event.
+/// Parses the bytes of a record's file up to the first damaged event.
 pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
     let short = || "no record of a board: too short".to_owned();
     let magic = bytes.first_chunk::<4>().ok_or_else(short)?;
@@ -193,7 +193,7 @@ pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
     Ok(Found { record, damage, finished: count != GROWING, tail: sections.tail })
 }
 
-/// Bytes of a record's file before its events, which are to come.
+/// Encodes the part of a record's file before its events.
 pub(crate) fn begun(record: &Record, path: &Path) -> Result<(Vec<u8>, Tail)> {
     let Record { board, schema, image, start, events: _ } = record;
     let mut tail = Tail::new();
@@ -202,7 +202,7 @@ pub(crate) fn begun(record: &Record, path: &Path) -> Result<(Vec<u8>, Tail)> {
     Ok(([&prefix(None)[..], &head].concat(), tail))
 }
 
-/// Bytes before the sections of a record that has ended with so many events, or of one that grows.
+/// Encodes the part before the sections, for a finished record with this many events, or for a growing one if `None`.
 pub(crate) fn prefix(events: Option<u64>) -> [u8; PREFIX] {
     let mut bytes = [0; PREFIX];
     bytes[..4].copy_from_slice(&MAGIC);

@@ -1,5 +1,5 @@
-//! Sessions whose labels are all wrong, and a world that changes between two sessions: the ones are to be rolled back, the others
-//! followed.
+//! Rehearsal of attacks and of change: sessions with only wrong labels should be rolled back, and a world that changes
+//! between two sessions should be followed.
 
 use super::task::{accuracy, clipped, take};
 use crate::adaptation::{Sessions, start_sessions, trained};
@@ -14,48 +14,48 @@ use graftage_core::session::Verdict;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A rehearsal of attacks, on drifts.
+/// Rehearsal of attacks, on drifts.
 #[derive(Debug)]
 pub struct Attack<'a> {
-    /// The trained network.
+    /// Trained network.
     pub checkpoint: &'a Checkpoint,
-    /// Samples of which sessions are made, as they are.
+    /// Unaged samples from which the sessions are made.
     pub train: &'a Samples,
-    /// Samples that measure accuracy, as they are.
+    /// Unaged samples that measure accuracy.
     pub test: &'a Samples,
-    /// Samples of a session.
+    /// Samples per session.
     pub samples: usize,
-    /// How the board adapts; it holds samples out.
+    /// Recipe of the board, which must hold samples out.
     pub recipe: Recipe,
     /// Drift seeds.
     pub seeds: Vec<u64>,
 }
 
-/// What `graftage rehearse --attack` measured.
+/// Results of `graftage rehearse --attack`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct AttackRehearsal {
-    /// Samples of a session.
+    /// Samples per session.
     pub samples: usize,
     /// Drift seeds.
     pub seeds: Vec<u64>,
-    /// A session of right labels, one of wrong labels alone and another of right ones, for each seed.
+    /// For each seed, a session with right labels, one with only wrong labels, and another one with right labels.
     pub attacked: Vec<Attacked>,
     /// Accuracy after the attack.
     pub after: Spread,
-    /// (Right labels after an attack that was rolled back, accuracy of the weights that learn).
+    /// (Number of right labels after an attack that was rolled back, accuracy of the weights that learn.)
     pub recovery: Vec<(usize, Spread)>,
-    /// What else may happen between two sessions of right labels.
+    /// Other changes between two sessions with right labels.
     pub changes: Vec<Change>,
 }
 
-/// How an attack went.
+/// Course of an attack.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Attacked {
-    /// The verdict on the session before it.
+    /// Verdict on the session before the attack.
     pub before: Verdict,
-    /// On the attack.
+    /// Verdict on the attack.
     pub attack: Verdict,
-    /// On the session after it.
+    /// Verdict on the session after the attack.
     pub after: Verdict,
     /// Accuracy after the attack.
     pub accuracy: f32,
@@ -63,44 +63,46 @@ pub struct Attacked {
     pub recovery: Vec<f32>,
 }
 
-/// Another world from the second session on.
+/// A change of the world from the second session on.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Change {
-    /// In words.
+    /// Description of the change.
     pub name: String,
-    /// For each seed the session, counted from 1, that was committed first; `None` where none of [`Attack::PATIENCE`] was.
+    /// For each seed, the first session of the changed world that was committed, counted from 1; `None` if none of
+    /// [`Attack::PATIENCE`] was.
     pub committed: Vec<Option<u32>>,
 }
 
-/// Where a pixel (row, column) of a square image of such a side shows what stood, if anywhere.
+/// Map from a pixel (side, row, column) of a square image to the place (row, column) at which its content stood before;
+/// `None` if there is none.
 type Place = fn(usize, usize, usize) -> Option<(usize, usize)>;
 
-/// Ways to mount the sensor of an image anew.
+/// Other ways to mount an image sensor.
 const MOUNTS: [(&str, Place); 2] = [
     ("shifted by a pixel", |_, row, column| Some((row, column.checked_sub(1)?))),
     ("mirrored", |side, row, column| Some((row, side - 1 - column))),
 ];
 
-/// What distinguishes the seed of another drift.
+/// Offset of the seed of another drift.
 const ANOTHER: u64 = 1000;
 
-/// The board's sessions.
+/// Sessions of the board.
 type Board<'i> = Sessions<'i, Layers>;
 
 impl Attack<'_> {
-    /// Right labels after an attack within which its harm should be undone.
+    /// Number of right labels after an attack within which its harm should be undone.
     pub const SOON: usize = 40;
-    /// How often accuracy is measured in them.
+    /// Interval of the accuracy measurements during these labels, in samples.
     pub const PROBE: usize = 10;
-    /// Sessions in which a change of the world is to be followed.
+    /// Number of sessions within which a change of the world should be followed.
     pub const PATIENCE: u32 = 3;
 
-    /// Runs all seeds, on all processors; `progress` is told (runs done, runs in all). Samples that are no square images are
-    /// not mounted otherwise.
+    /// Runs all seeds on all processors. `progress` receives (runs done, runs in all). Changes of the mounting are left
+    /// out if the samples are not square images.
     ///
     /// # Errors
-    /// Where nothing is held out, a session is shorter than [`Attack::SOON`], or the checkpoint, the recipe or a sample is
-    /// refused.
+    /// Returns an error if nothing is held out, if a session is shorter than [`Attack::SOON`], or if the checkpoint,
+    /// the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<AttackRehearsal> {
         if self.recipe.hold_out.is_none() {
             let what = "an attack is told by samples that are held out: --hold-out EVERY,KEEP, such as 5,20";
@@ -143,7 +145,7 @@ impl Attack<'_> {
         })
     }
 
-    /// Right labels, wrong ones, right ones: a session each.
+    /// Runs three sessions: right labels, wrong labels, right labels.
     fn attack(&self, seed: u64) -> Result<Attacked> {
         let sensor = AgedSensor::draw(self.train.inputs(), seed);
         let seen = |samples: &Samples| clipped(self.checkpoint, samples.aged(&sensor));
@@ -167,8 +169,8 @@ impl Attack<'_> {
         Ok(Attacked { before, attack, after: board.end(), accuracy: after_attack, recovery })
     }
 
-    /// The session of right labels, counted from the first in a changed world, that is committed first: after one as the board
-    /// was told, in another drift or with its sensor mounted otherwise.
+    /// Returns the first committed session in a changed world, counted from 1. It comes after one session in the
+    /// original world. The change is another drift, or a sensor that is mounted differently.
     fn change(&self, seed: u64, mount: Option<Place>) -> Result<Option<u32>> {
         let inputs = self.train.inputs();
         let stream = self.train.arrive((1 + Self::PATIENCE as usize) * self.samples, seed);

@@ -1,5 +1,5 @@
-//! What adaptation is compared with: the published methods, over the same gradients. Where the rule pulls to the start, a
-//! method's step is followed by X ← X + κ_t(X₀ − X).
+//! Controls for adaptation: the published methods, on the same gradients. If the rule pulls to the start, a method's
+//! step is followed by X ← X + κ_t(X₀ − X).
 
 use crate::network::{Layers, Update, View};
 use graftage_core::matrix::RowMajor;
@@ -13,7 +13,7 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// At rest, for a network of this shape.
+    /// Creates the method at rest, for a network of this shape.
     pub fn new(network: &mut Layers) -> Self {
         Self { velocity: zeros(network, 0.0) }
     }
@@ -45,7 +45,7 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// Before its first step, for a network of this shape.
+    /// Creates the method before its first step, for a network of this shape.
     pub fn new(network: &mut Layers) -> Self {
         Self { moments: zeros(network, (0.0, 0.0)), step: 0 }
     }
@@ -72,7 +72,7 @@ impl Update for Adam {
     }
 }
 
-/// Pulls where the rule does; then gradients are taken at X.
+/// Applies the rule's pull to the start, if any, and sets the query point to X.
 fn settle(state: &mut View, rule: &Rule, t: u64, start: Option<&[[u8; 4]]>) {
     if let (Pull::Start { .. }, Some(start)) = (rule.pull, start) {
         let pull = rule.pull_at(t);

@@ -1,4 +1,5 @@
-//! Sensors that have aged, each in its own way: step sizes are chosen on other drifts than those that are reported.
+//! Rehearsal of drifts: sensors that have aged in different ways. Step sizes are chosen on other drifts than the
+//! reported ones.
 
 use super::task::accuracy;
 use super::{METHODS, Run, Runs, Task};
@@ -9,69 +10,72 @@ use crate::statistics::Spread;
 use graftage_core::adapt::Recipe;
 use serde::{Deserialize, Serialize};
 
-/// How often the accuracy of a reported run is measured, in samples.
+/// Interval of the accuracy measurements in a reported run, in samples.
 const PROBE: usize = 10;
 
-/// A rehearsal of drifts.
+/// Rehearsal of drifts.
 #[derive(Debug)]
 pub struct Drifts<'a> {
-    /// The trained network.
+    /// Trained network.
     pub checkpoint: &'a Checkpoint,
-    /// Samples of which a stream is made, as they are.
+    /// Unaged samples from which the streams are made.
     pub train: &'a Samples,
-    /// Samples that measure accuracy, as they are.
+    /// Unaged samples that measure accuracy.
     pub test: &'a Samples,
-    /// Samples of a stream.
+    /// Samples per stream.
     pub samples: usize,
-    /// The probability that a label of a stream is wrong.
+    /// Probability that a label of a stream is wrong.
     pub wrong_labels: f32,
-    /// How the board adapts; its step size is replaced by each of the grid.
+    /// Recipe of the board. Its step size is replaced by each one of the grid.
     pub recipe: Recipe,
-    /// Drift seeds on which step sizes are chosen.
+    /// Drift seeds for choosing step sizes.
     pub tune: Vec<u64>,
-    /// Drift seeds that are reported.
+    /// Reported drift seeds.
     pub report: Vec<u64>,
 }
 
-/// What `graftage rehearse` measured.
+/// Results of `graftage rehearse`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Rehearsal {
-    /// Labelled aged samples in a stream.
+    /// Labelled samples per stream, seen through the aged sensor.
     pub samples: usize,
     /// Drift seeds on which step sizes were chosen.
     pub tuned_on: Vec<u64>,
-    /// Drift seeds that are reported.
+    /// Reported drift seeds.
     pub reported_on: Vec<u64>,
-    /// Accuracy on the test samples as they are.
+    /// Accuracy on the unaged test samples.
     pub clean: f32,
-    /// On the aged test samples, before any adaptation.
+    /// Accuracy on the aged test samples before any adaptation.
     pub aged: Spread,
-    /// Each method, the board's first.
+    /// Results of all methods, the board's first.
     pub methods: Vec<Method>,
 }
 
-/// A method of adaptation, at its chosen step size.
+/// Result of a method of adaptation at its chosen step size.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Method {
     /// Key in the summary, e.g. `transported_scion`.
     pub key: String,
     /// In words.
     pub name: String,
-    /// The chosen step size.
+    /// Chosen step size.
     pub step: f32,
-    /// (step size, mean accuracy on the tuning seeds) of the whole grid.
+    /// (step size, mean accuracy on the tuning seeds) for the whole grid.
     pub grid: Vec<(f32, f32)>,
-    /// Accuracy on the aged test samples at the end.
+    /// Final accuracy on the aged test samples.
     pub accuracy: Spread,
     /// (samples learnt, mean accuracy over the reported seeds).
     pub curve: Vec<(usize, f32)>,
 }
 
 impl Drifts<'_> {
-    /// Runs all methods on all seeds, on all processors; `progress` is told (runs done, runs in all).
+    /// Runs all methods on all seeds, on all processors. `progress` receives (runs done, runs in all).
     ///
     /// # Errors
-    /// Where the checkpoint, the recipe or a sample is refused.
+    /// Returns an error if the checkpoint, the recipe or a sample is refused.
+    ///
+    /// # Panics
+    /// Panics if there are no reported seeds.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Rehearsal> {
         let task = |seed: &u64| {
             Task::drift(self.checkpoint, self.train, self.test, self.samples, *seed).mislabelled(self.wrong_labels)

@@ -1,8 +1,9 @@
-//! People, or whatever the samples are grouped by, that a network has never met: each is adapted to from a few labelled samples
-//! a class.
+//! Rehearsal of groups: people, or other groups of samples, that a network has not seen. It adapts to each one from a
+//! few labelled samples per class.
 //!
-//! A group's step size is the one that serves all the other groups best, so no group's own samples choose it. The checkpoints
-//! of the others may have been trained on the group: only the choice of one number sees that.
+//! The step size for a group is the one that is best for all other groups, so a group's own samples do not influence
+//! it. The checkpoints of the others may have been trained on the group, which affects only the choice of this one
+//! number.
 
 use super::{Run, Runs, Task};
 use crate::checkpoint::Checkpoint;
@@ -15,61 +16,64 @@ use serde::{Deserialize, Serialize};
 /// A trained network, and the groups that it has not seen, by name.
 pub type Unseen = (Checkpoint, Vec<(String, Samples)>);
 
-/// A rehearsal of groups.
+/// Rehearsal of groups.
 #[derive(Debug)]
 pub struct Groups<'a> {
     /// Networks with groups of one kind of data.
     pub unseen: &'a [Unseen],
-    /// Labelled samples a class of a stream, where there are twice as many; else half of those that there are.
+    /// Labelled samples per class in a stream, if there are at least twice as many; otherwise half of the available
+    /// ones.
     pub per_class: usize,
-    /// Seeds of the streams: which samples a stream takes, in which order. A group's accuracy is the mean over them.
+    /// Seeds of the streams, which determine the samples of a stream and their order. A group's accuracy is the mean
+    /// over them.
     pub streams: Vec<u64>,
-    /// The probability that a label of a stream is wrong.
+    /// Probability that a label of a stream is wrong.
     pub wrong_labels: f32,
-    /// How the board adapts; its step size is replaced by each of the grid.
+    /// Recipe of the board. Its step size is replaced by each one of the grid.
     pub recipe: Recipe,
 }
 
-/// What `graftage rehearse --per-class` measured.
+/// Results of `graftage rehearse --per-class`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GroupRehearsal {
-    /// Labelled samples a class of a stream.
+    /// Labelled samples per class in a stream.
     pub per_class: usize,
-    /// Seeds of the streams; each accuracy of a group is the mean over them.
+    /// Seeds of the streams. Each accuracy of a group is the mean over them.
     pub streams: Vec<u64>,
-    /// The groups.
+    /// Names of the groups.
     pub groups: Vec<String>,
-    /// Of each, samples of a stream and those that test.
+    /// For each group, the numbers of samples in a stream and for the test.
     pub samples: Vec<(usize, usize)>,
     /// Accuracy before any adaptation.
     pub before: Spread,
-    /// Each method, the board's first.
+    /// Results of all methods, the board's first.
     pub methods: Vec<GroupMethod>,
 }
 
-/// A method of adaptation to groups.
+/// Result of a method that adapts to groups.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GroupMethod {
     /// Key, e.g. `transported_scion`.
     pub key: String,
     /// In words.
     pub name: String,
-    /// The step size that is best for all groups, which a board would be given.
+    /// Step size that is best over all groups, which a board would get.
     pub step: f32,
-    /// For each group the step size that is best for all the others.
+    /// For each group, the step size that is best over all other groups.
     pub steps: Vec<f32>,
-    /// Accuracy at the end, each group's with its own of [`GroupMethod::steps`].
+    /// Final accuracy, each group's with its own step size of [`GroupMethod::steps`].
     pub accuracy: Spread,
-    /// (step size, accuracy at the end) of the whole grid.
+    /// (step size, final accuracy) for the whole grid.
     pub grid: Vec<(f32, Spread)>,
 }
 
 impl Groups<'_> {
-    /// Runs all methods with all step sizes on all groups, on all processors; `progress` is told (runs done, runs in all).
+    /// Runs all methods with all step sizes on all groups, on all processors. `progress` receives (runs done, runs in
+    /// all).
     ///
     /// # Errors
-    /// Where there are fewer than two groups, one has no class with two samples, or the checkpoint, the recipe or a sample is
-    /// refused.
+    /// Returns an error if there are fewer than two groups, if one of them has no class with two samples, or if the
+    /// checkpoint, the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<GroupRehearsal> {
         let (mut names, mut tasks) = (Vec::new(), Vec::new());
         for (checkpoint, groups) in self.unseen {

@@ -1,4 +1,4 @@
-//! A long life: a sensor that goes on ageing, and somebody who sometimes labels wrongly.
+//! Rehearsal of a long life: a sensor that keeps ageing, and labels that are sometimes wrong.
 
 use super::{METHODS, Mover, Run, Runs, Task};
 use crate::checkpoint::Checkpoint;
@@ -8,71 +8,74 @@ use crate::statistics::Spread;
 use graftage_core::adapt::Recipe;
 use serde::{Deserialize, Serialize};
 
-/// Samples of a session.
+/// Samples per session.
 const SESSION: usize = 500;
 
-/// A rehearsal of lives.
+/// Rehearsal of lives.
 #[derive(Debug)]
 pub struct Life<'a> {
-    /// The trained network.
+    /// Trained network.
     pub checkpoint: &'a Checkpoint,
-    /// Samples that come again and again, as they are.
+    /// Unaged samples, which come again and again.
     pub train: &'a Samples,
-    /// Samples that measure accuracy, as they are.
+    /// Unaged samples that measure accuracy.
     pub test: &'a Samples,
-    /// Samples of a life.
+    /// Samples per life.
     pub samples: usize,
-    /// The probability that a label is wrong.
+    /// Probability that a label is wrong.
     pub wrong_labels: f32,
-    /// How the board adapts.
+    /// Recipe of the board.
     pub recipe: Recipe,
-    /// Seeds of lives.
+    /// Seeds of the lives.
     pub seeds: Vec<u64>,
 }
 
-/// What `graftage rehearse --life` measured.
+/// Results of `graftage rehearse --life`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct LifeRehearsal {
-    /// Samples of a life.
+    /// Samples per life.
     pub samples: usize,
-    /// Samples of a session.
+    /// Samples per session.
     pub session: usize,
-    /// The probability that a label is wrong.
+    /// Probability that a label is wrong.
     pub wrong_labels: f32,
     /// Seeds of the lives.
     pub seeds: Vec<u64>,
-    /// Without adapting.
+    /// Accuracy without adaptation.
     pub unadapted: Quarters,
-    /// Each method, the board's first.
+    /// Results of all methods, the board's first.
     pub methods: Vec<LifeMethod>,
 }
 
-/// Accuracy in each quarter of a life, the mean over the ends of its sessions.
+/// Accuracy in each quarter of a life: the mean over the ends of its sessions.
 pub type Quarters = [Spread; 4];
 
-/// How a method lived.
+/// Result of a method.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct LifeMethod {
     /// Key, e.g. `transported_scion`.
     pub key: String,
-    /// In words.
+    /// Name of the method.
     pub name: String,
-    /// Its step size.
+    /// Step size.
     pub step: f32,
-    /// Accuracy by quarters.
+    /// Accuracy per quarter.
     pub accuracy: Quarters,
-    /// Of each life, the accuracy at the end of each session.
+    /// For each life, the accuracy at the end of each session.
     pub sessions: Vec<Vec<f32>>,
 }
 
 impl Life<'_> {
-    /// Samples of the shortest life: each quarter has the end of a session.
+    /// Samples of the shortest life, in which each quarter contains the end of a session.
     pub const SHORTEST: usize = 4 * SESSION;
 
-    /// Lives all lives with all methods, on all processors; `progress` is told (runs done, runs in all).
+    /// Runs all lives with all methods, on all processors. `progress` receives (runs done, runs in all).
     ///
     /// # Errors
-    /// Where a life is too short, there is none, or the checkpoint, the recipe or a sample is refused.
+    /// Returns an error if a life is too short, or if the checkpoint, the recipe or a sample is refused.
+    ///
+    /// # Panics
+    /// Panics if there are no seeds.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<LifeRehearsal> {
         let Self { checkpoint, train, test, samples, wrong_labels, recipe, seeds } = self;
         if *samples < Self::SHORTEST {
@@ -93,7 +96,7 @@ impl Life<'_> {
         let curves = Runs::new(*recipe, METHODS * tasks.len(), progress).curves(&runs, SESSION)?;
         let methods = runs.chunks(tasks.len()).zip(curves.chunks(tasks.len())).map(|(runs, curves)| {
             let (key, name) = runs[0].mover.names();
-            // Before the first session nothing has aged.
+            // Skips the measurement before the first session, when nothing has aged.
             let sessions: Vec<_> = curves.iter().map(|curve| curve[1..].to_vec()).collect();
             let accuracy = quarters(*samples, &sessions);
             LifeMethod { key: key.into(), name: name.into(), step: runs[0].step, accuracy, sessions }
@@ -109,7 +112,7 @@ impl Life<'_> {
     }
 }
 
-/// Of each life the mean in each quarter over the sessions that end there.
+/// Computes for each life and quarter the mean over the sessions that end there.
 fn quarters(samples: usize, lives: &[Vec<f32>]) -> Quarters {
     [0, 1, 2, 3].map(|quarter| {
         let mean = |sessions: &Vec<f32>| {

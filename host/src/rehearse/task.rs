@@ -1,4 +1,4 @@
-//! What a network adapts to.
+//! Adaptation task of a network.
 
 use crate::adaptation::{self, Sessions, start_sessions};
 use crate::checkpoint::Checkpoint;
@@ -9,37 +9,37 @@ use graftage_core::arithmetic::Functions;
 use graftage_core::error::Refusal;
 use graftage_core::network::{Layer, predict, scratch_length};
 
-/// Labelled samples as they come, and others that tell how well a network does.
+/// Labelled samples in the order of their arrival, and others that measure accuracy.
 #[derive(Clone, Debug)]
 pub struct Task<'a> {
-    /// The trained network.
+    /// Trained network.
     pub checkpoint: &'a Checkpoint,
     /// Samples to learn.
     pub(super) stream: Samples,
-    /// Samples of a session, 1 or more; the last one may be shorter.
+    /// Samples per session, 1 or more; the last session may be shorter.
     pub(super) session: usize,
-    /// Samples that measure accuracy, a set for each session: as the sensor sees them at its end. The last set is that of all
-    /// sessions after it, too; there is one at least.
+    /// Samples that measure accuracy: one set per session, as the sensor sees them at its end. The last set also serves
+    /// all later sessions. There is at least one.
     pub(super) tests: Vec<Samples>,
-    /// Seed of wrong labels, and of random weights where a method starts from such.
+    /// Seed of the wrong labels, and of the weights if a method starts from random ones.
     pub(super) seed: u64,
 }
 
 impl<'a> Task<'a> {
-    /// One session, the same test throughout.
+    /// Creates a task with one session and the same test throughout.
     pub fn new(checkpoint: &'a Checkpoint, stream: Samples, test: Samples, seed: u64) -> Self {
         Self { checkpoint, session: stream.len().max(1), stream, tests: vec![test], seed }
     }
 
-    /// So many of the training samples through a sensor that has aged, as its device clips them, in one session.
+    /// Creates a task of `samples` training samples through an aged sensor, clipped as on the device, in one session.
     pub fn drift(checkpoint: &'a Checkpoint, train: &Samples, test: &Samples, samples: usize, seed: u64) -> Self {
         let sensor = AgedSensor::draw(train.inputs(), seed);
         let seen = |samples: &Samples| clipped(checkpoint, samples.aged(&sensor));
         Self::new(checkpoint, seen(&train.arrive(samples, seed)), seen(test), seed)
     }
 
-    /// So many of the training samples, each as often as it takes, through a sensor that goes on ageing, in sessions of such a
-    /// length; tested through the sensor of the moment.
+    /// Creates a task of `samples` training samples, repeated as often as necessary, through a sensor that keeps
+    /// ageing, in sessions of this length. It is tested through the sensor in its current state.
     pub fn life(
         checkpoint: &'a Checkpoint,
         train: &Samples,
@@ -54,27 +54,30 @@ impl<'a> Task<'a> {
         Self { checkpoint, stream, session, tests, seed }
     }
 
-    /// The same, each label of the stream with this probability one of the other classes: drawn anew for every place in the
-    /// stream, whatever sample comes there ([`Samples::mislabel`]). Tests stay right.
+    /// Replaces each label of the stream, with this probability, by one of the other classes.
+    ///
+    /// This is drawn anew for every place in the stream, whichever sample comes there ([`Samples::mislabel`]). The
+    /// tests keep their labels.
     pub fn mislabelled(mut self, share: f32) -> Self {
         self.stream.mislabel(share, self.checkpoint.shape().1, self.seed);
         self
     }
 
-    /// The accuracy of the checkpoint as it is on each set of tests.
+    /// Returns the accuracy of the unchanged checkpoint on each set of tests.
     ///
     /// # Errors
-    /// Where the checkpoint or a sample is refused.
+    /// Returns an error if the checkpoint or a sample is refused.
     pub fn before(&self) -> Result<Vec<f32>> {
         let mut network = self.checkpoint.network()?;
         self.tests.iter().map(|test| accuracy(&mut network, test)).collect()
     }
 
-    /// The accuracy of a network before it learns, and after every `probe` samples of the stream; the last one after the last
-    /// session's end. A pull to the start is one to the checkpoint.
+    /// Returns the accuracy of a network before it learns, and after every `probe` samples of the stream. The last one
+    /// is measured after the end of the last session. A pull to the start pulls to the checkpoint.
     ///
     /// # Errors
-    /// Where the recipe or a sample is refused. What a drift budget refuses is not learnt, and no error.
+    /// Returns an error if the recipe or a sample is refused. A refusal by a drift budget is not an error; the sample
+    /// is then not learnt.
     pub fn learn<N: Layer>(&self, network: N, recipe: Recipe, probe: usize) -> Result<Vec<f32>> {
         let start = self.checkpoint.words();
         let mut session = start_sessions(network, recipe, &start)?;
@@ -95,7 +98,7 @@ impl<'a> Task<'a> {
     }
 }
 
-/// Learns a sample, or not where a drift budget refuses it.
+/// Learns a sample, unless a drift budget refuses it.
 pub(super) fn take<N: Layer>(session: &mut Sessions<N>, (input, label): (&[f32], u32)) -> Result<()> {
     match session.learn(input, label, |_| ()) {
         Ok(_) | Err(Refusal::Budget) => Ok(()),
@@ -103,13 +106,13 @@ pub(super) fn take<N: Layer>(session: &mut Sessions<N>, (input, label): (&[f32],
     }
 }
 
-/// What a device clips of what its sensor reads, where its normalisation does.
+/// Clips the sensor's readings as the device does, if the normalisation clips.
 pub(super) fn clipped(checkpoint: &Checkpoint, mut seen: Samples) -> Samples {
     checkpoint.about.normalisation.iter().for_each(|normalisation| normalisation.clip(&mut seen));
     seen
 }
 
-/// The share of samples whose class a network's weights X predict.
+/// Returns the share of samples whose class the network predicts correctly with the weights X.
 pub(super) fn accuracy<N: Layer>(network: &mut N, samples: &Samples) -> Result<f32> {
     let mut scratch = vec![0.0; scratch_length(network)];
     adaptation::accuracy(samples, |input| predict(network, Functions::Libm, input, &mut scratch))

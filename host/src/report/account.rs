@@ -1,4 +1,4 @@
-//! The page of a record: what a board learnt when, and what it made of its weights.
+//! Page of a record: the samples, sessions and steps of a board, and the resulting weights.
 
 use super::chart::{Chart, Scale, Series, figure, short};
 use super::confusion::two_confusions;
@@ -15,48 +15,50 @@ use graftage_core::session::Verdict;
 use maud::{Markup, PreEscaped, html};
 use std::fmt::Write;
 
-/// Samples of the running share of right predictions.
+/// Number of samples in the running share of correct predictions.
 const WINDOW: usize = 20;
 
-/// The most rows and columns of a heat map; of a larger parameter each cell shows the largest of several weights.
+/// Largest number of rows and of columns in a heat map. For a larger parameter, each cell shows the largest of several
+/// weights.
 const CELLS: usize = 96;
 
-/// What a record says, once it was computed again.
+/// Contents of a record, with the results of computing it again.
 #[derive(Debug)]
 pub struct Account<'a> {
-    /// The record.
+    /// Record.
     pub record: &'a Record,
-    /// The image that the board started from.
+    /// Image from which the board started.
     pub image: &'a Image<'a>,
-    /// The weights in use at the end, parameter by parameter, row by row.
+    /// Weights in use at the end, parameter by parameter, row by row.
     pub in_use: &'a [f32],
-    /// (m, n) of every parameter.
+    /// Shape (m, n) of every parameter.
     pub shapes: &'a [(usize, usize)],
-    /// What was found when it was computed again, the board first.
+    /// Results of computing the record again, the board first.
     pub targets: &'a [Target],
-    /// What is wrong with the record's bytes, in words, where something is.
+    /// Description of the damage to the record's bytes, if there is any.
     pub damage: Option<String>,
-    /// Test samples by class and predicted class, where there are any: by the image, and by the weights in use at the end.
+    /// Counts of test samples by class and predicted class, if there are test samples: with the image, and with the
+    /// weights in use at the end.
     pub confusions: Option<(Confusion, Confusion)>,
 }
 
-/// A record as what happened after so many labelled samples.
+/// A record in the order of its labelled samples.
 #[derive(Default)]
 struct Course {
-    /// (samples taken, whether that one was predicted rightly before).
+    /// (samples taken, `true` if the last of them was predicted correctly before it was learnt).
     right: Vec<(usize, bool)>,
     /// (step, loss at the query point).
     loss: Vec<(f64, f64)>,
     /// (step, drift of the session so far).
     drift: Vec<(f64, f64)>,
     sessions: Vec<Session>,
-    /// (samples taken before, why).
+    /// (samples taken before, reason).
     refused: Vec<(usize, String)>,
     held_out: usize,
 }
 
 struct Session {
-    /// Of the labelled samples, up to which it went.
+    /// Number of labelled samples taken up to its end.
     samples: usize,
     steps: u64,
     drift: f32,
@@ -92,7 +94,8 @@ impl Course {
         course
     }
 
-    /// The share of all samples so far, and of the last [`WINDOW`] as soon as there are more, that were predicted rightly.
+    /// Returns the share of correct predictions over all samples so far and, once there are more than [`WINDOW`]
+    /// samples, over the last [`WINDOW`].
     fn shares(&self) -> [Series; 2] {
         let share = |window: usize| {
             self.right.iter().enumerate().map(move |(index, (taken, _))| {
@@ -106,26 +109,26 @@ impl Course {
     }
 }
 
-/// What a parameter has become.
+/// Change of a parameter.
 struct Moved<'a> {
-    /// From 1.
+    /// Number of the parameter, from 1.
     number: usize,
     shape: (usize, usize),
     norm: String,
     radius: f32,
-    /// X at the end − X of the image.
+    /// X at the end minus X of the image.
     differences: &'a [f32],
-    /// Its norm, in radii; none of a frozen parameter.
+    /// Norm of the difference, in radii; `None` for a frozen parameter.
     drift: Option<f32>,
 }
 
-/// The account as one HTML file that needs nothing else.
+/// Returns the account as a self-contained HTML file.
 pub fn account_page(account: &Account) -> String {
     let Account { record, image, in_use, shapes, targets, damage, confusions } = account;
     let course = Course::of(record, image);
     let differences: Vec<f32> = in_use.iter().zip(image.weights()).map(|(end, start)| end - start).collect();
     let committed: f32 = course.sessions.iter().filter(|s| s.verdict.committed).map(|s| s.drift).sum();
-    // From the centre of its ball a weight comes half as far as from one side of it to the other.
+    // A weight that starts at the centre of its ball can move only half of the ball's diameter.
     let bound = committed.min(image.header.recipe.rule.reach() / 2.0);
     let sections = html! {
         section { h2 { "What was learnt when" } (course_section(&course, image.header.recipe.budget)) }
@@ -159,7 +162,7 @@ pub fn account_page(account: &Account) -> String {
     document("Graftage: what a board has learnt", &lead(account, &course), &sections)
 }
 
-/// The page in a sentence or two.
+/// Summarises the page in one or two sentences.
 fn lead(Account { record, targets, damage, .. }: &Account, course: &Course) -> String {
     let samples = course.right.len();
     let right = course.right.iter().filter(|(_, right)| *right).count();
@@ -263,7 +266,7 @@ fn refused_section(course: &Course) -> Markup {
     }
 }
 
-/// Every parameter beside what it was.
+/// Returns the change of every parameter.
 fn moved<'a>(image: &Image, shapes: &[(usize, usize)], differences: &'a [f32]) -> Vec<Moved<'a>> {
     let mut rest = differences;
     let parameters = shapes.iter().zip(&image.header.geometries).enumerate();
@@ -327,10 +330,10 @@ fn largest(numbers: &[f32]) -> f32 {
     numbers.iter().fold(0.0, |largest, number| largest.max(number.abs()))
 }
 
-/// Shades of a heat map on each side of 0.
+/// Number of shades in a heat map on each side of 0.
 const SHADES: usize = 8;
 
-/// A cell for each weight: its colour the sign of the difference, its strength the size.
+/// Draws a cell for each weight. The colour shows the sign of the difference, the opacity its size.
 fn heat_map(Moved { number, shape: (m, n), differences, .. }: &Moved) -> Markup {
     let (tall, wide) = (m.div_ceil(CELLS), n.div_ceil(CELLS));
     let (rows, columns) = (m.div_ceil(tall), n.div_ceil(wide));
@@ -345,7 +348,7 @@ fn heat_map(Moved { number, shape: (m, n), differences, .. }: &Moved) -> Markup 
         let shade = (cell.abs() / most * SHADES as f32).ceil() as usize;
         if shade > 0 {
             let path = &mut shades[shade.min(SHADES) - 1 + if cell < 0.0 { SHADES } else { 0 }];
-            // A string takes whatever is written.
+            // Writing to a string never fails.
             let _ = write!(path, "M{column} {row}h1v1h-1z");
         }
     }

@@ -1,7 +1,9 @@
-//! Charts that take colours and font from the page around them, and any width: lines are stretched, text is not.
+//! Charts that take colours and font from the surrounding page and adapt to any width: lines are stretched, text is
+//! not.
 //!
-//! Lines and points are an SVG without a shape of its own, whose strokes keep their width; labels are HTML beside it,
-//! placed in percent. So text has its size in a window of any width, and none of it can be cut by the edge of a picture.
+//! Lines and points form an SVG without an aspect ratio of its own, whose strokes keep their width. Labels are HTML
+//! beside it, positioned in percent. Text therefore keeps its size in a window of any width and is never cut off at the
+//! edge of the picture.
 
 use self::axis::{Axis, Ends};
 use maud::{Markup, html};
@@ -9,36 +11,36 @@ use std::fmt::Write;
 
 mod axis;
 
-/// Colours that a style sheet has for series.
+/// Number of colours for series in the style sheet.
 const COLOURS: usize = 6;
 
-/// Dashes of series, so that colour is not all that tells them apart.
+/// Dash patterns of series, so that they differ not only in colour.
 const DASHES: [&str; COLOURS] = ["none", "8 4", "2 3", "10 3 2 3", "5 2", "14 4"];
 
-/// Dashes of horizontal lines.
+/// Dash patterns of horizontal lines.
 const REFERENCES: [&str; 3] = ["1 4", "6 3 1 3", "3 3"];
 
-/// Points that a line is drawn through at most; more are averaged.
+/// Largest number of points in a line; more points are averaged.
 const MOST: usize = 1000;
 
-/// Points of a line that each are marked; more would hide it.
+/// Largest number of points of a line that are also marked. More marks would hide the line.
 const MARKED: usize = 24;
 
-/// Measurements of one kind; what is not finite is left out and counted.
+/// Measurements of one kind. Values that are not finite are left out and counted.
 #[derive(Default)]
 pub struct Series {
-    /// For the legend; nothing where there is only one.
+    /// Name for the legend; empty if there is only one series.
     pub name: String,
-    /// Points that a line goes through.
+    /// Points that a line connects.
     pub line: Vec<(f64, f64)>,
     /// Points that are marked.
     pub marks: Vec<(f64, f64)>,
-    /// A broad pale line below all others.
+    /// Points of a broad pale line below all others.
     pub beneath: Vec<(f64, f64)>,
 }
 
 impl Series {
-    /// A line through these points, which are marked where they are few.
+    /// Creates a line through these points. They are also marked if they are few.
     pub fn new(name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         let line: Vec<_> = points.into_iter().collect();
         let marks = if line.len() <= MARKED { line.clone() } else { Vec::new() };
@@ -53,7 +55,7 @@ impl Series {
         self.parts().into_iter().flatten().copied()
     }
 
-    /// Drops what cannot be drawn; how many points of the line, or of the marks, that were.
+    /// Drops points that cannot be drawn, and returns how many of the line or of the marks were dropped.
     fn clean(&mut self, drawable: impl Fn(f64) -> bool) -> usize {
         let clean = |points: &mut Vec<(f64, f64)>| {
             let before = points.len();
@@ -64,7 +66,8 @@ impl Series {
         clean(&mut self.line).max(clean(&mut self.marks))
     }
 
-    /// Averages a line of too many points; of how many each is the mean then. A mean lies at the last x that it covers.
+    /// Averages the points of a line that has too many, and returns how many points each mean covers. A mean is placed
+    /// at the last x that it covers.
     fn thin(&mut self) -> usize {
         let count = self.line.len().div_ceil(MOST).max(1);
         if count > 1 {
@@ -78,38 +81,38 @@ impl Series {
     }
 }
 
-/// The map from numbers to places, of both axes.
+/// Map from numbers to positions, for both axes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scale {
-    /// In proportion.
+    /// Linear.
     Linear,
-    /// By their logarithms; what is not above 0 cannot be drawn.
+    /// Logarithmic. Numbers that are not above 0 cannot be drawn.
     Logarithmic,
 }
 
 /// A chart.
 pub struct Chart<'a> {
-    /// For who cannot see it.
+    /// Title, for readers who cannot see the chart.
     pub title: &'a str,
-    /// The quantity to the right, and its unit.
+    /// Quantity on the horizontal axis, with its unit.
     pub x: &'a str,
-    /// The quantity upwards, and its unit.
+    /// Quantity on the vertical axis, with its unit.
     pub y: &'a str,
-    /// The scale of both.
+    /// Scale of both axes.
     pub scale: Scale,
-    /// The first is drawn above the others, and thicker.
+    /// Series. The first one is drawn thicker and above the others.
     pub series: Vec<Series>,
     /// Names and heights of horizontal lines.
     pub references: Vec<(String, f64)>,
 }
 
-/// Colour, as the style sheet's variable, and dashes of a series.
+/// Returns the colour, as a variable of the style sheet, and the dash pattern of a series.
 fn style(index: usize) -> (String, &'static str) {
     let colour = index % COLOURS;
     (format!("var(--series-{colour})"), DASHES[(colour + index / COLOURS) % DASHES.len()])
 }
 
-/// A short piece of a series' line.
+/// Draws a short piece of a series' line.
 pub fn swatch(index: usize) -> Markup {
     let (colour, dashes) = style(index);
     piece(&colour, dashes)
@@ -123,7 +126,7 @@ fn piece(colour: &str, dashes: &str) -> Markup {
     }
 }
 
-/// At most three significant digits.
+/// Formats a number with at most three significant digits.
 pub fn short(x: f64) -> String {
     let rounded = format!("{x:.2e}").parse().unwrap_or(x);
     match rounded.abs() {
@@ -133,14 +136,14 @@ pub fn short(x: f64) -> String {
     }
 }
 
-/// Charts side by side where there is room, with plots of one size.
+/// Draws two charts side by side if there is room, with plots of the same size.
 pub fn pair(charts: [(Chart, &str); 2]) -> Markup {
     let charts = charts.map(|(chart, caption)| (Ready::from(chart), caption));
     let gutter = charts.iter().filter_map(|(ready, _)| ready.as_ref().map(Ready::gutter)).max().unwrap_or(0);
     html! { div class="pair" { @for (ready, caption) in &charts { (captioned(ready.as_ref(), gutter, caption)) } } }
 }
 
-/// A chart with its caption, or words where there is nothing to draw.
+/// Draws a chart with its caption, or a note if there is nothing to draw.
 pub fn figure(chart: Chart, caption: &str) -> Markup {
     let ready = Ready::from(chart);
     captioned(ready.as_ref(), ready.as_ref().map_or(0, Ready::gutter), caption)
@@ -158,19 +161,19 @@ fn captioned(ready: Option<&Ready>, gutter: usize, caption: &str) -> Markup {
     }
 }
 
-/// A chart of which all can be drawn.
+/// A chart in which everything can be drawn.
 struct Ready<'a> {
     chart: Chart<'a>,
     x: Axis,
     y: Axis,
-    /// Points that are left out.
+    /// Number of points that are left out.
     missing: usize,
-    /// Measurements that a point of a line is the mean of, at most.
+    /// Largest number of measurements in the mean that a point of a line shows.
     averaged: usize,
 }
 
 impl<'a> Ready<'a> {
-    /// Nothing where there is nothing to draw.
+    /// Prepares a chart; `None` if there is nothing to draw.
     fn from(mut chart: Chart<'a>) -> Option<Self> {
         let drawable = |number: f64| match chart.scale {
             Scale::Linear => number.abs() < 1e300,
@@ -186,7 +189,7 @@ impl<'a> Ready<'a> {
         Some(Self { chart, x, y, missing, averaged })
     }
 
-    /// Characters left of the plot.
+    /// Returns the width of the labels left of the plot, in characters.
     fn gutter(&self) -> usize {
         self.y.ticks().map(|(_, label)| label.chars().count()).max().unwrap_or(0)
     }
@@ -233,7 +236,7 @@ impl<'a> Ready<'a> {
     fn grid(&self) -> Markup {
         let mut lines = String::new();
         for (place, _) in self.y.ticks() {
-            // A string takes whatever is written.
+            // Writing to a string never fails.
             let _ = write!(lines, "M0 {}H100", decimal(100.0 - place));
         }
         for (place, _) in self.x.ticks().filter(|_| self.chart.scale == Scale::Logarithmic) {
@@ -246,7 +249,7 @@ impl<'a> Ready<'a> {
         let (colour, dashes) = style(index);
         let mut marks = String::new();
         for (x, y) in &series.marks {
-            // A line without length has round ends and nothing between them.
+            // A line of length 0 is drawn as its round ends only.
             let _ = write!(marks, "M{} {}h0", decimal(self.x.place(*x)), self.height(*y));
         }
         html! {
@@ -255,7 +258,7 @@ impl<'a> Ready<'a> {
         }
     }
 
-    /// What draws a line through these points.
+    /// Returns the path of a line through these points.
     fn through(&self, points: &[(f64, f64)]) -> String {
         let mut path = String::new();
         for (x, y) in points {
@@ -270,12 +273,12 @@ impl<'a> Ready<'a> {
         path
     }
 
-    /// From the top, in percent.
+    /// Returns the distance of y from the top, in percent.
     fn height(&self, y: f64) -> String {
         decimal(100.0 - self.y.place(y))
     }
 
-    /// The names of all that is drawn and has one.
+    /// Draws the legend: the names of all series and lines that have one.
     fn legend(&self) -> Markup {
         let Chart { series, references, .. } = &self.chart;
         let named = series.iter().enumerate().filter(|(_, series)| !series.name.is_empty());
@@ -295,13 +298,13 @@ fn path(d: &str, class: &str, colour: &str, dashes: &str) -> Markup {
     html! { @if !d.is_empty() { path class=(class) d=(d) stroke=(colour) stroke-dasharray=(dashes) {} } }
 }
 
-/// With as many digits as a screen shows.
+/// Formats a percentage with as many digits as a screen can show.
 fn decimal(percent: f64) -> String {
     let text = format!("{percent:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// `1 point is left out`, `2 points are left out`.
+/// Returns `Left out is 1 point` or `Left out are 2 points`.
 fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("Left out is 1 {what}") } else { format!("Left out are {count} {what}s") }
 }

@@ -1,4 +1,4 @@
-//! Tables of which class is taken for which.
+//! Tables of classes against predicted classes.
 
 use super::page::Column::{Numbers, Words};
 use super::page::{points_above, table};
@@ -6,16 +6,16 @@ use super::percent;
 use crate::confusion::{ByClass, Confusion, Mistake, cut, pairs};
 use maud::{Markup, html};
 
-/// Classes whose matrix is shown whole; of more, the rows that matter.
+/// Largest number of classes whose matrix is shown completely. For more, only the most important rows are shown.
 const WHOLE: usize = 20;
 
-/// Characters of a class's name in a matrix, and in a row.
+/// Largest length of a class's name in a matrix and in a row, in characters.
 const NAME: (usize, usize) = (14, 48);
 
-/// Percent of the strongest shade: what is written above it stays readable.
+/// Percentage of the strongest shade. Text on top of it stays readable.
 const SHADE: f64 = 55.0;
 
-/// The matrix of up to [`WHOLE`] classes; of more, the weakest classes and the most frequent mistakes.
+/// Shows the matrix of up to [`WHOLE`] classes; for more, the weakest classes and the most frequent mistakes.
 pub fn confusion(confusion: &Confusion) -> Markup {
     let classes = confusion.by_class();
     html! {
@@ -31,7 +31,7 @@ pub fn confusion(confusion: &Confusion) -> Markup {
     }
 }
 
-/// The same samples before and after: class by class, and both matrices where there are few classes.
+/// Compares the same samples before and after: class by class, with both matrices if there are few classes.
 pub fn two_confusions(before: &Confusion, after: &Confusion) -> Markup {
     let mut rows = pairs(before, after);
     let all = rows.len();
@@ -68,7 +68,7 @@ pub fn two_confusions(before: &Confusion, after: &Confusion) -> Markup {
     }
 }
 
-/// A row for each class of samples, a column for each predicted one.
+/// Draws a row for each class of samples and a column for each predicted class.
 fn matrix(confusion: &Confusion, classes: &[ByClass]) -> Markup {
     let cell = |class: &ByClass, predicted: &ByClass| {
         let count = confusion.count(class.class, predicted.class);
@@ -80,7 +80,7 @@ fn matrix(confusion: &Confusion, classes: &[ByClass]) -> Markup {
         };
         html! { td class=(kind) style={ "--part:" (format!("{:.0}", SHADE * share)) "%" } { (count) } }
     };
-    // Names stand upright where they are broader than the counts below them.
+    // Names are upright if they are wider than the counts below them.
     let upright = classes.iter().any(|class| class.name.chars().count() > 4);
     html! {
         div class="scroll" {
@@ -108,7 +108,7 @@ fn matrix(confusion: &Confusion, classes: &[ByClass]) -> Markup {
     }
 }
 
-/// The rows that matter of many classes.
+/// Shows the most important rows of many classes.
 fn most(confusion: &Confusion, mut classes: Vec<ByClass>) -> Markup {
     let all = classes.len();
     classes.retain(|class| class.samples > 0);

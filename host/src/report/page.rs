@@ -1,4 +1,4 @@
-//! The page: for who has to judge the board, and for who never heard of the method.
+//! Page of a story, for readers who judge the board and for readers who are new to the method.
 
 use self::Column::{Numbers, Words};
 use super::chart::{Chart, Scale, Series, figure, pair, short, swatch};
@@ -14,7 +14,7 @@ use crate::statistics::{Spread, percent};
 use crate::training::{Training, TrainingPoint};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// The story as one HTML file that needs nothing else.
+/// Returns the story as a self-contained HTML file.
 pub fn page(story: &Story) -> String {
     let Story { training, rehearsal, session, verification, memory } = story;
     let summary = summary(story);
@@ -38,7 +38,7 @@ pub fn page(story: &Story) -> String {
     document("Graftage: what the board learnt", &sentence(&summary), &sections)
 }
 
-/// A page that needs nothing else.
+/// Builds a self-contained HTML page.
 pub fn document(title: &str, lead: &str, sections: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
@@ -61,7 +61,7 @@ pub fn document(title: &str, lead: &str, sections: &Markup) -> String {
     page.into_string().replace(" %", "\u{a0}%").replace(" KB", "\u{a0}KB")
 }
 
-/// The key numbers, in four steps.
+/// Shows the key numbers, in four steps.
 fn steps(story: &Story, summary: &Summary) -> Markup {
     let Story { training, session, .. } = story;
     let (train, test) = training.samples;
@@ -109,7 +109,7 @@ fn steps(story: &Story, summary: &Summary) -> Markup {
     }
 }
 
-/// How a training went.
+/// Describes the course of a training.
 pub(super) fn training_section(training: &Training) -> Markup {
     let curve = |name: &str, y: fn(&TrainingPoint) -> Option<f32>| {
         let points = training.curve.iter().filter_map(|point| Some((point.step as f64, f64::from(y(point)?))));
@@ -228,7 +228,7 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
     }
 }
 
-/// How the controls compare with the board's rule, in words.
+/// Compares the controls with the board's rule, in words.
 fn verdict(summary: &Summary) -> String {
     let by = |control: &Control| match points_above(control.lead(summary)).trim_start_matches(['+', '−']) {
         "0.0" => format!("less than 0.1 points{}", control.caution(summary)),
@@ -264,7 +264,7 @@ fn verification_section(verification: &Verification, board: &str, summary: &Summ
     }
 }
 
-/// A column of a table, by what it holds.
+/// Column of a table, by its contents.
 pub enum Column {
     /// Numbers, under this heading.
     Numbers(&'static str),
@@ -272,7 +272,7 @@ pub enum Column {
     Words(&'static str),
 }
 
-/// A table of these rows, which scrolls where it is too wide.
+/// Builds a table of these rows, which scrolls if it is too wide.
 pub fn table(columns: &[Column], rows: Markup) -> Markup {
     html! {
         div class="scroll" {
@@ -293,7 +293,7 @@ pub fn table(columns: &[Column], rows: Markup) -> Markup {
     }
 }
 
-/// What was found on each target, the record first.
+/// Builds a table of the results on each target, the record first.
 pub(super) fn targets_table(targets: &[Target]) -> Markup {
     let columns =
         [Numbers("Target"), Numbers("Updates"), Numbers("Differing"), Words("First difference"), Words("Last digest")];
@@ -386,7 +386,7 @@ fn reproduction(rehearsal: &Rehearsal) -> Markup {
     }
 }
 
-/// `95.2 ± 1.1 %`; one seed alone has no deviation.
+/// Formats a spread as `95.2 ± 1.1 %`; without a deviation for a single seed.
 fn with_deviation(Spread { mean, deviation, by_seed }: &Spread) -> String {
     let percents = (mean * 100.0, deviation * 100.0);
     if percents.0.is_finite() && percents.1.is_finite() && by_seed.len() > 1 {
@@ -396,7 +396,7 @@ fn with_deviation(Spread { mean, deviation, by_seed }: &Spread) -> String {
     }
 }
 
-/// `+0.4`, in percentage points.
+/// Formats a difference as `+0.4`, in percentage points.
 pub(super) fn points_above(difference: f32) -> String {
     if !difference.is_finite() {
         return "n/a".to_owned();
@@ -405,7 +405,7 @@ pub(super) fn points_above(difference: f32) -> String {
     format!("{:+.1}", tenths / 10.0).replace('-', "−")
 }
 
-/// `7 of 10 seeds`, where one spread is above another.
+/// Counts the seeds in which one spread is above another, as `7 of 10 seeds`.
 fn seeds_won(one: &Spread, other: &Spread) -> String {
     let (seeds, others) = (&one.by_seed, &other.by_seed);
     if seeds.is_empty() || seeds.len() != others.len() {
@@ -414,13 +414,13 @@ fn seeds_won(one: &Spread, other: &Spread) -> String {
     format!("{} of {} seeds", seeds.iter().zip(others).filter(|(one, other)| one > other).count(), seeds.len())
 }
 
-/// Whether the chosen step size is the smallest or largest of several.
+/// Returns `true` if the chosen step size is the smallest or largest of several.
 fn at_edge(method: &Method) -> bool {
     let steps = || method.grid.iter().map(|(step, _)| *step);
     method.grid.len() > 1 && (steps().all(|step| step >= method.step) || steps().all(|step| step <= method.step))
 }
 
-/// `1 to 10`, or one by one.
+/// Formats seeds as `1 to 10`, or one by one.
 fn seeds(seeds: &[u64]) -> String {
     match seeds {
         [first, .., last] if seeds.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1])) => {

@@ -1,4 +1,4 @@
-//! The page's style sheet: light and dark, wide and narrow.
+//! Style sheet of the pages: light and dark, wide and narrow.
 
 /// Cascading style sheet.
 pub const STYLE: &str = "

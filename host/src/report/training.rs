@@ -1,4 +1,4 @@
-//! The page of one training.
+//! Page of one training.
 
 use super::chart::{Chart, Scale, Series, figure, short};
 use super::confusion::confusion;
@@ -6,7 +6,7 @@ use super::page::{document, training_section};
 use super::{Training, percent};
 use maud::{Markup, html};
 
-/// A training as one HTML file that needs nothing else.
+/// Returns a training as a self-contained HTML file.
 pub fn training_page(training: &Training) -> String {
     let sections = html! {
         section { h2 { "How it went" } (training_section(training))
@@ -24,7 +24,7 @@ pub fn training_page(training: &Training) -> String {
     document("Graftage: a training", &lead(training), &sections)
 }
 
-/// The page in a sentence or two.
+/// Summarises the page in one or two sentences.
 fn lead(training: &Training) -> String {
     let Training { network, parameters, optimizer, steps, batch, loss, accuracy, samples: (train, test), .. } =
         training;

@@ -1,8 +1,9 @@
-//! Noise: what is left of it in the average.
+//! Noise of the average.
 //!
-//! M is the average of ζ_t e_i f_iᵀ with a random i of 1, …, r: noise of rank one, spread over all directions, E‖ζ_t e_i f_iᵀ‖^p
-//! = E|ζ|^p in every norm. In the nuclear norm the theory bounds it by a multiple of σ(rα/B)^((p−1)/p); in the Frobenius norm
-//! r has no part in it. Nothing leaves the diagonal, so M is an r-vector.
+//! M is the average of ζ_t e_i f_iᵀ with a random i of 1, …, r: noise of rank one, spread over all directions, with
+//! E‖ζ_t e_i f_iᵀ‖^p = E|ζ|^p in every norm. In the nuclear norm the theory bounds it by a multiple of
+//! σ(rα/B)^((p−1)/p). In the Frobenius norm it does not depend on r. All matrices stay diagonal, so M is stored as an
+//! r-vector.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean, median};
 use super::noise::{Law, Noise};
@@ -14,20 +15,20 @@ use graftage_core::schedule::Momentum;
 use graftage_core::scion::{Geometry, Rule};
 use graftage_core::transport::Transport;
 
-/// Repetitions with other noise.
+/// Number of repetitions with different noise.
 const SEEDS: usize = 8;
 
-/// Steps before the first sample, and between two of them, in units of 1/α.
+/// Steps before the first sample and between two samples, in units of 1/α.
 const BURN_IN: f64 = 8.0;
 const BETWEEN: f64 = 0.5;
 
-/// r of the experiments over α and α/B.
+/// Rank r of the experiments over α and α/B.
 const RANK: usize = 4;
 
-/// The law of noise, for r and α.
+/// Kind of noise. Together with r and α it determines the law.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Kind {
-    /// Spikes with q = rα, the worst of them: a spike in the memory of every direction.
+    /// Spikes with q = rα, the worst case: one spike within the memory of every direction.
     Spike(f64),
     Stable(f64),
     Gaussian,
@@ -42,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// (p−1)/p.
+    /// Returns the theory's exponent (p−1)/p.
     fn exponent(self) -> f64 {
         match self {
             Self::Spike(p) | Self::Stable(p) => (p - 1.0) / p,
@@ -59,7 +60,7 @@ impl Kind {
     }
 }
 
-/// One run.
+/// Parameters of one run.
 #[derive(Clone, Copy)]
 struct Run {
     kind: Kind,
@@ -70,7 +71,7 @@ struct Run {
     seed: usize,
 }
 
-/// Over the samples of a run.
+/// Statistics of M over the samples of a run: median and mean of the nuclear norm, mean of the Frobenius norm.
 #[derive(Clone, Copy)]
 struct Noisiness {
     median: f64,
@@ -110,10 +111,10 @@ fn measure<S: Subject>(run: &Run, settings: &Settings) -> Result<Noisiness> {
     })
 }
 
-/// Points over x of one kind of noise: of each, the runs of all seeds.
+/// Points over x for one kind of noise, each with the runs of all seeds.
 type Curve = Vec<(f64, Vec<Noisiness>)>;
 
-/// The points of some seeds.
+/// Returns the points averaged over some seeds.
 fn points(curve: &Curve, seeds: &[usize], y: fn(&Noisiness) -> f64) -> Vec<(f64, f64)> {
     curve.iter().map(|(x, runs)| (*x, mean(seeds.iter().map(|seed| y(&runs[*seed]))))).collect()
 }
@@ -122,18 +123,18 @@ fn slope(curve: &Curve, y: fn(&Noisiness) -> f64) -> Estimate {
     jackknife(SEEDS, |seeds| PowerLaw::fit(&points(curve, seeds, y)).slope)
 }
 
-/// Of all seeds, as a series.
+/// Creates a series from all seeds.
 fn series(name: String, curve: &Curve, y: fn(&Noisiness) -> f64, theory: f64) -> Series {
     let every: Vec<usize> = (0..SEEDS).collect();
     Series::sloped(name, points(curve, &every, y), Some(slope(curve, y)), theory)
 }
 
-/// The experiment; quick mode has the spikes over α alone.
+/// Runs the experiment. The quick extent covers only the spikes over α.
 ///
 /// # Errors
-/// Where the rule is refused.
+/// Returns an error if the rule is refused.
 pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
-    // The runs of one abscissa with all seeds, for each of some abscissae.
+    // Measures the runs of some abscissae with all seeds.
     let curve = |points: &[(f64, Run)]| -> Result<Curve> {
         let runs: Vec<Run> =
             points.iter().flat_map(|(_, run)| (0..SEEDS).map(move |seed| Run { seed, ..*run })).collect();
@@ -156,7 +157,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
         let (low, high) = if is_stable { (1e-3, 1e-1) } else { (1e-4, 2e-2) };
         let alphas = (0..8).map(|i| low * f64::powf(high / low, f64::from(i) / 7.0));
         let curve = curve(&alphas.map(|alpha| (alpha, Run { kind, alpha, ..base })).collect::<Vec<_>>())?;
-        // The mean of samples with a weak moment hardly converges.
+        // The mean hardly converges if the moment is only weak.
         let y: fn(&Noisiness) -> f64 = if is_stable { |run| run.median } else { |run| run.mean };
         let (name, exponent) = (kind.name(), kind.exponent());
         let finding = Finding::new(format!("slope in α, {name}"), exponent, slope(&curve, y)).beside(Some(prototype));

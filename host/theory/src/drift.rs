@@ -1,16 +1,16 @@
-//! Drift: how far the momentum is from the gradient at X, without noise.
+//! Drift: distance of the momentum from the gradient at X, without noise.
 //!
-//! The momentum averages gradients at points that lie behind. While the steps have one direction U, the step t − j was taken
-//! from X_t + jηU, and its query point was c = β/α steps ahead of that; with the weights αβ^j of the average
+//! The momentum averages gradients at points of the past. While the steps have one direction U, step t − j was taken
+//! from X_t + jηU, and its query point was c = β/α steps ahead of that. With the weights αβ^j of the average
 //!
 //! ```text
 //! plain        M_{t+1} − ∇F(X_t) ≈ η Σ αβ^j j ∇²F[U]             = (ηβ/α) ∇²F[U]
 //! transported  M_{t+1} − ∇F(X_t) ≈ η²/2 Σ αβ^j (j − c)² ∇³F[U, U] = (η²β/(2α²)) ∇³F[U, U]
 //! ```
 //!
-//! since j has the mean c, so that the first-order term is gone, and the variance β/α². Both are those of an average that
-//! began long ago; one that began as the first gradient, untransported, has them times 1 − β^(t−1). A transport of θ leaves
-//! |1 − θ| of the first line.
+//! because j has the mean c, so that the first-order term vanishes, and the variance β/α². Both hold for an average
+//! that began long ago. If it began with the first gradient, untransported, they are multiplied by 1 − β^(t−1). A
+//! transport of θ leaves |1 − θ| of the first line.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean};
 use super::problem::Waves;
@@ -21,43 +21,43 @@ use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
 
-/// η of the experiment.
+/// Step size η of the experiment.
 const STEP: f32 = 1e-3;
 
-/// η/α, as multiples of 0.01.
+/// Ratios η/α, in units of 0.01.
 const RATIOS: [u32; 5] = [1, 2, 4, 8, 16];
 
-/// Random functions.
+/// Number of random functions.
 const FUNCTIONS: usize = 8;
 
-/// (r, n) and the amplitude of the sines.
+/// (r, n) and the amplitude of the sines, for each problem.
 const SHAPES: [((usize, usize), f64); 3] = [((4, 8), 0.02), ((2, 4), 0.04), ((8, 16), 0.01)];
 
-/// Shares of transport, and measured over predicted plain drift at η/α = 0.01 as the prototype found it.
+/// Shares of transport θ, and the prototype's ratio of measured to predicted plain drift at η/α = 0.01.
 const SHARES: [(f32, f64); 5] = [(0.25, 0.7498), (0.5, 0.4999), (0.9, 0.1003), (0.99, 0.0137), (1.0, 0.0092)];
 
-/// How far a run goes, as path lengths ηt.
+/// Measured part of a run, as path lengths ηt.
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
-    /// From here on the drift is measured, every 10 steps.
+    /// Start of the measurements, which are taken every 10 steps.
     pub from: f64,
-    /// Up to here.
+    /// End of the run.
     pub to: f64,
 }
 
-/// Means over a part of a run.
+/// Mean errors over a part of a run.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Errors {
-    /// ‖M_{t+1} − ∇F(X_t)‖_nuc.
+    /// Measured ‖M_{t+1} − ∇F(X_t)‖_nuc.
     pub measured: f64,
-    /// As predicted without transport.
+    /// Prediction without transport.
     pub plain: f64,
-    /// As predicted with it.
+    /// Prediction with transport.
     pub transported: f64,
 }
 
 impl Errors {
-    /// Measured over predicted.
+    /// Returns measured divided by predicted.
     pub fn ratio(&self, method: Method) -> f64 {
         self.measured / self.predicted(method)
     }
@@ -70,7 +70,7 @@ impl Errors {
     }
 }
 
-/// Adds up [`Errors`].
+/// Sums of [`Errors`] and their number.
 #[derive(Default)]
 struct Sums(Errors, f64);
 
@@ -88,19 +88,20 @@ impl Sums {
     }
 }
 
-/// The drift of one run.
+/// Drift of one run.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Drift {
-    /// While the average is young: every step from the second on that the first gradient has a weight of e^−5 or more in.
+    /// Errors while the average is young: all steps from the second on in which the first gradient has a weight of e^−5
+    /// or more.
     pub start: Errors,
-    /// On the path.
+    /// Errors on the path.
     pub steady: Errors,
 }
 
-/// Runs on a function from X = 0 on, with step η = 0.001 and α = η/ratio.
+/// Runs on a function from X = 0, with step size η = 0.001 and α = η/ratio.
 ///
 /// # Errors
-/// Where the rule is refused.
+/// Returns an error if the rule is refused.
 pub fn measure<S: Subject>(waves: &Waves, transport: Transport, ratio: f64, path: Path) -> Result<Drift> {
     let beta = (1.0 - f64::from(STEP) / ratio) as f32;
     let rule = Rule { step: STEP, momentum: Momentum::Constant(beta), transport, ..Rule::PLAIN };
@@ -154,10 +155,10 @@ struct Run {
     ratio: u32,
 }
 
-/// The experiment; quick mode takes one shape, goes less far and leaves out the shares of transport.
+/// Runs the experiment. The quick extent has one shape, shorter paths and no shares of transport.
 ///
 /// # Errors
-/// Where the rule is refused.
+/// Returns an error if the rule is refused.
 pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     let shapes = if settings.is_full() { &SHAPES[..] } else { &SHAPES[..1] };
     let mut runs = Vec::new();
@@ -173,11 +174,11 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     let drifts = settings.all(&runs, |run| {
         let (shape, amplitude) = shapes[run.shape];
         let waves = Waves::new(shape, amplitude, &mut settings.generator(Experiment::Drift, run.function))?;
-        // What is promised of it has come to rest long before.
+        // The quantities with promised ranges have settled long before the end.
         let path = Path { from: 10.0, to: if settings.is_full() { 40.0 } else { 16.0 } };
         measure::<S>(&waves, Transport::Fixed { theta: run.theta }, f64::from(run.ratio) / 100.0, path)
     })?;
-    // Of all functions, in their order.
+    // Selects the drifts of all functions, in order.
     let of = |shape: usize, theta: f32, ratio: u32| -> Vec<Drift> {
         let same = |run: &&(&Run, &Drift)| (run.0.shape, run.0.theta, run.0.ratio) == (shape, theta, ratio);
         runs.iter().zip(&drifts).collect::<Vec<_>>().iter().filter(same).map(|(_, drift)| **drift).collect()
@@ -260,7 +261,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
             let measured = jackknife(FUNCTIONS, |seeds| ratio(seeds, Method::Plain));
             let finding = Finding::new(format!("share of the plain drift, θ = {theta}, η/α = 0.01"), left, measured)
                 .beside(Some(Estimate::exact(prototype)));
-            // Where less is left, the second-order term shows.
+            // If less is left, the second-order term shows.
             findings.push(if left > 0.05 { finding.promised(left - 0.005, left + 0.005) } else { finding });
             if theta == 0.99 {
                 let measured = jackknife(FUNCTIONS, |seeds| ratio(seeds, Method::Transported));
@@ -275,7 +276,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     Ok((slopes, panels))
 }
 
-/// η√β/α, plain ηβ/α, in which the predictions are pure powers.
+/// Returns η√β/α, or ηβ/α for the plain method: the predictions are pure powers of it.
 fn abscissa(method: Method, ratio: u32) -> f64 {
     let ratio = f64::from(ratio) / 100.0;
     let beta = 1.0 - f64::from(STEP) / ratio;

@@ -1,41 +1,42 @@
-//! Slopes in double logarithmic scale, with intervals over seeds.
+//! Slopes on logarithmic axes, with intervals over seeds.
 
 use serde::{Deserialize, Serialize};
 
-/// A number and the half width of its interval of 95 % over seeds; the interval knows nothing of the bias of a finite range.
+/// A number and the half width of its 95 % interval over seeds. The interval does not cover the bias of a finite range.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The number.
+    /// Number.
     pub value: f64,
-    /// Half the width; `None` where it is not known.
+    /// Half width of the interval; `None` if unknown.
     pub interval: Option<f64>,
 }
 
 impl Estimate {
-    /// A number that somebody else has measured.
+    /// Creates an estimate with a known interval.
     pub const fn new(value: f64, interval: f64) -> Self {
         Self { value, interval: Some(interval) }
     }
 
-    /// A number without an interval.
+    /// Creates an estimate without an interval.
     pub const fn exact(value: f64) -> Self {
         Self { value, interval: None }
     }
 
-    /// Whether the two intervals meet, wider by what rounding of one to three digits may hide.
+    /// Returns whether the two intervals meet. They are widened by the rounding error of a number given with three
+    /// decimals.
     pub fn meets(&self, other: &Self) -> bool {
         let reach = self.interval.unwrap_or(0.0) + other.interval.unwrap_or(0.0);
         (self.value - other.value).abs() <= reach + 5e-4
     }
 }
 
-/// The mean; NaN of nothing.
+/// Returns the mean; NaN for no values.
 pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
     let (sum, count) = values.into_iter().fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     sum / count
 }
 
-/// The median; NaN of nothing.
+/// Returns the median; NaN for no values.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
@@ -46,17 +47,17 @@ pub fn median(values: &mut [f64]) -> f64 {
     }
 }
 
-/// A line in double logarithmic scale: ln y = height + slope·ln x.
+/// A line on logarithmic axes: ln y = height + slope·ln x.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct PowerLaw {
-    /// The exponent.
+    /// Exponent.
     pub slope: f64,
-    /// ln y at x = 1.
+    /// Value of ln y at x = 1.
     pub height: f64,
 }
 
 impl PowerLaw {
-    /// The line of least squares through (ln x, ln y); NaN of fewer than two points.
+    /// Fits a line to (ln x, ln y) by least squares; NaN for fewer than two points.
     pub fn fit(points: &[(f64, f64)]) -> Self {
         let logarithms = || points.iter().map(|(x, y)| (x.ln(), y.ln()));
         let (x, y) = (mean(logarithms().map(|point| point.0)), mean(logarithms().map(|point| point.1)));
@@ -66,22 +67,23 @@ impl PowerLaw {
         Self { slope, height: y - slope * x }
     }
 
-    /// The line of a given slope through the centre of the points.
+    /// Returns the line with a given slope through the centre of the points.
     pub fn through(points: &[(f64, f64)], slope: f64) -> Self {
         let height = mean(points.iter().map(|(x, y)| y.ln() - slope * x.ln()));
         Self { slope, height }
     }
 
-    /// y at x.
+    /// Returns y at x.
     pub fn at(self, x: f64) -> f64 {
         (self.height + self.slope * x.ln()).exp()
     }
 }
 
-/// A statistic of all seeds, with the jackknife's interval (Efron and Stein 1981): t√((n−1)/n Σᵢ(sᵢ − s̄)²), where sᵢ is the
-/// statistic without seed i and t the quantile of Student's law with n − 1 degrees of freedom. Of a mean it is the usual one.
+/// Computes a statistic of all seeds with its jackknife interval (Efron and Stein 1981): t√((n−1)/n Σᵢ(sᵢ − s̄)²),
+/// where sᵢ is the statistic without seed i and t the quantile of Student's law with n − 1 degrees of freedom. For a
+/// mean it is the usual interval.
 ///
-/// `statistic` is given the seeds' indices that count.
+/// `statistic` receives the indices of the seeds to include.
 pub fn jackknife(seeds: usize, statistic: impl Fn(&[usize]) -> f64) -> Estimate {
     let all: Vec<usize> = (0..seeds).collect();
     let value = statistic(&all);
@@ -96,8 +98,8 @@ pub fn jackknife(seeds: usize, statistic: impl Fn(&[usize]) -> f64) -> Estimate 
     Estimate::new(value, student(n - 1.0) * variance.sqrt())
 }
 
-/// The quantile 0.975 of Student's law, by Cornish and Fisher's expansion; with three degrees of freedom or more it is right
-/// to 1 %.
+/// Returns the 0.975 quantile of Student's law by the Cornish–Fisher expansion. With three degrees of freedom or more
+/// it is accurate to 1 %.
 fn student(degrees: f64) -> f64 {
     let z = 1.959_964f64;
     let first = (z.powi(3) + z) / 4.0;
@@ -106,13 +108,13 @@ fn student(degrees: f64) -> f64 {
     z + first / degrees + second / degrees.powi(2) + third / degrees.powi(3)
 }
 
-/// Where the polynomial of degree 4 of least squares through the points (ln x, ln y) is smallest within their range, as
-/// (x, y).
+/// Returns the minimum (x, y), within the range of the points, of the least-squares polynomial of degree 4 in (ln x, ln
+/// y).
 pub fn smallest(points: &[(f64, f64)]) -> (f64, f64) {
     const COEFFICIENTS: usize = 5;
     let centre = mean(points.iter().map(|point| point.0.ln()));
     let reach = points.iter().map(|point| (point.0.ln() - centre).abs()).fold(0.0, f64::max);
-    // The normal equations in powers of u, |u| ≤ 1, as rows with their right side.
+    // Normal equations in powers of u, |u| ≤ 1, as rows with their right side.
     let mut rows = [[0.0; COEFFICIENTS + 1]; COEFFICIENTS];
     for (x, y) in points {
         let u = (x.ln() - centre) / reach;
@@ -122,7 +124,7 @@ pub fn smallest(points: &[(f64, f64)]) -> (f64, f64) {
             }
         }
     }
-    // They are symmetric and positive definite, so that elimination needs no other order.
+    // The matrix is symmetric and positive definite, so elimination needs no pivoting.
     for pivot in 0..COEFFICIENTS {
         let row = rows[pivot];
         for (i, other) in rows.iter_mut().enumerate() {
@@ -153,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_jackknife_of_a_mean_is_its_usual_interval() {
-        // 1, …, 8: mean 4.5, standard deviation √6, and 2.364624 is the quantile of Student's law with 7 degrees of freedom.
+        // 1, …, 8: mean 4.5, standard deviation √6. 2.364624 is the quantile of Student's law with 7 degrees of
+        // freedom.
         let found = jackknife(8, |seeds| mean(seeds.iter().map(|seed| *seed as f64 + 1.0)));
         assert_eq!(found.value, 4.5);
         let expected = 2.364_624 * (6.0f64 / 8.0).sqrt();

@@ -1,18 +1,19 @@
-//! The theory, made visible: core's rule on problems where the exponents of Zhang and Lin 2026 (arXiv 2605.18528) show.
+//! Experiments on the theory: core's rule on problems that show the exponents of Zhang and Lin 2026 (arXiv 2605.18528).
 //!
 //! With α = 1 − β, r = min(m, n) and noise that has a p-th moment, 1 < p ≤ 2:
 //!
-//! | experiment | what the theory says |
+//! | experiment | prediction of the theory |
 //! |---|---|
-//! | [`Experiment::Drift`] | without noise the momentum is off by (ηβ/α)‖∇²F\[U\]‖, and with transport by (η²β/(2α²))‖∇³F\[U, U\]‖ |
+//! | [`Experiment::Drift`] | momentum error without noise: (ηβ/α)‖∇²F\[U\]‖, with transport (η²β/(2α²))‖∇³F\[U, U\]‖ |
 //! | [`Experiment::Average`] | the noise of the average is of order α^((p−1)/p) and r^((p−1)/p), and only α/B matters |
-//! | [`Experiment::Tracking`] | the least error over α is of order η^((p−1)/(2p−1)), and with transport η^(2(p−1)/(3p−1)) |
-//! | [`Experiment::Rate`] | with the theory's α and η the error after N samples is of order N^−x, x = (p−1)/(3p−2), with transport (2p−2)/(5p−3) |
-//! | [`Experiment::Tuned`] | so it is with the best α and η against the worst noise |
+//! | [`Experiment::Tracking`] | the least error over α is of order η^((p−1)/(2p−1)), with transport η^(2(p−1)/(3p−1)) |
+//! | [`Experiment::Rate`] | error ~ N^−x with the theory's α and η, x = (p−1)/(3p−2), with transport (2p−2)/(5p−3) |
+//! | [`Experiment::Tuned`] | the same with the best α and η against the worst noise |
 //! | [`Experiment::Rank`] | N/r takes the place of N |
 //!
-//! Every number is drawn from core's generator, seeded, so that a run can be repeated in every bit, whatever the number of
-//! threads. What the intervals leave out, what float32 resolves and what none of this says is in `docs/theory.md`.
+//! N is the number of samples. All random numbers come from core's generator and a seed, so a run can be repeated bit
+//! for bit with any number of threads. The limits of the intervals, of float32 and of these experiments are described
+//! in `docs/theory.md`.
 
 pub mod average;
 pub mod drift;
@@ -40,32 +41,32 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use subject::Subject;
 
-/// What is measured.
+/// Experiment on one prediction of the theory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Experiment {
-    /// How far the momentum lags behind the gradient.
+    /// Lag of the momentum behind the gradient.
     Drift,
-    /// The noise of the momentum.
+    /// Noise of the momentum.
     Average,
-    /// Both at once.
+    /// Lag and noise together.
     Tracking,
-    /// The error over the number of samples, with the theory's α and η.
+    /// Error over the number of samples, with the theory's α and η.
     Rate,
-    /// The same with the best α and η.
+    /// Error over the number of samples, with the best α and η.
     Tuned,
-    /// The error over the rank.
+    /// Error over the rank.
     Rank,
 }
 
 impl Experiment {
-    /// In the order in which each explains the next.
+    /// All experiments, in an order in which each explains the next.
     pub const ALL: [Self; 6] = [Self::Drift, Self::Average, Self::Tracking, Self::Rate, Self::Tuned, Self::Rank];
 
-    /// Those of which something is promised within two minutes.
+    /// Experiments with promised ranges that finish within two minutes.
     pub const QUICK: [Self; 4] = [Self::Drift, Self::Average, Self::Rate, Self::Rank];
 
-    /// In a few words.
+    /// Returns a short title.
     pub fn title(self) -> &'static str {
         match self {
             Self::Drift => "drift of the momentum",
@@ -78,26 +79,26 @@ impl Experiment {
     }
 }
 
-/// How much is run.
+/// Extent of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Extent {
-    /// The experiments of [`Experiment::QUICK`], as far as something is promised of them.
+    /// The experiments of [`Experiment::QUICK`], as far as their findings have promised ranges.
     Quick,
-    /// All.
+    /// All experiments.
     Full,
 }
 
-/// How a run is made.
+/// Settings of a run.
 #[derive(Clone, Copy)]
 pub struct Settings<'a> {
-    /// How much is run.
+    /// Extent of the run.
     pub extent: Extent,
-    /// Of all that is random.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Threads, at least 1.
+    /// Number of threads, at least 1.
     pub threads: usize,
-    /// Is told (runs done, runs in all).
+    /// Progress callback, called with (runs done, runs in all).
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
@@ -106,12 +107,12 @@ impl Settings<'_> {
         self.extent == Extent::Full
     }
 
-    /// The generator of a repetition: the same noise for all that is compared.
+    /// Returns the generator of a repetition. Everything that is compared gets the same noise.
     fn generator(&self, experiment: Experiment, repetition: usize) -> Generator {
         Generator::new(self.seed.wrapping_add(repetition as u64), experiment as u64)
     }
 
-    /// f of every run, in their order.
+    /// Computes f for every run and returns the results in the runs' order.
     fn all<T: Sync, U: Send>(&self, runs: &[T], f: impl Fn(&T) -> Result<U> + Sync) -> Result<Vec<U>> {
         let done = AtomicUsize::new(0);
         parallel::map(self.threads, runs, |run| {
@@ -132,10 +133,10 @@ pub enum Method {
 }
 
 impl Method {
-    /// Both.
+    /// Both methods.
     pub const ALL: [Self; 2] = [Self::Plain, Self::Transported];
 
-    /// In a word.
+    /// Returns the name of the method, one word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -143,12 +144,12 @@ impl Method {
         }
     }
 
-    /// The law of transport.
+    /// Returns the law of transport.
     pub fn transport(self) -> Transport {
         Transport::Fixed { theta: if self == Self::Transported { 1.0 } else { 0.0 } }
     }
 
-    /// x, where N^−x is the error after N samples.
+    /// Returns x, where the error after N samples is of order N^−x.
     pub fn rate(self, p: f64) -> f64 {
         match self {
             Self::Plain => (p - 1.0) / (3.0 * p - 2.0),
@@ -156,25 +157,26 @@ impl Method {
         }
     }
 
-    /// The theory's rule for N samples, its step halved so that η/α stays small where the experiments begin.
+    /// Returns the theory's rule for N samples. Its step size is halved, so that η/α stays small even for the fewest
+    /// samples.
     fn rule(self, p: f64, rank: usize, samples: u64) -> Result<Rule> {
         let rule = Rule::theory(p as f32, rank as u32, samples as f32, self == Self::Transported)?;
         Ok(Rule { step: 0.5 * rule.step, ..rule })
     }
 }
 
-/// One number beside what the theory says.
+/// A measured number and the theory's value.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Finding {
-    /// What was measured.
+    /// Description of the measured number.
     pub what: String,
-    /// The theory's value.
+    /// Value according to the theory.
     pub theory: f64,
-    /// What an independent prototype in float64 found, where it looked.
+    /// Value found by an independent prototype in float64, if it measured this.
     pub prototype: Option<Estimate>,
-    /// What was found.
+    /// Measured value.
     pub measured: Estimate,
-    /// The range that is promised, where one is.
+    /// Promised range, if there is one.
     pub promised: Option<(f64, f64)>,
 }
 
@@ -191,33 +193,33 @@ impl Finding {
         Self { promised: Some((low, high)), ..self }
     }
 
-    /// Whether what is promised holds.
+    /// Returns `true` if the value lies in the promised range, or if nothing is promised.
     pub fn holds(&self) -> bool {
         self.promised.is_none_or(|(low, high)| (low..=high).contains(&self.measured.value))
     }
 
-    /// In a sentence, where what is promised does not hold.
+    /// Returns a sentence if the value is outside the promised range.
     fn complaint(&self) -> Option<String> {
         let (low, high) = self.promised.filter(|_| !self.holds())?;
         Some(format!("{}: {:.3} is outside {low:.3} to {high:.3}", self.what, self.measured.value))
     }
 }
 
-/// Points with the line that fits them, and what the theory says.
+/// Points with the line fitted to them and the theory's line.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Series {
-    /// What it is.
+    /// Name of the series.
     pub name: String,
-    /// (x, y), measured.
+    /// Measured points (x, y).
     pub points: Vec<(f64, f64)>,
-    /// The fitted slope.
+    /// Fitted slope.
     pub slope: Option<Estimate>,
-    /// The theory's line. Where the theory has no constants, through the middle of the points.
+    /// Theory's line. If the theory gives no constants, it goes through the centre of the points.
     pub theory: Vec<(f64, f64)>,
 }
 
 impl Series {
-    /// Points beside the theory's slope.
+    /// Creates a series with the theory's slope.
     fn sloped(name: impl Into<String>, points: Vec<(f64, f64)>, slope: Option<Estimate>, theory: f64) -> Self {
         let law = PowerLaw::through(&points, theory);
         let theory = points.iter().map(|point| (point.0, law.at(point.0))).collect();
@@ -225,58 +227,58 @@ impl Series {
     }
 }
 
-/// A plot in double logarithmic scale.
+/// A plot with logarithmic axes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Panel {
-    /// What it shows.
+    /// Title.
     pub title: String,
-    /// The abscissa.
+    /// Label of the abscissa.
     pub x: String,
-    /// The ordinate.
+    /// Label of the ordinate.
     pub y: String,
-    /// How it is to be read.
+    /// Explanation of how to read the plot.
     pub caption: String,
-    /// At most six.
+    /// Series, at most six.
     pub series: Vec<Series>,
 }
 
-/// What an experiment came to.
+/// Result of an experiment.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Which one.
+    /// The experiment.
     pub experiment: Experiment,
-    /// Number by number.
+    /// Findings, number by number.
     pub findings: Vec<Finding>,
-    /// As pictures.
+    /// Plots.
     pub panels: Vec<Panel>,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
-/// What a run came to so far.
+/// Results of a run so far.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Results {
-    /// How much is run.
+    /// Extent of the run.
     pub extent: Extent,
-    /// Of all that is random.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Of the experiments that are finished.
+    /// Outcomes of the finished experiments.
     pub outcomes: Vec<Outcome>,
-    /// The table and the page that lie beside it, where all are finished.
+    /// Table and page stored beside the results, if all experiments are finished.
     #[serde(default)]
     pub written: Written,
 }
 
 impl Results {
-    /// Nothing yet.
+    /// Creates results without any outcome.
     pub fn new(extent: Extent, seed: u64) -> Self {
         Self { extent, seed, outcomes: Vec::new(), written: Written::default() }
     }
 
-    /// Those of an earlier run, to go on from.
+    /// Reads the results of an earlier run to resume from.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is of a run with another extent or seed.
+    /// Returns an error if the file cannot be read, or belongs to a run with another extent or seed.
     pub fn read(path: &Path, extent: Extent, seed: u64) -> Result<Self> {
         let found: Self = files::read_json(path)?;
         let mode = |extent| if extent == Extent::Quick { "quick" } else { "full" };
@@ -292,21 +294,21 @@ impl Results {
         Ok(found)
     }
 
-    /// The experiments that are still to be run.
+    /// Returns the experiments still to be run.
     pub fn missing(&self) -> Vec<Experiment> {
         let all: &[Experiment] = if self.extent == Extent::Quick { &Experiment::QUICK } else { &Experiment::ALL };
         let done = |experiment: &Experiment| self.outcomes.iter().any(|outcome| outcome.experiment == *experiment);
         all.iter().copied().filter(|experiment| !done(experiment)).collect()
     }
 
-    /// Takes the outcome of an experiment to its place among the others.
+    /// Inserts the outcome of an experiment in order.
     pub fn add(&mut self, outcome: Outcome) {
         let place = |outcome: &Outcome| Experiment::ALL.iter().position(|experiment| *experiment == outcome.experiment);
         self.outcomes.push(outcome);
         self.outcomes.sort_by_key(place);
     }
 
-    /// How many things are promised, and a sentence for each that does not hold.
+    /// Returns the number of promised ranges, and a sentence for each one that does not hold.
     pub fn verdict(&self) -> (usize, Vec<String>) {
         let findings = || self.outcomes.iter().flat_map(|outcome| &outcome.findings);
         let promised = findings().filter(|finding| finding.promised.is_some()).count();
@@ -317,7 +319,7 @@ impl Results {
 /// Runs one experiment on an implementation of the rule.
 ///
 /// # Errors
-/// Where the implementation refuses a rule.
+/// Returns an error if the implementation refuses a rule.
 pub fn run<S: Subject>(experiment: Experiment, settings: &Settings) -> Result<Outcome> {
     let start = std::time::Instant::now();
     let (findings, panels) = match experiment {
@@ -331,5 +333,5 @@ pub fn run<S: Subject>(experiment: Experiment, settings: &Settings) -> Result<Ou
     Ok(Outcome { experiment, findings, panels, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// What an experiment gives: its findings and plots.
+/// Findings and plots of an experiment.
 type Shown = (Vec<Finding>, Vec<Panel>);

@@ -1,33 +1,34 @@
-//! The noise of a gradient: laws with a p-th moment, 1 < p ≤ 2, and mean 0.
+//! Noise of a gradient: laws with a p-th moment, 1 < p ≤ 2, and mean 0.
 //!
-//! | law | a number ζ | moment |
+//! | law | number ζ | moment |
 //! |---|---|---|
 //! | [`Law::Gaussian`] | N(0, 1), as sin V·√(2W) | all |
-//! | [`Law::Stable`] of p | stable with index p and skewness 1 (Chambers, Mallows and Stuck 1976), scale 1 | weak p-th: P(ζ > z) ~ z^−p |
-//! | [`Law::Spike`] of p and q | s(1−q)/q with probability q, else −s, where s = q^((p−1)/p) | E\|ζ\|^p = (1−q)q^(p−1) + (1−q)^p ≤ 1.5 |
+//! | [`Law::Stable`] of p | stable, index p, skewness 1, scale 1 | weak p-th: P(ζ > z) ~ z^−p |
+//! | [`Law::Spike`] of p, q | s(1−q)/q with probability q, else −s | E\|ζ\|^p = (1−q)q^(p−1) + (1−q)^p ≤ 1.5 |
 //!
-//! V is uniform in (−π/2, π/2), W exponential with mean 1. A spike is what a long average is there for: seldom, large and to
-//! one side. With q as free as an adversary's choice it is the worst of these laws; the stable law is one and the same at
-//! every length of the average, as an average of it is stable with the same index.
+//! V is uniform in (−π/2, π/2), W exponential with mean 1, and s = q^((p−1)/p). Stable numbers are drawn by the method
+//! of Chambers, Mallows and Stuck (1976). A spike is what a long average is meant for: rare, large and one-sided. If q
+//! is chosen by an adversary, it is the worst of these laws. The stable law is the same for every length of the
+//! average, because its averages are stable with the same index.
 
 use graftage_core::random::Generator;
 use std::f64::consts::{FRAC_PI_2, PI};
 
-/// A law of noise, scale σ = 1.
+/// Law of noise with scale σ = 1.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Law {
     /// N(0, 1).
     Gaussian,
     /// Stable and skewed.
     Stable {
-        /// Its index p in (1, 2).
+        /// Index p in (1, 2).
         p: f64,
     },
-    /// Seldom and large, else small and to the other side.
+    /// Rare and large, otherwise small with the other sign.
     Spike {
-        /// The moment p in (1, 2] that stays near 1 whatever q is.
+        /// Order p in (1, 2] of the moment that stays near 1 for every q.
         p: f64,
-        /// How probable it is, in (0, 1).
+        /// Probability of a spike, in (0, 1).
         q: f64,
     },
 }
@@ -40,20 +41,20 @@ pub enum Noise {
     /// S·sin(p(V + b))/cos(V)^(1/p)·(cos(V − p(V + b))/W)^((1−p)/p), with t = tan(πp/2), b = arctan(t)/p and
     /// S = (1 + t²)^(1/(2p)).
     Stable {
-        /// p.
+        /// Index p.
         p: f64,
-        /// b.
+        /// Angle b.
         angle: f64,
-        /// S.
+        /// Scale S.
         scale: f64,
     },
     /// Two values.
     Spike {
-        /// Draws of 32 bits below this are spikes.
+        /// Bound on draws of 32 bits: smaller ones are spikes.
         below: u64,
-        /// s(1−q)/q.
+        /// Value of a spike, s(1−q)/q.
         high: f64,
-        /// −s.
+        /// Value of all other draws, −s.
         low: f64,
     },
 }
@@ -75,7 +76,7 @@ impl From<Law> for Noise {
 }
 
 impl Noise {
-    /// The next number.
+    /// Draws the next number.
     pub fn draw(&self, generator: &mut Generator) -> f64 {
         match self {
             Self::Gaussian => {
@@ -99,12 +100,12 @@ impl Noise {
     }
 }
 
-/// V and W.
+/// Draws V and W.
 fn angle_and_weight(generator: &mut Generator) -> (f64, f64) {
     (PI * (uniform(generator) - 0.5), -uniform(generator).ln())
 }
 
-/// A number in (0, 1), the middle of one of 2⁵² equal pieces.
+/// Draws a number in (0, 1): the middle of one of 2⁵² equal intervals.
 pub fn uniform(generator: &mut Generator) -> f64 {
     let bits = u64::from(generator.bits()) << 32 | u64::from(generator.bits());
     ((bits >> 12) as f64 + 0.5) / (1u64 << 52) as f64

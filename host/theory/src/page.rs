@@ -1,4 +1,4 @@
-//! The page of the theory.
+//! Page of the experiments on the theory.
 
 use crate::fit::PowerLaw;
 use crate::table::{cells, words};
@@ -7,7 +7,7 @@ use graftage::report::chart::{self, Chart, Scale, swatch};
 use graftage::report::document;
 use maud::{Markup, html};
 
-/// The results as one HTML file that needs nothing else.
+/// Returns the results as a self-contained HTML file.
 pub fn theory_page(results: &Results) -> String {
     let (promised, complaints) = results.verdict();
     let extent = if results.extent == Extent::Quick { "The quick run" } else { "The full run" };
@@ -38,7 +38,7 @@ pub fn theory_page(results: &Results) -> String {
     document("Graftage: the theory, made visible", &lead, &sections)
 }
 
-/// What an experiment is about, for who never heard of it.
+/// Explains an experiment to readers who are new to it.
 fn about(experiment: Experiment) -> &'static str {
     match experiment {
         Experiment::Drift => {

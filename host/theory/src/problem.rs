@@ -1,4 +1,4 @@
-//! The functions on which the exponents show.
+//! Test functions on which the exponents show.
 
 use super::noise::{Law, Noise, uniform};
 use super::subject::{Gauge, Subject, polar_geometry};
@@ -8,11 +8,11 @@ use graftage_core::random::Generator;
 use graftage_core::scion::{Geometry, Rule};
 use std::f64::consts::TAU;
 
-/// F(X) = ⟨C, X⟩ + Σ a·sin(⟨G_k, X⟩ + φ_k), k = 1, …, 8, with C = polar(Gaussian)/r, so that ‖C‖_nuc = 1, G_k Gaussian with
-/// variance 1/r and φ_k uniform: it never stops, and its derivatives are known. r = m ≤ n.
+/// F(X) = ⟨C, X⟩ + Σ a·sin(⟨G_k, X⟩ + φ_k), k = 1, …, 8, with C = polar(Gaussian)/r, so that ‖C‖_nuc = 1, G_k Gaussian
+/// with variance 1/r, and φ_k uniform. It decreases without end, and its derivatives are known. r = m ≤ n.
 #[derive(Debug)]
 pub struct Waves {
-    /// (r, n).
+    /// Shape (r, n).
     pub shape: (usize, usize),
     amplitude: f64,
     linear: Vec<f64>,
@@ -23,10 +23,10 @@ pub struct Waves {
 const WAVES: usize = 8;
 
 impl Waves {
-    /// A random one.
+    /// Draws a random function.
     ///
     /// # Errors
-    /// None for a shape that fits into memory.
+    /// Does not fail for a shape that fits into memory.
     pub fn new(shape: (usize, usize), amplitude: f64, generator: &mut Generator) -> Result<Self> {
         let (r, size) = (shape.0 as f64, shape.0 * shape.1);
         let noise = Noise::from(Law::Gaussian);
@@ -41,19 +41,19 @@ impl Waves {
         Ok(Self { shape, amplitude, linear, waves: waves.collect() })
     }
 
-    /// into ← ∇F(X) = C + Σ a·cos(⟨G_k, X⟩ + φ_k)·G_k.
+    /// Computes into ← ∇F(X) = C + Σ a·cos(⟨G_k, X⟩ + φ_k)·G_k.
     pub fn gradient(&self, x: &[f32], into: &mut [f64]) {
         into.copy_from_slice(&self.linear);
         self.add(x, into, |phase, _| self.amplitude * phase.cos());
     }
 
-    /// into ← ∇²F(X)\[U\] = −Σ a·sin(⟨G_k, X⟩ + φ_k)⟨G_k, U⟩·G_k.
+    /// Computes into ← ∇²F(X)\[U\] = −Σ a·sin(⟨G_k, X⟩ + φ_k)⟨G_k, U⟩·G_k.
     pub fn second(&self, x: &[f32], u: &[f64], into: &mut [f64]) {
         into.fill(0.0);
         self.add(x, into, |phase, wave| -self.amplitude * phase.sin() * inner(wave, u));
     }
 
-    /// into ← ∇³F(X)[U, U] = −Σ a·cos(⟨G_k, X⟩ + φ_k)⟨G_k, U⟩²·G_k.
+    /// Computes into ← ∇³F(X)[U, U] = −Σ a·cos(⟨G_k, X⟩ + φ_k)⟨G_k, U⟩²·G_k.
     pub fn third(&self, x: &[f32], u: &[f64], into: &mut [f64]) {
         into.fill(0.0);
         self.add(x, into, |phase, wave| -self.amplitude * phase.cos() * inner(wave, u).powi(2));
@@ -72,44 +72,44 @@ fn inner(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// F(X) = w Σ ψ(⟨u_i v_iᵀ, X⟩), i = 1, …, r, with ψ(x) = √(1 + x²) − 1 and u_i and v_i orthonormal, from X = s·Σ u_i v_iᵀ on,
-/// with noise ζ u_i v_iᵀ of one random i in every gradient: a bowl of rank r.
+/// A bowl of rank r: F(X) = w Σ ψ(⟨u_i v_iᵀ, X⟩), i = 1, …, r, with ψ(x) = √(1 + x²) − 1 and orthonormal u_i and v_i.
+/// It starts at X = s·Σ u_i v_iᵀ, and every gradient has noise ζ u_i v_iᵀ with one random i.
 ///
-/// In coordinates x_i = ⟨u_i v_iᵀ, X⟩ nothing leaves the diagonal, and there the spectral oracle is that of the sign norm: so
-/// an r-vector serves for an r×n matrix. [`Frame`] makes a matrix of it.
+/// In the coordinates x_i = ⟨u_i v_iᵀ, X⟩ everything stays diagonal, and there the spectral oracle is that of the sign
+/// norm. An r-vector can therefore represent an r×n matrix. [`Frame`] turns it into a matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct Bowl<'a> {
-    /// r.
+    /// Rank r.
     pub rank: usize,
-    /// w.
+    /// Weight w.
     pub weight: f64,
-    /// s.
+    /// Start s.
     pub start: f64,
-    /// σ, which multiplies the noise.
+    /// Scale σ, which multiplies the noise.
     pub sigma: f64,
-    /// Spectral geometry and nuclear norm, or Frobenius for both.
+    /// True for spectral geometry and nuclear norm; false for the Frobenius norm in both roles.
     pub spectral: bool,
-    /// The matrix of which the coordinates are taken; without one, they are the weights.
+    /// Frame that maps coordinates to a matrix. Without it, the coordinates are the weights.
     pub frame: Option<&'a Frame>,
 }
 
-/// Means of the gradient's dual norm at X_t, which the step t was taken from.
+/// Means of the gradient's dual norm at X_t, from which step t starts.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Errors {
-    /// Over the whole run.
+    /// Mean over the whole run.
     pub whole: f64,
-    /// Over its second half, where the start is forgotten.
+    /// Mean over the second half, in which the start no longer matters.
     pub half: f64,
 }
 
 impl Bowl<'_> {
-    /// ψ itself, of one number.
+    /// The function ψ of one number.
     pub const LINE: Self = Self { rank: 1, weight: 1.0, start: 1.0, sigma: 1.0, spectral: true, frame: None };
 
-    /// So many steps, one sample each.
+    /// Takes `steps` steps with one sample each.
     ///
     /// # Errors
-    /// Where the rule is refused.
+    /// Returns an error if the rule is refused.
     pub fn run<S: Subject>(&self, rule: &Rule, law: Law, steps: u64, generator: &mut Generator) -> Result<Errors> {
         let Self { rank, weight, start, sigma, spectral, frame } = *self;
         let noise = Noise::from(law);
@@ -141,20 +141,20 @@ impl Bowl<'_> {
     }
 }
 
-/// Orthonormal u_i in r dimensions and v_i in n of them.
+/// Orthonormal vectors u_i in r dimensions and v_i in n dimensions.
 #[derive(Debug)]
 pub struct Frame {
-    /// (r, n).
+    /// Shape (r, n).
     shape: (usize, usize),
-    /// u_i v_iᵀ, row by row, one after another.
+    /// Products u_i v_iᵀ one after another, each row by row.
     products: Vec<Vec<f64>>,
 }
 
 impl Frame {
-    /// A random one for matrices of r×2r: U and V are the polar factors of Gaussian matrices.
+    /// Draws a random frame for r×2r matrices: U and V are the polar factors of Gaussian matrices.
     ///
     /// # Errors
-    /// None for a rank that fits into memory.
+    /// Does not fail for a rank that fits into memory.
     pub fn new(rank: usize, generator: &mut Generator) -> Result<Self> {
         let noise = Noise::from(Law::Gaussian);
         let mut orthonormal = |shape: (usize, usize)| -> Result<Vec<f64>> {
@@ -171,7 +171,7 @@ impl Frame {
     }
 }
 
-/// The matrix of these coordinates.
+/// Computes the matrix of these coordinates.
 fn embed(frame: Option<&Frame>, coordinates: &[f64], into: &mut [f32]) {
     let Some(Frame { products, .. }) = frame else {
         into.iter_mut().zip(coordinates).for_each(|(to, from)| *to = *from as f32);
@@ -182,7 +182,7 @@ fn embed(frame: Option<&Frame>, coordinates: &[f64], into: &mut [f32]) {
     }
 }
 
-/// The coordinates of a matrix.
+/// Computes the coordinates of a matrix.
 fn project(frame: Option<&Frame>, matrix: &[f32], into: &mut [f64]) {
     let Some(Frame { products, .. }) = frame else {
         into.iter_mut().zip(matrix).for_each(|(to, from)| *to = f64::from(*from));

@@ -1,8 +1,8 @@
-//! Rank: how the error depends on r = min(m, n).
+//! Rank: dependence of the error on r = min(m, n).
 //!
-//! On the bowl of rank r with weight 1/r, smoothness, distance and noise are the same at every r. The theory has N/r in the
-//! place of N: at a fixed N/r the error is the same for all r, and at a fixed N it grows as r^x. In Frobenius geometry, on
-//! the bowl of weight 1 from ‖X‖_F = 1 on, r has no part in it.
+//! On the bowl of rank r with weight 1/r, smoothness, distance and noise are the same at every r. In the theory N/r
+//! takes the place of N: at a fixed N/r the error is the same for all r, and at a fixed N it grows as r^x. In Frobenius
+//! geometry, on the bowl of weight 1 that starts at ‖X‖_F = 1, the error does not depend on r.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean};
 use super::noise::Law;
@@ -17,13 +17,13 @@ const SEEDS: usize = 8;
 
 const RANKS: [usize; 5] = [1, 2, 4, 8, 16];
 
-/// N/r where that is fixed.
+/// Samples per rank, N/r, if that is fixed.
 const PER_RANK: u64 = 30_000;
 
-/// N where that is.
+/// Samples N, if that is fixed.
 const SAMPLES: u64 = 1_000_000;
 
-/// What is fixed as r grows.
+/// Quantity that stays fixed as r grows.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Fixed {
     /// N/r, with the theory's schedule.
@@ -32,7 +32,7 @@ enum Fixed {
     Samples,
     /// N, with the schedule of rank 1.
     Blind,
-    /// N, in Frobenius geometry, with its schedule, which has no r.
+    /// N, in Frobenius geometry, with its schedule, which does not depend on r.
     Frobenius,
 }
 
@@ -41,7 +41,7 @@ impl Fixed {
         if self == Self::PerRank { PER_RANK * rank as u64 } else { SAMPLES }
     }
 
-    /// The bowl, its rule and its noise.
+    /// Returns the bowl, its rule and its noise.
     fn problem(self, p: f64, method: Method, rank: usize) -> Result<(Bowl<'static>, Rule, Law)> {
         let samples = self.samples(rank);
         let r = rank as f64;
@@ -51,7 +51,7 @@ impl Fixed {
         };
         let aware = matches!(self, Self::PerRank | Self::Samples);
         let rule = method.rule(p, if aware { rank } else { 1 }, samples)?;
-        // q = rα of the theory's α: one spike in the memory of every direction.
+        // q = rα with the theory's α: one spike within the memory of every direction.
         let spread = if self == Self::Frobenius { 1 } else { rank };
         let q = spread as f64 * f64::from(1.0 - method.rule(p, spread, samples)?.keep(2));
         Ok((bowl, rule, Law::Spike { p, q }))
@@ -67,14 +67,14 @@ impl Fixed {
     }
 }
 
-/// What the prototype found: slopes in r at fixed N/r, fixed N, with the schedule of rank 1 and in Frobenius geometry.
+/// Prototype's slopes in r at fixed N/r, at fixed N, with the schedule of rank 1, and in Frobenius geometry.
 type Prototype = [Estimate; 4];
 
 const fn found(value: f64, interval: f64) -> Estimate {
     Estimate::new(value, interval)
 }
 
-/// Without an interval.
+/// Creates an estimate without an interval.
 const fn said(value: f64) -> Estimate {
     Estimate::exact(value)
 }
@@ -93,10 +93,10 @@ struct Run {
     seed: usize,
 }
 
-/// The experiment; quick mode has fixed N/r and fixed N at p = 2.
+/// Runs the experiment. The quick extent has fixed N/r and fixed N at p = 2.
 ///
 /// # Errors
-/// Where the rule is refused.
+/// Returns an error if the rule is refused.
 pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     let full = settings.is_full();
     let columns: &[Fixed] = if full {
@@ -133,7 +133,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
             let exponent = match fixed {
                 Fixed::PerRank | Fixed::Frobenius => 0.0,
                 Fixed::Samples => method.rate(*p),
-                // Of three terms the noise alone has r in it, and bounds the slope.
+                // Of the three error terms, only the noise depends on r, and it bounds the slope.
                 Fixed::Blind => (*p - 1.0) / *p,
             };
             let finding = Finding::new(what, exponent, of_whole).beside(Some(*prototype));
@@ -183,7 +183,8 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     Ok((findings, panels))
 }
 
-/// Real matrices with the spectral oracle beside the diagonal recursion: the largest relative difference of mean errors.
+/// Compares real matrices under the spectral oracle with the diagonal recursion: largest relative difference of the
+/// mean errors.
 fn dense<S: Subject>(settings: &Settings) -> Result<Vec<Finding>> {
     const DENSE: [(usize, u64); 3] = [(2, 30_000), (4, 30_000), (8, 5_000)];
     let runs: Vec<_> = DENSE
@@ -194,7 +195,7 @@ fn dense<S: Subject>(settings: &Settings) -> Result<Vec<Finding>> {
     let differences = settings.all(&runs, |((rank, per_rank), method, seed)| {
         let (bowl, _, _) = Fixed::PerRank.problem(2.0, *method, *rank)?;
         let samples = per_rank * *rank as u64;
-        // Momenta of 10⁻⁶ of the largest are to have their sign, too.
+        // Singular values of 10⁻⁶ of the largest must also get their sign.
         let rule = Rule { chain: Chain::Converged, ..method.rule(2.0, *rank, samples)? };
         let law = Law::Spike { p: 2.0, q: *rank as f64 * f64::from(1.0 - rule.keep(2)) };
         let frame = Frame::new(*rank, &mut settings.generator(Experiment::Rank, *seed))?;

@@ -1,9 +1,9 @@
-//! Rate: the error after N samples, with the theory's own α and η.
+//! Rate: error after N samples, with the theory's own α and η.
 //!
-//! On one bowl, ψ(x) = √(1 + x²) − 1 from x = 1, one sample a step. The theory's N^−x is a bound for the worst noise, so each
-//! point is the worst of spikes of ten frequencies, after α and η are fixed. Beside it: the transported schedule without transport,
-//! of which no more is known than a bound by its drift, N^−x/2 of the transported x (in a bowl the drift stays below
-//! it, as the path turns); and constant α, which has a floor.
+//! The problem is one bowl, ψ(x) = √(1 + x²) − 1 from x = 1, with one sample per step. The theory's N^−x bounds the
+//! worst noise, so each point is the worst of spikes of ten frequencies, after α and η are fixed. There are two further
+//! schedules. The transported schedule without transport is only known to be bounded by its drift, N^−x/2 with the
+//! transported x (in a bowl the drift stays below that because the path turns). Constant α has a floor.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean};
 use super::noise::Law;
@@ -14,17 +14,17 @@ use graftage::error::Result;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 
-/// Samples of a run.
+/// Samples per run.
 const SAMPLES: [u64; 5] = [10_000, 30_000, 100_000, 300_000, 1_000_000];
 
-/// How α and η are chosen.
+/// Choice of α and η.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Schedule {
-    /// The method's own, by the theory.
+    /// Own schedule of the method, by the theory.
     Own(Method),
-    /// The transported method's, without transport.
+    /// Schedule of the transported method, without transport.
     Borrowed,
-    /// The plain η with constant α.
+    /// Step size of the plain method, with constant α.
     Constant(f64),
 }
 
@@ -51,7 +51,7 @@ impl Schedule {
         }
     }
 
-    /// Minus the rate that the theory says. On the borrowed schedule drift is of the order of η/α, the root of the transported
+    /// Returns minus the theory's rate. On the borrowed schedule the drift is of order η/α, the root of the transported
     /// method's; constant α has a floor.
     fn exponent(self, p: f64) -> f64 {
         match self {
@@ -62,12 +62,12 @@ impl Schedule {
     }
 }
 
-/// Noise that is tried; the worst counts.
+/// Set of noise laws that are tried; the worst one counts.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Adversary {
     /// Spikes of q = 10^−0.5, 10^−1, …, 10^−5.
     Spikes,
-    /// Spikes of q = α of the schedule alone.
+    /// Spikes of q = α of the schedule only.
     Spike,
     /// One skewed stable law, σ = ½.
     Stable,
@@ -80,12 +80,12 @@ struct Curve {
     schedule: Schedule,
     adversary: Adversary,
     seeds: usize,
-    /// The samples of its runs.
+    /// Samples N of its runs.
     samples: &'static [u64],
 }
 
 impl Curve {
-    /// The laws of a point.
+    /// Returns the laws, with their bowls, of a point.
     fn laws(&self, samples: u64) -> Result<Vec<(Law, Bowl<'static>)>> {
         let p = self.p;
         Ok(match self.adversary {
@@ -109,10 +109,10 @@ struct Run {
     seed: usize,
 }
 
-/// Of each N of a curve, of each law, the errors of all seeds.
+/// Errors of a curve: for each N and each law, those of all seeds.
 type Measured = Vec<(u64, Vec<Vec<Errors>>)>;
 
-/// Runs all curves at once.
+/// Runs all curves together.
 fn measure<S: Subject>(settings: &Settings, curves: &[Curve]) -> Result<Vec<Measured>> {
     let mut runs = Vec::new();
     for (index, curve) in curves.iter().enumerate() {
@@ -140,7 +140,7 @@ fn measure<S: Subject>(settings: &Settings, curves: &[Curve]) -> Result<Vec<Meas
     curves.iter().map(of).collect()
 }
 
-/// (N, worst mean error) of some seeds.
+/// Returns (N, worst mean error) over some seeds.
 fn worst(measured: &Measured, seeds: &[usize], part: fn(&Errors) -> f64) -> Vec<(f64, f64)> {
     let of = |laws: &Vec<Vec<Errors>>| {
         let means = laws.iter().map(|errors| mean(seeds.iter().map(|seed| part(&errors[*seed]))));
@@ -161,14 +161,14 @@ fn half(errors: &Errors) -> f64 {
     errors.half
 }
 
-/// What the prototype found: (p, schedule, whole run, second half).
+/// Prototype's slopes: (p, schedule, whole run, second half).
 type Prototype = (f64, Schedule, Option<Estimate>, Option<Estimate>);
 
 const fn found(value: f64, interval: f64) -> Option<Estimate> {
     Some(Estimate::new(value, interval))
 }
 
-/// Without an interval.
+/// Creates an estimate without an interval.
 const fn said(value: f64) -> Option<Estimate> {
     Some(Estimate::exact(value))
 }
@@ -176,7 +176,7 @@ const fn said(value: f64) -> Option<Estimate> {
 const PLAIN: Schedule = Schedule::Own(Method::Plain);
 const TRANSPORTED: Schedule = Schedule::Own(Method::Transported);
 
-/// Against the worst spikes.
+/// Prototype's slopes against the worst spikes.
 const WORST: [Prototype; 20] = [
     (1.2, PLAIN, found(-0.098, 0.004), found(-0.11, 0.02)),
     (1.2, TRANSPORTED, found(-0.120, 0.018), found(-0.16, 0.06)),
@@ -200,7 +200,7 @@ const WORST: [Prototype; 20] = [
     (2.0, Schedule::Constant(0.1), None, said(0.02)),
 ];
 
-/// Against spikes of q = α.
+/// Prototype's slopes against spikes of q = α.
 const SPIKE: [Prototype; 6] = [
     (1.5, PLAIN, found(-0.190, 0.004), found(-0.209, 0.016)),
     (1.5, TRANSPORTED, found(-0.211, 0.005), found(-0.221, 0.017)),
@@ -210,7 +210,7 @@ const SPIKE: [Prototype; 6] = [
     (2.0, TRANSPORTED, found(-0.277, 0.003), found(-0.280, 0.009)),
 ];
 
-/// Against one stable law.
+/// Prototype's slopes against one stable law.
 const STABLE: [Prototype; 8] = [
     (1.5, PLAIN, found(-0.185, 0.006), None),
     (1.5, TRANSPORTED, found(-0.205, 0.006), None),
@@ -225,12 +225,12 @@ const STABLE: [Prototype; 8] = [
 /// Samples of the runs against spikes of q = α, which are cheaper.
 const LONGER: [u64; 7] = [10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
 
-/// The experiment; quick mode has the worst spikes at p = 2.
+/// Runs the experiment. The quick extent has the worst spikes at p = 2.
 ///
 /// # Errors
-/// Where the rule is refused.
+/// Returns an error if the rule is refused.
 pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
-    // Each with its prototype.
+    // Curves, each with its prototype.
     let mut curves: Vec<(Curve, Prototype)> = Vec::new();
     let mut add = |adversary, seeds, samples, prototypes: &[Prototype]| {
         let curve = |prototype: &Prototype| {
@@ -304,7 +304,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
             )),
         }
     }
-    // Runs of both methods see the same noise, so that their difference is known better than either.
+    // Both methods see the same noise, so their difference is more precise than each slope.
     let of = |schedule| {
         curves
             .iter()

@@ -1,4 +1,4 @@
-//! What is put to the test: an implementation of the rule, moving one matrix.
+//! Subject of the experiments: an implementation of the rule that moves one matrix.
 
 use graftage::error::{Error, Result};
 use graftage_core::matrix::{RowMajor, Slab, square};
@@ -7,31 +7,32 @@ use graftage_core::polar::Chain;
 use graftage_core::scion::{Geometry, Rule, Scion};
 use graftage_core::transport::Alignment;
 
-/// An implementation of the rule: an m×n matrix that moves as it is told gradients. All matrices are row by row.
+/// An implementation of the rule: an m×n matrix that moves as it receives gradients. All matrices are stored row by
+/// row.
 pub trait Subject: Sized {
-    /// At the weights X, before the first step.
+    /// Creates the subject at the weights X, before the first step.
     ///
     /// # Errors
-    /// Where the rule, the geometry or the number of weights is refused.
+    /// Returns an error if the rule, the geometry or the number of weights is refused.
     fn start(shape: (usize, usize), geometry: Geometry, rule: &Rule, x: &[f32]) -> Result<Self>;
 
-    /// One step with a batch of gradients, one after another.
+    /// Takes one step with a batch of gradients, stored one after another.
     fn step(&mut self, gradients: &[f32]);
 
-    /// The weights X.
+    /// Returns the weights X.
     fn x(&self) -> &[f32];
 
-    /// Where the coming step's gradients are to be taken.
+    /// Returns the query point Y, where the next step's gradients are to be taken.
     fn y(&self) -> &[f32];
 
-    /// The momentum that the last step was taken with.
+    /// Returns the momentum of the last step.
     fn m(&self) -> &[f32];
 }
 
-/// A matrix that has its own memory.
+/// A matrix with its own memory.
 type Owned = Slab<Vec<f32>>;
 
-/// Core's rule over a [`Slab`]: what this library ships.
+/// Core's rule over a [`Slab`], as this library ships it.
 #[derive(Debug)]
 pub struct Core {
     state: Scion<Owned>,
@@ -41,7 +42,7 @@ pub struct Core {
     alignment: Alignment<f32>,
     geometry: Geometry,
     rule: Rule,
-    /// The coming step.
+    /// Number of the next step.
     t: u64,
 }
 
@@ -104,7 +105,7 @@ fn squares((m, n): (usize, usize)) -> [Vec<f32>; 3] {
     [(); 3].map(|()| vec![0.0; square(m.min(n))])
 }
 
-/// Nuclear norms and polar factors of m×n matrices, by core's converged chain: right to 10⁻⁶ of the norm.
+/// Gauge for nuclear norms and polar factors of m×n matrices, by core's converged chain: accurate to 10⁻⁶ of the norm.
 #[derive(Debug)]
 pub struct Gauge {
     matrix: Owned,
@@ -113,10 +114,10 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// For matrices of this shape.
+    /// Creates a gauge for matrices of this shape.
     ///
     /// # Errors
-    /// None for a shape that fits into memory.
+    /// Does not fail for a shape that fits into memory.
     pub fn new(shape: (usize, usize)) -> Result<Self> {
         Ok(Self { matrix: zeros(shape)?, direction: zeros(shape)?, squares: squares(shape) })
     }
@@ -131,14 +132,14 @@ impl Gauge {
         f(matrix, &mut Workspace { direction, squares: squares.each_mut().map(Vec::as_mut_slice) })
     }
 
-    /// ‖G‖_nuc, row by row.
+    /// Computes ‖G‖_nuc of a matrix stored row by row.
     pub fn nuclear(&mut self, g: &[f64]) -> f64 {
         let factor = f64::from(Norm::Spectral.factor(RowMajor::shape(&self.matrix)));
         let dual = self.with(g.iter().map(|e| *e as f32), |g, work| Norm::Spectral.dual(g, Chain::Converged, work));
         f64::from(dual) / factor
     }
 
-    /// polar(M), row by row.
+    /// Computes polar(M), row by row.
     pub fn polar(&mut self, m: &[f32], into: &mut [f64]) {
         self.with(m.iter().copied(), |m, work| {
             Norm::Spectral.direction(m, Chain::Converged, work);
@@ -147,7 +148,7 @@ impl Gauge {
     }
 }
 
-/// The geometry whose oracle is the negative polar factor itself.
+/// Returns the geometry whose oracle is the negative polar factor itself.
 pub fn polar_geometry(shape: (usize, usize)) -> Geometry {
     Geometry { norm: Norm::Spectral, radius: 1.0 / Norm::Spectral.factor(shape) }
 }

@@ -1,20 +1,20 @@
-//! A run as text.
+//! Text form of a run.
 
 use super::fit::Estimate;
 use super::{Finding, Results};
 use std::fmt::Write;
 
-/// Columns: what was measured, the theory, the prototype, what was found, the promised range, and whether it holds.
+/// Columns: measured quantity, theory, prototype, found value, promised range, and the mark of the promise.
 const HEADER: [&str; 6] = ["measured", "theory", "prototype", "found", "promised", ""];
 
-/// `-0.240 ± 0.003`, with one digit of the interval that says something, and three or four behind the point.
+/// Formats an estimate as `-0.240 ± 0.003`, with three or four decimals: four if the interval is below 0.001.
 pub(crate) fn words(estimate: &Estimate) -> String {
     let Estimate { value, interval } = estimate;
     match interval {
         Some(interval) => {
             let digits = (-interval.log10()).ceil().clamp(3.0, 4.0);
             let unit = 10f64.powf(digits);
-            // Adding 0 takes the sign from a zero.
+            // Adding 0 removes the sign of a negative zero.
             let (value, digits) = ((value * unit).round() / unit + 0.0, digits as usize);
             format!("{value:.digits$} ± {interval:.digits$}")
         }
@@ -22,7 +22,7 @@ pub(crate) fn words(estimate: &Estimate) -> String {
     }
 }
 
-/// At most three digits behind the point, none that say nothing.
+/// Formats a number with at most three decimals and no trailing zeros; in scientific notation below 0.001.
 pub(crate) fn number(value: f64) -> String {
     if value != 0.0 && value.abs() < 1e-3 {
         return format!("{value:.1e}");
@@ -31,7 +31,8 @@ pub(crate) fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// The cells of a finding; the last says `holds` or `fails` of a promise, and `*` where found and prototype are apart.
+/// Returns the cells of a finding. The last one is `holds` or `FAILS` if there is a promise, with `*` if found value
+/// and prototype are apart.
 pub(crate) fn cells(finding: &Finding) -> [String; 6] {
     let Finding { what, theory, prototype, measured, promised } = finding;
     let mark = match (promised, finding.holds()) {
@@ -50,7 +51,7 @@ pub(crate) fn cells(finding: &Finding) -> [String; 6] {
     ]
 }
 
-/// All findings in a table for each experiment, and a last line that says whether what is promised holds.
+/// Formats all findings as a table per experiment, with a last line that tells whether all promises hold.
 pub fn table(results: &Results) -> String {
     let mut text = String::new();
     for outcome in &results.outcomes {

@@ -1,8 +1,9 @@
-//! Tracking: drift and noise at once, and the α that balances them.
+//! Tracking: drift and noise together, and the α that balances them.
 //!
-//! A moving point with step η: the drift is of order (η/α)^k, k = 1 plain and 2 with transport, the noise of order
-//! α^((p−1)/p). Their sum is least at α ~ η^(p/(2p−1)), where it is η^((p−1)/(2p−1)); with transport at α ~ η^(2p/(3p−1)),
-//! where it is η^(2(p−1)/(3p−1)). This is where a plain average is seen at its bound: the drift of a bowl would be less.
+//! A point moves with step size η. The drift is of order (η/α)^k, with k = 1 plain and 2 with transport; the noise is
+//! of order α^((p−1)/p). Their sum is smallest at α ~ η^(p/(2p−1)), where it is η^((p−1)/(2p−1)); with transport
+//! at α ~ η^(2p/(3p−1)), where it is η^(2(p−1)/(3p−1)). On this problem a plain average reaches its bound; the drift in
+//! a bowl would be smaller.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean, median, smallest};
 use super::noise::{Law, Noise};
@@ -13,22 +14,22 @@ use graftage::error::Result;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 
-/// Repetitions, each with a function and noise of its own.
+/// Number of repetitions, each with its own function and noise.
 const SEEDS: usize = 8;
 
 const STEPS: [f64; 5] = [1e-2, 3e-3, 1e-3, 3e-4, 1e-4];
 
-/// (m, n) and amplitude of the function.
+/// Shape (m, n) and amplitude of the function.
 const SHAPE: (usize, usize) = (2, 4);
 const AMPLITUDE: f64 = 0.04;
 
-/// Of the noise.
+/// Scale of the noise.
 const SIGMA: f64 = 0.1;
 
-/// Values of α on each side of where the least error is looked for, by factors of √2.
+/// Number of values of α on each side of the expected minimum, spaced by factors of √2.
 const SIDE: i32 = 5;
 
-/// A law with its p, and what the prototype found: exponents of error and of α, plain and with transport.
+/// A law with its p, and the prototype's exponents of error and of α, plain and with transport.
 struct Panelist {
     name: &'static str,
     law: Law,
@@ -62,7 +63,7 @@ const LAWS: [Panelist; 3] = [
 ];
 
 impl Method {
-    /// The exponents of the least error and of its α.
+    /// Returns the exponents of the least error and of its α.
     fn tracking(self, p: f64) -> (f64, f64) {
         match self {
             Self::Plain => ((p - 1.0) / (2.0 * p - 1.0), p / (2.0 * p - 1.0)),
@@ -79,7 +80,7 @@ struct Run {
     seed: usize,
 }
 
-/// The median over time of ‖M_{t+1} − ∇F(X_t)‖_nuc.
+/// Returns the median over time of ‖M_{t+1} − ∇F(X_t)‖_nuc.
 fn measure<S: Subject>(run: &Run, settings: &Settings) -> Result<f64> {
     let mut generator = settings.generator(Experiment::Tracking, run.seed);
     let waves = Waves::new(SHAPE, AMPLITUDE, &mut generator)?;
@@ -95,7 +96,7 @@ fn measure<S: Subject>(run: &Run, settings: &Settings) -> Result<f64> {
     let mut errors = Vec::new();
     for t in 0..steps {
         waves.gradient(subject.y(), &mut gradient);
-        // Rank one, of norm 1 and of a direction that nothing prefers.
+        // Rank one, norm 1, uniformly distributed direction.
         let (left, right) = (on_sphere::<{ SHAPE.0 }>(&mut generator), on_sphere::<{ SHAPE.1 }>(&mut generator));
         let zeta = SIGMA * noise.draw(&mut generator);
         let products = left.iter().flat_map(|u| right.iter().map(move |v| zeta * u * v));
@@ -115,17 +116,17 @@ fn measure<S: Subject>(run: &Run, settings: &Settings) -> Result<f64> {
     Ok(median(&mut errors))
 }
 
-/// Uniform on the sphere.
+/// Draws a point uniformly on the unit sphere.
 fn on_sphere<const N: usize>(generator: &mut graftage_core::random::Generator) -> [f64; N] {
     let gaussian = [(); N].map(|()| Noise::Gaussian.draw(generator));
     let norm = gaussian.iter().map(|e| e * e).sum::<f64>().sqrt();
     gaussian.map(|e| e / norm)
 }
 
-/// The experiment, which quick mode leaves out.
+/// Runs the experiment, which the quick extent leaves out.
 ///
 /// # Errors
-/// Where the rule is refused.
+/// Returns an error if the rule is refused.
 pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     let mut runs = Vec::new();
     for (law, Panelist { p, .. }) in LAWS.iter().enumerate() {
@@ -147,7 +148,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     for (index, Panelist { name, p, prototype, .. }) in LAWS.iter().enumerate() {
         let mut plots = [Vec::new(), Vec::new()];
         for (method, prototype) in Method::ALL.into_iter().zip(prototype) {
-            // (α, error) of the least error, for each step size.
+            // (α, error) at the least error, for each step size.
             let least = |seeds: &[usize]| -> Vec<(f64, (f64, f64))> {
                 let of = |step: f64| {
                     let same = runs

@@ -1,7 +1,7 @@
-//! Tuned: the same error with the best α and η, chosen against the worst noise.
+//! Tuned: error after N samples with the best α and η, chosen against the worst noise.
 //!
-//! α = f·N^−a and η = g·N^−e with the theory's a and e, f and g on a grid of factors of 2: if the theory is right, the best f
-//! and g do not move with N.
+//! α = f·N^−a and η = g·N^−e with the theory's a and e; f and g come from a grid of factors of 2. If the theory is
+//! right, the best f and g do not change with N.
 
 use super::fit::{Estimate, PowerLaw, mean};
 use super::noise::Law;
@@ -16,10 +16,10 @@ const SEEDS: usize = 6;
 
 const SAMPLES: [u64; 4] = [1_000, 10_000, 100_000, 300_000];
 
-/// g.
+/// Factors g of η.
 const STEP_FACTORS: [f64; 5] = [0.5, 1.0, 2.0, 4.0, 8.0];
 
-/// p, method, and the slope that the prototype found.
+/// p, method, and the prototype's slope.
 const CASES: [(f64, Method, f64); 4] = [
     (2.0, Method::Plain, -0.232),
     (2.0, Method::Transported, -0.302),
@@ -27,7 +27,7 @@ const CASES: [(f64, Method, f64); 4] = [
     (1.5, Method::Transported, -0.217),
 ];
 
-/// f.
+/// Returns the factors f of α.
 fn factors(method: Method) -> &'static [f64] {
     match method {
         Method::Plain => &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
@@ -44,10 +44,10 @@ struct Run {
     seed: usize,
 }
 
-/// The experiment, which quick mode leaves out.
+/// Runs the experiment, which the quick extent leaves out.
 ///
 /// # Errors
-/// Where the rule is refused.
+/// Returns an error if the rule is refused.
 pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     let mut runs = Vec::new();
     for (case, (_, method, _)) in CASES.iter().enumerate() {
@@ -70,7 +70,8 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
         Ok(Bowl::LINE.run::<S>(&rule, Law::Spike { p, q }, samples, &mut generator)?.whole)
     })?;
 
-    // For each case and N, for each (f, g), the worst of the means over seeds; the best of these.
+    // For each case, N and (f, g): the largest, over q, of the mean errors over the seeds. Below, the best of them is
+    // chosen.
     let mut worst: Vec<(usize, u64, (f64, f64), f64)> = Vec::new();
     for (runs, errors) in runs.chunks(SEEDS).zip(errors.chunks(SEEDS)) {
         let (run, error) = (&runs[0], mean(errors.iter().copied()));
@@ -95,7 +96,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
             Finding::new(format!("slope in N, tuned, {name}"), -method.rate(p), slope)
                 .beside(Some(Estimate::new(prototype, 0.03))),
         );
-        // The theory's schedule is the best if its factors stay.
+        // The theory's schedule is the best if its factors do not change with N.
         for (what, factor) in [("α", (|best| best.0) as fn((f64, f64)) -> f64), ("η", |best| best.1)] {
             let octaves = best.map(|(_, (pair, _))| factor(pair).log2());
             let (low, high) = octaves.iter().fold((f64::MAX, f64::MIN), |(low, high), o| (o.min(low), o.max(high)));

@@ -1,4 +1,4 @@
-//! What a step of the optimizer takes, as a multiple of the matrix products in it.
+//! Time of an optimizer step, as a multiple of the matrix products in it.
 
 use graftage_core::matrix::{self, Matrix};
 use graftage_core::polar::{Chain, polar};
@@ -11,63 +11,64 @@ use std::time::Instant;
 use tch::nn::{self, OptimizerConfig};
 use tch::{Cuda, Device, Kind, Tensor, no_grad_guard};
 
-/// What [`optimizer`] is told.
+/// Options of [`optimizer`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Width w of the model: a layer has four matrices w×w, one 4w×w and one w×4w.
     pub width: u32,
-    /// Its layers.
+    /// Number of layers of the model.
     pub layers: u32,
-    /// How spectral directions are computed.
+    /// Chain of quintics that computes spectral directions.
     pub chain: Chain,
-    /// How often each row is timed, in turn with all others: at least 1.
+    /// Number of timings of each row, in turn with all others; at least 1.
     pub repeats: u32,
-    /// Where.
+    /// Device that computes.
     pub device: Device,
 }
 
-/// A step of one optimizer, or the products alone.
+/// Times of one optimizer's step, or of the products alone.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Row {
-    /// What was timed.
+    /// Name of the timed operation.
     pub name: String,
-    /// The kind of its products.
+    /// Kind of its products.
     pub kind: String,
-    /// Milliseconds: lower quartile, median, upper quartile.
+    /// Time in milliseconds: lower quartile, median, upper quartile.
     pub milliseconds: [f64; 3],
-    /// Times by those of the products of this kind in the same turn: lower quartile, median, upper quartile.
+    /// Time divided by that of the products of this kind in the same turn: lower quartile, median, upper quartile.
     pub ratio: [f64; 3],
-    /// Of matrix products alone, 10^12 additions and multiplications a second, by the median time.
+    /// Rate in 10^12 additions and multiplications per second at the median time; only for matrix products alone.
     pub rate: Option<f64>,
 }
 
-/// What [`optimizer`] finds.
+/// Result of [`optimizer`].
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Table {
-    /// Numbers of all parameters.
+    /// Number of elements of all parameters.
     pub parameters: usize,
-    /// The device.
+    /// Device.
     pub device: String,
-    /// Threads of libtorch on the CPU.
+    /// Number of libtorch's CPU threads.
     pub threads: usize,
-    /// The chain of quintics.
+    /// Chain of quintics.
     pub chain: String,
-    /// Of each kind one large product, the polar iterations' and the step with them; then libtorch's own optimizers.
+    /// For each kind: one large product, the products of the polar iterations, and the step that contains them. Then
+    /// libtorch's own optimizers.
     pub rows: Vec<Row>,
 }
 
-/// What is timed.
+/// A timed operation.
 type Timed = Box<dyn FnMut() -> Result<()>>;
 
-/// Times a step of [`TransportedScion`] on the hidden matrices of a transformer, the products of its polar iterations alone,
-/// one product that is large enough for the device to show its rate, and a step of libtorch's AdamW and SGD, each after the
-/// other, again and again; `progress` is told of each turn.
+/// Times a step of [`TransportedScion`] on the hidden matrices of a transformer, the products of its polar iterations
+/// alone, one product that is large enough to show the device's rate, and a step of libtorch's AdamW and SGD. They run
+/// in turn, many times. `progress` receives the number of each turn.
 ///
-/// The products are those that core's own iteration asks for on the same stacks, into memory that is there before. Gradients
-/// are there before, too, and nothing but the step is timed; on a GPU until it is done.
+/// The products are those that core's own iteration requests on the same stacks, into existing memory. Gradients exist
+/// before, too, so only the step is timed, on a GPU until it has finished.
 ///
 /// # Errors
-/// Where libtorch fails.
+/// Returns an error if libtorch fails.
 pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Table> {
     let rule = Rule { chain: options.chain, ..RULE };
     let mut rows: Vec<(&str, Kind, Option<f64>, Timed)> = Vec::new();
@@ -128,7 +129,7 @@ pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Tabl
     }
 
     let mut times = vec![Vec::new(); rows.len()];
-    // The first turn is not counted: it makes the arrays.
+    // The first turn allocates the arrays and is not counted.
     for turn in 0..=options.repeats {
         progress(turn);
         for ((.., step), times) in rows.iter_mut().zip(&mut times) {
@@ -164,13 +165,13 @@ pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Tabl
     })
 }
 
-/// The stacks [s, m, n] of the model.
+/// Returns the stacks [s, m, n] of the model.
 fn sizes(options: &Options) -> impl Iterator<Item = [i64; 3]> {
     let (layers, width) = (i64::from(options.layers), i64::from(options.width));
     [[4 * layers, width, width], [layers, 4 * width, width], [layers, width, 4 * width]].into_iter()
 }
 
-/// Random parameters with random gradients.
+/// Creates random parameters with random gradients.
 fn model(options: &Options) -> Result<nn::VarStore> {
     let store = nn::VarStore::new(options.device);
     for [count, m, n] in sizes(options) {
@@ -184,19 +185,19 @@ fn model(options: &Options) -> Result<nn::VarStore> {
     Ok(store)
 }
 
-/// Lower quartile, median, upper quartile.
+/// Returns lower quartile, median and upper quartile.
 fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
     [1, 2, 3].map(|quarter| values.get((values.len().saturating_sub(1) * quarter + 2) / 4).copied().unwrap_or(f64::NAN))
 }
 
-/// A stack on which core's iteration computes the products and nothing else: what is no product is left out, and what a
-/// product gives goes into memory that is there, while the stack stays as it is.
+/// A stack on which core's iteration computes only its matrix products. All other operations do nothing. The products
+/// write into existing memory, and the stack itself does not change.
 struct Products {
     stack: Tensor,
     out: Tensor,
     squares: [Tensor; 3],
-    /// Additions and multiplications since they were last counted.
+    /// Number of additions and multiplications since the last count.
     work: Cell<f64>,
 }
 
@@ -212,14 +213,14 @@ impl Products {
         Self { out: stack.zeros_like(), stack, squares: [square(), square(), square()], work: Cell::new(0.0) }
     }
 
-    /// All of them, and how many additions and multiplications they are.
+    /// Computes all products and returns their number of additions and multiplications.
     fn all(&mut self, chain: Chain) -> f64 {
         let mut squares = self.squares.each_ref().map(Tensor::shallow_clone);
         polar(self, chain, &mut squares.each_mut());
         self.work.take()
     }
 
-    /// out ← a b.
+    /// Computes out ← a b.
     fn product(&self, a: &Tensor, b: &Tensor, out: &Tensor) {
         let _ = a.bmm_out(out, b);
         self.work.set(self.work.get() + 2.0 * out.numel() as f64 * a.size()[2] as f64);

@@ -1,13 +1,14 @@
-//! Optimizers side by side: the same data and the same initial weights for all, each one's step size and momentum tuned on
-//! a stated grid, on other seeds than those that are reported.
+//! Comparison of optimizers: all use the same data and the same initial weights. Step size and momentum of each are
+//! tuned on a stated grid, on other seeds than the reported ones.
 //!
-//! First every pair of a contestant's grid is run on the tuning seeds, and the pair with the lowest mean of the final loss is
-//! taken; while that one lies at the edge of the step sizes, the grid grows by a factor of two beyond it. Then the pair is
-//! run on the reported seeds. Differences are taken seed by seed.
+//! First, every pair of a contestant's grid runs on the tuning seeds, and the pair with the lowest mean final loss is
+//! chosen. While that pair lies at the edge of the step sizes, the grid grows beyond it by a factor of two, up to three
+//! times. Then the pair runs on the reported seeds. Differences are taken seed by seed.
 //!
-//! A chosen pair is warned of where a reported seed does not keep what tuning promised: it diverges, or its loss ends above
-//! twice the largest that the pair had on a tuning seed and above twice the lowest mean of all rows; and where the pair lies at
-//! the edge of what was tried, so that a better one may lie beyond.
+//! There are two kinds of warnings about a chosen pair. One reports that the pair does worse on a reported seed than in
+//! tuning: it diverges, or its final loss is more than twice its largest final loss on a tuning seed and more than
+//! twice the lowest mean of all rows. The other reports that the pair lies at the edge of the tried values, so a better
+//! one may lie beyond.
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -18,20 +19,20 @@ use graftage_core::schedule::Momentum;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// What is compared, and how.
+/// Options of a comparison.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Options {
-    /// The first contestant is what the others are compared with.
+    /// Trials. The first contestant is the reference for the others.
     pub trials: Trials,
-    /// β of the grid.
+    /// Values of β in the grid.
     pub momenta: Vec<f32>,
-    /// Whether each β is tuned and reported by itself.
+    /// True if each β is tuned and reported separately.
     pub each_momentum: bool,
-    /// Seeds for tuning; none where the grid has but one pair.
+    /// Seeds for tuning. May be empty if the grid has only one pair.
     pub tuned_on: Vec<u64>,
-    /// The loss of which the first step at or below it is looked for.
+    /// Target loss. The first step at or below it is reported.
     pub target: Target,
-    /// By what a pair of the grid is chosen.
+    /// Criterion by which a pair of the grid is chosen.
     pub choice: Choice,
 }
 
@@ -72,7 +73,7 @@ impl Options {
 }
 
 impl Options {
-    /// The options by their names.
+    /// Returns the options by name.
     fn by_name(&self) -> serde_json::Value {
         let mut options = self.trials.options();
         options["momenta"] = listed(&self.momenta).into();
@@ -87,13 +88,13 @@ impl Options {
     }
 }
 
-/// By what step size and momentum are chosen: the lowest mean over the tuning seeds.
+/// Criterion for step size and momentum: the lowest mean over the tuning seeds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Choice {
-    /// Of the final loss.
+    /// Final loss.
     #[default]
     Loss,
-    /// Of the steps to the target.
+    /// Steps to the target.
     Steps,
 }
 
@@ -109,19 +110,19 @@ impl FromStr for Choice {
     }
 }
 
-/// The loss that is to be reached.
+/// Target loss.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Target {
-    /// This one.
+    /// This loss.
     Loss(f32),
-    /// The mean final loss of a contestant; of its best momentum where each is reported.
+    /// Mean final loss of a contestant, at its best momentum if each is reported.
     Final(Contestant),
 }
 
 impl FromStr for Target {
     type Err = String;
 
-    /// Reads a number, or a contestant.
+    /// Parses a number or a contestant.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.parse() {
             Ok(loss) => Ok(Self::Loss(loss)),
@@ -130,67 +131,68 @@ impl FromStr for Target {
     }
 }
 
-/// (step size, β, score) of what was tried; a low score is good.
+/// (step size, β, score) of all pairs tried; lower scores are better.
 pub type Grid = Vec<(f32, f32, f32)>;
 
-/// What a contestant did, with one pair of step size and momentum.
+/// Result of a contestant with one pair of step size and momentum.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// The contestant.
+    /// Name of the contestant.
     pub name: String,
     /// Step size.
     pub step: f32,
-    /// β.
+    /// Momentum β.
     pub momentum: f32,
-    /// (step size, β, mean final loss or steps to the target on the tuning seeds) of its whole grid.
+    /// (step size, β, mean final loss or mean steps to the target on the tuning seeds) for the whole grid.
     pub grid: Grid,
-    /// On the reported seeds.
+    /// Trainings on the reported seeds.
     pub runs: Vec<Run>,
     /// Final losses.
     pub last: Spread,
-    /// Losses of the test part at the end.
+    /// Losses on the test part at the end.
     pub test: Spread,
-    /// Accuracies of the test part at the end.
+    /// Accuracies on the test part at the end.
     pub accuracy: Spread,
-    /// Steps to the target, where every seed reached it.
+    /// Steps to the target, if every seed reached it.
     pub reached: Option<Spread>,
-    /// Final loss minus that of the first contestant with the same momentum or, tuned, of the first: seed by seed.
+    /// Final loss minus that of the first contestant, seed by seed. With [`Options::each_momentum`], the first
+    /// contestant's row with the same momentum is used.
     pub difference: Option<Spread>,
-    /// Steps to the target over those of the first, seed by seed, where both always reached it.
+    /// Steps to the target divided by those of the first contestant, seed by seed, if both always reached it.
     pub ratio: Option<Spread>,
 }
 
-/// The result.
+/// Result of a comparison.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Comparison {
-    /// In words: the model.
+    /// Description of the model.
     pub network: String,
-    /// Steps.
+    /// Number of steps of a training.
     pub steps: u64,
-    /// The target loss.
+    /// Target loss.
     pub target: f32,
-    /// Of which part the loss is: `training` or `test`.
+    /// Part on which the loss is measured: `training` or `test`.
     pub part: String,
-    /// Seeds that tuned.
+    /// Tuning seeds.
     pub tuned_on: Vec<u64>,
-    /// Seeds that are reported.
+    /// Reported seeds.
     pub reported_on: Vec<u64>,
-    /// A row for each contestant, or for each of its pairs where nothing was tuned.
+    /// One row per contestant; with [`Options::each_momentum`], one per contestant and momentum.
     pub rows: Vec<Row>,
-    /// A sentence for each chosen pair that is not to be relied on, see the [module](self).
+    /// One sentence for each reason to distrust a chosen pair, see the [module](self).
     #[serde(default)]
     pub warnings: Vec<String>,
 }
 
-/// The most often that a grid grows.
+/// Largest number of times that a grid grows.
 const GROWTH: usize = 3;
 
-/// Compares; `observe` is told how many trainings have ended, and how many there are so far. One that was interrupted and goes
-/// on has the result of one that was not.
+/// Compares optimizers. `observe` receives the numbers of finished and of requested trainings so far. A comparison that
+/// was interrupted and resumed has the same result as an uninterrupted one.
 ///
 /// # Errors
-/// Where the configuration does not fit the data or the machine, the options do not go together, or it is interrupted; a
-/// training that diverges is no error but a result.
+/// Returns an error if the configuration does not fit the data or the machine, if the options are inconsistent, or if
+/// the comparison is interrupted. A training that diverges is a result, not an error.
 pub fn compare(
     config: &Config,
     data: &Dataset,
@@ -245,9 +247,9 @@ pub fn compare(
     })
 }
 
-/// Why a chosen pair is not to be relied on; `promised` is the largest loss that it had on a tuning seed.
+/// Returns the warnings about a chosen pair. `promised` is its largest final loss on a tuning seed.
 fn warnings(row: &Row, promised: Option<f32>, lowest: f32) -> Vec<String> {
-    /// A loss this many times another is far above it.
+    /// Factor from which on a loss counts as far above another.
     const FAR: f32 = 2.0;
     let Row { name, step, momentum, grid, runs, .. } = row;
     let pair = format!("{name}, η = {step}, β = {momentum}");
@@ -277,8 +279,8 @@ fn warnings(row: &Row, promised: Option<f32>, lowest: f32) -> Vec<String> {
     warnings
 }
 
-/// The best pair with one of these β, (step size, β, score) of all that were tried, and the largest final loss that the best
-/// pair had on a tuning seed.
+/// Returns the best pair with one of these β, the (step size, β, score) of all pairs tried, and the largest final loss
+/// of the best pair on a tuning seed.
 fn tune<F: Fn(usize, usize) + Sync>(
     work: &Work<F>,
     options: &Options,
@@ -302,7 +304,7 @@ fn tune<F: Fn(usize, usize) + Sync>(
             tried.push((pair.0, pair.1, runs.iter().map(|run| score(options, run)).sum::<f32>() / seeds.len() as f32));
         }
         best = tried.iter().copied().fold((f32::NAN, f32::NAN, f32::INFINITY), |a, b| if b.2 < a.2 { b } else { a });
-        // Beyond the edge, for this momentum.
+        // Step sizes beyond the edge, for this momentum.
         let edge = |beyond: fn(f32, f32) -> bool| {
             !tried.iter().any(|(step, beta, _)| *beta == best.1 && beyond(*step, best.0))
         };
@@ -321,7 +323,7 @@ fn tune<F: Fn(usize, usize) + Sync>(
     Ok(((best.0, best.1), tried, promised))
 }
 
-/// What is to be low.
+/// Returns the score of a training; lower is better.
 fn score(options: &Options, run: &Run) -> f32 {
     match (options.choice, &options.target) {
         (Choice::Steps, Target::Loss(target)) => run.reached(*target).map_or(f32::INFINITY, |steps| steps as f32),
@@ -358,7 +360,7 @@ fn row(
     }
 }
 
-/// The result as a table for a terminal or a Markdown file.
+/// Formats the result as a table for a terminal or a Markdown file.
 pub fn table(comparison: &Comparison) -> String {
     let Comparison { network, steps, target, part, rows, .. } = comparison;
     let seeds = |seeds: &[u64]| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
@@ -402,7 +404,7 @@ pub fn table(comparison: &Comparison) -> String {
 mod tests {
     use super::*;
 
-    /// A row with one β, whose grid has scores for step sizes 1, 2 and 4 and whose runs end so.
+    /// Returns a row with one β, a grid with scores for step sizes 1, 2 and 4, and runs with these final losses.
     fn row(step: f32, last: &[f32]) -> Row {
         let run = |(seed, last): (usize, &f32)| Run {
             step,

@@ -1,4 +1,4 @@
-//! What `graftage train` is told, as a TOML file.
+//! Configuration of `graftage train`, as a TOML file.
 //!
 //! ```
 //! # fn main() -> Result<(), String> {
@@ -32,8 +32,8 @@
 //! # }
 //! ```
 //!
-//! Paths are relative to the folder in which the command runs. A key that is not known is an error that names the nearest one
-//! that is.
+//! Paths are relative to the folder in which the command runs. An unknown key is an error that names the nearest known
+//! one.
 
 use crate::error::{Error, Result};
 use graftage::data::{Normalise, Source, Split};
@@ -50,51 +50,51 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A whole training. Written as JSON into what the training saves.
+/// Configuration of a training. The training stores it as JSON in its files.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// Seed of the weights and of the batches.
+    /// Seed of weights and batches.
     #[serde(default = "one")]
     pub seed: u64,
-    /// The folder that checkpoints, weights, metrics and report are written into; made where it is missing.
+    /// Folder for checkpoints, weights, metrics and report. Created if missing.
     pub output: PathBuf,
-    /// Where it is computed.
+    /// Device that computes.
     #[serde(default)]
     pub device: Device,
-    /// Threads of the processor; half of its processors where nothing is said, and at least one. Another number gives other bits.
+    /// Number of CPU threads. Default: half of the processors, at least one. Another number gives other bits.
     #[serde(default)]
     pub threads: Option<usize>,
-    /// In which numbers the model and spectral directions are computed; weights and their updates are binary32.
+    /// Number format of the model's products and of spectral directions. Weights and their updates are always binary32.
     #[serde(default)]
     pub precision: Precision,
-    /// Where samples come from.
+    /// Source of the samples.
     pub data: Source,
-    /// Which of them test.
+    /// Division of the samples into training, validation and test parts.
     #[serde(default)]
     pub split: Split,
-    /// How features are scaled.
+    /// Scaling of the features.
     #[serde(default)]
     pub normalise: Normalise,
-    /// What is trained.
+    /// Model to train.
     pub model: Model,
-    /// By what.
+    /// Optimizer.
     #[serde(default)]
     pub optimizer: Optimizer,
-    /// For how long.
+    /// Length of the training, and how often it is evaluated and checkpointed.
     pub training: Training,
 }
 
-/// Where it is computed.
+/// Device that computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Device {
-    /// A CUDA device where there is one, else the processor.
+    /// A CUDA device if there is one, otherwise the CPU.
     #[default]
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// A CUDA device; an error where there is none.
+    /// A CUDA device. It is an error if there is none.
     Cuda,
 }
 
@@ -102,27 +102,28 @@ pub enum Device {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Optimizer {
-    /// Which one.
+    /// Training method.
     pub method: Method,
-    /// The largest step size η of the schedule.
+    /// Largest step size η of the schedule.
     pub step_size: f32,
-    /// β, as a number, `ramp=FROM,TO,STEPS` or `power=EXPONENT`.
+    /// Momentum β: a number, `ramp=FROM,TO,STEPS` or `power=EXPONENT`.
     #[serde(deserialize_with = "momentum", serialize_with = "momentum_text")]
     pub momentum: Momentum,
-    /// `theta=SHARE`, `lag=MEMORY`, `alignment=DAMPING` or `nesterov`; of the method `transported` only.
+    /// Law of transport: `theta=SHARE`, `lag=MEMORY`, `alignment=DAMPING` or `nesterov`. Only for the method
+    /// `transported`.
     #[serde(deserialize_with = "transport", serialize_with = "transport_text")]
     pub transport: Transport,
-    /// How the step size goes.
+    /// Schedule of the step size.
     pub schedule: Course,
-    /// How spectral directions are computed.
+    /// Chain of quintics that computes spectral directions.
     #[serde(deserialize_with = "chain", serialize_with = "chain_text")]
     pub chain: Chain,
-    /// Towards what weights are pulled: `none`, `zero` or `zero=LAMBDA`, `start` or `start=LAMBDA`; of the rule's methods only.
+    /// Pull on the weights: `none`, `zero` or `zero=LAMBDA`, `start` or `start=LAMBDA`. Only for methods of the rule.
     #[serde(deserialize_with = "pull", serialize_with = "pull_text")]
     pub pull: Pull,
-    /// `fast`, or `exact`: core's order of evaluation.
+    /// Arithmetic: `fast`, or `exact` for core's order of evaluation.
     pub arithmetic: Arithmetic,
-    /// Norms, radii and step sizes by names of parameters; the first group that fits counts.
+    /// Norms, radii and step factors by parameter names. The first group that matches applies.
     pub groups: Vec<Group>,
 }
 
@@ -144,41 +145,41 @@ impl Default for Optimizer {
 }
 
 impl Optimizer {
-    /// The groups of parameters: these first, then what is usual.
+    /// Returns the groups of parameters: these first, then the usual settings.
     pub fn groups(&self) -> Groups {
         Groups::overriding(self.groups.iter().cloned())
     }
 
-    /// The rule for a training of so many steps.
+    /// Returns the rule for a training of `steps` steps.
     pub fn rule(&self, steps: u64) -> Rule {
         let Self { step_size: step, momentum, transport, pull, chain, .. } = *self;
         Rule { step, schedule: self.schedule.over(steps), momentum, transport, pull, chain }
     }
 }
 
-/// How the step size goes over a whole training.
+/// Schedule of the step size, independent of the length of the training.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Course {
-    /// It stays.
+    /// Constant.
     Constant,
-    /// To 0 along a line.
+    /// Linear decay to 0.
     #[default]
     Linear,
-    /// Up along a line, stays, and down along a line at the end.
+    /// Linear warmup, constant, and linear decay at the end.
     WarmupStableDecay {
-        /// Steps up.
+        /// Number of warmup steps.
         warmup: u32,
-        /// Steps down.
+        /// Number of decay steps.
         decay: u32,
     },
 }
 
 impl Course {
-    /// Refuses a course that does not fit into so many steps.
+    /// Checks that the course fits into `steps` steps.
     ///
     /// # Errors
-    /// Where the step size never comes to its largest value, or not down again.
+    /// Returns a message if the step size would not reach its largest value, or not come down again.
     pub fn check(self, steps: u64) -> std::result::Result<(), String> {
         match self {
             Self::WarmupStableDecay { warmup, decay } if u64::from(warmup) + u64::from(decay) > steps => Err(format!(
@@ -191,7 +192,7 @@ impl Course {
         }
     }
 
-    /// The schedule of a training of so many steps.
+    /// Returns the schedule of a training of `steps` steps.
     pub fn over(self, steps: u64) -> Schedule {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         match self {
@@ -205,41 +206,43 @@ impl Course {
     }
 }
 
-/// For how long, and how often is looked at it.
+/// Length of a training run and how often it is evaluated and checkpointed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Training {
-    /// Steps; or [`Training::epochs`].
+    /// Number of steps. Alternative: [`Training::epochs`].
     #[serde(default)]
     pub steps: Option<u64>,
-    /// Passes over the training part: as many steps as that takes.
+    /// Number of passes over the training part, rounded up to whole steps.
     #[serde(default)]
     pub epochs: Option<f64>,
-    /// Samples a step; of a text, windows of the model's context.
+    /// Samples per step; for a text, windows of the model's context.
     pub batch: usize,
-    /// Parts of equal size into which a step's samples are cut, where memory is short: the gradient is the mean of all.
+    /// Number of equal parts into which a step's samples are divided if memory is short. The gradient is the mean over
+    /// all of them.
     #[serde(default = "one_part")]
     pub parts: usize,
-    /// Steps between two measurements on the test part; a fortieth of the training where nothing is said.
+    /// Steps between two measurements. Default: a fortieth of the training; in `compare` and `transfer` a sixtieth.
     #[serde(default)]
     pub evaluate_every: Option<u64>,
-    /// The most samples of a part that a measurement takes, the same ones each time, spread over it; all where nothing is
-    /// said, of a text 256.
+    /// Largest number of samples per part and measurement: always the same ones, spread evenly. Default: all samples,
+    /// for a text 256 windows.
     #[serde(default)]
     pub evaluate_samples: Option<usize>,
-    /// Whether the training part is measured as well.
+    /// True if the training part is measured, too.
     #[serde(default)]
     pub evaluate_training: bool,
-    /// Steps between two checkpoints; a tenth of the training where nothing is said.
+    /// Steps between two checkpoints. Default: a tenth of the training.
     #[serde(default)]
     pub checkpoint_every: Option<u64>,
-    /// The share of training labels that are replaced by a wrong one: to see what a method makes of them.
+    /// Share of training labels that are replaced by wrong ones, to test how a method copes with them.
     #[serde(default)]
     pub wrong_labels: f32,
-    /// Weights that are kept. `compare` and `transfer` look at the last alone.
+    /// Weights to keep. `compare` and `transfer` only look at the last ones.
     #[serde(default)]
     pub keep: Keep,
-    /// Ends after so many measurements without a better one; `compare` and `transfer` take all steps.
+    /// Ends the training after this many measurements in a row without a better one. `compare` and `transfer` take all
+    /// steps.
     #[serde(default)]
     pub stop_after: Option<u64>,
 }
@@ -248,14 +251,14 @@ pub struct Training {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
-    /// The last.
+    /// The last weights.
     #[default]
     Last,
-    /// The last, and those of the lowest loss: on the validation part or, where the split names none, on the test part.
+    /// The last weights, and those with the lowest loss on the validation part or, if there is none, on the test part.
     Best,
 }
 
-/// The most steps of a training: a schedule counts in 32 bits.
+/// Largest number of steps of a training: a schedule counts in 32 bits.
 const LONGEST: u64 = u32::MAX as u64;
 
 fn one() -> u64 {
@@ -281,26 +284,27 @@ impl Config {
         }
     }
 
-    /// Reads a file.
+    /// Reads a configuration from a file.
     ///
     /// # Errors
-    /// Where it cannot be read or says what is not understood: the message names file, line and column.
+    /// Returns an error if the file cannot be read or is not a valid configuration. The message names file, line and
+    /// column.
     pub fn read(path: &Path) -> Result<Self> {
         let text = String::from_utf8(files::read(path)?).map_err(|_| Error::content(path, "is no UTF-8 text"))?;
         Self::parse(&text).map_err(|what| Error::content(path, what))
     }
 
-    /// Reads a text.
+    /// Parses a configuration.
     ///
     /// # Errors
-    /// One line that says where and what.
+    /// Returns one line with the place and the problem.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
         config.check()?;
         Ok(config)
     }
 
-    /// What no single key is to blame for, or no type keeps out.
+    /// Checks constraints that involve several keys or that the types do not enforce.
     fn check(&self) -> std::result::Result<(), String> {
         let Training { steps, epochs, batch, parts, wrong_labels, .. } = self.training;
         match (steps, epochs) {
@@ -343,7 +347,7 @@ impl Config {
     }
 }
 
-/// An error in one line, with its place and what would do.
+/// Formats an error in one line, with its place and a suggestion.
 fn explain(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().replace('\n', " ");
     let Some(span) = error.span() else { return unknown(&message).unwrap_or(message) };
@@ -363,21 +367,21 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}, column {column}: {what}")
 }
 
-/// What says today what a key said that is none any more.
+/// Returns the present equivalent of a key that no longer exists.
 pub(crate) fn former(key: &str) -> Option<&'static str> {
     (key == "constrained").then_some(
         "\"constrained\" is no key any more: where it was true, pull = \"zero\" is the same; where it was false, pull = \"none\"",
     )
 }
 
-/// The keys that stand above the tables, as the reader itself names them.
+/// Returns the top-level keys above the tables, as the deserializer lists them.
 fn top_level() -> Vec<String> {
     let error = toml::from_str::<Config>("\"\" = 0").err();
     let message = error.map(|error| error.message().to_owned()).unwrap_or_default();
     message.split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect()
 }
 
-/// The known key or value that is nearest to an unknown one.
+/// Suggests the known key or value that is nearest to an unknown one.
 fn unknown(message: &str) -> Option<String> {
     let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
     let mut names = rest.split('`').skip(1).step_by(2);
@@ -394,7 +398,7 @@ fn unknown(message: &str) -> Option<String> {
     })
 }
 
-/// A number or a text, as text.
+/// A number or a string, stored as text.
 struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
@@ -422,7 +426,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// (reads, writes) a value that [`rule`] has words for.
+/// Defines the (reading, writing) functions of a value that has a text form in [`rule`].
 macro_rules! in_words {
     ($read:ident, $write:ident, $type:ty, $from:path, $to:path) => {
         fn $read<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<$type, D::Error> {

@@ -10,31 +10,31 @@ pub enum Error {
     /// Files, data, configuration or arguments are wrong.
     #[error(transparent)]
     Graftage(#[from] graftage::error::Error),
-    /// libtorch fails.
+    /// libtorch reports an error.
     #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
     Torch(#[from] tch::TchError),
-    /// A training came to a number that is not finite.
+    /// A number in a training is no longer finite.
     #[error("step {step}: {what}; a smaller step size may help")]
     Diverged {
-        /// The step in which it did.
+        /// Step at which this happened.
         step: u64,
-        /// What was seen.
+        /// Description of the number.
         what: String,
     },
     /// A training was asked to stop.
     #[error("stopped after step {step}; `--resume` goes on from {}", folder.display())]
     Interrupted {
-        /// Steps taken.
+        /// Number of steps taken.
         step: u64,
-        /// The folder with its checkpoint.
+        /// Folder that holds its checkpoint.
         folder: PathBuf,
     },
     /// A comparison or a transfer was asked to stop.
     #[error("stopped after {ended} trainings; {}", going_on(folder.as_deref()))]
     TrialsInterrupted {
-        /// Trainings that have ended.
+        /// Number of trainings that have ended.
         ended: usize,
-        /// The folder that keeps them.
+        /// Folder that keeps them, if any.
         folder: Option<PathBuf>,
     },
 }

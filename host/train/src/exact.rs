@@ -22,35 +22,36 @@ pub fn replayed(record: &Record, image: &Image) -> Result<Target> {
     Ok(replay::with(record, image, "libtorch-exact", |network| over(network, Device::Cpu))?.target)
 }
 
-/// The rule on tensors of a device. Between steps the state is the network's, which also sums up the gradients.
+/// The rule on tensors of a device. Between steps, the state is in the network, which also accumulates the
+/// gradients.
 #[derive(Debug)]
 pub struct OnTensors(pub Device);
 
-/// A network whose every step is computed by libtorch.
+/// Makes libtorch compute every step of a network.
 pub fn over(network: Layers, device: Device) -> MovedBy<OnTensors> {
     MovedBy::new(network, OnTensors(device))
 }
 
-/// A matrix as a tensor on a device.
+/// Copies a matrix into a tensor on a device.
 pub fn upload(matrix: &impl RowMajor, device: Device) -> Exact {
     let (rows, columns) = matrix.shape();
     Exact(Tensor::from_slice(matrix.elements()).view([rows as i64, columns as i64]).to_device(device))
 }
 
-/// Weights of an image as a tensor of this shape on a device.
+/// Copies weights of an image into a tensor of this shape on a device.
 pub fn words(weights: &[[u8; 4]], (rows, columns): (usize, usize), device: Device) -> Tensor {
     let weights: Vec<f32> = weights.iter().map(|weight| f32::from_le_bytes(*weight)).collect();
     Tensor::from_slice(&weights).view([rows as i64, columns as i64]).to_device(device)
 }
 
-/// A tensor's elements into a matrix of its shape.
+/// Copies a tensor's elements into a matrix of the same shape.
 pub fn download(tensor: &Exact, matrix: &mut impl RowMajor) {
     let elements = matrix.elements_mut();
     let count = elements.len();
     tensor.0.to_device(Device::Cpu).contiguous().view([-1]).copy_data(elements, count);
 }
 
-/// Memory for one step of a parameter of m rows and n columns.
+/// Provides the memory for one step of an m × n parameter.
 pub fn workspace((m, n): (usize, usize), device: Device, f: impl FnOnce(&mut Workspace<Exact>)) {
     let mut direction = Exact(Tensor::zeros([m as i64, n as i64], (Kind::Float, device)));
     let empty = || Exact(Tensor::new());

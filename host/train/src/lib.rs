@@ -8,10 +8,10 @@
 //! | [`exact`] | core's rule on tensors, in core's bits |
 //! | [`limits`] | memory and threads that a training takes |
 //! | [`trainer`] | the trainer |
-//! | [`trials`] | trainings by several optimizers, from the same weights |
-//! | [`compare`] | optimizers side by side |
-//! | [`transfer`] | whether the best step size moves with the width |
-//! | [`mod@bench`] | what a step of the optimizer takes |
+//! | [`trials`] | trainings by several optimizers from the same weights |
+//! | [`compare`] | side-by-side comparison of optimizers |
+//! | [`transfer`] | transfer of the best step size between widths |
+//! | [`mod@bench`] | time of an optimizer step |
 //! | [`page`] | comparisons and transfers as HTML pages |
 
 pub mod bench;

@@ -13,20 +13,21 @@ use std::collections::HashMap;
 use tch::{Kind, Tensor, nn};
 use transformer::Rotary;
 
-/// A model whose weights are in a store.
+/// A model with its weights in a store.
 pub struct Network {
     model: Model,
     shape: Shape,
     tensors: HashMap<String, Tensor>,
-    /// Of a GPT.
+    /// Rotary positions, only for a GPT.
     rotary: Option<Rotary>,
 }
 
 impl Network {
-    /// Makes the model's parameters in a store, by their names: gains are 1, all else is 0, and an optimizer starts them.
+    /// Creates the model's parameters in a store, by name. Gains are 1 and everything else is 0 until an optimizer
+    /// initialises them.
     ///
     /// # Errors
-    /// As [`Model::check`], and where libtorch has no memory for them.
+    /// Same as [`Model::check`]; also if libtorch has no memory for them.
     pub fn new(root: &nn::Path, model: &Model, shape: &Shape) -> Result<Self> {
         let mut tensors = HashMap::new();
         for parameter in model.parameters(shape)? {
@@ -44,11 +45,12 @@ impl Network {
         Ok(Self { model: model.clone(), shape: shape.clone(), tensors, rotary })
     }
 
-    /// Logits: [B, classes] of features [B, inputs]; [B, T, 256] of bytes [B, T] of kind Int64, T at most the context. In
-    /// bfloat16 all products are, and normalisations, sums of branches and weights are binary32.
+    /// Computes logits: [B, classes] of features [B, inputs], or [B, T, 256] of bytes [B, T] of kind Int64 with T at
+    /// most the context. With bfloat16, all products use it; normalisations, sums of branches and weights stay in
+    /// binary32.
     ///
     /// # Errors
-    /// On an input of another size or kind, and where libtorch fails.
+    /// Returns an error if the input has another size or kind, or if libtorch fails.
     pub fn forward(&self, input: &Tensor, precision: Precision) -> Result<Tensor> {
         self.check(input)?;
         let weights = Weights { tensors: &self.tensors, precision };
@@ -81,22 +83,22 @@ impl Network {
     }
 }
 
-/// Weights by their names, and the layers made of them.
+/// Weights by name, and the layers that use them.
 pub(super) struct Weights<'a> {
     tensors: &'a HashMap<String, Tensor>,
     precision: Precision,
 }
 
-/// Added to the mean square before its root is taken, so that zeros have one.
+/// Term added to the mean square before taking the root, so that the normalisation of zeros is defined.
 const EPSILON: f64 = 1e-6;
 
 impl Weights<'_> {
-    /// Every name that the model's forward pass asks for is in its list of parameters.
+    /// Returns a weight. Every name that a forward pass uses is in the model's list of parameters.
     pub fn get(&self, name: &str) -> &Tensor {
         &self.tensors[name]
     }
 
-    /// In the numbers in which products are computed.
+    /// Converts a tensor to the kind in which products are computed.
     fn cast(&self, tensor: &Tensor) -> Result<Tensor> {
         Ok(match self.precision {
             Precision::Float32 => tensor.shallow_clone(),
@@ -104,17 +106,17 @@ impl Weights<'_> {
         })
     }
 
-    /// a Wᵀ for a weight (outputs, inputs).
+    /// Computes a Wᵀ for a weight (outputs, inputs).
     pub fn product(&self, a: &Tensor, weight: &str) -> Result<Tensor> {
         Ok(self.cast(a)?.f_linear(&self.cast(self.get(weight))?, None::<&Tensor>)?)
     }
 
-    /// a Wᵀ + b.
+    /// Computes a Wᵀ + b.
     pub fn dense(&self, a: &Tensor, weight: &str, bias: &str) -> Result<Tensor> {
         Ok(self.cast(a)?.f_linear(&self.cast(self.get(weight))?, Some(&self.cast(self.get(bias))?))?)
     }
 
-    /// Square kernels, stride 1; the image keeps its size.
+    /// Convolution with square kernels and stride 1; the image keeps its size.
     pub fn convolution(&self, a: &Tensor, weight: &str, bias: &str) -> Result<Tensor> {
         let weight = self.cast(self.get(weight))?;
         let padding = weight.size().last().map_or(0, |side| side / 2);
@@ -122,7 +124,7 @@ impl Weights<'_> {
         Ok(self.cast(a)?.f_conv2d(&weight, Some(&bias), [1, 1], [padding, padding], [1, 1], 1)?)
     }
 
-    /// gain · x/√(mean of x² along the last axis + ε), in binary32.
+    /// Computes gain · x/√(mean of x² along the last axis + ε), in binary32.
     pub fn normalised(&self, x: &Tensor, gain: &str) -> Result<Tensor> {
         let gain = self.get(gain);
         Ok(x.f_rms_norm(gain.size(), Some(gain), EPSILON)?)

@@ -1,8 +1,7 @@
-//! The trainer: a model in libtorch, moved by an [`Optimizer`], in a folder that survives whatever ends the process.
-//!
-//! | file of the folder | what it holds |
+//! Trainer: a model in libtorch, moved by an [`Optimizer`], in a folder that stays intact however the process ends.
+//! | file | contents |
 //! |---|---|
-//! | `state.safetensors` | all that the training goes on from: the last checkpoint |
+//! | `state.safetensors` | the last checkpoint, from which the training resumes |
 //! | `metrics.jsonl` | a line of JSON for each measurement |
 //! | `model.safetensors` | at the end: the weights X and what they are for, see [`graftage::checkpoint`] |
 //! | `best.safetensors` | the same of the best measurement, where the configuration keeps it |
@@ -13,7 +12,7 @@
 //! what is beyond the last checkpoint is dropped when the training goes on. On the processor a training that was interrupted
 //! anywhere ends in the same bits as one that was not, if it has the same number of threads.
 //!
-//! While it trains, the model holds Y; what is measured and saved is X.
+//! During training the model holds Y; X is what is measured and saved.
 
 mod best;
 mod feed;
@@ -45,23 +44,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::{Kind, Tensor, nn, no_grad_guard};
 
-/// The last checkpoint, in the folder of a training.
+/// Name of the last checkpoint in a training's folder.
 pub const STATE: &str = "state.safetensors";
-/// The measurements, in the folder of a training.
+/// Name of the measurements in a training's folder.
 pub const METRICS: &str = "metrics.jsonl";
-/// The weights, in the folder of a training.
+/// Name of the weights in a training's folder.
 pub const MODEL: &str = "model.safetensors";
-/// The weights of the best measurement, in the folder of a training.
+/// Name of the best measurement's weights in a training's folder.
 pub const BEST: &str = "best.safetensors";
-/// The result, in the folder of a training.
+/// Name of the result in a training's folder.
 pub const RESULT: &str = "training.json";
-/// The page, in the folder of a training.
+/// Name of the page in a training's folder.
 pub const PAGE: &str = "report.html";
 
-/// All of them.
+/// Names of all files of a training.
 pub const FILES: [&str; 6] = [STATE, METRICS, MODEL, BEST, RESULT, PAGE];
 
-/// A model, its data and its optimizer, step by step. It writes no files.
+/// A model, its data and its optimizer, advanced step by step. It writes no files.
 pub struct Trainer<'a> {
     config: &'a Config,
     feed: &'a Feed,
@@ -69,33 +68,35 @@ pub struct Trainer<'a> {
     network: Network,
     optimizer: Optimizer,
     batches: Batches,
-    /// Those of the steps since they were last read, oldest first.
+    /// Losses of the steps since the last call of [`Trainer::read`], oldest first.
     losses: Vec<Tensor>,
     time: Time,
 }
 
-/// Seconds since they were last asked for.
+/// Times in seconds since the last call of [`Trainer::rate`].
 #[derive(Clone, Copy, Default)]
 struct Time {
-    /// Of all steps.
+    /// Time of all steps.
     steps: f64,
-    /// Of those in which the optimizer was timed by itself: all, and the optimizer's.
+    /// Times of the steps in which the optimizer was timed separately: whole steps, and the optimizer's part of them.
     timed: (f64, f64),
-    /// How many steps.
+    /// Number of all steps.
     count: u64,
 }
 
-/// What was measured at X.
+/// Loss and accuracy measured at X.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Measurement {
-    /// Mean loss in nats: of a sample, of a text of a byte.
+    /// Mean loss in nats, per sample, or per byte of a text.
     pub loss: f32,
-    /// The share of right answers.
+    /// Share of correct answers.
     pub accuracy: f32,
 }
 
-/// The threads of a configuration, as libtorch's own from now on in this process: where it says nothing, half of the processors,
-/// but at least one. A thread more than there are idle processors makes all wait for it, so the rest is left to other programs.
+/// Sets libtorch's number of threads in this process to the configured one and returns it.
+///
+/// The default is half of the processors, but at least one. A single thread more than there are idle processors makes
+/// all threads wait for it, so the rest is left to other programs.
 pub fn threads(config: &Config) -> usize {
     let threads = config.threads.unwrap_or_else(|| (parallel::processors() / 2).max(1));
     tch::set_num_threads(threads as i32);
@@ -103,10 +104,10 @@ pub fn threads(config: &Config) -> usize {
 }
 
 impl<'a> Trainer<'a> {
-    /// Starts anew from random weights.
+    /// Starts a new training from random weights.
     ///
     /// # Errors
-    /// Where model, data and constants do not go together.
+    /// Returns an error if model, data and constants do not fit together.
     pub fn new(config: &'a Config, feed: &'a Feed, device: tch::Device) -> Result<Self> {
         let steps = steps(config, feed);
         config.optimizer.schedule.check(steps).map_err(|what| Error::usage(format!("[optimizer] {what}")))?;
@@ -123,10 +124,10 @@ impl<'a> Trainer<'a> {
         Ok(Self { config, feed, steps, network, optimizer, batches, losses: Vec::new(), time: Time::default() })
     }
 
-    /// Goes on from a state.
+    /// Restores a state.
     ///
     /// # Errors
-    /// Where the state is of another model: nothing has changed then.
+    /// Returns an error if the state belongs to another model; nothing has changed then.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
         self.optimizer.restore(state)?;
         let drawn = self.optimizer.steps() * self.config.training.batch as u64;
@@ -134,30 +135,30 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Steps taken.
+    /// Returns the number of steps taken.
     pub fn step(&self) -> u64 {
         self.optimizer.steps()
     }
 
-    /// Steps in all.
+    /// Returns the total number of steps.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// The rule.
+    /// Returns the rule.
     pub fn rule(&self) -> Rule {
         self.config.optimizer.method.rule(self.config.optimizer.rule(self.steps))
     }
 
-    /// The optimizer.
+    /// Returns the optimizer.
     pub fn optimizer(&self) -> &Optimizer {
         &self.optimizer
     }
 
-    /// Takes a step. The loss stays on the device until it is [read](Trainer::read).
+    /// Takes a step. The loss stays on the device until [`Trainer::read`].
     ///
     /// # Errors
-    /// Where libtorch fails, or under exact arithmetic a gradient is not finite.
+    /// Returns an error if libtorch fails or, under exact arithmetic, if a gradient is not finite.
     pub fn advance(&mut self) -> Result<()> {
         let started = Instant::now();
         let training = &self.config.training;
@@ -175,7 +176,7 @@ impl<'a> Trainer<'a> {
         } else {
             Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)?
         });
-        // On a GPU waiting costs time: the optimizer's share is taken from the first step after each reading.
+        // Waiting for a GPU costs time, so only the first step after each reading is timed there.
         let timed = match self.device() {
             tch::Device::Cuda(_) => self.losses.len() == 1,
             _ => true,
@@ -206,23 +207,23 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The mean loss over a batch, at the weights that the model holds.
+    /// Computes the mean loss over a batch at the weights that the model holds.
     fn loss(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         let logits = self.network.forward(input, self.config.precision)?.f_to_kind(Kind::Float)?;
         cross_entropy(&logits.f_flatten(0, -2)?, &target.f_flatten(0, -1)?)
     }
 
-    /// The losses at Y of the steps since they were last read, oldest first. It waits for the device.
+    /// Returns the losses at Y of the steps since the last call, oldest first. Waits for the device.
     ///
     /// # Errors
-    /// Names the first step whose loss is not finite.
+    /// Returns an error that names the first step whose loss is not finite.
     pub fn read(&mut self) -> Result<Vec<f32>> {
         if self.losses.is_empty() {
             return Ok(Vec::new());
         }
         let started = Instant::now();
         let losses = Vec::<f32>::try_from(Tensor::f_stack(&self.losses, 0)?)?;
-        // The steps that the device had still to do.
+        // Time of the steps that the device still had to compute.
         self.time.steps += started.elapsed().as_secs_f64();
         self.losses.clear();
         match losses.iter().position(|loss| !loss.is_finite()) {
@@ -237,17 +238,18 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Samples (of a text bytes) a second, and the share of the time that the optimizer takes, since they were last asked for.
+    /// Returns the samples (bytes for a text) per second and the optimizer's share of the time, since the last call.
     pub fn rate(&mut self) -> (f64, f64) {
         let Time { steps, timed, count } = std::mem::take(&mut self.time);
         let samples = count as f64 * self.config.training.batch as f64 * self.feed.unit.1 as f64;
         (samples / steps.max(1e-9), timed.1 / timed.0.max(1e-9))
     }
 
-    /// Measures samples of a part at X.
+    /// Measures loss and accuracy at X on the measuring samples of a part.
     ///
     /// # Errors
-    /// Where libtorch fails, or the loss is not finite, or a gradient since the last measurement was not.
+    /// Returns an error if libtorch fails, if the loss is not finite, or if a gradient since the last measurement was
+    /// not finite.
     pub fn measure(&mut self, part: &Part) -> Result<Measurement> {
         if let Some((name, _)) = self.optimizer.refused()?.first() {
             let what = format!("since the last measurement the gradient of parameter {name} was not finite");
@@ -262,20 +264,20 @@ impl<'a> Trainer<'a> {
         Ok(measured)
     }
 
-    /// Which class is taken for which at X, among the samples of a part that measure; `None` of a text.
+    /// Counts classes against predicted classes at X, over the measuring samples of a part; `None` for a text.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn confusion(&mut self, part: &Part, legend: &Legend) -> Result<Option<Confusion>> {
         let indices = self.feed.measuring(part, self.config.training.evaluate_samples);
         self.optimizer.evaluate(|| confusion(&self.network, self.config.precision, part, &indices, legend))?
     }
 }
 
-/// Samples that are measured at once: a bound for memory.
+/// Largest number of samples measured at once, to bound the memory.
 const AT_ONCE: usize = 256;
 
-/// Which class is taken for which at the weights that the model holds; `None` of a text.
+/// Counts classes against predicted classes at the weights that the model holds; `None` for a text.
 fn confusion(
     network: &Network,
     precision: Precision,
@@ -313,22 +315,22 @@ fn measured(network: &Network, precision: Precision, part: &Part, indices: &[i64
     Ok(Measurement { loss: (sum / count as f64) as f32, accuracy: right as f32 / count as f32 })
 }
 
-/// What was measured of a trained model.
+/// Measurements of a trained model.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Evaluation {
     /// Loss and accuracy.
     pub measured: Measurement,
-    /// Samples; of a text, bytes.
+    /// Number of answers: samples, or bytes of a text.
     pub answers: usize,
-    /// Which class is taken for which; `None` of a text.
+    /// Counts of classes against predicted classes; `None` for a text.
     pub confusion: Option<Confusion>,
 }
 
-/// Measures a trained model on a part of its data, or on all of them; with another main file where that is named. It is computed
-/// by libtorch on the processor, in binary32.
+/// Measures a trained model on one part of its data, or on all of the data if `role` is `None`. `data` replaces the
+/// main file. libtorch computes on the CPU, in binary32.
 ///
 /// # Errors
-/// Where the data cannot be read, are not what the model takes, or have no such part.
+/// Returns an error if the data cannot be read, do not fit the model, or have no such part.
 pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, role: Option<Role>) -> Result<Evaluation> {
     let _guard = no_grad_guard();
     let about = &checkpoint.about;
@@ -350,7 +352,7 @@ pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, role: Option<Role>
         Some(Role::Validate) => feed.validate.as_ref().ok_or_else(|| about.no_validation())?,
         Some(Role::Test) | None => &feed.test,
     };
-    // Of a text, windows that do not overlap.
+    // For a text, windows that do not overlap.
     let indices = part.spread((part.len() / feed.unit.1).max(1));
     Ok(Evaluation {
         measured: measured(&network, Precision::Float32, part, &indices)?,
@@ -359,56 +361,56 @@ pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, role: Option<Role>
     })
 }
 
-/// The mean cross-entropy, in nats, of logits [n, classes] for classes [n].
+/// Computes the mean cross-entropy, in nats, of logits [n, classes] for classes [n].
 fn cross_entropy(logits: &Tensor, classes: &Tensor) -> Result<Tensor> {
     Ok(logits.f_cross_entropy_loss(classes, None::<&Tensor>, tch::Reduction::Mean, -100, 0.0)?)
 }
 
-/// Steps that a configuration asks for.
+/// Returns the number of steps that a configuration asks for.
 pub(crate) fn steps(config: &Config, feed: &Feed) -> u64 {
     let training = &config.training;
     match (training.steps, training.epochs) {
         (Some(steps), _) => steps,
         (None, epochs) => {
-            // Of a text, an epoch has as many samples as windows that do not overlap.
+            // For a text, an epoch has as many samples as there are windows that do not overlap.
             let samples = feed.train.len() as f64 / feed.unit.1 as f64;
             ((epochs.unwrap_or(1.0) * samples / training.batch as f64).ceil() as u64).max(1)
         }
     }
 }
 
-/// How a training is to be run, besides its configuration.
+/// Start mode of a training, in addition to its configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Start {
-    /// Go on from the last checkpoint.
+    /// Resumes from the last checkpoint.
     pub resume: bool,
-    /// Start again where the folder holds files of a training: they are replaced with the first checkpoint.
+    /// Starts again if the folder holds files of a training. The first checkpoint replaces them.
     pub force: bool,
 }
 
-/// A look at a training.
+/// Progress of a training.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: u64,
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: u64,
-    /// Of the last step.
+    /// Loss of the last step that was looked at; NaN before the first.
     pub loss: f32,
-    /// What is new since the last look.
+    /// Event since the last report, if any.
     pub news: Option<News>,
 }
 
-/// What happened in a training.
+/// Event in a training.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// It starts: how each parameter is stepped, in lines, where the rule steps them.
+    /// The training starts. Holds the table of how each parameter is stepped, if the rule steps them.
     Starts(Option<String>),
-    /// Something was measured; the rate is in these units.
+    /// A measurement was taken; the string is the unit of its rate.
     Measured(TrainingPoint, &'static str),
-    /// It had ended before, after so many steps: nothing is done.
+    /// The training had already ended, after this number of steps. Nothing is done.
     Finished(u64),
-    /// A checkpoint could not be written; the one before it is kept, and the training goes on.
+    /// A checkpoint could not be written. The previous one is kept, and the training continues.
     NoCheckpoint(String),
 }
 
@@ -416,13 +418,15 @@ pub enum News {
 /// training at work. Where `stop` is set, it writes a checkpoint and ends
 /// with [`Error::Interrupted`].
 ///
-/// A training that goes on may be given another number of steps where its schedule gives those that are taken the size that
-/// they had: it then ends in the bits of one that had that number from its start. One that has ended writes nothing.
+/// A training may be resumed with another total number of steps if its schedule gives the steps already taken the same
+/// sizes. It then ends with the bits of a training that had this number from the start. A training that has already
+/// ended writes nothing.
 ///
 /// # Errors
-/// Where the configuration fits neither data, model nor machine, where the state is of other data, where the folder holds files of
-/// a training and `start` does not say what is to become of them, or where another process writes there: nothing has changed
-/// then. Where it diverges or is interrupted: the folder then holds the last good checkpoint.
+/// Returns an error if the configuration does not fit the data, the model or the machine, if the state belongs to other
+/// data, if the folder holds files of a training and `start` does not say what to do with them, or if another process
+/// writes there. In these cases nothing has changed. Also returns an error if the training diverges or is interrupted;
+/// the folder then holds the last good checkpoint.
 pub fn train(
     config: &Config,
     data: &Dataset,
@@ -435,7 +439,7 @@ pub fn train(
     let (mut folder, mut saved) = Folder::begin(config, data, start)?;
     let device = config.device()?;
     let threads = match &saved {
-        // The bits depend on their number.
+        // The bits depend on the number of threads.
         Some((saved, _)) if config.threads.is_none() => {
             parallel::check("its threads", saved.threads).map_err(|e| Error::content(&config.output.join(STATE), e))?;
             tch::set_num_threads(saved.threads as i32);
@@ -465,7 +469,7 @@ pub fn train(
     let usual = |every: Option<u64>, part: u64| every.unwrap_or((steps / part).max(1));
     let evaluate_every = usual(config.training.evaluate_every, 40);
     let checkpoint_every = usual(config.training.checkpoint_every, 10);
-    // On a GPU a look at the loss waits for it.
+    // On a GPU, reading the loss waits for the device.
     let look_every = if matches!(device, tch::Device::Cuda(_)) { 10 } else { 1 };
     let mut live =
         Live { step: trainer.step(), steps, loss: f32::NAN, news: Some(News::Starts(trainer.optimizer.table())) };
@@ -479,7 +483,7 @@ pub fn train(
     let (mut sum, mut count) = (0.0, 0);
     while trainer.step() < steps && !search.standing.exhausted(&config.training) {
         if let Err(error) = trainer.advance() {
-            // A loss that is not finite says more.
+            // A loss that is not finite is the more useful error.
             trainer.read()?;
             return Err(error);
         }
@@ -523,7 +527,7 @@ pub fn train(
         }
         observe(live.clone());
         let last = end || search.standing.exhausted(&config.training);
-        // The last one is written with the result.
+        // The last checkpoint is written with the results.
         if (checkpoint || stopping) && !last {
             match folder.save(&trainer, &search, &curve) {
                 Err(error) if stopping => return Err(error),
@@ -537,7 +541,7 @@ pub fn train(
     }
     let training = folder.end(&feed, &mut trainer, &search, &curve, page);
     if training.is_err() {
-        // Where only the results cannot be written, the last step is not lost; what kept them is what is told.
+        // If only the results cannot be written, the last step is not lost. The first error is the one to report.
         let _ = folder.save(&trainer, &search, &curve);
     }
     training

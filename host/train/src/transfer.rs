@@ -1,10 +1,10 @@
-//! Whether the best step size moves with the width: a model is trained at several widths over a grid of step sizes.
+//! Transfer of the best step size across widths: a model is trained at several widths over a grid of step sizes.
 //!
-//! With norms that measure a layer by what it does to its inputs, whatever their number (from RMS to RMS, see
-//! [`graftage_core::norm`]), a step of one size changes a wide layer's outputs as much as a narrow one's, so that the best
-//! step size should stay (Pethick et al. 2025, "Training deep learning models with norm-constrained LMOs", §4; Yang et al.
-//! 2022, "Tensor Programs V"). What is told is the price of believing it: at each width, the loss at the step size that is
-//! best at the first width, minus the lowest of the grid.
+//! The rule's norms measure a layer by its effect on its inputs, independent of their number (from RMS to RMS, see
+//! [`graftage_core::norm`]). A step of a given size then changes the outputs of a wide layer as much as those of a
+//! narrow one, so the best step size should not depend on the width (Pethick et al. 2025, "Training deep learning
+//! models with norm-constrained LMOs", §4; Yang et al. 2022, "Tensor Programs V"). The reported cost of relying on this
+//! is, at each width, the loss at the step size that is best at the first width, minus the lowest loss of the grid.
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -14,46 +14,46 @@ use graftage::data::Dataset;
 use graftage_core::schedule::Momentum;
 use serde::{Deserialize, Serialize};
 
-/// The losses of an optimizer at one width.
+/// Losses of an optimizer at one width.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Curve {
-    /// The optimizer.
+    /// Name of the optimizer.
     pub name: String,
-    /// The width.
+    /// Width.
     pub width: usize,
-    /// Parameters of the model.
+    /// Number of parameters of the model.
     pub parameters: usize,
-    /// Step sizes, ascending, with the final loss over the seeds; infinite where one diverged.
+    /// Step sizes in ascending order, with the final loss over the seeds; infinite if a training diverged.
     pub losses: Vec<(f32, Spread)>,
-    /// The best step size of this width.
+    /// Best step size at this width.
     pub best: f32,
-    /// Whether that is the first or last of the grid: a better one may lie beyond.
+    /// True if the best step size is the first or last of the grid, so that a better one may lie beyond.
     pub at_edge: bool,
-    /// Loss at the step size that is best at the first width, minus the loss at this width's own best: seed by seed.
+    /// Loss at the step size that is best at the first width, minus the loss at this width's own best, seed by seed.
     pub cost: Spread,
 }
 
-/// The result.
+/// Result of a transfer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Transfer {
-    /// In words: the model at the first width.
+    /// Description of the model at the first width.
     pub network: String,
-    /// Steps.
+    /// Number of steps of a training.
     pub steps: u64,
-    /// β.
+    /// Momentum β.
     pub momentum: f32,
     /// Seeds.
     pub seeds: Vec<u64>,
-    /// Of each optimizer, one curve for each width.
+    /// One curve per optimizer and width, grouped by optimizer.
     pub curves: Vec<Curve>,
 }
 
-/// Trains at these widths by the contestants, over their step sizes; `observe` is told how many trainings have
-/// ended, and how many there are so far. One that was interrupted and goes on has the result of one that was not.
+/// Trains at these widths with all contestants and all their step sizes. `observe` receives the number of finished
+/// trainings and the total. A transfer that was interrupted and resumed has the same result as an uninterrupted one.
 ///
 /// # Errors
-/// Where the model has no such width or does not fit the machine, the options do not go together, or it is interrupted; a
-/// training that diverges is no error.
+/// Returns an error if the model has no such width or does not fit the machine, if the options are inconsistent, or if
+/// the transfer is interrupted. A training that diverges is not an error.
 pub fn transfer(
     config: &Config,
     data: &Dataset,
@@ -115,7 +115,7 @@ pub fn transfer(
     Ok(Transfer { network, steps, momentum, seeds, curves })
 }
 
-/// The result as a table for a terminal or a Markdown file.
+/// Formats the result as a table for a terminal or a Markdown file.
 pub fn table(transfer: &Transfer) -> String {
     let Transfer { network, steps, momentum, seeds, curves } = transfer;
     let seeds = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");

@@ -1,7 +1,7 @@
-//! Trainings for comparison: by several optimizers, from the same weights and with the same batches.
+//! Trainings for comparison: several optimizers, from the same weights and with the same batches.
 //!
-//! A contestant is a [`Method`], of Transported Scion also a law of transport. Seeds draw weights, batches and wrong labels
-//! alike for all, so that differences can be taken seed by seed.
+//! A contestant is a [`Method`], with a law of transport for Transported Scion. A seed draws the same weights, batches
+//! and wrong labels for all contestants, so differences can be taken seed by seed.
 
 mod ledger;
 
@@ -26,19 +26,20 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// A way to train that is compared.
+/// An optimizer to compare.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Contestant {
-    /// The optimizer.
+    /// Method.
     pub method: Method,
-    /// The law of transport, of Transported Scion.
+    /// Law of transport, for Transported Scion.
     pub transport: Transport,
 }
 
 impl FromStr for Contestant {
     type Err = String;
 
-    /// Reads `scion`, `muon`, `adamw`, `sgd`, `nesterov`, or a law of transport: `theta=0.25`, `lag=0.6`, `alignment=1.5`.
+    /// Parses `scion`, `muon`, `adamw`, `sgd`, `nesterov`, or a law of transport: `theta=0.25`, `lag=0.6`,
+    /// `alignment=1.5`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let scion = Transport::Fixed { theta: 0.0 };
         match Method::ALL.into_iter().find(|method| method.key() == text) {
@@ -62,25 +63,25 @@ impl fmt::Display for Contestant {
     }
 }
 
-/// Who trains, with which step sizes, and what is measured.
+/// Optimizers, step sizes, seeds and measured loss of a comparison.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Trials {
-    /// The optimizers.
+    /// Optimizers.
     pub contestants: Vec<Contestant>,
-    /// Step sizes of the rule's optimizers.
+    /// Step sizes for the rule's optimizers.
     pub step_sizes: Vec<f32>,
-    /// Step sizes of AdamW and of SGD.
+    /// Step sizes for AdamW and for SGD.
     pub torch_step_sizes: [Vec<f32>; 2],
-    /// Seeds that are reported.
+    /// Reported seeds.
     pub seeds: Vec<u64>,
-    /// Whether the loss is the training part's; else the test part's.
+    /// True if the loss is measured on the training part, otherwise on the test part.
     pub on_training: bool,
-    /// Trainings at a time, each on one thread.
+    /// Number of simultaneous trainings, each on one thread.
     pub jobs: usize,
 }
 
 impl Trials {
-    /// The step sizes of a contestant's grid.
+    /// Returns the grid of step sizes of a contestant.
     pub fn step_sizes(&self, contestant: &Contestant) -> &[f32] {
         match contestant.method {
             Method::AdamW => &self.torch_step_sizes[0],
@@ -89,7 +90,7 @@ impl Trials {
         }
     }
 
-    /// The options by their names.
+    /// Returns the options by name.
     pub(crate) fn options(&self) -> serde_json::Value {
         let contestants: Vec<_> = self.contestants.iter().map(Contestant::to_string).collect();
         let [adamw, sgd] = &self.torch_step_sizes;
@@ -99,11 +100,11 @@ impl Trials {
         })
     }
 
-    /// Refuses what cannot be run.
+    /// Checks that the trials can be run.
     ///
     /// # Errors
-    /// Where optimizers, seeds or step sizes are missing or given twice, a step size is not finite and above 0, or there are more
-    /// trainings at a time than this machine has threads for.
+    /// Returns an error if optimizers, seeds or step sizes are missing or duplicated, if a step size is not finite and
+    /// above 0, or if there are more simultaneous trainings than this machine has threads for.
     pub(crate) fn check(&self) -> Result<()> {
         distinct("--optimizers", &self.contestants)?;
         distinct("--seeds", &self.seeds)?;
@@ -122,12 +123,12 @@ impl Trials {
     }
 }
 
-/// The text in which an option takes them.
+/// Formats a list in the form that an option accepts.
 pub(crate) fn listed(list: &[impl fmt::Display]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Refuses an option that names nothing, or one thing twice.
+/// Checks that an option names at least one value and none twice.
 pub(crate) fn distinct<T: PartialEq + fmt::Display>(option: &str, list: &[T]) -> Result<()> {
     if list.is_empty() {
         return Err(Error::usage(format!("{option}: at least one is needed")));
@@ -138,29 +139,30 @@ pub(crate) fn distinct<T: PartialEq + fmt::Display>(option: &str, list: &[T]) ->
     }
 }
 
-/// Ways of being interrupted and of going on.
+/// Settings for interruption and resumption.
 #[derive(Clone, Copy, Debug)]
 pub struct Interruption<'a> {
-    /// The folder for [`TRAININGS`] while the result is not there; `None` keeps nothing.
+    /// Folder for [`TRAININGS`] until the result exists. With `None`, nothing is kept.
     pub folder: Option<&'a Folder>,
-    /// Go on from what it holds.
+    /// True to resume from the contents of the folder.
     pub resume: bool,
-    /// Once it is set, each training ends with its step, and [`Error::TrialsInterrupted`] is the outcome.
+    /// Stop flag. When it is set, each training ends after its current step, and the outcome is
+    /// [`Error::TrialsInterrupted`].
     pub stop: &'a AtomicBool,
 }
 
-/// One training.
+/// Result of one training.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Run {
     /// Step size.
     pub step: f32,
-    /// β.
+    /// Momentum β.
     pub momentum: f32,
     /// Seed.
     pub seed: u64,
-    /// (step, loss) of the part that counts; empty where it diverged at once.
+    /// (step, loss) on the measured part; empty if the training diverged before the first measurement.
     pub curve: Vec<(u64, f32)>,
-    /// The last loss; infinite where it diverged.
+    /// Final loss; infinite if the training diverged.
     #[serde(deserialize_with = "or_infinite")]
     pub last: f32,
     /// Loss and accuracy on the test part at the end.
@@ -168,7 +170,7 @@ pub struct Run {
     pub test: (f32, f32),
 }
 
-/// JSON has no infinity: it is written as `null`, and read back from it.
+/// Deserializes a number that JSON stores as `null` if it is infinite.
 fn or_infinite<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<f32, D::Error> {
     Ok(Option::deserialize(source)?.unwrap_or(f32::INFINITY))
 }
@@ -179,25 +181,25 @@ fn first_or_infinite<'de, D: Deserializer<'de>>(source: D) -> std::result::Resul
 }
 
 impl Run {
-    /// The first measured step whose loss is at or below a target.
+    /// Returns the first measured step whose loss is at or below a target.
     pub fn reached(&self, target: f32) -> Option<f64> {
         self.curve.iter().find(|(_, loss)| *loss <= target).map(|(step, _)| *step as f64)
     }
 }
 
-/// Mean and sample standard deviation; NaN of none.
+/// Mean and sample standard deviation; NaN for no numbers.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Spread {
     /// Mean.
     pub mean: f64,
-    /// Deviation; one number has none.
+    /// Sample standard deviation; `None` for a single number.
     pub deviation: Option<f64>,
-    /// How many.
+    /// Number of values.
     pub count: usize,
 }
 
 impl Spread {
-    /// Of these numbers.
+    /// Computes mean and deviation of these numbers.
     pub fn of(numbers: &[f64]) -> Self {
         let n = numbers.len() as f64;
         let mean = numbers.iter().sum::<f64>() / n;
@@ -206,17 +208,17 @@ impl Spread {
         Self { mean, deviation, count: numbers.len() }
     }
 
-    /// The standard error of the mean; one number has none.
+    /// Returns the standard error of the mean; `None` for a single number.
     pub fn error(&self) -> Option<f64> {
         self.deviation.map(|deviation| deviation / (self.count as f64).sqrt())
     }
 
-    /// Mean ± deviation, with so many digits; a dash where there is no deviation.
+    /// Formats mean ± deviation with `digits` decimals; a dash if there is no deviation.
     pub fn with_deviation(&self, digits: usize) -> String {
         format!("{:.digits$} ± {}", self.mean, number(self.deviation, digits))
     }
 
-    /// Mean (standard error), with so many digits; a dash where there is none.
+    /// Formats mean (standard error) with `digits` decimals; a dash if there is no standard error.
     pub fn with_error(&self, digits: usize) -> String {
         format!("{:.digits$} ({})", self.mean, number(self.error(), digits))
     }
@@ -226,25 +228,27 @@ fn number(number: Option<f64>, digits: usize) -> String {
     number.map_or("–".into(), |number| format!("{number:.digits$}"))
 }
 
-/// One training that is asked for.
+/// A requested training: contestant, (step size, β) and seed.
 pub(crate) type Asked = (Contestant, (f32, f32), u64);
 
-/// Trainings share data: by seed where seeds draw wrong labels, else one for all.
+/// Returns the key of the data that a seed's trainings share: the seed if seeds draw wrong labels, otherwise one key
+/// for all.
 fn key(config: &Config, seed: u64) -> u64 {
     if config.training.wrong_labels > 0.0 { seed } else { 0 }
 }
 
-/// Trainings, several at a time.
+/// Runner of several simultaneous trainings.
 pub(crate) struct Work<'a, F> {
     config: &'a Config,
     trials: &'a Trials,
-    /// By [`key`]; behind locks, as libtorch's tensors may move between threads, but not be used by two at once.
+    /// Data by [`key`]. The locks are needed because libtorch's tensors may move between threads, but not be used by
+    /// two at once.
     feeds: BTreeMap<u64, Mutex<Feed>>,
     steps: u64,
     device: tch::Device,
     done: AtomicUsize,
     asked: AtomicUsize,
-    /// Its name where trainings are kept.
+    /// Name of the network under which the ledger keeps the trainings.
     network: String,
     ledger: &'a Ledger,
     stop: &'a AtomicBool,
@@ -252,7 +256,7 @@ pub(crate) struct Work<'a, F> {
 }
 
 impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
-    /// Of these seeds; `observe` is told how many trainings have ended, and how many were asked for so far.
+    /// Creates a runner for these seeds. `observe` receives the numbers of finished and of requested trainings so far.
     pub(crate) fn new(
         config: &'a Config,
         data: &Dataset,
@@ -288,12 +292,12 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         })
     }
 
-    /// Steps of a training.
+    /// Returns the number of steps of a training.
     pub(crate) fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Runs trainings but those that have ended already, and gives their results in the same order.
+    /// Runs the trainings that have not ended yet, and returns all results in the order of `asked`.
     pub(crate) fn run(&self, asked: &[Asked]) -> Result<Vec<Run>> {
         self.asked.fetch_add(asked.len(), Ordering::Relaxed);
         let next = AtomicUsize::new(0);
@@ -305,7 +309,7 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(result) = asked.get(at).and_then(|one| self.result(one).transpose()) else { break };
-                        // The receiver lives as long as this.
+                        // The receiver outlives this scope.
                         let _ = sender.send((at, result));
                         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
                         (self.observe)(done, self.asked.load(Ordering::Relaxed));
@@ -320,7 +324,7 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         if runs.len() < asked.len() { Err(self.ledger.interrupted()) } else { Ok(runs) }
     }
 
-    /// The result of a training that has ended already, or that ends now; `None` where it is interrupted.
+    /// Returns the result of a training, from the ledger or by running it; `None` if it is interrupted.
     fn result(&self, asked: &Asked) -> Result<Option<Run>> {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -335,7 +339,7 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         Ok(run)
     }
 
-    /// A training that diverges is a result, too.
+    /// Runs one training. Divergence is a result, too; `None` if it is interrupted.
     fn one(&self, (contestant, (step, momentum), seed): &Asked) -> Result<Option<Run>> {
         let mut config = self.config.clone();
         config.seed = *seed;
@@ -367,7 +371,7 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         }
     }
 
-    /// True of a training that came to its end, and was not interrupted.
+    /// Trains to the end. Returns `false` if it was interrupted.
     fn train(&self, trainer: &mut Trainer, feed: &Feed, run: &mut Run) -> Result<bool> {
         let steps = trainer.steps();
         let every = self.config.training.evaluate_every.unwrap_or((steps / 60).max(1));

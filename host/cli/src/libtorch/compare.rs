@@ -31,7 +31,7 @@ pub struct Compare {
     /// Loss up to which steps are counted: a number, or an optimizer, whose final loss is used.
     #[arg(long, value_name = "LOSS")]
     target: Target,
-    /// By what step size and momentum are chosen: the lowest final loss, or the fewest steps to the target.
+    /// Criterion for choosing step size and momentum: the lowest final loss, or the fewest steps to the target.
     #[arg(long, value_name = "loss|steps", default_value = "loss")]
     choose: Choice,
 }

@@ -25,7 +25,7 @@ pub struct Train {
     output: Option<PathBuf>,
 }
 
-/// Names the configuration where it is to blame.
+/// Names the configuration file in an error that it causes.
 pub fn of_config(path: &Path, error: impl Into<Error>) -> Error {
     match error.into() {
         Error::Graftage(graftage::error::Error::Usage(what)) => Error::content(path, what),
@@ -52,7 +52,7 @@ impl Train {
         }
         let progress = Progress::new("training", 0);
         let start = Start { resume: self.resume, force: self.force.given() };
-        // The first signal asks for a checkpoint.
+        // The first signal makes the training write a checkpoint and stop.
         let training =
             train(&config, &data, start, signals::stop(), training_page, |live| show(&progress, &remarks, &live));
         let training = training.map_err(|error| of_config(&self.config, error))?;

@@ -34,7 +34,7 @@ pub struct TrialArguments {
     /// Use the training part's loss instead of the test part's.
     #[arg(long)]
     on_training: bool,
-    /// Trainings at a time, each on one thread of the processor.
+    /// Number of concurrent trainings, each on one processor thread.
     #[arg(long, default_value_t = graftage::parallel::processors())]
     jobs: usize,
     /// Folder to write the result into, as JSON and report.html.

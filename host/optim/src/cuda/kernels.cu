@@ -1,25 +1,25 @@
-// Operations of the Matrix trait on a stack of matrices that lie one after the other, `count` numbers each. A block works on
-// the matrix blockIdx.y; a matrix whose flag is false is left alone, and without flags none is. All are compiled without fused
-// multiply-adds, so that the elementwise ones round as core's do.
+// Operations of the Matrix trait on a stack of matrices stored one after another, with `count` numbers each. A block
+// works on the matrix blockIdx.y. A matrix whose flag is false is left unchanged; without flags, all are processed.
+// Everything is compiled without fused multiply-adds, so that the elementwise operations round like core's.
 
 typedef unsigned short bfloat16;
 typedef long long size;
 
-// Numbers of a thread, asked for together so that memory is kept busy.
+// Numbers per thread. A thread requests them together, which keeps the memory busy.
 #define EACH 4
 
 __device__ bool refused(const bool *flags) { return flags && !flags[blockIdx.y]; }
 
 __device__ size matrix(size count) { return blockIdx.y * count; }
 
-// The first number of a thread in a block's part of a matrix; its next one is blockDim.x further.
+// Index of a thread's first number in a block's part of a matrix. Its next number is blockDim.x further on.
 __device__ size first() { return (size)blockIdx.x * blockDim.x * EACH + threadIdx.x; }
 
 __device__ float widened(const void *numbers, int is_bfloat16, size i) {
     return is_bfloat16 ? __uint_as_float((unsigned)((const bfloat16 *)numbers)[i] << 16) : ((const float *)numbers)[i];
 }
 
-// To the nearest, ties to even; of a finite number.
+// Rounds a finite number to nearest, ties to even.
 __device__ bfloat16 narrowed(float number) {
     unsigned bits = __float_as_uint(number);
     return (bfloat16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
@@ -48,7 +48,7 @@ extern "C" __global__ void combine(float *s, const float *o, const bool *flags, 
 }
 
 // A step along d and a point ahead of it: next = x + d gain, y <- next + (next - x) ahead + (y - x) before, x <- next.
-// Without y, x alone.
+// Without y, only x is updated.
 extern "C" __global__ void step_ahead(float *x, float *y, const void *d, int is_bfloat16, const bool *flags, float gain,
                                       float ahead, float before, size count) {
     if (refused(flags)) return;
@@ -77,7 +77,7 @@ extern "C" __global__ void step_ahead(float *x, float *y, const void *d, int is_
     }
 }
 
-// The sum over a block of at most 1024 threads, in the same order each time; only the first thread has it.
+// Returns the sum over a block of at most 1024 threads, always added in the same order. Only the first thread gets it.
 __device__ double block_sum(double own) {
     __shared__ double warps[32];
     for (int apart = 16; apart > 0; apart /= 2) own += __shfl_down_sync(0xffffffff, own, apart);
@@ -89,7 +89,8 @@ __device__ double block_sum(double own) {
     return all;
 }
 
-// sums[matrix, block] <- the squares of a block's part of a matrix. In binary64 no square of a binary32 is lost or too large.
+// sums[matrix, block] <- sum of the squares of a block's part of a matrix. In binary64 no square of a binary32
+// underflows or overflows.
 extern "C" __global__ void squares(const float *s, double *sums, size count) {
     s += matrix(count);
     double sum = 0;
@@ -105,7 +106,7 @@ extern "C" __global__ void squares(const float *s, double *sums, size count) {
     if (threadIdx.x == 0) sums[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
-// out <- s by its 2-norm, from the `parts` sums of its squares; zeros stay.
+// out <- s divided by its 2-norm, computed from the `parts` sums of squares; zeros stay zeros.
 extern "C" __global__ void unit(const float *s, const double *sums, int parts, void *out, int is_bfloat16, size count) {
     __shared__ double factor;
     double sum = block_sum((int)threadIdx.x < parts ? sums[blockIdx.y * parts + threadIdx.x] : 0);

@@ -1,7 +1,8 @@
-//! Kernels for what libtorch takes several passes over memory for: a step is as fast as memory is, where it is no product.
+//! CUDA kernels for operations that take libtorch several passes over memory. Apart from its products, a step is then
+//! as fast as memory allows.
 //!
-//! They are compiled when they are first used, by the compiler that every libtorch with a CUDA part brings along. Where that
-//! fails (an AMD GPU, a GPU younger than the compiler), each function here says that it has done nothing.
+//! The kernels are compiled on first use, by the compiler that comes with every libtorch that has a CUDA part. If that
+//! fails (on an AMD GPU, or a GPU newer than the compiler), the functions here report that they have done nothing.
 
 use libloading::{Library, library_filename};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
@@ -11,17 +12,17 @@ use tch::{Device, Kind, Tensor};
 
 const SOURCE: &str = include_str!("kernels.cu");
 
-/// Threads of a block.
+/// Threads per block.
 const THREADS: i64 = 256;
-/// Numbers of a thread: `EACH` of the source.
+/// Numbers per thread: `EACH` in the source.
 const EACH: i64 = 4;
-/// The most matrices in a stack: blocks along the second axis of a grid.
+/// Largest number of matrices in a stack: the limit of blocks along the second axis of a grid.
 const MATRICES: i64 = 65535;
-/// Devices of a machine that are looked at.
+/// Largest number of devices per machine for which kernels are compiled.
 const DEVICES: usize = 64;
 
-/// s ← a·s + b·o, rounded as core's [`combine`](graftage_core::matrix::Matrix::combine), but for the matrices whose flag is
-/// false; whether it was done.
+/// Computes s ← a·s + b·o, rounded like core's [`combine`](graftage_core::matrix::Matrix::combine), except for matrices
+/// whose flag is false. Returns `true` if it was done.
 pub fn combine(s: &Tensor, o: &Tensor, flags: Option<&Tensor>, a: f32, b: f32) -> bool {
     let Some((kernels, stack)) = Stack::of(s, flags).filter(|(_, stack)| stack.fits(o, Kind::Float)) else {
         return false;
@@ -32,8 +33,8 @@ pub fn combine(s: &Tensor, o: &Tensor, flags: Option<&Tensor>, a: f32, b: f32) -
     true
 }
 
-/// Core's [`step_ahead`](graftage_core::matrix::Matrix::step_ahead) of x, and of y where there is one, along a d of kind Float
-/// or BFloat16, but for the matrices whose flag is false; rounded as core's; whether it was done.
+/// Computes core's [`step_ahead`](graftage_core::matrix::Matrix::step_ahead) of x, and of y if given, along a d of kind
+/// Float or BFloat16, except for matrices whose flag is false. It rounds like core. Returns `true` if it was done.
 pub fn step_ahead(
     x: &Tensor,
     y: Option<&Tensor>,
@@ -63,11 +64,12 @@ pub fn step_ahead(
     true
 }
 
-/// Each matrix by its 2-norm, in this kind, Float or BFloat16; zeros stay. `None` where it was not done.
+/// Returns each matrix divided by its 2-norm, in this kind, Float or BFloat16; zeros stay zeros. `None` if it was not
+/// done.
 pub fn unit(s: &Tensor, kind: Kind) -> Option<Tensor> {
-    // A kernel that takes another kind for Float would write beyond its memory.
+    // With another kind taken for Float, the kernel would write out of bounds.
     let (kernels, stack) = Stack::of(s, None).filter(|_| matches!(kind, Kind::Float | Kind::BFloat16))?;
-    // So many blocks that the device is busy, and so few that each block of `unit` can add their sums.
+    // Enough blocks to keep the device busy, but few enough that each block of `unit` can add up their sums.
     let most = (1024 / stack.matrices).clamp(16, THREADS);
     let parts = ((stack.numbers + 16 * THREADS - 1) / (16 * THREADS)).min(most);
     let sums = Tensor::empty([stack.matrices, parts], (Kind::Double, s.device()));
@@ -81,16 +83,17 @@ pub fn unit(s: &Tensor, kind: Kind) -> Option<Tensor> {
     Some(unit)
 }
 
-/// A stack [.., m, n] of kind Float that lies in one piece on a CUDA device.
+/// A contiguous stack [.., m, n] of kind Float on a CUDA device.
 struct Stack {
     device: Device,
     matrices: i64,
-    /// Of one matrix.
+    /// Number of elements of one matrix.
     numbers: i64,
 }
 
 impl Stack {
-    /// The stack of a tensor, with the kernels of its device; `None` where they can do nothing with it or its flags.
+    /// Returns the stack of a tensor and the kernels of its device; `None` if the kernels cannot work on the tensor or
+    /// its flags.
     fn of(tensor: &Tensor, flags: Option<&Tensor>) -> Option<(&'static Kernels, Self)> {
         let Device::Cuda(index) = tensor.device() else { return None };
         let numbers = tensor.size().iter().rev().take(2).product::<i64>();
@@ -104,19 +107,19 @@ impl Stack {
         Some((Kernels::on(index)?, stack)).filter(|_| fits && (1..=MATRICES).contains(&matrices))
     }
 
-    /// Whether a tensor of this kind is a stack of as much.
+    /// Returns whether `tensor` is contiguous and has this kind, device and element count.
     fn fits(&self, tensor: &Tensor, kind: Kind) -> bool {
         (tensor.device(), tensor.kind(), tensor.numel() as i64) == (self.device, kind, self.matrices * self.numbers)
             && tensor.is_contiguous()
     }
 
-    /// Blocks that take one matrix together.
+    /// Returns the number of blocks that share one matrix.
     fn blocks(&self) -> i64 {
         (self.numbers + THREADS * EACH - 1) / (THREADS * EACH)
     }
 }
 
-/// Where a tensor's numbers are; null where there is none.
+/// Returns the address of a tensor's numbers; null if there is no tensor.
 fn pointer(tensor: Option<&Tensor>) -> *mut c_void {
     tensor.map_or(null_mut(), Tensor::data_ptr)
 }
@@ -125,18 +128,18 @@ fn argument<T>(value: &T) -> *mut c_void {
     from_ref(value).cast_mut().cast()
 }
 
-/// Of CUDA's driver: a context, a module or a function.
+/// Handle of CUDA's driver: a context, a module or a function.
 #[derive(Clone, Copy, Debug)]
 struct Handle(*mut c_void);
 
 #[allow(unsafe_code)]
-// SAFETY: the driver takes a handle from any thread.
+// SAFETY: the driver accepts a handle from any thread.
 unsafe impl Send for Handle {}
 #[allow(unsafe_code)]
-// SAFETY: the driver takes a handle from many threads at a time.
+// SAFETY: the driver accepts a handle from several threads at the same time.
 unsafe impl Sync for Handle {}
 
-/// 0 where all went well.
+/// Status of a driver call; 0 on success.
 type Status = c_int;
 type PushContext = unsafe extern "C" fn(*mut c_void) -> Status;
 type PopContext = unsafe extern "C" fn(*mut *mut c_void) -> Status;
@@ -154,7 +157,7 @@ type Launch = unsafe extern "C" fn(
     *mut *mut c_void,
 ) -> Status;
 
-/// The compiled kernels of one device.
+/// Compiled kernels of one device.
 #[derive(Debug)]
 struct Kernels {
     context: Handle,
@@ -168,7 +171,7 @@ struct Kernels {
 }
 
 impl Kernels {
-    /// Those of a device, compiled where nobody has asked before.
+    /// Returns the kernels of a device; compiles them on first use.
     fn on(device: usize) -> Option<&'static Self> {
         static COMPILED: [OnceLock<Option<Kernels>>; DEVICES] = [const { OnceLock::new() }; DEVICES];
         COMPILED.get(device)?.get_or_init(|| Self::compile(device)).as_ref()
@@ -176,9 +179,9 @@ impl Kernels {
 
     #[allow(unsafe_code)]
     fn compile(device: usize) -> Option<Self> {
-        // SAFETY: a part of the libtorch that this program runs on, which needs both the compiler and the driver, so that
-        // their functions are found in it; it is never unloaded. The types are those of cuda.h and nvrtc.h, which no
-        // version has changed; every pointer is to something that lives until the call returns.
+        // SAFETY: the library is a part of the libtorch that this program runs on. It needs both the compiler and the
+        // driver, so their functions are found in it. It is never unloaded. The types are those of cuda.h and nvrtc.h,
+        // which no version has changed. Every pointer refers to something that lives until the call returns.
         unsafe {
             let library: &'static Library = Box::leak(Box::new(Library::new(library_filename("caffe2_nvrtc")).ok()?));
             let mut ordinal = 0;
@@ -190,7 +193,7 @@ impl Kernels {
                 let mut value = 0;
                 done(attribute(&mut value, which, ordinal)).map(|()| value)
             };
-            // The numbers of the two halves of the compute capability.
+            // Attributes 75 and 76: major and minor number of the compute capability.
             let image = image(library, capability(75)?, capability(76)?)?;
 
             let mut context = null_mut();
@@ -228,12 +231,13 @@ impl Kernels {
         }
     }
 
-    /// Asks for a kernel on the stream on which libtorch's operations run, behind all that was asked for before.
+    /// Launches a kernel on the stream of libtorch's operations, after everything that was queued before.
     #[allow(unsafe_code)]
     fn launch<const N: usize>(&self, kernel: Handle, blocks: i64, matrices: i64, mut arguments: [*mut c_void; N]) {
         let (blocks, matrices, threads) = (blocks as c_uint, matrices as c_uint, THREADS as c_uint);
-        // SAFETY: the arguments are those of the kernel, in number, order and type; what they point to was seen to be as long
-        // as the kernel takes it, and libtorch gives no memory of this stream to another before the kernel has run.
+        // SAFETY: the arguments match the kernel in number, order and type. The memory that they point to was checked
+        // to be as long as the kernel expects. libtorch does not hand memory of this stream to another user before the
+        // kernel has run.
         let status = unsafe {
             let pushed = (self.push)(self.context.0);
             let of_kernel = arguments.as_mut_ptr();
@@ -250,25 +254,25 @@ fn done(status: Status) -> Option<()> {
     (status == 0).then_some(())
 }
 
-/// A function of this type.
+/// Loads a function of type `T`.
 ///
 /// # Safety
-/// It is a pointer to a function, and of the function's type.
+/// `T` must be a function pointer of the function's type.
 #[allow(unsafe_code)]
 unsafe fn symbol<T: Copy>(library: &Library, name: &CStr) -> Option<T> {
-    // SAFETY: as the caller promises.
+    // SAFETY: upheld by the caller.
     unsafe { library.get::<T>(name.to_bytes_with_nul()).ok().map(|symbol| *symbol) }
 }
 
-/// The machine code of the kernels for a compute capability.
+/// Compiles the kernels to machine code for a compute capability.
 ///
 /// # Safety
-/// The library has the functions of nvrtc.h.
+/// The library must have the functions of nvrtc.h.
 #[allow(unsafe_code)]
 unsafe fn image(library: &Library, major: c_int, minor: c_int) -> Option<Vec<u8>> {
     type Strings = *const *const c_char;
-    // SAFETY: as the caller promises; every pointer is to something that lives until the call returns, and the buffer is as
-    // long as the compiler says.
+    // SAFETY: the caller guarantees the library's functions. Every pointer refers to something that lives until the
+    // call returns, and the buffer has the length that the compiler reports.
     unsafe {
         let create: unsafe extern "C" fn(
             *mut *mut c_void,

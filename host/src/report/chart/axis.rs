@@ -1,22 +1,22 @@
-//! An axis: the range of what is shown, and round numbers along it.
+//! Axis of a chart: the range of the data, and round numbers along it.
 
 use super::{Scale, short};
 
-/// Percent of an axis that stay free at each end, for the width of lines and marks.
+/// Percentage of an axis that stays free at each end, for the width of lines and marks.
 const MARGIN: f64 = 2.0;
 
-/// Parts that ticks divide an axis into, at most: an axis of heights, and one along the data.
+/// Largest number of parts into which ticks divide an axis: a vertical axis, and one along the data.
 const PARTS: (usize, usize) = (5, 8);
 
-/// Characters that fit side by side below the narrowest chart, with a space of two between labels.
+/// Number of characters that fit side by side below the narrowest chart, with two spaces between labels.
 const ROOM: usize = 36;
 
-/// The ends of an axis.
+/// Rule for the ends of an axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
-    /// Those of the data. Labels stand side by side.
+    /// Ends of the data. Labels stand side by side.
     Data,
-    /// The next round numbers; 0 where the data come near. Labels stand above each other.
+    /// Next round numbers, and 0 if the data come near it. Labels stand above each other.
     Ticks,
 }
 
@@ -29,7 +29,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An axis that shows all of these numbers, all of which the scale can draw; nothing where there is none.
+    /// Creates an axis that shows all of these numbers, which the scale must be able to draw; `None` if there are none.
     pub fn new(numbers: &[f64], scale: Scale, ends: Ends) -> Option<Self> {
         let first = *numbers.first()?;
         let (low, high) = numbers.iter().fold((first, first), |(low, high), e| (e.min(low), e.max(high)));
@@ -40,7 +40,7 @@ impl Axis {
     }
 
     fn linear(mut low: f64, mut high: f64, whole: bool, ends: Ends) -> Self {
-        // Between numbers of nearly one size there are no round numbers to name.
+        // Between numbers of nearly the same size there are no round numbers to show.
         let size = high.abs().max(low.abs());
         let alike = high - low <= 1e-4 * size;
         if alike && ends == Ends::Data {
@@ -98,36 +98,36 @@ impl Axis {
         Self { low, high, scale: Scale::Logarithmic, ticks }
     }
 
-    /// The place of a number, in percent of the axis.
+    /// Returns the position of a number, in percent of the axis.
     pub fn place(&self, number: f64) -> f64 {
         let share = match self.scale {
-            // Halves, as the difference of the largest numbers is no number.
+            // Halves, because the difference of the largest numbers overflows.
             Scale::Linear => (number / 2.0 - self.low / 2.0) / (self.high / 2.0 - self.low / 2.0),
             Scale::Logarithmic => (number.ln() - self.low.ln()) / (self.high.ln() - self.low.ln()),
         };
         MARGIN + (100.0 - 2.0 * MARGIN) * share
     }
 
-    /// Places in percent, and labels.
+    /// Returns the ticks as (position in percent, label).
     pub fn ticks(&self) -> impl Iterator<Item = (f64, &str)> {
         self.ticks.iter().map(|(number, label)| (self.place(*number), label.as_str()))
     }
 }
 
-/// Whether labels can stand side by side; a label alone can.
+/// Returns `true` if the labels fit side by side; a single label always fits.
 fn fits(ticks: &[(f64, String)]) -> bool {
     let longest = ticks.iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0);
     ticks.len() <= 1 || ticks.len() * (longest + 2) <= ROOM
 }
 
-/// The smallest of 1, 2 and 5 times a power of ten that is not below a number above 0.
+/// Returns the smallest of 1, 2 and 5 times a power of ten that is not below `least`, which is above 0.
 fn round_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let multiples = [1.0, 2.0, 5.0, 10.0].map(|multiple| multiple * power);
     multiples.into_iter().find(|step| *step >= least * (1.0 - 1e-9)).unwrap_or(10.0 * power)
 }
 
-/// A multiple of a step, with the digits that tell it from its neighbours.
+/// Formats a multiple of a step with enough digits to distinguish it from its neighbours.
 fn label(number: f64, step: f64) -> String {
     let digits = |size: f64| size.log10().floor();
     let text = if number == 0.0 {
@@ -141,7 +141,8 @@ fn label(number: f64, step: f64) -> String {
     text.replace('-', "−")
 }
 
-/// Round numbers of a range, three or more where it has them: powers of ten where it is wide, else with multiples between them.
+/// Returns round numbers in a range, three or more if possible: powers of ten in a wide range, with multiples in
+/// between in a narrower one.
 fn round_numbers(low: f64, high: f64) -> Vec<f64> {
     let decades = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
     let candidates = |multiples: &[f64]| -> Vec<f64> {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use graftage::model::{Convolution, Convolutional, Shape};
 use tch::Tensor;
 
-/// Logits [B, classes] of images [B, channels·height·width].
+/// Returns logits [B, classes] of images [B, channels·height·width].
 pub(super) fn forward(model: &Convolutional, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
     let (channels, height, width) = shape.image()?;
     let mut a = input.f_view([-1, channels as i64, height as i64, width as i64])?;

@@ -6,7 +6,7 @@ use crate::error::Result;
 use graftage::model::Gpt;
 use tch::Tensor;
 
-/// Logits [B, T, 256] of bytes [B, T] of kind Int64.
+/// Returns logits [B, T, 256] of bytes [B, T] of kind Int64.
 pub(super) fn forward(model: &Gpt, weights: &Weights, rotary: Option<&Rotary>, input: &Tensor) -> Result<Tensor> {
     let x = Tensor::f_embedding(weights.get(if model.tied { Gpt::HEAD } else { Gpt::EMBED }), input, -1, false, false)?;
     let x = transformer::forward(&model.blocks(), weights, x, rotary)?;

@@ -5,7 +5,7 @@ use crate::error::Result;
 use graftage::model::Mlp;
 use tch::Tensor;
 
-/// Logits [B, classes] of features [B, inputs].
+/// Returns logits [B, classes] of features [B, inputs].
 pub(super) fn forward(model: &Mlp, weights: &Weights, input: &Tensor) -> Result<Tensor> {
     let mut a = input.shallow_clone();
     for at in 0..=model.hidden.len() {

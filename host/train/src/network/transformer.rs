@@ -5,16 +5,16 @@ use crate::error::Result;
 use graftage::model::Blocks;
 use tch::{Device, Kind, Tensor};
 
-/// Cosines and sines [T, size] of the angles by which pairs of numbers are turned at each place (Su et al. 2021,
-/// "RoFormer", eq. 15): place·10000^(−2i/size) for pair i, whose numbers are i and i + size/2; the first one's sine is
-/// negative.
+/// Cosines and sines [T, size] of the angles by which pairs of numbers are rotated at each position (Su et al.
+/// 2021, "RoFormer", eq. 15): position·10000^(−2i/size) for pair i, which consists of the numbers i and i + size/2.
+/// The sine of the first one is negative.
 pub struct Rotary {
     cosines: Tensor,
     sines: Tensor,
 }
 
 impl Rotary {
-    /// For heads of an even size.
+    /// Creates the tables for heads of an even size.
     pub fn new(places: usize, size: usize, device: Device) -> Result<Self> {
         let half = size / 2;
         let angle = |place: usize, i: usize| place as f64 * 10000f64.powf(-2.0 * (i % half) as f64 / size as f64);
@@ -27,12 +27,12 @@ impl Rotary {
         Ok(Self { cosines: tensor(&|_, angle| angle.cos())?, sines: tensor(&sine)? })
     }
 
-    /// Turns [B, heads, T, size].
+    /// Rotates [B, heads, T, size].
     fn turn(&self, x: &Tensor) -> Result<Tensor> {
         let places = x.size()[2];
         let of = |t: &Tensor| t.f_narrow(0, 0, places)?.f_to_kind(x.kind());
         let (cosines, sines) = (of(&self.cosines)?, of(&self.sines)?);
-        // The other number of each pair in its place.
+        // The other number of each pair, in its place.
         let others = x.f_roll(x.size()[3] / 2, -1)?;
         Ok(x.f_mul(&cosines)?.f_addcmul(&others, &sines)?)
     }
@@ -72,6 +72,6 @@ fn attention(blocks: &Blocks, weights: &Weights, block: usize, n: &Tensor, rotar
 /// Computes x + branch/√(2L), in binary32.
 fn add(blocks: &Blocks, x: Tensor, branch: &Tensor) -> Result<Tensor> {
     let scale = 1.0 / (2.0 * blocks.layers as f64).sqrt();
-    // A tensor, so that one pass over memory converts, multiplies and adds.
+    // A tensor as factor lets one pass over memory convert, multiply and add.
     Ok(x.f_addcmul(branch, &Tensor::f_full([1], scale, (Kind::Float, x.device()))?)?)
 }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use graftage::model::{Shape, Vit};
 use tch::{Kind, Tensor};
 
-/// Logits [B, classes] of images [B, channels·height·width].
+/// Returns logits [B, classes] of images [B, channels·height·width].
 pub(super) fn forward(model: &Vit, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
     let (channels, height, width) = shape.image()?;
     let side = model.patch as i64;

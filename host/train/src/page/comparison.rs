@@ -1,4 +1,4 @@
-//! The page of a comparison.
+//! Page of a comparison.
 
 use crate::compare::{Comparison, Row};
 use crate::trials::Spread;
@@ -7,7 +7,7 @@ use graftage::report::chart::{Chart, Scale, Series, figure, short};
 use graftage::report::{document, table};
 use maud::{Markup, html};
 
-/// A comparison as one HTML file that needs nothing else.
+/// Returns a comparison as a self-contained HTML file.
 pub fn comparison_page(comparison: &Comparison) -> String {
     let Comparison { network, steps, target, part, tuned_on, reported_on, rows, warnings } = comparison;
     let lead = format!(
@@ -67,7 +67,7 @@ fn results(rows: &[Row]) -> Markup {
     table(&columns, rows)
 }
 
-/// The mean curve of each row, without its first tenth, in which losses are large and tell nothing.
+/// Draws the mean curve of each row without its first tenth, in which the losses are large and not informative.
 fn curves(comparison: &Comparison) -> Markup {
     let line = |row: &Row| {
         let runs = &row.runs;
@@ -76,7 +76,7 @@ fn curves(comparison: &Comparison) -> Markup {
         let points = (shortest / 10..shortest).map(|at| (runs[0].curve[at].0 as f64, mean(at)));
         Series::new(&row.name, points)
     };
-    // More than six lines cannot be told apart: the best by final loss.
+    // More than six lines are hard to distinguish, so only the best by final loss are shown.
     let mut rows: Vec<_> = comparison.rows.iter().collect();
     rows.sort_by(|a, b| a.last.mean.total_cmp(&b.last.mean));
     let chart = Chart {

@@ -1,4 +1,4 @@
-//! The page of a transfer.
+//! Page of a transfer.
 
 use crate::transfer::{Curve, Transfer};
 use graftage::report::Column::Numbers;
@@ -6,7 +6,7 @@ use graftage::report::chart::{Chart, Scale, Series, figure, short};
 use graftage::report::{document, table};
 use maud::{Markup, html};
 
-/// A transfer as one HTML file that needs nothing else.
+/// Returns a transfer as a self-contained HTML file.
 pub fn transfer_page(transfer: &Transfer) -> String {
     let Transfer { network, steps, momentum, seeds, curves } = transfer;
     let lead = format!(

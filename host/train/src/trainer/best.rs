@@ -1,4 +1,4 @@
-//! The best measurement of a training so far: the lowest loss on the validation part or, without one, on the test part.
+//! Best measurement of a training so far: the lowest loss on the validation part or, without one, on the test part.
 
 use super::Trainer;
 use crate::config;
@@ -7,25 +7,25 @@ use graftage::training::{Best, TrainingPoint};
 use graftage_optim::Tensors;
 use serde::{Deserialize, Serialize};
 
-/// The name of a best weight in a state begins so, before the name of the parameter.
+/// Prefix of a best weight's name in a state, before the name of the parameter.
 const PREFIX: &str = "best/";
 
-/// The best measurement, and how many came after it without a better one.
+/// The best measurement, and the number of later ones that were not better.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Standing {
-    /// The best one; `None` before the first.
+    /// Best measurement; `None` before the first.
     pub best: Option<Best>,
-    /// Measurements since.
+    /// Number of measurements since.
     pub since: u64,
 }
 
 impl Standing {
-    /// True of a training that is to end, as so many measurements brought nothing better.
+    /// Returns `true` if the training should end because `stop_after` measurements in a row were not better.
     pub fn exhausted(&self, training: &config::Training) -> bool {
         training.stop_after.is_some_and(|most| self.since >= most)
     }
 
-    /// Takes one more measurement; says whether it is the best.
+    /// Adds a measurement and returns `true` if it is the best so far.
     fn judge(&mut self, point: &TrainingPoint) -> bool {
         let (chosen_on, chosen_loss) = match point.validation_loss {
             Some(loss) => ("validation", loss),
@@ -41,7 +41,7 @@ impl Standing {
     }
 }
 
-/// The best measurement, with its weights where they are kept.
+/// The best measurement, and its weights if they are kept.
 #[derive(Default)]
 pub(super) struct Search {
     pub standing: Standing,
@@ -53,7 +53,7 @@ impl Search {
     /// Takes the best weights out of a state.
     ///
     /// # Errors
-    /// Where they are to be kept and the state has not all of them.
+    /// Returns an error if the weights are to be kept and the state lacks some of them.
     pub fn restore(standing: Standing, state: &mut Tensors, trainer: &Trainer) -> Result<Self> {
         let (best, rest): (Tensors, Tensors) =
             std::mem::take(state).into_iter().partition(|(name, _)| name.starts_with(PREFIX));
@@ -71,10 +71,10 @@ impl Search {
         Ok(Self { weights: Some(weights.collect::<Result<_>>()?), standing })
     }
 
-    /// Takes one more measurement of the weights that the trainer has.
+    /// Adds a measurement of the trainer's current weights.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn judge(&mut self, point: &TrainingPoint, trainer: &Trainer) -> Result<()> {
         if self.standing.judge(point) && trainer.config.training.keep == config::Keep::Best {
             self.weights = Some(trainer.optimizer.x()?);
@@ -82,7 +82,7 @@ impl Search {
         Ok(())
     }
 
-    /// The part of a state that holds it.
+    /// Returns the tensors that store the best weights in a state.
     pub fn tensors(&self) -> impl Iterator<Item = (String, tch::Tensor)> {
         let weights = self.weights.iter().flatten();
         weights.map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.shallow_clone()))

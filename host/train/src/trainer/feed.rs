@@ -1,4 +1,4 @@
-//! What a training takes from its data: batches in their order, and the samples that measure.
+//! Data of a training: batches in their order, and the samples for measurements.
 
 use crate::error::{Error, Result};
 use graftage::data::{Dataset, Parts, Role, Samples};
@@ -12,16 +12,17 @@ use tch::{Device, Kind, Tensor};
 pub enum Part {
     /// Features `[n, inputs]` and labels `[n]`.
     Labelled {
-        /// Binary32.
+        /// Features in binary32.
         features: Tensor,
-        /// Whole numbers from 0.
+        /// Labels: whole numbers from 0.
         labels: Tensor,
     },
-    /// Bytes, of which every window of `context` + 1 is a sample: all but its last byte, and for each the one that follows.
+    /// Bytes. Each window of `context` + 1 bytes is a sample: the input is all but its last byte, and the target is the
+    /// byte that follows each of them.
     Text {
-        /// `[n]`.
+        /// Bytes, shape `[n]`.
         bytes: Tensor,
-        /// Bytes that the model sees.
+        /// Number of bytes that the model sees.
         context: i64,
     },
 }
@@ -44,7 +45,7 @@ impl Part {
         Ok(Self::Text { bytes: Tensor::f_from_slice(bytes)?.f_to_device(device)?, context })
     }
 
-    /// The same tensors, for another thread.
+    /// Returns a part with the same tensors, for another thread.
     fn share(&self) -> Self {
         match self {
             Self::Labelled { features, labels } => {
@@ -54,7 +55,7 @@ impl Part {
         }
     }
 
-    /// How many samples there are; windows overlap.
+    /// Returns the number of samples; windows of a text overlap.
     pub fn len(&self) -> usize {
         match self {
             Self::Labelled { labels, .. } => labels.size()[0] as usize,
@@ -62,15 +63,15 @@ impl Part {
         }
     }
 
-    /// Whether there are none.
+    /// Returns `true` if there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The model's inputs and what it is to say, for the samples at these indices.
+    /// Returns the model's inputs and targets for the samples at these indices.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// Returns an error if libtorch fails.
     pub fn take(&self, indices: &[i64]) -> Result<(Tensor, Tensor)> {
         match self {
             Self::Labelled { features, labels } => {
@@ -86,41 +87,42 @@ impl Part {
         }
     }
 
-    /// The indices of at most so many samples, spread evenly.
+    /// Returns the indices of at most `most` samples, spread evenly.
     pub fn spread(&self, most: usize) -> Vec<i64> {
         let (all, count) = (self.len() as u128, most.min(self.len()) as u128);
         (0..count).map(|i| (i * all / count) as i64).collect()
     }
 }
 
-/// Indices on a device, which is not waited for: so few are copied before the call returns.
+/// Copies indices to a device without waiting for it. The copy is small enough to have left the source before the call
+/// returns.
 fn on(device: Device, indices: &[i64]) -> Result<Tensor> {
     Ok(Tensor::f_from_slice(indices)?.f_to_device_(device, Kind::Int64, true, false)?)
 }
 
-/// The parts of the data, and what the model has to know of them.
+/// The parts of the data on the device, and their properties that the model needs.
 #[derive(Debug)]
 pub struct Feed {
-    /// What trains.
+    /// Training part.
     pub train: Part,
-    /// The part that chooses among weights, if the split names one.
+    /// Validation part, used to choose among weights, if the split has one.
     pub validate: Option<Part>,
-    /// What tests.
+    /// Test part.
     pub test: Part,
-    /// What a sample is.
+    /// Shape of a sample.
     pub shape: Shape,
-    /// What a training counts in a second, and how many of them a sample is.
+    /// Unit of the training's rate, and the number of units per sample.
     pub unit: (&'static str, usize),
 }
 
-/// Windows of a text that a measurement takes where nothing is said.
+/// Default number of windows of a text per measurement.
 const WINDOWS: usize = 256;
 
 impl Feed {
-    /// Brings data to the device; `wrong` of the training labels are replaced by wrong ones of this seed.
+    /// Copies data to the device. A share `wrong` of the training labels is replaced by wrong ones, drawn with `seed`.
     ///
     /// # Errors
-    /// Where data and model do not go together, or libtorch fails.
+    /// Returns an error if data and model do not fit together, or if libtorch fails.
     pub fn new(data: &Dataset, model: &Model, wrong: f32, seed: u64, device: Device) -> Result<Self> {
         let shape = Shape::of(data);
         model.check(&shape)?;
@@ -156,7 +158,7 @@ impl Feed {
         }
     }
 
-    /// The same data, for another thread; nobody writes it.
+    /// Returns a feed with the same data, for another thread. Nothing writes to the data.
     pub fn share(&self) -> Self {
         Self {
             train: self.train.share(),
@@ -167,19 +169,21 @@ impl Feed {
         }
     }
 
-    /// Samples of a part that measure.
+    /// Returns the indices of a part's samples for measurements; `asked` limits their number.
     pub fn measuring(&self, part: &Part, asked: Option<usize>) -> Vec<i64> {
         let usual = if matches!(part, Part::Text { .. }) { WINDOWS } else { usize::MAX };
         part.spread(asked.unwrap_or(usual))
     }
 }
 
-/// Which samples make a batch: of labelled ones epoch by epoch in a new random order, of a text windows anywhere.
+/// Sequence of batches. Labelled samples come epoch by epoch, each time in a new random order. Windows of a text start
+/// anywhere.
 ///
-/// Where it stands follows from the samples drawn so far alone, so a training that goes on draws what it would have drawn.
+/// The position depends only on the number of samples drawn, so a resumed training draws the same samples as an
+/// uninterrupted one.
 #[derive(Debug)]
 pub struct Batches {
-    /// `None` of a text.
+    /// Order of the current epoch; `None` for a text.
     order: Option<Vec<i64>>,
     samples: usize,
     used: usize,
@@ -187,7 +191,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// After so many samples were drawn.
+    /// Creates the sequence at the position after `drawn` samples.
     pub fn new(part: &Part, seed: u64, drawn: u64) -> Self {
         let samples = part.len();
         let mut generator = Stream::Batches.generator(seed);
@@ -198,7 +202,7 @@ impl Batches {
         let mut used = samples;
         match &mut order {
             Some(order) if drawn > 0 => {
-                // A shuffle starts from the order before it.
+                // Each shuffle starts from the order before it.
                 let epochs = (drawn - 1) / samples as u64 + 1;
                 (0..epochs).for_each(|_| generator.shuffle(order));
                 used = (drawn - (epochs - 1) * samples as u64) as usize;
@@ -212,7 +216,7 @@ impl Batches {
         Self { order, samples, used, generator }
     }
 
-    /// The next samples.
+    /// Draws the next samples.
     pub fn draw(&mut self, count: usize) -> Vec<i64> {
         let mut drawn = Vec::with_capacity(count);
         while drawn.len() < count {

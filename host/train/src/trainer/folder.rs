@@ -1,4 +1,4 @@
-//! The folder of a training: its files, which change hands at once.
+//! Folder of a training. Its files are replaced atomically.
 
 use super::best::Search;
 use super::{BEST, Feed, METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
@@ -12,25 +12,25 @@ use graftage_optim::Tensors;
 use std::fs::File;
 use std::io::Write;
 
-/// What a training that has ended leaves.
+/// Files that a finished training leaves.
 const RESULTS: [&str; 4] = [MODEL, BEST, RESULT, PAGE];
 
-/// The folder of a training, and what each of its checkpoints says alike.
+/// Folder of a training, and the values common to all its checkpoints.
 pub(super) struct Folder<'a> {
     files: files::Folder,
     config: &'a Config,
     data: &'a Dataset,
     identity: Identity,
-    /// Threads that compute.
+    /// Number of threads that compute.
     threads: usize,
-    /// `metrics.jsonl`, growing, from the first checkpoint on: until then what the folder held stays.
+    /// `metrics.jsonl`, open for appending; `None` before the first checkpoint, until which the folder's contents stay.
     lines: Option<File>,
-    /// The results of the training that this one goes on from.
+    /// Results of the training that this one resumes.
     written: Written,
 }
 
 impl<'a> Folder<'a> {
-    /// Takes the folder, and reads the checkpoint from which the training is to go on.
+    /// Claims the folder, and reads the checkpoint if the training resumes.
     pub fn begin(config: &'a Config, data: &'a Dataset, start: Start) -> Result<(Self, Option<(Saved, Tensors)>)> {
         let files = files::Folder::open(&config.output, start.force)?;
         let (path, identity) = (files.file(STATE), data.identity());
@@ -59,12 +59,12 @@ impl<'a> Folder<'a> {
         Ok((Self { files, config, data, identity, threads: 0, lines: None, written }, saved))
     }
 
-    /// Takes note of the threads that compute.
+    /// Records the number of threads that compute.
     pub fn computed_by(&mut self, threads: usize) {
         self.threads = threads;
     }
 
-    /// The result of a training that has ended after so many steps, if all that it leaves is there.
+    /// Returns the result of a training that ended after `steps` steps, if all files that it leaves exist.
     pub fn result(&self, steps: u64) -> Option<Training> {
         let best = (self.config.training.keep == Keep::Best).then_some(BEST);
         let whole = [MODEL, PAGE].into_iter().chain(best).all(|name| self.files.file(name).exists());
@@ -72,14 +72,14 @@ impl<'a> Folder<'a> {
         (whole && training.steps == steps).then_some(training)
     }
 
-    /// Goes on after a checkpoint of that step: returns the measurements up to it, and drops later ones.
+    /// Resumes after a checkpoint of this step: returns the measurements up to it and drops later ones.
     pub fn resume(&mut self, step: u64) -> Result<Vec<TrainingPoint>> {
         let path = self.files.file(METRICS);
         let mut curve = Vec::new();
         if path.exists() {
             let text = files::read(&path)?;
             let lines = String::from_utf8_lossy(&text);
-            // The last line may have been cut.
+            // The last line may have been cut off.
             let mut points =
                 lines.lines().map_while(|line| serde_json::from_str::<TrainingPoint>(line).ok()).peekable();
             if !text.is_empty() && points.peek().is_none() {
@@ -102,13 +102,14 @@ impl<'a> Folder<'a> {
         Ok(())
     }
 
-    /// Adds a measurement, which a checkpoint writes where there is none yet.
+    /// Appends a measurement. Before the first checkpoint it does nothing, because that checkpoint writes all
+    /// measurements.
     pub fn add(&mut self, point: &TrainingPoint) -> Result<()> {
         let Some(file) = &mut self.lines else { return Ok(()) };
         file.write_all(line(point)?.as_bytes()).map_err(Error::file(&self.files.file(METRICS)))
     }
 
-    /// Writes a checkpoint; the first one takes the place of whatever the folder held.
+    /// Writes a checkpoint. The first one replaces the folder's previous contents.
     pub fn save(&mut self, trainer: &Trainer, search: &Search, curve: &[TrainingPoint]) -> Result<()> {
         let mut change = self.files.change();
         change.add(STATE, &self.state(trainer, search, self.written.clone())?)?;
@@ -129,7 +130,7 @@ impl<'a> Folder<'a> {
         Saved { config, threads, data, standing, written }.bytes(&self.files.file(STATE), &state)
     }
 
-    /// Writes what a training leaves, the last checkpoint among it.
+    /// Writes the results of a training together with its last checkpoint.
     pub fn end(
         &self,
         feed: &Feed,
@@ -195,7 +196,7 @@ impl<'a> Folder<'a> {
     }
 }
 
-/// These weights with what they are for.
+/// Creates a checkpoint of these weights with their description.
 fn checkpoint(about: About, weights: Tensors) -> Result<Checkpoint> {
     let tensors = weights.into_iter().map(|(name, tensor)| {
         let size = tensor.size().into_iter().map(|n| n as usize).collect();
@@ -211,7 +212,7 @@ fn normalisation(data: &Dataset) -> Option<graftage::data::Normalisation> {
     }
 }
 
-/// Measurements as the lines of their file.
+/// Returns measurements as the lines of their file.
 fn text(curve: &[TrainingPoint]) -> Result<Vec<u8>> {
     let lines = curve.iter().map(line).collect::<Result<String>>()?;
     Ok(lines.into_bytes())

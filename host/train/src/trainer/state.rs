@@ -1,4 +1,4 @@
-//! What a training goes on from, as a safetensors file: the optimizer's state, with the configuration in the metadata.
+//! Checkpoint of a training as a safetensors file: the optimizer's state, with the configuration in the metadata.
 
 use super::best::Standing;
 use crate::config::{Config, Course, former};
@@ -12,33 +12,33 @@ use serde_json::Value;
 use std::path::Path;
 use tch::Tensor;
 
-/// What a checkpoint says besides the optimizer's state; where the training stands follows from that.
+/// Metadata of a checkpoint. The number of steps taken is part of the optimizer's state.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Saved {
-    /// The configuration.
+    /// Configuration.
     pub config: Config,
-    /// Threads that computed it.
+    /// Number of threads that computed it.
     pub threads: usize,
-    /// The data that it trained on; `None` where an older version wrote it.
+    /// Data that it trained on; `None` if an older version wrote the checkpoint.
     #[serde(default)]
     pub data: Option<Identity>,
-    /// The best measurement.
+    /// Best measurement.
     #[serde(default)]
     pub standing: Standing,
-    /// The results that lie beside it, where the training has ended.
+    /// Results stored beside the checkpoint, if the training has ended.
     #[serde(default)]
     pub written: Written,
 }
 
-/// Keys of the configuration that may differ when a training goes on: they change no bit of the steps that it has taken. Of
-/// `steps` and `epochs` that is so where [`Saved::check_steps`] says so.
+/// Keys of the configuration that may change when a training resumes, because they change no bit of the steps already
+/// taken. For `steps` and `epochs`, [`Saved::check_steps`] decides.
 const FREE: [&str; 7] = ["output", "device", "checkpoint-every", "evaluate-every", "stop-after", "steps", "epochs"];
 
 impl Saved {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// Where the file cannot be read or is no checkpoint of a training.
+    /// Returns an error if the file cannot be read or is not a checkpoint of a training.
     pub fn read(path: &Path) -> Result<(Self, Tensors)> {
         let (state, metadata) = graftage_optim::read(path)?;
         let saved = metadata.get(SAVED).ok_or_else(|| Error::content(path, "no checkpoint of a training"))?;
@@ -58,19 +58,19 @@ impl Saved {
         Ok((saved, state))
     }
 
-    /// A checkpoint as its file holds it.
+    /// Returns a checkpoint as the bytes of its file.
     ///
     /// # Errors
-    /// Where a number of the state is not finite, which names the file.
+    /// Returns an error that names the file if a number of the state is not finite.
     pub fn bytes(&self, path: &Path, state: &[(String, Tensor)]) -> Result<Vec<u8>> {
         let saved = serde_json::to_string(self).map_err(|e| Error::content(path, e))?;
         Ok(graftage_optim::bytes(path, state, [(SAVED.to_owned(), saved)].into())?)
     }
 
-    /// Says in what a training of this configuration on these data is another one.
+    /// Checks that a training with this configuration on these data is the same one.
     ///
     /// # Errors
-    /// Names the first key that differs, with both values, or the parts of the data that do.
+    /// Names the first key that differs, with both values, or the parts of the data that differ.
     pub fn check(&self, config: &Config, data: &Identity) -> std::result::Result<(), String> {
         let of = |config: &Config| serde_json::to_value(config).map_err(|error| error.to_string());
         if let Some(what) = difference("", &of(&self.config)?, &of(config)?, &FREE) {
@@ -92,11 +92,11 @@ impl Saved {
         }
     }
 
-    /// Says why a training that was to have `before` steps, of which `taken` are taken, cannot have `now`: a step that is taken
-    /// would have had another size.
+    /// Checks that a training planned for `before` steps, of which `taken` are taken, can be changed to `now` steps: no
+    /// step already taken would have another size.
     ///
     /// # Errors
-    /// What stands against it, and what would do.
+    /// Describes the conflict and a remedy.
     pub fn check_steps(&self, taken: u64, before: u64, now: u64) -> std::result::Result<(), String> {
         if now < taken {
             return Err(format!("has taken {taken} steps, more than the {now} that are asked for"));
@@ -118,7 +118,7 @@ impl Saved {
     }
 }
 
-/// The first key in which two values differ, besides those that may, with the values.
+/// Returns the first key in which two values differ, with both values. Keys in `free` are ignored.
 pub(crate) fn difference(key: &str, before: &Value, now: &Value, free: &[&str]) -> Option<String> {
     static NULL: Value = Value::Null;
     if let (Value::Object(before), Value::Object(now)) = (before, now) {
@@ -131,7 +131,7 @@ pub(crate) fn difference(key: &str, before: &Value, now: &Value, free: &[&str]) 
     (before != now).then(|| format!("{key} was {} there and is {} now", shown(before), shown(now)))
 }
 
-/// A value; a number that is one in binary32 with as few digits as that takes.
+/// Formats a value. A number that is exact in binary32 gets only the digits that binary32 needs.
 fn shown(value: &Value) -> String {
     match value.as_f64() {
         Some(number) if !value.is_u64() && f64::from(number as f32) == number => (number as f32).to_string(),

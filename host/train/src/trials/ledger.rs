@@ -1,5 +1,7 @@
-//! The trainings of a comparison that have ended, as a file from which it goes on: first what they belong to, then a line of
-//! JSON for each, written as soon as it has ended. A line that was cut is left out.
+//! Ledger of a comparison's finished trainings, a file from which the comparison resumes.
+//!
+//! The first line describes the comparison. Each further line is the JSON of a training, written as soon as it has
+//! ended. An incomplete last line is ignored.
 
 use super::{Asked, Interruption, Run};
 use crate::config::Config;
@@ -14,17 +16,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The file, in the folder of a result that is not there yet.
+/// Name of the ledger, in the folder of a result that does not exist yet.
 pub const TRAININGS: &str = "trainings.jsonl";
 
-/// Keys of a configuration that change no result of a comparison.
+/// Keys of a configuration that do not affect the results of a comparison.
 const FREE: [&str; 6] = ["output", "device", "threads", "checkpoint-every", "keep", "stop-after"];
 
-/// The configuration, options and data that trainings belong to.
+/// Configuration, options and data to which trainings belong.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Purpose {
     config: Config,
-    /// The options by their names.
+    /// Options by name.
     options: Value,
     data: Identity,
 }
@@ -34,7 +36,7 @@ impl Purpose {
         Self { config: config.clone(), options, data: data.identity() }
     }
 
-    /// Says in what these are other trainings.
+    /// Checks that these are the same trainings, and describes the difference if not.
     fn check(&self, now: &Self) -> std::result::Result<(), String> {
         let of = |config: &Config| serde_json::to_value(config).map_err(|error| error.to_string());
         let options = || difference("", &self.options, &now.options, &[]);
@@ -48,7 +50,7 @@ impl Purpose {
     }
 }
 
-/// A training that has ended.
+/// A finished training.
 #[derive(Clone, Serialize, Deserialize)]
 struct Entry {
     network: String,
@@ -56,14 +58,14 @@ struct Entry {
     run: Run,
 }
 
-/// The trainings that have ended; without a folder in memory alone.
+/// Finished trainings. Without a folder they are kept only in memory.
 pub(crate) struct Ledger {
     folder: Option<PathBuf>,
     entries: Mutex<(Vec<Entry>, Option<File>)>,
 }
 
 impl Ledger {
-    /// Starts, or goes on.
+    /// Starts a ledger, or resumes an existing one.
     pub(crate) fn open(purpose: &Purpose, interruption: &Interruption) -> Result<Self> {
         let Some(folder) = interruption.folder else {
             return Ok(Self { folder: None, entries: Mutex::default() });
@@ -96,7 +98,7 @@ impl Ledger {
         Ok(Self { folder: Some(folder.path().to_owned()), entries: Mutex::new((entries, Some(file))) })
     }
 
-    /// The result of a training that has ended already.
+    /// Returns the result of a training that has already ended.
     pub(crate) fn find(&self, network: &str, (contestant, (step, momentum), seed): &Asked) -> Option<Run> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let optimizer = contestant.to_string();
@@ -106,7 +108,7 @@ impl Ledger {
         entries.0.iter().find(same).map(|entry| entry.run.clone())
     }
 
-    /// Takes one more.
+    /// Adds a finished training.
     pub(crate) fn add(&self, network: &str, asked: &Asked, run: &Run) -> Result<()> {
         let entry = Entry { network: network.to_owned(), optimizer: asked.0.to_string(), run: run.clone() };
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +119,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The error of an interruption; what has ended is on the disk then.
+    /// Returns the error of an interruption, after syncing the finished trainings to disk.
     pub(crate) fn interrupted(&self) -> Error {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         match entries.1.as_ref().map_or(Ok(()), File::sync_all) {
