@@ -14,6 +14,7 @@
 
 mod arff;
 mod csv;
+mod field;
 mod identity;
 mod idx;
 mod kind;
@@ -24,6 +25,7 @@ mod names;
 mod normalise;
 mod npy;
 mod number;
+mod raw;
 mod rows;
 mod sensor;
 mod source;

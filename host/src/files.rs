@@ -18,6 +18,7 @@
 
 mod folder;
 mod growing;
+mod lock;
 mod operations;
 mod output;
 #[cfg(test)]
@@ -30,7 +31,15 @@ pub use output::Output;
 pub(crate) use unfinished::discard;
 
 use crate::error::{Error, Result};
+use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Error for an existing file that is not to be replaced.
+fn there_already(path: &Path) -> Error {
+    let is_link_to_nothing = fs::symlink_metadata(path).is_ok() && !path.exists();
+    let what = if is_link_to_nothing { "is a link to nothing" } else { "it is there already" };
+    Error::content(path, format!("{what}; --force replaces it, or name another output"))
+}
 
 /// Outputs that a command is about to write. It refuses files that the command reads, duplicates, and existing files
 /// unless they are to be replaced.

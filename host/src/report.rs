@@ -3,12 +3,14 @@
 mod account;
 pub mod chart;
 mod confusion;
+mod layout;
 mod page;
 mod style;
 mod training;
 
 pub use account::{Account, account_page};
-pub use page::{Column, document, page, table};
+pub use layout::{Column, document, table};
+pub use page::page;
 pub use training::training_page;
 
 use crate::error::Result;

@@ -1,6 +1,8 @@
 //! Tests of the repository's structure: the direction of dependencies, what core does without, and that the algorithm
 //! is written only once.
 
+mod house;
+
 use graftage_core::network::Kind;
 use graftage_tests::conformance::KINDS;
 use std::fs;
@@ -130,6 +132,39 @@ fn the_reader_of_imports_sees_them() {
     let text = "use crate::a::{B, C}; // use crate::comment::X\nfn f() { crate::b_2::g() }\n$crate::c::d!()";
     assert_eq!(named(text), ["a", "b_2"]);
     assert_eq!(squeezed("a * self.b // c\n + 16_4"), "a*b+164");
+}
+
+#[test]
+fn no_crate_has_a_circle_of_modules() {
+    for (name, folder) in house::CRATES {
+        let modules = house::modules(&house::repository().join(folder));
+        assert!(modules.len() > 1 || ["graftage-integration"].contains(&name), "{name} has no sources");
+        assert_eq!(house::circles(&modules), Vec::<Vec<String>>::new(), "{name}");
+    }
+}
+
+#[test]
+fn a_circle_of_modules_is_found() {
+    let crate_of = |files: &[(&str, &str)]| {
+        let name = |path: &str| path.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        house::circles(&files.iter().map(|(path, text)| (name(path), (*text).to_owned())).collect())
+    };
+    let root = ("", "mod a;\nmod b;\npub use a::Item;");
+    // By an import in braces one way, and by a path the other.
+    let circle = crate_of(&[root, ("a", "use crate::{b::{self, C}, d};"), ("b", "fn f() { crate::a::g() }")]);
+    assert_eq!(circle, [["a", "b"]]);
+    // Through what the root exports again, and by a child of one of them.
+    assert_eq!(crate_of(&[root, ("a", "use super::b;"), ("b", ""), ("b::c", "use crate::Item;")]), [["a", "b"]]);
+    // Between siblings further down, through their parent.
+    let parent = ("a", "mod c;\nmod d;\npub use c::{Other, Thing};");
+    assert_eq!(
+        crate_of(&[root, parent, ("a::c", "use super::d::E;"), ("a::d", "use super::Thing;")]),
+        [["a::c", "a::d"]]
+    );
+    // A parent and its child are one.
+    assert!(
+        crate_of(&[root, ("a", "mod c;\nuse c::D;"), ("a::c", "use super::E;"), ("b", "use crate::a::E;")]).is_empty()
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::labels::Labels;
 use super::names::{nearest, one_line};
-use super::source::Raw;
+use super::raw::Raw;
 use super::table::{Table, Wanted};
 use super::{kind, unpacked};
 use crate::error::{Error, Result};

@@ -1,10 +1,11 @@
 //! CSV (RFC 4180) in the dialects that docs/data.md lists, with detection of the delimiter and of a header line.
 
+use super::field::{is_missing, point_for_comma};
 use super::labels::Labels;
 use super::names::one_line;
 use super::rows::{Row, Rows};
-use super::source::Raw;
-use super::table::{Missing, Table, Wanted, column, is_missing, point_for_comma};
+use super::raw::Raw;
+use super::table::{Missing, Table, Wanted, column};
 use super::{kind, unpacked};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@
 
 use super::labels::Labels;
 use super::number::{Layout, Number};
-use super::source::Raw;
+use super::raw::Raw;
 use super::{Legend, Samples, kind, unpacked};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! Labels in a file: whole numbers or class names.
 
 use super::Legend;
+use super::field::{is_missing, point_for_comma};
 use super::names::{Names, nearest, one_line};
-use super::table::{is_missing, point_for_comma};
 use std::collections::HashSet;
 
 /// Upper bound on the number of classes, more than any layer has outputs for. A larger label is a mistake.

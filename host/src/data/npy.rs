@@ -7,7 +7,7 @@
 use super::labels::Labels;
 use super::literal::{self, Literal};
 use super::number::{Layout, Number};
-use super::source::Raw;
+use super::raw::Raw;
 use super::table::Wanted;
 use super::{Legend, Samples, csv, kind, unpacked};
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! Data sources as named in a configuration.
 
 use super::labels::Labels;
-use super::names::Names;
+use super::raw::Raw;
 use super::table::{Missing, Wanted};
 use super::{Columns, Csv, Idx, Legend, Normalisation, Normalise, Npy, Parts, Role, Samples, Split, Text, arff, csv};
 use crate::error::{Error, Result};
@@ -63,21 +63,6 @@ impl Labelled {
             Role::Test => Some(&self.test),
         }
     }
-}
-
-/// All samples of a source, before they are split and normalised.
-pub(super) struct Raw {
-    /// Samples in binary64, not normalised; a missing value is NaN.
-    pub samples: Samples<f64>,
-    /// Shape of one sample.
-    pub shape: Vec<usize>,
-    pub legend: Legend,
-    /// Group names, and the group number of each sample.
-    pub groups: Option<(Names, Vec<u32>)>,
-    /// Index of the first sample of the source's own test part, if it has one.
-    pub own: Option<usize>,
-    /// Remarks about unusual data, one line each.
-    pub notes: Vec<String>,
 }
 
 impl Source {

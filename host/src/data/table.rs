@@ -1,8 +1,9 @@
 //! A table with one sample per line: roles of its columns, and parsing of its fields.
 
+use super::field::{is_missing, point_for_comma};
 use super::labels::Labels;
 use super::names::{Names, nearest, one_line};
-use super::source::Raw;
+use super::raw::Raw;
 use super::{Legend, Samples};
 use crate::error::{Error, Result};
 use serde::de::Visitor;
@@ -460,21 +461,6 @@ fn are_bits(mut values: impl Iterator<Item = f64>) -> bool {
         value == 0.0 || value == 1.0
     });
     all && zeros && ones
-}
-
-/// Returns `true` if a field stands for a missing value.
-pub(super) fn is_missing(field: &str) -> bool {
-    field.is_empty() || field == "?"
-}
-
-/// Converts a decimal comma to a point; `None` if the field is not a number with a decimal comma.
-pub(super) fn point_for_comma(field: &str) -> Option<String> {
-    let (whole, fraction) = field.split_once(',')?;
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let point = format!("{whole}.{fraction}");
-    (digits(whole.trim_start_matches(['+', '-'])) && fraction.starts_with(|c: char| c.is_ascii_digit()))
-        .then_some(point)
-        .filter(|point| point.parse::<f64>().is_ok())
 }
 
 /// Spellings of a missing value by other programs, in lower case.

@@ -1,20 +1,18 @@
 //! A folder whose files are replaced together.
 
-use super::operations;
-use super::output::there_already;
-use super::unfinished::{create, forget, hold};
+use super::lock::lock;
+use super::unfinished::{STAGE, create, forget, hold};
+use super::{operations, there_already};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Name of the subfolder that collects new files.
-pub const STAGE: &str = ".graftage-new";
 /// Name of that subfolder once the change is decided.
 const DECIDED: &str = ".graftage-commit";
 /// File in the subfolder that lists the names to delete, one per line.
@@ -46,11 +44,12 @@ impl Folder {
         }
         let (made, lock) = loop {
             let made = make(path)?;
-            let lock = locked(path, File::open(path).map_err(Error::file(path))?)?;
+            let file = File::open(path).map_err(Error::file(path))?;
+            lock(path, &file)?;
             // The previous process may have deleted the folder while it was empty.
-            let same = |data: fs::Metadata| lock.metadata().is_ok_and(|own| own.ino() == data.ino());
+            let same = |data: fs::Metadata| file.metadata().is_ok_and(|own| own.ino() == data.ino());
             if fs::metadata(path).is_ok_and(same) {
-                break (made, lock);
+                break (made, file);
             }
         };
         let folder = Self { path: path.to_owned(), force, own: RefCell::default(), made, _lock: lock };
@@ -243,35 +242,13 @@ pub fn settle(folder: &Path) -> Result<()> {
     let started = Instant::now();
     while folder.join(DECIDED).exists() {
         let file = File::open(folder).map_err(Error::file(folder))?;
-        match locked(folder, file) {
-            Ok(_lock) => return finish(folder),
+        match lock(folder, &file) {
+            Ok(()) => return finish(folder),
             Err(error) if started.elapsed() > PATIENCE => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
     Ok(())
-}
-
-/// Locks a folder until the file is closed.
-fn locked(path: &Path, file: File) -> Result<File> {
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(taken(path, &file)),
-        // Some file systems have no locks.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
-    }
-}
-
-/// Error that names the process that holds the lock on a file.
-pub fn taken(path: &Path, file: &File) -> Error {
-    let number = file.metadata().map(|data| data.ino()).unwrap_or_default();
-    // Format of a line on Linux: number, FLOCK, ADVISORY, WRITE, process, device:inode, …
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let holder = locks.lines().find_map(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let of_file = words.get(5)?.rsplit(':').next()?.parse() == Ok(number);
-        (of_file && words.get(1) == Some(&"FLOCK")).then(|| format!(" ({})", words[4]))
-    });
-    Error::content(path, format!("another graftage process{} is writing here", holder.unwrap_or_default()))
 }
 
 /// Creates a folder and its ancestors. Returns those that were missing, the outermost first.

@@ -1,7 +1,7 @@
 //! A file that grows while a command runs, and that a later run can continue.
 
-use super::output::{Beside, check, is_device, there_already};
-use super::{operations, parent};
+use super::output::{Beside, check, is_device};
+use super::{operations, parent, there_already};
 use crate::error::{Error, Result};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};

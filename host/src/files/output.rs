@@ -1,8 +1,9 @@
 //! A single output file whose name the user chose.
 
+use super::lock::lock;
 use super::operations;
 use super::unfinished::{forget, hold};
-use super::{folder, parent};
+use super::{folder, parent, there_already};
 use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -122,15 +123,6 @@ impl Beside {
     }
 }
 
-/// Locks a file for this process.
-fn lock(path: &Path, file: &File) -> Result<()> {
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(folder::taken(path, file)),
-        // On a file system without locks, the file is written anyway.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
-    }
-}
-
 /// Checks that a path can hold a file, and completes a decided change of its folder.
 ///
 /// # Errors
@@ -158,13 +150,6 @@ impl Drop for Beside {
             forget(&mut held, &self.path);
         }
     }
-}
-
-/// Error for an existing file that is not to be replaced.
-pub fn there_already(path: &Path) -> Error {
-    let is_link_to_nothing = fs::symlink_metadata(path).is_ok() && !path.exists();
-    let what = if is_link_to_nothing { "is a link to nothing" } else { "it is there already" };
-    Error::content(path, format!("{what}; --force replaces it, or name another output"))
 }
 
 /// Returns `true` if a path is written in place: it exists and is not a regular file, or refers to an open file

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Name of the subfolder that collects the new files of a folder.
+pub const STAGE: &str = ".graftage-new";
+
 /// Temporary files and folders in the order of their creation. Code that creates one or renames files holds the lock
 /// meanwhile.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -25,7 +28,7 @@ pub(crate) fn discard() {
     for path in held.iter().rev() {
         // If this fails, the next run there deletes it.
         let _ = match path.is_dir() {
-            true if path.ends_with(super::folder::STAGE) => operations::delete_all(path),
+            true if path.ends_with(STAGE) => operations::delete_all(path),
             // A folder created for the output that is still empty.
             true => operations::delete_folder(path),
             false => operations::delete(path),

@@ -2,8 +2,8 @@
 
 use super::chart::{Chart, Scale, Series, figure, short};
 use super::confusion::two_confusions;
-use super::page::Column::{Numbers, Words};
-use super::page::{document, table};
+use super::layout::Column::{Numbers, Words};
+use super::layout::{document, table};
 use crate::confusion::Confusion;
 use crate::record::{Event, Record};
 use crate::replay::Target;

@@ -1,8 +1,8 @@
 //! Tables of classes against predicted classes.
 
-use super::page::Column::{Numbers, Words};
-use super::page::{points_above, table};
-use super::percent;
+use super::layout::Column::{Numbers, Words};
+use super::layout::{points_above, table};
+use crate::statistics::percent;
 use crate::confusion::{ByClass, Confusion, Mistake, cut, pairs};
 use maud::{Markup, html};
 

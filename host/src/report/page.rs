@@ -1,9 +1,9 @@
 //! Page of a story, for readers who judge the board and for readers who are new to the method.
 
-use self::Column::{Numbers, Words};
 use super::chart::{Chart, Scale, Series, figure, pair, short, swatch};
 use super::confusion::two_confusions;
-use super::style::STYLE;
+use super::layout::Column::{Numbers, Words};
+use super::layout::{Column, document, points_above, table};
 use super::{Control, Story, Summary};
 use super::{kilobytes, same_bits, sentence, summary};
 use crate::rehearse::{Method, Rehearsal};
@@ -36,29 +36,6 @@ pub fn page(story: &Story) -> String {
         section { h2 { "How to reproduce it" } (reproduction(rehearsal)) }
     };
     document("Graftage: what the board learnt", &sentence(&summary), &sections)
-}
-
-/// Builds a self-contained HTML page.
-pub fn document(title: &str, lead: &str, sections: &Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    h1 { (title) }
-                    p class="lead" { (lead) }
-                }
-                main { (sections) }
-            }
-        }
-    };
-    page.into_string().replace(" %", "\u{a0}%").replace(" KB", "\u{a0}KB")
 }
 
 /// Shows the key numbers, in four steps.
@@ -264,35 +241,6 @@ fn verification_section(verification: &Verification, board: &str, summary: &Summ
     }
 }
 
-/// Column of a table, by its contents.
-pub enum Column {
-    /// Numbers, under this heading.
-    Numbers(&'static str),
-    /// Words, under this heading.
-    Words(&'static str),
-}
-
-/// Builds a table of these rows, which scrolls if it is too wide.
-pub fn table(columns: &[Column], rows: Markup) -> Markup {
-    html! {
-        div class="scroll" {
-            table {
-                thead {
-                    tr {
-                        @for column in columns {
-                            @match column {
-                                Numbers(name) => { th scope="col" { (name) } }
-                                Words(name) => { th scope="col" class="words" { (name) } }
-                            }
-                        }
-                    }
-                }
-                tbody { (rows) }
-            }
-        }
-    }
-}
-
 /// Builds a table of the results on each target, the record first.
 pub(super) fn targets_table(targets: &[Target]) -> Markup {
     let columns =
@@ -394,15 +342,6 @@ fn with_deviation(Spread { mean, deviation, by_seed }: &Spread) -> String {
     } else {
         percent(*mean)
     }
-}
-
-/// Formats a difference as `+0.4`, in percentage points.
-pub(super) fn points_above(difference: f32) -> String {
-    if !difference.is_finite() {
-        return "n/a".to_owned();
-    }
-    let tenths = (difference * 1000.0).round() + 0.0;
-    format!("{:+.1}", tenths / 10.0).replace('-', "−")
 }
 
 /// Counts the seeds in which one spread is above another, as `7 of 10 seeds`.

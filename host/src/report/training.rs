@@ -2,7 +2,8 @@
 
 use super::chart::{Chart, Scale, Series, figure, short};
 use super::confusion::confusion;
-use super::page::{document, training_section};
+use super::layout::document;
+use super::page::training_section;
 use super::{Training, percent};
 use maud::{Markup, html};
 
