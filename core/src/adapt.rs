@@ -111,7 +111,7 @@ impl Recipe {
     /// Checks that every number is in range, for a replay buffer that holds up to `capacity` samples.
     ///
     /// # Errors
-    /// [`Refusal::Recipe`] with the field that is not.
+    /// [`Refusal::Recipe`] with the first field that is out of range.
     #[inline]
     pub fn check(&self, capacity: usize) -> Result<(), Refusal> {
         self.rule.check()?;

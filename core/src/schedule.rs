@@ -145,7 +145,7 @@ impl Momentum {
     /// Checks that the constants are in range.
     ///
     /// # Errors
-    /// [`Refusal::Recipe`] with [`Field::Momentum`] if one is not.
+    /// [`Refusal::Recipe`] with [`Field::Momentum`] if one is out of range.
     pub fn check(self) -> Result<(), Refusal> {
         let fits = |beta: f32| (0.0..1.0).contains(&beta);
         let right = match self {

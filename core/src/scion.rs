@@ -79,7 +79,7 @@ impl Rule {
     /// Checks that the constants are in range.
     ///
     /// # Errors
-    /// [`Refusal::Recipe`] with the field that is not.
+    /// [`Refusal::Recipe`] with the first field that is out of range.
     #[inline]
     pub fn check(&self) -> Result<(), Refusal> {
         if !(self.step > 0.0 && self.step <= LARGEST) {

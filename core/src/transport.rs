@@ -61,7 +61,7 @@ impl Transport {
     /// Checks that the constants are in range for this momentum.
     ///
     /// # Errors
-    /// [`Refusal::Recipe`] with the field that is not.
+    /// [`Refusal::Recipe`] with the first field that is out of range.
     pub fn check(self, momentum: Momentum) -> Result<(), Refusal> {
         let (right, field) = match self {
             Transport::Fixed { theta } => ((0.0..=1.0).contains(&theta), Field::Theta),
