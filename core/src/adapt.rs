@@ -1,12 +1,14 @@
 //! Adaptation from a stream of labelled samples.
 //!
-//! Every sample brings [`Recipe::steps`] steps of [`Recipe::batch`] samples: the new one, then others drawn from the
-//! last [`Recipe::replay`] samples (the new one among them) with replacement. The draws come from one [`Generator`] with
-//! indices over 32 bits, counted from the oldest, so that every machine draws the same. From the image and the stream
-//! alone another machine computes the same state, and the digest after each step says where two of them part.
+//! Every sample brings [`Recipe::steps`] steps over a batch of [`Recipe::batch`] samples each: the new one, then others
+//! drawn with replacement from the last [`Recipe::replay`] samples, which include the new one. The draws come from one
+//! [`Generator`], as indices of 32 bits counted from the oldest sample, so every machine draws the same. Another
+//! machine computes the same state from the image and the stream alone, and the digest after each step shows where two
+//! machines diverge.
 //!
-//! What a sample brings can be done in slices, so that something else with a deadline goes on between them:
-//! [`Adaptation::begin`] is the first, each [`Adaptation::advance`] one more, and [`Adaptation::learn`] all of them.
+//! Learning a sample can be split into slices, so that other work with a deadline runs between them:
+//! [`Adaptation::begin`] is the first slice, each [`Adaptation::advance`] is one more, and [`Adaptation::learn`] is all
+//! of them.
 
 use crate::arithmetic::{self, Functions};
 use crate::digest::Digest;
@@ -22,38 +24,40 @@ use heapless::Deque;
 use heapless::deque::DequeView;
 use serde::{Deserialize, Serialize};
 
-/// The most steps that one sample can bring.
+/// Largest number of steps per sample.
 pub const STEPS: usize = 16;
 
-/// How a device adapts; part of its image.
+/// Settings by which a device adapts; part of its image.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Recipe {
-    /// The constants of the update.
+    /// Constants of the update rule.
     pub rule: Rule,
-    /// Samples a step: the new one and `batch` − 1 from the replay buffer.
+    /// Number of samples per step: the new one and `batch` − 1 from the replay buffer.
     pub batch: u32,
-    /// Steps a sample, from 1 to [`STEPS`].
+    /// Number of steps per sample, from 1 to [`STEPS`].
     pub steps: u32,
-    /// Samples that the replay buffer keeps.
+    /// Number of samples that the replay buffer keeps.
     pub replay: u32,
     /// Seed of the draws.
     pub seed: u64,
-    /// The most that a session may move each matrix, in radii ρ of its norm: see [`Adaptation::drift`].
+    /// Drift budget: the largest distance that a session may move each matrix, in radii ρ of its norm, see
+    /// [`Adaptation::drift`]; `None` if there is no limit.
     pub budget: Option<f32>,
-    /// Which labelled samples judge a [session](crate::session) instead of being learnt; none where nothing is said.
+    /// Selection of the labelled samples that judge a [session](crate::session) instead of being learnt; `None` if no
+    /// samples are held out.
     pub hold_out: Option<HoldOut>,
-    /// The most c that a sample's output error counts ([`loss`](crate::network::loss)), > 0; √2 or more does nothing.
+    /// Cap c on a sample's output error ([`loss`](crate::network::loss)), > 0; √2 or more has no effect.
     pub cap: Option<f32>,
-    /// Whose exp and ln the loss uses.
+    /// Implementation of exp and ln that the loss uses.
     pub functions: Functions,
 }
 
-/// Samples that are held out.
+/// Selection of held-out samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HoldOut {
-    /// Every so many-th labelled sample, 2 or more.
+    /// Interval of held-out samples: each `every`-th labelled sample is held out; 2 or more.
     pub every: u32,
-    /// Number of samples kept: half of them, rounded up, of the session that is open, the others of sessions that were committed.
+    /// Number of samples kept: half of them, rounded up, from the open session, the others from committed sessions.
     pub keep: u32,
 }
 
@@ -64,7 +68,7 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// All zeros, as static memory starts; never used by an adaptation that was started.
+    /// All zeros, the initial state of static memory; never used by an adaptation that was started.
     const ZERO: Self = Self {
         rule: Rule {
             step: 0.0,
@@ -84,17 +88,18 @@ impl Recipe {
         functions: Functions::Libm,
     };
 
-    /// Two steps of eight samples from the last 128, with full transport, a step size of 0.015, a cap of 0.35 and a pull of
-    /// λ = 1 to the start: the weights stay within a radius of those of the image, whoever labels. Measured to serve drifts and
-    /// new people, long streams and short ones, right labels and wrong ones (`docs/evidence.md`); nothing is held out.
+    /// Two steps of eight samples from the last 128, with full transport, a step size of 0.015, a cap of 0.35 and a
+    /// pull of λ = 1 to the start. The weights stay within one radius of those of the image, whatever the labels are.
+    /// This was measured to serve drifts and new people, long and short streams, right and wrong labels
+    /// (`docs/evidence.md`). No samples are held out.
     pub const DEFAULT: Self = Self {
         rule: Rule { step: 0.015, pull: Pull::Start { strength: 1.0 }, ..Self::FREE.rule },
         cap: Some(0.35),
         ..Self::FREE
     };
 
-    /// The same without pull and cap, half the step size: for tasks that ask for weights further away, where nobody labels
-    /// wrongly for long.
+    /// Like [`Recipe::DEFAULT`], without pull and cap and with half the step size: for tasks that need weights further
+    /// away, if labels are not wrong for long.
     pub const FREE: Self = Self {
         rule: Rule { step: 0.007_5, transport: Transport::Fixed { theta: 1.0 }, ..Rule::PLAIN },
         batch: 8,
@@ -103,7 +108,10 @@ impl Recipe {
         ..Self::ZERO
     };
 
-    /// Says which number is outside its range, for a replay buffer that holds up to `capacity` samples.
+    /// Checks that every number is in range, for a replay buffer that holds up to `capacity` samples.
+    ///
+    /// # Errors
+    /// [`Refusal::Recipe`] with the first field that is out of range.
     #[inline]
     pub fn check(&self, capacity: usize) -> Result<(), Refusal> {
         self.rule.check()?;
@@ -126,27 +134,27 @@ impl Recipe {
     }
 }
 
-/// The last labelled samples, oldest first.
+/// Buffer of the last labelled samples, oldest first.
 pub trait Replay {
-    /// Samples that it can hold.
+    /// Number of samples that the buffer can hold.
     fn capacity(&self) -> usize;
-    /// Samples that it holds.
+    /// Number of samples that the buffer holds.
     fn len(&self) -> usize;
-    /// Whether it holds none.
+    /// Returns whether the buffer holds no samples.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
     /// Drops all samples.
     fn clear(&mut self);
-    /// Takes a sample; drops the oldest so that at most `keep` remain.
+    /// Adds a sample, and drops the oldest ones so that at most `keep` remain.
     fn push(&mut self, keep: usize, input: impl IntoIterator<Item = f32>, label: u32);
-    /// Drops the oldest so that at most `keep` remain.
+    /// Drops the oldest samples so that at most `keep` remain.
     fn keep_newest(&mut self, keep: usize);
-    /// Drops the newest so that at most `keep` remain.
+    /// Drops the newest samples so that at most `keep` remain.
     fn keep_oldest(&mut self, keep: usize);
-    /// Puts another sample in the place of the one at an index; where there is none, nothing is done.
+    /// Replaces the sample at an index; does nothing if there is none.
     fn replace(&mut self, index: usize, input: &[f32], label: u32);
-    /// The sample at an index, 0 the oldest.
+    /// Returns the sample at an index, 0 being the oldest.
     fn get(&self, index: usize) -> Option<(&[f32], u32)>;
 }
 
@@ -155,7 +163,7 @@ pub trait Replay {
 pub struct Ring<const I: usize, const N: usize>(Deque<([f32; I], u32), N>);
 
 impl<const I: usize, const N: usize> Ring<I, N> {
-    /// An empty one.
+    /// Creates an empty buffer.
     pub const fn new() -> Self {
         Self(Deque::new())
     }
@@ -167,7 +175,7 @@ impl<const I: usize, const N: usize> Default for Ring<I, N> {
     }
 }
 
-/// Drops samples, the newest first or the oldest, so that at most `keep` remain: one copy for rings of every size.
+/// Drops samples, the newest first or the oldest, so that at most `keep` remain. One copy serves rings of every size.
 #[inline(never)]
 fn shorten<const I: usize>(samples: &mut DequeView<([f32; I], u32)>, keep: usize, newest_first: bool) {
     while samples.storage_len() > keep {
@@ -209,7 +217,7 @@ impl<const I: usize, const N: usize> Replay for Ring<I, N> {
     }
 }
 
-/// One copy for buffers of all lengths, wherever the numbers come from.
+/// Adds a sample; one copy serves rings of every capacity and every source of numbers.
 fn put<const I: usize>(
     samples: &mut DequeView<([f32; I], u32)>,
     keep: usize,
@@ -221,33 +229,33 @@ fn put<const I: usize>(
     for (s, e) in sample.0.iter_mut().zip(input) {
         *s = e;
     }
-    // There is room, as `keep` is at most the capacity.
+    // There is room, because `keep` is at most the capacity.
     let _ = samples.push_back(sample);
 }
 
-/// All that counts steps in an adaptation.
+/// Counters and generator state of an adaptation.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Position {
-    /// Steps taken: the schedules' t.
+    /// Number of steps taken: the t of the schedules.
     pub step: u64,
-    /// [`Adaptation::drift`].
+    /// Drift: [`Adaptation::drift`].
     pub drift: f32,
-    /// [`Generator::state`].
+    /// State of the generator: [`Generator::state`].
     pub generator: (u64, u64, u64),
-    /// [`Adaptation::score`].
+    /// Score: [`Adaptation::score`].
     pub score: (u64, u64),
 }
 
-/// A network that goes on learning: its weights, its optimizer's state, its replay buffer and its generator. The weights X₀
-/// of its image, to which [`Pull::Start`] pulls, lie wherever `'i` says: on a device in flash.
-// In this order: what is small first, where instructions reach it from the start of all.
+/// Network that continues to learn: its weights, optimizer state, replay buffer and generator. The weights X₀ of its
+/// image, to which [`Pull::Start`] pulls, are borrowed for `'i`: on a device, they lie in flash.
+// The order of the fields puts small ones first, where instructions reach them from the start of the struct.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Adaptation<'i, N, R, S> {
     recipe: Recipe,
-    /// X₀ of all parameters.
+    /// Weights X₀ of all parameters, if they were set.
     start: Option<&'i [[u8; 4]]>,
-    /// `None` until started.
+    /// Generator; `None` until the adaptation is started.
     generator: Option<Generator>,
     step: u64,
     seen: u64,
@@ -260,45 +268,45 @@ pub struct Adaptation<'i, N, R, S> {
     scratch: S,
 }
 
-/// What one step of an adaptation did.
+/// Report of one step.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Steps taken so far, this one included.
+    /// Number of steps taken so far, including this one.
     pub step: u64,
-    /// Samples that it is made of, and their mean loss at the query point.
+    /// Number of samples in the step, and their mean loss at the query point.
     pub outcome: Outcome,
-    /// [`Adaptation::digest`] after it.
+    /// [`Adaptation::digest`] after the step.
     pub digest: u64,
 }
 
-/// What one slice of learning a sample did.
+/// Result of one slice of learning a sample.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Slice {
     /// A part of a step: a sample of its batch, or the move of a parameter.
     Part,
     /// The last part of a step.
     Step(Report),
-    /// Nothing: no sample is being learnt.
+    /// No work: no sample is being learnt.
     Idle,
 }
 
-/// A step that is being taken.
+/// Step that is being taken.
 #[derive(Debug)]
 struct Round {
-    /// Steps that the sample has brought before this one.
+    /// Number of steps that the sample brought before this one.
     before: u32,
-    /// The step, with the samples that it has taken.
+    /// The step, with the samples that it has taken so far.
     step: Step,
-    /// [`Adaptation::drift`] after it.
+    /// [`Adaptation::drift`] after the step.
     drift: f32,
-    /// Samples of the batch that were taken.
+    /// Number of samples of the batch taken so far.
     samples: u32,
-    /// Parameters that have moved and are in the digest.
+    /// Number of parameters that have moved and are in the digest.
     parameters: usize,
     digest: Digest,
 }
 
-/// What is being done between two slices. Without a niche in which to tell the two apart, so that nothing is all zeros.
+/// Work in progress between two slices. `repr(u8)` keeps the tag out of a niche, so that `Nothing` is all zeros.
 #[repr(u8)]
 #[derive(Debug)]
 enum Work {
@@ -306,7 +314,7 @@ enum Work {
     Round(Round),
 }
 
-/// What an adaptation in static memory holds, in bytes.
+/// Memory of an adaptation in static memory, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Memory {
     /// The weights X.
@@ -319,16 +327,17 @@ pub struct Memory {
     pub replay: u32,
     /// Scratch memory: activations and their errors while a gradient is taken, then the workspace of the oracles.
     pub scratch: u32,
-    /// What of the scratch memory activations and their errors use.
+    /// Part of the scratch memory that activations and their errors use.
     pub activations: u32,
-    /// What of the scratch memory the oracles use: the polar iteration of the largest parameter, if any has one.
+    /// Part of the scratch memory that the oracles use: the polar iteration of the largest parameter, if any has one.
     pub workspace: u32,
-    /// All else: geometries, recipe, counters.
+    /// Everything else: geometries, recipe, counters.
     pub rest: u32,
 }
 
 impl<N: Fixed, const I: usize, const K: usize, const S: usize> Adaptation<'_, N, Ring<I, K>, [f32; S]> {
-    /// What it holds: all but `activations` and `workspace`, which share `scratch`, add up to its size.
+    /// Memory of an adaptation of this type. All fields except `activations` and `workspace`, which share `scratch`,
+    /// add up to its size.
     pub const MEMORY: Memory = {
         let array = (4 * N::WEIGHTS) as u32;
         let (replay, scratch) = (size_of::<Ring<I, K>>() as u32, (4 * S) as u32);
@@ -344,11 +353,11 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize> Adaptation<'_, N,
         }
     };
 
-    /// A network with memory to learn in, to be [started](Self::start). Constant and, with a network of zeros, all zeros:
-    /// static memory that costs no flash.
+    /// Creates an adaptation of a network with memory to learn in, to be [started](Self::start). It is constant and,
+    /// with a network of zeros, all zeros: static memory that costs no flash.
     ///
-    /// That the replay buffer takes the network's samples, and that the scratch memory holds [`Fixed::SCRATCH`] numbers, is
-    /// checked at compile time:
+    /// The compiler checks that the replay buffer takes the network's samples, and that the scratch memory holds
+    /// [`Fixed::SCRATCH`] numbers:
     ///
     /// ```compile_fail
     /// use graftage_core::{adapt::{Adaptation, Ring}, network::{Dense, Fixed}};
@@ -364,7 +373,7 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize> Adaptation<'_, N,
 }
 
 impl<'i, N, R, S> Adaptation<'i, N, R, S> {
-    /// The same around any memory; [`Adaptation::start`] checks its length.
+    /// Like [`Adaptation::new`], but with any memory; [`Adaptation::start`] checks its length.
     pub const fn with(network: N, replay: R, scratch: S) -> Self {
         let recipe = Recipe::ZERO;
         let (start, generator) = (None, None);
@@ -372,21 +381,21 @@ impl<'i, N, R, S> Adaptation<'i, N, R, S> {
         Self { recipe, start, generator, step: 0, seen: 0, correct: 0, digest, work, drift, network, replay, scratch }
     }
 
-    /// Names the weights X₀ to which [`Pull::Start`] pulls: an [image's](crate::image::Image::start), parameter by parameter,
-    /// row by row. They are read with every step and never copied; [`start`](Self::start) and whatever puts an earlier state
-    /// back leave them as they are. To be called before the start.
+    /// Sets the weights X₀ to which [`Pull::Start`] pulls: an [image's](crate::image::Image::start), parameter by
+    /// parameter, row by row. They are read in every step and never copied. [`start`](Self::start) and restoring an
+    /// earlier state leave them as they are. Call this before [`start`](Self::start).
     pub fn set_start(&mut self, weights: &'i [[u8; 4]]) {
         self.start = Some(weights);
     }
 }
 
 impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
-    /// Starts from the network's weights: Y = X, M = 0, an empty replay buffer, the generator at its seed. What of a sample
-    /// is not learnt yet is dropped.
+    /// Starts from the network's weights: Y = X, M = 0, an empty replay buffer, the generator at its seed. A sample
+    /// that is still being learnt is dropped.
     ///
     /// # Errors
-    /// Where this machine's arithmetic is not the promised one, the recipe is outside its ranges or pulls to a start that
-    /// [is not known](Self::set_start), or the scratch memory too short; then nothing has changed.
+    /// A [`Refusal`] if this machine's arithmetic is not the promised one, the recipe is out of range or pulls to a
+    /// start that [was not set](Self::set_start), or the scratch memory is too short. Then nothing has changed.
     pub fn start(&mut self, recipe: Recipe) -> Result<(), Refusal> {
         arithmetic::check()?;
         self.check(&recipe)?;
@@ -405,7 +414,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         Ok(())
     }
 
-    /// Says what of a recipe is outside its range, or that the weights to which it pulls are not known.
+    /// Checks that a recipe is in range, and that the weights to which it pulls are set.
     pub(crate) fn check(&mut self, recipe: &Recipe) -> Result<(), Refusal> {
         recipe.check(self.replay.capacity())?;
         if let Pull::Start { .. } = recipe.rule.pull {
@@ -417,29 +426,29 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         Ok(())
     }
 
-    /// Learns from one labelled sample: [begins](Self::begin) and [finishes](Self::finish) it; `observe` is told of every
-    /// step.
+    /// Learns from one labelled sample: [begins](Self::begin) and [finishes](Self::finish) it. `observe` is called
+    /// after every step.
     ///
-    /// Returns what the network predicted for it before it learnt.
+    /// Returns the network's prediction for the sample before it was learnt.
     ///
     /// # Errors
-    /// As [`Adaptation::begin`].
+    /// The errors of [`Adaptation::begin`].
     pub fn learn(&mut self, input: &[f32], label: u32, observe: impl FnMut(Report)) -> Result<Prediction, Refusal> {
         let prediction = self.begin(input, label)?;
         self.finish(observe);
         Ok(prediction)
     }
 
-    /// Begins to learn from one labelled sample: predicts it, and takes it into its first step and the replay buffer. Nothing
-    /// of it can be refused after that.
+    /// Begins to learn from one labelled sample: predicts it, and takes it into its first step and the replay buffer.
+    /// After that, no part of it can be refused. An earlier sample is [finished](Self::finish) first.
     ///
-    /// Returns what the network predicted for it before it learnt. An earlier sample is [finished](Self::finish) first.
+    /// Returns the network's prediction for the sample before it was learnt.
     ///
     /// # Errors
-    /// Where it was not [started](Self::start) or the sample is refused: wrong length, a non-finite number, no such class,
-    /// an overflow in its first gradient, or a first step beyond the drift budget. Then no bit of weights, momentum,
-    /// generator or replay buffer has changed. Where the budget ends between the steps of a sample, the later ones are not
-    /// taken.
+    /// A [`Refusal`] if the adaptation was not [started](Self::start) or the sample is refused: wrong length, a
+    /// non-finite number, no such class, an overflow of its outputs or its first gradient, or a first step beyond the
+    /// drift budget. Then the sample has changed no bit of weights, momentum, generator or replay buffer. If the budget
+    /// ends between the steps of a sample, the later steps are not taken.
     pub fn begin(&mut self, input: &[f32], label: u32) -> Result<Prediction, Refusal> {
         self.settle();
         self.generator.as_ref().ok_or(Refusal::NotStarted)?;
@@ -457,22 +466,22 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         Ok(prediction)
     }
 
-    /// The next slice of the sample that is being learnt: one sample of a batch, forward and backward, or the move of one
-    /// parameter with its part of the digest.
+    /// Runs the next slice of the sample that is being learnt: one sample of a batch, forward and backward, or the move
+    /// of one parameter with its part of the digest.
     ///
-    /// What is asked between two slices changes no bit. Weights and generator are those of the last slice, digest, step and
-    /// drift those of the last whole step, and the score that of the last sample that began.
+    /// Queries between two slices change no bit. Weights and generator are then those after the last slice; digest,
+    /// step and drift are those after the last whole step; the score is that of the last sample that began.
     pub fn advance(&mut self) -> Slice {
         let Recipe { rule, batch, .. } = &self.recipe;
         let (Work::Round(round), Some(generator)) = (&mut self.work, &mut self.generator) else { return Slice::Idle };
         let scratch = self.scratch.as_mut();
         if round.samples < *batch {
             let kept = self.replay.len() as u32;
-            // The new one stands last.
+            // The new sample is the last one in the buffer.
             let index = if round.samples == 0 { kept.wrapping_sub(1) } else { generator.below(kept) };
             round.samples += 1;
             if let Some((input, label)) = self.replay.get(index as usize) {
-                // A sample that overflows by now is left out; the outcome counts those that were admitted.
+                // A sample that overflows with the present weights is left out; the outcome counts the admitted ones.
                 let _ = round.step.add(&mut self.network, input, Class(label), scratch);
             }
             return Slice::Part;
@@ -496,7 +505,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         outcome.map_or(Slice::Part, |outcome| Slice::Step(Report { step: t, outcome, digest: self.digest }))
     }
 
-    /// All slices that are left of the sample that is being learnt; `observe` is told of every step.
+    /// Runs all remaining slices of the sample that is being learnt. `observe` is called after every step.
     pub fn finish(&mut self, mut observe: impl FnMut(Report)) {
         loop {
             match self.advance() {
@@ -507,13 +516,14 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         }
     }
 
-    /// The same, and nobody is told.
+    /// Like [`Adaptation::finish`], without an observer.
     #[inline(never)]
     pub(crate) fn settle(&mut self) {
         self.finish(|_| ());
     }
 
-    /// Begins the next step of a sample that has brought so many; nothing where the recipe or the drift budget allows no more.
+    /// Begins the next step of a sample that has brought `before` steps; begins none if the recipe or the drift budget
+    /// allows no more.
     fn round(&mut self, before: u32) {
         let Recipe { rule, batch, steps, budget, functions, cap, .. } = &self.recipe;
         let t = self.step.wrapping_add(1);
@@ -527,29 +537,30 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         };
     }
 
-    /// The class of a sample, with the weights X.
+    /// Predicts the class of a sample with the weights X.
     ///
     /// # Errors
-    /// Where the sample is refused.
+    /// A [`Refusal`] if the sample is refused.
     pub fn predict(&mut self, input: &[f32]) -> Result<Prediction, Refusal> {
         predict(&self.network, self.recipe.functions, input, self.scratch.as_mut())
     }
 
-    /// xxHash64 over X, Y and M of every parameter, what its alignment law knows once it does, the step and the generator's state, as little-endian bytes.
+    /// xxHash64 over X, Y, M and the alignment state, if there is one, of every parameter, then the step and the
+    /// generator's state, all as little-endian bytes.
     ///
-    /// It finds accidents, not forgery.
+    /// It detects accidents, not forgery.
     pub fn digest(&self) -> u64 {
         self.digest
     }
 
-    /// All that counts steps; `None` where it was not started.
+    /// Counters and generator state; `None` if the adaptation was not started.
     pub fn position(&self) -> Option<Position> {
         let generator = self.generator.as_ref()?.state();
         Some(Position { step: self.step, drift: self.drift, generator, score: (self.seen, self.correct) })
     }
 
-    /// Goes on from a position of an earlier run with so many samples in the replay buffer, which `words` hold, oldest first;
-    /// the network's parameters have been put back by the caller.
+    /// Continues from a position of an earlier run. `words` hold the `samples` samples of the replay buffer, oldest
+    /// first. The caller has restored the network's parameters.
     pub(crate) fn resume(&mut self, position: Position, samples: usize, words: &mut impl Iterator<Item = [u8; 4]>) {
         (self.step, self.drift, (self.seen, self.correct)) = (position.step, position.drift, position.score);
         self.generator = Some(Generator::at(position.generator));
@@ -557,18 +568,18 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         push(&mut self.replay, self.recipe.replay as usize, self.network.inputs(), samples, words);
     }
 
-    /// Not started any more.
+    /// Marks the adaptation as not started.
     pub(crate) fn stop(&mut self) {
         self.generator = None;
     }
 
-    /// A new session from the state as it is, which the caller may have put back: with its whole drift budget.
+    /// Begins a new session from the present state, which the caller may have rolled back, with its whole drift budget.
     pub(crate) fn renew(&mut self) {
         self.drift = 0.0;
         self.take_digest();
     }
 
-    /// Takes the digest of the state as it is.
+    /// Computes the digest of the present state.
     #[inline(never)]
     fn take_digest(&mut self) {
         if let Some(generator) = &self.generator {
@@ -583,23 +594,23 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         &self.replay
     }
 
-    /// Drops so many of the newest samples from the replay buffer.
+    /// Drops the `samples` newest samples from the replay buffer.
     pub(crate) fn forget(&mut self, samples: usize) {
         self.replay.keep_oldest(self.replay.len().saturating_sub(samples));
     }
 
-    /// Steps taken.
+    /// Number of steps taken.
     pub fn step(&self) -> u64 {
         self.step
     }
 
-    /// What of the drift budget is used: the most that a matrix can have moved in this session, in radii of its norm; the sum
-    /// of [`Rule::drift`] over its steps, and never more than [`Rule::reach`].
+    /// Used part of the drift budget: the largest distance that a matrix can have moved in this session, in radii of
+    /// its norm. It is the sum of [`Rule::drift`] over the session's steps, and never more than [`Rule::reach`].
     pub fn drift(&self) -> f32 {
         self.drift
     }
 
-    /// (Samples learnt, those of them that were predicted rightly before they were learnt).
+    /// Score: (samples learnt, those of them that were predicted correctly before they were learnt).
     pub fn score(&self) -> (u64, u64) {
         (self.seen, self.correct)
     }
@@ -614,13 +625,14 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         &self.network
     }
 
-    /// The network, to be given other weights; [start](Self::start) again after that.
+    /// The network, for changing its weights; call [`start`](Self::start) again after that.
     pub fn network_mut(&mut self) -> &mut N {
         &mut self.network
     }
 }
 
-/// Puts so many samples into a buffer that keeps so many of so many numbers: the label first, then the numbers.
+/// Adds `samples` samples to a buffer that keeps `keep` samples of `inputs` numbers. In `words`, the label of a sample
+/// comes first, then its numbers.
 pub(crate) fn push(
     replay: &mut impl Replay,
     keep: usize,
@@ -634,7 +646,7 @@ pub(crate) fn push(
     }
 }
 
-/// A parameter's part of an [`Adaptation::digest`].
+/// Adds a parameter's part to an [`Adaptation::digest`].
 fn take(digest: &mut Digest, Parameter { state, alignment, .. }: &Parameter) {
     for matrix in [&state.x, &state.y, &state.m] {
         digest.numbers(matrix.elements());
@@ -644,14 +656,14 @@ fn take(digest: &mut Digest, Parameter { state, alignment, .. }: &Parameter) {
     }
 }
 
-/// What comes after all parameters, and the digest.
+/// Adds what follows all parameters, and returns the digest.
 fn close(digest: &mut Digest, step: u64, generator: &Generator) -> u64 {
     let (seed, stream, position) = generator.state();
     digest.doubles(&[step, seed, stream, position]);
     digest.finish()
 }
 
-/// xxHash64 of some numbers as little-endian bytes: equal where all bits are.
+/// xxHash64 of numbers as little-endian bytes: equal if all bits are.
 pub fn fingerprint(elements: &[f32]) -> u64 {
     let mut hash = Digest::default();
     hash.numbers(elements);

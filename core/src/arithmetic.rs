@@ -1,23 +1,23 @@
-//! The exact operations from which all else is made: binary32, round to nearest even, subnormals kept.
+//! Exact operations on which everything else is built: binary32, round to nearest even, subnormals kept.
 //!
-//! IEEE 754-2019 defines + − × ÷ √ and comparisons to the bit, so they agree on every conforming machine as long as
-//! nobody fuses, reorders or replaces them. What std or a platform's C library computes in its own way (`exp`, `ln`,
-//! `max`, `min`, `powi`) is absent; see `docs/arithmetic.md`.
+//! IEEE 754-2019 defines + − × ÷ √ and comparisons to the bit, so all conforming machines agree on them as long as
+//! nothing fuses, reorders or replaces them. Functions that std or a platform's C library computes in its own way
+//! (`exp`, `ln`, `max`, `min`, `powi`) are never taken from there; see `docs/arithmetic.md`.
 
 use crate::error::Refusal;
 use serde::{Deserialize, Serialize};
 
-/// |x|, by its sign bit; a NaN stays a NaN.
+/// |x|, by clearing the sign bit; a NaN stays a NaN.
 pub fn magnitude(x: f32) -> f32 {
     f32::from_bits(x.to_bits() & 0x7fff_ffff)
 }
 
-/// The largest |element|: +0 of an empty slice; infinite or NaN if any element is.
+/// Largest |element|: +0 for an empty slice; infinite or NaN if any element is.
 ///
-/// The magnitudes of floats are ordered as their bits are, with infinity and the NaNs on top: no comparison of floats
-/// can drop a NaN here.
+/// The bits of magnitudes are ordered like the magnitudes, with infinity and the NaNs on top. So no NaN is dropped, as
+/// it could be by a comparison of floats.
 pub fn largest<'a>(elements: impl IntoIterator<Item = &'a f32>) -> f32 {
-    // Without the sign bit, and twice what the magnitude's bits are: one shift instead of a mask.
+    // Shifting out the sign bit doubles the magnitude's bits: one shift instead of a mask.
     let mut bits = 0;
     for e in elements {
         let b = e.to_bits() << 1;
@@ -28,39 +28,42 @@ pub fn largest<'a>(elements: impl IntoIterator<Item = &'a f32>) -> f32 {
     f32::from_bits(bits >> 1)
 }
 
-/// √x, correctly rounded (IEEE 754-2019 §5.4.1); NaN where x < 0.
+/// √x, correctly rounded (IEEE 754-2019 §5.4.1); NaN if x < 0.
 ///
-/// By Newton's iteration in integers: digit by digit takes five times the instructions, and a normalisation takes a
-/// root for every place. It starts from a line, as a table costs flash, and goes to 1/√ first, which takes no division.
+/// Newton's iteration in integers: a digit-by-digit root takes five times the instructions, and a normalisation needs a
+/// root for every place. The iteration starts from a straight line, because a table costs flash, and computes 1/√a
+/// first, which needs no division.
 pub fn sqrt(x: f32) -> f32 {
     let bits = x.to_bits();
-    // Of ±0, +∞ and NaN it is x itself.
+    // ±0, +∞ and NaN are their own roots; other negative numbers have none.
     if bits.wrapping_sub(1) >= f32::INFINITY.to_bits() - 1 {
         return if x < 0.0 { f32::NAN } else { x };
     }
-    // A subnormal's highest bit goes where normal numbers hide theirs. With 125 more, no exponent is negative, and half
-    // of it is the root's, less the one that the root's own hidden bit will add.
+    // A subnormal is shifted until its highest bit is where normal numbers have their hidden bit. Adding 125 keeps
+    // every exponent non-negative. Half of it is the root's exponent, less the one that the root's own hidden bit adds.
     let shift = bits.leading_zeros().saturating_sub(8);
     let bits = (bits << shift) + ((125 - shift) << 23);
-    // x = a · 4^n with 1/4 ≤ a < 1, in units of 2^−32; what follows is about a alone.
+    // x = a · 4^n with 1/4 ≤ a < 1, in units of 2^−32; the rest concerns a alone.
     let a = (bits << 7 & 0x3fff_ffff | 1 << 30) << (bits >> 23 & 1);
-    // 1/√a as 69/32 − 5/4 · a, in units of 2^−31 and modulo 2: within 9.4 %.
+    // 1/√a ≈ 69/32 − 5/4 · a, in units of 2^−31 and modulo 2: within 9.4 %.
     let r = 0x1400_0000u32.wrapping_sub(5 * (a >> 3));
-    // r · (3 − ar²)/2 is never too large. A little more than 3 puts its error on both sides, which halves it: within
-    // 0.8 %, in units of 2^−30.
+    // r · (3 − ar²)/2 is never too large. A constant slightly above 3 spreads the error over both sides, which halves
+    // it: within 0.8 %, in units of 2^−30.
     let r = upper_half(r, 0xc100_0000 - upper_half(upper_half(r, r), a));
-    // Within 10⁻⁴, in units of 2^−27. One less, as what the products cut off may make r too large and a − s² negative.
+    // Within 10⁻⁴, in units of 2^−27. The 1 is subtracted because the truncated products may make r too large and
+    // a − s² negative.
     let r = upper_half(r, 0x3000_0000 - upper_half(upper_half(r, r), a)) - 1;
-    // √a in 16 bits, whose square is exact; with (a − s²) · r/2 it is too small by less than a third of the 24th bit.
+    // √a in 16 bits, whose square is exact. Adding (a − s²) · r/2 leaves it too small by less than a third of the 24th
+    // bit.
     let s = upper_half(a, r) >> 11;
     let root = ((s << 12) + upper_half(a - s * s, r)) >> 4;
-    // Hence √a < root + 3/2, and the nearest is root or the next; no square of root + 1/2 is an integer, so there is no
-    // tie. The rest fits into 32 bits, though neither square does.
+    // Hence √a < root + 3/2, and the nearest value is root or root + 1. No square of root + 1/2 is an integer, so there
+    // is no tie. The remainder fits into 32 bits, although neither square does.
     let rest = (a << 16).wrapping_sub(root.wrapping_mul(root));
     f32::from_bits((bits >> 24 << 23) + root + u32::from(rest > root))
 }
 
-/// The upper half of a·b.
+/// Upper 32 bits of a·b.
 fn upper_half(a: u32, b: u32) -> u32 {
     ((u64::from(a) * u64::from(b)) >> 32) as u32
 }
@@ -80,19 +83,19 @@ pub fn tanh(x: f32) -> f32 {
     libm::tanhf(x)
 }
 
-/// Whose exp, ln and tanh a network uses; each is software and gives the same bits on every target.
+/// Implementation of exp, ln and tanh that a network uses. Each is software and gives the same bits on every target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Functions {
-    /// The crate libm's: exp and ln within one unit in the last place, tanh within three.
+    /// The crate libm: exp and ln within one unit in the last place, tanh within three.
     #[default]
     Libm,
-    /// The crate micromath's: a few operations each. Its exp errs by up to 0.25 %, see `docs/arithmetic.md`.
+    /// The crate micromath: a few operations each. Its exp errs by up to 0.25 %, see `docs/arithmetic.md`.
     #[cfg(feature = "micromath")]
     Micromath,
 }
 
 impl Functions {
-    /// Functions with that index in an image; `None` where this build has none such.
+    /// Functions with this index in an image; `None` if this build does not have them.
     pub(crate) fn from_number(number: u32) -> Option<Self> {
         match number {
             0 => Some(Functions::Libm),
@@ -106,10 +109,10 @@ impl Functions {
     pub fn exp(self, x: f32) -> f32 {
         match self {
             Functions::Libm => exp(x),
-            // Micromath makes 0 or infinity of a NaN by its sign, which differs by target.
+            // Micromath turns a NaN into 0 or infinity depending on its sign, which differs by target.
             #[cfg(feature = "micromath")]
             Functions::Micromath if x.is_nan() => x,
-            // Beyond its range the crate's own result depends on the build.
+            // Beyond this range, the crate's result depends on the build.
             #[cfg(feature = "micromath")]
             Functions::Micromath if x > 88.0 => f32::INFINITY,
             #[cfg(feature = "micromath")]
@@ -126,7 +129,7 @@ impl Functions {
         }
     }
 
-    /// tanh x; of micromath 1 − 2/(exp(2x) + 1), from −8 to 8.
+    /// tanh x. With micromath: 1 − 2/(exp(2x) + 1) from −8 to 8, ±1 beyond.
     pub fn tanh(self, x: f32) -> f32 {
         match self {
             Functions::Libm => tanh(x),
@@ -140,27 +143,28 @@ impl Functions {
     }
 }
 
-/// Whether this machine rounds as IEEE 754 says: products before they are added, to nearest even, subnormals kept.
+/// Checks that this machine rounds as IEEE 754 requires: products before they are added, to nearest even, subnormals
+/// kept.
 ///
-/// A debugger's setting, a start-up file or a compiler's flag can change that; training then would give other bits.
+/// A debugger's setting, a start-up file or a compiler flag can change this. Training would then give different bits.
 ///
 /// # Errors
-/// [`Refusal::Arithmetic`] where it does not.
+/// [`Refusal::Arithmetic`] if it does not.
 pub fn check() -> Result<(), Refusal> {
-    // What the compiler cannot compute in advance.
+    // Hides values from the compiler, which could otherwise compute the results in advance.
     let hide = core::hint::black_box::<f32>;
     let a = hide(1.0 + f32::EPSILON);
     let unfused = (a * a - hide(1.0)).to_bits() == 0x3480_0000;
     let smallest = hide(f32::from_bits(1));
     let subnormal = hide(f32::MIN_POSITIVE) * hide(0.5);
     let kept = (smallest + smallest).to_bits() == 2 && subnormal.to_bits() == 0x0040_0000 && hide(smallest) * 2.0 > 0.0;
-    // Halfway between two numbers: to the even one, up and down.
+    // Halfway between two numbers, rounding goes to the even one: once down, once up.
     let even = hide(1.0) + hide(f32::EPSILON / 2.0) == 1.0 && a + hide(f32::EPSILON / 2.0) == 1.0 + 2.0 * f32::EPSILON;
     if unfused && kept && even { Ok(()) } else { Err(Refusal::Arithmetic) }
 }
 
-/// Sums in eight lanes: element i goes to lane i mod 8, each lane ascending from +0, then the fixed tree
-/// ((0+4)+(2+6))+((1+5)+(3+7)).
+/// Sum in eight lanes: element i goes to lane i mod 8, each lane ascending from +0; then the lanes are added as the
+/// fixed tree ((0+4)+(2+6))+((1+5)+(3+7)).
 pub fn sum(elements: impl IntoIterator<Item = f32>) -> f32 {
     let mut l = [0.0f32; 8];
     let mut elements = elements.into_iter();
@@ -175,7 +179,7 @@ pub fn sum(elements: impl IntoIterator<Item = f32>) -> f32 {
     tree(l)
 }
 
-/// [`sum`] of f(a, b) over two slices of one length, with the lanes written out, which keeps them in registers.
+/// [`sum`] of f(a, b) over two slices of equal length. The lanes are written out, which keeps them in registers.
 pub fn sum_over(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut l = [0.0f32; 8];
     let ((a, a_end), (b, b_end)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
@@ -196,18 +200,19 @@ pub fn sum_over(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     tree(l)
 }
 
-/// The lanes' sums, in their fixed order.
+/// Adds the lanes in their fixed order.
 fn tree(l: [f32; 8]) -> f32 {
     ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
 }
 
-/// The two powers of two whose product is 2^−⌊log₂ x⌋, for a positive finite x.
+/// Two powers of two whose product is 2^−⌊log₂ x⌋, for a positive finite x.
 ///
-/// Multiplying by both in turn brings x into [1, 2) exactly; one factor would not do, as 2^149 is no binary32.
+/// Multiplying by both in turn brings x into [1, 2) exactly. A single factor would not do, because 2^149 is not a
+/// binary32 number.
 pub fn into_unit_binade(x: f32) -> (f32, f32) {
     let bits = x.to_bits();
     let exponent = match bits >> 23 {
-        // A subnormal: its highest set bit, counted from 2^−149.
+        // Subnormal: the position of its highest set bit, counted from 2^−149.
         0 => -118 - bits.leading_zeros() as i32,
         biased => biased as i32 - 127,
     };

@@ -1,7 +1,8 @@
-//! xxHash64 of 32-bit words (Collet, "xxHash fast digest algorithm", version 0.1.1, §XXH64), each as little-endian bytes.
+//! xxHash64 of 32-bit words (Collet, "xxHash fast digest algorithm", version 0.1.1, §XXH64), each as little-endian
+//! bytes.
 //!
-//! The crates that compute it index their buffer in a way that the compiler cannot prove, so that a step would have a panic
-//! path; words of one size need no such buffer.
+//! The crates that compute it index a buffer in a way that the compiler cannot prove to be in bounds, which would give
+//! every step a panic path. Words of one size need no such buffer.
 
 use heapless::Vec;
 
@@ -11,13 +12,13 @@ const P3: u64 = 0x1656_67b1_9e37_79f9;
 const P4: u64 = 0x85eb_ca77_c2b2_ae63;
 const P5: u64 = 0x27d4_eb2f_1656_67c5;
 
-/// A hash that is being computed, with the seed 0.
+/// xxHash64 computation in progress, with seed 0.
 #[derive(Clone, Debug)]
 pub struct Digest {
     accumulators: [u64; 4],
-    /// Words that are no whole stripe yet.
+    /// Words that do not fill a stripe yet.
     pending: Vec<u32, 8>,
-    /// Words in all.
+    /// Total number of words.
     count: u64,
 }
 
@@ -29,10 +30,10 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// Goes on with a word.
+    /// Appends a word.
     pub fn word(&mut self, word: u32) {
         self.count = self.count.wrapping_add(1);
-        // There is room: a full stripe does not stay.
+        // There is room, because a full stripe is cleared at once.
         let _ = self.pending.push(word);
         if self.pending.is_full() {
             let (pairs, _) = self.pending.as_chunks::<2>();
@@ -41,7 +42,7 @@ impl Digest {
         }
     }
 
-    /// Goes on with the lower, then the upper half of each.
+    /// Appends 64-bit numbers, the lower half of each before the upper.
     pub fn doubles(&mut self, doubles: &[u64]) {
         for double in doubles {
             self.word(*double as u32);
@@ -49,7 +50,7 @@ impl Digest {
         }
     }
 
-    /// Goes on with the bits of numbers: whole stripes at once, past the pending words.
+    /// Appends the bits of numbers. Whole stripes bypass the pending words.
     pub fn numbers(&mut self, numbers: &[f32]) {
         let missing = (8 - self.pending.len()) % 8;
         let (first, rest) = numbers.split_at(missing.min(numbers.len()));
@@ -64,7 +65,7 @@ impl Digest {
         last.iter().for_each(|number| self.word(number.to_bits()));
     }
 
-    /// The hash of all that came.
+    /// Hash of all words so far.
     pub fn finish(&self) -> u64 {
         let [a, b, c, d] = self.accumulators;
         let start = if self.count < 8 {

@@ -1,66 +1,66 @@
-//! Why something is refused. What is refused has changed nothing.
+//! Reasons for refusing a sample, a recipe or an image.
 
 use core::fmt;
 
-/// Why a sample, a step or a recipe was refused; nothing was changed.
+/// Reason for refusing a sample, a step or a recipe; nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
-    /// The sample does not have as many numbers as the network has inputs.
+    /// The sample's length differs from the network's number of inputs.
     Length {
-        /// Numbers that the network takes.
+        /// Number of values that the network takes.
         expected: u32,
-        /// Numbers that came.
+        /// Number of values in the sample.
         found: u32,
     },
-    /// A number of the sample is NaN or infinite.
+    /// A value of the sample is NaN or infinite.
     NotFinite {
-        /// Its index in the sample.
+        /// Index of the value in the sample.
         index: u32,
     },
     /// The label is not a class of the network.
     Label {
-        /// The label that came.
+        /// The refused label.
         label: u32,
-        /// Classes of the network: labels run from 0 to `classes` − 1.
+        /// Number of classes of the network: labels run from 0 to `classes` − 1.
         classes: u32,
     },
-    /// The target has another number of values than the network has outputs.
+    /// The target's length differs from the network's number of outputs.
     Target {
-        /// Outputs of the network.
+        /// Number of outputs of the network.
         expected: u32,
-        /// Values that came.
+        /// Number of values in the target.
         found: u32,
     },
     /// A value of the target is NaN or infinite.
     TargetNotFinite {
-        /// Its index in the target.
+        /// Index of the value in the target.
         index: u32,
     },
-    /// Forward or backward overflows on this sample: the loss is not finite, or max|δ| or max|δ|·max|a| > 2^64 in a
-    /// layer.
+    /// The network overflows on this sample: an activation, an output or the loss is not finite, or max|δ| or
+    /// max|δ|·max|a| exceeds 2^64 in a layer (2^64/P if P places share its weights).
     Overflow,
-    /// A number of the recipe is outside its range.
+    /// A field of the recipe is invalid.
     Recipe(Field),
-    /// The adaptation was not started.
+    /// The adaptation has not been started.
     NotStarted,
     /// The next step could move a matrix further than the drift budget allows.
     Budget,
-    /// This machine fuses, flushes or rounds otherwise than IEEE 754 says: see
+    /// This machine fuses, flushes or rounds differently from IEEE 754: see
     /// [`arithmetic::check`](crate::arithmetic::check).
     Arithmetic,
-    /// The scratch memory is shorter than the network needs.
+    /// The scratch memory is too short, or the memory for the weights in use has the wrong length.
     Scratch {
-        /// Numbers needed.
+        /// Number of `f32` values needed.
         expected: u32,
-        /// Numbers given.
+        /// Number of `f32` values given.
         found: u32,
     },
-    /// The journal of what is learnt has no room for it, and nothing is to be learnt that is not recorded.
+    /// The journal has no room for the sample, and a sample that is not recorded must not be learnt.
     Unrecorded,
 }
 
-/// A number of a recipe; its range is part of its message.
+/// Field of a recipe; its message states the valid range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Field {
@@ -68,9 +68,9 @@ pub enum Field {
     Step,
     /// The strength λ of the pull.
     Pull,
-    /// The weights to which the pull to the start pulls.
+    /// The weights X₀ that the pull to the start needs.
     Start,
-    /// The cap of an output error.
+    /// The cap on an output error.
     Cap,
     /// The momentum β.
     Momentum,
@@ -80,21 +80,21 @@ pub enum Field {
     Memory,
     /// The damping q by alignment.
     Damping,
-    /// p, r or N of the theory's schedule.
+    /// p, r or N of the theory's step size and momentum.
     Theory,
     /// The drift budget.
     Budget,
-    /// Which samples a session holds out.
+    /// The selection of held-out samples.
     HoldOut,
-    /// Samples a step.
+    /// The number of samples per step.
     Batch,
-    /// Steps a sample.
+    /// The number of steps per sample.
     Steps,
-    /// Samples that the replay buffer keeps.
+    /// The number of samples that the replay buffer keeps.
     Replay,
     /// A radius ρ of a parameter.
     Radius,
-    /// The taps of a convolution's norm.
+    /// The number of taps in a convolution's norm.
     Taps,
 }
 
@@ -158,13 +158,16 @@ impl fmt::Display for Refusal {
 
 impl core::error::Error for Refusal {}
 
-/// Why the bytes of an image are refused; the network that was to take it is unchanged.
+/// Reason for refusing the bytes of an image or a snapshot.
+///
+/// The network that was to take them is unchanged, with one exception that [`restore`](crate::snapshot::restore)
+/// describes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ImageError {
     /// The first bytes are not those of an image.
     Magic,
-    /// The image has another version than this software reads.
+    /// The format version is not the one that this software reads.
     Version {
         /// The version that this software reads.
         expected: u16,
@@ -173,20 +176,21 @@ pub enum ImageError {
     },
     /// The image is longer than the memory that holds it, or shorter than its own parts.
     Truncated,
-    /// The checksum does not agree with the bytes.
+    /// The checksum does not match the bytes.
     Checksum,
     /// The header cannot be decoded, or the parts do not fit together.
     Malformed,
     /// The image is for another network.
     Schema {
-        /// Schema hash of the network that was to take it.
+        /// Schema hash of the network that was to take the image.
         expected: u64,
         /// Schema hash of the image.
         found: u64,
     },
-    /// A weight or the scale is NaN or infinite, or the scale is not positive.
+    /// A weight or the scale is NaN or infinite, or the scale is not positive. In a snapshot, also a momentum, drift or
+    /// alignment state out of range, or a label that the network does not have.
     NotFinite,
-    /// The recipe in the image is refused.
+    /// The recipe or a geometry in the image is refused.
     Recipe(Refusal),
 }
 

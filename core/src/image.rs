@@ -1,4 +1,4 @@
-//! A network's weights with its architecture, geometry and recipe, as checksummed bytes.
+//! Weights image: a network's weights with its architecture, geometries and recipe, as checksummed bytes.
 //!
 //! ```text
 //! offset  bytes
@@ -11,8 +11,8 @@
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
 //!
-//! Nothing of an image is used before its checksum and its schema hash agree, and a network is changed only when all of
-//! the image is right.
+//! Nothing of an image is used before its checksum and its schema hash match, and a network changes only if the whole
+//! image is valid.
 
 use crate::adapt::Recipe;
 use crate::error::ImageError;
@@ -26,20 +26,21 @@ use heapless::Vec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version that this software writes and reads.
+/// Format version that this software writes and reads.
 pub const VERSION: u16 = 4;
 
-/// The most layers an image can name.
+/// Largest number of layers that an image can name.
 pub const LAYERS: usize = 16;
 
 const MAGIC: [u8; 4] = *b"GRFT";
 const PREFIX: usize = 10;
 const CHECKSUM: usize = 4;
-/// A device computes it without the usual table of 1 KB: what takes its time is to store and to send.
+/// Lookup table of the checksum. A device does without the usual 1 KB, because storing and sending take longer than
+/// computing.
 type Table = crc::Table<{ if cfg!(target_os = "none") { 0 } else { 1 } }>;
-/// The checksum of all that is stored or sent.
+/// Checksum of everything that is stored or sent.
 pub static CRC: Crc<u32, Table> = Crc::<u32, Table>::new(&CRC_32_ISO_HDLC);
-/// The same of bytes that come piece by piece.
+/// Checksum of bytes that come piece by piece.
 pub type Digest = crc::Digest<'static, u32, Table>;
 
 /// CRC-32/ISO-HDLC of some bytes.
@@ -47,13 +48,13 @@ pub fn checksum(bytes: &[u8]) -> u32 {
     CRC.checksum(bytes)
 }
 
-/// Where bytes go, one piece after another.
+/// Destination of bytes, one piece after another.
 pub trait Sink {
-    /// Takes some bytes; `None` where it takes no more.
+    /// Appends bytes; `None` if the sink takes no more.
     fn put(&mut self, bytes: &[u8]) -> Option<()>;
 }
 
-/// What is written goes to the start of the memory, what remains of it is left.
+/// Writes to the start of the slice, which then covers only the rest.
 impl Sink for &mut [u8] {
     fn put(&mut self, bytes: &[u8]) -> Option<()> {
         let (place, rest) = core::mem::take(self).split_at_mut_checked(bytes.len())?;
@@ -63,9 +64,9 @@ impl Sink for &mut [u8] {
     }
 }
 
-/// Where bytes come from, as often as they are asked for.
+/// Source of bytes that can be read any number of times.
 pub trait Source {
-    /// Reads what lies from byte `at` on; `None` where there is less, or it cannot be read.
+    /// Fills `bytes` from position `at` on; `None` if there are fewer bytes or they cannot be read.
     fn read(&mut self, at: usize, bytes: &mut [u8]) -> Option<()>;
 }
 
@@ -82,28 +83,29 @@ impl Source for &[u8] {
     }
 }
 
-/// What an image says besides the weights.
+/// Contents of an image besides the weights.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Header {
     /// [`Kind::schema`] of the layers.
     pub schema: u64,
-    /// The architecture.
+    /// Layers of the architecture.
     pub layers: Vec<Kind, LAYERS>,
-    /// Of every parameter, in the network's order.
+    /// Geometry of every parameter, in the network's order.
     pub geometries: Vec<Geometry, { 2 * LAYERS }>,
-    /// How the device adapts.
+    /// Recipe by which the device adapts.
     pub recipe: Recipe,
-    /// What raw features were divided by in training; whoever feeds the device divides by it, too. 1 where the first layer
+    /// Divisor of raw features in training, by which samples for the device must be divided, too. 1 if the first layer
     /// standardises them.
     pub scale: f32,
-    /// Whether the weights X₀ follow to which [`Pull::Start`](crate::scion::Pull) pulls; else they are the weights X.
+    /// True if the image also holds the weights X₀ to which [`Pull::Start`](crate::scion::Pull) pulls; otherwise they
+    /// are the weights X.
     pub centred: bool,
 }
 
-/// An image whose checksum, header and lengths are right.
+/// Image with a valid checksum, header and lengths.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Image<'a> {
-    /// What it says besides the weights.
+    /// Contents besides the weights.
     pub header: Header,
     weights: &'a [[u8; 4]],
     start: &'a [[u8; 4]],
@@ -111,18 +113,18 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// Reads an image at the start of `bytes`, which may be longer than it.
+    /// Parses an image at the start of `bytes`, which may be longer.
     ///
     /// # Errors
-    /// Where a byte is wrong or missing; see [`ImageError`].
-    // Compiled with its caller: a device that is built for size wants this small, and only the kernels fast.
+    /// An [`ImageError`] if a byte is wrong or missing.
+    // Inlined into its caller: in a device built for size this must be small, and only the kernels fast.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let (header, words, length) = unframe::<Header>(MAGIC, VERSION, bytes)?;
         if header.layers.is_empty() || header.schema != Kind::schema(&header.layers) {
             return Err(ImageError::Malformed);
         }
-        // How many samples the replay buffer holds is known to the device alone.
+        // Only the device knows how many samples its replay buffer holds.
         header.recipe.check(usize::MAX).map_err(ImageError::Recipe)?;
         for geometry in &header.geometries {
             geometry.check().map_err(ImageError::Recipe)?;
@@ -135,7 +137,7 @@ impl<'a> Image<'a> {
         Ok(Self { header, weights, start, length })
     }
 
-    /// Bytes of the image.
+    /// Length of the image in bytes.
     pub fn length(&self) -> usize {
         self.length
     }
@@ -145,15 +147,16 @@ impl<'a> Image<'a> {
         self.weights.iter().map(|w| f32::from_le_bytes(*w))
     }
 
-    /// The weights X₀ that a device of it began with, where they lie, as the bytes that they are.
+    /// Weights X₀ that a device with this image began with, as bytes in the place where they are stored.
     pub fn start(&self) -> &'a [[u8; 4]] {
         self.start
     }
 
-    /// Puts weights and geometries into a network whose schema hash is `schema`; Y starts at X, M at 0.
+    /// Loads weights and geometries into a network whose schema hash is `schema`; Y starts at X, M at 0.
     ///
     /// # Errors
-    /// [`ImageError::Schema`] where the image is for another network; then the network is unchanged.
+    /// [`ImageError::Schema`] if the image is for another network, [`ImageError::Malformed`] if it has another number
+    /// of parameters or weights. Then the network is unchanged.
     pub fn load<N: Layer + ?Sized>(&self, schema: u64, network: &mut N) -> Result<(), ImageError> {
         if self.header.schema != schema {
             return Err(ImageError::Schema { expected: schema, found: self.header.schema });
@@ -166,7 +169,7 @@ impl<'a> Image<'a> {
         let mut weights = self.weights.iter();
         network.parameters(&mut |mut parameter| {
             if let Some(Geometry { norm, radius }) = geometries.next() {
-                // Field by field, as all of it at once would be the only move of memory in a firmware.
+                // Field by field, because copying the whole would be the only block move of memory in a firmware.
                 (parameter.geometry.norm, parameter.geometry.radius) = (*norm, *radius);
             }
             for (x, w) in parameter.state.x.elements_mut().iter_mut().zip(&mut weights) {
@@ -178,9 +181,9 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Writes an image and returns its bytes at the start of `memory`; `None` where it is too short.
+/// Writes an image to the start of `memory` and returns its bytes; `None` if the memory is too short.
 ///
-/// The weights must be as many as the layers have; where the header is centred, X and then X₀.
+/// There must be as many weights as the layers have; if the header is centred, X and then X₀.
 pub fn write<'a>(
     header: &Header,
     weights: impl IntoIterator<Item = f32, IntoIter: Clone>,
@@ -194,7 +197,7 @@ pub fn write<'a>(
     })
 }
 
-/// What was written at the start of `memory`; `None` where nothing was.
+/// Runs `write` on `memory` and returns the bytes that it wrote at the start; `None` if it fails.
 pub(crate) fn in_memory(memory: &mut [u8], write: impl FnOnce(&mut &mut [u8]) -> Option<()>) -> Option<&[u8]> {
     let mut free = &mut *memory;
     write(&mut free)?;
@@ -202,18 +205,18 @@ pub(crate) fn in_memory(memory: &mut [u8], write: impl FnOnce(&mut &mut [u8]) ->
     memory.get(..memory.len() - free)
 }
 
-/// Bytes of a header, at most: up to 32 for each parameter of a snapshot, or up to 10 and 26 for each layer of an image, and 200
-/// for the rest.
+/// Largest length of a header in bytes: up to 32 for each parameter of a snapshot, or up to 10 for each parameter and
+/// 26 for each layer of an image, and 200 for the rest.
 const HEADER: usize = 200 + 32 * 2 * LAYERS;
 
-/// Bytes of a framed file without its words, at most.
+/// Largest length of a framed file without its words, in bytes.
 pub(crate) const REST: usize = PREFIX + HEADER + CHECKSUM;
 
-/// Where all but the checksum of a framed file is written.
+/// Writer of all but the checksum of a framed file.
 pub(crate) struct Body<'a, S: ?Sized> {
     sink: &'a mut S,
     digest: Digest,
-    /// Bytes that are still to come.
+    /// Number of bytes that are still to come.
     left: usize,
 }
 
@@ -224,19 +227,19 @@ impl<S: Sink + ?Sized> Body<'_, S> {
         self.sink.put(bytes)
     }
 
-    /// Appends four bytes; `None` where there is no room.
+    /// Appends a word of four bytes; `None` if there is no room.
     pub(crate) fn word(&mut self, word: [u8; 4]) -> Option<()> {
         self.bytes(&word)
     }
 
-    /// Appends numbers.
+    /// Appends numbers, each as a word.
     pub(crate) fn numbers(&mut self, numbers: &[f32]) -> Option<()> {
         numbers.iter().try_for_each(|number| self.word(number.to_le_bytes()))
     }
 }
 
-/// Writes magic, version, length, header, so many words and a checksum; `None` where the sink takes no more or the words
-/// are not as many.
+/// Writes magic, version, length, header, `words` words and a checksum; `None` if the sink takes no more or `write`
+/// appends another number of words.
 #[inline(never)]
 pub(crate) fn frame<S: Sink + ?Sized>(
     magic: [u8; 4],
@@ -261,7 +264,7 @@ pub(crate) fn frame<S: Sink + ?Sized>(
     sink.put(&digest.finalize().to_le_bytes())
 }
 
-/// The length of a framed file that begins so, once magic and version are right.
+/// Checks magic and version at the start of a framed file and returns the file's length in bytes.
 #[inline(never)]
 fn begun(magic: [u8; 4], version: u16, prefix: [u8; PREFIX]) -> Result<usize, ImageError> {
     let [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3] = prefix;
@@ -275,7 +278,8 @@ fn begun(magic: [u8; 4], version: u16, prefix: [u8; PREFIX]) -> Result<usize, Im
     Ok(u32::from_le_bytes([l0, l1, l2, l3]) as usize)
 }
 
-/// Header, words and length of a framed file at the start of `bytes`, once magic, version, length and checksum are right.
+/// Checks magic, version, length and checksum of a framed file at the start of `bytes`, and returns its header, words
+/// and length.
 fn unframe<'a, H: Deserialize<'a>>(
     magic: [u8; 4],
     version: u16,
@@ -296,18 +300,19 @@ fn unframe<'a, H: Deserialize<'a>>(
     }
 }
 
-/// A framed file that lies where it cannot be borrowed, once magic, version, length and checksum are right.
+/// Framed file that cannot be borrowed, with valid magic, version, length and checksum.
 pub(crate) struct Framed<S> {
     source: S,
-    /// Where its words are.
+    /// Range of the words in the source, in bytes.
     words: Range<usize>,
-    /// Of all before them.
+    /// Digest of all bytes before the words.
     digest: Digest,
     checksum: u32,
 }
 
 impl<S: Source> Framed<S> {
-    /// Its header, which ends within the first bytes, and the rest of it.
+    /// Opens a framed file: checks it and returns its header, which must end within the first [`REST`] bytes, and the
+    /// file.
     pub(crate) fn open<H: DeserializeOwned>(
         magic: [u8; 4],
         version: u16,
@@ -345,12 +350,12 @@ impl<S: Source> Framed<S> {
         Ok((header, Self { source, words, digest, checksum }))
     }
 
-    /// How many words it has.
+    /// Number of words in the file.
     pub(crate) fn count(&self) -> usize {
         self.words.len() / 4
     }
 
-    /// Its words, read once more.
+    /// Starts reading the words once more.
     #[inline(never)]
     pub(crate) fn words(&mut self) -> Words<'_, S> {
         let Self { source, words, digest, checksum } = self;
@@ -358,7 +363,7 @@ impl<S: Source> Framed<S> {
     }
 }
 
-/// The words of a framed file.
+/// Iterator over the words of a framed file.
 pub(crate) struct Words<'a, S> {
     source: &'a mut S,
     left: Range<usize>,
@@ -367,7 +372,7 @@ pub(crate) struct Words<'a, S> {
 }
 
 impl<S: Source> Words<'_, S> {
-    /// That all of them were read, and read as they were written.
+    /// Checks that all words were read, and that they match the checksum.
     pub(crate) fn end(self) -> Result<(), ImageError> {
         if self.left.is_empty() && self.digest.finalize() == self.checksum { Ok(()) } else { Err(ImageError::Checksum) }
     }

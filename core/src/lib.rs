@@ -1,29 +1,29 @@
-//! Transported Scion (Zhang and Lin 2026, arXiv 2605.18528) for every machine: `no_std`, no heap, no `unsafe`,
-//! the same bits everywhere.
+//! Transported Scion (Zhang and Lin 2026, arXiv 2605.18528) in portable Rust: `no_std`, no heap, no `unsafe`, and the
+//! same bits on every machine.
 //!
-//! The modules tell the method in the order in which data flows; each imports only what stands before it:
+//! The modules follow the flow of data. Each imports only modules that are listed before it:
 //!
-//! | module | what it says |
+//! | module | contents |
 //! |---|---|
-//! | [`error`] | why a sample, a recipe or an image is refused |
-//! | [`arithmetic`] | the few exact operations from which all else is made |
-//! | [`random`] | the one named generator |
-//! | [`digest`] | the hash that tells states apart |
-//! | [`matrix`] | the operations of the update rule on a matrix, a run-time slab, a libtorch tensor |
+//! | [`error`] | reasons for refusing a sample, a recipe or an image |
+//! | [`arithmetic`] | the few exact operations on which everything else is built |
+//! | [`random`] | the random number generator |
+//! | [`digest`] | the hash by which states are compared |
+//! | [`matrix`] | the update rule's matrix operations, for fixed shapes, run-time shapes and libtorch tensors |
 //! | [`polar`] | the polar factor of a matrix by quintic iteration |
 //! | [`norm`] | norms, their linear minimization oracles and dual norms |
-//! | [`schedule`] | how step size and momentum go with the steps |
-//! | [`transport`] | where gradients are taken: the laws of transport |
+//! | [`schedule`] | schedules of step size and momentum |
+//! | [`transport`] | the laws of transport, which choose where gradients are taken |
 //! | [`scion`] | the transported step of one parameter |
-//! | [`network`] | layers, forward and backward, one step over a batch |
+//! | [`network`] | layers, forward and backward passes, one step over a batch |
 //! | [`adapt`] | learning from a stream of labelled samples with a replay buffer |
-//! | [`session`] | weights in use until a session's own are no worse on held-out samples |
-//! | [`message`] | small structures as bytes |
+//! | [`session`] | sessions, whose weights replace those in use if they do no worse on held-out samples |
+//! | [`message`] | small structures encoded as bytes |
 //! | [`image`] | weights and recipe as checksummed bytes |
 //! | [`snapshot`] | the whole state of an adaptation as checksummed bytes |
 //!
-//! What makes the bits equal is the arithmetic contract, `docs/arithmetic.md` in the repository: every operation is one
-//! that IEEE 754 defines exactly, in an order that this crate fixes.
+//! The bits are equal because of the arithmetic contract, `docs/arithmetic.md` in the repository: every operation is
+//! one that IEEE 754 defines exactly, in an order that this crate fixes.
 //!
 //! # Example: a network that adapts, in static memory
 //!
@@ -38,7 +38,8 @@
 //! let mut network = Network::ZERO;
 //! graftage_core::network::initialise(&mut network, &mut Generator::new(1, 0), &mut [0.0; Network::SCRATCH]);
 //! let mut device: Device = Adaptation::new(network, Ring::new(), [0.0; Network::SCRATCH]);
-//! // From random weights it may go anywhere; a trained one stays near its own with `set_start` and `Recipe::DEFAULT`.
+//! // `Recipe::FREE` lets random weights go anywhere. A trained network stays near its own weights with `set_start` and
+//! // `Recipe::DEFAULT`.
 //! device.start(Recipe::FREE)?;
 //! for i in 0..60u8 {
 //!     let label = u32::from(i % 3);

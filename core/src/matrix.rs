@@ -1,13 +1,13 @@
-//! The operations that the update rule needs, of one real m×n matrix or of a stack of equal ones.
+//! Matrix operations of the update rule, on one real m×n matrix or a stack of equal ones.
 //!
-//! [`Matrix`] is implemented once here, for everything that lies row by row in memory: [`FixedMatrix`], whose shape is a
-//! type, and [`Slab`], whose shape is known at run time. Both run the kernels below, so they agree in every bit.
-//! Numbers that depend on the data (norms, powers of two, zero tests) never leave an operation, so that an
-//! implementation on an accelerator need not wait for them.
+//! [`Matrix`] is implemented here once for everything that is stored row by row: [`FixedMatrix`], whose shape is part
+//! of its type, and [`Slab`], whose shape is known at run time. Both run the kernels below, so they agree in every bit.
+//! Numbers that depend on the data (norms, powers of two, zero tests) never leave an operation, so an implementation on
+//! an accelerator need not wait for them.
 //!
 //! Order of evaluation, everywhere: a product is rounded before it is added; a matrix product accumulates each output
-//! element over k ascending, from +0 or from the value that it continues; a sum is [`arithmetic::sum`]. Blocks over rows
-//! and columns change no bit.
+//! element over k ascending, from +0 or from the value that it continues; a sum is an [`arithmetic::sum`]. Blocking
+//! over rows and columns changes no bit.
 
 pub mod kernel;
 
@@ -15,7 +15,7 @@ use crate::arithmetic::{self, into_unit_binade, largest, sqrt, sum_over};
 use core::ops::{Add, Mul, Sub};
 use kernel::Sides;
 
-/// The elements that share one 2-norm.
+/// Elements that share one 2-norm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Group {
     /// All elements of a matrix.
@@ -26,9 +26,9 @@ pub enum Group {
     Column,
 }
 
-/// What a formula is written in: one number, or a tensor of them. Every operation rounds once.
+/// Operand of a formula: one number, or a tensor of them. Every operation rounds once.
 ///
-/// A number for a whole matrix is an element, too: an operation of it with an element of the matrix reaches all of them.
+/// A scalar for a whole matrix is an element, too: combined with an element of the matrix, it is broadcast.
 pub trait Element:
     Clone + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Add<f32, Output = Self> + Mul<f32, Output = Self>
 {
@@ -44,21 +44,21 @@ impl Element for f32 {
 
 /// A real m×n matrix, or a stack of them. k = min(m, n); the small side is the rows if m ≤ n, else the columns.
 ///
-/// All operations are total on finite elements: whoever fills a matrix sees to it that they are finite. Two operands of
-/// one operation have one shape.
+/// All operations are total on finite elements; the caller must keep the elements finite. Both operands of an operation
+/// have the same shape.
 pub trait Matrix {
-    /// A symmetric k×k matrix of the small side.
+    /// Symmetric k×k matrix of the small side.
     type Square: ?Sized;
-    /// What [`Matrix::map`] computes with; also one number for each matrix of the stack, kept where the matrix is.
+    /// Operand of [`Matrix::map`]; also one number per matrix of the stack, stored where the matrix is.
     type Element: Element;
-    /// The weights that a matrix started from, wherever they lie.
+    /// Storage of the weights that a matrix started from.
     type Start: ?Sized;
 
-    /// (m, n).
+    /// Shape (m, n).
     fn shape(&self) -> (usize, usize);
 
-    /// Whether elements have the 24 bits of binary32, so that the square of a small singular value is not lost in a Gram
-    /// matrix.
+    /// Returns whether elements have the 24 bits of binary32, so that the square of a small singular value is not lost
+    /// in a Gram matrix.
     fn is_precise(&self) -> bool {
         true
     }
@@ -69,7 +69,8 @@ pub trait Matrix {
     /// self ← a·self + b·other: two rounded products, one rounded sum.
     fn combine(&mut self, a: f32, b: f32, other: &Self);
 
-    /// self ← a·self + b·(start − x): a product, a difference, a product and a sum, each rounded. `start` has as many elements.
+    /// self ← a·self + b·(start − x): a product, a difference, a product and a sum, each rounded. `start` has as many
+    /// elements as self.
     fn pull(&mut self, a: f32, b: f32, start: &Self::Start, x: &Self);
 
     /// (x, y) ← f(x, y, d), element by element.
@@ -80,8 +81,8 @@ pub trait Matrix {
         f: impl Fn(Self::Element, Self::Element, Self::Element) -> (Self::Element, Self::Element),
     );
 
-    /// A step along d and a point ahead of it, element by element: x⁺ = x + d·gain, then
-    /// y ← x⁺ + (x⁺ − x)·ahead + (y − x)·before and x ← x⁺. The last term is left out where its factor is 0.
+    /// Takes a step along d and forms a point ahead of it, element by element: x⁺ = x + d·gain, then
+    /// y ← x⁺ + (x⁺ − x)·ahead + (y − x)·before and x ← x⁺. The last term of y is left out if `before` is 0.
     fn step_ahead(x: &mut Self, y: &mut Self, d: &Self, gain: f32, (ahead, before): (f32, f32)) {
         let both = |x: Self::Element, d: Self::Element| {
             let next = x.clone() + d * gain;
@@ -97,56 +98,57 @@ pub trait Matrix {
         }
     }
 
-    /// self ← sign(other), element by element, of the unscaled element; sign(±0) = +0.
+    /// self ← sign(other), element by element on the unscaled elements; sign(±0) = +0.
     fn sign(&mut self, other: &Self);
 
-    /// Divides each group by its 2-norm; a group of zeros stays.
+    /// Divides each group by its 2-norm; a group of zeros is left unchanged.
     ///
     /// A group is first scaled by the power of two that brings its largest |element| into [1, 2), which is exact unless
-    /// an element is more than 2^126 below the largest; then each element is divided by √(Σ e²).
+    /// an element is more than 2^126 below the largest. Then each element is divided by √(Σ e²).
     fn normalise(&mut self, group: Group);
 
     /// ⟨self, other⟩ = Σᵢ selfᵢ·otherᵢ, row by row, as one [`arithmetic::sum`].
     fn inner(&self, other: &Self) -> Self::Element;
 
-    /// The cosine of the angle between self and other, ⟨s, o⟩/√(⟨s, s⟩·⟨o, o⟩), with s and o as
-    /// [`Matrix::normalise`] scales them before it divides; 0 where one of them is 0.
+    /// Cosine of the angle between self and other, ⟨s, o⟩/√(⟨s, s⟩·⟨o, o⟩), with s and o scaled as
+    /// [`Matrix::normalise`] scales them before it divides; 0 if either is 0.
     fn cosine(&self, other: &Self) -> Self::Element;
 
-    /// gram ← S Sᵀ where m ≤ n, else Sᵀ S. `scratch` is overwritten.
+    /// gram ← S Sᵀ if m ≤ n, else Sᵀ S. `scratch` is overwritten.
     fn gram(&self, gram: &mut Self::Square, scratch: &mut Self::Square);
 
-    /// out ← c·(L R) + a·L + b·R of (a, L) and (b, R) where L and R commute, so that out is symmetric: the upper triangle and the diagonal of
-    /// the product are computed, then three rounded products and two rounded sums from left to right, a term with a factor
-    /// of 0 left out; the rest is their mirror image.
+    /// out ← c·(L R) + a·L + b·R for `left` = (a, L) and `right` = (b, R). L and R commute, so out is symmetric.
+    ///
+    /// The upper triangle and the diagonal of the product are computed, then three rounded products and two rounded
+    /// sums from left to right; a term with a factor of 0 is left out. The lower triangle is the mirror image.
     fn multiply(&self, c: f32, left: (f32, &Self::Square), right: (f32, &Self::Square), out: &mut Self::Square);
 
-    /// self ← a·S + P S where m ≤ n, else a·S + S P. `scratch` is overwritten.
+    /// self ← a·S + P S if m ≤ n, else a·S + S P. `scratch` is overwritten.
     fn transform(&mut self, a: f32, p: &Self::Square, scratch: &mut Self::Square);
 }
 
-/// Numbers that a `Square` of k×k takes in memory.
+/// Number of `f32` values in a `Square` of k×k.
 pub const fn square(k: usize) -> usize {
     kernel::square::<4>(k)
 }
 
-/// Elements that lie row by row in one piece of memory.
+/// Matrix whose elements are stored row by row in one piece of memory.
 pub trait RowMajor {
-    /// (rows, columns).
+    /// Shape (rows, columns).
     fn shape(&self) -> (usize, usize);
-    /// rows·columns numbers, row by row.
+    /// The rows·columns elements, row by row.
     fn elements(&self) -> &[f32];
-    /// The same, to be written.
+    /// Like [`RowMajor::elements`], but mutable.
     fn elements_mut(&mut self) -> &mut [f32];
 
-    /// This matrix as one whose shape is known at run time: one copy of the code serves all shapes.
+    /// Views this matrix as one whose shape is known at run time, so that one copy of the code serves all shapes.
     fn slab(&mut self) -> Slab<&mut [f32]> {
         let (rows, columns) = self.shape();
         Slab { rows, columns, elements: self.elements_mut() }
     }
 }
 
-/// An m×n matrix whose shape is a type: R rows of C numbers.
+/// Matrix of R rows and C columns, whose shape is part of its type.
 pub type FixedMatrix<const R: usize, const C: usize> = [[f32; C]; R];
 
 impl<const R: usize, const C: usize> RowMajor for FixedMatrix<R, C> {
@@ -174,7 +176,7 @@ impl<const F: usize, const K: usize, const C: usize> RowMajor for [[[f32; C]; K]
     }
 }
 
-/// A matrix whose shape is known at run time, over memory that somebody else owns or that it holds (a `Vec`).
+/// Matrix whose shape is known at run time, over memory that it borrows or owns (a `Vec`).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Slab<S> {
     rows: usize,
@@ -183,7 +185,7 @@ pub struct Slab<S> {
 }
 
 impl<S: AsRef<[f32]> + AsMut<[f32]>> Slab<S> {
-    /// The first rows·columns numbers of the memory, row by row; `None` where it is too short.
+    /// Creates a matrix over the first rows·columns numbers of `elements`, row by row; `None` if there are fewer.
     pub fn new(rows: usize, columns: usize, elements: S) -> Option<Self> {
         (rows.checked_mul(columns)? <= elements.as_ref().len()).then_some(Self { rows, columns, elements })
     }
@@ -195,7 +197,7 @@ impl<S: AsRef<[f32]> + AsMut<[f32]>> RowMajor for Slab<S> {
     }
     fn elements(&self) -> &[f32] {
         let elements = self.elements.as_ref();
-        // `new` has seen that there are enough.
+        // `new` checked that there are enough.
         elements.get(..self.rows * self.columns).unwrap_or(elements)
     }
     fn elements_mut(&mut self) -> &mut [f32] {
@@ -208,7 +210,7 @@ impl<S: AsRef<[f32]> + AsMut<[f32]>> RowMajor for Slab<S> {
 impl<M: RowMajor> Matrix for M {
     type Square = [f32];
     type Element = f32;
-    /// Binary32 as little-endian bytes, row by row: an image's words, wherever they lie in flash.
+    /// Binary32 as little-endian bytes, row by row: the words of an image, read where they lie in flash.
     type Start = [[u8; 4]];
 
     fn shape(&self) -> (usize, usize) {
@@ -262,17 +264,18 @@ impl<M: RowMajor> Matrix for M {
     }
 }
 
-/// C ← A B of an m×k and a k×n matrix, row by row. `scratch`, which is overwritten, holds [`product_scratch`] numbers.
+/// C ← A B for an m×k and a k×n matrix, row by row; `sizes` is (m, k, n). `scratch`, which is overwritten, holds
+/// [`product_scratch`] numbers.
 pub fn product(sizes: (usize, usize, usize), a: &[f32], b: &[f32], c: &mut [f32], scratch: &mut [f32]) {
     four::product(sizes, a, b, c, scratch);
 }
 
-/// Numbers of scratch memory that [`product`] takes for an A of m rows and k columns.
+/// Number of `f32` values of scratch memory that [`product`] needs for an A of m rows and k columns.
 pub const fn product_scratch(m: usize, k: usize) -> usize {
     kernel::product_scratch::<4>(m, k)
 }
 
-/// The kernels with panels of four columns: one copy for all shapes, compiled with this crate's settings.
+/// Kernels with panels of four columns: one copy for all shapes, compiled with this crate's settings.
 mod four {
     use super::kernel::{self, Sides};
 
@@ -297,7 +300,7 @@ mod four {
     }
 }
 
-/// See [`Matrix::cosine`].
+/// Implementation of [`Matrix::cosine`].
 fn cosine(s: &[f32], o: &[f32]) -> f32 {
     let (largest_s, largest_o) = (largest(s), largest(o));
     if largest_s == 0.0 || largest_o == 0.0 {
@@ -308,22 +311,22 @@ fn cosine(s: &[f32], o: &[f32]) -> f32 {
     inner_scaled(s, o) / sqrt(inner_scaled(s, s) * inner_scaled(o, o))
 }
 
-/// ⟨s, o⟩ of two arrays, each with the two factors that scale it.
-// Once in a firmware, which need not be fast here.
+/// ⟨s, o⟩ of two arrays, each scaled by its two factors.
+// Not inlined: speed does not matter here, and firmware needs only one copy.
 #[inline(never)]
 fn inner_scaled((s, p, q): (&[f32], f32, f32), (o, u, v): (&[f32], f32, f32)) -> f32 {
     arithmetic::sum(s.iter().zip(o).map(|(s, o)| (s * p * q) * (o * u * v)))
 }
 
-/// Element by element; one copy for all shapes, too. Plain loops, which are short and fast when compiled for size, but of
-/// fours where numbers are only moved.
+/// Element-wise operations, also in one copy for all shapes. They are plain loops, which are short and fast when
+/// compiled for size; operations that only move numbers take four at a time.
 pub(crate) mod elementwise {
     use core::mem::swap;
 
     #[inline(never)]
     pub fn copy(s: &mut [f32], o: &[f32]) {
         let ((s, s_end), (o, o_end)) = (s.as_chunks_mut(), o.as_chunks());
-        // Each by name: a loop over arrays becomes a call of memcpy, which moves a number at a time.
+        // Element by element: a loop over arrays becomes a call to memcpy, which moves one number at a time.
         s.iter_mut().zip(o).for_each(|(s, [a, b, c, d])| *s = [*a, *b, *c, *d]);
         s_end.iter_mut().zip(o_end).for_each(|(s, o)| *s = *o);
     }
@@ -357,14 +360,14 @@ pub(crate) mod elementwise {
     pub fn sign(s: &mut [f32], o: &[f32]) {
         s.iter_mut().zip(o).for_each(|(s, o)| {
             let bits = o.to_bits();
-            // With the sign bit last, ±0 is 0 or 1.
+            // Rotating the sign bit to the end turns ±0 into 0 or 1.
             let zero = bits.rotate_left(1) < 2;
             *s = f32::from_bits(if zero { 0 } else { 1.0f32.to_bits() | bits & 1 << 31 });
         });
     }
 }
 
-/// Divides every `stride`-th element, from the first on, by the 2-norm of them all.
+/// Divides every `stride`-th element, from the first on, by the 2-norm of all of these.
 fn normalise(elements: &mut [f32], stride: usize) {
     if stride == 1 {
         return normalise_all(elements);
@@ -383,7 +386,7 @@ fn normalise(elements: &mut [f32], stride: usize) {
     }
 }
 
-/// The same of elements side by side.
+/// Like [`normalise`], for contiguous elements.
 #[inline(never)]
 fn normalise_all(elements: &mut [f32]) {
     let largest = largest(&*elements);

@@ -1,21 +1,21 @@
-//! Small structures as bytes, in postcard.
+//! Small structures encoded as bytes, in postcard.
 //!
-//! Postcard's own slices are inlined wherever a number is written or read, which costs a device more than one copy of what
-//! they do.
+//! Postcard's own slices are inlined wherever a number is written or read. This costs a device more code than the
+//! single copy here.
 
 use postcard::de_flavors::Flavor as Input;
 use postcard::ser_flavors::Flavor as Output;
 use postcard::{Deserializer, Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Writes a message to the start of the memory and returns how many bytes it takes; `None` where that is too short.
+/// Encodes a message at the start of `memory` and returns its length in bytes; `None` if the memory is too short.
 pub fn encode(message: &impl Serialize, memory: &mut [u8]) -> Option<usize> {
     let all = memory.len();
     let free = postcard::serialize_with_flavor(message, Memory(memory)).ok()?;
     all.checked_sub(free)
 }
 
-/// Reads the message at the start of some bytes; returns what follows it, too. `None` where there is none.
+/// Decodes the message at the start of `bytes` and returns it with the bytes that follow; `None` if there is none.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, &'a [u8])> {
     let mut deserializer = Deserializer::from_flavor(Bytes(bytes));
     let message = T::deserialize(&mut deserializer).ok()?;
@@ -61,7 +61,7 @@ impl<'a> Input<'a> for Bytes<'a> {
         Ok(*byte)
     }
 
-    // So that whoever asks for four bytes, say, sees that these are four, and has no panic path.
+    // Inlined, so that a caller that asks for four bytes, say, sees that it gets four, and has no panic path.
     #[inline]
     fn try_take_n(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(Error::DeserializeUnexpectedEnd)?;

@@ -1,28 +1,32 @@
-//! Networks for microcontrollers: forward, backward, and one transported step over a batch, in static memory.
+//! Networks for microcontrollers: forward and backward passes and one transported step over a batch, in static memory.
 //!
-//! A [`Layer`] holds its parameters and works on the caller's memory. [`Chain`] puts one before another and is a layer
-//! itself, so a network is a type that reads like its architecture: `chain![Dense<64, 32>, Relu<32>, Dense<32, 10>]`.
-//! What is known at compile time of such a type is [`Fixed`].
+//! A [`Layer`] holds its parameters and works on the caller's memory. [`Chain`] puts one layer before another and is
+//! itself a layer, so the type of a network reads like its architecture:
+//! `chain![Dense<64, 32>, Relu<32>, Dense<32, 10>]`. [`Fixed`] has the constants that are known of such a type at
+//! compile time.
 //!
-//! Between layers run L places of C channels, place by place, all channels of a place side by side; a vector is one place.
+//! The values between layers belong to L places of C channels, stored place by place with all channels of a place side
+//! by side; a vector is one place.
 //!
 //! | layer | module | equation |
 //! |---|---|---|
 //! | [`Dense`] | [`dense`] | a = b + W a' |
 //! | [`Relu`], [`Tanh`], [`Clip`] | [`activation`] | element by element |
 //! | [`Convolution`], [`Depthwise`] | [`convolution`] | a filter at every place |
-//! | [`AveragePool`], [`MaxPool`] | [`pooling`] | of the places under a window |
-//! | [`RmsNorm`] | [`normalisation`] | each place by its RMS |
-//! | [`Standardise`] | [`standardisation`] | each feature by constants |
+//! | [`AveragePool`], [`MaxPool`] | [`pooling`] | mean or maximum of the places under a window |
+//! | [`RmsNorm`] | [`normalisation`] | each place divided by its RMS |
+//! | [`Standardise`] | [`standardisation`] | each feature standardised by constants |
 //!
-//! With activations a₀ (the sample), a₁, …, a_L (the outputs), w = (1 − β_t)/B, and δ the derivative of w times the loss by
-//! the outputs ([`loss`]), a backward pass takes δ through the layers, and M ← keep·M + δ a'ᵀ. Sample by sample,
-//! M ← βM + Σᵢ δᵢ aᵢᵀ is one ordered product that continues from βM, so that a whole batch elsewhere gives the same bits. A
-//! sample is admitted only when its loss is finite and max|δ| and max|δ|·max|a'| are at most 2^64 in every layer (by the
-//! number of places that share its weights), so that M stays finite whatever B and β are; β comes with the first admitted sample of a step, so a refused one leaves no trace.
+//! Let a₀ be the sample, a₁, …, a_L the activations, of which a_L are the outputs, w = (1 − β_t)/B, and δ the
+//! derivative of w times the loss with respect to the outputs ([`loss`]). A backward pass takes δ through the layers,
+//! and M ← keep·M + δ a'ᵀ. Sample by sample, M ← βM + Σᵢ δᵢ aᵢᵀ is one ordered product that continues from βM, so a
+//! whole batch computed elsewhere gives the same bits. A sample is admitted only if its loss is finite, and the
+//! activations are finite and max|δ| and max|δ|·max|a'| at most 2^64 in every layer that trains (divided by the number
+//! of places that share its weights). So M stays finite for any B and β. β is applied with the first admitted sample of
+//! a step, so a refused sample leaves no trace.
 //!
-//! A parameter with a radius of 0 is frozen. What stands before the first layer that trains is not passed backward, so
-//! that adapting the last layers alone costs no more than they do.
+//! A parameter with a radius of 0 is frozen. The backward pass ends at the first layer that trains, so adapting the
+//! last layers alone needs no backward pass through the others.
 
 pub mod activation;
 pub mod convolution;
@@ -56,55 +60,55 @@ use crate::transport::Alignment;
 use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
-/// A parameter of a layer, as all that works on parameters sees it.
+/// Parameter of a layer, in the form in which code that works on all parameters sees it.
 #[derive(Debug)]
 pub struct Parameter<'a> {
-    /// X, Y and M.
+    /// Weights X, query point Y and momentum M.
     pub state: Scion<Slab<&'a mut [f32]>>,
-    /// How its steps are measured.
+    /// Norm and radius that measure its steps.
     pub geometry: &'a mut Geometry,
-    /// What the alignment law of transport knows.
+    /// State of the alignment law of transport.
     pub alignment: &'a mut Alignment<f32>,
-    /// What it is for.
+    /// Role of the parameter in its layer.
     pub role: Role,
 }
 
 impl Parameter<'_> {
-    /// Starts from the weights X: Y ← X, M ← 0, nothing known of alignment.
+    /// Starts from the weights X: Y ← X, M ← 0, and an empty alignment state.
     pub fn start(&mut self) {
         self.state.start();
         *self.alignment = Alignment::START;
     }
 
-    /// (m, n).
+    /// Shape (m, n).
     pub fn shape(&self) -> (usize, usize) {
         self.state.x.shape()
     }
 }
 
-/// A parameter as a layer holds it.
+/// Parameter in the form in which a layer holds it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Held<M> {
-    /// X, Y and M.
+    /// Weights X, query point Y and momentum M.
     pub state: Scion<M>,
     geometry: Geometry,
     alignment: Alignment<f32>,
 }
 
 impl<M> Held<M> {
-    /// A frozen one.
+    /// Creates a frozen parameter.
     pub const fn new(state: Scion<M>) -> Self {
         Self { state, geometry: Geometry::FROZEN, alignment: Alignment::START }
     }
 
-    /// Whether it moves.
+    /// Returns whether the parameter moves.
     pub fn trains(&self) -> bool {
         !self.geometry.is_frozen()
     }
 }
 
 impl<M: Copy> Held<M> {
-    /// A frozen one of zeros.
+    /// Creates a frozen parameter of zeros.
     const fn zeros(zeros: M) -> Self {
         Self::new(Scion { x: zeros, y: zeros, m: zeros })
     }
@@ -124,45 +128,46 @@ impl<M: RowMajor> Held<M> {
         self.state.m.elements_mut()
     }
 
-    /// As all that works on parameters sees it.
+    /// Views the parameter in the form for code that works on all parameters.
     pub fn parameter(&mut self, role: Role) -> Parameter<'_> {
         let Self { state, geometry, alignment } = self;
         Parameter { state: state.slabs(), geometry, alignment, role }
     }
 
-    /// Whether X, Y and M have this shape.
+    /// Returns whether X, Y and M have this shape.
     pub fn has_shape(&self, shape: (usize, usize)) -> bool {
         [self.state.x.shape(), self.state.y.shape(), self.state.m.shape()] == [shape; 3]
     }
 }
 
-/// A layer, or several of them, with parameters and without memory for a pass.
+/// Layer, or several layers in a chain: holds parameters, but no memory for a pass.
 ///
-/// `trace` holds [`Layer::trace`] numbers, of which the last [`Layer::outputs`] are the output; `errors` is the
-/// derivative of the loss by each of them. A layer reads and writes only as many numbers as it names.
+/// `trace` holds [`Layer::trace`] numbers, of which the last [`Layer::outputs`] are the output; `errors` holds the
+/// derivative of the loss with respect to each of them. A layer reads and writes only as many numbers as its methods
+/// state.
 pub trait Layer {
-    /// Numbers that come in.
+    /// Number of inputs.
     fn inputs(&self) -> usize;
-    /// Numbers that go out.
+    /// Number of outputs.
     fn outputs(&self) -> usize;
-    /// Numbers that a forward pass writes.
+    /// Number of values that a forward pass writes.
     fn trace(&self) -> usize;
-    /// Forward: `input` to `trace`.
+    /// Forward pass from `input` to `trace`.
     fn forward(&self, at: Point, input: &[f32], trace: &mut [f32]);
-    /// Backward, with the weights at the point of the forward pass that made `trace` of `input`: the last
-    /// [`Layer::outputs`] of `errors` are given; fills in the others and `input_errors`, which is empty where nobody asks
-    /// for it.
+    /// Backward pass, with the weights at the point of the forward pass that made `trace` from `input`. The last
+    /// [`Layer::outputs`] of `errors` are given. The pass fills in the others and `input_errors`, which is empty if the
+    /// errors of the inputs are not needed.
     fn backward(&self, at: Point, input: &[f32], trace: &[f32], errors: &mut [f32], input_errors: &mut [f32]);
-    /// Whether a parameter of it moves.
+    /// Returns whether any parameter of the layer moves.
     fn trains(&self) -> bool;
-    /// Whether the gradient of this sample can be accumulated without overflow.
+    /// Returns whether the gradient of this sample can be accumulated without overflow.
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool;
     /// M ← keep·M + δ aᵀ for every parameter.
     fn accumulate(&mut self, keep: f32, input: &[f32], trace: &[f32], errors: &[f32]);
-    /// Visits all parameters, in an order that never changes.
+    /// Visits all parameters, always in the same order.
     fn parameters(&mut self, visit: &mut dyn FnMut(Parameter));
 
-    /// Visits those at these places of the order, 0 the first, and returns how many there are in all.
+    /// Visits the parameters at these places of the order, counted from 0, and returns the total number of parameters.
     fn parameters_at(&mut self, places: Range<usize>, visit: &mut dyn FnMut(Parameter)) -> usize {
         let mut count = 0;
         self.parameters(&mut |parameter| {
@@ -174,9 +179,9 @@ pub trait Layer {
         count
     }
 
-    /// Step t of the parameters at these places from what M holds. `start` has the weights X₀ that all parameters started
-    /// from, in the network's order, or is empty: then nothing pulls towards them. `scratch` holds [`Fixed::WORKSPACE`]
-    /// numbers and is overwritten.
+    /// Takes step t of the parameters at these places, from their momentum M. `start` holds the weights X₀ that all
+    /// parameters started from, in the network's order; if it is empty, nothing pulls towards them. `scratch` holds
+    /// [`Fixed::WORKSPACE`] numbers and is overwritten.
     fn advance(&mut self, places: Range<usize>, rule: &Rule, t: u64, start: &[[u8; 4]], scratch: &mut [f32]) {
         let (mut place, mut rest) = (0, start);
         self.parameters(&mut |parameter| {
@@ -190,39 +195,40 @@ pub trait Layer {
     }
 }
 
-/// One copy for all networks, compiled with this crate's settings.
+/// Takes a step of one parameter: one copy for all networks, compiled with this crate's settings.
 #[inline(never)]
 fn advance(parameter: Parameter, rule: &Rule, t: u64, start: Option<&[[u8; 4]]>, scratch: &mut [f32]) {
     let Parameter { mut state, geometry, alignment, .. } = parameter;
     with_workspace(state.x.shape(), scratch, |work| state.advance(*geometry, rule, t, start, alignment, work));
 }
 
-/// What the type of a network says at compile time.
+/// Sizes and schema of a network that its type gives at compile time.
 pub trait Fixed: Layer + Sized {
-    /// All weights, momenta and query points 0, all parameters frozen.
+    /// Network with all weights, momenta and query points 0 and all parameters frozen.
     const ZERO: Self;
-    /// [`Layer::inputs`].
+    /// Number of inputs: [`Layer::inputs`].
     const INPUTS: usize;
-    /// [`Layer::outputs`].
+    /// Number of outputs: [`Layer::outputs`].
     const OUTPUTS: usize;
-    /// [`Layer::trace`].
+    /// Number of values that a forward pass writes: [`Layer::trace`].
     const TRACE: usize;
-    /// Weights of all parameters.
+    /// Number of weights of all parameters.
     const WEIGHTS: usize;
-    /// Numbers that a step of the largest parameter needs.
+    /// Number of `f32` values that a step of the largest parameter needs.
     const WORKSPACE: usize;
     /// Hash of the architecture: [`Kind::schema`] of its layers.
     const SCHEMA: u64;
-    /// Numbers of scratch memory that learning needs: a trace and its errors, or the workspace of a step.
+    /// Number of `f32` values of scratch memory that learning needs: a trace and its errors, or the workspace of a
+    /// step, whichever is larger.
     const SCRATCH: usize = scratch(Self::TRACE, Self::WORKSPACE);
 }
 
-/// Numbers of scratch memory for a network with such a trace and such a workspace.
+/// Number of `f32` values of scratch memory for a network with this trace and this workspace.
 pub const fn scratch(trace: usize, workspace: usize) -> usize {
     larger(2 * trace, workspace)
 }
 
-/// Numbers of parameters and of weights of a network.
+/// Counts the parameters and the weights of a network.
 #[inline(never)]
 pub(crate) fn count<N: Layer + ?Sized>(network: &mut N) -> (usize, usize) {
     let (mut parameters, mut weights) = (0, 0);
@@ -233,7 +239,7 @@ pub(crate) fn count<N: Layer + ?Sized>(network: &mut N) -> (usize, usize) {
     (parameters, weights)
 }
 
-/// Numbers of scratch memory that a network needs to learn: [`Fixed::SCRATCH`], of any network.
+/// Number of `f32` values of scratch memory that a network needs to learn: [`Fixed::SCRATCH`], for any network.
 pub fn scratch_length<N: Layer + ?Sized>(network: &mut N) -> usize {
     let mut largest = 0;
     network.parameters(&mut |parameter| {
@@ -247,7 +253,7 @@ const fn larger(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
 }
 
-/// One layer before others; written with [`chain!`](crate::chain).
+/// Layer followed by others; written with [`chain!`](crate::chain).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Chain<A, B> {
     first: A,
@@ -255,15 +261,15 @@ pub struct Chain<A, B> {
 }
 
 impl<A: Layer, B: Layer> Chain<A, B> {
-    /// `None` where the outputs of the first are not the inputs of the rest.
+    /// Puts one layer before others; `None` if the outputs of the first are not the inputs of the rest.
     pub fn new(first: A, rest: B) -> Option<Self> {
         (first.outputs() == rest.inputs()).then_some(Self { first, rest })
     }
 }
 
-/// The type of a network: `chain![Dense<64, 32>, Relu<32>, Dense<32, 10>]`.
+/// Type of a network: `chain![Dense<64, 32>, Relu<32>, Dense<32, 10>]`.
 ///
-/// That layers fit together is checked when the type is first used:
+/// The compiler checks that the layers fit together when the type is first used:
 ///
 /// ```compile_fail
 /// use graftage_core::{chain, network::{Dense, Fixed}};
@@ -307,7 +313,7 @@ impl<A: Layer, B: Layer> Layer for Chain<A, B> {
     fn admits(&self, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
         let (first, rest) = split(trace, self.first.trace());
         let (first_errors, rest_errors) = split(errors, self.first.trace());
-        // Nobody asked for the errors of what does not train.
+        // Layers that do not train have no errors to check.
         (!self.first.trains() || self.first.admits(input, first, first_errors))
             && (!self.rest.trains() || self.rest.admits(end(first, self.first.outputs()), rest, rest_errors))
     }
@@ -345,9 +351,9 @@ pub fn usual_geometries<N: Layer + ?Sized>(network: &mut N) {
     train_last(network, usize::MAX);
 }
 
-/// Gives the parameters of the last `layers` layers with weights their [usual geometry](Geometry::usual) and freezes those
-/// before them; 1 adapts the head alone. A gain or a bias goes with the weights before it; what stands before all weights,
-/// with the first.
+/// Gives the parameters of the last `layers` layers with weights their [usual geometry](Geometry::usual) and freezes
+/// all earlier ones; 1 adapts the head alone. A gain or a bias belongs to the weights before it; parameters before all
+/// weights belong to the first weights.
 pub fn train_last<N: Layer + ?Sized>(network: &mut N, layers: usize) {
     let mut all = 0;
     network.parameters(&mut |parameter| all += usize::from(parameter.role.is_weights()));
@@ -359,26 +365,27 @@ pub fn train_last<N: Layer + ?Sized>(network: &mut N, layers: usize) {
     });
 }
 
-/// Gives every parameter its [usual geometry](Geometry::usual) and draws its weights inside the ball, see
-/// [`Scion::initialise`]; `scratch` is overwritten.
+/// Gives every parameter its [usual geometry](Geometry::usual) and draws its weights inside the ball; see
+/// [`Scion::initialise`]. `scratch` is overwritten.
 pub fn initialise<N: Layer + ?Sized>(network: &mut N, generator: &mut Generator, scratch: &mut [f32]) {
     usual_geometries(network);
     network.parameters(&mut |mut p| p.state.initialise(*p.geometry, p.role, generator, scratch));
 }
 
-/// What a network says of a sample.
+/// Prediction of a network for one sample.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Prediction {
-    /// The class with the largest logit, the first of equals.
+    /// Class with the largest logit, the first if several are equal.
     pub class: u32,
-    /// Its softmax probability.
+    /// Softmax probability of the class.
     pub probability: f32,
 }
 
-/// The outputs for a sample, with the weights X, in `scratch`, which is overwritten.
+/// Computes the outputs for a sample with the weights X. They lie in `scratch`, which is overwritten.
 ///
 /// # Errors
-/// Where the sample has the wrong length or a non-finite number, or the outputs are not finite.
+/// A [`Refusal`] if the sample has the wrong length or a non-finite number, the outputs are not finite, or the scratch
+/// memory is too short.
 pub fn outputs<'a, N: Layer + ?Sized>(
     network: &N,
     input: &[f32],
@@ -391,10 +398,10 @@ pub fn outputs<'a, N: Layer + ?Sized>(
     if largest(outputs).is_finite() { Ok(outputs) } else { Err(Refusal::Overflow) }
 }
 
-/// The class of a sample, with the weights X. `scratch` is overwritten.
+/// Predicts the class of a sample with the weights X. `scratch` is overwritten.
 ///
 /// # Errors
-/// As [`outputs`].
+/// The errors of [`outputs`].
 pub fn predict<N: Layer + ?Sized>(
     network: &N,
     functions: Functions,
@@ -408,7 +415,7 @@ pub fn predict<N: Layer + ?Sized>(
             best = (class as u32, *logit);
         }
     }
-    // The exponent of the largest logit is exp(0) = 1.
+    // The exponential of the largest logit is exp(0) = 1.
     Ok(Prediction { class: best.0, probability: 1.0 / loss::total(functions, logits, best.1) })
 }
 
@@ -424,17 +431,18 @@ pub struct Step {
     loss: f32,
 }
 
-/// What one step did.
+/// Result of one step.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Samples that the step is made of.
+    /// Number of samples admitted to the step.
     pub admitted: u32,
-    /// The mean of their losses at the query point.
+    /// Mean loss of these samples at the query point.
     pub loss: f32,
 }
 
 impl Step {
-    /// Step t = 1, 2, … over a batch of B samples, of each of which the output error of a class counts at most `cap`.
+    /// Begins step t = 1, 2, … over a batch of B samples. The output error of a class counts at most `cap` in each
+    /// sample.
     pub fn begin(rule: &Rule, functions: Functions, cap: Option<f32>, t: u64, batch: u32) -> Self {
         let keep = rule.keep(t);
         Self {
@@ -451,7 +459,7 @@ impl Step {
     /// Accumulates the gradient of a sample at the query point and returns its loss. `scratch` is overwritten.
     ///
     /// # Errors
-    /// Where the sample is refused; then nothing has changed, and the step goes on without it.
+    /// A [`Refusal`] if the sample is refused. Then nothing has changed, and the step continues without it.
     pub fn add<N: Layer + ?Sized>(
         &mut self,
         network: &mut N,
@@ -477,13 +485,13 @@ impl Step {
         Ok(loss)
     }
 
-    /// What the step does; `None`, and it moves nothing, where no sample was admitted.
+    /// Outcome of the step; `None` if no sample was admitted, so that the step moves nothing.
     pub fn outcome(&self) -> Option<Outcome> {
         (self.admitted > 0).then(|| Outcome { admitted: self.admitted, loss: self.loss / self.admitted as f32 })
     }
 
-    /// Moves every parameter; `start` as in [`Layer::advance`]. `None`, and nothing is moved, where no sample was admitted or
-    /// `scratch`, which is overwritten, is shorter than [`scratch_length`].
+    /// Moves every parameter; `start` is that of [`Layer::advance`]. Returns `None`, and moves nothing, if no sample
+    /// was admitted or `scratch`, which is overwritten, is shorter than [`scratch_length`].
     pub fn finish<N: Layer + ?Sized>(
         self,
         network: &mut N,
@@ -512,39 +520,39 @@ pub fn check_input<N: Layer + ?Sized>(network: &N, input: &[f32]) -> Result<(), 
     Err(Refusal::NotFinite { index: index as u32 })
 }
 
-/// The first `length` numbers and the rest.
+/// Splits off the first `length` numbers; [`Refusal::Scratch`] if there are fewer.
 fn part(memory: &mut [f32], length: usize) -> Result<(&mut [f32], &mut [f32]), Refusal> {
     let found = memory.len() as u32;
     memory.split_at_mut_checked(length).ok_or(Refusal::Scratch { expected: length as u32, found })
 }
 
-/// The last `length` numbers; where there are fewer, none.
+/// Last `length` numbers; none if there are fewer.
 fn end(memory: &[f32], length: usize) -> &[f32] {
     memory.get(memory.len().wrapping_sub(length)..).unwrap_or(&[])
 }
 
-/// The last `length` numbers, to be written; where there are fewer, none.
+/// Like [`end`], but mutable.
 fn end_mut(memory: &mut [f32], length: usize) -> &mut [f32] {
     memory.get_mut(memory.len().wrapping_sub(length)..).unwrap_or(&mut [])
 }
 
-/// The first `length` numbers and the rest; where there are fewer, all and none.
+/// First `length` numbers and the rest; all and none if there are fewer.
 fn split(memory: &[f32], length: usize) -> (&[f32], &[f32]) {
     memory.split_at_checked(length).unwrap_or((memory, &[]))
 }
 
-/// The same, to be written.
+/// Like [`split`], but mutable.
 pub(crate) fn split_mut(memory: &mut [f32], length: usize) -> (&mut [f32], &mut [f32]) {
     let length = if length < memory.len() { length } else { memory.len() };
     memory.split_at_mut(length)
 }
 
-/// The most that a number of M can be: B/(1 − β) times the places of what [`admitted`] lets through, 2^64 · 2^32 · 2^24
-/// for any B and β.
+/// Largest possible |element| of M: B/(1 − β) times what [`admitted`] allows over all places of a sample,
+/// 2^64 · 2^32 · 2^24 for any B and β.
 pub(crate) const LARGEST_MOMENTUM: f32 = (1u128 << 120) as f32;
 
-/// Whether a parameter's gradient, at each of so many places δ a'ᵀ, and whatever sums of it M takes, stays finite: see
-/// [`Layer::admits`].
+/// Returns whether a parameter's gradient, which is δ a'ᵀ at each of `places` places, stays finite, and so does every
+/// sum of it in M; see [`Layer::admits`].
 fn admitted(places: usize, input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
     let bound = (1u128 << 64) as f32 / places as f32;
     let error = largest(errors);

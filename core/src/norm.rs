@@ -1,8 +1,8 @@
 //! Norms of a matrix of shape (m, n) = (d_out, d_in), with their linear minimization oracles and dual norms.
 //!
-//! The oracle of a norm is lmo(S) = argmin over ‖Z‖ ≤ 1 of ⟨S, Z⟩ = −f·U(S), with a factor f that depends on the shape
-//! alone and a direction U; the dual norm is ‖S‖_* = −⟨S, lmo(S)⟩ = f·⟨S, U⟩ (Pethick et al. 2025, "Training deep learning
-//! models with norm-constrained LMOs", Scion, Table 2):
+//! The oracle (lmo) of a norm is lmo(S) = argmin over ‖Z‖ ≤ 1 of ⟨S, Z⟩ = −f·U(S), with a factor f that depends only on
+//! the shape, and a direction U. The dual norm is ‖S‖_* = −⟨S, lmo(S)⟩ = f·⟨S, U⟩ (Pethick et al. 2025, "Training deep
+//! learning models with norm-constrained LMOs", Scion, Table 2):
 //!
 //! | norm | ‖Z‖ | direction U | factor f | dual norm |
 //! |---|---|---|---|---|
@@ -21,45 +21,46 @@
 //! | RMS | ‖Z‖_F/f | S/‖S‖_F | √(mn) | f·‖S‖_F |
 //! | Frobenius | ‖Z‖_F | S/‖S‖_F | 1 | ‖S‖_F |
 //!
-//! An embedding is a table of m words with n numbers each; its norms are the column and the row norm of its transpose. The
-//! weights of a convolution are flattened: m filters, n = inputs·taps.
+//! An embedding is a table of m words with n numbers each; its norms are the column and the row norm of its transpose.
+//! The weights of a convolution are flattened: m filters, n = inputs·taps.
 //!
-//! lmo(0) = 0, and lmo(2ᵏ S) = lmo(S) to the bit. To add a norm, add a variant with its line in `Norm::table`, and a line
-//! in the table of `tests/tests/norm.rs`.
+//! lmo(0) = 0, and lmo(2ᵏ S) = lmo(S) to the bit. To add a norm, add a variant with its line in `Norm::table`, and a
+//! line in the table of `tests/tests/norm.rs`.
 
 use crate::arithmetic::{largest, sqrt, sum_over};
 use crate::matrix::{Group, Matrix, RowMajor, Slab, square};
 use crate::polar::{Chain, polar, squares};
 use serde::{Deserialize, Serialize};
 
-/// The norm in which a parameter's steps are measured; the table is in the [module](self).
+/// Norm in which a parameter's steps are measured; see the table in the [module](self).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Norm {
-    /// For the weights of hidden layers: from RMS to RMS.
+    /// Operator norm from RMS to RMS, for the weights of hidden layers.
     Spectral,
-    /// For the first layer: a layer that widens moves as much as a square one.
+    /// For the first layer: a layer with fewer outputs than inputs moves as much as a square one.
     SpectralAtLeastOne,
-    /// For inputs that are one-hot: from 1 to RMS.
+    /// Operator norm from 2-norm to RMS, for one-hot inputs.
     SpectralOutputs,
     /// For the flattened weights of a convolution.
     Convolution {
-        /// Taps of the kernel: its length, or the product of its sides.
+        /// Number of taps of the kernel: its length, or the product of its sides.
         taps: u32,
     },
-    /// For the head.
+    /// For the head, the last layer.
     Sign,
-    /// For inputs that are one-hot.
+    /// For one-hot inputs.
     SignPlain,
-    /// From 1 to RMS, for inputs that are one-hot.
+    /// Operator norm from 1-norm to RMS, for one-hot inputs.
     Column,
-    /// The same by the number of inputs.
+    /// Like [`Norm::Column`], with the factor divided by the number of inputs.
     ColumnInputs,
-    /// From RMS to the largest output; exact for layers that mix nothing, such as a depthwise convolution.
+    /// Operator norm from RMS to the largest output; exact for layers that do not mix channels, such as a depthwise
+    /// convolution.
     Row,
-    /// From 2-norm to the largest output.
+    /// Operator norm from 2-norm to the largest output.
     RowPlain,
-    /// The column norm of the transpose: every word of an embedding by itself.
+    /// The column norm of the transpose: each word of an embedding by itself.
     EmbeddingColumn,
     /// The row norm of the transpose.
     EmbeddingRow,
@@ -69,7 +70,7 @@ pub enum Norm {
     Frobenius,
 }
 
-/// How a direction is computed.
+/// Method by which a direction is computed.
 enum Direction {
     Polar,
     Sign,
@@ -77,7 +78,7 @@ enum Direction {
 }
 
 impl Norm {
-    /// One of each, the convolution with three taps, in the order of the table.
+    /// One of each norm, in the order of the table; the convolution has three taps.
     pub const ALL: [Self; 14] = [
         Self::Spectral,
         Self::SpectralAtLeastOne,
@@ -95,7 +96,7 @@ impl Norm {
         Self::Frobenius,
     ];
 
-    /// Direction and factor.
+    /// Direction and factor for a matrix of m rows and n columns.
     fn table(self, (m, n): (usize, usize)) -> (Direction, f32) {
         use Direction::{Normalised, Polar, Sign};
         let (m, n) = (m as f32, n as f32);
@@ -117,12 +118,12 @@ impl Norm {
         }
     }
 
-    /// Whether its direction is a polar factor.
+    /// Returns whether the direction is a polar factor.
     pub fn is_spectral(self) -> bool {
         matches!(self.table((1, 1)).0, Direction::Polar)
     }
 
-    /// `work.direction` ← the direction U(S): lmo(S) = −factor·U. A spectral direction is computed by `chain`.
+    /// Writes the direction U(S) to `work.direction`: lmo(S) = −factor·U. A spectral direction is computed by `chain`.
     pub fn direction<M: Matrix>(self, s: &M, chain: Chain, work: &mut Workspace<M>) {
         let Workspace { direction, squares } = work;
         match self.table(s.shape()).0 {
@@ -138,36 +139,36 @@ impl Norm {
         }
     }
 
-    /// The factor f for a matrix of m rows and n columns: at most this far does an lmo reach.
+    /// Factor f for a matrix of m rows and n columns, which bounds how far an lmo reaches.
     pub fn factor(self, shape: (usize, usize)) -> f32 {
         self.table(shape).1
     }
 
-    /// The dual norm ‖G‖_* = f·⟨G, U(G)⟩: how far an unconstrained problem is from stationary. `work` is overwritten.
+    /// Dual norm ‖G‖_* = f·⟨G, U(G)⟩: how far an unconstrained problem is from stationary. `work` is overwritten.
     ///
-    /// For reports take [`Chain::Converged`]: with another chain a spectral one is off by Σp(σ)σ/Σσ. It is infinite where
-    /// it is above the largest binary32.
+    /// For reports, use [`Chain::Converged`]: with another chain, a spectral dual norm is off by a factor of Σp(σ)σ/Σσ.
+    /// The result is infinite if it exceeds the largest binary32.
     pub fn dual<M: Matrix>(self, g: &M, chain: Chain, work: &mut Workspace<M>) -> M::Element {
         self.direction(g, chain, work);
         g.inner(work.direction) * self.factor(g.shape())
     }
 
-    /// The Frank–Wolfe gap max over ‖Z‖ ≤ ρ of ⟨G, X − Z⟩ = ⟨G, X⟩ + ρ‖G‖_*: how far a problem constrained to the ball of
-    /// radius ρ is from stationary at X; at least 0 inside the ball. As [`Norm::dual`] otherwise.
+    /// Frank–Wolfe gap max over ‖Z‖ ≤ ρ of ⟨G, X − Z⟩ = ⟨G, X⟩ + ρ‖G‖_*: how far a problem constrained to the ball of
+    /// radius ρ is from stationary at X; at least 0 inside the ball. The notes on [`Norm::dual`] apply here, too.
     pub fn gap<M: Matrix>(self, g: &M, x: &M, radius: f32, chain: Chain, work: &mut Workspace<M>) -> M::Element {
         self.dual(g, chain, work) * radius + g.inner(x)
     }
 }
 
-/// Rounds of the power iteration in [`Norm::of`].
+/// Number of rounds of the power iteration in [`Norm::of`].
 const ROUNDS: usize = 200;
 
 impl Norm {
-    /// ‖Z‖ itself, for reports. `memory` holds a number for each row and each column, and is overwritten; `None` where it is
-    /// shorter.
+    /// Computes ‖Z‖ itself, for reports. `memory` holds one number for each row and each column, and is overwritten;
+    /// `None` if it is shorter.
     ///
-    /// A spectral one comes from a power iteration: never above the true one but by rounding, and below it by less than a
-    /// hundredth.
+    /// A spectral norm comes from a power iteration. It exceeds the true one only by rounding, and is below it by less
+    /// than a hundredth.
     pub fn of(self, z: &impl RowMajor, memory: &mut [f32]) -> Option<f32> {
         let (m, n) = z.shape();
         let (columns, rows) = memory.get_mut(..m + n)?.split_at_mut(n);
@@ -175,14 +176,14 @@ impl Norm {
         if largest_element == 0.0 {
             return Some(0.0);
         }
-        // Relative to the largest element no square overflows, and none that counts vanishes.
+        // Relative to the largest element, no square overflows, and none that matters vanishes.
         let unit = |e: f32| e / largest_element;
         let (direction, factor) = self.table((m, n));
         let length = |numbers: &[f32]| sqrt(sum_over(numbers, numbers, |a, b| a * b));
         let reach = match direction {
             Direction::Sign => 1.0,
             Direction::Polar => {
-                // No two columns alike, so that no singular vector of a usual matrix is orthogonal to it.
+                // Unequal numbers, so that no singular vector of a usual matrix is orthogonal to the start.
                 columns.iter_mut().enumerate().for_each(|(j, v)| *v = 1.0 / (1.0 + (j % 61) as f32));
                 let mut reach = 0.0;
                 for _ in 0..ROUNDS {
@@ -202,7 +203,7 @@ impl Norm {
                 reach
             }
             Direction::Normalised(group) => {
-                // Sums of squares: by column, and of every row.
+                // Sums of squares of each column and each row.
                 columns.fill(0.0);
                 for (row, sum) in z.elements().chunks_exact(n).zip(&mut *rows) {
                     columns.iter_mut().zip(row).for_each(|(sum, e)| *sum += unit(*e) * unit(*e));
@@ -219,22 +220,22 @@ impl Norm {
     }
 }
 
-/// The caller's memory for one direction; all parameters of a shape may share it. It is overwritten.
+/// Memory of the caller for computing one direction; parameters of one shape may share it. It is overwritten.
 pub struct Workspace<'a, M: Matrix> {
-    /// As large as the parameter.
+    /// Matrix of the parameter's shape.
     pub direction: &'a mut M,
-    /// k×k, k the smaller side; the third may be empty where [`squares`] is 2.
+    /// Squares of k×k, where k is the smaller side; the third may be empty if [`squares`] is 2.
     pub squares: [&'a mut M::Square; 3],
 }
 
-/// Numbers that [`with_workspace`] needs for a matrix of m rows and n columns.
+/// Number of `f32` values that [`with_workspace`] needs for a matrix of m rows and n columns.
 pub const fn workspace(m: usize, n: usize) -> usize {
     m * n + squares((m, n)) * square(if m < n { m } else { n })
 }
 
-/// Carves a workspace for one matrix of m rows and n columns out of memory that all share, and uses it.
+/// Carves a workspace for one matrix of m rows and n columns out of shared memory, and calls `f` with it.
 ///
-/// `None`, and nothing is done, where the memory is shorter than [`workspace`].
+/// Returns `None`, without calling `f`, if the memory is shorter than [`workspace`].
 pub fn with_workspace<'a, T>(
     (m, n): (usize, usize),
     memory: &'a mut [f32],

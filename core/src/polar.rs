@@ -1,29 +1,30 @@
-//! The polar factor of a matrix, by products alone.
+//! Polar factor of a matrix, computed by products alone.
 //!
-//! Where S = U Σ Vᵀ, polar(S) = U Vᵀ: the nearest matrix with orthonormal rows or columns, and the direction of steepest
-//! ascent in the spectral norm. An odd polynomial of S acts on its singular values and leaves U and V, so a chain of
-//! quintics p(σ) = aσ + bσ³ + cσ⁵ that sends every σ in (0, 1] towards 1 computes it (Björck and Bowie 1971; Jordan et
-//! al. 2024, Muon). With G = S Sᵀ of the small side (Sᵀ S of a tall matrix) and P = bG + cG², a quintic is S ← aS + PS.
+//! For S = U Σ Vᵀ, polar(S) = U Vᵀ: the nearest matrix with orthonormal rows or columns, and the direction of steepest
+//! ascent in the spectral norm. An odd polynomial of S acts on its singular values and leaves U and V unchanged. So a
+//! chain of quintics p(σ) = aσ + bσ³ + cσ⁵ that sends every σ in (0, 1] towards 1 computes the polar factor (Björck and
+//! Bowie 1971; Jordan et al. 2024, Muon). With G = S Sᵀ of the small side (Sᵀ S of a tall matrix) and P = bG + cG², a
+//! quintic is S ← aS + PS.
 //!
-//! On a matrix that is at least twice as long as it is wide the chain runs on the small side, two quintics at a time: the
-//! Gram matrix of the first one's result is a polynomial of G, too, so S is touched once for both. With 1 and 2 for the
-//! quintics:
+//! If one side of the matrix is at least twice as long as the other and its elements are precise
+//! ([`Matrix::is_precise`]), the chain runs on the small side, two quintics at a time. The Gram matrix of the first
+//! result is a polynomial of G, too, so S is touched only once for both. With 1 and 2 for the quintics:
 //!
 //! ```text
 //! P₁ = b₁G + c₁G²      T = (a₁I + P₁)G      G₁ = (a₁I + P₁)T      P₂ = b₂G₁ + c₂G₁²
 //! Q  = P₁P₂ + a₂P₁ + a₁P₂                   S ← a₁a₂S + QS
 //! ```
 //!
-//! All factors are symmetric and commute, so half of each product of the small side is computed. More than two at a time
-//! would lose the small singular values: G holds σ², and rounding adds some 10⁻⁷ to each.
+//! All factors are symmetric and commute, so only half of each product of the small side is computed. More than two
+//! quintics at a time would lose the small singular values: G holds σ², and rounding adds some 10⁻⁷ to each.
 
 use crate::matrix::{Group, Matrix};
 use serde::{Deserialize, Serialize};
 
-/// p(σ) = aσ + bσ³ + cσ⁵ as (a, b, c).
+/// Coefficients (a, b, c) of p(σ) = aσ + bσ³ + cσ⁵.
 pub type Quintic = (f32, f32, f32);
 
-/// Chains of quintics; each sends singular values in [1e-3, 1] into a range around 1.
+/// Chain of quintics that maps singular values in [1e-3, 1] into a range around 1.
 ///
 /// | chain | steps | range of [1e-3, 1] | source |
 /// |---|---|---|---|
@@ -34,12 +35,12 @@ pub type Quintic = (f32, f32, f32);
 /// | CANS | 5 | 0.884–1.120 | Grishina et al. 2025, "Accelerating Newton–Schulz by Chebyshev polynomials" |
 /// | Converged | 20 | 1 − 10⁻⁶ to 1 + 10⁻⁶, of [1e-6, 1] | Polar Express 8, then Björck and Bowie's quintic |
 ///
-/// The range is that of exact arithmetic. `docs/norms.md` says why [`Chain::DEFAULT`] is the default.
+/// The ranges hold in exact arithmetic. `docs/norms.md` explains the choice of [`Chain::DEFAULT`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Chain {
-    /// One quintic five times; fast, and never converges.
+    /// One quintic, five times; fast, but never converges.
     Jordan,
-    /// Five quintics; [1e-2, 1] goes into 0.978–1.032.
+    /// Five quintics; they map [1e-2, 1] into 0.978–1.032.
     You,
     /// Five quintics.
     PolarExpress5,
@@ -48,7 +49,7 @@ pub enum Chain {
     PolarExpress8,
     /// Five quintics.
     Cans,
-    /// Twenty quintics, for reports: a fixed point to rounding, also where σ is as small as 10⁻⁶ of ‖S‖_F.
+    /// Twenty quintics, for reports: converged to rounding, even for σ as small as 10⁻⁶ of ‖S‖_F.
     Converged,
 }
 
@@ -62,7 +63,7 @@ const POLAR_EXPRESS: [Quintic; 7] = [
     (1.8564, -1.2132, 0.3568),
 ];
 
-/// Its fixed point 1 attracts: p(1) = 1, p′(1) = p″(1) = 0 (Björck and Bowie 1971).
+/// Quintic whose fixed point 1 attracts: p(1) = 1, p′(1) = p″(1) = 0 (Björck and Bowie 1971).
 const BJORCK_BOWIE: Quintic = (1.875, -1.25, 0.375);
 
 const YOU: [Quintic; 5] = [
@@ -91,7 +92,7 @@ impl Chain {
     pub const ALL: [Self; 6] =
         [Self::Jordan, Self::You, Self::PolarExpress5, Self::PolarExpress8, Self::Cans, Self::Converged];
 
-    /// Its quintics and their number: where there are fewer, the last one is repeated.
+    /// Leading quintics of the chain, the quintic that is repeated after them, and the total number.
     fn table(self) -> (&'static [Quintic], Quintic, usize) {
         match self {
             Chain::Jordan => (&[], JORDAN[0], 5),
@@ -103,15 +104,15 @@ impl Chain {
         }
     }
 
-    /// Its quintics, first to last.
+    /// Quintics of the chain, first to last.
     pub fn quintics(self) -> impl Iterator<Item = Quintic> {
         let (first, last, count) = self.table();
         (0..count).map(move |step| first.get(step).copied().unwrap_or(last))
     }
 
-    /// The most that a singular value of the result can be: a step in the spectral norm is at most this many times as long
-    /// as the exact polar factor's would be.
-    // One table in a firmware.
+    /// Largest possible singular value of the result: a step in the spectral norm is at most this many times as long as
+    /// with the exact polar factor.
+    // Not inlined, so that firmware has one copy of the table.
     #[inline(never)]
     pub const fn overshoot(self) -> f32 {
         match self {
@@ -123,19 +124,19 @@ impl Chain {
     }
 }
 
-/// Whether the chain runs on the small side, two quintics at a time.
+/// Returns whether the chain runs on the small side, two quintics at a time.
 const fn paired((m, n): (usize, usize)) -> bool {
     m >= 2 * n || n >= 2 * m
 }
 
-/// Squares of the small side that [`polar`] works on for a matrix of m rows and n columns.
+/// Number of squares of the small side that [`polar`] needs for a matrix of m rows and n columns.
 pub const fn squares(shape: (usize, usize)) -> usize {
     if paired(shape) { 3 } else { 2 }
 }
 
 /// S ← p(S/‖S‖_F) for the polynomial p of a chain; 0 stays 0.
 ///
-/// The squares are overwritten; where [`squares`] is 2, the third is not touched.
+/// The squares are overwritten; if [`squares`] is 2, the third is not touched.
 pub fn polar<M: Matrix>(s: &mut M, chain: Chain, squares: &mut [&mut M::Square; 3]) {
     s.normalise(Group::Whole);
     let pairs = paired(s.shape()) && s.is_precise();
@@ -148,14 +149,14 @@ pub fn polar<M: Matrix>(s: &mut M, chain: Chain, squares: &mut [&mut M::Square; 
     }
 }
 
-/// S ← aS + PS.
+/// One quintic: S ← aS + PS.
 fn one<M: Matrix>(s: &mut M, (a, b, c): Quintic, [gram, poly, _]: &mut [&mut M::Square; 3]) {
     s.gram(gram, poly);
     s.multiply(c, (b, gram), (0.0, gram), poly);
     s.transform(a, poly, gram);
 }
 
-/// S ← a₁a₂S + QS.
+/// Two quintics: S ← a₁a₂S + QS.
 fn two<M: Matrix>(
     s: &mut M,
     (a1, b1, c1): Quintic,

@@ -1,9 +1,10 @@
-//! The one generator: PCG-XSH-RR 64/32 (O'Neill 2014, "PCG", §6.3), the same numbers on 32- and 64-bit machines.
+//! Random number generator: PCG-XSH-RR 64/32 (O'Neill 2014, "PCG", §6.3), with the same numbers on 32- and 64-bit
+//! machines.
 
 use rand_core::Rng;
 use rand_pcg::Pcg32;
 
-/// PCG-XSH-RR 64/32 with its place in the stream known: (seed, stream, position) is the whole state.
+/// PCG-XSH-RR 64/32 that counts its draws: (seed, stream, position) is the whole state.
 #[derive(Clone, Debug)]
 pub struct Generator {
     pcg: Pcg32,
@@ -13,12 +14,12 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// The generator at position 0 of a stream. Streams of the same seed are independent purposes.
+    /// Creates a generator at position 0 of a stream. The streams of one seed serve independent purposes.
     pub fn new(seed: u64, stream: u64) -> Self {
         Self::at((seed, stream, 0))
     }
 
-    /// The generator at a later position of a stream, as [`Generator::state`] told it.
+    /// Creates a generator at a position that [`Generator::state`] returned.
     #[inline(never)]
     pub fn at((seed, stream, position): (u64, u64, u64)) -> Self {
         let mut pcg = Pcg32::new(seed, stream);
@@ -26,28 +27,28 @@ impl Generator {
         Self { pcg, seed, stream, position }
     }
 
-    /// (seed, stream, numbers drawn so far).
+    /// State of the generator: (seed, stream, number of draws so far).
     pub fn state(&self) -> (u64, u64, u64) {
         (self.seed, self.stream, self.position)
     }
 
-    /// 32 random bits.
+    /// Draws 32 random bits.
     pub fn bits(&mut self) -> u32 {
         self.position = self.position.wrapping_add(1);
         self.pcg.next_u32()
     }
 
-    /// An index in [0, n), as ⌊bits · n / 2³²⌋: one draw whatever n is (bias below n/2³²); 0 where n is 0.
+    /// Draws an index in [0, n) as ⌊bits · n / 2³²⌋: always one draw, with a bias below n/2³²; 0 if n is 0.
     pub fn below(&mut self, n: u32) -> u32 {
         ((u64::from(self.bits()) * u64::from(n)) >> 32) as u32
     }
 
-    /// A number in [0, 1): the upper 24 bits of a draw, so each is exact.
+    /// Draws a number in [0, 1): the upper 24 bits of a draw, so each is exact.
     pub fn uniform(&mut self) -> f32 {
         (self.bits() >> 8) as f32 * (1.0 / 16_777_216.0)
     }
 
-    /// Puts the items into a random order (Fisher and Yates, Durstenfeld's form, from the last to the first).
+    /// Shuffles the items (Fisher and Yates, Durstenfeld's form, from the last to the first).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             let j = self.below(i as u32 + 1) as usize;

@@ -1,58 +1,59 @@
-//! How step size and momentum go with the step t = 1, 2, …
+//! Schedules of step size and momentum over the steps t = 1, 2, …
 //!
-//! With η the largest step size, α = 1 − β, p the moment that the noise has, r = min(m, n) and N the number of samples:
+//! η is the largest step size, α = 1 − β, p the order of the moment that the noise has, r = min(m, n) and N the number
+//! of samples:
 //!
 //! | schedule | value at t |
 //! |---|---|
 //! | [`Schedule::Constant`] | η |
-//! | [`Schedule::Linear`] over T | η·(1 − (t−1)/T), 0 after it (Defazio et al. 2023, "When, why and how much?") |
-//! | [`Schedule::WarmupStableDecay`] over w, s, d | η·t/w, then η, then η·(1 − (j−1)/d) at the j-th step of the decay, then 0 |
+//! | [`Schedule::Linear`] over T | η·(1 − (t−1)/T), then 0 (Defazio et al. 2023, "When, why and how much?") |
+//! | [`Schedule::WarmupStableDecay`] over w, s, d | η·t/w, then η, then η·(1 − (j−1)/d) at decay step j, then 0 |
 //! | [`Schedule::Inverse`] over τ | η/√(1 + (t−1)/τ): no horizon, half at t = 1 + 3τ |
 //! | [`Momentum::Constant`] | β |
-//! | [`Momentum::Ramp`] over T | from β₀ to β₁ along a line in T steps |
+//! | [`Momentum::Ramp`] over T | linear from β₀ to β₁ in T steps |
 //! | [`Momentum::Power`] of a | 1 − t^−a, at most 1 − 2⁻²⁴: an average over a growing past |
 //! | [`theory`], batched Scion | α = (N/r)^(−p/(3p−2))/r, η = (N/r)^(−(2p−1)/(3p−2))/r |
 //! | [`theory`], Transported Scion | α = (N/r)^(−2p/(5p−3))/r, η = (N/r)^(−(3p−1)/(5p−3))/r |
 //!
-//! β₁ = 0 always: momentum starts as the first gradient. Then the weights of all gradients in M sum up to
-//! W_t = β_t W_{t−1} + (1 − β_t) = 1 from the first step on, and the transport β_t W_{t−1}/(1 − β_t) is
-//! c_t = β_t/(1 − β_t) whatever β does, as long as β_t is that of the coming step.
+//! In the first step β is always 0: momentum starts as the first gradient. So the weights of all gradients in M sum to
+//! W_t = β_t W_{t−1} + (1 − β_t) = 1 from the first step on. The transport β_t W_{t−1}/(1 − β_t) is therefore
+//! c_t = β_t/(1 − β_t) for any course of β, as long as β_t is that of the coming step.
 //!
-//! The theory's values balance noise, drift and progress at the rates of Zhang and Lin 2026 (ε^(−(3p−2)/(p−1)) samples for
-//! batched Scion, ε^(−(5p−3)/(2p−2)) for the transported one), with all constants 1.
+//! The theory's values balance noise, drift and progress at the rates of Zhang and Lin 2026 (ε^(−(3p−2)/(p−1)) samples
+//! for batched Scion, ε^(−(5p−3)/(2p−2)) for the transported one), with all constants set to 1.
 
 use crate::arithmetic::{exp, ln, sqrt};
 use crate::error::{Field, Refusal};
 use serde::{Deserialize, Serialize};
 
-/// What the step size η is multiplied by.
+/// Factor by which the step size η is multiplied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Schedule {
-    /// 1.
+    /// Constant factor of 1.
     Constant,
-    /// From 1 to 0 along a line.
+    /// Linear decay from 1 to 0.
     Linear {
-        /// Steps T, at least 1.
+        /// Number of steps T, at least 1.
         steps: u32,
     },
-    /// Up along a line, 1, down along a line.
+    /// Linear warm-up to 1, then 1, then linear decay to 0.
     WarmupStableDecay {
-        /// Steps up; with 0 it starts at 1.
+        /// Number of warm-up steps; with 0, the schedule starts at 1.
         warmup: u32,
-        /// Steps at 1.
+        /// Number of steps at 1.
         stable: u32,
-        /// Steps down.
+        /// Number of decay steps.
         decay: u32,
     },
-    /// 1/√(1 + (t−1)/τ): for streams of no known length.
+    /// 1/√(1 + (t−1)/τ), for streams of unknown length.
     Inverse {
-        /// Steps τ, at least 1.
+        /// Number of steps τ, at least 1.
         steps: u32,
     },
 }
 
 impl Schedule {
-    /// The factor at step t = 1, 2, …; in [0, 1] also at 0, to which a counter of steps wraps.
+    /// Factor at step t = 1, 2, …; in [0, 1] also at 0, to which a counter of steps wraps.
     pub fn factor(self, t: u64) -> f32 {
         match self {
             Schedule::Constant => 1.0,
@@ -73,44 +74,44 @@ impl Schedule {
     }
 }
 
-/// 1 − (j−1)/T for j = 1, …, T, and 0 after it.
+/// 1 − (j−1)/T for j = 1, …, T, then 0.
 fn line(j: u64, steps: u32) -> f32 {
     let done = share(j, steps);
     if done < 1.0 { 1.0 - done } else { 0.0 }
 }
 
-/// (j−1)/T; NaN or infinite where T is 0.
+/// (j−1)/T; NaN or infinite if T is 0.
 #[inline(never)]
 fn share(j: u64, steps: u32) -> f32 {
     j.saturating_sub(1) as f32 / steps as f32
 }
 
-/// The largest β: in binary32, 1 − t^−a is 1 some day, and β/(1 − β) infinite.
+/// Largest β. In binary32, 1 − t^−a rounds to 1 for large t, which would make β/(1 − β) infinite.
 const LONGEST: f32 = 1.0f32.next_down();
 
-/// The momentum factor β_t.
+/// Momentum factor β_t over the steps.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Momentum {
-    /// β in [0, 1).
+    /// Constant β in [0, 1).
     Constant(f32),
-    /// Along a line.
+    /// Linear ramp from β₀ to β₁.
     Ramp {
         /// β₀, in [0, 1).
         from: f32,
         /// β₁, in [0, 1).
         to: f32,
-        /// Steps T, at least 1.
+        /// Number of steps T, at least 1.
         steps: u32,
     },
-    /// 1 − t^−a, and always below 1.
+    /// 1 − t^−a, always below 1.
     Power {
-        /// a in (0, 1].
+        /// Exponent a in (0, 1].
         exponent: f32,
     },
 }
 
 impl Momentum {
-    /// β_t for t = 1, 2, …: 0 in the first step.
+    /// Momentum factor β_t for t = 1, 2, …: 0 in the first step.
     pub fn at(self, t: u64) -> f32 {
         if t <= 1 {
             return 0.0;
@@ -141,7 +142,10 @@ impl Momentum {
         }
     }
 
-    /// Says when a constant is outside its range.
+    /// Checks that the constants are in range.
+    ///
+    /// # Errors
+    /// [`Refusal::Recipe`] with [`Field::Momentum`] if one is out of range.
     pub fn check(self) -> Result<(), Refusal> {
         let fits = |beta: f32| (0.0..1.0).contains(&beta);
         let right = match self {
@@ -153,11 +157,11 @@ impl Momentum {
     }
 }
 
-/// (α, η) of the theory for noise with a p-th moment, 1 < p ≤ 2, matrices of rank up to r and N samples, one a step; with
-/// `transported` those of Transported Scion. Both are at most 1.
+/// Values (α, η) of the theory for noise with a finite p-th moment, 1 < p ≤ 2, matrices of rank up to r and N samples,
+/// one per step. They are those of Transported Scion if `transported`, else of batched Scion. Both are at most 1.
 ///
 /// # Errors
-/// [`Field::Theory`] where p is outside (1, 2], r is 0, or N is smaller than r.
+/// [`Field::Theory`] if p is outside (1, 2], r is 0, or N is smaller than r or not finite.
 pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<(f32, f32), Refusal> {
     let r = rank as f32;
     if !(p > 1.0 && p <= 2.0 && r >= 1.0 && samples >= r && samples.is_finite()) {
@@ -172,7 +176,7 @@ pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<(f32
     Ok((power(per_rank, -a) / r, power(per_rank, -e) / r))
 }
 
-/// x^y of a positive x, by the pinned exp and ln.
+/// x^y for a positive x, by the pinned exp and ln.
 fn power(x: f32, y: f32) -> f32 {
     exp(y * ln(x))
 }

@@ -1,27 +1,31 @@
-//! Adaptation in sessions, each a transaction.
+//! Adaptation in sessions, each of which is a transaction.
 //!
-//! The weights in use answer until a session has proved its own: an [`Adaptation`] goes on beside them, and some
-//! of the labelled samples are held out to judge it instead of being learnt ([`HoldOut`]). They are judged in two halves: the
-//! newest of this session, and what is kept of sessions that were committed. At the end of the session ([`Session::end`])
+//! The weights in use answer until a session has proved its own. An [`Adaptation`] continues beside them, and some of
+//! the labelled samples are held out to judge it instead of being learnt ([`HoldOut`]). The held-out samples have two
+//! halves: the newest ones of this session, and those kept from committed sessions. At the end of the session
+//! ([`Session::end`]),
 //!
-//! - its weights are **committed** where in neither half they predict fewer samples rightly than those in use do. Its held-out
-//!   samples are kept to judge later ones, as many as half of all, in the place of such as were kept before;
-//! - else they are **rolled back**: the next session starts from the weights in use, Y = X, M = 0, what the alignment law knew
-//!   forgotten. Its samples leave the replay buffer and the held-out samples, so that what did harm is not learnt again;
-//! - after two roll-backs in a row its own half decides alone, so that a change of the world itself is followed; but not where
-//!   the weights in use predict that half no better than chance does. Then it is the labels that are in doubt, and the verdict
-//!   is an **alarm** ([`Verdict::alarm`]).
+//! - its weights are **committed** if in neither half they predict fewer samples correctly than the weights in use. Its
+//!   held-out samples are kept to judge later sessions: up to half of all, in place of the oldest of those kept before;
+//! - otherwise they are **rolled back**: the next session starts from the weights in use, with Y = X, M = 0 and an
+//!   empty alignment state. The session's samples leave the replay buffer and the held-out samples, so that harmful
+//!   ones are not learnt again;
+//! - after two rollbacks in a row, the session's own half decides alone, so that the weights follow a change of the
+//!   world itself. This does not apply if the weights in use predict that half no better than chance does. Whenever
+//!   that happens, even without rollbacks before it, the labels are in doubt and the verdict is an **alarm**
+//!   ([`Verdict::alarm`]).
 //!
-//! A session whose labels are all wrong brings wrong held-out samples, too; only what is kept of others tells.
+//! A session whose labels are all wrong also brings wrong held-out samples; only those kept from other sessions reveal
+//! it.
 //!
-//! Steps and generator go on over sessions, and so do the replay buffer and the held-out samples of those that were
-//! committed; the drift budget is each session's own.
+//! Steps and generator continue over sessions, and so do the replay buffer and the held-out samples of committed
+//! sessions. Each session has its own drift budget.
 //!
-//! Learning can be cut into slices, between which the weights in use go on answering: [`Session::begin`] and
+//! Learning can be split into slices, between which the weights in use continue to answer: [`Session::begin`] and
 //! [`Session::advance`] do what [`Session::learn`] does at once.
 //!
-//! What became of each sample and of each session follows from the image and the stream alone, so that another machine
-//! comes to the same verdicts.
+//! The fate of each sample and of each session follows from the image and the stream alone, so another machine comes to
+//! the same verdicts.
 
 use crate::adapt::{Adaptation, HoldOut, Position, Recipe, Replay, Report, Ring, Slice, push};
 use crate::error::{Field, Refusal};
@@ -29,69 +33,69 @@ use crate::matrix::{RowMajor, elementwise};
 use crate::network::{Class, Fixed, Goal, Layer, Parameter, Prediction, count, split_mut};
 use serde::{Deserialize, Serialize};
 
-/// A network that adapts in sessions: N its layers, R its replay buffer, S scratch memory, W memory for the weights in use, H
-/// the held-out samples.
-// In this order: see `Adaptation`.
+/// Network that adapts in sessions: N are its layers, R the replay buffer, S the scratch memory, W the memory for the
+/// weights in use, H the held-out samples.
+// The order of the fields is explained at `Adaptation`.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Session<'i, N, R, S, W, H> {
     counts: Counts,
     adaptation: Adaptation<'i, N, R, S>,
     open: Open,
-    /// X of every parameter, row by row, in the network's order.
+    /// Weights in use: X of every parameter, row by row, in the network's order.
     in_use: W,
-    /// First what is kept of sessions that were committed, oldest first, then those of the open one.
+    /// Held-out samples: first those kept from committed sessions, oldest first, then those of the open session.
     held_out: H,
 }
 
-/// State of the session that is open.
+/// State of the open session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Open {
-    /// Samples that it has learnt.
+    /// Number of samples learnt.
     pub learnt: u32,
-    /// Samples that it has held out, those included that others have replaced.
+    /// Number of samples held out, including those that later ones have replaced.
     pub held_out: u32,
-    /// Sessions that were rolled back since the last one that was committed.
+    /// Number of sessions rolled back since the last commit.
     pub rolled_back: u32,
 }
 
 impl Open {
     const NEW: Self = Self { learnt: 0, held_out: 0, rolled_back: 0 };
 
-    /// Number of its own held-out samples, where so many are kept in all.
+    /// Number of the session's own held-out samples, if `keep` are kept in all.
     pub fn newest(&self, keep: u32) -> u32 {
         let most = newest_half(keep);
         if self.held_out < most { self.held_out } else { most }
     }
 }
 
-/// Largest number of held-out samples of the session that is open; the others are of sessions before it.
+/// Largest number of held-out samples of the open session; the others are from earlier sessions.
 pub(crate) fn newest_half(keep: u32) -> u32 {
     keep - keep / 2
 }
 
-/// What was counted since the start.
+/// Counts since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// Labelled samples that were taken, learnt or held out.
+    /// Number of labelled samples taken, learnt or held out.
     pub taken: u64,
-    /// Sessions that were committed.
+    /// Number of committed sessions.
     pub committed: u32,
-    /// Sessions that were rolled back.
+    /// Number of sessions rolled back.
     pub rolled_back: u32,
-    /// Sessions that raised an [alarm](Verdict::alarm), committed or rolled back.
+    /// Number of sessions that raised an [alarm](Verdict::alarm), committed or rolled back.
     pub alarms: u32,
 }
 
 impl Counts {
-    /// Sessions that ended.
+    /// Number of sessions that ended.
     pub fn sessions(&self) -> u32 {
         self.committed.wrapping_add(self.rolled_back)
     }
 }
 
-/// Whether a number is a multiple of another, which is at most 2⁶³; none is of 0. Bit by bit: on a processor of 32 bits the
-/// remainder of u64 is ten times the code.
+/// Returns whether a number is a multiple of `of`, which is at most 2⁶³; false if `of` is 0. It works bit by bit,
+/// because on a processor of 32 bits the remainder of `u64` takes ten times the code.
 pub fn is_multiple(mut number: u64, of: u64) -> bool {
     let mut rest = 0u64;
     for _ in 0..u64::BITS {
@@ -104,31 +108,32 @@ pub fn is_multiple(mut number: u64, of: u64) -> bool {
     rest == 0 && of > 0
 }
 
-/// What became of a labelled sample.
+/// Result of taking a labelled sample.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Taken {
-    /// What the adapting weights predicted for it before.
+    /// Prediction by the adapting weights, before they learnt the sample.
     pub prediction: Prediction,
-    /// Whether it is kept to judge the session; else it was learnt.
+    /// True if the sample is kept to judge the session; otherwise it was learnt.
     pub held_out: bool,
 }
 
-/// How a session ended.
+/// Verdict at the end of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Whether its weights are in use now; else they were rolled back.
+    /// True if the session's weights are now in use; otherwise they were rolled back.
     pub committed: bool,
-    /// Whether the weights that were in use during the session predict its own held-out samples no better than chance does: its
-    /// labels are wrong, or the world is another.
+    /// True if the weights that were in use during the session predict its own held-out samples no better than chance
+    /// does: the labels are wrong, or the world has changed.
     pub alarm: bool,
-    /// By its own held-out samples. Where none judge, every session is committed.
+    /// Counts over the session's own held-out samples. If there are no held-out samples at all, every session is
+    /// committed.
     pub newest: Judged,
-    /// By those kept of sessions before it.
+    /// Counts over the samples kept from earlier sessions.
     pub kept: Judged,
 }
 
 impl Verdict {
-    /// By all held-out samples.
+    /// Counts over all held-out samples.
     pub fn all(&self) -> Judged {
         let Self { newest, kept, .. } = self;
         let held_out = newest.held_out.wrapping_add(kept.held_out);
@@ -137,38 +142,39 @@ impl Verdict {
     }
 }
 
-/// Counts of held-out samples that weights predict rightly.
+/// Counts of held-out samples that the weights before and after a session predict correctly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Judged {
-    /// Samples.
+    /// Number of held-out samples.
     pub held_out: u32,
-    /// How many of them the weights predict rightly that were in use during the session.
+    /// Number predicted correctly by the weights that were in use during the session.
     pub before: u32,
-    /// How many of them the session's weights predict rightly.
+    /// Number predicted correctly by the session's weights.
     pub after: u32,
 }
 
 impl Judged {
-    /// Whether the session's weights predict no fewer of them rightly.
+    /// Returns whether the session's weights predict no fewer samples correctly.
     fn is_no_worse(&self) -> bool {
         self.after >= self.before
     }
 
-    /// Whether, of so many classes, the weights in use predict no more of them rightly than chance does.
+    /// Returns whether the weights in use predict no more samples correctly than chance does with `classes` classes.
     fn is_at_chance(&self, classes: u32) -> bool {
         u64::from(self.before) * u64::from(classes) <= u64::from(self.held_out)
     }
 }
 
-/// Sessions that are rolled back in a row before the newest half decides alone.
+/// Number of rollbacks in a row after which the newest half decides alone.
 const PATIENCE: u32 = 2;
 
 impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, const H: usize>
     Session<'_, N, Ring<I, K>, [f32; S], [f32; W], Ring<I, H>>
 {
-    /// A network with memory to learn in, to be [started](Self::start); all zeros around a network of zeros.
+    /// Creates a session of a network with memory to learn in, to be [started](Self::start); all zeros around a network
+    /// of zeros.
     ///
-    /// That the memories fit the network is checked at compile time, as by [`Adaptation::new`]:
+    /// The compiler checks that the memories fit the network, as for [`Adaptation::new`]:
     ///
     /// ```compile_fail
     /// use graftage_core::{adapt::Ring, network::{Dense, Fixed}, session::Session};
@@ -189,22 +195,23 @@ impl<N: Fixed, const I: usize, const K: usize, const S: usize, const W: usize, c
 }
 
 impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Session<'i, N, R, S, W, H> {
-    /// The same around any memory; [`Session::start`] checks its length.
+    /// Like [`Session::new`], but with any memory; [`Session::start`] checks its length.
     pub const fn with(adaptation: Adaptation<'i, N, R, S>, in_use: W, held_out: H) -> Self {
         let counts = Counts { taken: 0, committed: 0, rolled_back: 0, alarms: 0 };
         Self { adaptation, in_use, held_out, counts, open: Open::NEW }
     }
 
-    /// Names the weights of its image: see [`Adaptation::set_start`].
+    /// Sets the weights X₀ of the network's image; see [`Adaptation::set_start`].
     pub fn set_start(&mut self, weights: &'i [[u8; 4]]) {
         self.adaptation.set_start(weights);
     }
 
-    /// Starts from the network's weights, which then are those in use; see [`Adaptation::start`].
+    /// Starts from the network's weights, which become those in use; see [`Adaptation::start`].
     ///
     /// # Errors
-    /// As there, and where the memory for the weights in use is not as long as they are, or that for held-out samples is too
-    /// short; then nothing has changed.
+    /// The errors of [`Adaptation::start`]. Also [`Refusal::Scratch`] if the memory for the weights in use does not
+    /// have their length, and [`Refusal::Recipe`] if the memory for held-out samples is too short. Then nothing has
+    /// changed.
     pub fn start(&mut self, recipe: Recipe) -> Result<(), Refusal> {
         self.check(&recipe)?;
         self.adaptation.start(recipe)?;
@@ -214,7 +221,7 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         Ok(())
     }
 
-    /// Says what of a recipe, or of the memory, does not fit.
+    /// Checks that a recipe is valid and that the memory fits it and the network.
     pub(crate) fn check(&mut self, recipe: &Recipe) -> Result<(), Refusal> {
         let (_, weights) = count(self.adaptation.network_mut());
         let found = self.in_use.as_mut().len();
@@ -230,8 +237,9 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         }
     }
 
-    /// Goes on from a position of an earlier run, with the weights in use and the samples that `words` hold: as many in the
-    /// replay buffer, as many held out, each oldest first. The network's parameters have been put back by the caller.
+    /// Continues from a position of an earlier run. `words` hold the weights in use, then the samples of the replay
+    /// buffer and the held-out samples, each oldest first; the pair holds their numbers. The caller has restored the
+    /// network's parameters.
     pub(crate) fn resume(
         &mut self,
         position: Position,
@@ -246,25 +254,26 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         push(&mut self.held_out, keep, inputs, held_out, words);
     }
 
-    /// Not started any more.
+    /// Marks the session as not started.
     pub(crate) fn stop(&mut self) {
         self.adaptation.stop();
     }
 
-    /// Takes one labelled sample: learns it, or holds it out. `observe` is told of every step.
+    /// Takes one labelled sample: learns it, or holds it out. `observe` is called after every step.
     ///
     /// # Errors
-    /// As [`Session::begin`].
+    /// The errors of [`Session::begin`].
     pub fn learn(&mut self, input: &[f32], label: u32, observe: impl FnMut(Report)) -> Result<Taken, Refusal> {
         let taken = self.begin(input, label)?;
         self.finish(observe);
         Ok(taken)
     }
 
-    /// Takes one labelled sample: begins to learn it, or holds it out. An earlier one is [finished](Self::finish) first.
+    /// Takes one labelled sample: begins to learn it, or holds it out. An earlier one is [finished](Self::finish)
+    /// first.
     ///
     /// # Errors
-    /// As [`Adaptation::begin`]; then nothing has changed, the count of samples included.
+    /// The errors of [`Adaptation::begin`]. Then nothing has changed, including the count of samples.
     pub fn begin(&mut self, input: &[f32], label: u32) -> Result<Taken, Refusal> {
         self.settle();
         let taken = self.counts.taken.wrapping_add(1);
@@ -277,7 +286,7 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
             if self.open.held_out < half {
                 self.held_out.push(keep as usize, input.iter().copied(), label);
             } else {
-                // In the place of the oldest of this session; those before them stay.
+                // Replaces the oldest one of this session; those of earlier sessions stay.
                 self.held_out.replace(self.newest_held_out(self.open.held_out), input, label);
             }
             self.open.held_out = self.open.held_out.saturating_add(1);
@@ -291,26 +300,26 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         Ok(Taken { prediction, held_out: held_out.is_some() })
     }
 
-    /// The next slice of the sample that is being learnt: see [`Adaptation::advance`]. [`Session::predict`] may be asked
-    /// between two of them, and answers as before: by the weights in use.
+    /// Runs the next slice of the sample that is being learnt; see [`Adaptation::advance`]. [`Session::predict`] may be
+    /// called between two slices, and still answers with the weights in use.
     pub fn advance(&mut self) -> Slice {
         self.adaptation.advance()
     }
 
-    /// All slices that are left of the sample that is being learnt; `observe` is told of every step.
+    /// Runs all remaining slices of the sample that is being learnt. `observe` is called after every step.
     pub fn finish(&mut self, observe: impl FnMut(Report)) {
         self.adaptation.finish(observe);
     }
 
-    /// The same, and nobody is told.
+    /// Like [`Session::finish`], without an observer.
     pub(crate) fn settle(&mut self) {
         self.adaptation.settle();
     }
 
-    /// The class of a sample by the weights in use.
+    /// Predicts the class of a sample with the weights in use.
     ///
     /// # Errors
-    /// Where the sample is refused.
+    /// A [`Refusal`] if the sample is refused.
     pub fn predict(&mut self, input: &[f32]) -> Result<Prediction, Refusal> {
         self.exchange();
         let prediction = self.adaptation.predict(input);
@@ -318,8 +327,8 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         prediction
     }
 
-    /// Ends the session: [finishes](Self::finish) its last sample, commits its weights or rolls them back, says which, and
-    /// begins the next one.
+    /// Ends the session: [finishes](Self::finish) its last sample, commits its weights or rolls them back, and begins
+    /// the next session. Returns the verdict.
     pub fn end(&mut self) -> Verdict {
         self.settle();
         let of_before = self.kept();
@@ -353,20 +362,20 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         Verdict { committed, alarm, newest, kept }
     }
 
-    /// Number of held-out samples of sessions before the open one.
+    /// Number of held-out samples from sessions before the open one.
     fn kept(&self) -> usize {
         let keep = self.adaptation.recipe().hold_out.map_or(0, |HoldOut { keep, .. }| keep);
         self.held_out.len().saturating_sub(self.open.newest(keep) as usize)
     }
 
-    /// Index of the held-out sample of the open session that was taken after so many.
+    /// Index of the held-out sample of the open session that was taken after `before` others.
     fn newest_held_out(&self, before: u32) -> usize {
         let half = self.adaptation.recipe().hold_out.map_or(1, |HoldOut { keep, .. }| newest_half(keep));
         self.kept().wrapping_add(before.checked_rem(half).unwrap_or(0) as usize)
     }
 
-    /// Numbers of held-out samples that the network predicts rightly with the X that it holds: of the first so many, and of
-    /// the others.
+    /// Counts the held-out samples that the network predicts correctly with its present X: among the first `first`, and
+    /// among the others.
     #[inline(never)]
     fn right(&mut self, first: usize) -> (u32, u32) {
         let mut right = (0, 0);
@@ -379,7 +388,7 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         right
     }
 
-    /// The weights in use into the network, the network's X where they were.
+    /// Exchanges the weights in use and the network's X.
     fn exchange(&mut self) {
         let mut in_use = self.in_use.as_mut();
         self.adaptation.network_mut().parameters(&mut |Parameter { mut state, .. }| {
@@ -390,7 +399,7 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         });
     }
 
-    /// Uses the network's X from now on.
+    /// Copies the network's X to the weights in use.
     fn put_in_use(&mut self) {
         let mut in_use = self.in_use.as_mut().iter_mut();
         self.adaptation.network_mut().parameters(&mut |Parameter { state, .. }| {
@@ -398,22 +407,22 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         });
     }
 
-    /// The adaptation that goes on beside the weights in use.
+    /// The adaptation that continues beside the weights in use.
     pub fn adaptation(&self) -> &Adaptation<'i, N, R, S> {
         &self.adaptation
     }
 
-    /// The network, to be given other weights; [start](Self::start) again after that.
+    /// The network, for changing its weights; call [`start`](Self::start) again after that.
     pub fn network_mut(&mut self) -> &mut N {
         self.adaptation.network_mut()
     }
 
-    /// The samples that judge a session: first those kept of sessions before it.
+    /// The samples that judge a session: first those kept from earlier sessions, then its own.
     pub fn held_out(&self) -> &H {
         &self.held_out
     }
 
-    /// The newest sample that was held out, or that was learnt, with its label; `None` where the open session has none.
+    /// Newest sample that was held out, or else learnt, with its label; `None` if the open session has none.
     pub fn newest(&self, held_out: bool) -> Option<(&[f32], u32)> {
         let replay = self.adaptation.replay();
         match self.open {
@@ -428,7 +437,7 @@ impl<'i, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessi
         self.open
     }
 
-    /// What was counted since the start.
+    /// Counts since the start.
     pub fn counts(&self) -> Counts {
         self.counts
     }

@@ -1,22 +1,23 @@
-//! The whole state of sessions as checksummed bytes: what was interrupted goes on in the same bits.
+//! Snapshot of the whole state of sessions, as checksummed bytes. An interrupted session continues from it with the
+//! same bits.
 //!
 //! ```text
 //! offset  bytes
 //! 0       "GRFS"
 //! 4       version, u16                  little-endian, like all that follows
 //! 6       length of the whole snapshot in bytes, u32
-//! 10      header                        postcard: schema hash, recipe, position, counts of samples and sessions, where the
-//!                                       open session stands, sizes of replay buffer and held-out samples, for each
-//!                                       parameter its geometry and what the alignment law knows
+//! 10      header                        postcard: schema hash, recipe, position, counts of samples and sessions, state
+//!                                       of the open session, sizes of replay buffer and held-out samples, for each
+//!                                       parameter its geometry and the state of the alignment law
 //!         X, Y, M, f32                  parameter by parameter, row by row
 //!         the weights in use, f32       the same
 //!         samples: label, u32, and f32  of the replay buffer, oldest first, then the held-out ones
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
 //!
-//! The position is all that counts steps: step t, from which step size and momentum of the schedules follow, drift, the
-//! generator, samples seen and predicted rightly. Nothing of a snapshot is used before its checksum and all its lengths
-//! agree with the network and the memory that are to take it.
+//! The position holds all counters: step t, from which the schedules' step size and momentum follow, drift, generator,
+//! and the numbers of samples seen and predicted correctly. Nothing of a snapshot is used before its checksum matches
+//! and all its lengths agree with the network and the memory that are to take it.
 
 use crate::adapt::{HoldOut, Position, Recipe, Replay};
 use crate::error::ImageError;
@@ -29,7 +30,7 @@ use crate::transport::Alignment;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-/// The version that this software writes and reads.
+/// Format version that this software writes and reads.
 pub const VERSION: u16 = 4;
 
 const MAGIC: [u8; 4] = *b"GRFS";
@@ -46,7 +47,7 @@ struct Header {
     parameters: Vec<Settings, { 2 * LAYERS }>,
 }
 
-/// What a parameter has besides its arrays.
+/// Settings of a parameter besides its arrays.
 #[derive(Serialize, Deserialize)]
 struct Settings {
     geometry: Geometry,
@@ -54,15 +55,17 @@ struct Settings {
     weight: f32,
 }
 
-/// Bytes that [`write()`] needs at most, for a network of so many weights and inputs and so many samples in replay buffer and
-/// held-out samples together.
+/// Largest length of a snapshot in bytes, as [`write()`] makes it, for a network of `weights` weights and `inputs`
+/// inputs with `samples` samples in replay buffer and held-out samples together.
 pub const fn length(weights: usize, inputs: usize, samples: usize) -> usize {
     image::REST + 16 * weights + samples * 4 * (inputs + 1)
 }
 
-/// Writes the state of sessions whose network has this schema hash, and returns its bytes at the start of `memory`; `None`
-/// where that is too short, they were not started, or the network has more parameters than an image can name. A sample that
-/// is being learnt is [finished](Session::finish) first.
+/// Writes the state of sessions whose network has this schema hash to the start of `memory`, and returns its bytes. A
+/// sample that is being learnt is [finished](Session::finish) first.
+///
+/// Returns `None` if the memory is too short, the sessions were not started, or the network has more parameters than an
+/// image can name.
 pub fn write<'a, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     session: &mut Session<N, R, S, W, H>,
     schema: u64,
@@ -71,7 +74,7 @@ pub fn write<'a, N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Repla
     image::in_memory(memory, |sink| write_to(session, schema, sink))
 }
 
-/// The same to a sink, piece by piece: no memory of the snapshot's size is needed.
+/// Like [`write()`], but to a sink, piece by piece: no memory of the snapshot's size is needed.
 pub fn write_to<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     session: &mut Session<N, R, S, W, H>,
     schema: u64,
@@ -114,14 +117,15 @@ fn samples<S: Sink + ?Sized>(replay: &impl Replay, body: &mut Body<S>) -> Option
     Some(())
 }
 
-/// Puts a snapshot at the start of `source` into sessions whose network has this schema hash: they then are, in every bit,
-/// those that were written. The source is read three times, piece by piece, so that no memory of the snapshot's size is
-/// needed.
+/// Restores a snapshot at the start of `source` into sessions whose network has this schema hash. They are then, in
+/// every bit, those that were written. The source is read three times, piece by piece, so no memory of the snapshot's
+/// size is needed.
 ///
 /// # Errors
-/// Where a byte is wrong or missing, or the snapshot is of another network or of more samples than the memory can hold; then
-/// nothing has changed. Where what was found right reads otherwise when it is taken, [`ImageError::Checksum`]; then the
-/// sessions are not started any more, and the network is to be given its weights again.
+/// An [`ImageError`] if a byte is wrong or missing, or the snapshot is of another network or of more samples than the
+/// memory can hold. Then nothing has changed. If the source passed the checks but reads differently when its contents
+/// are taken, the error is [`ImageError::Checksum`]; then the sessions are no longer started, and the network must be
+/// given its weights again.
 pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     session: &mut Session<N, R, S, W, H>,
     schema: u64,
@@ -137,7 +141,7 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
     let (replay, held_out) = (header.replay as usize, header.held_out as usize);
     let keep = header.recipe.hold_out.map_or(0, |HoldOut { keep, .. }| keep);
     let before = held_out.checked_sub(header.open.newest(keep) as usize);
-    // What the open session has learnt is there, or has filled the buffer.
+    // The buffer holds all that the open session has learnt, or has been filled by it.
     let least = header.open.learnt.min(header.recipe.replay);
     let samples = replay.checked_add(held_out).and_then(|samples| samples.checked_mul(sample));
     let fits = header.parameters.len() == parameters
@@ -165,7 +169,7 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
             matrix.elements_mut().iter_mut().zip(&mut numbers).for_each(|(e, number)| *e = number);
         }
         if let Some(Settings { geometry: of, mean, weight }) = settings.next() {
-            // As in `Image::load`.
+            // Field by field, as in `Image::load`.
             (geometry.norm, geometry.radius) = (of.norm, of.radius);
             *alignment = Alignment { mean: *mean, weight: *weight };
         }
@@ -174,7 +178,8 @@ pub fn restore<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>
     words.end().inspect_err(|_| session.stop())
 }
 
-/// Whether the numbers of a snapshot are such as sessions can have: finite, with labels that the network knows. Takes all words.
+/// Returns whether the numbers of a snapshot are possible in sessions: finite, with labels that the network has. Takes
+/// all words.
 #[inline(never)]
 fn are_right<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     session: &mut Session<N, R, S, W, H>,
@@ -190,7 +195,7 @@ fn are_right<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     let mut right = header.position.drift >= 0.0;
     session.network_mut().parameters(&mut |Parameter { state, .. }| {
         let size = state.m.elements().len();
-        // A larger momentum might overflow in the next step.
+        // A larger momentum could overflow in the next step.
         for bound in [f32::MAX, f32::MAX, LARGEST_MOMENTUM] {
             right &= all_bounded(words, size, bound);
         }
@@ -199,7 +204,7 @@ fn are_right<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     while let Some(label) = words.next() {
         right &= u32::from_le_bytes(label) < classes && all_bounded(words, inputs, f32::MAX);
     }
-    // A sum of cosines, to rounding, with weights that sum up to no more than 1.
+    // A sum of cosines, to rounding, whose weights add up to at most 1.
     let known = |settings: &Settings| {
         settings.mean.is_none_or(|mean| bounded(mean, 2.0)) && (0.0..=1.0).contains(&settings.weight)
     };

@@ -1,35 +1,37 @@
-//! Laws of transport: where the gradient is taken, as a displacement Y − X from the weights.
+//! Laws of transport: the points at which gradients are taken, as displacements Y − X from the weights.
 //!
-//! M averages gradients of the past, so to first order it is the gradient at the average of their query points. With
-//! D_t = X_t − X_{t−1} as applied, c_t = β_t/(1 − β_t) and d_t = Y_t − X_t, the average Ȳ_t = β_t Ȳ_{t−1} + (1 − β_t)Y_t
-//! lags behind X_t by E_t = X_t − Ȳ_t = β_t(E_{t−1} + D_t) − (1 − β_t)d_t. A law chooses d_t:
+//! M averages past gradients, so to first order it is the gradient at the average of their query points. With
+//! D_t = X_t − X_{t−1} as applied, c_t = β_t/(1 − β_t) and d_t = Y_t − X_t, the average Ȳ_t = β_t
+//! Ȳ_{t−1} + (1 − β_t)Y_t lags behind X_t by E_t = X_t − Ȳ_t = β_t(E_{t−1} + D_t) − (1 − β_t)d_t. A law chooses d_t:
 //!
-//! | law | d_t | lag that is left | source |
+//! | law | d_t | remaining lag | source |
 //! |---|---|---|---|
-//! | [`Transport::Fixed`] θ | θ c_t D_t | (1 − θ) of the plain lag; 0 at θ = 1 | Zhang and Lin 2026 (θ = 1); θ = 0 is Scion |
-//! | [`Transport::Lag`] b′ | (κ_t − 1)(D_t + E_{t−1}), κ_t = (1 − b′)/(1 − β_t) | that of an average of memory b′ < β | derived from the line above |
-//! | [`Transport::Alignment`] q | θ_t c_t D_t, θ_t = 1/(1 + q c_t (1 − a_t)) | depends on the path | heuristic |
-//! | [`Transport::Nesterov`] | 0; the oracle is asked about (1 + β_t)M_{t+1} − β_t M_t | the plain lag, with more weight on the last gradient | Nesterov 1983; Jordan et al. 2024 |
+//! | [`Transport::Fixed`] θ | θ c_t D_t | (1 − θ) of the plain lag | Zhang and Lin 2026 (θ = 1); θ = 0 is Scion |
+//! | [`Transport::Lag`] b′ | (κ_t − 1)(D_t + E_{t−1}) | that of an average of memory b′ < β | from the equation above |
+//! | [`Transport::Alignment`] q | θ_t c_t D_t | depends on the path | heuristic |
+//! | [`Transport::Nesterov`] | 0 | the plain lag; the last gradient weighs more | Nesterov 1983; Jordan et al. 2024 |
 //!
-//! a_t is the average of cos(D_s, D_{s−1}) for s ≤ t with weights 0.1·0.9^(t−s), divided by their sum; 0 where there is
-//! none. So a direction that does not persist is not followed further than it lasts: θ_t c_t = 1/(1/c_t + q(1 − a_t)).
+//! Under the lag law, κ_t = (1 − b′)/(1 − β_t). Under Nesterov's law, the argument of the oracle is
+//! (1 + β_t)M_{t+1} − β_t M_t. Under the alignment law, θ_t = 1/(1 + q c_t (1 − a_t)), where a_t is the average of
+//! cos(D_s, D_{s−1}) for s ≤ t with weights 0.1·0.9^(t−s), divided by their sum; 0 if there is none. So a direction
+//! that does not persist is not followed further than it lasts: θ_t c_t = 1/(1/c_t + q(1 − a_t)).
 //!
-//! **Memory.** Every law does with the three arrays X, Y and M, as what it needs of the past is in Y: under the lag law
-//! E_{t−1} = b′d_{t−1}/(κ_{t−1} − 1), so that d_t = (κ_t − 1)D_t + s_t d_{t−1} with s_t = b′(κ_t − 1)/(κ_{t−1} − 1); under the
-//! alignment law D_{t−1} has the direction of d_{t−1}, and two numbers a parameter are added; under Nesterov's, Y = X, so its
-//! array holds M_t.
+//! **Memory.** Every law works with the three arrays X, Y and M, because Y carries what it needs of the past. Under the
+//! lag law, E_{t−1} = b′d_{t−1}/(κ_{t−1} − 1), so d_t = (κ_t − 1)D_t + s_t d_{t−1} with
+//! s_t = b′(κ_t − 1)/(κ_{t−1} − 1). Under the alignment law, D_{t−1} has the direction of d_{t−1}, and two numbers per
+//! parameter are added. Under Nesterov's law, Y = X, so the array of Y holds M_t.
 
 use crate::error::{Field, Refusal};
 use crate::matrix::Element;
 use crate::schedule::Momentum;
 use serde::{Deserialize, Serialize};
 
-/// The law of transport; the table is in the [module](self).
+/// Law of transport; see the table in the [module](self).
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Transport {
     /// A fixed share of the full transport.
     Fixed {
-        /// θ in [0, 1]: 0 is Scion, 1 Transported Scion as published.
+        /// θ in [0, 1]: 0 is Scion, 1 is Transported Scion as published.
         theta: f32,
     },
     /// Lag feedback: the bias of a short memory with the noise of a long one.
@@ -37,26 +39,29 @@ pub enum Transport {
         /// b′ in [0, 1), below every β_t after the first step.
         memory: f32,
     },
-    /// Damped where the path turns.
+    /// Transport that is damped when the path turns.
     Alignment {
-        /// q, at least 0 and finite: 1.5 where nothing is known.
+        /// q, at least 0 and finite: 1.5 if nothing better is known.
         damping: f32,
     },
-    /// No transport, but Nesterov's argument of the oracle.
+    /// No transport; the oracle gets Nesterov's argument instead.
     Nesterov,
 }
 
-/// The coming query point: Y = X + `ahead`·D + `before`·(Y_old − X_old).
+/// Coefficients of the coming query point: Y = X + `ahead`·D + `before`·(Y_old − X_old).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Lead {
-    /// Of the displacement D.
+    /// Factor of the displacement D.
     pub ahead: f32,
-    /// Of the displacement of the last query point.
+    /// Factor of the displacement of the last query point.
     pub before: f32,
 }
 
 impl Transport {
-    /// Says which constant is outside its range for this momentum.
+    /// Checks that the constants are in range for this momentum.
+    ///
+    /// # Errors
+    /// [`Refusal::Recipe`] with the first field that is out of range.
     pub fn check(self, momentum: Momentum) -> Result<(), Refusal> {
         let (right, field) = match self {
             Transport::Fixed { theta } => ((0.0..=1.0).contains(&theta), Field::Theta),
@@ -67,8 +72,8 @@ impl Transport {
         if right { Ok(()) } else { Err(Refusal::Recipe(field)) }
     }
 
-    /// How the coming query point Y_{t+1} is made of D_{t+1} and d_t, given β_t and β_{t+1}, for the laws that need no more
-    /// than that.
+    /// Coefficients that form the coming query point Y_{t+1} from D_{t+1} and d_t, given β_t and β_{t+1}; both are 0
+    /// for the laws that need more than that.
     pub fn lead(self, beta: f32, coming: f32) -> Lead {
         match self {
             Transport::Fixed { theta } => Lead { ahead: theta * full(coming), before: 0.0 },
@@ -83,27 +88,27 @@ impl Transport {
     }
 }
 
-/// c = β/(1 − β), the full transport.
+/// Full transport c = β/(1 − β).
 fn full(beta: f32) -> f32 {
     beta / (1.0 - beta)
 }
 
-/// The average of the cosines between displacements that follow each other.
+/// Average of the cosines between successive displacements.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Alignment<E> {
-    /// Σ 0.1·0.9^age·cosine; `None` before the first.
+    /// Σ 0.1·0.9^age·cosine; `None` before the first cosine.
     pub mean: Option<E>,
-    /// The sum of the weights.
+    /// Sum of the weights.
     pub weight: f32,
 }
 
 impl<E> Alignment<E> {
-    /// Before the first cosine.
+    /// State before the first cosine.
     pub const START: Self = Self { mean: None, weight: 0.0 };
 }
 
 impl<E: Element> Alignment<E> {
-    /// Takes a cosine into the average; each of the two sums is 0.9 times itself plus 0.1 times the new.
+    /// Adds a cosine to the average: each of the two sums becomes 0.9 times itself plus 0.1 times the new value.
     pub fn see(&mut self, cosine: E) {
         let new = cosine * 0.1;
         self.mean = Some(match self.mean.take() {
@@ -113,7 +118,8 @@ impl<E: Element> Alignment<E> {
         self.weight = 0.9 * self.weight + 0.1;
     }
 
-    /// θ c = 1/(1/c + q(1 − a)) with c of β; `None` where it is c itself, as a number, or 0.
+    /// θ c = 1/(1/c + q(1 − a)) with q = `damping` and c of `beta`. It is a plain number if c is 0, or before the first
+    /// cosine, when a is 0.
     pub fn ahead(&self, damping: f32, beta: f32) -> Ahead<E> {
         let c = full(beta);
         match &self.mean {
@@ -127,11 +133,11 @@ impl<E: Element> Alignment<E> {
     }
 }
 
-/// What D is multiplied by.
+/// Factor of D.
 #[derive(Clone, Debug)]
 pub enum Ahead<E> {
-    /// The same number everywhere.
+    /// One number for all matrices.
     Number(f32),
-    /// One for each matrix of a stack.
+    /// One number for each matrix of a stack.
     Element(E),
 }

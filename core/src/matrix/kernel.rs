@@ -1,66 +1,68 @@
-//! The products. All are Aᵀ B of panels: a panel holds W columns of a matrix row by row, so that the innermost loop walks
-//! two panels at once and keeps a tile of [`HEIGHT`]×W sums in registers.
+//! Matrix products, all of them Aᵀ B of panels. A panel holds W columns of a matrix row by row, so the innermost loop
+//! walks two panels at once and keeps a tile of [`HEIGHT`]×W sums in registers.
 //!
-//! A `Square` of k×k is kept in ⌈k/W⌉ panels of k rows each. What a panel has beyond the last column is 0, and stays 0, so
-//! that one size of tile serves every shape; W changes no bit of any result. W is 4 in this crate; a machine with wide
-//! registers can run the same code with another width, compiled for them, as all that computes is inlined into its caller.
-//! Of what is 4 wide, `Products::fill` has one copy, which firmware is small by.
+//! A `Square` of k×k is stored in ⌈k/W⌉ panels of k rows each. The entries of a panel beyond the last column are 0 and
+//! stay 0, so one size of tile serves every shape. W changes no bit of any result. W is 4 in this crate. A machine with
+//! wide registers can run the same code with another width, compiled for these registers, because all computing code is
+//! inlined into its caller. `Products::fill` is instantiated only once for W = 4, which keeps firmware small.
 //!
-//! Compilers unroll no loop where they optimise for size, and what a loop indexes stays in memory. So four numbers, and the
-//! rows of a tile, are written out here; a loop over the fours of a row, of which there is one where W is 4, is none then.
+//! Compilers do not unroll loops when they optimise for size, and memory that a loop indexes stays out of registers. So
+//! four numbers, and the rows of a tile, are written out here. The remaining loop over the fours of a row has a single
+//! iteration if W is 4, so it disappears.
 //!
-//! Each sum runs over k ascending from +0 or from the value that it continues; every product is rounded before it is added.
+//! Each sum runs over k ascending from +0 or from the value that it continues; every product is rounded before it is
+//! added.
 //!
-//! Memory is reached by `get` and chunks, which have no path that panics: what lies outside, where nothing of a caller with
-//! enough memory does, reads as nothing and is not written.
+//! Memory is accessed by `get` and chunks, which have no panic path. What lies out of bounds reads as empty and is not
+//! written; this does not happen if the caller provides enough memory.
 
 use super::elementwise::combine;
 
-/// Rows of a tile.
+/// Number of rows of a tile.
 pub const HEIGHT: usize = 4;
 
 /// A tile of sums.
 type Tile<const W: usize> = [[f32; W]; HEIGHT];
 
-/// A matrix seen with its small side first: element (s, l) lies at s·`small_stride` + l·`large_stride`.
+/// Matrix seen with its small side first: element (s, l) lies at s·`large` + l if `wide`, else at l·`small` + s.
 #[derive(Clone, Copy)]
 pub struct Sides {
-    /// k, the rows if there are no more of them than columns.
+    /// Length k of the small side: the rows if there are no more of them than columns.
     pub small: usize,
     large: usize,
     wide: bool,
 }
 
 impl Sides {
-    /// Of a matrix of m rows and n columns, row by row.
+    /// Sides of a matrix of m rows and n columns, stored row by row.
     pub fn new((m, n): (usize, usize)) -> Self {
         if m <= n { Self { small: m, large: n, wide: true } } else { Self { small: n, large: m, wide: false } }
     }
 }
 
-/// Numbers that a `Square` of k×k takes in panels of W columns.
+/// Number of `f32` values in a `Square` of k×k with panels of W columns.
 pub const fn square<const W: usize>(k: usize) -> usize {
     k * k.div_ceil(W) * W
 }
 
-/// Numbers of scratch memory that [`product`] takes.
+/// Number of `f32` values of scratch memory that [`product`] needs.
 pub const fn product_scratch<const W: usize>(m: usize, k: usize) -> usize {
     k * m.div_ceil(HEIGHT) * HEIGHT + k * W
 }
 
-/// All numbers from `start` on.
+/// All numbers from `start` on; none if there are fewer.
 #[inline(always)]
 fn from(memory: &[f32], start: usize) -> &[f32] {
     memory.get(start..).unwrap_or(&[])
 }
 
-/// `length` numbers from `start` on.
+/// `length` numbers from `start` on; none if there are fewer.
 #[inline(always)]
 fn part(memory: &[f32], start: usize, length: usize) -> &[f32] {
     from(memory, start).get(..length).unwrap_or(&[])
 }
 
-/// `length` numbers from `start` on, to be written.
+/// Like [`part`], but mutable.
 #[inline(always)]
 fn part_mut(memory: &mut [f32], start: usize, length: usize) -> &mut [f32] {
     memory.get_mut(start..).and_then(|rest| rest.get_mut(..length)).unwrap_or(&mut [])
@@ -72,7 +74,7 @@ fn accumulate<const A: usize, const W: usize>(tile: &Tile<W>, a: &[f32], column:
     let mut tile = *tile;
     let ((a, _), (b, _)) = (a.as_chunks::<A>(), b.as_chunks::<W>());
     let ((a_pairs, _), (b_pairs, _)) = (a.as_chunks(), b.as_chunks());
-    // Two rows between two tests for the end; with four, the loads of a Cortex-M4F no longer fit into its registers.
+    // Two rows per end test. With four, the loads no longer fit into the registers of a Cortex-M4F.
     for (&[a0, a1], &[b0, b1]) in a_pairs.iter().zip(b_pairs) {
         row(&mut tile, &a0, column, &b0);
         row(&mut tile, &a1, column, &b1);
@@ -84,10 +86,10 @@ fn accumulate<const A: usize, const W: usize>(tile: &Tile<W>, a: &[f32], column:
     tile
 }
 
-/// What one row of the panels adds to a tile.
+/// Adds the products of one row of the panels to a tile.
 #[inline(always)]
 fn row<const A: usize, const W: usize>(tile: &mut Tile<W>, a: &[f32; A], column: usize, b: &[f32; W]) {
-    // A panel is a whole number of tiles wide.
+    // The width of a panel is a multiple of the height of a tile.
     if let Some([a0, a1, a2, a3]) = a.as_chunks::<HEIGHT>().0.get(column / HEIGHT) {
         let [t0, t1, t2, t3] = tile;
         all(t0, b, |sum, b| *sum += a0 * b);
@@ -97,7 +99,7 @@ fn row<const A: usize, const W: usize>(tile: &mut Tile<W>, a: &[f32; A], column:
     }
 }
 
-/// f of each of W numbers and its partner.
+/// Applies f to each of W numbers and its partner.
 #[inline(always)]
 fn all<const W: usize>(x: &mut [f32; W], y: &[f32; W], f: impl Fn(&mut f32, f32)) {
     for (x, y) in x.as_chunks_mut().0.iter_mut().zip(y.as_chunks().0) {
@@ -105,7 +107,7 @@ fn all<const W: usize>(x: &mut [f32; W], y: &[f32; W], f: impl Fn(&mut f32, f32)
     }
 }
 
-/// The same of four.
+/// Like [`all`], for four numbers.
 #[inline(always)]
 fn four([x0, x1, x2, x3]: &mut [f32; 4], [y0, y1, y2, y3]: &[f32; 4], f: impl Fn(&mut f32, f32)) {
     f(x0, *y0);
@@ -121,7 +123,7 @@ fn pack_columns<const W: usize>(memory: &[f32], start: usize, stride: usize, wid
     for to in panel.as_chunks_mut::<W>().0 {
         match rest.first_chunk::<W>() {
             Some(row) if width >= W => {
-                // Where one array may overlap another, a copy of it is a call.
+                // Copied one by one: copying an array is a call if the two may overlap.
                 for (to, [e0, e1, e2, e3]) in to.as_chunks_mut().0.iter_mut().zip(row.as_chunks().0) {
                     *to = [*e0, *e1, *e2, *e3];
                 }
@@ -135,13 +137,13 @@ fn pack_columns<const W: usize>(memory: &[f32], start: usize, stride: usize, wid
     }
 }
 
-/// Packs `height` rows of a row-major matrix with rows of `stride` numbers as the columns of a panel of W: as many numbers
-/// of each as the panel has rows, from `start` on.
+/// Packs `height` rows of a row-major matrix with rows of `stride` numbers as the columns of a panel of W. Of each row,
+/// as many numbers as the panel has rows are taken, from `start` on.
 #[inline(never)]
 fn pack_rows<const W: usize>(memory: &[f32], start: usize, stride: usize, height: usize, panel: &mut [f32]) {
     let panel = panel.as_chunks_mut::<W>().0;
     for group in 0..W / HEIGHT {
-        // Beyond the last, the last once more.
+        // Rows beyond the last repeat the last.
         let row = |u: usize| from(memory, start + (group * HEIGHT + u).min(height - 1) * stride);
         for ((((to, e0), e1), e2), e3) in panel.iter_mut().zip(row(0)).zip(row(1)).zip(row(2)).zip(row(3)) {
             if let Some(to) = to.as_chunks_mut().0.get_mut(group) {
@@ -154,31 +156,37 @@ fn pack_rows<const W: usize>(memory: &[f32], start: usize, stride: usize, height
     }
 }
 
-/// Products of panels, tile by tile: out ← keep·out + c·(Aᵀ B) + a·T, without what is `None`.
+/// Products of panels, tile by tile: out ← keep·out + c·(Aᵀ B) + a·T, without the terms that are `None`.
 struct Products<'a> {
-    /// A and B, and the rows of their panels.
+    /// Panels of A.
     left: &'a [f32],
+    /// Panels of B.
     right: &'a [f32],
+    /// Number of rows of the panels.
     length: usize,
-    /// Rows and columns of out; of tiles below the diagonal nothing is computed where `upper`.
+    /// Number of rows of out.
     height: usize,
+    /// Number of columns of out.
     width: usize,
+    /// True if tiles below the diagonal are left out.
     upper: bool,
-    /// The tile at rows i and columns j begins at start + i·row + j·column, its rows are `row` apart.
+    /// Offset of the first tile. The tile at row i and column j begins at start + i·row + j·column; its rows are `row`
+    /// apart.
     start: usize,
     row: usize,
     column: usize,
-    /// Whether the sums of a Square go on from what is in it.
+    /// True if the sums of a `Square` continue from its present values.
     continued: bool,
-    /// A product with 1 is exact.
+    /// Factor of the product; left out if it is 1, as a product with 1 is exact.
     c: f32,
+    /// Factor of out; `None` overwrites it.
     keep: Option<f32>,
-    /// a and T, a Square as out.
+    /// a and T, where T is a `Square` like out.
     term: Option<(f32, &'a [f32])>,
 }
 
 impl<'a> Products<'a> {
-    /// Of a part of a matrix with rows of so many numbers, from its start on: out ← Aᵀ B.
+    /// out ← Aᵀ B for part of a matrix with rows of `row` numbers, from its start on.
     #[inline(always)]
     fn row_major(
         length: usize,
@@ -192,14 +200,14 @@ impl<'a> Products<'a> {
         Self { left, right, length, height, width, upper, start, row, column, continued, c, keep, term }
     }
 
-    /// Of a Square, on and above its diagonal: out ← Aᵀ B.
+    /// out ← Aᵀ B for a `Square`, on and above its diagonal.
     #[inline(always)]
     fn symmetric<const W: usize>(k: usize, left: &'a [f32], right: &'a [f32]) -> Self {
         let products = Self::row_major(k, (k, k.div_ceil(W) * W), W, left, right);
         Self { upper: true, column: k, ..products }
     }
 
-    /// Computes them, of panels of A and of W columns.
+    /// Computes the products, from panels of `A` columns of A and panels of W columns of B.
     #[inline(always)]
     fn fill<const A: usize, const W: usize>(self, out: &mut [f32]) {
         if A == HEIGHT && W == HEIGHT { self.fill_narrow(out) } else { self.fill_inline::<A, W>(out) }
@@ -233,7 +241,7 @@ impl<'a> Products<'a> {
         }
     }
 
-    /// Writes the rows and columns of a tile that lie in out.
+    /// Writes the rows and columns of a tile that lie within out.
     #[inline(always)]
     fn write<const W: usize>(&self, out: &mut [f32], at: usize, (height, width): (usize, usize), sums: Tile<W>) {
         if height < HEIGHT || width < W {
@@ -245,7 +253,7 @@ impl<'a> Products<'a> {
             }
             return;
         }
-        // Row by row, each a number of its own, for the same reason.
+        // Row by row, and written out, for the same reason.
         let mut write = |u: usize, sums: &[f32; W]| {
             if let Some((row, _)) = out.get_mut(at + u * self.row..).and_then(|out| out.split_first_chunk_mut()) {
                 match self.keep {
@@ -262,7 +270,7 @@ impl<'a> Products<'a> {
     }
 }
 
-/// f of each sum of a tile and its partner in another.
+/// Applies f to each sum of a tile and its partner in another.
 #[inline(always)]
 fn each<const W: usize>([t0, t1, t2, t3]: &mut Tile<W>, [o0, o1, o2, o3]: &Tile<W>, f: impl Fn(&mut f32, f32)) {
     all(t0, o0, &f);
@@ -271,7 +279,7 @@ fn each<const W: usize>([t0, t1, t2, t3]: &mut Tile<W>, [o0, o1, o2, o3]: &Tile<
     all(t3, o3, &f);
 }
 
-/// The tile of a Square that begins there; at the end, where rows are missing, it is put together.
+/// Tile of a `Square` that begins at `at`. At the end, where rows are missing, it is assembled in `last`.
 #[inline(always)]
 fn tile<'a, const W: usize>(square: &'a [f32], at: usize, last: &'a mut Option<Tile<W>>) -> &'a Tile<W> {
     let rows = from(square, at).as_chunks().0;
@@ -285,7 +293,7 @@ fn last_tile<const W: usize>(rows: &[[f32; W]]) -> Tile<W> {
     tile
 }
 
-/// Below the diagonal of a Square, what is above it.
+/// Mirrors the part of a `Square` above its diagonal to the part below.
 #[inline(never)]
 fn mirror<const W: usize>(k: usize, square: &mut [f32]) {
     for j in (0..k).step_by(W) {
@@ -309,8 +317,8 @@ fn mirror<const W: usize>(k: usize, square: &mut [f32]) {
     }
 }
 
-/// G ← S Sᵀ over the large side: packed in pieces of at most k, the sums run on from piece to piece. `scratch` is as long
-/// as a Square.
+/// G ← S Sᵀ over the large side, packed in pieces of at most k; the sums continue from piece to piece. `scratch` is as
+/// long as a `Square`.
 #[inline(always)]
 pub fn gram<const W: usize>(sides: Sides, s: &[f32], gram: &mut [f32], scratch: &mut [f32]) {
     let Sides { small: k, large, wide } = sides;
@@ -330,8 +338,8 @@ pub fn gram<const W: usize>(sides: Sides, s: &[f32], gram: &mut [f32], scratch: 
     mirror::<W>(k, gram);
 }
 
-/// out ← c·(L R) + a·L + b·R of commuting L and R; a term with a factor of 0 is left out. L is symmetric, so its columns
-/// serve as its rows.
+/// out ← c·(L R) + a·L + b·R for commuting L and R; a term with a factor of 0 is left out. L is symmetric, so its
+/// columns serve as its rows.
 #[inline(always)]
 pub fn multiply<const W: usize>(k: usize, c: f32, left: (f32, &[f32]), right: (f32, &[f32]), out: &mut [f32]) {
     let ((a, left), (b, right)) = (left, right);
@@ -344,8 +352,8 @@ pub fn multiply<const W: usize>(k: usize, c: f32, left: (f32, &[f32]), right: (f
     mirror::<W>(k, out);
 }
 
-/// S ← a·S + P S in place (a·S + S P of a tall S), W of the large side at a time: they are packed first, so their place can
-/// be written. `scratch` is as long as a Square.
+/// S ← a·S + P S in place (a·S + S P for a tall S), W of the large side at a time. They are packed first, so their
+/// place can be overwritten. `scratch` is as long as a `Square`.
 #[inline(always)]
 pub fn transform<const W: usize>(sides: Sides, s: &mut [f32], a: f32, p: &[f32], scratch: &mut [f32]) {
     let Sides { small: k, large, wide } = sides;
@@ -365,8 +373,8 @@ pub fn transform<const W: usize>(sides: Sides, s: &mut [f32], a: f32, p: &[f32],
     }
 }
 
-/// C ← A B of an m×k and a k×n matrix, row by row. `scratch` holds [`product_scratch`] numbers; the panels of B in it have
-/// W columns, those of Aᵀ [`HEIGHT`].
+/// C ← A B for an m×k and a k×n matrix, row by row. `scratch` holds [`product_scratch`] numbers; its panels of B have W
+/// columns, those of Aᵀ [`HEIGHT`].
 #[inline(always)]
 pub fn product<const W: usize>(
     (m, k, n): (usize, usize, usize),

@@ -1,11 +1,11 @@
-//! Activations, element by element, of any number of them; δ' is made of δ and the output a:
+//! Activations, element by element, for any number of elements. δ' is computed from δ and the output a:
 //!
 //! | layer | a | δ' |
 //! |---|---|---|
-//! | [`Relu`] | a' where a' > 0, else +0 | δ where a > 0, else +0 |
+//! | [`Relu`] | a' if a' > 0, else +0 | δ if a > 0, else +0 |
 //! | [`Tanh`] | tanh a' by [`Functions::Libm`] | δ·(1 − a·a) |
 //! | `MicromathTanh` (feature `micromath`) | tanh a' by `Functions::Micromath` | the same |
-//! | [`Clip`] | c where a' > c, −c where a' < −c, else a' | δ where −c < a < c, else +0 |
+//! | [`Clip`] | c if a' > c, −c if a' < −c, else a' | δ if −c < a < c, else +0 |
 
 use crate::arithmetic::Functions;
 use crate::network::shape::{Constant, Count};
@@ -13,16 +13,16 @@ use crate::network::{Fixed, Kind, Layer, Parameter};
 use crate::scion::Point;
 use core::marker::PhantomData;
 
-/// What is done to each number.
+/// Function that is applied to each element.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Function {
-    /// a' where a' > 0, else +0.
+    /// a' if a' > 0, else +0.
     Rectifier,
     /// tanh a'.
     Tanh(Functions),
-    /// a' between −c and c, else the nearer of them.
+    /// a' if it is between −c and c, else the nearer of the two.
     Clip {
-        /// The bits of c, which is finite and > 0.
+        /// Bits of c, which is finite and > 0.
         bound: u32,
     },
 }
@@ -41,7 +41,7 @@ impl Function {
         }
     }
 
-    /// δ' of an output and its δ.
+    /// δ' from an output a and its δ.
     fn backward(self, a: f32, error: f32) -> f32 {
         match self {
             Function::Rectifier if a > 0.0 => error,
@@ -63,9 +63,9 @@ impl Function {
     }
 }
 
-/// A function: a type, or a value at run time.
+/// Element-wise function, given as a type or as a run-time value.
 pub trait Elementwise {
-    /// That value.
+    /// Returns the function as a value.
     fn function(&self) -> Function;
 }
 
@@ -75,9 +75,9 @@ impl Elementwise for Function {
     }
 }
 
-/// A function that is a type.
+/// Function that is given as a type.
 pub trait Named {
-    /// Which.
+    /// The function as a value.
     const FUNCTION: Function;
 }
 
@@ -124,12 +124,12 @@ impl<const BOUND: u32> Named for Clamp<BOUND> {
     };
 }
 
-/// Whether these are the bits of a number that is finite and > 0.
+/// Returns whether these are the bits of a number that is finite and > 0.
 pub(super) const fn is_bound(bits: u32) -> bool {
     bits > 0 && bits < f32::INFINITY.to_bits()
 }
 
-/// A function of each of so many numbers.
+/// Layer that applies a function to each of its elements.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Activation<F, W> {
     function: F,
@@ -142,7 +142,7 @@ pub type Relu<const N: usize> = Activation<PhantomData<Rectifier>, Constant<N>>;
 /// tanh over N numbers, within three units in the last place.
 pub type Tanh<const N: usize> = Activation<PhantomData<LibmTanh>, Constant<N>>;
 
-/// N numbers, each clipped at ±c, of which the bits are given: `Clip<4, { 5.0f32.to_bits() }>`.
+/// Clip of N numbers at ±c, given by the bits of c: `Clip<4, { 5.0f32.to_bits() }>`.
 pub type Clip<const N: usize, const BOUND: u32> = Activation<PhantomData<Clamp<BOUND>>, Constant<N>>;
 
 /// tanh over N numbers, with an error of up to 0.0011, see `docs/arithmetic.md`.
@@ -150,7 +150,7 @@ pub type Clip<const N: usize, const BOUND: u32> = Activation<PhantomData<Clamp<B
 pub type MicromathTanh<const N: usize> = Activation<PhantomData<FastTanh>, Constant<N>>;
 
 impl<F, W> Activation<F, W> {
-    /// Of so many numbers.
+    /// Creates a layer that applies `function` to `width` numbers.
     pub const fn new(function: F, width: W) -> Self {
         Self { function, width }
     }

@@ -1,16 +1,21 @@
-//! Convolutions in one dimension over L places of C channels, channels side by side, without padding. Window p begins at
-//! place p·S and covers K of them; P = ⌊(L − K)/S⌋ + 1 of them go out. There is no flip (a cross-correlation, as in all
-//! of deep learning: Goodfellow, Bengio and Courville 2016, section 9.1).
+//! Convolutions in one dimension over L places of C channels, channels side by side, without padding. Window p begins
+//! at place p·S and covers K places; there are P = ⌊(L − K)/S⌋ + 1 windows, each of which makes one output place. The
+//! kernel is not flipped (a cross-correlation, as in all of deep learning: Goodfellow, Bengio and Courville 2016,
+//! section 9.1).
 //!
-//! | layer | equation | W | b | order |
-//! |---|---|---|---|---|
-//! | [`Convolution`] | a_pf = b_f + Σ_k Σ_c W_f,kC+c a'_(pS+k)c | F×(K·C) | 1×F | from b, the window ascending: channels within taps |
-//! | [`Depthwise`] | a_pc = b_c + Σ_k W_ck a'_(pS+k)c | C×K | 1×C | from b, taps ascending |
+//! | layer | equation | W | b |
+//! |---|---|---|---|
+//! | [`Convolution`] | a_pf = b_f + Σ_k Σ_c W_f,kC+c a'_(pS+k)c | F×(K·C) | 1×F |
+//! | [`Depthwise`] | a_pc = b_c + Σ_k W_ck a'_(pS+k)c | C×K | 1×C |
 //!
-//! Backward, δ' starts from +0 everywhere and takes W δ_p of each window p ascending, of each filter or channel ascending.
-//! M takes the places of a sample ascending, each as a dense layer takes a sample, so keep meets the first place of the
-//! first sample alone: M_W ← keep·M_W + δ_p a'ᵀ of the window, M_b ← keep·M_b + δ_p. As one sample brings P products to
-//! each element of M, it is admitted only with max|δ| and max|δ|·max|a'| of at most 2^64/P.
+//! Each sum starts from b. A convolution then takes its window in ascending order, channels within taps; a depthwise
+//! convolution takes its taps in ascending order.
+//!
+//! In the backward pass, δ' starts from +0 everywhere and takes W δ_p of each window p ascending, and within it of each
+//! filter or channel ascending. M takes the places of a sample ascending, each as a dense layer takes a sample, so keep
+//! applies only to the first place of the first sample: M_W ← keep·M_W + δ_p a'ᵀ of the window, M_b ← keep·M_b + δ_p.
+//! One sample brings P products to each element of M, so it is admitted only if max|δ| and max|δ|·max|a'| are at most
+//! 2^64/P.
 //!
 //! A depthwise-separable convolution (Sifre 2014; MobileNet, Howard et al. 2017) is
 //! `chain![Depthwise<L, C, K, S>, Convolution<P, C, F, 1, 1>]`.
@@ -22,19 +27,20 @@ use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted, larger};
 use crate::norm::workspace;
 use crate::scion::{Point, Role, Scion};
 
-/// A dense layer at every place of a window: W of shape (filters, taps·channels), b of shape (1, filters).
+/// Dense layer applied at every place of a window: W of shape (filters, taps·channels), b of shape (1, filters).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Filters<P, W, B> {
     slide: P,
     filter: Affine<W, B>,
 }
 
-/// F filters of K taps over L places of C channels, S places further each time, in static memory.
+/// Convolution with F filters of K taps and stride S over L places of C channels, in static memory.
 pub type Convolution<const L: usize, const C: usize, const F: usize, const K: usize, const S: usize> =
     Filters<Slide<L, C, K, S>, [[[f32; C]; K]; F], FixedMatrix<1, F>>;
 
 impl<W: RowMajor, B: RowMajor> Filters<Window, W, B> {
-    /// Around states of shapes (filters, taps·channels) and (1, filters); `None` where they do not fit the window.
+    /// Creates a layer from states of shapes (filters, taps·channels) and (1, filters); `None` if they do not fit the
+    /// window.
     pub fn new(window: Window, weights: Scion<W>, bias: Scion<B>) -> Option<Self> {
         let filter = Affine::new(weights, bias)?;
         let fits = window.makes(u32::try_from(filter.outputs()).ok()?) && filter.inputs() == window.size();
@@ -99,7 +105,7 @@ impl<const L: usize, const C: usize, const F: usize, const K: usize, const S: us
     };
 }
 
-/// One filter for each channel at every place of a window: W of shape (channels, taps), b of shape (1, channels).
+/// Layer with one filter per channel at every place of a window: W of shape (channels, taps), b of shape (1, channels).
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChannelFilters<P, W, B> {
     slide: P,
@@ -107,12 +113,12 @@ pub struct ChannelFilters<P, W, B> {
     bias: Held<B>,
 }
 
-/// A filter of K taps for each of C channels over L places, S places further each time, in static memory.
+/// Depthwise convolution with a filter of K taps for each of C channels and stride S over L places, in static memory.
 pub type Depthwise<const L: usize, const C: usize, const K: usize, const S: usize> =
     ChannelFilters<Slide<L, C, K, S>, FixedMatrix<C, K>, FixedMatrix<1, C>>;
 
 impl<W: RowMajor, B: RowMajor> ChannelFilters<Window, W, B> {
-    /// Around states of shapes (channels, taps) and (1, channels); `None` where they do not fit the window.
+    /// Creates a layer from states of shapes (channels, taps) and (1, channels); `None` if they do not fit the window.
     pub fn new(window: Window, weights: Scion<W>, bias: Scion<B>) -> Option<Self> {
         let (channels, taps) = (window.channels as usize, window.taps as usize);
         let (weights, bias) = (Held::new(weights), Held::new(bias));

@@ -1,5 +1,5 @@
-//! Dense layers: a = b + W a', each element from b, inputs ascending; backward δ' = Wᵀδ, outputs ascending from +0;
-//! M_W ← keep·M_W + δ a'ᵀ, M_b ← keep·M_b + δ.
+//! Dense layers: a = b + W a', each element starting from b, inputs ascending. In the backward pass, δ' = Wᵀδ, outputs
+//! ascending from +0; M_W ← keep·M_W + δ a'ᵀ, M_b ← keep·M_b + δ.
 
 use crate::matrix::elementwise::combine;
 use crate::matrix::{FixedMatrix, RowMajor};
@@ -7,18 +7,18 @@ use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted, larger};
 use crate::norm::workspace;
 use crate::scion::{Point, Role, Scion};
 
-/// A dense layer a = b + W a' over matrices of any storage: W of shape (outputs, inputs), b of shape (1, outputs).
+/// Dense layer a = b + W a' over matrices in any storage: W of shape (outputs, inputs), b of shape (1, outputs).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Affine<W, B> {
     pub(super) weights: Held<W>,
     pub(super) bias: Held<B>,
 }
 
-/// A dense layer from I to O numbers, in static memory.
+/// Dense layer with I inputs and O outputs, in static memory.
 pub type Dense<const I: usize, const O: usize> = Affine<FixedMatrix<O, I>, FixedMatrix<1, O>>;
 
 impl<W: RowMajor, B: RowMajor> Affine<W, B> {
-    /// Around states of shapes (outputs, inputs) and (1, outputs); `None` where they do not fit together.
+    /// Creates a layer from states of shapes (outputs, inputs) and (1, outputs); `None` if they do not fit together.
     pub fn new(weights: Scion<W>, bias: Scion<B>) -> Option<Self> {
         let (outputs, inputs) = weights.x.shape();
         let (weights, bias) = (Held::new(weights), Held::new(bias));
@@ -85,8 +85,8 @@ fn multiply(weights: &[f32], bias: &[f32], a: &[f32], out: &mut [f32]) {
     }
 }
 
-/// The next row; the rest stays.
-// Whose length is a's or 0, as compilers see, which they do not of a chunk's.
+/// Splits the next row off `rest`.
+// The compiler sees that the row has the length of a or is empty, which it does not see of a chunk.
 #[inline(always)]
 fn take<'a>(rest: &mut &'a [f32], length: usize) -> &'a [f32] {
     let (row, after) = rest.split_at_checked(length).unwrap_or_default();
@@ -94,7 +94,7 @@ fn take<'a>(rest: &mut &'a [f32], length: usize) -> &'a [f32] {
     row
 }
 
-/// The same, to be written.
+/// Like [`take`], but mutable.
 #[inline(always)]
 fn take_mut<'a>(rest: &mut &'a mut [f32], length: usize) -> &'a mut [f32] {
     let (row, after) = core::mem::take(rest).split_at_mut_checked(length).unwrap_or_default();
@@ -102,8 +102,8 @@ fn take_mut<'a>(rest: &mut &'a mut [f32], length: usize) -> &'a mut [f32] {
     row
 }
 
-/// f of each a and its partners in four rows, so that each a is read once: eight at a time, written out, as compilers
-/// unroll nothing where they optimise for size.
+/// Applies f to each a and its partners in four rows, so that each a is read once. Eight are written out at a time,
+/// because compilers do not unroll loops when they optimise for size.
 macro_rules! along_four_rows {
     ($a:expr, $rows:expr, $as_chunks:ident, $f:ident) => {{
         let [r0, r1, r2, r3] = $rows;
@@ -129,7 +129,7 @@ macro_rules! along_four_rows {
     }};
 }
 
-/// Four sums that go on with the products of four rows and a.
+/// Continues four sums with the products of four rows and a.
 #[inline(always)]
 fn dot([mut s0, mut s1, mut s2, mut s3]: [f32; 4], rows: [&[f32]; 4], a: &[f32]) -> [f32; 4] {
     let mut add = |a: &f32, w0: &f32, w1: &f32, w2: &f32, w3: &f32| {
@@ -166,7 +166,7 @@ fn add_outer(momentum: &mut [f32], keep: f32, errors: &[f32], a: &[f32]) {
     let mut row = || take_mut(&mut rest, a.len());
     for [e0, e1, e2, e3] in errors_of_fours {
         let rows = [row(), row(), row(), row()];
-        // A product with 1 is exact; all samples of a batch but the first come here.
+        // A product with 1 is exact. All samples of a batch except the first take this branch.
         if keep == 1.0 {
             let add = |a: &f32, m0: &mut f32, m1: &mut f32, m2: &mut f32, m3: &mut f32| {
                 *m0 += e0 * a;

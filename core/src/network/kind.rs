@@ -1,4 +1,4 @@
-//! Layers as an image names them: by tag and numbers.
+//! Kinds of layers as an image stores them: a tag and numbers.
 
 use super::{Window, activation};
 use crate::arithmetic::Functions;
@@ -6,33 +6,33 @@ use core::fmt;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
-/// One layer of an architecture, as an image names it.
+/// One layer of an architecture, as an image stores it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// [`Dense`](super::Dense).
     Dense {
-        /// Numbers that come in.
+        /// Number of inputs.
         inputs: u32,
-        /// Numbers that go out.
+        /// Number of outputs.
         outputs: u32,
     },
     /// [`Relu`](super::Relu).
     Relu {
-        /// Numbers that come in and go out.
+        /// Number of inputs and of outputs.
         width: u32,
     },
     /// [`Tanh`](super::Tanh).
     Tanh {
-        /// Numbers that come in and go out.
+        /// Number of inputs and of outputs.
         width: u32,
         /// Library that computes tanh.
         functions: Functions,
     },
     /// [`Convolution`](super::Convolution).
     Convolution {
-        /// Window that it slides over its input.
+        /// Window that slides over the input.
         window: Window,
-        /// Channels that go out.
+        /// Number of output channels.
         filters: u32,
     },
     /// [`Depthwise`](super::Depthwise).
@@ -43,28 +43,28 @@ pub enum Kind {
     MaxPool(Window),
     /// [`RmsNorm`](super::RmsNorm).
     RmsNorm {
-        /// Places that come in and go out.
+        /// Number of places, in the input and in the output.
         places: u32,
-        /// Channels of each.
+        /// Number of channels per place.
         channels: u32,
     },
     /// [`Standardise`](super::Standardise).
     Standardise {
-        /// Numbers that come in and go out.
+        /// Number of inputs and of outputs.
         width: u32,
     },
     /// [`Clip`](super::Clip).
     Clip {
-        /// Numbers that come in and go out.
+        /// Number of inputs and of outputs.
         width: u32,
-        /// The bits of the bound, which is finite and > 0.
+        /// Bits of the bound, which is finite and > 0.
         bound: u32,
     },
 }
 
 impl Kind {
-    /// One of every kind, in the order of their tags; each takes what the one before it gives. What must hold of all kinds is
-    /// tested with these.
+    /// One layer of every kind, in the order of their tags; each takes the outputs of the one before it. Tests of what
+    /// must hold for all kinds use these.
     pub const EACH: [Kind; 10] = [
         Kind::Dense { inputs: 8, outputs: 24 },
         Kind::Relu { width: 24 },
@@ -78,7 +78,8 @@ impl Kind {
         Kind::Clip { width: 8, bound: 5.0f32.to_bits() },
     ];
 
-    /// (inputs, outputs); 0 outputs where the layer cannot be. Sizes are checked where a network is made of it.
+    /// Numbers of inputs and outputs; 0 outputs if the layer is not possible. Sizes are checked when a network is made
+    /// of it.
     pub const fn shape(self) -> (u32, u32) {
         const fn slides(window: Window, channels: u32) -> (u32, u32) {
             (window.places.saturating_mul(window.channels), window.outputs().saturating_mul(channels))
@@ -98,7 +99,7 @@ impl Kind {
         }
     }
 
-    /// Tag of the kind in the schema hash. A kind that is new has the next tag, and is one of [`Kind::EACH`].
+    /// Tag of the kind in the schema hash. A new kind takes the next tag and is added to [`Kind::EACH`].
     #[inline]
     const fn tag(self) -> u32 {
         match self {
@@ -115,7 +116,7 @@ impl Kind {
         }
     }
 
-    /// Number of [numbers](Self::numbers) that tell a kind with that tag; `None` where there is no such kind.
+    /// Number of [numbers](Self::numbers) that describe a kind with this tag; `None` if there is no such kind.
     const fn count(tag: u32) -> Option<usize> {
         Some(match tag {
             2 | 9 => 1,
@@ -126,7 +127,7 @@ impl Kind {
         })
     }
 
-    /// The kind with that tag and those numbers, if there is one.
+    /// Kind with this tag and these numbers, if there is one.
     fn from_numbers(tag: u32, [a, b, c, d, e]: [u32; 5]) -> Option<Self> {
         let window = Window { places: a, channels: b, taps: c, stride: d };
         Some(match tag {
@@ -144,7 +145,7 @@ impl Kind {
         })
     }
 
-    /// Numbers of the kind in the schema hash, as many for every kind.
+    /// Numbers of the kind in the schema hash, always five.
     #[inline]
     const fn numbers(self) -> [u32; 5] {
         match self {
@@ -171,7 +172,8 @@ impl Kind {
         hash
     }
 
-    /// Schema hash of an architecture: of its last layer, then of each before it with what follows.
+    /// Schema hash of an architecture: the hash of the last layer, then that of each earlier layer continued with what
+    /// follows.
     #[inline]
     pub fn schema(layers: &[Kind]) -> u64 {
         let mut hash = None;
@@ -191,7 +193,7 @@ impl Window {
     }
 }
 
-/// The bytes that serde derives for postcard, in a third of the code: an index from 0, and the numbers.
+/// Writes the bytes that serde's derive writes with postcard, in a third of the code: an index from 0, and the numbers.
 impl Serialize for Kind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (tag, numbers) = (self.tag(), self.numbers());

@@ -1,47 +1,50 @@
-//! Losses of one sample with outputs a, and their derivatives δ_j = w·∂loss/∂a_j, scaled by w = (1 − β_t)/B once, here.
+//! Losses of one sample with outputs a, and their derivatives δ_j = w·∂loss/∂a_j. They are scaled by w = (1 − β_t)/B
+//! once, here.
 //!
 //! | target | loss | δ_j |
 //! |---|---|---|
-//! | [`Target::Class`] y | softmax cross-entropy: ln s − (a_y − max a), s = Σ_j e_j, e_j = exp(a_j − max a) | w'·ε_j, ε_j = e_j/s − [j = y] |
+//! | [`Target::Class`] y | softmax cross-entropy: ln s − (a_y − max a) | w'·ε_j, ε_j = e_j/s − [j = y] |
 //! | [`Target::Values`] y | mean squared error: (1/n)Σ_j (a_j − y_j)² | (2w/n)·(a_j − y_j) |
 //!
-//! w' is w or, where ‖ε‖₂² > c² for a cap c, w·(c/‖ε‖₂): no sample weighs more than c. A wrong label has the largest error,
-//! so it is capped where a right one rarely is. ‖ε‖₂ is at most √2, so a larger cap does nothing. With two classes the capped
-//! error is the gradient of a loss, the logistic one that goes on as a line below p_y = 1 − c/√2; with more it is of none.
+//! Here e_j = exp(a_j − max a) and s = Σ_j e_j. w' is w, or w·(c/‖ε‖₂) if ‖ε‖₂² > c² for a cap c, so no sample counts
+//! more than c. A wrong label has the largest error, so the cap often reduces it, and a right one rarely. ‖ε‖₂ is at
+//! most √2, so a larger cap has no effect. With two classes, the capped error is the gradient of a loss: the logistic
+//! loss, continued as a line below p_y = 1 − c/√2. With more classes, it is the gradient of no loss.
 //!
-//! Sums are [`arithmetic::sum`](crate::arithmetic::sum)'s.
+//! Sums use [`arithmetic::sum`](crate::arithmetic::sum).
 
 use crate::arithmetic::{Functions, sqrt, sum};
 use crate::error::Refusal;
 
-/// What a network should have said.
+/// Desired output of a network.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Target<'a> {
-    /// A class; the outputs are logits.
+    /// Class of the sample; the outputs are logits.
     Class(u32),
-    /// As many numbers as the network has outputs.
+    /// One value for each output of the network.
     Values(&'a [f32]),
 }
 
-/// What a loss compares outputs with: any [`Target`], or a [`Class`].
+/// Target that a loss compares outputs with: any [`Target`], or a [`Class`].
 pub trait Goal: Copy {
-    /// Refuses a label that is no class, values of another number than outputs, and values that are not finite.
+    /// Refuses a label that is not a class, a number of values other than that of outputs, and values that are not
+    /// finite.
     fn check(self, outputs: usize) -> Result<(), Refusal>;
 
-    /// The loss of so many outputs; `errors`, one for each of them, become its gradient by the weight.
+    /// Computes the loss of the outputs. `errors`, one for each output, become its gradient times the weight.
     fn loss(self, functions: Functions, outputs: &[f32], weight: Weight, errors: &mut [f32]) -> f32;
 }
 
 /// Weight of a sample in its batch.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Weight {
-    /// w = (1 − β_t)/B.
+    /// Share w = (1 − β_t)/B.
     pub share: f32,
-    /// The most c that the output error of a class counts, before it is multiplied by w; infinite where there is no cap.
+    /// Cap c on the output error of a class, before it is multiplied by w; infinite if there is no cap.
     pub cap: f32,
 }
 
-/// [`Target::Class`]: what learns classes alone has no code for values.
+/// [`Target::Class`] as a type, so that a program that learns only classes has no code for values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Class(pub u32);
 
@@ -78,12 +81,12 @@ impl Goal for Target<'_> {
     }
 }
 
-/// Σ exp(a_j − max a), of logits whose largest this is.
+/// Σ exp(a_j − max a) for logits whose largest is `top`.
 pub fn total(functions: Functions, logits: &[f32], top: f32) -> f32 {
     sum(logits.iter().map(|a| functions.exp(a - top)))
 }
 
-/// The largest of some numbers.
+/// Largest of the logits; −∞ if there are none.
 pub fn top(logits: &[f32]) -> f32 {
     let mut top = f32::NEG_INFINITY;
     for a in logits {
@@ -94,7 +97,7 @@ pub fn top(logits: &[f32]) -> f32 {
     top
 }
 
-/// The sum of errors, or of their squares: one copy.
+/// Sum of the errors, or of their squares; one copy of the code serves both.
 #[inline(never)]
 fn sum_of(errors: &[f32], square: bool) -> f32 {
     sum(errors.iter().map(|e| if square { e * e } else { *e }))

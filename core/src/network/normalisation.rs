@@ -1,7 +1,7 @@
 //! RMS normalisation (Zhang and Sennrich 2019) of L places of C channels each, place by place, without an epsilon.
 //!
-//! With p·q the power of two that brings the largest |a'_c| of a place into [1, 2), see
-//! [`into_unit_binade`], and δ the errors of its outputs:
+//! With p·q the power of two that brings the largest |a'_c| of a place into [1, 2) (see [`into_unit_binade`]), and δ
+//! the errors of the outputs:
 //!
 //! ```text
 //! s_c  = a'_c·p·q                       exact unless a'_c is more than 2^126 below the largest
@@ -13,9 +13,9 @@
 //! M_g  ← keep·M_g + δ_c·n_c             places ascending, keep with the first place of the first sample alone
 //! ```
 //!
-//! Sums are [`arithmetic::sum`](crate::arithmetic::sum)'s, all else from left to right. As |n_c| ≤ √C, a sample is admitted
-//! with max|δ| and max|δ|·√C of at most 2^64/L. The smaller a place, the larger its δ': what overflows is refused by the
-//! layers before that train.
+//! Sums use [`arithmetic::sum`](crate::arithmetic::sum); everything else is evaluated from left to right. Because
+//! |n_c| ≤ √C, a sample is admitted only if max|δ| and max|δ|·√C are at most 2^64/L. The smaller a place, the larger
+//! its δ'; if that overflows, an earlier layer that trains refuses the sample.
 
 use crate::arithmetic::{into_unit_binade, largest, sqrt, sum};
 use crate::matrix::{FixedMatrix, RowMajor};
@@ -24,7 +24,7 @@ use crate::network::{Fixed, Held, Kind, Layer, Parameter, admitted};
 use crate::norm::workspace;
 use crate::scion::{Point, Role, Scion};
 
-/// RMS normalisation of so many places, with a gain g of shape (1, channels).
+/// RMS normalisation of a number of places, with a gain g of shape (1, channels).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Normalisation<P, G> {
     places: P,
@@ -34,7 +34,7 @@ pub struct Normalisation<P, G> {
 /// RMS normalisation of L places of C channels, in static memory.
 pub type RmsNorm<const C: usize, const L: usize = 1> = Normalisation<Constant<L>, FixedMatrix<1, C>>;
 
-/// What a place is multiplied by, twice, and then divided by.
+/// Scale of a place, which is multiplied by p and by q and then divided by r.
 #[derive(Clone, Copy)]
 struct Scale {
     p: f32,
@@ -43,7 +43,7 @@ struct Scale {
 }
 
 impl Scale {
-    /// Of a place; `None` of one of zeros.
+    /// Scale of one place; `None` if all its channels are zero.
     fn of(place: &[f32]) -> Option<Self> {
         let largest = largest(place);
         if largest == 0.0 {
@@ -54,20 +54,21 @@ impl Scale {
         Some(Self { p, q, r: sqrt(sum(squares) / place.len() as f32) })
     }
 
-    /// n of an element.
+    /// Normalised value n of an element.
     fn normalised(self, a: f32) -> f32 {
         a * self.p * self.q / self.r
     }
 }
 
-/// The elements of a place, normalised; zeros of zeros.
+/// Normalised elements of a place; zeros if all are zero.
 fn normalised(place: &[f32]) -> impl Iterator<Item = f32> {
     let scale = Scale::of(place);
     place.iter().map(move |a| scale.map_or(*a, |scale| scale.normalised(*a)))
 }
 
 impl<G: RowMajor> Normalisation<usize, G> {
-    /// Around a state of shape (1, channels); `None` where it is none.
+    /// Creates a layer from a state of shape (1, channels); `None` if its shape is different, or the width is 0 or
+    /// overflows.
     pub fn new(places: usize, gain: Scion<G>) -> Option<Self> {
         let (channels, gain) = (gain.x.shape().1, Held::new(gain));
         let fits = places.checked_mul(channels).is_some_and(|width| width > 0) && gain.has_shape((1, channels));
@@ -121,7 +122,7 @@ impl<P: Count, G: RowMajor> Layer for Normalisation<P, G> {
         self.gain.trains()
     }
     fn admits(&self, _input: &[f32], trace: &[f32], errors: &[f32]) -> bool {
-        // No normalised number is larger than the root.
+        // No normalised value is larger than this root.
         admitted(self.places.count(), &[sqrt(self.channels() as f32)], trace, errors)
     }
     fn accumulate(&mut self, keep: f32, input: &[f32], _trace: &[f32], errors: &[f32]) {

@@ -1,23 +1,23 @@
-//! Pooling over L places of C channels, channel by channel, under the windows of [`convolution`](super::convolution).
+//! Pooling over L places of C channels, channel by channel, with the windows of [`convolution`](super::convolution).
 //!
-//! | layer | a_pc of the K numbers a'_(pS+k)c | backward |
+//! | layer | a_pc from the K numbers a'_(pS+k)c | backward |
 //! |---|---|---|
 //! | [`AveragePool`] | (Σ_k a')/K, taps ascending from +0 | δ/K to each |
-//! | [`MaxPool`] | the largest: the first tap's, or a later one's that is greater | δ to the first that equals a |
+//! | [`MaxPool`] | the largest: the first tap's, or a later one that is greater | δ to the first that equals a |
 //!
-//! Backward, δ' starts from +0 everywhere and takes the windows ascending.
+//! In the backward pass, δ' starts from +0 everywhere and takes the windows ascending.
 
 use crate::network::shape::{Slide, Slides, Window, channel, channel_mut};
 use crate::network::{Fixed, Kind, Layer, Parameter};
 use crate::scion::Point;
 use core::marker::PhantomData;
 
-/// What becomes of the numbers of one channel under a window.
+/// Reduction of the numbers of one channel under a window to one number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reduction {
-    /// Their mean.
+    /// Mean of the numbers.
     Average,
-    /// The largest.
+    /// Largest of the numbers.
     Maximum,
 }
 
@@ -29,7 +29,7 @@ impl Reduction {
         }
     }
 
-    /// Adds to each number's error what the error of the output says.
+    /// Adds the part of the output's error that falls on each number to that number's error.
     fn backward<'a>(self, out: f32, error: f32, numbers: impl Iterator<Item = (&'a f32, &'a mut f32)>, taps: f32) {
         let mut numbers = numbers;
         match self {
@@ -50,9 +50,9 @@ impl Reduction {
     }
 }
 
-/// A reduction as a type.
+/// Reduction that is given as a type.
 pub trait Reduces {
-    /// Which.
+    /// The reduction as a value.
     const REDUCTION: Reduction;
 }
 
@@ -72,21 +72,21 @@ impl Reduces for Maximum {
     const REDUCTION: Reduction = Reduction::Maximum;
 }
 
-/// A reduction of each channel at every place of a window.
+/// Layer that reduces each channel at every place of a window.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pool<P, R> {
     slide: P,
     reduction: PhantomData<R>,
 }
 
-/// The means of K of L places of C channels, S places further each time.
+/// Average pooling with K taps and stride S over L places of C channels.
 pub type AveragePool<const L: usize, const C: usize, const K: usize, const S: usize> = Pool<Slide<L, C, K, S>, Average>;
 
-/// The largest of K of L places of C channels, S places further each time.
+/// Max pooling with K taps and stride S over L places of C channels.
 pub type MaxPool<const L: usize, const C: usize, const K: usize, const S: usize> = Pool<Slide<L, C, K, S>, Maximum>;
 
 impl<R> Pool<Window, R> {
-    /// `None` where the window does not fit.
+    /// Creates a layer; `None` if the window does not fit.
     pub fn new(window: Window) -> Option<Self> {
         window.makes(window.channels).then_some(Self { slide: window, reduction: PhantomData })
     }

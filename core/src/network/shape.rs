@@ -1,16 +1,16 @@
-//! Sizes of layers: types, which cost no memory, or numbers that are known at run time. Both run the same code.
+//! Sizes of layers, given as types, which cost no memory, or as numbers at run time. Both run the same code.
 
 use core::iter;
 use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
-/// How many there are of something.
+/// Number that is given as a type or at run time.
 pub trait Count {
-    /// That many.
+    /// Returns the number.
     fn count(&self) -> usize;
 }
 
-/// A number that is a type.
+/// Number that is given as a type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Constant<const N: usize>;
 
@@ -26,21 +26,21 @@ impl Count for usize {
     }
 }
 
-/// A window that slides over places.
+/// Window that slides over places.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Window {
-    /// Places that come in.
+    /// Number of input places.
     pub places: u32,
-    /// Channels of each.
+    /// Number of channels per place.
     pub channels: u32,
-    /// Places under the window.
+    /// Number of places under the window.
     pub taps: u32,
-    /// Places from one window to the next.
+    /// Number of places from one window to the next.
     pub stride: u32,
 }
 
 impl Window {
-    /// Places that go out: ⌊(places − taps)/stride⌋ + 1; 0 where the window does not fit, or a number is 0.
+    /// Number of output places: ⌊(places − taps)/stride⌋ + 1; 0 if the window does not fit or a field is 0.
     pub const fn outputs(self) -> u32 {
         match (self.places.checked_sub(self.taps), self.taps, self.channels, self.stride) {
             (None, ..) | (_, 0, ..) | (_, _, 0, _) | (.., 0) => 0,
@@ -48,38 +48,39 @@ impl Window {
         }
     }
 
-    /// Whether there can be a layer that makes so many channels of each window.
+    /// Returns whether a layer that makes `channels` channels of each window is possible: it has outputs, and no size
+    /// overflows.
     pub const fn makes(self, channels: u32) -> bool {
         let (inputs, outputs) = (self.places.checked_mul(self.channels), self.outputs().checked_mul(channels));
         inputs.is_some() && matches!(outputs, Some(1..))
     }
 
-    /// Numbers that come in.
+    /// Number of values in the input.
     pub(super) const fn length(self) -> usize {
         self.places as usize * self.channels as usize
     }
 
-    /// Numbers under the window.
+    /// Number of values under the window.
     pub(super) const fn size(self) -> usize {
         self.taps as usize * self.channels as usize
     }
 
-    /// Where the window lies, from the first place to the last.
+    /// Index ranges of the window in the input, from the first place to the last.
     pub(super) fn spans(self) -> impl Iterator<Item = Range<usize>> {
         let step = self.stride as usize * self.channels as usize;
-        // Not a range's: an iterator by index lets `zip` ask chunks for their number, and built for size that division keeps
-        // its panic.
+        // Not a range: `zip` asks chunks for their number if the other iterator is indexed, and when built for size
+        // that division keeps its panic.
         let starts = iter::successors(Some(0), move |start: &usize| start.checked_add(step));
         starts.map(move |start| start..start + self.size()).take(self.outputs() as usize)
     }
 
-    /// What lies under the window, from the first place to the last.
+    /// Values under the window, from the first place to the last.
     pub(super) fn over(self, input: &[f32]) -> impl Iterator<Item = &[f32]> {
         self.spans().map(|span| input.get(span).unwrap_or(&[]))
     }
 
-    /// Backward through a layer: `spread` adds to the errors under the window what each place's `errors`, so many of them,
-    /// say; windows ascending, from +0. Nothing is done where nobody asks for errors.
+    /// Backward pass through a layer, windows ascending, from +0. For each place, `spread` gets its `channels` errors
+    /// and adds to the errors under the window. Does nothing if `input_errors` is empty.
     pub(super) fn backward(
         self,
         errors: &[f32],
@@ -97,8 +98,8 @@ impl Window {
     }
 }
 
-/// Pieces of so many numbers, one after another; none of 0.
-// `chunks_exact` divides to know how many they are where it is zipped, and built for size keeps a panic for a 0.
+/// Pieces of `length` numbers, one after another; none if `length` is 0.
+// When zipped, `chunks_exact` divides to find out how many there are, and when built for size it keeps a panic for a 0.
 pub(super) fn pieces(mut numbers: &[f32], length: usize) -> impl Iterator<Item = &[f32]> {
     iter::from_fn(move || {
         let (piece, rest) = numbers.split_at_checked(length).filter(|_| length > 0)?;
@@ -107,9 +108,9 @@ pub(super) fn pieces(mut numbers: &[f32], length: usize) -> impl Iterator<Item =
     })
 }
 
-/// A window: a type, or numbers at run time.
+/// Window that is given as a type or as numbers at run time.
 pub trait Slides {
-    /// Those numbers.
+    /// Returns the window's numbers.
     fn window(&self) -> Window;
 }
 
@@ -119,7 +120,7 @@ impl Slides for Window {
     }
 }
 
-/// The window over L places of C channels with K taps, S places further each time.
+/// Window of K taps and stride S over L places of C channels, as a type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slide<const L: usize, const C: usize, const K: usize, const S: usize>;
 
@@ -145,12 +146,12 @@ pub(super) fn channel(places: &[f32], channel: usize, channels: usize) -> impl I
     places.get(channel..).unwrap_or(&[]).iter().step_by(channels)
 }
 
-/// The same, to be written.
+/// Like [`channel`], but mutable.
 pub(super) fn channel_mut(places: &mut [f32], channel: usize, channels: usize) -> impl Iterator<Item = &mut f32> {
     places.get_mut(channel..).unwrap_or(&mut []).iter_mut().step_by(channels)
 }
 
-/// What M is multiplied by at each place of a sample: `keep` at the first, then 1, which changes no bit.
+/// Factors of M at the places of a sample: `keep` at the first, then 1, which changes no bit.
 pub(super) fn once(keep: f32) -> impl Iterator<Item = f32> {
     iter::once(keep).chain(iter::repeat(1.0))
 }

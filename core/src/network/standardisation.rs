@@ -1,12 +1,13 @@
-//! Standardisation of a sample, feature by feature, by what was learnt of the training part: constants that never move.
+//! Standardisation of a sample, feature by feature, by constants that were computed from the training data and never
+//! move.
 //!
 //! ```text
 //! a_i  = (a'_i − μ_i)/σ_i
 //! δ'_i = δ_i/σ_i
 //! ```
 //!
-//! It is a layer of its own rather than folded into the weights after it: W diag(1/σ) has other singular vectors than W, so a
-//! spectral step on it would be another step, and one that is blind to features in small units.
+//! It is a layer of its own and not folded into the weights after it: W diag(1/σ) has other singular vectors than W, so
+//! a spectral step on it would be a different one, which is blind to features in small units.
 
 use crate::matrix::{FixedMatrix, RowMajor};
 use crate::network::{Fixed, Held, Kind, Layer, Parameter};
@@ -24,7 +25,7 @@ pub struct Standardisation<C> {
 pub type Standardise<const N: usize> = Standardisation<FixedMatrix<1, N>>;
 
 impl<C: RowMajor> Standardisation<C> {
-    /// Around two states of shape (1, width); `None` where they are none.
+    /// Creates a layer from two states of shape (1, width); `None` if their shapes are different or the width is 0.
     pub fn new(means: Scion<C>, deviations: Scion<C>) -> Option<Self> {
         let width = means.x.shape().1;
         let (means, deviations) = (Held::new(means), Held::new(deviations));
