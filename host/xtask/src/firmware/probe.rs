@@ -28,9 +28,9 @@ pub struct Chip {
 /// User's consent to erase a closed chip.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Erase {
-    /// Given.
+    /// Consent is given.
     All,
-    /// Not given yet: the user is asked.
+    /// Consent is not given yet: the user is asked.
     Ask,
 }
 
