@@ -1,9 +1,9 @@
-//! What each chain of quintics is worth in training: `cargo run --release --package graftage --example
-//! chains -- .graftage/data/digits.csv.gz` prints the table of `docs/norms.md`.
+//! Comparison of the chains of quintics by their worth in training. This prints the table of `docs/norms.md`:
+//! `cargo run --release --package graftage --example chains -- .graftage/data/digits.csv.gz`
 //!
-//! A network of 64-32-10 learns 1400 of the digits with core's own layers and rule, 300 steps of 32 samples, the step size
-//! falling linearly to 0; both weight matrices are measured in the spectral norm, so that the chain is all that differs.
-//! The step size is the best of a grid on seeds 11 to 13, by training loss; what is shown is of seeds 1 to 8.
+//! A network of 64-32-10 learns 1400 of the digits with core's own layers and rule, in 300 steps of 32 samples. The
+//! step size falls linearly to 0. Both weight matrices are measured in the spectral norm, so that only the chain
+//! differs. The step size is the best of a grid on seeds 11 to 13, by training loss; the table shows seeds 1 to 8.
 
 use graftage::data::{Legend, Samples};
 use graftage::error::Result;
@@ -23,12 +23,12 @@ const STEPS: u32 = 300;
 const BATCH: u32 = 32;
 const GRID: [f32; 5] = [0.005, 0.01, 0.02, 0.04, 0.08];
 
-/// What one training gave.
+/// Result of one training.
 struct Run {
-    /// Mean over the last 50 steps.
+    /// Mean training loss over the last 50 steps.
     loss: f32,
     accuracy: f32,
-    /// ⟨M, U⟩ of the hidden layer by its dual norm, mean over the steps: 1 is steepest.
+    /// ⟨M, U⟩ of the hidden layer divided by its dual norm, mean over the steps. 1 is steepest.
     share: f32,
 }
 
@@ -71,7 +71,7 @@ fn learn(train: &Samples, test: &Samples, chain: Chain, step: f32, seed: u64) ->
         let mut now = Step::begin(&rule, Functions::Libm, None, t.into(), BATCH);
         for _ in 0..BATCH {
             let (input, label) = samples[draws.below(samples.len() as u32) as usize];
-            // What is not admitted is not counted in the loss.
+            // Refused samples do not count in the loss.
             let _ = now.add(&mut network, input, Target::Class(label), &mut scratch);
         }
         run.share += share(&mut network, chain, &mut scratch) / STEPS as f32;
@@ -86,7 +86,7 @@ fn learn(train: &Samples, test: &Samples, chain: Chain, step: f32, seed: u64) ->
     run
 }
 
-/// ⟨M, U⟩/(‖M‖_*/f) of the first parameter.
+/// Returns ⟨M, U⟩/(‖M‖_*/f) of the first parameter.
 fn share(network: &mut Layers, chain: Chain, scratch: &mut [f32]) -> f32 {
     let mut share = None;
     network.parameters(&mut |parameter| {

@@ -1,5 +1,6 @@
-//! One step size for several rehearsals: for each method the one whose accuracies have the best mean over the files, with the
-//! accuracy in each of them. `cargo run --release --package graftage --example one_setting -- FILE...`
+//! One step size for several rehearsals: for each method, the one with the best mean accuracy over the files, with the
+//! accuracy in each file.
+//! `cargo run --release --package graftage --example one_setting -- FILE...`
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     let read = |path: String| -> Result<Value, Box<dyn Error>> { Ok(serde_json::from_slice(&std::fs::read(path)?)?) };
     let rehearsals = std::env::args().skip(1).map(read).collect::<Result<Vec<_>, _>>()?;
-    // Of each method, for each step size the accuracy in each rehearsal.
+    // Method to step size to the accuracy in each rehearsal.
     let mut grids: BTreeMap<String, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
     for method in rehearsals.iter().flat_map(|rehearsal| rehearsal["methods"].as_array()).flatten() {
         let grid = grids.entry(method["name"].as_str().ok_or("a method without a name")?.into()).or_default();

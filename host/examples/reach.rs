@@ -1,9 +1,10 @@
-//! What a pull to the start leaves out of reach: digits as a sensor sees them that is mounted otherwise, learnt without a pull and
-//! in balls of one and of two radii around the trained weights.
+//! Limits of a pull to the start: a sensor that is mounted in another way sees the digits, and they are learnt without
+//! a pull and in balls of one and of two radii around the trained weights.
 //! `cargo run --release --package graftage --example reach -- [CHECKPOINT]`
 //!
-//! The checkpoint is one of square images between 0 and 1, `target/evidence/digits/training/model.safetensors` where nothing is
-//! said. The table is Markdown: accuracy on test samples seen in the same way, mean and deviation over the streams.
+//! The checkpoint is one of square images between 0 and 1, by default
+//! `target/evidence/digits/training/model.safetensors`. The table is Markdown: accuracy on test samples seen in the
+//! same way, mean and deviation over the streams.
 
 use graftage::adaptation::trained;
 use graftage::checkpoint::Checkpoint;
@@ -16,7 +17,7 @@ use graftage_core::scion::{Pull, Rule};
 use std::error::Error;
 use std::path::Path;
 
-/// Labelled samples of a stream.
+/// Labelled samples per stream.
 const SAMPLES: usize = 200;
 /// Seeds of the streams.
 const STREAMS: [u64; 3] = [1, 2, 3];
@@ -29,7 +30,7 @@ const RECIPES: [(&str, Recipe); 3] = [
     ("r = 2", Recipe { rule: Rule { pull: Pull::Start { strength: 0.5 }, ..DEFAULT.rule }, ..DEFAULT }),
 ];
 
-/// How a sensor sees images of a side.
+/// View that a sensor has of images with this side length, in pixels.
 type Seen = fn(&Samples, usize) -> Samples;
 
 const CHANGES: [(&str, Seen); 4] = [

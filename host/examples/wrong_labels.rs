@@ -1,13 +1,15 @@
-//! What wrong labels cost, by the rule that adapts: drifts of a sensor, speakers and people whom the training has not met, at
-//! several shares of wrong labels. `cargo run --release --package graftage --example wrong_labels -- [choose] [FOLDER]`
+//! Cost of wrong labels for the rule that adapts: drifts of a sensor, and speakers and people whom training left out,
+//! at several shares of wrong labels.
+//! `cargo run --release --package graftage --example wrong_labels -- [choose] [FOLDER]`
 //!
-//! The networks are those of `cargo xtask evidence` in FOLDER, `target/evidence` where nothing is said: `digits`, `speaker-*` and
-//! `people-*`, each with `training/model.safetensors`; a set without one is left out, and a line says so. Each rule has one
-//! setting for all sets and shares. With `choose` its neighbours are tried on other drifts and streams than are reported.
+//! FOLDER, by default `target/evidence`, holds the networks of `cargo xtask evidence`: `digits`, `speaker-*` and
+//! `people-*`, each with `training/model.safetensors`. A set without a network is left out, and a line says so. Each
+//! rule has one setting for all sets and shares. With `choose`, neighbouring step sizes are tried on other drifts and
+//! streams than those reported.
 //!
-//! Tables are Markdown. The first row is the accuracy of [`Recipe::FREE`] in the end, the others are how far each rule ends
-//! above it: mean and standard error of the differences task by task, a task being a drift, or a speaker or person with the
-//! mean of the streams.
+//! The tables are Markdown. The first row is the final accuracy of [`Recipe::FREE`]. The other rows say how far each
+//! rule ends above it: mean and standard error of the differences task by task. A task is a drift, or a speaker or
+//! person with the mean over the streams.
 
 use graftage::adaptation::trained;
 use graftage::checkpoint::Checkpoint;
@@ -23,16 +25,16 @@ use std::path::{Path, PathBuf};
 
 /// Shares of wrong labels.
 const SHARES: [f32; 4] = [0.0, 0.1, 0.2, 0.4];
-/// Samples of a drift.
+/// Samples per drift.
 const SAMPLES: usize = 200;
-/// Labelled samples a class of a speaker or person.
+/// Labelled samples per class of a speaker or person.
 const PER_CLASS: usize = 5;
-/// How far below its beginning somebody ends who is worse off.
+/// Fall in accuracy beyond which a person counts as worse off.
 const WORSE: f32 = 0.02;
-/// By what the step sizes that are tried differ from the chosen one.
+/// Factors of the step sizes that are tried, relative to the chosen one.
 const FACTORS: [f32; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
 
-/// Which tasks there are.
+/// Seeds of the tasks.
 struct Seeds {
     drifts: RangeInclusive<u64>,
     streams: RangeInclusive<u64>,
@@ -41,7 +43,7 @@ struct Seeds {
 const CHOOSING: Seeds = Seeds { drifts: 11..=15, streams: 11..=13 };
 const REPORTED: Seeds = Seeds { drifts: 1..=10, streams: 1..=3 };
 
-/// What moves the weights.
+/// Method that moves the weights.
 #[derive(Clone, Copy)]
 enum By {
     Rule,
@@ -49,7 +51,7 @@ enum By {
     Adam,
 }
 
-/// A rule with its setting.
+/// Rule with its setting.
 #[derive(Clone, Copy)]
 struct Arm {
     name: &'static str,
@@ -60,7 +62,7 @@ struct Arm {
 const FREE: Recipe = Recipe::FREE;
 const DEFAULT: Recipe = Recipe::DEFAULT;
 
-/// The first is what the others are compared with; the others have the step size that is best by [`CHOOSING`].
+/// Rules to compare. The others are compared with the first one, and have the step size that is best by [`CHOOSING`].
 const ARMS: [Arm; 9] = [
     Arm { name: "free", by: By::Rule, recipe: FREE },
     Arm { name: "the default", by: By::Rule, recipe: DEFAULT },
@@ -84,7 +86,7 @@ const ARMS: [Arm; 9] = [
     Arm { name: "SGD", by: By::Sgd, recipe: moved(FREE, 0.000_195_312_5, Pull::None) },
 ];
 
-/// A recipe for another method, with its step size and pull.
+/// Returns a recipe for another method, with its step size and pull.
 const fn moved(recipe: Recipe, step: f32, pull: Pull) -> Recipe {
     let recipe = control(recipe);
     Recipe { rule: Rule { step, pull, ..recipe.rule }, ..recipe }
@@ -96,7 +98,7 @@ impl Arm {
         Self { recipe: Recipe { rule: Rule { step: factor * rule.step, ..rule }, ..self.recipe }, ..self }
     }
 
-    /// The accuracy in the end.
+    /// Returns the final accuracy.
     fn adapt(&self, task: &Task) -> graftage::error::Result<f32> {
         let mut network = trained(task.checkpoint)?;
         let (recipe, probe) = (self.recipe, usize::MAX);
@@ -115,7 +117,7 @@ impl Arm {
     }
 }
 
-/// Tasks of one kind, those of one drift, speaker or person together.
+/// Tasks of one kind. Those of one drift, speaker or person are adjacent.
 struct Set<'a> {
     name: &'static str,
     streams: usize,
@@ -123,12 +125,12 @@ struct Set<'a> {
 }
 
 impl Set<'_> {
-    /// The mean over the streams of each drift, speaker or person.
+    /// Returns the mean over the streams, for each drift, speaker or person.
     fn together(&self, accuracies: &[f32]) -> Vec<f32> {
         accuracies.chunks(self.streams).map(mean).collect()
     }
 
-    /// Of all arms at all shares the accuracies in the end.
+    /// Returns the final accuracies of all arms at all shares.
     fn run(&self, arms: &[Arm]) -> Result<Vec<[Vec<f32>; SHARES.len()]>, Box<dyn Error>> {
         let tasks = SHARES.map(|share| {
             let mislabelled = self.tasks.iter().map(|task| task.clone().mislabelled(share));
@@ -156,7 +158,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if choose { choosing(&sets) } else { reporting(&sets) }
 }
 
-/// The networks in the folders whose names begin so.
+/// Reads the networks in the folders whose names begin with `kind`.
 fn checkpoints(folder: &Path, kind: &str) -> Result<Vec<Checkpoint>, Box<dyn Error>> {
     let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -193,7 +195,7 @@ fn groups<'a>(name: &'static str, checkpoints: &'a [Checkpoint], seeds: &Seeds) 
     Ok(Set { name, streams: seeds.streams.clone().count(), tasks })
 }
 
-/// Every arm with several step sizes: the mean over all sets and shares.
+/// Prints the mean accuracy over all sets and shares, for every arm with several step sizes.
 fn choosing(sets: &[Set]) -> Result<(), Box<dyn Error>> {
     let arms: Vec<_> = ARMS.iter().flat_map(|arm| FACTORS.map(|factor| arm.with_step(factor))).collect();
     let ends = sets.iter().map(|set| set.run(&arms)).collect::<Result<Vec<_>, _>>()?;
@@ -209,7 +211,7 @@ fn choosing(sets: &[Set]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Every arm beside the first.
+/// Prints the accuracies of every arm beside the first.
 fn reporting(sets: &[Set]) -> Result<(), Box<dyn Error>> {
     let ends = sets.iter().map(|set| set.run(&ARMS)).collect::<Result<Vec<_>, _>>()?;
     for (set, ends) in sets.iter().zip(&ends) {
@@ -247,7 +249,7 @@ fn heading(what: &str) {
     println!("| {what} | {} |\n|---|{}", shares.join(" | "), "---|".repeat(SHARES.len()));
 }
 
-/// A row for each arm with what `cell` says of it at each share, by index.
+/// Prints a row for each arm. `cell` gives its entry at each share; both are indices.
 fn table(what: &str, cell: impl Fn(usize, usize) -> (f32, Option<f32>)) {
     heading(what);
     for (arm, Arm { name, .. }) in ARMS.iter().enumerate() {
@@ -262,7 +264,7 @@ fn table(what: &str, cell: impl Fn(usize, usize) -> (f32, Option<f32>)) {
     println!();
 }
 
-/// Mean and standard error of the differences to others.
+/// Returns mean and standard error of the differences from `others`.
 fn difference(others: &[f32], own: &[f32]) -> (f32, Option<f32>) {
     let differences: Vec<f32> = own.iter().zip(others).map(|(own, other)| own - other).collect();
     let (mean, count) = (mean(&differences), differences.len() as f32);

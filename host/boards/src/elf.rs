@@ -1,7 +1,7 @@
-//! What the ELF file of a firmware says: for which board it is, where its image lies, what it takes of flash and RAM.
+//! Reader of a firmware's ELF file: its board, the place of its image, and its use of flash and RAM.
 //!
-//! The firmware's build script puts the board and its memory into symbols, and its program what its RAM holds into a
-//! section that is not loaded.
+//! The firmware's build script defines symbols for the board and its memory. The program puts the sizes of what its RAM
+//! holds into a section that is not loaded.
 
 use crate::{BOARDS, Board};
 use object::elf::{PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE};
@@ -9,10 +9,10 @@ use object::read::elf::{ElfFile32, ProgramHeader};
 use object::{Endianness, File, Object, ObjectSection, ObjectSymbol, SectionFlags};
 use std::fmt;
 
-/// The least that must be left of the RAM for the stack, in bytes. A test on the emulated board sees that it is enough.
+/// Minimum RAM left for the stack, in bytes. A test on the emulated board checks that it is enough.
 pub const STACK: u64 = 16 * 1024;
 
-/// The section with what the RAM holds: a little-endian u32 for each of [`HELD`].
+/// Section that says what the RAM holds: a little-endian u32, in bytes, for each of [`HELD`].
 const SECTION: &str = ".graftage";
 const HELD: [&str; 8] = [
     "weights",
@@ -25,15 +25,15 @@ const HELD: [&str; 8] = [
     "link",
 ];
 
-/// The parts of it that are saved.
+/// Parts of [`HELD`] that the device saves.
 const SAVED: &[&str] = HELD.split_at(6).0;
 
-/// A firmware.
+/// Description of a firmware, read from its ELF file.
 #[derive(Debug, PartialEq)]
 pub struct Firmware {
-    /// Its board.
+    /// Board that the firmware is built for.
     pub board: &'static Board,
-    /// Where its image lies.
+    /// Region of the flash for the image.
     pub image: Region,
     /// Flash without the image.
     pub flash: Memory,
@@ -41,48 +41,48 @@ pub struct Firmware {
     pub ram: Memory,
 }
 
-/// A part of the address space.
+/// Range of addresses.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Region {
-    /// Its first address.
+    /// First address.
     pub start: u64,
-    /// Its bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
-/// Bytes of each part of something.
+/// Name and size in bytes of each part of a memory.
 pub type Parts = Vec<(&'static str, u64)>;
 
-/// What is used of a memory.
+/// Size of a memory and the parts of it that are in use.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Memory {
-    /// Its bytes.
+    /// Size of the whole memory, in bytes.
     pub size: u64,
-    /// What uses it.
+    /// Parts in use.
     pub parts: Parts,
 }
 
 impl Memory {
-    /// Bytes in use.
+    /// Returns the number of bytes in use.
     pub fn used(&self) -> u64 {
         self.parts.iter().map(|(_, bytes)| bytes).sum()
     }
 }
 
-/// Why a file says nothing, or a firmware does not fit.
+/// Reason why a file is not a firmware, or a firmware does not fit.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Error {
-    /// It is no ELF file.
+    /// The file is not an ELF file.
     NotElf(String),
-    /// It is one, but of no firmware of this project.
+    /// The ELF file is not a firmware of this project.
     NoFirmware,
-    /// Something does not fit.
+    /// Something does not fit into its memory.
     TooLarge {
-        /// What does not.
+        /// Name of what does not fit.
         what: &'static str,
-        /// Bytes that it needs.
+        /// Bytes needed.
         needs: u64,
-        /// Bytes that there are.
+        /// Bytes available.
         has: u64,
     },
 }
@@ -102,10 +102,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Firmware {
-    /// Reads the bytes of an ELF file.
+    /// Reads a firmware from the bytes of its ELF file.
     ///
     /// # Errors
-    /// Where they are not those of a firmware.
+    /// If `bytes` is not an ELF file, or not that of a firmware.
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
         let file = File::parse(bytes).map_err(|error| Error::NotElf(error.to_string()))?;
         let symbol = |name: &str| {
@@ -124,12 +124,12 @@ impl Firmware {
         })
     }
 
-    /// Bytes of the state that it saves, without a header: arrays and samples.
+    /// Returns the size of the state that the device saves, arrays and samples, in bytes without a header.
     pub fn state(&self) -> u64 {
         self.ram.parts.iter().filter(|(part, _)| SAVED.contains(part)).map(|(_, bytes)| bytes).sum()
     }
 
-    /// That it fits its board, with [`STACK`] to spare, and an image of that many bytes as well.
+    /// Checks that the firmware fits its board with [`STACK`] to spare, and that an image of `image` bytes fits, too.
     ///
     /// # Errors
     /// [`Error::TooLarge`], with the numbers.
@@ -144,7 +144,7 @@ impl Firmware {
     }
 }
 
-/// The bytes that a program is loaded with, and the addresses where they go: initial values lie in flash.
+/// Returns the segments that a program is loaded with: load address and bytes of each. Initial values lie in flash.
 ///
 /// # Errors
 /// [`Error::NotElf`].
@@ -160,7 +160,7 @@ pub fn segments(elf: &[u8]) -> Result<Vec<(u64, &[u8])>, Error> {
     segments.filter(|segment| !matches!(segment, Ok((_, [])))).collect()
 }
 
-/// Bytes that the program in an ELF file takes of flash, and of RAM without the stack, whoever's it is.
+/// Returns the bytes of flash, and of RAM without the stack, that the program in any ELF file takes.
 ///
 /// # Errors
 /// [`Error::NotElf`].
@@ -171,8 +171,8 @@ pub fn taken(bytes: &[u8]) -> Result<(u64, u64), Error> {
     Ok((sum(flash), sum(ram)))
 }
 
-/// Parts of flash and RAM: of the sections that are loaded or variables, without the stack and the heap of riscv-rt, which
-/// are all that is left.
+/// Returns the parts of flash and RAM. It counts the sections that are loaded or hold variables, except for the stack
+/// and the heap of riscv-rt, which take all remaining RAM.
 fn parts(file: &File) -> (Parts, Parts) {
     let [mut code, mut constants, mut initial, mut variables] = [0; 4];
     for section in file.sections() {

@@ -1,5 +1,5 @@
-//! The boards of the firmware, as a workstation sees them: for which target each is built, how it runs, and what a
-//! firmware's ELF file says of its own.
+//! Boards of the firmware, as a workstation sees them: the compiler's target for each, how it runs, and what a
+//! firmware's ELF file says about itself.
 
 pub mod elf;
 pub mod files;
@@ -10,34 +10,34 @@ pub mod uf2;
 use qemu::Machine;
 use std::fmt;
 
-/// A board.
+/// Board that the firmware supports.
 #[derive(Debug, PartialEq)]
 pub struct Board {
-    /// What it is called: the feature of the firmware, too.
+    /// Name, which is also the firmware's cargo feature.
     pub name: &'static str,
-    /// Its target in the compiler's words.
+    /// Target triple of the compiler.
     pub target: &'static str,
-    /// How it runs.
+    /// Way in which the board runs.
     pub runs: Runs,
 }
 
-/// How a board runs.
+/// Way in which a board runs.
 #[derive(Debug, PartialEq)]
 pub enum Runs {
-    /// In QEMU.
+    /// Emulated in QEMU.
     Emulated(Machine),
-    /// On somebody's table, flashed by probe-rs.
+    /// Real hardware, flashed with probe-rs.
     Probed {
-        /// Its chip, as probe-rs calls it.
+        /// Name of the chip in probe-rs.
         chip: &'static str,
-        /// The family of UF2 files that its boot ROM takes, where it takes any.
+        /// Family of the UF2 files that the boot ROM takes, if it takes any.
         uf2: Option<u32>,
     },
 }
 
-/// All of them.
+/// All supported boards.
 pub const BOARDS: [Board; 5] = [
-    // All four of its buses are called `i2c`: QEMU takes the last that it made, at 0x4002A000.
+    // This machine calls all four I²C buses `i2c`; QEMU picks the one that it created last, at 0x4002A000.
     emulated(
         "mps2-an386",
         "thumbv7em-none-eabihf",
@@ -53,7 +53,7 @@ pub const BOARDS: [Board; 5] = [
     probed("pico2", "thumbv8m.main-none-eabihf", "RP235x", Some(uf2::RP2350_ARM_SECURE)),
 ];
 
-/// The one that is meant where none is named.
+/// Board that is used if none is named.
 pub const DEFAULT: &Board = &BOARDS[0];
 
 const fn emulated(name: &'static str, target: &'static str, machine: Machine) -> Board {
@@ -65,15 +65,15 @@ const fn probed(name: &'static str, target: &'static str, chip: &'static str, uf
 }
 
 impl Board {
-    /// The board of that name.
+    /// Returns the board with this name.
     ///
     /// # Errors
-    /// Where there is none; the error names those that there are.
+    /// If there is no such board. The error lists the known names.
     pub fn find(name: &str) -> Result<&'static Self, Unknown> {
         BOARDS.iter().find(|board| board.name == name).ok_or_else(|| Unknown(name.to_owned()))
     }
 
-    /// Its machine, where it is emulated.
+    /// Returns the QEMU machine of an emulated board; `None` for other boards.
     pub fn machine(&self) -> Option<&Machine> {
         match &self.runs {
             Runs::Emulated(machine) => Some(machine),
@@ -95,9 +95,10 @@ impl fmt::Display for Unknown {
 
 impl std::error::Error for Unknown {}
 
-/// Checksum at the end of the weights image at the start of these bytes, which tells images apart; `None` where it is cut short.
+/// Returns the checksum stored at the end of the weights image at the start of `bytes`, which tells images apart;
+/// `None` if the image is cut short.
 ///
-/// Over a whole image, its own checksum included, the checksum is the same for all of them.
+/// A checksum over a whole image, its stored checksum included, would be the same for all images.
 pub fn identity(bytes: &[u8]) -> Option<u32> {
     let length = u32::from_le_bytes(*bytes.get(6..10)?.first_chunk()?);
     bytes.get(..length as usize)?.last_chunk().map(|sum| u32::from_le_bytes(*sum))

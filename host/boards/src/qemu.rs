@@ -1,4 +1,4 @@
-//! QEMU, which runs a program on a board that nobody has to own.
+//! QEMU, which emulates boards.
 
 use crate::elf::Firmware;
 use crate::store::Store;
@@ -8,16 +8,17 @@ use std::process::{Command, Stdio};
 /// An emulated machine.
 #[derive(Debug, PartialEq)]
 pub struct Machine {
-    /// The QEMU that has it.
+    /// QEMU program that has the machine.
     pub program: &'static str,
-    /// What that calls it, and options that it takes.
+    /// Name of the machine in QEMU, followed by further options.
     pub machine: &'static str,
-    /// The I²C bus that takes EEPROMs, as QEMU calls it; `None` where there is none.
+    /// Name of the I²C bus that takes EEPROMs, in QEMU; `None` if there is none.
     pub bus: Option<&'static str>,
 }
 
 impl Machine {
-    /// A QEMU running a program; what that says by semihosting comes on standard output. It reads no standard input.
+    /// Returns a QEMU command that runs a program. Semihosting output goes to standard output. Standard input is not
+    /// read.
     pub fn command(&self, elf: &Path) -> Command {
         let mut qemu = Command::new(self.program);
         qemu.stdin(Stdio::null());
@@ -26,8 +27,9 @@ impl Machine {
         qemu
     }
 
-    /// The same with the firmware in that ELF file, its link on a character device as QEMU describes it (e.g.
-    /// `tcp:127.0.0.1:7310`), an image where the firmware looks for it, and a store, which it [holds](Store::hold).
+    /// Like [`command`](Self::command), for the firmware in `elf`. `serial` is the character device of its link in
+    /// QEMU's notation (e.g. `tcp:127.0.0.1:7310`). `image` is loaded where the firmware looks for it. The emulator
+    /// [holds](Store::hold) `store`.
     pub fn linked(
         &self,
         firmware: &Firmware,
@@ -50,7 +52,7 @@ impl Machine {
     }
 }
 
-/// A path as the value of an option: a comma would end it, and doubled stands for itself.
+/// Formats a path as the value of an option. A comma would end the value, so commas are doubled.
 pub(crate) fn value(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }

@@ -1,4 +1,4 @@
-//! The store of an emulated board: one file that holds its EEPROMs, one after another.
+//! Store of an emulated board: one file that holds its EEPROMs, one after another.
 
 use crate::elf::Firmware;
 use crate::files;
@@ -10,55 +10,57 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Bytes of an EEPROM, a 24xx512.
+/// Size of an EEPROM, a 24xx512, in bytes.
 pub const EEPROM: u64 = 0x1_0000;
-/// The most EEPROMs of a board: one for each address on the bus.
+/// Maximum number of EEPROMs of a board: one for each address on the bus.
 pub const MOST: u64 = 8;
-/// The bus address of the first.
+/// Bus address of the first EEPROM.
 const FIRST: u64 = 0x50;
-/// Bytes that a new store has for the journal, at least: at each start the board reads all of them.
+/// Minimum size of the journal in a new store, in bytes. The board reads all of it at each start.
 const JOURNAL: u64 = 32 * 1024;
-/// Bytes of a slot beside the state.
+/// Bytes of a slot beyond the state.
 const SLOT: u64 = 1024;
 
-/// Behind the EEPROMs: by which image a board has filled them. That is these letters and the image's checksum, little-endian.
+/// First bytes of the trailer behind the EEPROMs. The checksum of the image whose board filled the EEPROMs follows,
+/// little-endian.
 const IMAGE: [u8; 4] = *b"GRFE";
-/// Bytes of that.
+/// Size of the trailer, in bytes.
 const TRAILER: u64 = 8;
 
-/// EEPROMs in a file, and the image of their board. While it or a process that [holds](Store::hold) it lives, nobody else can open it.
+/// EEPROMs in a file, and the image of their board. The file cannot be opened again while the store, or a process that
+/// [holds](Store::hold) it, lives.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    /// The number of EEPROMs.
+    /// Number of EEPROMs.
     count: u64,
-    /// The open file, which has the lock.
+    /// Open file, which carries the lock.
     file: File,
 }
 
-/// A reason not to open a store.
+/// Reason why a store is not opened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum StoreError {
     /// The board has no bus that takes EEPROMs.
     NoBus(&'static str),
-    /// The path is that of a folder or device.
+    /// The path names a folder or a device.
     NotAFile(PathBuf),
-    /// The folder in which the file would be made is missing.
+    /// The folder for the new file is missing.
     NoFolder(PathBuf),
-    /// The file is there, and its size in bytes is none of a store.
+    /// The size of the file, in bytes, is not that of a store.
     Size(PathBuf, u64),
-    /// Another emulator uses it.
+    /// Another emulator uses the store.
     InUse(PathBuf),
-    /// A board with another image has filled it, whose state would be lost.
+    /// A board with another image has filled the store; its state would be lost.
     OtherImage {
-        /// The file.
+        /// Path of the store.
         path: PathBuf,
         /// Checksum of the image that the board would start with.
         image: u32,
-        /// Checksum of the image by which it was filled.
+        /// Checksum of the image of the board that filled the store.
         found: u32,
     },
-    /// The system's reason for not opening or making it.
+    /// The system could not open or create the file, for the reason given.
     System(PathBuf, String),
 }
 
@@ -95,13 +97,14 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl Store {
-    /// Opens the store in a file, for the board of that firmware. Where there is no file, one of erased EEPROMs is
-    /// made: as few as take two states of the firmware and a journal of 32 KiB. `image` is the checksum of the image that
-    /// the board starts with: a board that starts with another than before begins its store anew.
+    /// Opens the store at `path` for the board of `firmware`. A missing file is created with erased EEPROMs: as few as
+    /// hold two states of the firmware and a journal of 32 KiB. `image` is the checksum of the image that the board
+    /// starts with. It must match that of the store, because a board that starts with another image begins its store
+    /// anew.
     ///
     /// # Errors
-    /// Where the board has no bus, another emulator uses the file, it is none that can be a store, or that of another image.
-    /// It is as it was then.
+    /// If the board has no bus for EEPROMs, another emulator uses the file, the file cannot be a store, or the store
+    /// belongs to another image. The file has not changed then.
     pub fn open(path: &Path, firmware: &Firmware, image: Option<u32>) -> Result<Self, StoreError> {
         if firmware.board.machine().is_none_or(|machine| machine.bus.is_none()) {
             return Err(StoreError::NoBus(firmware.board.name));
@@ -115,7 +118,7 @@ impl Store {
                     return Err(StoreError::NoFolder(path.to_owned()));
                 }
                 let size = eeproms(firmware.state()) * EEPROM;
-                // One that has come meanwhile is taken as it is.
+                // A file that was created in the meantime is taken as it is.
                 match files::write(path, &vec![0xff; size as usize], false) {
                     Err(why) if why.kind() != ErrorKind::AlreadyExists => return Err(system(why)),
                     _ => fs::metadata(path).map_err(system)?.len(),
@@ -129,7 +132,7 @@ impl Store {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(system)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path.to_owned())),
-            // Where the file system has no locks, it is used all the same.
+            // A file system without locks does not prevent use of the store.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let count = size / EEPROM;
@@ -151,18 +154,18 @@ impl Store {
         Ok(Self { path: path.to_owned(), count, file })
     }
 
-    /// Lets a command's process hold the store, too, and alone if this one is killed: by its standard input, which it
-    /// must not read.
+    /// Makes the process of a command hold the store, too, even after this process is killed. That process holds the
+    /// store by its standard input, which it must not read.
     pub fn hold(&self, command: &mut Command) {
-        // Without a free descriptor it is this process that holds it, and no other.
+        // If no descriptor is free, only this process holds the store.
         if let Ok(file) = self.file.try_clone() {
             command.stdin(Stdio::from(file));
         }
     }
 
-    /// Options of QEMU that put the EEPROMs on a bus.
+    /// Returns the QEMU options that put the EEPROMs on a bus.
     pub(crate) fn arguments(&self, bus: &str) -> Vec<String> {
-        // The lock is here, as QEMU's would let a second emulator in.
+        // This process locks the file, because QEMU's lock would let a second emulator in.
         let file = format!("driver=file,node-name=store,filename={},locking=off", value(&self.path));
         let mut arguments = vec!["-blockdev".into(), file];
         for index in 0..self.count {
@@ -178,7 +181,7 @@ impl Store {
     }
 }
 
-/// The number of EEPROMs that take two states of so many bytes and a journal.
+/// Returns the number of EEPROMs that hold two states of `state` bytes and a journal, at most [`MOST`].
 fn eeproms(state: u64) -> u64 {
     (2 * (state + SLOT) + JOURNAL).div_ceil(EEPROM).min(MOST)
 }

@@ -1,4 +1,4 @@
-//! The table of boards, and what an ELF file says of a firmware.
+//! Tests of the table of boards, and of the reader of firmware's ELF files.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn every_board_has_a_feature_a_file_and_a_memory_script_of_the_firmware() {
         assert!(code.contains(&format!("const NAME: &'static str = {:?};", board.name)), "{}", board.name);
         assert!(manifest.contains(&format!("\n{} = [", board.name)), "{}", board.name);
     }
-    // And no other is there.
+    // No other board has a memory script.
     let scripts = std::fs::read_dir(firmware.join("src/board")).unwrap().filter_map(|entry| {
         let name = entry.unwrap().file_name().into_string().unwrap();
         name.strip_suffix(".x").map(str::to_owned)

@@ -1,4 +1,4 @@
-//! Built firmware and its source, read back: what keeps a real board reachable is in them.
+//! Tests that read back built firmware and its source, which must keep a real board reachable.
 
 use object::{Object, ObjectSection};
 use std::path::{Path, PathBuf};
@@ -7,12 +7,14 @@ fn firmware(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../firmware").join(path)
 }
 
-/// The constants that Thumb code stores to constant addresses. It reads instruction by instruction, follows constants
-/// through the registers and no branch: what it finds may be stored, and nothing else is.
+/// Returns the constants that Thumb code stores to constant addresses, as (address, value). It reads instruction by
+/// instruction, follows constants through the registers, and follows no branch. Only immediate-offset stores of words
+/// are found.
 fn stores(code: &[u8], start: u32) -> Vec<(u32, u32)> {
     let halves: Vec<u32> = code.chunks_exact(2).map(|half| u32::from(u16::from_le_bytes([half[0], half[1]]))).collect();
     let half = |at: usize| halves.get(at).copied().unwrap_or_default();
-    // A word of the literals behind the code, counted from the instruction's place, which reads four bytes ahead.
+    // Word of the literals behind the code. Its offset counts from the instruction's address plus four, rounded down to
+    // a word.
     let literal = |at: usize, offset: u32| {
         let place = ((start + 2 * at as u32 + 4) & !3) + offset - start;
         Some(half(place as usize / 2) | half(place as usize / 2 + 1) << 16)
@@ -35,13 +37,13 @@ fn stores(code: &[u8], start: u32) -> Vec<(u32, u32)> {
             0x2000..=0x27ff => registers[low(8)] = Some(first & 0xff),
             0x4600..=0x46ff => registers[low(0) | (first >> 4 & 8) as usize] = registers[(first >> 3 & 15) as usize],
             0x6000..=0x67ff => store(&registers, low(3), 4 * (first >> 6 & 31), low(0)),
-            // The same in 32 bits, then the halves of a constant.
+            // The same instructions in 32 bits, then MOVW and MOVT.
             0xf8df => registers[target] = literal(at, second & 0xfff),
             0xf8c0..=0xf8cf => store(&registers, base, second & 0xfff, target),
             0xf04f | 0xf44f if second >> 15 == 0 => {
                 registers[register] = match immediate >> 8 {
                     0 => Some(immediate),
-                    // Patterns of bytes are nothing that is looked for.
+                    // Constants of repeated bytes are never looked for.
                     1..=3 => None,
                     _ => Some((0x80 | immediate & 0x7f).rotate_right(immediate >> 7)),
                 }
@@ -53,7 +55,7 @@ fn stores(code: &[u8], start: u32) -> Vec<(u32, u32)> {
             }
             _ => {}
         }
-        // Whether it has 32 bits.
+        // An instruction has one or two halfwords.
         at += if first >> 11 > 0x1c { 2 } else { 1 };
     }
     found
@@ -72,7 +74,7 @@ fn constants_are_followed_to_where_they_are_stored() {
         0x1208, 0x1000, // the literal
         0xf2c1, 0x0300, // movt r3, #0x1000
         0x6018, // str r0, [r3]
-        0xf8c4, 0x0000, // str.w r0, [r4], of which nothing is known
+        0xf8c4, 0x0000, // str.w r0, [r4]; r4 is unknown
         0xbf00, 0xbf00, 0xbf00,
     ];
     let code: Vec<u8> = code.iter().flat_map(|half| half.to_le_bytes()).collect();
@@ -105,6 +107,6 @@ fn no_log_waits_for_a_probe() {
 #[test]
 fn the_serial_input_of_the_pico_2_is_pulled_up() {
     let source = std::fs::read_to_string(firmware("src/board/pico2.rs")).unwrap();
-    // What the pin is configured as is what its type says.
+    // The type of the pin says how it is configured.
     assert!(source.contains("Pin<Gpio1, FunctionUart, PullUp>") && source.contains("pins.gpio1.reconfigure()"));
 }

@@ -1,4 +1,4 @@
-//! The store of an emulated board: which files are one, and what QEMU is told of them.
+//! Tests of an emulated board's store: which files are accepted, and which options QEMU gets.
 
 mod common;
 
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A firmware of the board with EEPROMs, whose state has so many bytes.
+/// Returns a firmware for the board with EEPROMs, with a state of `state` bytes.
 fn firmware(state: u32) -> Firmware {
     let symbols = SYMBOLS.map(|(name, value)| (name.replace("nucleo_f446re", "mps2_an386"), value));
     let symbols: Vec<_> = symbols.iter().map(|(name, value)| (&**name, *value)).collect();
-    // Weights, query points, momenta, weights in use, replay buffer, held-out samples; then what is not saved.
+    // Weights, query points, momenta, weights in use, replay buffer, held-out samples; the last two are not saved.
     let held = [state - 5, 1, 1, 1, 1, 1, 99_000, 99_000];
     Firmware::read(&elf(&symbols, &full(&words(&held)))).unwrap()
 }
 
-/// The arguments that QEMU gets with a store.
+/// Returns the arguments that QEMU gets with a store.
 fn arguments(store: &Store) -> Vec<String> {
     let machine = Board::find("mps2-an386").unwrap().machine().unwrap();
     let qemu = machine.linked(&firmware(1000), Path::new("f"), "null", None, Some(store));
@@ -29,7 +29,7 @@ fn arguments(store: &Store) -> Vec<String> {
 #[test]
 fn a_store_is_made_once_with_as_many_eeproms_as_the_firmware_needs_and_then_kept() {
     let folder = tempfile::tempdir().unwrap();
-    // Two states and 32 KiB: the demo's three EEPROMs; at most there are eight.
+    // Two states and 32 KiB take three EEPROMs for the demo, and at most eight.
     for (state, count) in [(1000, 1), (80_184, 3), (139_000, 5), (10_000_000, 8)] {
         let path = folder.path().join(state.to_string());
         drop(Store::open(&path, &firmware(state), None).unwrap());
@@ -37,7 +37,7 @@ fn a_store_is_made_once_with_as_many_eeproms_as_the_firmware_needs_and_then_kept
         assert!(bytes.len() == count * 0x1_0000 && bytes.iter().all(|byte| *byte == 0xff), "{} bytes", bytes.len());
         bytes[5] = 1;
         std::fs::write(&path, &bytes).unwrap();
-        // Of another size than it would be made with.
+        // An existing store may have another size than a new one for this firmware.
         drop(Store::open(&path, &firmware(1000), None).unwrap());
         assert!(std::fs::read(&path).unwrap() == bytes);
     }
@@ -81,7 +81,7 @@ fn what_can_be_no_store_is_refused_and_stays_as_it_is() {
     assert_eq!(Store::open(&device, &firmware(1000), None).unwrap_err(), StoreError::NotAFile(device));
     let nowhere = path("none/store");
     assert_eq!(Store::open(&nowhere, &firmware(1000), None).unwrap_err(), StoreError::NoFolder(nowhere));
-    // Boards that have flash of their own, or no bus.
+    // Boards with flash of their own, or without a bus.
     for board in ["nucleo_f446re", "riscv32_virt"] {
         let symbols = SYMBOLS.map(|(name, value)| (name.replace("nucleo_f446re", board), value));
         let symbols: Vec<_> = symbols.iter().map(|(name, value)| (&**name, *value)).collect();
@@ -105,13 +105,13 @@ fn nobody_else_opens_a_store_while_it_or_its_emulator_lives() {
         held.into_iter().for_each(|store| store.hold(&mut command));
         command.arg("20").stdout(Stdio::null()).spawn().unwrap()
     };
-    // One stands for an emulator; another child of this process holds nothing.
+    // The first child stands for an emulator; the other one does not hold the store.
     let (mut emulator, mut other) = (sleep(Some(&store)), sleep(None));
     drop(store);
     refused();
     emulator.kill().unwrap();
     emulator.wait().unwrap();
-    // A child that another test starts meanwhile holds all that this process has open, until it becomes its own program.
+    // A child that another test starts meanwhile holds all open files of this process until it runs its own program.
     let until = Instant::now() + Duration::from_secs(10);
     while let Err(error) = Store::open(&path, &firmware(1000), None) {
         assert!(error == StoreError::InUse(path.clone()) && Instant::now() < until, "{error}");
@@ -121,7 +121,7 @@ fn nobody_else_opens_a_store_while_it_or_its_emulator_lives() {
     other.wait().unwrap();
 }
 
-/// The emulator's commands that each page shows, word by word.
+/// Returns the emulator commands that the pages show, as (page, words).
 fn commands() -> Vec<(String, Vec<String>)> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let mut commands = Vec::new();
@@ -142,7 +142,7 @@ fn the_page_shows_the_whole_command_that_runs_the_emulated_board() {
     let machine = Board::find("mps2-an386").unwrap().machine().unwrap();
     let symbols = SYMBOLS.map(|(name, value)| match name {
         "_board_nucleo_f446re" => ("_board_mps2_an386", value),
-        // As its memory script has it.
+        // Address in the board's memory script.
         "_image_start" => (name, 0x20_0000),
         _ => (name, value),
     });

@@ -1,11 +1,11 @@
-//! UF2 files, read by a reader that is written from the format's specification.
+//! Tests of UF2 files, read by a reader that follows the format's specification.
 
 use graftage_boards::elf::{Error, Firmware, segments};
 use graftage_boards::uf2::{RP2350_ARM_SECURE, Uf2Error, encode};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The flash, byte by byte, that a file writes: as the specification has it, every block in its place.
+/// Returns the flash that a file writes, byte by byte, after checking every block against the specification.
 fn read(file: &[u8], family: u32) -> BTreeMap<u32, u8> {
     assert!(file.len().is_multiple_of(512), "{} bytes", file.len());
     let blocks = file.len() / 512;
@@ -22,13 +22,13 @@ fn read(file: &[u8], family: u32) -> BTreeMap<u32, u8> {
         }
         assert!(block[32 + 256..508].iter().all(|byte| *byte == 0));
     }
-    // Sectors are erased whole.
+    // Sectors are erased whole, so they must be written whole.
     assert!(flash.keys().filter(|place| place.is_multiple_of(4096)).all(|place| flash.contains_key(&(place + 4095))));
     assert!(flash.len().is_multiple_of(4096), "{} bytes", flash.len());
     flash
 }
 
-/// An executable with these segments: where a program sees the bytes, where they are loaded, what they are.
+/// Builds an executable from segments: virtual address, load address and bytes of each.
 fn executable(segments: &[(u32, u32, &[u8])]) -> Vec<u8> {
     let mut elf = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     let half = |elf: &mut Vec<u8>, value: u16| elf.extend(value.to_le_bytes());
@@ -51,7 +51,7 @@ fn a_file_writes_program_and_image_and_erases_what_lies_between_in_a_sector() {
     let (code, initial, image) = (vec![1; 5000], [2; 10], vec![3; 4097]);
     let elf = executable(&[
         (0x1000_0000, 0x1000_0000, &code),
-        // Variables: seen in RAM, loaded behind the code.
+        // Variables: seen in RAM, loaded after the code.
         (0x2000_0000, 0x1000_2000, &initial),
         (0x2000_1000, 0x2000_1000, &[]),
     ]);
@@ -102,10 +102,11 @@ fn the_boot_rom_finds_what_a_firmware_for_the_pico_2_is() {
     assert!(Firmware::read(&elf).unwrap().image.start.is_multiple_of(4096));
     let flash = read(&encode(RP2350_ARM_SECURE, &segments(&elf).unwrap()).unwrap(), 0xE48B_FF59);
     let word = |address: u32| u32::from_le_bytes([0, 1, 2, 3].map(|byte| flash[&(address + byte)]));
-    // The vector table: a stack in RAM, and a start in this flash, in Thumb code.
+    // Vector table: a stack in RAM, and an entry point in this flash, in Thumb code.
     assert!((0x2000_0001..=0x2008_2000).contains(&word(0x1000_0000)));
     assert!(flash.contains_key(&word(0x1000_0004)) && word(0x1000_0004) % 2 == 1);
-    // A block of the boot ROM in the first 4 KiB whose first item is that of a program for an Arm core in secure state.
+    // The first 4 KiB hold one block for the boot ROM, whose first item is that of a program for an Arm core in secure
+    // state.
     let starts = (0x1000_0000..0x1000_1000).step_by(4).filter(|place| word(*place) == 0xffff_ded3);
     assert_eq!(starts.map(|place| word(place + 4)).collect::<Vec<_>>(), [0x1021_0142]);
 }

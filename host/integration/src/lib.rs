@@ -1,4 +1,4 @@
-//! What several test files use: small networks and samples, a folder, and the command line in it.
+//! Helpers of the tests: small networks and samples, a temporary folder, and the command line in it.
 
 pub mod data;
 
@@ -21,7 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// The command `graftage`, which cargo puts above the folder of this program.
+/// Path of the command `graftage`, which cargo puts into the folder above that of this program.
 pub static GRAFTAGE: LazyLock<PathBuf> = LazyLock::new(|| {
     let this = std::env::current_exe().unwrap();
     let command = this.ancestors().nth(2).unwrap().join("graftage");
@@ -29,15 +29,15 @@ pub static GRAFTAGE: LazyLock<PathBuf> = LazyLock::new(|| {
     command
 });
 
-/// The project folder.
+/// Returns the project folder.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// What features are divided by: a power of two, so that multiplying again gives the same bits.
+/// Divisor of the features: a power of two, so that multiplying again gives the same bits.
 pub const SCALE: f32 = 16.0;
 
-/// Dense layers of these widths with ReLU between them.
+/// Returns dense layers of these widths with ReLU between them.
 pub fn layers(widths: &[u32]) -> Vec<Kind> {
     let mut layers = Vec::new();
     for pair in widths.windows(2) {
@@ -49,7 +49,7 @@ pub fn layers(widths: &[u32]) -> Vec<Kind> {
     layers
 }
 
-/// A network of these widths with random weights, whose training part is the first `train` samples of its split.
+/// Returns a network of these widths with random weights. Its training part is the first `train` samples of its split.
 pub fn checkpoint(widths: &[u32], train: usize) -> Checkpoint {
     let layers = layers(widths);
     let mut network = Layers::new(&layers).unwrap();
@@ -60,7 +60,8 @@ pub fn checkpoint(widths: &[u32], train: usize) -> Checkpoint {
     with_weights(about(widths, SCALE, train, 3), weights)
 }
 
-/// What a checkpoint says of an MLP of these widths, trained on the first `train` samples of a split of samples.csv.
+/// Returns what a checkpoint says about an MLP of these widths, trained on the first `train` samples of a split of
+/// samples.csv.
 pub fn about(widths: &[u32], scale: f32, train: usize, seed: u64) -> About {
     let [inputs, hidden @ .., classes] = widths else { panic!("a network has inputs and outputs") };
     let about = serde_json::json!({
@@ -74,7 +75,7 @@ pub fn about(widths: &[u32], scale: f32, train: usize, seed: u64) -> About {
     serde_json::from_value(about).unwrap()
 }
 
-/// A checkpoint with these weights, parameter by parameter.
+/// Returns a checkpoint with these weights, parameter by parameter.
 pub fn with_weights(about: About, weights: Vec<Vec<f32>>) -> Checkpoint {
     let parameters = about.model.parameters(&about.shape).unwrap();
     let tensors =
@@ -82,7 +83,7 @@ pub fn with_weights(about: About, weights: Vec<Vec<f32>>) -> Checkpoint {
     Checkpoint { tensors: tensors.collect(), about }
 }
 
-/// Samples around one centre a class, as they are after scaling.
+/// Returns samples around one centre per class, as they are after scaling.
 pub fn samples(count: usize, inputs: usize, classes: u32) -> Samples {
     let mut generator = Generator::new(2, 0);
     let centres: Vec<Vec<f32>> = (0..classes).map(|_| (0..inputs).map(|_| generator.uniform()).collect()).collect();
@@ -95,17 +96,17 @@ pub fn samples(count: usize, inputs: usize, classes: u32) -> Samples {
     samples
 }
 
-/// The image in some bytes.
+/// Parses the image in `bytes`.
 pub fn parse(bytes: &[u8]) -> Image<'_> {
     Image::parse(bytes).unwrap()
 }
 
-/// The bits of some numbers.
+/// Returns the bits of the numbers.
 pub fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|e| e.to_bits()).collect()
 }
 
-/// An ELF file that calls itself the firmware of a board, and holds no program.
+/// Returns an ELF file that names itself the firmware of a board, without a program.
 pub fn firmware(board: &str) -> Vec<u8> {
     let mut file = Object::new(BinaryFormat::Elf, Architecture::Arm, Endianness::Little);
     for name in [&format!("_board_{board}"), "_image_start", "_image_size", "_flash_size", "_ram_size"] {
@@ -123,17 +124,17 @@ pub fn firmware(board: &str) -> Vec<u8> {
     file.write().unwrap()
 }
 
-/// A line with single spaces.
+/// Returns a line with single spaces between its words.
 pub fn squeezed(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A folder that goes away with its owner.
+/// Temporary folder, removed when it is dropped.
 pub struct Folder(tempfile::TempDir);
 
-/// What a command said, and its status.
+/// Output and exit status of a command.
 pub struct Run {
-    /// Its exit status, unless a signal ended it.
+    /// Exit status; `None` if a signal ended the command.
     pub status: Option<i32>,
     /// All of its standard output.
     pub output: String,
@@ -142,12 +143,12 @@ pub struct Run {
 }
 
 impl Folder {
-    /// One that holds nothing yet.
+    /// Creates an empty folder.
     pub fn empty() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// The path of a file in it.
+    /// Returns the path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -159,7 +160,7 @@ impl Folder {
         path
     }
 
-    /// Every file in it and in its folders, with its length.
+    /// Returns every file and folder below this one, with its length in bytes, sorted by path.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         fn walk(folder: &Path, files: &mut Vec<(PathBuf, u64)>) {
             for entry in std::fs::read_dir(folder).unwrap() {
@@ -176,12 +177,12 @@ impl Folder {
         files
     }
 
-    /// `graftage` with arguments that are separated by spaces, in this folder; temporary files would lie here, too.
+    /// Runs `graftage` in this folder. Arguments are separated by spaces. Temporary files would lie in the folder, too.
     pub fn graftage(&self, arguments: &str) -> Run {
         self.command(arguments.split_whitespace())
     }
 
-    /// The same with arguments one by one.
+    /// Like [`graftage`](Self::graftage), with separate arguments.
     pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
         self.run(Command::new(&*GRAFTAGE).args(arguments))
     }
@@ -195,13 +196,14 @@ impl Folder {
 }
 
 impl Run {
-    /// What a command that succeeds has printed.
+    /// Returns the output of a command, which must succeed.
     pub fn succeeded(self) -> String {
         assert_eq!(self.status, Some(0), "{}", self.errors);
         self.output
     }
 
-    /// The message of a command that fails: one line, beginning with the program's name.
+    /// Returns the message of a command, which must fail with status 1: its last line, beginning with the program's
+    /// name.
     pub fn failed(self) -> String {
         assert_eq!(self.status, Some(1), "{}{}", self.output, self.errors);
         let line = self.errors.trim_end().lines().last().unwrap_or_default();
@@ -210,17 +212,18 @@ impl Run {
     }
 }
 
-/// A board that is emulated here: its name, and the firmware `adapt` for it.
+/// Board that is emulated here.
 pub struct Emulated {
-    /// Its name.
+    /// Name of the board.
     pub name: &'static str,
-    /// Its firmware.
+    /// Path of the firmware `adapt` for the board.
     pub firmware: PathBuf,
 }
 
-/// Every emulated board whose firmware is built and whose emulator is there; for another one a line says what to do.
+/// Returns every emulated board whose firmware is built and whose emulator is installed. For any other one, a line says
+/// what to do.
 ///
-/// With `GRAFTAGE_REQUIRE_BOARD=1`, nothing is skipped.
+/// With `GRAFTAGE_REQUIRE_BOARD=1`, nothing is skipped: a missing board panics.
 pub fn emulated() -> Vec<Emulated> {
     let folder = root().join("firmware/target/boards");
     let boards = BOARDS.iter().filter_map(|board| {
@@ -234,14 +237,14 @@ pub fn emulated() -> Vec<Emulated> {
         };
         let line = format!("skipped on {name}: {lack}; run `cargo xtask test`");
         assert!(std::env::var("GRAFTAGE_REQUIRE_BOARD").map_or(true, |required| required != "1"), "{line}");
-        // Past the test harness, which would keep it to itself.
+        // Bypasses the test harness, which would capture the line.
         let _ = writeln!(std::io::stderr(), "{line}");
         None
     });
     boards.collect()
 }
 
-/// A running emulator; it is killed, as kill -9 does, when it is dropped. Beside it, its port.
+/// Running emulator and its port. Dropping it kills the emulator, as kill -9 does.
 pub struct Emulator(pub Child, pub String);
 
 impl Drop for Emulator {
@@ -251,12 +254,12 @@ impl Drop for Emulator {
     }
 }
 
-/// A file with so many erased EEPROMs.
+/// Writes a file of `count` erased EEPROMs.
 pub fn eeproms(folder: &Folder, count: usize) -> PathBuf {
     folder.file("eeproms", vec![0xff; count * EEPROM as usize])
 }
 
-/// Starts an emulated board with a store and these further arguments of QEMU, and connects to it.
+/// Starts an emulated board with a store and further arguments for QEMU, and connects to it.
 pub fn start(
     firmware: &Path,
     image: &Path,
@@ -266,7 +269,7 @@ pub fn start(
 ) -> (Emulator, Board) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // The emulator listens where nobody does any more.
+    // Frees the port for the emulator to listen on.
     drop(listener);
     let said = board::firmware(firmware).unwrap();
     let store = store.map(|store| Store::open(store, &said, None).unwrap());

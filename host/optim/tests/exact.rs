@@ -1,4 +1,4 @@
-//! `Exact` is core's matrix in every bit, alone and in a stack; `Fast` is close to it.
+//! Tests that `Exact` is core's matrix in every bit, alone and in a stack, and that `Fast` is close to it.
 
 #[path = "common/cuda.rs"]
 mod cuda;
@@ -14,10 +14,10 @@ use graftage_core::transport::{Alignment, Transport};
 use graftage_optim::tensor::{Exact, Fast, Operand, Shifted};
 use tch::{Device, Kind, Tensor};
 
-/// (rows, columns, magnitude).
+/// Shapes to test: rows, columns and magnitude.
 const SHAPES: [(usize, usize, f32); 8] =
     [(32, 64, 1.0), (64, 16, 1.0), (1, 37, 1.0), (37, 1, 1.0), (5, 3, 1e-42), (3, 7, 1e37), (4, 4, 1.0), (33, 17, 1.0)];
-/// Matrices of a stack.
+/// Number of matrices in a stack.
 const STACK: usize = 3;
 const NORMS: [Norm; 5] = [Norm::Spectral, Norm::Sign, Norm::Column, Norm::EmbeddingColumn, Norm::Rms];
 const GROUPS: [Group; 3] = [Group::Whole, Group::Row, Group::Column];
@@ -25,7 +25,7 @@ const STEPS: u64 = 8;
 
 type Memory = Slab<Vec<f32>>;
 
-/// A matrix in core, with zeros of both signs and one row of zeros where there are several.
+/// Returns a matrix in core, with zeros of both signs and, if it has several rows, one row of zeros.
 fn matrix((m, n, magnitude): (usize, usize, f32), generator: &mut Generator) -> Memory {
     let elements = (0..m * n).map(|i| match (generator.below(16), m > 1 && i / n == m / 2) {
         (0, _) | (_, true) => 0.0,
@@ -35,7 +35,7 @@ fn matrix((m, n, magnitude): (usize, usize, f32), generator: &mut Generator) -> 
     Slab::new(m, n, elements.collect()).unwrap()
 }
 
-/// A matrix as an image holds it.
+/// Returns a matrix as an image holds it.
 fn words(matrix: &Memory) -> Vec<[u8; 4]> {
     matrix.elements().iter().map(|e| e.to_le_bytes()).collect()
 }
@@ -44,7 +44,7 @@ fn bits(elements: &[f32]) -> Vec<u32> {
     elements.iter().map(|e| e.to_bits()).collect()
 }
 
-/// Core's matrices as a stack [s, m, n]; a single one as [m, n].
+/// Converts core's matrices to a stack of shape [s, m, n], or a single one to shape [m, n].
 fn tensor(matrices: &[Memory]) -> Tensor {
     let (m, n) = RowMajor::shape(&matrices[0]);
     let elements: Vec<f32> = matrices.iter().flat_map(|matrix| matrix.elements().iter().copied()).collect();
@@ -70,7 +70,7 @@ fn assert_same(what: &str, shape: (usize, usize, f32), matrices: &[Memory], foun
     }
 }
 
-/// Core's Square, whose panels nobody else reads, row by row: the transform of the unit matrix with a = 0.
+/// Converts core's `Square`, whose panels only core can read, to rows: it transforms the unit matrix with a = 0.
 fn rows_of(k: usize, panels: &[f32]) -> Memory {
     let unit = (0..k * k).map(|i| if i % (k + 1) == 0 { 1.0 } else { 0.0 });
     let mut rows = Slab::new(k, k, unit.collect()).unwrap();
@@ -155,7 +155,7 @@ fn every_reduction_has_cores_bits() {
 fn every_product_has_cores_bits() {
     for_all(|shape, count, generator| {
         let mut a: Vec<_> = (0..count).map(|_| matrix(shape, generator)).collect();
-        // Products of the raw elements would overflow or vanish.
+        // Without this, products would overflow or vanish.
         a.iter_mut().for_each(|a| a.normalise(Group::Whole));
         let k = shape.0.min(shape.1);
         let zeros = || vec![0.0; square(k)];
@@ -194,7 +194,7 @@ fn a_product_larger_than_one_kernel_has_cores_bits() {
     assert_same("direction", (96, 200, 1.0), &[expected], &found.0);
 }
 
-/// The state after each of the steps, in core.
+/// Returns the state after each step, in core.
 fn core_steps(start: &Memory, gradients: &[Memory], geometry: Geometry, rule: &Rule) -> Vec<Scion<Memory>> {
     let (m, n) = RowMajor::shape(start);
     let zeros = Slab::new(m, n, vec![0.0; m * n]).unwrap();
@@ -212,7 +212,7 @@ fn core_steps(start: &Memory, gradients: &[Memory], geometry: Geometry, rule: &R
     steps.collect()
 }
 
-/// The same on tensors, whose directions are of kind `direction`; `see` is called after each step.
+/// Like [`core_steps`], on tensors. Directions have the kind `direction`; `see` is called after each step.
 fn tensor_steps<M: Matrix<Element = Operand, Square: From<Tensor>, Start = Tensor> + From<Tensor>>(
     start: &Tensor,
     gradients: &[Tensor],
@@ -236,7 +236,7 @@ fn tensor_steps<M: Matrix<Element = Operand, Square: From<Tensor>, Start = Tenso
     }
 }
 
-/// A start and gradients for each member of a stack, and how core steps them.
+/// Start and gradients for each member of a stack, and the states that core steps through.
 struct Case {
     geometry: Geometry,
     start: Vec<Memory>,
@@ -255,14 +255,14 @@ impl Case {
         Self { geometry, start, gradients, expected }
     }
 
-    /// What the whole stack gets in each step.
+    /// Returns the gradients of the whole stack for each step.
     fn gradients_on(&self, device: Device) -> Vec<Tensor> {
         let member = |t: usize| self.gradients.iter().map(move |member| member[t].clone());
         let step = |t: usize| tensor(&member(t).collect::<Vec<_>>()).to_device(device);
         (0..STEPS as usize).map(step).collect()
     }
 
-    /// One array of all members after a step.
+    /// Returns one array of all members after a step.
     fn expected(&self, step: usize, array: impl Fn(&Scion<Memory>) -> &Memory) -> Vec<Memory> {
         self.expected.iter().map(|member| array(&member[step]).clone()).collect()
     }
@@ -305,16 +305,17 @@ fn transported_steps_have_cores_bits_on(device: Device) {
     });
 }
 
-/// The largest |difference| from core of X and Y over all steps and shapes, in units of the largest |X|.
+/// Returns the largest difference of X and Y from core, over all steps and shapes, relative to the largest |X|.
 fn worst(device: Device, direction: Kind) -> f32 {
     let worst = std::cell::Cell::new(0.0f32);
     for_all(|shape, count, generator| {
-        // The mean of gradients of so few digits depends on how it is rounded.
+        // Gradients with so few digits have a mean that depends on rounding.
         if shape.2 < 1e-38 {
             return;
         }
         for (norm, rule) in NORMS.iter().flat_map(|norm| RULES.iter().map(move |rule| (*norm, rule))) {
-            // A chain that does not converge spreads what bfloat16 rounds; other norms than the spectral never see it.
+            // A chain that does not converge spreads the rounding of bfloat16. Norms other than the spectral one never
+            // see it.
             if direction == Kind::BFloat16 && (rule.chain == Chain::Jordan || norm != Norm::Spectral) {
                 continue;
             }
@@ -324,7 +325,7 @@ fn worst(device: Device, direction: Kind) -> f32 {
                     |array: fn(&Scion<Memory>) -> &Memory| tensor(&case.expected(step, array)).to_device(device);
                 let (ex, ey) = (expected(|state| &state.x), expected(|state| &state.y));
                 let largest = |t: &Tensor| f32::try_from(t.abs().max()).unwrap();
-                // Under Nesterov's law Y is a momentum, of another size.
+                // Under Nesterov's law Y is a momentum, of another magnitude.
                 let difference = largest(&(x - &ex)) / largest(&ex);
                 let difference = difference.max(largest(&(y - &ey)) / largest(&ex).max(largest(&ey)));
                 // A NaN counts as infinitely far.
@@ -347,7 +348,7 @@ fn fast_is_close() {
     }
 }
 
-/// Core's direction of a matrix.
+/// Returns core's direction of a matrix.
 fn core_direction(matrix: &Memory, norm: Norm, chain: Chain) -> Memory {
     let (m, n) = RowMajor::shape(matrix);
     let (mut elements, mut memory) = (matrix.elements().to_vec(), vec![0.0; workspace(m, n)]);
@@ -359,7 +360,7 @@ fn core_direction(matrix: &Memory, norm: Norm, chain: Chain) -> Memory {
     Slab::new(m, n, direction.unwrap()).unwrap()
 }
 
-/// The direction of a stack as it is asked for in training, from products in `kind`.
+/// Returns the direction of a stack, computed as in training, from products in `kind`.
 fn fast_direction(stack: &Tensor, norm: Norm, chain: Chain, kind: Kind) -> Tensor {
     let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(Shifted::from);
     let squares = [&mut first, &mut second, &mut third];
@@ -397,13 +398,13 @@ fn fast_divides_a_stack_of_any_size_by_its_norms_on(device: Device) {
     for size in [[1, 1, 1], [70, 3, 5], [3, 300, 257], [2, 1500, 1001]] {
         for magnitude in [1e-37, 1.0, 1e36] {
             let stack = Tensor::randn(size, (Kind::Float, device)) * magnitude;
-            // A matrix of zeros, where there are several.
+            // If there are several matrices, the last one is zero.
             let _ = stack.narrow(0, size[0] - 1, i64::from(size[0] > 1)).fill_(0.0);
             let wide = stack.to_kind(Kind::Double);
             let norms = wide.norm_scalaropt_dim(2.0, [1, 2].as_slice(), true);
             let expected = wide / norms.clamp_min(f64::MIN_POSITIVE);
-            // Measured: 6.0e-8, and 1.9e-5 on a processor, where libtorch's norm of a million numbers is no better; then the
-            // rounding to bfloat16.
+            // Measured: 6.0e-8, and 1.9e-5 on a processor, where libtorch's norm of a million numbers is no better.
+            // Then there is the rounding to bfloat16.
             let bound = if device.is_cuda() { 1.2e-7 } else { 4e-5 };
             for (kind, bound) in [(Kind::Float, bound), (Kind::BFloat16, 4e-3)] {
                 let (mut scratch, result) = (Fast::scratch(kind), stack.zeros_like());
@@ -452,7 +453,7 @@ fn fast_rounds_a_step_as_core_on_a_gpu() {
     }
 }
 
-/// The spectral norm of each matrix of a stack: the root of the largest eigenvalue of S Sᵀ in double precision.
+/// Returns the spectral norm of each matrix of a stack: the root of the largest eigenvalue of S Sᵀ in double precision.
 fn spectral_norms(stack: &Tensor) -> Vec<f64> {
     let s = stack.to_kind(Kind::Double);
     let s = if s.size()[1] <= s.size()[2] { s } else { s.mt().contiguous() };
@@ -472,14 +473,14 @@ fn a_direction_in_bfloat16_is_within_a_bound_of_that_in_float() {
 }
 
 fn a_direction_in_bfloat16_is_within_a_bound_of_that_in_float_on(device: Device) {
-    // Measured: at most 0.063 and 0.173. A chain that does not converge spreads what is rounded.
+    // Measured: at most 0.063 and 0.173. A chain that does not converge spreads rounding.
     const CHAINS: [(Chain, f64); 2] = [(Chain::DEFAULT, 0.1), (Chain::PolarExpress5, 0.25)];
     for (m, n) in [(64, 64), (256, 64), (128, 512), (384, 384), (384, 1536)] {
         for seed in 1..=3 {
             let mut generator = Generator::new(seed, 1);
             let random: Vec<f32> = (0..m * n).map(|_| 2.0 * generator.uniform() - 1.0).collect();
             let random = Tensor::from_slice(&random).view([1, m, n]).to_device(device);
-            // As it is, and with singular values that fall off as those of a momentum do.
+            // The matrix as it is, and with singular values that fall off like those of a momentum.
             let decaying = Tensor::arange(n, (Kind::Float, device)) * -4.0 / n as f64;
             for (what, stack) in [("even", random.copy()), ("decaying", &random * decaying.exp())] {
                 for (chain, bound) in CHAINS {

@@ -1,4 +1,5 @@
-//! The kernels of the GPU, compiled for the processor, a thread for each of theirs: core's bits, and norms of f64.
+//! Tests of the GPU's kernels, compiled for the processor with a thread for each of theirs: core's bits, and norms in
+//! f64.
 
 use graftage_core::matrix::{Matrix, RowMajor, Slab};
 use graftage_core::random::Generator;
@@ -8,10 +9,10 @@ use std::ptr::null;
 use std::sync::LazyLock;
 use tch::{Kind, Tensor};
 
-/// Threads of a block, fewer than on a GPU as each is one of the processor's, and numbers of a thread.
+/// Threads per block, fewer than on a GPU because each is one of the processor's, and numbers per thread.
 const THREADS: usize = 64;
 const EACH: usize = 4;
-/// (matrices, rows, columns): less than a thread, a warp, a block has numbers, and more.
+/// Sizes to test, as (matrices, rows, columns): fewer numbers than a thread, a warp or a block takes, and more.
 const SIZES: [(usize, usize, usize); 4] = [(1, 1, 1), (5, 3, 7), (3, 37, 29), (2, 70, 53)];
 
 #[repr(C)]
@@ -37,7 +38,7 @@ type StepAhead = unsafe extern "C" fn(
 );
 type Unit = unsafe extern "C" fn(Grid, c_uint, *const f32, *mut f64, c_int, *mut c_void, c_int, c_longlong);
 
-/// A kernel's function of this type, from a library that `CXX` or `c++` makes once.
+/// Returns a kernel's function of this type, from a library that `CXX` or `c++` builds once.
 #[allow(unsafe_code)]
 fn kernel<T: Copy>(name: &str) -> T {
     static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
@@ -57,10 +58,10 @@ fn kernel<T: Copy>(name: &str) -> T {
         compiler.args(["-shared", "-fPIC", "-pthread", "-I", &format!("{here}/src/cuda"), "-o"]).arg(&path);
         let output = compiler.arg(format!("{here}/tests/common/threads.cpp")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        // SAFETY: what was just compiled does nothing when it is loaded.
+        // SAFETY: the library was just compiled and does nothing when it is loaded.
         unsafe { Library::new(path).unwrap() }
     });
-    // SAFETY: each test names the type that the function has in threads.cpp; the library stays.
+    // SAFETY: each test names the type that the function has in threads.cpp, and the library stays loaded.
     unsafe { *LIBRARY.get::<T>(name.as_bytes()).unwrap() }
 }
 
@@ -84,7 +85,7 @@ fn grid((matrices, m, n): (usize, usize, usize)) -> (Grid, c_uint, c_longlong) {
     (Grid { blocks: blocks as c_uint, matrices: matrices as c_uint }, THREADS as c_uint, (m * n) as c_longlong)
 }
 
-/// The bits of bfloat16 that libtorch makes of these numbers.
+/// Returns the bfloat16 bits that libtorch makes of these numbers.
 fn narrowed(numbers: &[f32]) -> Vec<i16> {
     Vec::try_from(Tensor::from_slice(numbers).to_kind(Kind::BFloat16).view_dtype(Kind::Int16)).unwrap()
 }
@@ -168,7 +169,8 @@ fn each_matrix_is_divided_by_its_norm_at_every_magnitude() {
     let random = SIZES.into_iter().flat_map(|size| [1e-42, 1.0, 1e36].map(|magnitude| (size, magnitude)));
     let mut cases: Vec<_> = random.map(|(size, magnitude)| (size, stack(size, magnitude, &mut generator))).collect();
     cases.iter_mut().filter_map(|(_, matrices)| matrices.get_mut(1)).for_each(|matrix| matrix.elements_mut().fill(0.0));
-    // Of norm 1, with a number half way between two of bfloat16: the even one is below, and above.
+    // Two matrices of norm 1 with a number halfway between two of bfloat16. The even one is below in the first matrix,
+    // and above in the second.
     let tied =
         [0.5f32 + 1.0 / 512.0, 0.5 + 3.0 / 512.0].map(|tie| Slab::new(1, 2, vec![tie, (1.0 - tie * tie).sqrt()]));
     cases.push(((2, 1, 2), tied.into_iter().flatten().collect()));

@@ -1,4 +1,4 @@
-//! The optimizer on a tch model is core's recurrence.
+//! Tests that the optimizer on a tch model is core's recurrence.
 
 #[path = "common/cuda.rs"]
 mod cuda;
@@ -24,8 +24,8 @@ const FULL: Transport = Transport::Fixed { theta: 1.0 };
 
 const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Fast, Arithmetic::Exact];
 
-/// Name, size, and the matrix as which a parameter is stepped: two of one stack, vectors, one of four
-/// dimensions, and a head of its shape.
+/// Name, size and stepped matrix of each parameter: two of one stack, vectors, one of four dimensions, and a head of
+/// its own shape.
 const PARAMETERS: [(&str, &[i64], (usize, usize)); 7] = [
     ("scalar", &[], (1, 1)),
     ("first", &[6, 4], (6, 4)),
@@ -36,7 +36,7 @@ const PARAMETERS: [(&str, &[i64], (usize, usize)); 7] = [
     ("offset", &[3], (1, 3)),
 ];
 
-/// The usual geometries of [`PARAMETERS`].
+/// Usual geometries of [`PARAMETERS`].
 const GEOMETRIES: [Geometry; 7] = [
     Geometry { norm: Norm::Rms, radius: 1.0 },
     Geometry { norm: Norm::Spectral, radius: 3.0 },
@@ -47,7 +47,7 @@ const GEOMETRIES: [Geometry; 7] = [
     Geometry { norm: Norm::Rms, radius: 1.0 },
 ];
 
-/// One geometry for every parameter.
+/// Returns groups with one geometry for every parameter.
 fn all(geometry: Geometry) -> Groups {
     Groups::only([Group::new("*").geometry(geometry)])
 }
@@ -57,7 +57,7 @@ fn random(size: &[i64], generator: &mut Generator) -> Tensor {
     Tensor::from_slice(&elements).view(size)
 }
 
-/// A model of [`PARAMETERS`] with random weights.
+/// Returns a model of [`PARAMETERS`] with random weights.
 fn model(seed: u64) -> (nn::VarStore, Vec<Tensor>) {
     model_on(Device::Cpu, seed)
 }
@@ -83,7 +83,7 @@ fn x(optimizer: &TransportedScion) -> Vec<Tensor> {
     optimizer.x().unwrap().into_iter().map(|(_, tensor)| tensor).collect()
 }
 
-/// A loss whose gradients are these constants.
+/// Returns a loss with these constant gradients.
 fn linear_loss(parameters: &[Tensor], gradients: &[Tensor]) -> Tensor {
     parameters.iter().zip(gradients).map(|(p, g)| (p * g.to_device(p.device())).sum(Kind::Float)).sum()
 }
@@ -96,7 +96,7 @@ type State = Scion<Slab<Vec<f32>>>;
 
 const START: Pull = Pull::Start { strength: 2.0 };
 
-/// Weights as an image holds them.
+/// Returns weights as an image holds them.
 fn words(tensor: &Tensor) -> Vec<[u8; 4]> {
     elements(tensor).iter().map(|e| e.to_le_bytes()).collect()
 }
@@ -106,7 +106,7 @@ fn core_state(tensor: &Tensor, (m, n): (usize, usize)) -> State {
     Scion { x: start.clone(), y: start, m: Slab::new(m, n, vec![0.0; m * n]).unwrap() }
 }
 
-/// Step t of a parameter that started from these weights.
+/// Takes step t of a parameter that started from these weights.
 fn core_step(
     (state, start): (&mut State, &[[u8; 4]]),
     alignment: &mut Alignment<f32>,
@@ -125,13 +125,13 @@ fn core_step(
     .unwrap();
 }
 
-/// Bits where exact, closeness where fast.
+/// Asserts equal bits in exact arithmetic, and closeness in fast.
 fn assert_agrees(arithmetic: Arithmetic, what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (found, expected) in found.iter().zip(expected) {
         match arithmetic {
             Arithmetic::Exact => assert_eq!(found.to_bits(), expected.to_bits(), "{what}: {found:e}, {expected:e}"),
-            // Of weights up to 10.
+            // The tolerance is for weights up to 10.
             Arithmetic::Fast => assert!((found - expected).abs() < 1e-4, "{what}: {found:e}, {expected:e}"),
         }
     }
@@ -163,7 +163,7 @@ fn steps_are_cores_recurrence_on(device: Device) {
             let starts: Vec<_> = parameters.iter().map(words).collect();
             let mut alignments = [const { Alignment::START }; PARAMETERS.len()];
             for t in 1..=8 {
-                // A schedule.
+                // The step size follows a schedule.
                 let rule = Rule { step: rule.step / t as f32, ..rule };
                 let gradients = gradients(&mut generator);
                 optimizer.rule = rule;
@@ -210,7 +210,7 @@ fn gradients_are_taken_at_y_on(device: Device) {
     let mut expected: Vec<_> =
         parameters.iter().zip(PARAMETERS).map(|(p, (_, _, shape))| core_state(p, shape)).collect();
     for t in 1..=6 {
-        // ½ Σ w², whose gradient is the weights at which it is taken.
+        // The gradient of ½ Σ w² is the weights at which it is taken.
         let loss: Tensor = parameters.iter().map(|p| p.square().sum(Kind::Float) * 0.5).sum();
         optimizer.backward_step(&loss).unwrap();
         for (state, geometry) in expected.iter_mut().zip(GEOMETRIES) {
@@ -245,7 +245,7 @@ fn evaluation_sees_x_and_puts_y_back_on(device: Device) {
     });
     assert_eq!(seen.unwrap(), x);
     assert_eq!(bits(&parameters), y);
-    // An early end of the closure, and one that changes the model.
+    // The closure ends early, changes the model, or panics.
     assert_eq!(optimizer.evaluate(|| None::<()>).unwrap(), None);
     assert_eq!(bits(&parameters), y);
     optimizer.evaluate(|| parameters.iter().for_each(|p| _ = p.shallow_clone().zero_())).unwrap();
@@ -270,7 +270,7 @@ fn in_exact_arithmetic_a_gradient_that_is_not_finite_changes_nothing_on(device: 
         let mut twin_optimizer = TransportedScion::new(&twin_store, Rule::PLAIN, arithmetic).unwrap();
         let mut generator = Generator::new(7, 1);
         for t in 0..4 {
-            // `second` is in a stack with `first`, and not its first.
+            // `second` is in a stack with `first`, but not its first member.
             let poisoned = gradients(&mut Generator::new(8, 1));
             let _ = poisoned[3].get(5).get(3).fill_(poison);
             let refused = optimizer.backward_step(&linear_loss(&parameters, &poisoned));
@@ -294,7 +294,7 @@ fn in_fast_arithmetic_a_gradient_that_is_not_finite_leaves_its_parameter_and_is_
 fn in_fast_arithmetic_a_gradient_that_is_not_finite_leaves_its_parameter_and_is_told_on(device: Device) {
     let laws = [FULL, Transport::Lag { memory: 0.5 }, Transport::Alignment { damping: 1.0 }, Transport::Nesterov];
     for transport in laws {
-        // The last of them is finite, but too large.
+        // The last one is finite, but too large.
         for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 2e36] {
             let rule = Rule { transport, ..Rule::PLAIN };
             let (store, parameters) = model_on(device, 6);
@@ -311,7 +311,7 @@ fn in_fast_arithmetic_a_gradient_that_is_not_finite_leaves_its_parameter_and_is_
             let before = bits(&parameters);
             let gradients = gradients(&mut generator);
             twin_optimizer.backward_step(&linear_loss(&twin, &gradients)).unwrap();
-            // `second` is in a stack with `first`, and not its first.
+            // `second` is in a stack with `first`, but not its first member.
             let _ = gradients[3].get(5).get(3).fill_(poison);
             optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
             let (after, expected) = (bits(&parameters), bits(&twin));
@@ -369,7 +369,7 @@ fn a_restored_optimizer_goes_on_as_if_nothing_had_been_on(device: Device) {
     let state = optimizer.state().unwrap();
     let (again_store, again) = model_on(device, 12);
     let mut restored = TransportedScion::new(&again_store, rule, Arithmetic::Fast).unwrap();
-    // What is incomplete or of another model is refused, and changes nothing.
+    // A state that is incomplete or of another model is refused and changes nothing.
     let before = bits(&again);
     let refused = restored.restore(&state[..state.len() - 1]);
     assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "offset.start"), "{refused:?}");
@@ -385,7 +385,7 @@ fn a_restored_optimizer_goes_on_as_if_nothing_had_been_on(device: Device) {
     assert_eq!(restored.steps(), 6);
     assert_eq!(bits(&again), bits(&parameters));
     assert_eq!(bits(&x(&restored)), bits(&x(&optimizer)));
-    // Where nothing pulls to the start, it is not asked for.
+    // If nothing pulls to the start, the start is not needed.
     let mut free = TransportedScion::new(&again_store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     free.restore(&state).unwrap();
     assert_eq!((free.steps(), free.bytes() < restored.bytes()), (3, true));
@@ -407,7 +407,8 @@ fn a_pull_to_the_start_keeps_weights_near_those_that_the_optimizer_was_given() {
         {
             let moved = Slab::new(m, n, elements(&(x - given))).unwrap();
             let radii = geometry.norm.of(&moved, &mut vec![0.0; m + n]).unwrap() / geometry.radius;
-            // Always the same direction: a quarter of a radius, to the overshoot of the polar iteration.
+            // The direction is always the same: the weights move a quarter of a radius, up to the overshoot of the
+            // polar iteration.
             assert!((0.24..0.25 * rule.chain.overshoot() * 1.001).contains(&radii), "{name}, {arithmetic}: {radii}");
         }
     }
@@ -449,7 +450,8 @@ fn a_frozen_parameter_stays() {
     assert_eq!(optimizer.names().collect::<Vec<_>>(), ["scalar", "first", "bias", "filter", "head", "offset"]);
 }
 
-/// One step of a model of zeros with gradients of 1, in these groups: how far each parameter's elements moved.
+/// Takes one step of a model of zeros with gradients of 1, in these groups. Returns how far each parameter's elements
+/// moved.
 fn moved(groups: &Groups, sizes: &[(&str, &[i64])]) -> Result<Vec<f32>, Error> {
     let parameters =
         sizes.iter().map(|(name, size)| ((*name).to_owned(), Tensor::zeros(*size, (Kind::Float, Device::Cpu))));
@@ -476,7 +478,7 @@ fn a_group_says_norm_radius_and_step_of_what_fits_its_pattern_and_the_first_coun
         Group { step: 3.0, ..Group::new("b.weight").geometry(sign(2.0)) },
         Group::new("*.weight").geometry(sign(18.0)),
     ]);
-    // η·ρ·f·1: 1/9 is the factor of sign, and that of RMS with n = 4 is 2, of which each element of the direction has half.
+    // η·ρ·f·1: f is 1/9 for sign. For RMS with n = 4, f is 2, and each element of the direction is a half.
     let found = moved(&groups, sizes).unwrap();
     let expected = [0.5 * 18.0 / 9.0, 3.0 * 0.5 * 2.0 / 9.0, 0.5, 0.0];
     assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} {expected:?}");
@@ -501,7 +503,7 @@ fn what_is_usual_follows_name_and_dimensions() {
     assert!(found("filter").contains("3×6 Convolution { taps: 3 } 3 1 "), "{table}");
     assert!(found("head").contains("3×6 Sign 10 1 "), "{table}");
     assert_eq!(found("first").split(' ').next_back(), found("second").split(' ').next_back(), "one stack");
-    // X and M of 15 + 1 + 24 + 6 + 24 + 18 + 18 + 3 numbers.
+    // X and M have 15 + 1 + 24 + 6 + 24 + 18 + 18 + 3 numbers each.
     assert_eq!(optimizer.bytes(), 2 * 4 * 109);
 }
 
@@ -514,7 +516,7 @@ fn gains_start_at_one_biases_at_zero_and_the_frozen_as_they_are() {
     optimizer.initialise(1).unwrap();
     let x: Vec<_> = x(&optimizer).iter().map(elements).collect();
     assert_eq!(x[..4], [vec![1.0; 3], vec![1.0; 3], vec![0.0; 3], vec![0.5; 6]]);
-    // Sign, radius 10: every element is ±10/3.
+    // With sign and radius 10, every element is ±10/3.
     assert!(x[4].iter().all(|e| (e.abs() - 10.0 / 3.0).abs() < 1e-6), "{:?}", x[4]);
 }
 
@@ -624,7 +626,7 @@ fn a_saved_optimizer_is_loaded_only_into_its_own_model_on(device: Device) {
     assert!(refused(&[6, 4], "first").contains("no safetensors file"));
 }
 
-/// An optimizer of `count` matrices of a size, which are one stack, after two steps.
+/// Returns an optimizer of `count` matrices of a size, which are one stack, after two steps.
 fn one_stack(device: Device, count: usize, size: [i64; 2], rule: Rule) -> (TransportedScion, Vec<Tensor>) {
     let mut generator = Generator::new(1, 1);
     let tensors: Vec<_> =
@@ -641,7 +643,7 @@ fn one_stack(device: Device, count: usize, size: [i64; 2], rule: Rule) -> (Trans
     (optimizer, tensors)
 }
 
-/// Of the process in bytes: the most that it had in memory, and what it has now.
+/// Returns the resident memory of the process in bytes: the peak, and the current size.
 fn resident() -> (f64, f64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let field = |name: &str| {
@@ -651,15 +653,16 @@ fn resident() -> (f64, f64) {
     (field("VmHWM:"), field("VmRSS:"))
 }
 
-/// Set for the process in which memory is measured.
+/// Environment variable that selects law and pull in the process whose memory is measured.
 const LAW: &str = "GRAFTAGE_TEST_LAW";
-/// Set there where a gradient is not finite.
+/// Environment variable that makes a gradient in that process not finite.
 const REFUSED: &str = "GRAFTAGE_TEST_REFUSED";
 
 #[test]
 fn memory_is_what_the_documentation_says() {
-    // By law and pull: bytes that are kept beside weights and gradients, and the most that a step takes meanwhile, for each number of
-    // the parameters of one stack; where all gradients are finite and where one is not, so that masks are used as on a GPU.
+    // Bytes by law and pull, for each number of the parameters of one stack: kept beside weights and gradients, and the
+    // most that a step takes meanwhile. The latter is for finite gradients, and for one that is not, for which masks
+    // are used as on a GPU.
     let laws = [
         ("theta=0 none", 4.0, [9.0, 13.0]),
         ("theta=1 none", 8.0, [9.0, 13.0]),
@@ -673,10 +676,10 @@ fn memory_is_what_the_documentation_says() {
         let (transport, pull) = law.split_once(' ').unwrap();
         let (transport, pull) = (graftage::rule::transport(transport).unwrap(), graftage::rule::pull(pull).unwrap());
         let rule = Rule { transport, pull, chain: Chain::Jordan, ..Rule::PLAIN };
-        // 9 MB for each array: what libtorch keeps for itself shows as a tenth of a byte.
+        // Each array has 9 MB, so that what libtorch keeps for itself shows as a tenth of a byte.
         let (count, size) = (17, [64, 2048]);
         let numbers = (count * size[0] * size[1]) as f64;
-        // What libtorch keeps for itself, whoever uses it.
+        // libtorch keeps some memory for itself after the first use.
         drop(one_stack(Device::Cpu, count as usize, size, rule));
         let (_, before) = resident();
         let (mut optimizer, tensors) = one_stack(Device::Cpu, count as usize, size, rule);
@@ -702,7 +705,7 @@ fn memory_is_what_the_documentation_says() {
     for (law, stated, transient, refused) in cases {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", "memory_is_what_the_documentation_says", "--nocapture"]).env(LAW, law);
-        // The C library then gives memory back as soon as it is freed.
+        // This makes the C library give memory back as soon as it is freed.
         child.env("MALLOC_MMAP_THRESHOLD_", "65536");
         if refused {
             child.env(REFUSED, "");
@@ -755,7 +758,7 @@ fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds_on(device: De
         (one_stack(device, 3, [4, 6], rule), one_stack(device, 3, [4, 6], rule));
     let loss = |tensors: &[Tensor]| tensors.iter().map(|t| t.square().sum(Kind::Float)).reduce(|a, b| a + b).unwrap();
     for _ in 0..3 {
-        // Weights, others than before, and gradients elsewhere.
+        // Other weights, and gradients elsewhere in memory.
         tensors[1].shallow_clone().set_data(&(tensors[1].detach() * 2.0));
         let _ = twins[1].detach().g_mul_scalar_(2.0);
         let gradient = tensors[2].grad();
@@ -764,7 +767,7 @@ fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds_on(device: De
         twin.backward_step(&loss(&twins)).unwrap();
         assert_eq!((bits(&tensors), bits(&x(&optimizer))), (bits(&twins), bits(&x(&twin))));
     }
-    // What is no longer of its size is named, and nothing is changed.
+    // A tensor of another size is named, and nothing is changed.
     let before = bits(&x(&optimizer));
     tensors[2].shallow_clone().set_data(&Tensor::zeros([6, 4], (Kind::Float, device)));
     let refused = optimizer.step();
@@ -825,7 +828,7 @@ fn a_refused_gradient_leaves_what_the_alignment_law_knows_on(device: Device) {
     let average = |optimizer: &TransportedScion| {
         let state = optimizer.state().unwrap();
         let find = |name: &str| &state.iter().find(|(found, _)| found == name).unwrap().1;
-        // `first` and `second` are the second stack.
+        // `first` and `second` form the second stack.
         elements(&(find("alignment.1.mean") / find("alignment.1.weight")))
     };
     let mut before = Vec::new();
@@ -861,7 +864,7 @@ fn a_step_does_not_wait_for_the_device() {
         (asked, start.elapsed().as_secs_f64())
     };
     seconds(1);
-    // The device is busy for a long time before it comes to the step.
+    // The device is busy for a long time before it reaches the step.
     let (asked, done) = seconds(100);
     println!("asked for within {asked:.4} s, done after {done:.4} s");
     assert!(asked < done / 3.0, "{asked} {done}");
@@ -885,7 +888,7 @@ fn a_quadratic_converges_on(device: Device) {
             let loss = || (&w - &target).square().sum(Kind::Float);
             let start = f64::try_from(loss()).unwrap();
             for t in 0..300 {
-                // A step of this size would cross the whole distance in ten.
+                // A step of this size would cross the whole distance in ten steps.
                 optimizer.rule.step =
                     0.1 * (1.0 - t as f32 / 300.0) / norm.factor((8, 5)) * if norm == Norm::Rms { 2.5 } else { 1.0 };
                 optimizer.backward_step(&loss()).unwrap();
@@ -896,7 +899,8 @@ fn a_quadratic_converges_on(device: Device) {
     }
 }
 
-/// A model of a hidden matrix, a head and a bias by a method; its weights at the start and after each of these gradients.
+/// Trains a model of a hidden matrix, a head and a bias by a method. Returns its weights at the start and after each
+/// gradient.
 fn by(method: Method, rule: Rule, gradients: &[f32]) -> Vec<Vec<Tensor>> {
     let store = nn::VarStore::new(Device::Cpu);
     let zero = nn::Init::Const(0.0);
@@ -928,12 +932,12 @@ fn scion_is_the_rule_without_transport() {
     let gradients = [1.0, -0.3, 0.7, 0.7];
     let last = |method, rule| bits(by(method, rule, &gradients).last().unwrap());
     assert_eq!(last(Method::Scion, Rule { transport: FULL, ..Rule::PLAIN }), last(Method::Transported, still));
-    // The gradients do not depend on where they are taken, so transport changes nothing of X here.
+    // The gradients do not depend on where they are taken, so transport does not change X here.
     assert_eq!(last(Method::Transported, Rule { transport: FULL, ..Rule::PLAIN }), last(Method::Transported, still));
     assert_ne!(last(Method::Muon, still), last(Method::Transported, still));
 }
 
-/// How far the matrices moved in the last of these steps.
+/// Returns how far a parameter moved in the last step.
 fn last_move(seen: &[Vec<Tensor>], parameter: usize) -> Tensor {
     &seen[seen.len() - 1][parameter] - &seen[seen.len() - 2][parameter]
 }
@@ -952,7 +956,8 @@ fn muon_moves_a_hidden_matrix_by_its_own_scale() {
 #[test]
 fn adamw_and_sgd_follow_their_equations_and_the_schedule() {
     let rule = Rule { step: 0.1, schedule: Schedule::Linear { steps: 4 }, ..Rule::PLAIN };
-    // AdamW moves every element by η·sign(g) at first, and by 0.75 of it in the second step of four with the same gradient.
+    // AdamW first moves every element by η·sign(g), and by 0.75 of it in the second of four steps with the same
+    // gradient.
     for (gradients, expected) in [(&[2.0][..], 0.1), (&[2.0, 2.0], 0.075)] {
         let moved = elements(&last_move(&by(Method::AdamW, rule, gradients), 0));
         assert!(moved.iter().all(|e| (e.abs() - expected).abs() < 1e-5), "{expected}: {moved:?}");

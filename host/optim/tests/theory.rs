@@ -18,7 +18,7 @@ use tch::{Device, Kind, Tensor, nn};
 /// Seed of all random numbers here.
 const SEED: u64 = 1;
 
-/// The optimizer over a model of one matrix; `EXACT` arithmetic or fast.
+/// Optimizer over a model of one matrix, in exact (`EXACT`) or fast arithmetic.
 struct Torch<const EXACT: bool> {
     optimizer: TransportedScion,
     model: Tensor,
@@ -60,7 +60,7 @@ impl<const EXACT: bool> Subject for Torch<EXACT> {
     }
 }
 
-/// A path of a function, at η/α = 0.02.
+/// Measures a path of a function, at η/α = 0.02.
 fn on<S: Subject>(path: Path, method: Method) -> Drift {
     let waves = Waves::new((4, 8), 0.02, &mut Generator::new(SEED, 0)).unwrap();
     measure::<S>(&waves, method.transport(), 0.02, path).unwrap()
@@ -88,7 +88,7 @@ fn the_fast_optimizer_obeys_and_its_mistakes_are_found_out() {
     assert!(wrong.ratio(Method::Transported) > 1.05, "{wrong:?}");
 }
 
-/// So what core obeys it obeys, and what core's mistakes do to the drift, they would do here.
+/// Shows that it obeys what core obeys, and that core's mistakes would change the drift here in the same way.
 #[test]
 fn the_exact_optimizer_has_cores_bits() {
     for method in Method::ALL {

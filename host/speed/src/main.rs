@@ -1,7 +1,9 @@
-//! Core's products on this processor against faer and ndarray, one thread: `cargo xtask bench core` prints this table.
+//! Times of core's products on this processor, one thread, beside those of faer and ndarray. `cargo xtask bench core`
+//! prints this table.
 //!
-//! Every row is the least of many interleaved runs of both, so that a ratio is of the same minute; times themselves are of
-//! this machine. `--json` prints an array of {name, ours, peer, ratio, goal}; times in microseconds.
+//! Each time is the least of many runs. The runs of both sides alternate, so that a ratio compares the same minute; the
+//! times themselves hold for this machine only. `--json` prints an array of {name, ours, peer, ratio, goal}, times in
+//! microseconds.
 
 mod wide;
 
@@ -16,13 +18,13 @@ use graftage_core::polar::{Chain, polar};
 use graftage_core::random::Generator;
 use ndarray::{Array2, ArrayView2, linalg::general_mat_mul};
 
-/// One comparison, in microseconds.
+/// One comparison, with times in microseconds.
 #[derive(serde::Serialize)]
 struct Row {
     name: String,
     ours: f64,
     peer: f64,
-    /// Peer's time by ours: above 1 is faster.
+    /// Peer's time divided by ours. Above 1, core is faster.
     ratio: f64,
     goal: f64,
 }
@@ -53,7 +55,7 @@ fn random(length: usize) -> Vec<f32> {
     (0..length).map(|_| 2.0 * generator.uniform() - 1.0).collect()
 }
 
-/// The least time of each, of runs that alternate for a second or so.
+/// Measures the least time of each side, in runs that alternate for a second or so.
 fn compare(name: String, goal: f64, mut ours: impl FnMut(), mut peer: impl FnMut()) -> Row {
     let time = |f: &mut dyn FnMut()| {
         let started = Instant::now();
@@ -69,7 +71,7 @@ fn compare(name: String, goal: f64, mut ours: impl FnMut(), mut peer: impl FnMut
     Row { name, ours: best_ours, peer: best_peer, ratio: best_peer / best_ours, goal }
 }
 
-/// faer's product of square matrices, row by row.
+/// Computes faer's product of square matrices, row by row.
 fn faer_product(n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
     let of = |e| MatRef::from_row_major_slice(e, n, n);
     matmul(MatMut::from_row_major_slice_mut(c, n, n), Accum::Replace, of(a), of(b), 1.0, Par::Seq);
@@ -102,7 +104,7 @@ fn avx2_product(n: usize) -> Row {
     )
 }
 
-/// Five quintics of Polar Express; the peer's are the same with ndarray's product.
+/// Compares five quintics of Polar Express with the same ones built on ndarray's product.
 fn polar_steps(n: usize) -> Row {
     let s = random(n * n);
     let mut squares = [(); 3].map(|()| vec![0.0; wide::square(n)]);
@@ -133,7 +135,7 @@ fn polar_steps(n: usize) -> Row {
     )
 }
 
-/// c ← alpha·a b + beta·c.
+/// Computes c ← alpha·a b + beta·c.
 fn add_product(alpha: f32, a: ArrayView2<f32>, b: ArrayView2<f32>, beta: f32, c: &mut Array2<f32>) {
     general_mat_mul(alpha, &a, &b, beta, c);
 }

@@ -1,4 +1,4 @@
-//! Wrong updates, which the theory's experiments must find out, and the laws of the noise that they draw.
+//! Tests that the theory's experiments find wrong updates, and that their noise has its laws.
 
 mod mistakes;
 
@@ -15,7 +15,7 @@ use mistakes::{FromZero, Overshot};
 /// Seed of all random numbers here.
 const SEED: u64 = 1;
 
-/// What an experiment of the quick run complains about.
+/// Returns the complaints of an experiment of the quick run.
 fn complaints<S: Subject>(experiment: Experiment) -> Vec<String> {
     let settings = Settings { extent: Extent::Quick, seed: SEED, threads: 2, progress: &|_, _| () };
     let mut results = Results::new(Extent::Quick, SEED);
@@ -25,7 +25,7 @@ fn complaints<S: Subject>(experiment: Experiment) -> Vec<String> {
     complaints
 }
 
-/// One that takes normalised gradients for every oracle.
+/// Implementation that takes normalised gradients for every oracle.
 struct Normalised(Core);
 
 impl Subject for Normalised {
@@ -46,7 +46,7 @@ impl Subject for Normalised {
     }
 }
 
-/// Whether one of the complaints begins so.
+/// Asserts that one of the complaints begins with `beginning`.
 #[track_caller]
 fn assert_complains(complaints: &[String], beginning: &str) {
     assert!(complaints.iter().any(|complaint| complaint.starts_with(beginning)), "{beginning}: {complaints:#?}");
@@ -74,7 +74,7 @@ fn normalised_gradients_are_found_out() {
     assert_complains(&complaints, "slope in r, fixed N/r, transported");
 }
 
-/// The characteristic function E e^{iuζ} of a law, as a mean over draws.
+/// Estimates the characteristic function E e^{iuζ} of a law, as a mean over draws.
 fn characteristic(law: Law, u: f64) -> (f64, f64) {
     const DRAWS: usize = 400_000;
     let (noise, mut generator) = (Noise::from(law), Generator::new(SEED, 9));
@@ -84,7 +84,7 @@ fn characteristic(law: Law, u: f64) -> (f64, f64) {
 
 #[test]
 fn noise_has_the_laws_that_it_is_named_after() {
-    // Of 400000 draws; means of numbers in [−1, 1] are within 4 deviations, 0.0064.
+    // Means of 400,000 numbers in [−1, 1] are within 4 deviations, 0.0064.
     let close = |law: Law, u: f64, expected: (f64, f64)| {
         let found = characteristic(law, u);
         let distance = (found.0 - expected.0).abs().max((found.1 - expected.1).abs());
@@ -93,10 +93,11 @@ fn noise_has_the_laws_that_it_is_named_after() {
     for u in [0.3, 1.0, 2.0f64] {
         close(Law::Gaussian, u, ((-u * u / 2.0).exp(), 0.0));
         for p in [1.2, 1.5, 1.8f64] {
-            // exp(−u^p (1 − i tan(πp/2))) of scale 1, skewness 1 and mean 0 (Samorodnitsky and Taqqu 1994, definition 1.1.6).
+            // exp(−u^p (1 − i tan(πp/2))) of scale 1, skewness 1 and mean 0 (Samorodnitsky and Taqqu 1994, definition
+            // 1.1.6).
             let (size, angle) = ((-u.powf(p)).exp(), u.powf(p) * (std::f64::consts::FRAC_PI_2 * p).tan());
             close(Law::Stable { p }, u, (size * angle.cos(), size * angle.sin()));
-            // Two values with mean 0, of which the one has the probability q and E|ζ|^p = (1−q)q^(p−1) + (1−q)^p.
+            // Two values with mean 0, one of which has the probability q, and E|ζ|^p = (1−q)q^(p−1) + (1−q)^p.
             let q = 0.1f64;
             let s = q.powf((p - 1.0) / p);
             let (high, low) = (s * (1.0 - q) / q, -s);

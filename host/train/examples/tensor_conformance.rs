@@ -1,5 +1,5 @@
-//! Prints the conformance program's lines as core's rule computes them on libtorch tensors in exact order: on the processor,
-//! or where `cuda` is asked for on a GPU.
+//! Prints the conformance program's lines as core's rule computes them on libtorch tensors in exact order: on the
+//! processor, or with the argument `cuda` on a GPU.
 
 use graftage::network::Layers;
 use graftage_optim::cuda;
@@ -45,7 +45,7 @@ mod tensors {
     use graftage_train::exact::{download, upload, workspace};
     use tch::{Device, Tensor};
 
-    /// One parameter as tensors.
+    /// State of one parameter, on tensors.
     pub struct OnTensors {
         state: Option<(Scion<Exact>, Alignment<Operand>, Tensor)>,
         shape: (usize, usize),

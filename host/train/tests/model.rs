@@ -1,5 +1,5 @@
-//! The models are what their equations say: against plain loops in float64 that share no code with them, and against
-//! identities that need no second implementation.
+//! Tests that the models compute their equations: against plain loops in float64 that share no code with them, and
+//! against identities that need no second implementation.
 
 #[path = "../../optim/tests/common/cuda.rs"]
 mod cuda;
@@ -18,12 +18,12 @@ use oracle::Oracle;
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 
-/// Plain loops from the mathematics, in float64.
+/// Plain loops written from the mathematics, in float64.
 mod oracle {
     use graftage::model::{Model, Shape};
     use std::collections::HashMap;
 
-    /// A model with its weights by their names, row by row.
+    /// Model with its weights by name, row by row.
     pub struct Oracle<'a> {
         pub model: &'a Model,
         pub shape: &'a Shape,
@@ -34,7 +34,7 @@ mod oracle {
         x.iter().map(|x| x.max(0.0)).collect()
     }
 
-    /// W x, W row by row.
+    /// Computes W x, with W row by row.
     fn times(w: &[f64], x: &[f64]) -> Vec<f64> {
         w.chunks(x.len()).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
     }
@@ -43,7 +43,7 @@ mod oracle {
         a.iter().zip(b).map(|(a, b)| a + scale * b).collect()
     }
 
-    /// gain · x/√(mean x² + 1e-6).
+    /// Computes gain · x/√(mean x² + 1e-6).
     fn normalised(x: &[f64], gain: &[f64]) -> Vec<f64> {
         let square = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
         x.iter().zip(gain).map(|(x, gain)| gain * x / (square + 1e-6).sqrt()).collect()
@@ -61,7 +61,7 @@ mod oracle {
         out
     }
 
-    /// Σ_j softmax_j(q·k_j/√n) v_j.
+    /// Computes Σ_j softmax_j(q·k_j/√n) v_j.
     fn mixed(q: &[f64], k: &[Vec<f64>], v: &[Vec<f64>]) -> Vec<f64> {
         let score = |k: &Vec<f64>| (q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() / (q.len() as f64).sqrt()).exp();
         let shares: Vec<f64> = k.iter().map(score).collect();
@@ -82,7 +82,7 @@ mod oracle {
             plus(&times(self.get(&format!("{name}.weight")), x), self.get(&format!("{name}.bias")), 1.0)
         }
 
-        /// Logits of one sample; of a text of all its bytes, one after the other.
+        /// Returns the logits of one sample; for a text, those of all its bytes, one after another.
         pub fn logits(&self, input: &[f64]) -> Vec<f64> {
             match self.model {
                 Model::Mlp(mlp) => {
@@ -147,7 +147,8 @@ mod oracle {
             }
         }
 
-        /// out[o, y, x] = bias[o] + Σ weight[o, c, i, j]·image[c, y + i − k/2, x + j − k/2], 0 outside the image.
+        /// Computes out[o, y, x] = bias[o] + Σ weight[o, c, i, j]·image[c, y + i − k/2, x + j − k/2], 0 outside the
+        /// image.
         fn convolved(&self, image: &[f64], [channels, height, width]: [usize; 3], k: usize, name: &str) -> Vec<f64> {
             let (weight, bias) = (self.get(&format!("{name}.weight")), self.get(&format!("{name}.bias")));
             let mut out = Vec::new();
@@ -205,7 +206,7 @@ mod oracle {
             places
         }
 
-        /// The mean over samples and bytes of −ln softmax(logits)[target].
+        /// Returns the mean over samples and bytes of −ln softmax(logits)[target].
         pub fn loss(&self, inputs: &[Vec<f64>], targets: &[Vec<usize>]) -> f64 {
             let classes = self.shape.numbers().1;
             let mut losses = Vec::new();
@@ -218,7 +219,7 @@ mod oracle {
         }
     }
 
-    /// The largest of each 2×2; a last row or column that has no partner is left out.
+    /// Returns the largest of each 2×2. A last row or column without a partner is left out.
     fn pooled(image: &[f64], [channels, height, width]: [usize; 3]) -> Vec<f64> {
         let mut out = Vec::new();
         for channel in 0..channels {
@@ -253,7 +254,8 @@ fn mlp(hidden: &[usize]) -> Model {
     Model::Mlp(Mlp { hidden: hidden.to_vec() })
 }
 
-/// Small ones whose sizes all differ: sides that pooling does not halve evenly, several channels, patches in two directions.
+/// Returns small models whose sizes all differ: sides that pooling does not halve evenly, several channels, patches in
+/// two directions.
 fn tiny() -> Vec<(Model, Shape)> {
     vec![
         (mlp(&[]), features(&[5], 3)),
@@ -267,7 +269,7 @@ fn tiny() -> Vec<(Model, Shape)> {
     ]
 }
 
-/// Sizes as they are trained.
+/// Returns models of the sizes that are trained.
 fn usual() -> Vec<(Model, Shape)> {
     vec![
         (mlp(&[128, 128]), features(&[28, 28], 10)),
@@ -278,7 +280,7 @@ fn usual() -> Vec<(Model, Shape)> {
     ]
 }
 
-/// A network with random weights: matrices that keep the size of what they multiply, all else around its start.
+/// Network with random weights. Matrices keep the magnitude of what they multiply; all else lies around its start.
 struct Built {
     store: nn::VarStore,
     network: Network,
@@ -304,7 +306,7 @@ fn build_on(device: Device, model: &Model, shape: &Shape, seed: u64) -> Built {
     Built { store, network, generator }
 }
 
-/// Numbers in [−1, 1).
+/// Returns random numbers in [−1, 1).
 fn random(size: &[i64], generator: &mut Generator) -> Tensor {
     let numbers: Vec<f32> = (0..size.iter().product()).map(|_| 2.0 * generator.uniform() - 1.0).collect();
     Tensor::from_slice(&numbers).view(size)
@@ -324,7 +326,7 @@ impl Built {
         no_grad(|| self.tensor(name).copy_(value));
     }
 
-    /// So many samples, of a text with whole contexts.
+    /// Returns `count` random samples; for a text, with whole contexts.
     fn input(&mut self, model: &Model, shape: &Shape, count: i64) -> Tensor {
         match model.context() {
             Some(context) => bytes(&[count, context as i64], &mut self.generator),
@@ -439,9 +441,9 @@ fn a_byte_changes_no_logit_before_it() {
     }
 }
 
-/// A byte whose word is 0 has keys and values 0: each gets a share of 1/Z, and nothing else. So after s of them the
-/// attention's result of two other bytes is N/(s + Z), with N and Z that depend on how far these are from each other and,
-/// if positions are relative, not on s.
+/// Checks with a byte whose word is 0, and so are its keys and values: each such byte gets a share of 1/Z, and adds
+/// nothing else. After s of them, the attention's result of two other bytes is N/(s + Z). N and Z depend on the
+/// distance of these two bytes and, if positions are relative, not on s.
 #[test]
 fn only_distances_between_bytes_count() {
     const NOTHING: i64 = 0;
@@ -454,7 +456,7 @@ fn only_distances_between_bytes_count() {
         let _ = built.tensor("blocks.0.down.weight").zero_();
         let _ = built.tensor("norm.gain").fill_(1.0);
     });
-    // The head shows what it is given, and the first number, which the attention leaves alone, its scale.
+    // The head shows its input. The first number, which the attention leaves alone, shows the scale.
     built.set("head.weight", &Tensor::eye_m(256, WIDTH, (Kind::Float, Device::Cpu)));
     let word = numbers(&built.tensor("embed.weight").get(2));
     let attention = |text: &[i64]| -> Vec<f64> {
@@ -473,7 +475,7 @@ fn only_distances_between_bytes_count() {
         let error = difference(&after(s, &rest), &expected);
         assert!(error < 1e-5 * norm(&none), "after {s} bytes off by {error} of {}", norm(&none));
     }
-    // And distances do count.
+    // Distances do count.
     let apart = difference(&attention(&[NOTHING, NOTHING, 1, 2]), &attention(&[1, NOTHING, NOTHING, 2]));
     assert!(apart > 1e-2 * norm(&none), "another distance moves it by {apart} of {}", norm(&none));
 }
@@ -513,7 +515,7 @@ fn parameters_are_as_many_as_the_formulas_say() {
         (
             convolutional(&[3, 4], 2, 3, 5),
             features(&[2, 9, 6], 4),
-            // 9×6 becomes 4×3, and that 2×1.
+            // 9×6 becomes 4×3, and then 2×1.
             (2 * 9 * 3 + 3) + (3 * 9 * 3 + 3) + (3 * 9 * 4 + 4) + (4 * 9 * 4 + 4) + (4 * 2 * 5 + 5) + (5 * 4 + 4),
         ),
         (
@@ -529,7 +531,7 @@ fn parameters_are_as_many_as_the_formulas_say() {
     for (model, shape, count) in cases {
         let parameters = model.parameters(&shape).unwrap();
         assert_eq!(parameters.iter().map(|parameter| parameter.count()).sum::<usize>(), count, "{model}");
-        // The network has these and no others, in this order.
+        // The network has these parameters and no others, in this order.
         let store = nn::VarStore::new(Device::Cpu);
         Network::new(&store.root(), &model, &shape).unwrap();
         let of = |size: &[usize]| size.iter().map(|n| *n as i64).collect::<Vec<_>>();
@@ -539,14 +541,14 @@ fn parameters_are_as_many_as_the_formulas_say() {
     }
 }
 
-/// Bytes of memory that this process holds.
+/// Returns the resident memory of this process, in bytes.
 #[cfg(target_os = "linux")]
 fn memory() -> f64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     4096.0 * pages.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap()
 }
 
-/// In a process of its own, whose allocator gives every large tensor pages that it returns at once.
+/// Runs in a process of its own, whose allocator gives every large tensor pages that it returns at once.
 #[cfg(target_os = "linux")]
 #[test]
 fn activations_are_what_memory_grows_by() {
@@ -572,7 +574,7 @@ fn activations_are_what_memory_grows_by() {
             let target = Tensor::zeros([count * model.context().unwrap_or(1) as i64], (Kind::Int64, Device::Cpu));
             built.forward(&input).view([-1, classes]).cross_entropy_for_logits(&target)
         };
-        // What is made once, and what libtorch keeps for products of this size.
+        // Warm-up: some memory is taken only once, and libtorch keeps some for products of this size.
         loss(2).backward();
         drop(loss(count));
         let before = memory();
@@ -602,7 +604,8 @@ fn bfloat16_is_within_two_percent_on(device: Device) {
         let relative = (error / square(&mut single.iter().copied())).sqrt();
         println!("  off by {:.2} %", 100.0 * relative);
         assert!(relative < 0.02, "{model}: off by {relative}");
-        // Less than what rounding the result alone brings would mean that nothing was computed in bfloat16.
+        // If the error were smaller than that of rounding the result alone, nothing would have been computed in
+        // bfloat16.
         assert!(relative > 1e-3, "{model}: off by no more than {relative}");
     }
 }
@@ -631,10 +634,10 @@ fn a_gpu_computes_what_the_processor_computes() {
     }
 }
 
-/// Name, norm, radius.
+/// Name, norm and radius of a parameter.
 type Line = (String, String, String);
 
-/// What the optimizer's own table says.
+/// Returns the optimizer's own table.
 fn table(model: &Model, shape: &Shape) -> Vec<Line> {
     let store = nn::VarStore::new(Device::Cpu);
     Network::new(&store.root(), model, shape).unwrap();
@@ -846,7 +849,7 @@ fn what_cannot_work_is_said_in_a_line() {
         assert_eq!(refusal(Network::new(&store.root(), &model, &shape)), expected);
         assert!(store.is_empty());
     }
-    // What the lines say would do, does.
+    // The advice in the messages works.
     let advice = [
         (convolutional(&[4], 1, 23, 5), &image),
         (convolutional(&[4; 3], 1, 3, 5), &image),
@@ -869,7 +872,7 @@ fn an_input_of_another_size_or_kind_is_refused() {
         let wrong = [
             Tensor::zeros([2, columns + 1], (kind, Device::Cpu)),
             Tensor::zeros([2, 0], (kind, Device::Cpu)),
-            // As many numbers, and no batch of samples.
+            // The count of numbers is right, but this is no batch of samples.
             input.view([1, 2, columns]),
             input.flatten(0, 1),
             input.to_kind(Kind::Double),
@@ -882,7 +885,7 @@ fn an_input_of_another_size_or_kind_is_refused() {
         }
         let _ = built.forward(&input);
     }
-    // A byte that there is not is libtorch's to refuse.
+    // libtorch refuses a byte that does not exist.
     let built = build(&gpt([1, 8, 2, 4], true), &Shape::Text, 42);
     let result = built.network.forward(&Tensor::from_slice(&[256i64]).view([1, 1]), Precision::Float32);
     assert!(matches!(result, Err(Error::Torch(_))));

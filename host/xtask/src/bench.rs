@@ -1,6 +1,6 @@
-//! `cargo xtask bench core`: how fast core is, and what a device takes. On the emulated Cortex-M4F instructions and bytes are
-//! counted, which are the same in every run, and gated; on this machine times are compared with peers in one run, and only
-//! reported.
+//! `cargo xtask bench core`: measures how fast core is and what a device takes. On the emulated Cortex-M4F it counts
+//! instructions and bytes, which are the same in every run; instructions have limits. On this machine it compares times
+//! with those of peers in one run, and only reports them.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 
 use crate::{console, firmware, process, project};
 
-/// What to measure.
+/// Benchmarks of `cargo xtask bench`.
 #[derive(Clone, Subcommand)]
 pub enum Bench {
-    /// Core's products, directions and training steps, and what devices do and take
+    /// Measures core's products, directions and training steps, and the work and memory of devices
     Core {
-        /// Print only a JSON object: the counts, the bytes, and the comparisons on this machine
+        /// Prints only a JSON object: the counts, the bytes, and the comparisons on this machine
         #[arg(long)]
         json: bool,
     },
 }
 
-/// Counting takes seconds; a program that hangs does not end.
+/// Time limit for counting, which takes seconds. A program that hangs does not end by itself.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// What peers take on the same emulated processor, counted in the same way at -O3: instructions.
+/// Instructions that peers take on the same emulated processor, counted in the same way at -O3.
 const PEERS: [(&str, u64, &str); 8] = [
-    // 3.50 for each of 131,072 multiply-accumulates; CMSIS-DSP, which fuses, takes 5.26.
+    // 3.50 for each of 131,072 multiply-accumulates. CMSIS-DSP, which fuses, takes 5.26.
     ("product 64×32×64", 458_752, "nalgebra"),
     ("product 32×32×32", 131_400, "nalgebra"),
     ("product 64×64×64", 904_397, "nalgebra"),
@@ -38,7 +38,7 @@ const PEERS: [(&str, u64, &str); 8] = [
     ("direction PolarExpress5 64×64", 5_680_000, "assembly, vmla"),
 ];
 
-/// The most instructions that each may take.
+/// Maximum number of instructions of each measurement.
 const LIMITS: [(&str, u64); 10] = [
     // 2.1 and 4.0 for each multiply-accumulate.
     ("product 64×32×64", 275_251),
@@ -54,10 +54,10 @@ const LIMITS: [(&str, u64); 10] = [
     ("longest slice 64-32-10 spectral", 1_880_000),
 ];
 
-/// What the firmware's bench has measured.
+/// Measurements of the firmware's bench.
 struct Measured {
     counts: Vec<Count>,
-    /// Names and bytes, as shipped.
+    /// Names and bytes, in the build that is shipped.
     bytes: Vec<(String, u64)>,
 }
 
@@ -66,7 +66,7 @@ struct Measured {
 struct Count {
     name: String,
     instructions: u64,
-    /// Compiled as the firmware is that is shipped.
+    /// Instructions in the build that is shipped.
     shipped: u64,
 }
 
@@ -84,7 +84,7 @@ impl Count {
     }
 }
 
-/// Measures, prints, and fails where a count is above its limit.
+/// Measures and prints everything. Fails if a count is above its limit.
 pub fn run(Bench::Core { json }: Bench) -> Result<()> {
     let measured = measure()?;
     if !json {
@@ -101,7 +101,7 @@ pub fn run(Bench::Core { json }: Bench) -> Result<()> {
     within(&measured.counts)
 }
 
-/// Counts, prints, and fails where a count is above its limit.
+/// Counts and prints, without comparing times. Fails if a count is above its limit.
 pub fn gate() -> Result<()> {
     let measured = measure()?;
     table(&measured);
@@ -142,15 +142,15 @@ fn as_json(count: &Count) -> Value {
     json!({ "name": name, "instructions": instructions, "shipped": shipped, "limit": count.limit(), "peer": peer })
 }
 
-/// What the firmware's bench measures as peers are built, and as the firmware is shipped.
+/// Runs the firmware's bench twice: built as the peers are, and built as the firmware is shipped.
 fn measure() -> Result<Measured> {
     together(&parse(&lines(&FAST)?)?, parse(&lines(&[])?)?)
 }
 
-/// Settings with which those peers are built whose instructions are known.
+/// Cargo settings with which those peers are built whose instructions are known.
 const FAST: [&str; 2] = ["profile.release.opt-level=3", "profile.release.package.graftage-core.opt-level=3"];
 
-/// Builds the firmware's bench with these settings in place of the firmware's, runs it and returns what it prints.
+/// Builds the firmware's bench with these settings in place of the firmware's, runs it and returns its output.
 fn lines(settings: &[&str]) -> Result<String> {
     let machine = DEFAULT.machine().context("the board is not emulated")?;
     let mut cargo = firmware::cargo("build", DEFAULT, &["bench"])?;
@@ -161,7 +161,7 @@ fn lines(settings: &[&str]) -> Result<String> {
     process::limited(&mut qemu, LIMIT)
 }
 
-/// What two builds have measured of the same.
+/// Joins the measurements of two builds. Fails if they do not measure the same.
 fn together(fast: &[Line], shipped: Vec<Line>) -> Result<Measured> {
     if !fast.iter().map(Line::measured).eq(shipped.iter().map(Line::measured)) {
         bail!("the two builds of the bench do not measure the same");
@@ -193,13 +193,13 @@ enum Unit {
 }
 
 impl Line {
-    /// What, and in which unit.
+    /// Returns what the line measures, and its unit.
     fn measured(&self) -> (&str, Unit) {
         (&self.name, self.unit)
     }
 }
 
-/// The lines `NUMBER UNIT NAME`, up to the one that says that all came.
+/// Parses the lines `NUMBER UNIT NAME`, up to the line that marks the end.
 fn parse(output: &str) -> Result<Vec<Line>> {
     let Some((lines, _)) = output.split_once("end of bench") else { bail!("the bench did not come to its end") };
     let line = |line: &str| {
@@ -215,7 +215,7 @@ fn parse(output: &str) -> Result<Vec<Line>> {
     lines.lines().map(|text| line(text).with_context(|| format!("unexpected line of the bench: {text:?}"))).collect()
 }
 
-/// What the comparison says of this machine.
+/// Compares times on this machine. Returns the comparison's JSON, or an empty string if it printed a table.
 fn times(json: bool) -> Result<String> {
     let mut cargo = process::cargo();
     cargo.args(["run", "--quiet", "--profile", "fast", "--package", "graftage-speed"]);

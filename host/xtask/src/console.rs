@@ -1,4 +1,4 @@
-//! Lines for whoever sits in front of the terminal. A reader that has gone away is no error.
+//! Lines for the user at the terminal. A reader that has gone away is no error.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// A line that ticks the seconds on a terminal and vanishes when dropped; elsewhere one plain line.
+/// Line that counts the seconds on a terminal and vanishes when dropped. Elsewhere it is one plain line.
 pub struct Ticker {
     line: String,
     shown: Option<u64>,
@@ -30,7 +30,7 @@ impl Ticker {
         Ticker { line: line.to_owned(), shown: None, terminal }
     }
 
-    /// Shows the time gone by, if the number of seconds has changed.
+    /// Shows the elapsed time if its number of seconds has changed.
     pub fn tick(&mut self, elapsed: Duration) {
         let seconds = Some(elapsed.as_secs());
         if self.terminal && self.shown != seconds {
@@ -41,7 +41,7 @@ impl Ticker {
 
     fn draw(&self, text: &str) {
         let mut out = io::stdout();
-        // Back to the first column, and clear what the line held.
+        // Returns to the first column and clears the line.
         let _ = write!(out, "\r\x1b[K{text}").and_then(|()| out.flush());
     }
 }

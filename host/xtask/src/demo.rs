@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the whole idea on real data, with the commands that anybody would type.
+//! `cargo xtask demo`: runs the whole story on real data, with the commands that any user would type.
 
 use std::time::Instant;
 
@@ -8,10 +8,10 @@ use graftage_boards::DEFAULT;
 use crate::graftage::{self, Graftage};
 use crate::{console, firmware, project, setup};
 
-/// The trained network, in the demo's folder.
+/// Trained network, in the demo's folder.
 const NETWORK: &str = "training/model.safetensors";
 
-/// Runs it; the results lie in `target/demo`.
+/// Runs the demo. The results lie in `target/demo`.
 pub fn run() -> Result<()> {
     let started = Instant::now();
     setup::run()?;
@@ -64,7 +64,7 @@ pub fn run() -> Result<()> {
     graftage.run(&["report", ".", "--force"])
 }
 
-/// Fails where the demo's numbers are not those that the project promises.
+/// Fails if the demo's numbers are not those that the project promises.
 pub fn accept() -> Result<()> {
     let path = project::root().join("target/demo/summary.json");
     let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;

@@ -1,4 +1,5 @@
-//! `cargo xtask evidence`: the study of adaptations on the emulated board, each of them computed again from its record.
+//! `cargo xtask evidence`: runs the study of adaptations on the emulated board and computes each of them again from its
+//! record.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,22 +13,22 @@ use serde_json::Value;
 use crate::graftage::{self, Graftage};
 use crate::{console, firmware, project, setup};
 
-/// Where the data are.
+/// Options of `cargo xtask evidence`.
 #[derive(Args)]
 pub struct Options {
-    /// The folder with fsdd (logmel16x20_f32.npy, index.csv) and wisdm (WISDM_ar_v1.1_transformed.arff); speakers or people
-    /// whose files are not there are left out, and a line says where they are published
+    /// Folder with fsdd (logmel16x20_f32.npy, index.csv) and wisdm (WISDM_ar_v1.1_transformed.arff). Speakers or people
+    /// without files there are left out, and a line says where the data are published
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
 }
 
-/// A data set that others publish, and that comes with no clone of this project.
+/// Data set that others publish and that no clone of this project contains.
 struct Published {
-    /// Whom it is about.
+    /// Kind of subjects in the data, in the plural.
     whom: &'static str,
-    /// What it is and where it is published.
+    /// Description of the data, and the address where they are published.
     what: &'static str,
-    /// Its folder in that of all data, and the files in it.
+    /// Folder below that of all data, and the files in it.
     folder: &'static str,
     files: &'static [&'static str],
 }
@@ -47,7 +48,8 @@ const PEOPLE: Published = Published {
 };
 
 impl Published {
-    /// A configuration with its files; where one is missing, `None` and a line that says so.
+    /// Returns a configuration with the paths of its files. If one is missing, returns `None` and prints a line that
+    /// says so.
     fn configured(&self, config: &str, data: Option<&Path>) -> Result<Option<String>> {
         let folder = data.map(|data| data.join(self.folder));
         let missing = match &folder {
@@ -66,7 +68,7 @@ impl Published {
         }
     }
 
-    /// The line for who has not got it.
+    /// Returns the line for a user who lacks the data.
     fn lack(&self, missing: &str) -> String {
         let Self { whom, what, folder, files } = self;
         let files = files.join(" and ");
@@ -76,12 +78,12 @@ impl Published {
     }
 }
 
-/// A network whose training knew everything but a drift, or everybody but some groups.
+/// Network to train, and the adaptations to run on it: to drifts, or to groups that its training left out.
 struct Study {
     name: String,
-    /// The trainer's configuration.
+    /// Configuration of the training.
     config: String,
-    /// Seeds of the streams for each group that training left out; none where a sensor drifts instead.
+    /// Seeds of the streams for each group that training left out; `None` if a sensor drifts instead.
     streams: Option<&'static str>,
 }
 
@@ -92,11 +94,11 @@ struct Row {
     samples: u64,
     updates: u64,
     differing: u64,
-    /// Accuracies before and after, a drift or a group each.
+    /// Accuracies before and after, one pair per drift or group.
     accuracies: Vec<(f64, f64)>,
 }
 
-/// Trains, grafts, adapts on the board and computes again; results in `target/evidence`.
+/// Trains, grafts, adapts on the board and computes every adaptation again. The results lie in `target/evidence`.
 pub fn run(options: &Options) -> Result<()> {
     setup::run()?;
     graftage::build()?;
@@ -158,7 +160,7 @@ fn people(data: Option<&Path>) -> Result<Vec<Study>> {
     Ok((1..=4).map(of).collect())
 }
 
-/// A configuration with its files in that folder.
+/// Returns a configuration with the absolute paths of its files in this folder.
 fn with_files(config: &str, folder: &Path, files: &[&str]) -> Result<String> {
     let mut config = config.to_owned();
     for file in files {
@@ -197,7 +199,7 @@ impl Study {
                     ]
                     .concat(),
                 )?;
-                // Where they differ it says so with its status, too.
+                // This fails if the replay differs.
                 graftage.run(&["replay", &record, "--image", "model/image.grft", "--output", &replay, "--force"])?;
                 let [session, replay] = [session, replay].map(|file| Numbers::read(&folder.join(file)));
                 let (session, replay) = (session?, replay?);
@@ -214,7 +216,7 @@ impl Study {
         Ok(())
     }
 
-    /// Writes the streams; returns their names, those of one drift or group together.
+    /// Writes the streams. Returns their names, grouped by drift or group.
     fn streams(&self, graftage: &Graftage, network: &str) -> Result<Vec<Vec<String>>> {
         fs::create_dir_all(graftage.folder.join("streams"))?;
         let Some(seeds) = self.streams else {
@@ -249,7 +251,7 @@ impl Study {
     }
 }
 
-/// A file of numbers that a command wrote.
+/// File of numbers that a command wrote.
 struct Numbers {
     path: PathBuf,
     value: Value,
@@ -269,14 +271,14 @@ impl Numbers {
     }
 }
 
-/// In how many places a replay, by core and by libtorch, differs from the board.
+/// Returns the number of places in which a replay, by core and by libtorch, differs from the board.
 fn differing(replay: &Numbers) -> Result<u64> {
     let targets = replay.value["targets"].as_array().filter(|targets| targets.len() == 3);
     let targets = targets.with_context(|| format!("{}: not three targets", replay.path.display()))?;
     targets.iter().map(|target| target["differing"].as_u64().context("no count of what differs")).sum()
 }
 
-/// Mean ± sample standard deviation.
+/// Formats mean ± sample standard deviation.
 fn spread(numbers: &[f64]) -> String {
     let count = numbers.len() as f64;
     let mean = numbers.iter().sum::<f64>() / count;
@@ -301,7 +303,7 @@ mod tests {
             assert!(page.contains(address), "{address} is not in docs/evidence.md");
             assert!(!line.contains('\n') && line.contains(set.folder), "{line}");
             assert!(set.files.iter().all(|file| line.contains(file) && page.contains(file)), "{line}");
-            // Without a folder, and with one that lacks them, it is left out; nothing fails.
+            // Without a folder, or with one that lacks the files, the set is left out. Nothing fails.
             let empty = project::root().join("docs");
             assert_eq!(set.configured(config, None).unwrap(), None);
             assert_eq!(set.configured(config, Some(&empty)).unwrap(), None);

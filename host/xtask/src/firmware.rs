@@ -1,4 +1,4 @@
-//! `cargo xtask firmware`: builds it for a board, shows what it takes, runs and flashes it.
+//! `cargo xtask firmware`: builds the firmware for a board, shows its memory use, runs it and flashes it.
 
 mod probe;
 
@@ -18,81 +18,84 @@ use probe::{Chip, Erase};
 use crate::setup::target;
 use crate::{console, process, project};
 
-/// What to do with the firmware.
+/// Tasks of `cargo xtask firmware`.
 #[derive(Subcommand)]
 pub enum Task {
-    /// Build it
+    /// Builds the firmware
     Build {
         #[command(flatten)]
         what: What,
-        /// For every board
+        /// Builds it for every board
         #[arg(long, conflicts_with = "board")]
         all: bool,
     },
-    /// Link all that core does on a board where a panic is an error, for the target of every board
+    /// Proves that no adaptation can panic: links all that core does on a board, for every board's target, with panics
+    /// as errors
     Prove,
-    /// Build it, and show what it takes of flash and RAM
+    /// Builds the firmware and shows how much flash and RAM it takes
     Size {
         #[command(flatten)]
         what: What,
     },
-    /// Build it, and run it: in the emulator with its link on a TCP port of this machine, or on a board at a debug probe
+    /// Builds the firmware and runs it: in the emulator with its link on a TCP port of this machine, or on a board at a
+    /// debug probe
     Run {
         #[command(flatten)]
         what: What,
-        /// The weights image, as `graftage graft` writes it; an emulated board forgets it, so needs it each time
+        /// Weights image, as `graftage graft` writes it; an emulated board forgets it, so needs it each time
         #[arg(long)]
         image: Option<PathBuf>,
-        /// The file with the EEPROMs of an emulated board, in which it keeps what it learns; made where it is not there
+        /// File with the EEPROMs of an emulated board, in which it keeps what it learns; created if missing
         #[arg(long, value_name = "FILE")]
         store: Option<PathBuf>,
-        /// The port
+        /// TCP port of the emulated board's link
         #[arg(long, default_value_t = 7310)]
         port: u16,
-        /// Where a real board is locked, erase all that it holds
+        /// Erases everything on a real board if it is locked
         #[arg(long)]
         erase_all: bool,
     },
-    /// Build it, and write it to a board at a debug probe
+    /// Builds the firmware and writes it to a board at a debug probe
     Flash {
         #[command(flatten)]
         what: What,
-        /// The weights image, as `graftage graft` writes it, to be written as well
+        /// Weights image to write as well, as `graftage graft` writes it
         #[arg(long)]
         image: Option<PathBuf>,
-        /// Where the board is locked, erase all that it holds
+        /// Erases everything on the board if it is locked
         #[arg(long)]
         erase_all: bool,
     },
-    /// Build it, and write it and an image as a UF2 file, which a board takes as a disk: without a debug probe
+    /// Builds the firmware and writes it with an image to a UF2 file, which a board takes as a disk, without a debug
+    /// probe
     Uf2 {
         #[command(flatten)]
         what: What,
-        /// The weights image, as `graftage graft` writes it
+        /// Weights image, as `graftage graft` writes it
         #[arg(long)]
         image: PathBuf,
-        /// The file
+        /// UF2 file to write
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
-        /// Replace a file of that name
+        /// Replaces an existing file
         #[arg(long)]
         force: bool,
     },
 }
 
-/// What to build.
+/// Firmware to build.
 #[derive(Args)]
 pub struct What {
-    /// The board
+    /// Board to build for
     #[arg(long, value_parser = Board::find, default_value = DEFAULT.name)]
     board: &'static Board,
-    /// The type of the network, as `graftage graft` writes it; the demo's unless given
+    /// Type of the network, as `graftage graft` writes it; the demo's by default
     #[arg(long)]
     network: Option<PathBuf>,
 }
 
 impl What {
-    /// Builds it, with room for that image; returns the ELF file and what it says.
+    /// Builds the firmware, with room for the image. Returns the path and the description of the ELF file.
     fn build(&self, image: Option<&Path>) -> Result<(PathBuf, Firmware)> {
         let length = image.map_or(Ok(0), length)?;
         let elf = build(self.board, self.network.as_deref())?.join("adapt");
@@ -102,7 +105,7 @@ impl What {
     }
 }
 
-/// Does it.
+/// Runs a task.
 pub fn run(task: Task) -> Result<()> {
     match task {
         Task::Build { what, all } => {
@@ -130,7 +133,7 @@ pub fn run(task: Task) -> Result<()> {
                 ));
                 let serial = format!("tcp:127.0.0.1:{port},server=on,wait=off");
                 let mut qemu = machine.linked(&firmware, &elf, &serial, Some(&image), store.as_ref());
-                // The log, which only its decoder can read, is on standard output.
+                // Standard output carries the log, which only its decoder can read.
                 Err(process::become_it(qemu.stdout(Stdio::null())))
             }
             Runs::Probed { chip, .. } => {
@@ -171,7 +174,7 @@ pub fn run(task: Task) -> Result<()> {
     }
 }
 
-/// Refuses what cannot be an output: before a build of minutes.
+/// Refuses a path that cannot be an output, before a build that takes minutes.
 fn claim<'a>(output: &Path, force: bool, mut inputs: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
     let shown = output.display();
     if output.is_dir() {
@@ -192,12 +195,13 @@ fn claim<'a>(output: &Path, force: bool, mut inputs: impl Iterator<Item = &'a Pa
     Ok(())
 }
 
-/// A file that is not replaced.
+/// Returns the error for an existing file that is not to be replaced.
 fn there_already(path: &Path) -> anyhow::Error {
     anyhow::anyhow!("{}: it is there already; --force replaces it, or name another output", path.display())
 }
 
-/// Builds the firmware, opens the chip and writes the image to it; returns the program, which is to be written next.
+/// Builds the firmware, opens the chip and writes the image to it. Returns the chip and the program, to be written
+/// next.
 fn prepared(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bool) -> Result<(Chip, PathBuf)> {
     let chip = Chip::at_probe(chip)?;
     let (elf, firmware) = what.build(image)?;
@@ -208,8 +212,8 @@ fn prepared(what: &What, chip: &'static str, image: Option<&Path>, erase_all: bo
     Ok((chip, elf))
 }
 
-/// Builds a board's firmware and refuses what does not fit: `adapt` alone for a given network, all programs for the demo's. Returns
-/// the folder that holds them.
+/// Builds a board's firmware and refuses one that does not fit. Returns the folder with its programs: `adapt`, and for
+/// the demo's network on the default board also `bench` and `sense`.
 pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     let programs = if board == DEFAULT && network.is_none() { &["adapt", "bench", "sense"][..] } else { &["adapt"] };
     let mut cargo = cargo("build", board, programs)?;
@@ -221,7 +225,7 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
         cargo.env("GRAFTAGE_NETWORK", network);
     }
     if let Err(error) = process::run(&mut cargo) {
-        // Once more for what it said, which went straight to the user.
+        // The messages of the first run went straight to the user, so it runs again.
         let (_, said) = process::heard(&mut cargo, Duration::from_secs(600))?;
         let Some(excess) = overflow(&said) else { return Err(error) };
         bail!(
@@ -230,7 +234,7 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
         );
     }
     let (built, kept) = (built(board), folder(board));
-    // Boards of one target build to the same place.
+    // Boards with the same target are built in the same place.
     for program in programs {
         project::copy(&built.join(program), &kept.join(program))?;
     }
@@ -239,7 +243,7 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     Ok(kept)
 }
 
-/// By how much a program does not fit, where that is what the linker says.
+/// Returns by how much a program does not fit, if that is what the linker says.
 fn overflow(said: &str) -> Option<String> {
     let mut most = BTreeMap::new();
     for line in said.lines() {
@@ -254,7 +258,7 @@ fn overflow(said: &str) -> Option<String> {
     (!regions.is_empty()).then(|| regions.join(", "))
 }
 
-/// Links the program that cannot be linked where an adaptation can panic, as the firmware is built.
+/// Links, with the settings of the firmware, a program that cannot be linked if an adaptation can panic.
 pub fn prove() -> Result<()> {
     let targets: BTreeSet<_> = BOARDS.iter().map(|board| board.target).collect();
     targets.into_iter().try_for_each(|target| {
@@ -266,24 +270,24 @@ pub fn prove() -> Result<()> {
     })
 }
 
-/// The folder that holds a board's programs once they are built.
+/// Returns the folder with a board's built programs.
 pub fn folder(board: &Board) -> PathBuf {
     target_folder().join("boards").join(board.name)
 }
 
-/// Folder in which cargo builds the programs of a board.
+/// Returns the folder in which cargo builds the programs of a board.
 pub fn built(board: &Board) -> PathBuf {
     target_folder().join(board.target).join("release")
 }
 
-/// Cargo at work on programs of a board; where none is named, which ones is up to the caller.
+/// Returns a cargo command for programs of a board. If `programs` is empty, the caller chooses them.
 pub fn cargo(task: &str, board: &Board, programs: &[&str]) -> Result<Command> {
     let mut cargo = in_firmware(task, board.target)?;
     cargo.args(["--features", board.name]).args(programs.iter().flat_map(|program| ["--bin", program]));
     Ok(cargo)
 }
 
-/// Cargo at work on the firmware's workspace for a target.
+/// Returns a cargo command for a target in the firmware's workspace.
 pub fn in_firmware(task: &str, target: &str) -> Result<Command> {
     let mut cargo = process::cargo();
     cargo.args([task, "--release", "--target-dir"]).arg(target_folder());
@@ -292,17 +296,17 @@ pub fn in_firmware(task: &str, target: &str) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Folder in which cargo builds for bare machines, so that what their programs share is compiled once.
+/// Returns the folder in which cargo builds for bare machines. Sharing it compiles common dependencies once.
 pub fn target_folder() -> PathBuf {
     project::root().join("firmware/target")
 }
 
-/// What an ELF file says.
+/// Reads the description of a firmware from its ELF file.
 fn read(elf: &Path) -> Result<Firmware> {
     Ok(Firmware::read(&std::fs::read(elf)?)?)
 }
 
-/// The bytes of an image.
+/// Returns the size of an image, in bytes.
 fn length(image: &Path) -> Result<u64> {
     let found = std::fs::metadata(image).ok().filter(|found| found.is_file());
     let found = found.with_context(|| format!("{} is no file: `graftage graft` writes one", image.display()))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask fused`: no fused multiply-add in what the compiler makes of core.
+//! `cargo xtask fused`: checks that the compiler makes no fused multiply-add of core.
 
 use anyhow::Result;
 use graftage_boards::BOARDS;
@@ -6,7 +6,8 @@ use graftage_boards::BOARDS;
 use crate::verify::target::{TARGETS, example};
 use crate::{firmware, process, project};
 
-/// Builds the conformance program for every target, and reads its machine code; the firmware's too, of the boards for which it is built.
+/// Builds the conformance program for every target and checks its machine code, and that of the firmware for every
+/// board for which it is built.
 pub fn run() -> Result<()> {
     let mut files = Vec::new();
     for target in TARGETS.iter().filter(|target| target.has_machine_code()) {

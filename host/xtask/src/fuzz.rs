@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: bytes of all kinds for what parses images, snapshots and frames.
+//! `cargo xtask fuzz`: feeds arbitrary bytes to the parsers of images, snapshots and frames.
 
 use std::fs;
 use std::path::Path;
@@ -11,19 +11,19 @@ use clap::Args;
 use crate::setup::target::host;
 use crate::{console, process, project};
 
-/// The programs in tests/fuzz/fuzz_targets.
+/// Fuzz targets: the programs in tests/fuzz/fuzz_targets.
 const TARGETS: [&str; 3] = ["image", "snapshot", "link"];
 
-/// No input is longer: images, snapshots and frames of the targets are shorter.
+/// Maximum length of an input. Images, snapshots and frames of the targets are shorter.
 const LONGEST: &str = "-max_len=1024";
 
-/// An input that takes longer, in seconds, is a finding. The usual ones take a ten-thousandth.
+/// Time limit of an input, in seconds. A slower one is a finding; usual ones take a ten-thousandth.
 const TIMEOUT: &str = "-timeout=10";
 
-/// Beside the time that a target is given: for the inputs that it has kept.
+/// Time beyond that given to a target, for the inputs that it has kept.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Folder in which the targets are built.
+/// Folder in which the fuzz targets are built.
 const FOLDER: &str = "target/fuzz";
 
 /// Compiler flags that cargo-fuzz 0.13 sets without a sanitizer.
@@ -38,18 +38,18 @@ const COVERAGE: [&str; 8] = [
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
 ];
 
-/// What to fuzz, and for how long.
+/// Options of `cargo xtask fuzz`.
 #[derive(Args)]
 pub struct Options {
-    /// Seconds for each target
+    /// Seconds per target
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub seconds: u32,
-    /// Only this target; can be given more than once
+    /// Runs only this target; can be given more than once
     #[arg(long = "target", value_name = "NAME", value_parser = TARGETS)]
     pub targets: Vec<String>,
 }
 
-/// Runs the targets one after the other, and prints a line for each; findings of all of them are in the error.
+/// Runs the targets one after another and prints a line for each. The error lists the findings of all of them.
 pub fn run(options: &Options) -> Result<()> {
     process::long("building the fuzz targets", cargo("build")?.arg("--bins"), None)?;
     console::say(&format!("{:<10} {:>12} {:>10}  findings", "target", "executions", "coverage"));
@@ -70,7 +70,7 @@ pub fn lint() -> Result<()> {
     process::run(cargo("clippy")?.args(["--quiet", "--", "-D", "warnings"]))
 }
 
-/// Runs a target, which goes on from the inputs that it has kept, and returns what it has found: one thing at most.
+/// Runs a target, which continues from the inputs that it has kept. Returns its finding, if any: at most one.
 fn fuzz(target: &str, seconds: u32) -> Result<Option<String>> {
     let program = Path::new(FOLDER).join(host()?).join("release").join(target);
     let [corpus, artifacts] = ["corpus", "artifacts"].map(|kind| format!("tests/fuzz/{kind}/{target}/"));
@@ -98,8 +98,9 @@ fn fuzz(target: &str, seconds: u32) -> Result<Option<String>> {
     }))
 }
 
-/// Cargo at work on the package, with what libFuzzer needs of the compiler: coverage in the programs, and none in what
-/// builds them. Without a sanitizer it is content with a stable compiler; the project's own code is free of `unsafe`.
+/// Returns a cargo command for the fuzz package, with the compiler flags that libFuzzer needs: coverage in the
+/// programs, and none in what builds them. Without a sanitizer, a stable compiler is enough; the project's own code is
+/// free of `unsafe`.
 fn cargo(task: &str) -> Result<Command> {
     let mut cargo = process::cargo();
     cargo.args([task, "--release", "--manifest-path=tests/fuzz/Cargo.toml", "--target", &host()?]);
@@ -107,19 +108,19 @@ fn cargo(task: &str) -> Result<Command> {
     Ok(cargo)
 }
 
-/// What libFuzzer says at the end.
+/// Summary that libFuzzer prints at the end.
 #[derive(Debug, PartialEq)]
 struct Report<'a> {
     executions: u64,
-    /// Edges of the control flow, and what else it counts as covered.
+    /// Covered edges of the control flow, and what else libFuzzer counts.
     coverage: u64,
-    /// The file with the input that made it fail.
+    /// File with the failing input.
     found: Option<&'a str>,
-    /// The first line of why.
+    /// First line of the reason.
     why: &'a str,
 }
 
-/// Reads its log; `None` where it did not come to run.
+/// Parses libFuzzer's log; `None` if the target did not run.
 fn report(log: &str) -> Option<Report<'_>> {
     let number = |text: &str| text.split_whitespace().next()?.parse().ok();
     let after = |text| log.lines().filter_map(|line| Some(line.split_once(text)?.1)).next_back();

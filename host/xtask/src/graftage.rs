@@ -1,4 +1,4 @@
-//! The command line `graftage` as it was built.
+//! Command line `graftage`, as this workspace builds it.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,14 +7,14 @@ use anyhow::Result;
 
 use crate::{console, process, project};
 
-/// Builds it.
+/// Builds the command.
 pub fn build() -> Result<()> {
     let mut cargo = process::cargo();
     cargo.args(["build", "--release", "--bin=graftage"]).args(project::TOGETHER);
     process::run(cargo.current_dir(project::root()))
 }
 
-/// It, run in a folder, each command shown first.
+/// Command line `graftage` in a folder. It shows every command but `report` before it runs it.
 pub struct Graftage<'a> {
     pub folder: &'a Path,
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: clippy on every package for every kind of target, warnings as errors.
+//! `cargo xtask lint`: runs clippy on every package for every kind of target, warnings as errors.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -13,12 +13,13 @@ use crate::{firmware, fuzz, outside, process, project};
 /// Options of `cargo xtask lint`.
 #[derive(Args)]
 pub struct Options {
-    /// The firmware for every board, not only for the emulated ones, and the comparison of times with its peers
+    /// Checks the firmware for every board, not only for the emulated ones, and the comparison of times with its peers
     #[arg(long)]
     all: bool,
 }
 
-/// Runs it on all of them, on this machine's packages beside the others; each of the two ends with its first warning.
+/// Runs clippy on everything, on this machine's packages and on the others in parallel. Each of the two ends with its
+/// first warning.
 pub fn run(options: &Options) -> Result<()> {
     thread::scope(|scope| {
         let targets = scope.spawn(|| targets(options));
@@ -27,14 +28,14 @@ pub fn run(options: &Options) -> Result<()> {
     })
 }
 
-/// Runs it on what is built in other folders than the workspace is: the firmware, and what is for other machines.
+/// Runs clippy on what is built in folders other than the workspace's: the firmware, and programs for other machines.
 fn targets(options: &Options) -> Result<()> {
     workspace("firmware", &["--workspace"])?;
     for board in BOARDS.iter().filter(|board| options.all || board.machine().is_some()) {
         let mut clippy = firmware::cargo("clippy", board, &[])?;
         process::run(clippy.args(["--bins", "--", "-D", "warnings"]))?;
     }
-    // One of each kind: the others are the same source.
+    // One target of each kind is enough: the others share its source.
     let mut linted = BTreeSet::new();
     TARGETS
         .iter()

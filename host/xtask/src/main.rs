@@ -1,4 +1,4 @@
-//! `cargo xtask`: what the project does to itself, with the same words on every machine.
+//! `cargo xtask`: the project's own tasks, named alike on every machine.
 
 mod bench;
 mod console;
@@ -32,32 +32,33 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Get whatever is missing: the targets' libraries, QEMU, libtorch, the digits data
+    /// Gets whatever is missing: the targets' libraries, QEMU, Chromium, a C++ compiler, libtorch, the digits data
     Setup,
-    /// Set up, then show the whole idea on real data: train, graft, adapt on the board, verify
+    /// Sets up, then runs the whole story on real data: train, graft, adapt on the board, verify
     Demo,
-    /// Set up, then adapt to drifts, and to people whom training left out, on the emulated board, and compute all of it again
+    /// Sets up, adapts on the emulated board to drifts and to people whom training left out, and computes all of it
+    /// again
     Evidence(evidence::Options),
-    /// Run clippy on every package for every kind of target, warnings as errors
+    /// Runs clippy on every package for every kind of target, warnings as errors
     Lint(lint::Options),
-    /// Set up, then run every test of every package and target
+    /// Sets up, then runs every test of every package and target
     Test(test::Options),
-    /// Compute the same updates on every target and compare them bit by bit
+    /// Computes the same updates on every target and compares them bit by bit
     Verify(verify::Options),
-    /// Look for a fused multiply-add in the machine code of every target
+    /// Searches the machine code of every target for fused multiply-adds
     Fused,
-    /// Type what docs/training.md and docs/adaptation.md say to type, with the files that they show
+    /// Runs the commands of docs/training.md, docs/data.md and docs/adaptation.md, with the files shown there
     Pages,
-    /// Feed bytes of all kinds to what parses images, snapshots and frames
+    /// Feeds arbitrary bytes to the parsers of images, snapshots and frames
     Fuzz(fuzz::Options),
-    /// Let the emulated board live long, with faults and resets, and hold it against core on this machine
+    /// Runs the emulated board for a long time, with faults and resets, and compares it with core on this machine
     Soak(soak::Options),
-    /// Use the firmware's library as other firmware does: alone for bare targets, and in a crate on the emulated board
+    /// Uses the firmware's library as other firmware does: alone for bare targets, and in a crate on the emulated board
     Outside,
-    /// Measure how fast it is: instructions on the emulated board, times beside peers here
+    /// Measures speed: instructions on the emulated board, times beside those of peers here
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Build, measure, run or flash the firmware
+    /// Builds, measures, runs or flashes the firmware
     #[command(subcommand)]
     Firmware(firmware::Task),
 }

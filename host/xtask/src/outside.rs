@@ -1,7 +1,8 @@
-//! `cargo xtask outside`: the firmware's library as other firmware has it.
+//! `cargo xtask outside`: uses the firmware's library as other firmware does.
 //!
-//! Alone, it builds for every kind of bare machine, and brings nothing of which a firmware has one. With it, the crate in
-//! `tests/outside`, which has all of that itself, is built and run as `docs/firmware.md` says to type it.
+//! Alone, the library builds for every kind of bare machine, and brings nothing that a firmware can have only once. The
+//! crate in `tests/outside`, which has all of that itself, is built with the library and run with the commands of
+//! `docs/firmware.md`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::{console, firmware, process, project};
 
 const PAGE: &str = include_str!("../../../docs/firmware.md");
 
-/// Kinds of bare machines: without atomic exchange, without a unit for binary32, of 32 and 64 bits.
+/// Kinds of bare machines: without atomic exchange, without a binary32 unit, with 32 and with 64 bits.
 const TARGETS: [&str; 5] = [
     "thumbv6m-none-eabi",
     "thumbv7em-none-eabihf",
@@ -27,7 +28,7 @@ const TARGETS: [&str; 5] = [
     "aarch64-unknown-none",
 ];
 
-/// The library, and all that it depends on when it runs.
+/// The library and all its dependencies at run time.
 const CRATES: [&str; 27] = [
     "accelerometer",
     "byteorder",
@@ -58,19 +59,20 @@ const CRATES: [&str; 27] = [
     "typenum",
 ];
 
-/// What the page says to type, and for which target that builds.
+/// Targets, each with the command that the page shows for it.
 const TYPED: [(&str, &str); 2] = [
     ("thumbv7em-none-eabihf", "cargo run --release"),
     ("thumbv6m-none-eabi", "cargo run --release --target thumbv6m-none-eabi"),
 ];
 
-/// The program takes a second or two.
+/// Time limit of the program, which takes a second or two.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// How the crate's release profile optimises, in its own words.
+/// Value of `opt-level` in the crate's release profile.
 pub const OWN: &str = "s";
 
-/// Builds all of it, runs the crate's program for each target, and shows what that takes, optimised at each of some levels.
+/// Builds everything, runs the crate's program for each target, and shows the program's size at each optimisation
+/// level.
 pub fn run(levels: &[&str]) -> Result<()> {
     TARGETS.into_iter().try_for_each(alone)?;
     qemu::check("qemu-system-arm", "mps2-an386").context("run `cargo xtask setup`")?;
@@ -90,8 +92,8 @@ pub fn run(levels: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the crate's board with a link for the tests of slow boards: a save of its five blocks, with half of the held-out
-/// samples that there is room for, takes twelve seconds.
+/// Builds the crate's board with a link, for the tests of slow boards. A save of its five blocks takes twelve seconds
+/// when half of the room for held-out samples is in use.
 pub fn slow() -> Result<()> {
     let (target, _) = TYPED[0];
     let mut cargo = cargo("build", target)?;
@@ -106,7 +108,7 @@ pub fn lint() -> Result<()> {
     process::run(cargo("clippy", target)?.args(["--quiet", "--", "-D", "warnings"]))
 }
 
-/// That the library builds for a target without any feature, brings nothing else along, and has nothing linked.
+/// Checks that the library builds for a target without any feature, brings no other crates along, and links nothing.
 fn alone(target: &str) -> Result<()> {
     let mut tree = process::cargo();
     tree.args(["tree", "--locked", "--package=graftage-firmware", "--edges=normal,no-proc-macro", "--prefix=none"]);
@@ -123,13 +125,13 @@ fn alone(target: &str) -> Result<()> {
     Ok(())
 }
 
-/// The crates of a tree, a line each, that are none of the library's.
+/// Returns the crates of a tree, one per line, that are not in [`CRATES`].
 fn strangers(tree: &str) -> Vec<&str> {
     let found: BTreeSet<_> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
     found.into_iter().filter(|name| !CRATES.contains(name)).collect()
 }
 
-/// What the library's build script has linked into whatever depends on it; `None` where cargo does not tell.
+/// Returns what the library's build script links into its dependents; `None` if cargo does not tell.
 fn linked(messages: &str) -> Option<Vec<String>> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let script = messages
@@ -139,7 +141,7 @@ fn linked(messages: &str) -> Option<Vec<String>> {
     Some(all.map(Value::to_string).collect())
 }
 
-/// Shows what the crate's program takes.
+/// Shows how much flash and RAM the crate's program takes.
 fn size(target: &str, level: &str) -> Result<()> {
     process::run(cargo("build", target)?.args(["--quiet", "--bins"]).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", level))?;
     let (flash, ram) = elf::taken(&std::fs::read(built(target).join("my-device"))?)?;
@@ -147,7 +149,7 @@ fn size(target: &str, level: &str) -> Result<()> {
     Ok(())
 }
 
-/// Cargo at work on the crate, in its folder.
+/// Returns a cargo command for the crate, in its folder.
 fn cargo(task: &str, target: &str) -> Result<Command> {
     let mut cargo = process::cargo();
     cargo.args([task, "--release", "--target-dir"]).arg(firmware::target_folder());
@@ -156,7 +158,7 @@ fn cargo(task: &str, target: &str) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Folder of the crate's built programs.
+/// Returns the folder of the crate's built programs.
 fn built(target: &str) -> PathBuf {
     firmware::target_folder().join(target).join("release")
 }

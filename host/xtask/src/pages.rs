@@ -1,4 +1,4 @@
-//! What the pages for a newcomer say to type works, in their order and with the files that they show.
+//! `cargo xtask pages`: runs the commands of the pages for newcomers, in their order and with the files that they show.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ const TRAINING: &str = include_str!("../../../docs/training.md");
 const DATA: &str = include_str!("../../../docs/data.md");
 const ADAPTATION: &str = include_str!("../../../docs/adaptation.md");
 
-/// Types them all; the folders are in `target/pages`.
+/// Runs the commands of all pages. Their folders are in `target/pages`.
 pub fn run() -> Result<()> {
     let folder = project::root().join("target/pages");
     project::remove(&folder)?;
@@ -23,13 +23,13 @@ pub fn run() -> Result<()> {
     for file in ["leaves/model.safetensors", "leaves/report.html", "compared/report.html", "transferred/report.html"] {
         ensure!(training.folder.join(file).exists(), "the commands of docs/training.md leave no {file}");
     }
-    // Leaves of a place that it never saw.
+    // The test samples are leaves from a place that the training never saw.
     let result: serde_json::Value = serde_json::from_slice(&fs::read(training.folder.join("leaves/training.json"))?)?;
     ensure!(result["accuracy"].as_f64() == Some(1.0), "the leaves of docs/training.md are not learnt: {result}");
     let data = Page { text: DATA, folder: &folder.join("data") };
     data.show_files()?;
     ensure!(data.follow()? == 2, "other commands than the two of docs/data.md were found");
-    // It says that it uses the other page's files.
+    // docs/adaptation.md says that it uses the files of docs/training.md.
     let adaptation = Page { text: ADAPTATION, folder: &folder.join("adaptation") };
     Page { text: TRAINING, ..adaptation }.show_files()?;
     adaptation.show_files()?;
@@ -37,7 +37,7 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// A page, followed in a folder.
+/// Page that is followed in a folder.
 #[derive(Clone, Copy)]
 struct Page<'a> {
     text: &'static str,
@@ -45,13 +45,13 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// (language, text) of the fenced blocks.
+    /// Returns (language, text) of each fenced block.
     fn blocks(self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let fenced = self.text.split("\n```").skip(1).step_by(2);
         fenced.map(|block| block.split_once('\n').unwrap_or((block, "")))
     }
 
-    /// Writes the files that it shows, which its first line names.
+    /// Writes the files that the page shows. The first line of each one names it.
     fn show_files(self) -> Result<()> {
         fs::create_dir_all(self.folder)?;
         for (_, text) in self.blocks().filter(|(language, _)| !["sh", "text"].contains(language)) {
@@ -62,8 +62,8 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// Types its commands, and returns how many. Where it shows what they print, they print as many lines with the same words, but for words with
-    /// digits, which another machine may print otherwise.
+    /// Runs the page's commands and returns their number. If the page shows what they print, they must print as many
+    /// lines with the same words. Words with digits may differ on another machine and are ignored.
     fn follow(self) -> Result<usize> {
         let (mut commands, mut printed) = (0, String::new());
         for (language, text) in self.blocks() {
@@ -81,7 +81,7 @@ impl Page<'_> {
         Ok(commands)
     }
 
-    /// Types a line, and returns what it prints.
+    /// Runs a line and returns what it prints.
     fn typed(self, line: &str) -> Result<String> {
         console::say(&format!("$ {line}"));
         let root = project::root();
@@ -94,7 +94,7 @@ impl Page<'_> {
         let is_cargo = line.starts_with("cargo");
         command.current_dir(if is_cargo { root.as_ref() } else { self.folder });
         for word in words {
-            // The reader's folder is the repository's.
+            // The reader works in the repository's folder.
             let here = self.folder.join(word);
             match word.strip_prefix("qemu:") {
                 Some(firmware) => command.arg(format!("qemu:{}", root.join(firmware).display())),
@@ -106,7 +106,7 @@ impl Page<'_> {
     }
 }
 
-/// Lines that are not empty, as words without those that have a digit.
+/// Returns the lines that are not empty, as words without those that contain a digit.
 fn words(text: &str) -> Vec<Vec<&str>> {
     let lines =
         text.lines().map(|line| line.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit())));

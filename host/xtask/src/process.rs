@@ -1,4 +1,4 @@
-//! Running other programs; the error of one that fails says which it was and how it ended.
+//! Runs of other programs. The error of one that fails names its command and says how it ended.
 
 use std::env;
 use std::fs::File;
@@ -13,10 +13,10 @@ use anyhow::{Error, Result, anyhow, bail, ensure};
 
 use crate::console::Ticker;
 
-/// How many of a failed command's last lines its error shows.
+/// Number of a failed command's last lines that its error shows.
 const LAST_LINES: usize = 15;
 
-/// The cargo that runs this program.
+/// Returns a command for the cargo that runs this program.
 pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
@@ -27,7 +27,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     judge(command, status, String::new(), "").map(drop)
 }
 
-/// Becomes a command, so that whatever ends this process ends that; returns only where it cannot be started.
+/// Replaces this process by a command, so that whatever ends this process ends the command. Returns only if the command
+/// cannot be started.
 pub fn become_it(command: &mut Command) -> Error {
     let error = command.exec();
     cannot_start(command, error)
@@ -40,7 +41,8 @@ pub fn output(command: &mut Command) -> Result<String> {
     judge(command, output.status, stdout, &stderr)
 }
 
-/// Runs a command that takes long: `line` and the seconds gone by are shown, the output is kept for the error.
+/// Runs a slow command and returns its standard output. Shows `line` and the elapsed seconds, and keeps all output for
+/// the error.
 pub fn long(line: &str, command: &mut Command, limit: Option<Duration>) -> Result<String> {
     let mut ticker = Ticker::start(line);
     let (status, stdout, stderr) = wait(command, limit, |elapsed| ticker.tick(elapsed))?;
@@ -53,13 +55,14 @@ pub fn limited(command: &mut Command, limit: Duration) -> Result<String> {
     judge(command, status, stdout, &stderr)
 }
 
-/// Runs a command that may fail and might never end, and returns how it ended and its standard error.
+/// Runs a command that may fail and might never end. Returns its exit status and its standard error.
 pub fn heard(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String)> {
     let (status, _, stderr) = wait(command, Some(limit), |_| ())?;
     Ok((status, stderr))
 }
 
-/// A command that runs beside others, and whose output comes in one piece at its end. Dropped before, it is killed.
+/// Command that runs in parallel to others. Its output comes in one piece at its end. It is killed if it is dropped
+/// before.
 pub struct Beside {
     shown: String,
     child: Child,
@@ -67,7 +70,7 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Starts it.
+    /// Starts a command.
     pub fn start(command: &mut Command) -> Result<Self> {
         let said = tempfile::tempfile()?;
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?);
@@ -75,7 +78,7 @@ impl Beside {
         Ok(Self { shown: shown(command), child, said })
     }
 
-    /// Waits for its end, and shows what it has said.
+    /// Waits for the end of the command and shows its output. Fails if the command has failed.
     pub fn end(mut self) -> Result<()> {
         let status = self.child.wait()?;
         self.said.rewind()?;
@@ -87,13 +90,13 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        // It may have ended.
+        // The command may have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Waits for a command and returns how it ended, its standard output and its standard error.
+/// Waits for a command, at most for `limit`. Returns its exit status, its standard output and its standard error.
 fn wait(
     command: &mut Command,
     limit: Option<Duration>,
@@ -117,7 +120,7 @@ fn wait(
     }
 }
 
-/// The command as one would type it.
+/// Formats a command as a user would type it.
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let quoted = words.map(|word| match word.to_string_lossy() {
@@ -127,13 +130,13 @@ pub fn shown(command: &Command) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// Reads a pipe to its end beside the running command, which would wait once the pipe is full.
+/// Reads a pipe to its end in a thread, because the command would block once the pipe is full.
 fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
-            // What was read before an error is kept.
+            // Keeps what was read before an error.
             let _ = pipe.read_to_end(&mut bytes);
         }
         let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
@@ -141,7 +144,7 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
     receiver
 }
 
-/// What a pipe held. A process that the command left behind may keep the pipe open: it is not waited for.
+/// Returns what a pipe held. A process that the command left behind may keep the pipe open; it is not waited for.
 fn collect(pipe: &Receiver<String>) -> String {
     pipe.recv_timeout(Duration::from_secs(2)).unwrap_or_default()
 }
@@ -161,7 +164,7 @@ fn judge(command: &Command, status: ExitStatus, stdout: String, stderr: &str) ->
     bail!("`{}` failed ({status}){last}", shown(command))
 }
 
-/// The last lines that say something, each on a line of its own.
+/// Formats the last lines that are not empty, each on a line of its own.
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let first = lines.len().saturating_sub(LAST_LINES);

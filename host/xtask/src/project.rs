@@ -1,24 +1,24 @@
-//! Where things lie in the project folder.
+//! Places in the project folder.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use anyhow::{Context, Result};
 
-/// The project folder.
+/// Returns the project folder.
 pub fn root() -> PathBuf {
-    // The manifest's folder as cargo reports it now; the one compiled in if the program is run without cargo.
+    // The manifest's folder as cargo reports it now, or the one compiled in if the program runs without cargo.
     let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let manifest = PathBuf::from(manifest);
     manifest.ancestors().nth(2).unwrap_or(&manifest).to_owned()
 }
 
-/// A path in the folder of everything that `setup` fetched, which git ignores.
+/// Returns a path in the folder of everything that `setup` fetched, which git ignores.
 pub fn fetched(path: &str) -> PathBuf {
     root().join(".graftage").join(path)
 }
 
-/// A fresh, empty folder for what is being fetched; what an interrupted run left there is gone.
+/// Creates an empty folder for a download, and removes what an interrupted run left there.
 pub fn partial(name: &str) -> Result<PathBuf> {
     let folder = fetched("partial").join(name);
     remove(&folder)?;
@@ -26,7 +26,7 @@ pub fn partial(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Moves a complete file or folder to its place, in one step, so that whatever is there is complete.
+/// Moves a complete file or folder to its place in one step, so that the place never holds half of it.
 pub fn put(complete: &Path, place: &Path) -> Result<()> {
     remove(place)?;
     let folder = place.parent().unwrap_or(place);
@@ -34,7 +34,7 @@ pub fn put(complete: &Path, place: &Path) -> Result<()> {
     fs::rename(complete, place).with_context(|| format!("cannot move {} to {}", complete.display(), place.display()))
 }
 
-/// Copies a file to its place, where it is complete at any time.
+/// Copies a file to its place, which never holds half of it.
 pub fn copy(file: &Path, place: &Path) -> Result<()> {
     let copied = || format!("cannot copy {} to {}", file.display(), place.display());
     let partial = place.with_extension("partial");
@@ -43,17 +43,19 @@ pub fn copy(file: &Path, place: &Path) -> Result<()> {
     fs::rename(partial, place).with_context(copied)
 }
 
-/// The packages of the workspace that are checked together, and not built: their peers in the comparison of times take minutes.
+/// Packages of the workspace that are checked together. Building the peers in the comparison of times would take
+/// minutes.
 pub const CHECKED: [&str; 2] = ["--workspace", "--exclude=graftage-speed"];
 
-/// The packages of the workspace that are built together: what their dependencies are compiled with depends on who else is built, and
-/// so they are compiled once. What no package can test alone, and the comparison of times, would have all of them compiled anew.
+/// Packages of the workspace that are built together. Cargo compiles dependencies with the features that all packages
+/// of a build ask for, so building these together compiles them once. The package of the tests that no other can run
+/// alone, and the comparison of times, would have all of them compiled anew.
 pub const TOGETHER: [&str; 3] = ["--workspace", "--exclude=graftage-speed", "--exclude=graftage-tests"];
 
-/// The package that tests what no other can alone.
+/// Package with the tests that no other one can run alone.
 pub const TESTS: &str = "--package=graftage-tests";
 
-/// Removes a file or a folder, if it is there.
+/// Removes a file or a folder, if it exists.
 pub fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {

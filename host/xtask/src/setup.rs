@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: gets whatever is missing of the parts that cargo itself does not bring.
 //!
-//! Everything it fetches lies in the project's folder `.graftage`; the two things that cannot (a target of
-//! the toolchain, a package of the system) are announced before they are touched.
+//! Everything that it fetches lies in the project's folder `.graftage`. The two things that cannot lie there (a target
+//! of the toolchain, a package of the system) are announced before they are touched.
 
 mod apt;
 pub mod chromium;
@@ -22,25 +22,25 @@ use graftage_boards::BOARDS;
 use crate::verify::target::TARGETS;
 use crate::{console, project};
 
-/// One of the things that must be there.
+/// Part that must be installed.
 trait Part {
-    /// What the user knows it by.
+    /// Returns the name by which the user knows the part.
     fn name(&self) -> String;
-    /// Finds it, or gets it.
+    /// Finds the part, or gets it.
     fn obtain(&self) -> Result<Outcome>;
-    /// What to do by hand where `obtain` fails.
+    /// Returns what to do by hand if `obtain` fails.
     fn by_hand(&self) -> String;
 }
 
-/// How a part came to be there, and a few words about it.
+/// Outcome of obtaining a part, with a few words about it.
 enum Outcome {
     Found(String),
     Done(String),
-    /// It cannot be got here, and all but a test does without it.
+    /// The part cannot be obtained here, and all but a test works without it.
     Skipped(String),
 }
 
-/// Gets every part that is missing; a part that fails does not stop the others.
+/// Gets every part that is missing. A part that fails does not stop the others.
 pub fn run() -> Result<()> {
     let boards = BOARDS.iter().map(|board| board.target);
     let triples: BTreeSet<_> = TARGETS.iter().filter_map(|target| target.triple()).chain(boards).collect();
@@ -49,7 +49,7 @@ pub fn run() -> Result<()> {
     let others: [&dyn Part; 5] =
         [&qemu::Qemu, &chromium::Chromium, &compiler::Compiler, &libtorch::Libtorch, &digits::Digits];
     thread::scope(|scope| {
-        // Compiled while the others are fetched.
+        // Compiles these while the others are fetched.
         let libraries = scope.spawn(|| obtain(&libraries));
         failed.extend(others.into_iter().filter_map(obtain));
         failed.extend(libraries.join().map_err(|_| anyhow!("the libraries' thread panicked"))?);
@@ -62,7 +62,7 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Gets a part, says how that went, and returns its name where it failed.
+/// Gets a part and says how that went. Returns its name if it failed.
 fn obtain(part: &dyn Part) -> Option<String> {
     let name = part.name();
     let started = Instant::now();
@@ -81,12 +81,12 @@ fn obtain(part: &dyn Part) -> Option<String> {
     None
 }
 
-/// A line about a part.
+/// Formats a line about a part.
 fn line(name: &str, words: &str) -> String {
     format!("{name:<36} {words}")
 }
 
-/// Says what is about to change outside the project folder.
+/// Announces a change outside the project folder.
 fn announce(what: &str) {
     console::say(&format!("Outside the project folder: {what}"));
 }

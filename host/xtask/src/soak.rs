@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: a long life on the emulated board, one on its link, and one through a sensor that ages, held against core
-//! on this machine.
+//! `cargo xtask soak`: runs long lives of the emulated board, one alone, one on its link, and one with a sensor that
+//! ages, and compares them with core on this machine.
 
 use std::fs;
 use std::process::Command;
@@ -12,13 +12,13 @@ use graftage_boards::{BOARDS, DEFAULT};
 use crate::graftage::{self, Graftage};
 use crate::{console, firmware, process, project, setup};
 
-/// A board that answers takes a thousandth of it for an ask; saves and resets are in that.
+/// Time allowed for a request. A board that answers takes a thousandth of it; saves and resets are included.
 const AN_ASK: Duration = Duration::from_millis(50);
 
-/// Where the program looks for its seed and its number of asks (`firmware/src/bin/soak/world.rs`).
+/// Address where the program looks for its seed and its number of requests (`firmware/src/bin/soak/world.rs`).
 const GIVEN: u64 = 0x2100_0000;
 
-/// How long.
+/// Options of `cargo xtask soak`.
 #[derive(Args)]
 pub struct Options {
     /// Labelled samples that the board generates itself; one in 400 is the end of a session instead
@@ -27,21 +27,21 @@ pub struct Options {
     /// Samples over the link; one in 200 is the end of a session instead
     #[arg(long, value_name = "N", default_value_t = 10_100)]
     pub linked: u64,
-    /// Samples that the demo's network learns over the link through a sensor that ages, one in twenty labelled wrongly
+    /// Samples that the demo's network learns over the link with a sensor that ages; one in twenty has a wrong label
     #[arg(long, value_name = "N", default_value_t = 5000)]
     pub aged: u64,
-    /// Where they come from
+    /// Seed of the generated samples and of the ageing sensor
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
-/// Lives them all.
+/// Runs all three lives.
 pub fn run(Options { samples, linked, aged, seed }: &Options) -> Result<()> {
     alone(*samples, *seed)?;
     console::say("");
     through_an_ageing_sensor(*aged, *seed)?;
     console::say("");
-    // The test looks for every board that is emulated.
+    // The test requires the firmware of every emulated board.
     for board in BOARDS.iter().filter(|board| board.machine().is_some()) {
         firmware::build(board, None)?;
     }
@@ -55,7 +55,7 @@ pub fn run(Options { samples, linked, aged, seed }: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The demo's network on the board, with a sensor that goes on ageing; the record is computed again.
+/// Runs the demo's network on the board while its sensor ages, and computes the record again.
 fn through_an_ageing_sensor(samples: u64, seed: u64) -> Result<()> {
     setup::run()?;
     graftage::build()?;
@@ -76,16 +76,16 @@ fn through_an_ageing_sensor(samples: u64, seed: u64) -> Result<()> {
     let port = format!("qemu:{}", elf.display());
     let met = ["--stream", "stream.csv", "--test", "test.csv", "--record", "life.record", "--force"];
     graftage.run(&[&["adapt", "--port", &port, "--image", "model/image.grft"], &met[..]].concat())?;
-    // Where they differ it says so with its status, too.
+    // This fails if the replay differs.
     graftage.run(&["replay", "life.record", "--image", "model/image.grft"])
 }
 
-/// A board that generates its samples itself.
+/// Runs a board that generates its samples itself.
 pub fn alone(samples: u64, seed: u64) -> Result<()> {
     process::run(&mut firmware::cargo("build", DEFAULT, &["soak"])?)?;
     let machine = DEFAULT.machine().context("the board is not emulated")?;
     let mut board = machine.command(&firmware::built(DEFAULT).join("soak"));
-    // Its log is on standard output.
+    // Standard output carries the log, so the report goes to a file.
     let said = project::root().join("target/soak.txt");
     board.arg("-serial").arg(format!("file:{}", said.display()));
     for (address, number) in (GIVEN..).step_by(8).zip([seed, samples]) {
@@ -113,7 +113,7 @@ pub fn alone(samples: u64, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// The same program, built for this machine.
+/// Returns a command that runs the same program, built for this machine.
 fn replay() -> Command {
     let mut cargo = process::cargo();
     cargo.args(["run", "--quiet", "--release", "--bin", "soak", "--features", DEFAULT.name, "--"]);

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test of every package and target.
+//! `cargo xtask test`: runs every test of every package and target.
 
 use std::process::Command;
 use std::thread;
@@ -10,26 +10,26 @@ use graftage_boards::BOARDS;
 use crate::verify::target::TARGETS;
 use crate::{bench, console, demo, firmware, fused, fuzz, outside, pages, process, project, setup, soak, verify};
 
-/// A part of the tests.
+/// Options of `cargo xtask test`.
 #[derive(Args)]
 pub struct Options {
-    /// Run one part alone, without setting up
+    /// Runs one part alone, without setting up
     #[arg(long, value_enum)]
     only: Option<Part>,
 }
 
-/// Parts of the tests that can run beside each other, each on little more than one core.
+/// Parts of the tests that can run in parallel, each on little more than one core.
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {
-    /// The firmware for all boards, built
+    /// Builds of the firmware for all boards
     Boards,
-    /// The packages of the workspace
+    /// Tests of the packages of the workspace
     Workspace,
-    /// The firmware's own tests, and every target
+    /// Tests of the firmware, and of every target
     Targets,
 }
 
-/// Sets up, then runs them all; the first failure ends it.
+/// Sets up, then runs all tests, and ends with the first failure.
 pub fn run(options: &Options) -> Result<()> {
     match options.only {
         Some(Part::Boards) => return boards(),
@@ -39,14 +39,14 @@ pub fn run(options: &Options) -> Result<()> {
     }
     setup::run()?;
     thread::scope(|scope| {
-        // What a part beside has said comes in one piece, at its end.
+        // The output of a part that runs in parallel comes in one piece, at its end.
         let targets = scope.spawn(|| beside("boards")?.end().and_then(|()| beside("targets")));
         process::run(packages().arg("--no-run"))?;
-        // Cargo builds in one folder for one caller at a time: what is compiled here keeps nobody waiting later.
+        // Cargo locks a folder while it builds there. What is compiled here blocks nothing later.
         process::run(tests(&["test", "--release", project::TESTS]).arg("--no-run"))?;
         let targets = targets.join().map_err(|_| anyhow!("the boards' thread panicked"))??;
         workspace()?;
-        // Of all that is left, this alone builds in a folder of its own.
+        // Of the remaining parts, only this one builds in a folder of its own.
         heading("whatever bytes come");
         fuzz::run(&fuzz::Options { seconds: 5, targets: Vec::new() })?;
         targets.end()
@@ -60,22 +60,22 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Starts a part beside this process.
+/// Starts a part in parallel to this process.
 fn beside(part: &str) -> Result<process::Beside> {
     let mut command = Command::new(std::env::current_exe()?);
     process::Beside::start(command.args(["test", "--only", part]).current_dir(project::root()))
 }
 
-/// Cargo at work on the tests.
+/// Returns a cargo command for the tests.
 fn tests(arguments: &[&str]) -> Command {
     let mut cargo = process::cargo();
     cargo.args(arguments).current_dir(project::root());
-    // Tests on the emulated boards skip where there is none; here they are.
+    // Tests on emulated boards are skipped if a board is missing. Here all boards are there.
     cargo.env("GRAFTAGE_REQUIRE_BOARD", "1");
     cargo
 }
 
-/// Cargo at work on the tests of the packages.
+/// Returns a cargo command for the tests of the packages.
 fn packages() -> Command {
     tests(&[&["test", "--release"], &project::TOGETHER[..]].concat())
 }
@@ -83,7 +83,7 @@ fn packages() -> Command {
 fn workspace() -> Result<()> {
     heading("packages of the workspace");
     let mut all = packages();
-    // Many wait for an emulator.
+    // Many tests wait for an emulator.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() + 1);
     all.env("RUST_TEST_THREADS", threads.to_string());
     if setup::chromium::exists() {
@@ -92,7 +92,7 @@ fn workspace() -> Result<()> {
     process::run(&mut all)?;
     process::run(&mut tests(&["test", "--release", project::TESTS]))?;
     heading("graftage without libtorch");
-    // What it computes is the same; what is there and what is not, the compiler says.
+    // It computes the same as with libtorch, so a check by the compiler of what it contains is enough.
     process::run(tests(&["check", "--release", "--no-default-features", "--tests"]).args(project::CHECKED))
 }
 
@@ -104,7 +104,8 @@ fn boards() -> Result<()> {
 
 fn targets() -> Result<()> {
     heading("firmware and link, on this machine");
-    // Size does not matter on this machine and takes minutes to reach; so do debug information and optimised dependencies.
+    // Size does not matter on this machine. Optimising for it takes minutes; so do debug information and optimised
+    // dependencies.
     let mut all =
         tests(&["test", "--release", "--workspace", "--config", r#"profile.release.package."*".opt-level=0"#]);
     all.envs(

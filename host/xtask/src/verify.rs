@@ -1,7 +1,7 @@
-//! `cargo xtask verify`: the same updates on every target, line by line.
+//! `cargo xtask verify`: compares the same updates on every target, line by line.
 //!
 //! Each target runs the conformance program of package graftage-tests, which prints a fingerprint of every array after
-//! every step. The first target is what the others are held against, and is itself held against a file of digests.
+//! every step. The other targets are compared with the first one, and the first one with a file of digests.
 
 mod golden;
 mod lines;
@@ -15,17 +15,17 @@ use serde_json::json;
 use crate::console;
 use target::{SKIPPED, TARGETS, Target};
 
-/// What to verify, and how to say it.
+/// Options of `cargo xtask verify`.
 #[derive(Args, Default)]
 pub struct Options {
-    /// Only this target; can be given more than once
+    /// Verifies only this target; can be given more than once
     #[arg(long = "target", value_name = "NAME", value_parser = parser())]
     targets: Vec<String>,
-    /// Print a JSON array of {name, equal, steps, digest}, null where a target did not run; the table goes to standard
-    /// error
+    /// Prints a JSON array of {name, equal, steps, digest}, with null if a target did not run; the table goes to
+    /// standard error
     #[arg(long)]
     json: bool,
-    /// Keep the digests that this machine computes now in tests/golden.txt, and do nothing else
+    /// Writes the digests that this machine computes to tests/golden.txt, and does nothing else
     #[arg(long, conflicts_with_all = ["targets", "json"])]
     write_golden: bool,
 }
@@ -34,7 +34,7 @@ fn parser() -> impl TypedValueParser<Value = String> {
     PossibleValuesParser::new(TARGETS.iter().map(|target| target.name))
 }
 
-/// What became of a target.
+/// Outcome of a target.
 struct Row {
     name: &'static str,
     outcome: Outcome,
@@ -46,7 +46,7 @@ enum Outcome {
     Failed(String),
 }
 
-/// Runs the targets, all but the controls unless some are named, and prints the table.
+/// Runs the named targets, or all but the controls if none is named, and prints the table.
 pub fn run(options: &Options) -> Result<()> {
     let reference = reference()?;
     if options.write_golden {
@@ -75,15 +75,15 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs a negative control, which must part from the reference in an array that begins like `expected`; says where it
-/// does.
+/// Runs a negative control, which must differ from the reference in an array whose name begins with `expected`. Returns
+/// where it differs.
 pub fn find_out(control: &Target, expected: &str) -> Result<String> {
     let difference = lines::first_difference(&reference()?, &control.lines()?);
     let difference = difference.filter(|difference| difference.contains(&format!(", {expected}")));
     difference.with_context(|| format!("the negative control {} was not found out in {expected}", control.name))
 }
 
-/// What the first target prints.
+/// Returns what the first target prints.
 fn reference() -> Result<Vec<String>> {
     let lines = TARGETS[0].lines()?;
     ensure!(lines::complete(&lines), "the conformance program did not come to its end");
@@ -130,7 +130,7 @@ impl Row {
         }
     }
 
-    /// Whether the target should have computed the same, and has not.
+    /// True if the target should have computed the same, and has not.
     fn is_wrong(&self) -> bool {
         match &self.outcome {
             Outcome::Ran { difference, .. } => difference.is_some(),

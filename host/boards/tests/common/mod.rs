@@ -5,7 +5,7 @@ use graftage_boards::elf::STACK;
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
-/// An ELF file with these absolute symbols and sections: name, flags, bytes.
+/// Builds an ELF file with these absolute symbols and sections, each section with name, flags and bytes.
 pub fn elf(symbols: &[(&str, u64)], sections: &[(&str, u32, &[u8])]) -> Vec<u8> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::Arm, Endianness::Little);
     for (name, value) in symbols {
@@ -40,7 +40,7 @@ pub const W: u32 = 1;
 pub const A: u32 = 2;
 pub const X: u32 = 4;
 
-/// Sections that take all of its flash: 60 + 30 + 10 bytes, the last of them of RAM as well.
+/// Returns sections that fill the flash of [`SYMBOLS`]: 60 + 30 + 10 bytes, the last 10 of them in RAM, too.
 pub fn full(held: &[u8]) -> [(&'static str, u32, &[u8]); 7] {
     [
         (".text", A | X, &[1; 60]),
@@ -53,7 +53,7 @@ pub fn full(held: &[u8]) -> [(&'static str, u32, &[u8]); 7] {
     ]
 }
 
-/// The bytes of some words.
+/// Returns the little-endian bytes of `words`.
 pub fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }

@@ -1,4 +1,5 @@
-//! A board, emulated or absent: what it learns is what core computes, and what goes wrong on the line is said or mended.
+//! Tests of a board, emulated or absent: it learns what core computes, and errors on the line are reported or recovered
+//! from.
 
 use crate::common::{self, Emulated, Folder, SCALE, checkpoint, emulated, parse, samples};
 use graftage::board::{self, Board, Log, Port};
@@ -24,15 +25,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The network that the firmware is built for.
+/// Widths of the network that the firmware is built for.
 const WIDTHS: [u32; 3] = [64, 32, 10];
 const INPUTS: usize = 64;
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 3, ..Recipe::DEFAULT };
-/// Samples of a session.
+/// Samples per session.
 const SAMPLES: usize = 10;
 const SEED: u64 = 11;
 
-/// The image of a network of these widths.
+/// Writes the image of a network of these widths and returns its path.
 fn image(folder: &Folder, name: &str, widths: &[u32]) -> PathBuf {
     image_with(folder, name, widths, RECIPE)
 }
@@ -42,12 +43,12 @@ fn image_with(folder: &Folder, name: &str, widths: &[u32], recipe: Recipe) -> Pa
     folder.path(name).join(IMAGE)
 }
 
-/// A file to write a log to, and to read it from.
+/// Opens a file to write a log to, and to read it from.
 fn log(path: &Path) -> File {
     File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap()
 }
 
-/// A folder with the right image, and the board that runs it.
+/// Starts a board with the right image. Returns its folder, the image's path and the board.
 fn start(emulated: &Emulated) -> (Folder, PathBuf, Board) {
     let folder = Folder::empty();
     let image = image(&folder, "model", &WIDTHS);
@@ -64,13 +65,13 @@ fn stream() -> Samples {
     samples(SAMPLES, INPUTS, 10)
 }
 
-/// Lets the board learn all of the stream that it has not learnt.
+/// Makes the board learn all of the stream that it has not learnt.
 fn learn(board: &mut Board, lessons: &mut Vec<Lesson>) {
     learn_from(board, &stream(), lessons);
     assert!(lessons.iter().all(|lesson| lesson.reports.len() == RECIPE.steps as usize));
 }
 
-/// The same of another one.
+/// Like [`learn`], for another stream.
 fn learn_from(board: &mut Board, stream: &Samples, lessons: &mut Vec<Lesson>) {
     for (number, (input, label)) in stream.iter().enumerate().skip(lessons.len()) {
         let learnt = board.learn(number as u64, input, label).unwrap().unwrap();
@@ -79,7 +80,7 @@ fn learn_from(board: &mut Board, stream: &Samples, lessons: &mut Vec<Lesson>) {
     }
 }
 
-/// Holds a session against core on this machine; returns the last digest.
+/// Compares a session with core on this machine. Returns the last digest.
 fn core_agrees(image: &Path, start: u64, learnt: Vec<Lesson>) -> u64 {
     let bytes = std::fs::read(image).unwrap();
     let steps: usize = learnt.iter().map(|lesson| lesson.reports.len()).sum();
@@ -117,7 +118,7 @@ fn a_board_learns_what_core_computes_on_this_machine() {
 
 #[test]
 fn sessions_on_a_board_end_as_on_this_machine() {
-    // Long ones, which take minutes where floating point is emulated as well.
+    // These sessions are long: they take minutes on a board that emulates floating point as well.
     for Emulated { firmware, .. } in emulated().into_iter().take(1) {
         let folder = Folder::empty();
         let recipe = Recipe { hold_out: Some(HoldOut { every: 3, keep: 8 }), ..RECIPE };
@@ -126,7 +127,7 @@ fn sessions_on_a_board_end_as_on_this_machine() {
         let start = status(&board.hello().unwrap()).digest;
         let (mut events, mut committed, mut number) = (Vec::new(), Vec::new(), 0);
         for session in 0..4 {
-            // The second one learns what is wrong, and is judged by what is right.
+            // The second session learns wrong labels and is judged by right ones.
             let samples = samples(24, INPUTS, 10);
             for (input, label) in (0..4).flat_map(|_| samples.iter()) {
                 let learnt = session == 1 && number % 3 != 2;
@@ -150,7 +151,7 @@ fn sessions_on_a_board_end_as_on_this_machine() {
         assert_eq!((target.steps, target.differing, target.first_difference), (2 * 256, 0, None));
         assert_eq!(target.digest, format!("{:016x}", record.digest()));
 
-        // The board's weights, number by number, are those that the record's delta makes of the image.
+        // The board's weights in use are, number by number, those that the record's delta makes of the image.
         let in_use = board.array(Array::InUse).unwrap();
         let delta = Delta::between(&parse(&bytes), identity(&bytes), sessions.in_use()).unwrap();
         let adapted = delta.apply(&parse(&bytes), identity(&bytes)).unwrap();
@@ -192,7 +193,7 @@ fn a_board_that_is_reset_starts_from_its_image_again() {
         assert_eq!((again.digest, again.counts, again.step), (new.digest, new.counts, 0));
         let factory: Vec<f32> = parse(&std::fs::read(image).unwrap()).weights().collect();
         assert_eq!(common::bits(&board.array(Array::InUse).unwrap()), common::bits(&factory));
-        // And learns as it did.
+        // It learns as it did before.
         assert_eq!(learn(&mut board), learnt);
     }
 }
@@ -229,7 +230,7 @@ fn a_sample_out_of_order_is_an_error_that_says_what_happened() {
     }
 }
 
-/// The emulated board on a TCP port, behind a line that is in our hands.
+/// Emulated board on a TCP port, behind a line that the test controls.
 struct Line {
     address: String,
     emulator: Child,
@@ -242,16 +243,17 @@ impl Drop for Line {
     }
 }
 
-/// What the line makes of a byte: of which frame, from 0, whether it begins it, the byte.
+/// Effect of the line on a byte. The arguments are the number of its frame, from 0, a flag for the first byte of a
+/// frame, and the byte.
 trait Noise: FnMut(usize, bool, u8) -> Vec<u8> + Send + 'static {}
 
 impl<N: FnMut(usize, bool, u8) -> Vec<u8> + Send + 'static> Noise for N {}
 
-/// Hands on every byte as the noise has it.
+/// Forwards every byte as the noise changes it.
 fn forward(mut from: impl Read, mut to: impl Write, mut noise: impl Noise) -> std::io::Result<()> {
     let (mut byte, mut zeros) = ([0], 0);
     while from.read(&mut byte)? > 0 {
-        // A frame is a zero, bytes that are none, and a zero.
+        // A frame is a zero, bytes that are not zero, and a zero.
         let begins = byte[0] == 0 && zeros % 2 == 0;
         to.write_all(&noise(zeros / 2, begins, byte[0]))?;
         to.flush()?;
@@ -268,7 +270,7 @@ impl Line {
         })
     }
 
-    /// To the board of an emulator with its link there.
+    /// Starts an emulator and the line to its board. `emulator` gets the address of the board's link.
     fn of(to_board: impl Noise, from_board: impl Noise, emulator: impl FnOnce(&str) -> Command) -> Self {
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
@@ -278,10 +280,10 @@ impl Line {
         let line = Self { address: address(&workstation), emulator: command.spawn().unwrap() };
         std::thread::spawn(move || {
             let [board, workstation] = [board, workstation].map(|end| end.accept().unwrap().0);
-            // Bytes go one by one.
+            // Sends bytes one by one.
             [&board, &workstation].into_iter().for_each(|end| end.set_nodelay(true).unwrap());
             let (answers, asked) = (board.try_clone().unwrap(), workstation.try_clone().unwrap());
-            // Both directions end with whoever hangs up.
+            // Both directions end when one side hangs up.
             std::thread::spawn(move || forward(answers, workstation, from_board));
             let _ = forward(asked, board, to_board);
         });
@@ -293,7 +295,7 @@ fn clean(_: usize, _: bool, byte: u8) -> Vec<u8> {
     vec![byte]
 }
 
-/// A byte of garbage before every fifth frame.
+/// Adds a byte of garbage before every fifth frame.
 fn garbage(frame: usize, begins: bool, byte: u8) -> Vec<u8> {
     if begins && frame % 5 == 4 { vec![0xaa, byte] } else { vec![byte] }
 }
@@ -312,7 +314,7 @@ fn garbage_on_the_line_costs_no_sample_and_is_counted() {
         let last = core_agrees(&image, start, lessons);
         let hello = board.hello().unwrap();
         assert_eq!((status(&hello).learnt, status(&hello).digest), (SAMPLES as u64, last));
-        // Of twelve requests and answers, and of those that say so, every fifth.
+        // Every fifth frame is damaged: of the twelve requests and answers, and of those that report damage.
         assert!(hello.dropped >= 2 && board.damaged >= 2 && board.repeated >= 2, "{} {}", hello.dropped, board.damaged);
     }
 }
@@ -323,11 +325,11 @@ fn a_session_on_a_line_that_damages_one_byte_in_a_thousand_learns_the_same() {
     let Some(Emulated { firmware, .. }) = emulated().into_iter().next() else { return };
     let folder = Folder::empty();
     let image = image_with(&folder, "model", &WIDTHS, Recipe { batch: 1, steps: 1, ..RECIPE });
-    // One generator a direction, as each has a thread of its own.
+    // One generator per direction, as each direction has a thread of its own.
     let damage = |seed: u64| {
         let mut generator = Generator::new(SEED, seed);
         move |_, _, byte| match generator.below(3000) {
-            // Changed, lost and doubled.
+            // Changed, lost and doubled bytes.
             0 => vec![byte ^ (1 << ((seed + u64::from(byte)) % 8))],
             1 => vec![],
             2 => vec![byte, byte],
@@ -356,7 +358,7 @@ fn a_session_on_a_line_that_damages_one_byte_in_a_thousand_learns_the_same() {
 #[test]
 fn a_board_whose_saves_take_twelve_seconds_on_a_line_that_loses_bytes_learns_the_same() {
     const LENGTH: usize = 200;
-    // Somebody's own firmware with our library.
+    // A firmware outside of this project that uses our library.
     let root = crate::common::root();
     let (firmware, image) = (root.join("target/outside/slow"), root.join("tests/outside/image.grft"));
     if !firmware.is_file() {
@@ -390,7 +392,7 @@ fn a_board_whose_saves_take_twelve_seconds_on_a_line_that_loses_bytes_learns_the
         (LENGTH as u64, last, Some(2))
     );
     println!("slowest answer {slowest:.1?}; frames dropped: {} there, {} here", hello.dropped, board.damaged);
-    // Where it can be measured at all: the emulator's clock is this machine's.
+    // The time can be measured because the emulator's clock is this machine's.
     assert!(slowest > Duration::from_secs(12), "{slowest:?}");
     assert!(hello.dropped + board.damaged > 5);
 }
@@ -494,7 +496,7 @@ fn what_a_board_has_learnt_becomes_a_delta_from_its_record_and_a_page() {
         folder.graftage(&format!("delta apply {image} a.grfd -o adapted.grft")).succeeded();
         let measured = folder.graftage(&format!("delta eval {image} a.grfd --test test.csv")).succeeded();
         assert!(measured.contains(&format!("{:.1} % adapted", 100.0 * session.after)), "{measured}");
-        // A board that starts with the adapted image answers as the one that has learnt.
+        // A board that starts with the adapted image answers like the one that has learnt.
         let board = Board::open(Port::emulator(firmware), Some(&folder.path("adapted.grft")), None);
         let in_use = board.unwrap().array(Array::InUse).unwrap();
         let Some(Event::State(state)) = record.events.iter().rev().nth(1) else { panic!("no state") };
@@ -512,7 +514,7 @@ fn a_monitor_shows_what_an_emulated_board_does_in_plain_lines_where_there_is_no_
         let watch = ["monitor", &port, "--image=model/image.grft", "--polls=3", "--every=0.5"];
         let said = folder.command(watch).succeeded();
         let lines: Vec<_> = said.lines().filter(|line| !line.starts_with("log: ")).collect();
-        // It does nothing, so there is nothing new to say.
+        // The board does nothing, so there is nothing new to print.
         assert_eq!(lines.len(), 1, "{said}");
         assert!(lines[0].starts_with(&format!("{name}: 0 samples, step 0, none right, drift 0.000")), "{said}");
         assert!(said.lines().any(|line| line.starts_with("log: INFO ready: 2410 weights")), "{said}");
@@ -530,7 +532,7 @@ fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
         let folder = Folder::empty();
         let image = image(&folder, "model", &WIDTHS);
         stream().write(&folder.path("stream.csv"), SCALE, &Legend::default()).unwrap();
-        // After the answers to hello and to five samples nothing comes back.
+        // Only the answers to hello and to five samples come back.
         let lost = |frame, _, byte| if frame < 6 { vec![byte] } else { vec![] };
         let line = Line::to(&firmware, &image, clean, lost);
         let port = format!("--port=tcp:{}", line.address);
@@ -563,20 +565,20 @@ fn the_memory_of_a_firmware_is_that_of_its_board_and_little_more() {
         let device = u64::from(parts.iter().sum::<u32>());
         assert!((device..device + 1024).contains(&ram), "{ram} bytes of RAM, {device} of the device");
         assert_eq!(said.ram.parts[..8].iter().map(|(_, bytes)| *bytes as u32).collect::<Vec<_>>(), parts);
-        // To the byte what the linker laid out for it.
+        // The sum is, to the byte, what the linker laid out for the device.
         let elf = files::read(&emulated.firmware).unwrap();
         let elf = object::File::parse(&elf[..]).unwrap();
         let of_device = |name: &str| name.contains("bare8SESSIONS") || name.contains("bare4LINK");
         let laid_out = elf.symbols().filter(|symbol| symbol.name().is_ok_and(of_device));
         assert_eq!(laid_out.map(|symbol| symbol.size()).sum::<u64>(), device);
-        // A device is all zeros before it starts: no initial values of it lie in flash. What a board with a floating-point
-        // unit takes for the demo's network is docs/adaptation.md's table.
+        // A device is all zeros before it starts, so none of its initial values lie in flash. The flash of a board with
+        // a floating-point unit, for the demo's network, is in the table of docs/adaptation.md.
         let most = if emulated.name == "mps2-an386" { 48 * 1024 } else { 80 * 1024 };
         assert!((10_000..=most).contains(&flash), "{flash} bytes of flash");
     }
 }
 
-/// Somebody on a TCP port who is no board.
+/// Opens a connection to a TCP server that is no board.
 fn impostor(answer: impl FnOnce(TcpStream) + Send + 'static) -> Board {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -599,18 +601,18 @@ fn a_board_that_does_not_answer_is_given_up_with_what_was_tried() {
         assert!(message.contains(words), "{message}");
     }
     drop(board);
-    // The line is free for the next.
+    // The line is free for the next program.
     assert!(!heard.recv_timeout(Duration::from_secs(10)).unwrap().is_empty());
 }
 
-/// An answer on the wire.
+/// Encodes an answer as bytes on the wire.
 fn wire(answer: Numbered<Answer>) -> Vec<u8> {
     let (mut plain, mut wire) = ([0; ANSWER], [0; ANSWER]);
     let used = encode(&answer, &mut plain, &mut wire).unwrap();
     wire[..used].to_vec()
 }
 
-/// Reads requests off a line; returns how many came before it was closed.
+/// Reads requests until the line is closed. Returns their number.
 fn requests(mut socket: TcpStream) -> usize {
     let mut all = Vec::new();
     let _ = socket.read_to_end(&mut all);
@@ -622,7 +624,7 @@ fn a_board_that_says_that_it_is_busy_is_waited_for_and_not_asked_again() {
     let (sender, heard) = std::sync::mpsc::channel();
     let board = impostor(move |mut socket| {
         let _ = socket.read(&mut [0; 100]);
-        // Longer than it is waited for in silence.
+        // This is longer than the workstation waits in silence.
         for _ in 0..8 {
             let _ = socket.write_all(&BUSY);
             std::thread::sleep(Duration::from_millis(300));
@@ -664,7 +666,7 @@ fn a_line_that_is_no_boards_is_told_by_what_comes_and_causes_no_storm_of_request
             |line, asked| line.write_all(&asked.iter().flat_map(|_| *b"^@").collect::<Vec<_>>()),
             "does it run this project's firmware, at 115200 baud",
         ),
-        // Another device, or another rate.
+        // Another device, or another baud rate.
         (|line, _| line.write_all(b"\0$GPGGA,1\0"), "only damaged frames"),
         (|_, _| Ok(()), "has no other program the port open"),
     ];
@@ -722,7 +724,7 @@ fn a_port_is_read_as_it_is_written() {
 #[test]
 fn an_answer_that_comes_late_is_not_taken_for_that_to_the_next_question() {
     let mut board = impostor(|mut socket| {
-        // As a slow board does that was asked twice; some while the next question is on its way.
+        // A slow board answers twice if it is asked twice; some answers come when the next question is on its way.
         for request in [1, 1, 2, 2, 2, 3] {
             let prediction = Prediction { class: u32::from(request), probability: 1.0 };
             let _ = socket.write_all(&wire((request, Answer::Predicted(prediction))));
@@ -749,7 +751,7 @@ fn a_line_that_is_closed_is_said_at_once() {
 fn a_board_of_another_version_is_told_from_a_silent_one() {
     let mut board = impostor(|mut socket| {
         let _ = socket.read(&mut [0; 100]);
-        // A whole frame of version 9: CRC-32/ISO-HDLC of its two bytes behind them.
+        // A whole frame of version 9, with the CRC-32/ISO-HDLC of its two bytes behind them.
         let checksum = graftage_core::image::checksum(&[9, 0]).to_le_bytes();
         let _ = socket.write_all(&[&[0, 2, 9, 5][..], &checksum, &[0]].concat());
         let _ = socket.read(&mut [0; 100]);
@@ -761,7 +763,7 @@ fn a_board_of_another_version_is_told_from_a_silent_one() {
 #[test]
 fn an_emulator_that_ends_says_why() {
     for Emulated { firmware, .. } in emulated() {
-        // A folder is no image that it could load.
+        // A folder is not an image that the emulator can load.
         let folder = Folder::empty();
         let outcome = Board::open(Port::emulator(firmware), Some(&folder.path(".")), None);
         let message = outcome.and_then(|mut board| board.hello()).unwrap_err().to_string();

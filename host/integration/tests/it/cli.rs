@@ -1,4 +1,4 @@
-//! The command line: bad input gives one clear line and no file; good input does what was asked.
+//! Tests of the command line: bad input gives one clear line and no file; good input does what was asked.
 
 use crate::common::{self, Folder, Run, about, bits, checkpoint, firmware, samples, squeezed, with_weights};
 use flate2::{Compression, write::GzEncoder};
@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::process::Command;
 
-/// A checkpoint for four features and three classes, its data, its model and a record of a session.
+/// Creates a checkpoint for four features and three classes, with its data, its model and the record of a session.
 fn folder() -> Folder {
     let folder = Folder::empty();
     let checkpoint = checkpoint(&[4, 6, 3], 40);
@@ -51,7 +51,7 @@ fn folder() -> Folder {
     folder
 }
 
-/// Each command line fails with a line that holds every one of these words, and leaves no file behind.
+/// Asserts that each command line fails with one line that contains all of its words, and leaves no file behind.
 fn all_fail(folder: &Folder, cases: &[(&str, &[&str])]) {
     let before = folder.files();
     for (arguments, words) in cases {
@@ -111,7 +111,7 @@ fn a_wrong_data_file_is_named_with_line_and_column() {
     );
 }
 
-/// A safetensors file with these tensors and metadata.
+/// Writes a safetensors file with these tensors and metadata.
 fn tensors(folder: &Folder, name: &str, tensors: &[(&str, Dtype, &[usize], &[u8])], about: Option<&str>) {
     let views = tensors
         .iter()
@@ -160,7 +160,7 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
         ("minus", &["normalisation", "not finite and > 0"]),
         ("infinite", &["metadata"]),
     ];
-    // They take turns: one module reads for all of them.
+    // The commands take turns: one module reads for all of them.
     let commands = [
         "eval FILE --data good.csv",
         "graft FILE -o other",
@@ -237,7 +237,7 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
         ("--steps 17", &["steps"]),
         ("--replay 0", &["replay must be at least 1"]),
     ];
-    // They take turns: what is promised of a recipe is checked once for both.
+    // The commands take turns: recipes are checked once for both.
     let commands =
         ["graft good.safetensors -o other", "rehearse good.safetensors --data good.csv --samples 5 -o a.json"];
     for ((option, words), command) in bounds.into_iter().zip(commands.iter().cycle()) {
@@ -263,7 +263,7 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
             ),
         ],
     );
-    // Whose split asks for more samples than there are.
+    // This split asks for more samples than there are.
     checkpoint(&[4, 6, 3], 60).write(&folder.path("larger.safetensors")).unwrap();
     all_fail(&folder, &[("eval larger.safetensors --data good.csv --part test", &["60 samples", "split into 60"])]);
 }
@@ -284,7 +284,7 @@ fn where_nothing_can_be_written_it_says_so_and_leaves_no_part() {
                 &["no/b.csv", "there is no folder no"],
             ),
             (
-                // Before the board learns what could then not be recorded.
+                // It fails before the board learns what could then not be recorded.
                 "adapt --port tcp:127.0.0.1:1 --stream good.csv --image model/image.grft --record no/a.record",
                 &["no/a.record", "there is no folder no"],
             ),
@@ -401,7 +401,7 @@ fn a_board_that_cannot_be_reached_is_named_with_what_to_do() {
     all_fail(
         &folder,
         &[
-            // Nobody listens on the port of tcpmux.
+            // Nothing listens on the port of tcpmux.
             ("adapt --port tcp:127.0.0.1:1 --stream good.csv -o a.json", &["tcp:127.0.0.1:1", "refused"]),
             ("adapt --port tcp:no.invalid:1 --stream good.csv", &["tcp:no.invalid:1"]),
             ("adapt --port /dev/nowhere --stream good.csv", &["/dev/nowhere", "there is no such port"]),
@@ -419,7 +419,7 @@ fn a_board_that_cannot_be_reached_is_named_with_what_to_do() {
     assert_eq!(folder.files(), before);
 }
 
-/// The command-line parser's own messages: status 2, and the option's name.
+/// Checks the messages of the command-line parser: status 2, and the option's name.
 #[test]
 fn an_argument_that_is_none_is_named() {
     let folder = folder();
@@ -447,7 +447,7 @@ fn an_argument_that_is_none_is_named() {
         assert!(words.iter().all(|word| run.errors.contains(word)), "{arguments}: {}", run.errors);
         assert_eq!(folder.files(), before, "{arguments}");
     }
-    // A value that is none, in one line that says what is taken.
+    // An invalid value gives one line that says which values are valid.
     for (option, words) in [
         ("--schedule linear=-1", ["'linear=-1'", "linear=STEPS"]),
         ("--schedule wsd=1,2", ["'wsd=1,2'", "wsd=WARMUP,STABLE,DECAY"]),
@@ -467,7 +467,7 @@ fn an_argument_that_is_none_is_named() {
 #[test]
 fn eval_counts_what_is_predicted_rightly_of_each_class() {
     let folder = Folder::empty();
-    // The class of a sample is where its largest number stands.
+    // The predicted class is the place of the largest number.
     let identity = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
     let checkpoint = with_weights(about(&[3, 3], 10.0, 1, 0), vec![identity, vec![0.0; 3]]);
     checkpoint.write(&folder.path("a.safetensors")).unwrap();
@@ -475,7 +475,7 @@ fn eval_counts_what_is_predicted_rightly_of_each_class() {
     let lines: Vec<String> =
         folder.graftage("eval a.safetensors --data a.csv --part all").succeeded().lines().map(squeezed).collect();
     assert_eq!(lines, ["class samples right", "0 3 66.7 %", "1 5 40.0 %", "all 8 50.0 %"]);
-    // The training part is the first sample of the split's order; the others test.
+    // The training part is the first sample in the order of the split. The others are the test part.
     let count = |part: &str| {
         let output = folder.graftage(&format!("eval a.safetensors --data a.csv --part {part}")).succeeded();
         squeezed(output.lines().last().unwrap()).split(' ').nth(1).unwrap().to_owned()
@@ -530,7 +530,7 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
     let folder = folder();
     let (mut lines, mut table) = (String::from("length,width,colour,who,kind\n"), Vec::new());
     for (index, (input, label)) in samples(120, 3, 3).iter().enumerate() {
-        // Everybody sees more of everything than the one before.
+        // Each person's numbers are larger than those of the person before.
         let (who, more) = [("Ann", 1.0), ("Ben", 1.5), ("Cem", 2.0), ("Dia", 3.0)][index % 4];
         lines += &format!("{},{},{},{who},{label}\n", more * input[0], more * input[1], more * input[2]);
         table.push(input.iter().map(|x| more * x).collect::<Vec<f32>>());
@@ -558,7 +558,7 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
     folder.graftage("graft good.safetensors --rehearsal people.json -o other").succeeded();
     let bytes = std::fs::read(folder.path("other/image.grft")).unwrap();
     assert_eq!(common::parse(&bytes).header.recipe.rule.step, met.methods[0].step);
-    // The same streams for a board.
+    // A board gets the same streams.
     let introduce = "introduce first.safetensors --per-class 4 --streams 1..2 -o streams";
     assert!(folder.graftage(introduce).succeeded().contains("Ben, stream 2: 12 labelled samples, 18 to test"));
     let about = Checkpoint::read(&folder.path("first.safetensors")).unwrap().about;
@@ -571,7 +571,7 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
             let read = Samples::read(&path, 3, &Legend::numbered(3)).unwrap();
             let raw = normalisation.undo(&expected).unwrap();
             assert_eq!((bits(read.features()), read.labels()), (bits(raw.features()), expected.labels()), "{name}");
-            // In the units of the table.
+            // The numbers are in the units of the table.
             let close = |row: &Vec<f32>, input: &[f32]| row.iter().zip(input).all(|(a, b)| (a - b).abs() < 1e-5);
             assert!(raw.iter().all(|(input, _)| table.iter().any(|row| close(row, input))), "{name}");
         }
@@ -628,7 +628,7 @@ fn replay_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
     let message = run.failed();
     assert!(message.contains("other.record: it differs") && message.contains("step 14"), "{message}");
 
-    // Damaged bytes are located, and what stands before them is computed again all the same.
+    // Damaged bytes are located, and the events before them are computed again all the same.
     let good = std::fs::read(folder.path("good.record")).unwrap();
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 1;
@@ -653,13 +653,13 @@ fn replay_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
 #[test]
 fn a_checkpoint_whose_data_are_elsewhere_says_how_to_go_on() {
     let folder = folder();
-    // What its training read lies in another folder than the command's.
+    // The training's data lie in another folder than the command runs in.
     all_fail(
         &folder,
         &[
             ("eval good.safetensors", &["samples.csv: is not here", "folder where `train` ran", "--data"]),
             ("rehearse good.safetensors -o a.json", &["samples.csv: is not here", "--data"]),
-            // A file that the user has named is missing, and no more is to be said.
+            // If a file that the user has named is missing, no more is to be said.
             ("eval good.safetensors --data nowhere.csv", &["nowhere.csv: No such file"]),
         ],
     );

@@ -1,4 +1,4 @@
-//! Samples: every format, splitting, normalising, wrong labels, ageing.
+//! Tests of samples: every format, splits, normalisation, wrong labels, ageing.
 
 use crate::common::data::{gzip, load, load_normalised, refused, source, split};
 use crate::common::{Folder, bits, samples};
@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// `count` samples whose only number is their index.
+/// Returns `count` samples whose only number is their index.
 fn indices(count: usize) -> Samples {
     let mut samples = Samples::new(1);
     (0..count).for_each(|i| samples.push(&[i as f32], i as u32));
     samples
 }
 
-/// Training part and test part in the order of the file: their labels and features.
+/// Returns bits of the features and label of all samples, training part and test part, sorted.
 fn sorted(labelled: &Labelled) -> Vec<(Vec<u32>, u32)> {
     let mut all: Vec<_> = labelled.train.iter().chain(labelled.test.iter()).map(|(x, y)| (bits(x), y)).collect();
     all.sort_unstable();
     all
 }
 
-/// Real data beside the repository; where they are absent, the test says so and ends.
+/// Returns the path of real data beside the repository. If they are absent, says so, and the test ends.
 fn real(file: &str) -> Option<PathBuf> {
     let path = crate::common::root().join("../shared/data").join(file);
     if !path.exists() {
@@ -53,7 +53,7 @@ fn a_first_line_of_names_is_no_sample() {
 
 #[test]
 fn what_is_written_is_read_again_bit_for_bit() {
-    // Numbers of all sizes, of which a scale of a power of two loses no bit.
+    // Numbers of all sizes. A scale that is a power of two loses no bit of them.
     let mut generator = Generator::new(9, 0);
     let mut samples = Samples::new(7);
     for label in 0..300 {
@@ -82,7 +82,7 @@ fn a_split_is_a_partition() {
         let mut together = [first.labels(), second.labels()].concat();
         together.sort_unstable();
         assert_eq!(together, all.labels());
-        // A sample keeps its label.
+        // Each sample keeps its label.
         assert!(first.iter().chain(second.iter()).all(|(input, label)| input == [label as f32]));
     }
     for train in [0, 50, 51] {
@@ -90,7 +90,7 @@ fn a_split_is_a_partition() {
     }
 }
 
-/// The orders were computed by another program from the definition of PCG-XSH-RR 64/32 and of the shuffle.
+/// Checks orders that another program computed from the definition of PCG-XSH-RR 64/32 and of the shuffle.
 #[test]
 fn the_orders_of_split_and_arrival_are_fixed_by_their_seeds() {
     let all = indices(20);
@@ -114,7 +114,7 @@ fn the_orders_of_split_and_arrival_are_fixed_by_their_seeds() {
     }
 }
 
-/// Gain and offset of each element, as they show on samples of zeros and ones.
+/// Returns gain and offset of each element, measured on samples of zeros and of ones.
 fn response(inputs: usize, seed: u64) -> Vec<(f32, f32)> {
     let mut probes = Samples::new(inputs);
     probes.push(&vec![0.0; inputs], 0);
@@ -135,7 +135,7 @@ fn a_sensor_ages_within_its_bounds_and_the_same_for_the_same_seed() {
         assert_ne!(drawn, response(64, seed + 1));
         all.extend(drawn);
     }
-    // 3,200 draws reach everywhere, and lie about the middle.
+    // 3,200 draws reach the whole range and lie around its middle.
     let range = |of: fn(&(f32, f32)) -> f32| {
         let mean = all.iter().map(of).sum::<f32>() / all.len() as f32;
         (all.iter().map(of).fold(9.0, f32::min), mean, all.iter().map(of).fold(-9.0, f32::max))
@@ -145,7 +145,7 @@ fn a_sensor_ages_within_its_bounds_and_the_same_for_the_same_seed() {
     assert!(least < 0.01 && (middle - 0.25).abs() < 0.01 && most > 0.49, "{least} {middle} {most}");
 }
 
-/// From the same other program.
+/// Checks numbers from the same other program.
 #[test]
 fn the_first_drift_of_seed_1_is_the_one_that_was_published() {
     let expected = [(0.260_026_8, 0.179_377_14), (0.896_399_1, 0.226_780_28)];
@@ -180,7 +180,7 @@ fn samples_that_do_not_fit_a_network_are_named() {
 
 // ---- formats ----
 
-/// IDX: type, sizes, numbers.
+/// Encodes an IDX file: type, sizes, numbers.
 fn idx(kind: u8, sizes: &[u32], numbers: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, kind, sizes.len() as u8];
     sizes.iter().for_each(|size| bytes.extend(size.to_be_bytes()));
@@ -189,7 +189,7 @@ fn idx(kind: u8, sizes: &[u32], numbers: &[u8]) -> Vec<u8> {
 
 #[test]
 fn idx_images_of_every_type_are_read_with_their_shape() {
-    // Six numbers that every type holds, and the bytes that stand for them, the highest first.
+    // Six numbers that every type can hold, and their bytes, the highest first.
     let numbers = [3.0, 0.0, 1.0, 127.0, 64.0, 2.0];
     let small = numbers.map(|x: f64| x as u8);
     let wide = |bytes: fn(f64) -> Vec<u8>| numbers.iter().flat_map(|x| bytes(*x)).collect::<Vec<_>>();
@@ -217,7 +217,7 @@ fn idx_images_of_every_type_are_read_with_their_shape() {
             assert_eq!(sorted(&read), expected, "type {kind:#x}, shape {shape:?}");
         }
     }
-    // Signed ones below 0.
+    // Signed types also hold numbers below 0.
     for (kind, bytes, expected) in
         [(0x09, vec![0xff, 0x80], [-1.0, -128.0]), (0x0b, vec![0xff, 0xfe, 1, 0], [-2.0, 256.0])]
     {
@@ -233,7 +233,7 @@ fn idx_images_of_every_type_are_read_with_their_shape() {
     }
 }
 
-/// IDX of four training images and two of the own test part.
+/// Writes an IDX source of four training images, with an own test part of two.
 fn idx_source(folder: &Folder) -> (Source, Value) {
     let keys = json!({
         "images": folder.file("images", idx(8, &[4, 1, 2], &[10, 11, 20, 21, 30, 31, 40, 41])),
@@ -252,9 +252,9 @@ fn idx_files_of_tests_are_the_own_test_part() {
     assert_eq!(read.train.features(), [10.0, 11.0, 20.0, 21.0, 30.0, 31.0, 40.0, 41.0]);
     assert_eq!(read.test.features(), [50.0, 51.0, 60.0, 61.0]);
     assert_eq!((read.train.labels(), read.test.labels()), (&[0, 1, 2, 0][..], &[3, 1][..]));
-    // A class that only tests is one nevertheless.
+    // A class that occurs only in the test part counts, too.
     assert_eq!((read.legend.classes, read.shape), (["0", "1", "2", "3"].map(String::from).to_vec(), vec![1, 2]));
-    // A split by seed is one of the training images: those that test are not touched.
+    // A split by seed splits the training images only; those that test are not touched.
     let read = load(&source, json!({ "seed": { "train": 3 } }));
     assert_eq!((read.train.len(), read.test.len(), read.legend.classes.len()), (3, 1, 3));
 }
@@ -302,7 +302,7 @@ fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
     let mut without = keys.clone();
     without.as_object_mut().unwrap().remove("test-labels");
     refused(source("idx", without).load(&Split::default(), &Normalise::None), &["images", "test-labels"]);
-    // The labels of a trained model's classes.
+    // A trained model's classes limit the labels.
     let legend = Legend { classes: ["0", "1"].map(String::from).into(), ..Legend::default() };
     let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0], ..Normalisation::default() };
     refused(
@@ -334,7 +334,7 @@ fn a_table_has_its_label_group_and_ignored_columns_anywhere() {
         assert_eq!((read.train.features(), read.train.labels()), (&[3.0, 4.0, 7.0, 8.0][..], &[0, 0][..]));
         assert_eq!((read.test.features(), read.test.labels()), (&[1.0, 2.0, 5.0, 6.0][..], &[2, 1][..]));
     }
-    // Whole numbers keep their values, however they are written; other columns are the features.
+    // Whole numbers keep their values, however they are written. Other columns are the features.
     let table = folder.file("numbers.csv", "class,a,b\n3,1,2\n+0,3,4\n03,5,6\n");
     let read = load(&source("csv", json!({ "path": table, "label": "class" })), json!({ "seed": { "train": 2 } }));
     assert_eq!(read.legend.classes, ["0", "1", "2", "3"]);
@@ -423,7 +423,7 @@ fn arff_is_read_with_its_header_and_without() {
             (&read.legend.classes[..], &read.shape[..]),
             (&["run", "sit, lie", "walk"].map(String::from)[..], &[1][..])
         );
-        // Mean 0.75 and deviation 3.25 of the training part, -2.5 and 4.
+        // The training part, -2.5 and 4, has the mean 0.75 and the deviation 3.25.
         assert_eq!((read.train.features(), read.train.labels()), (&[-1.0, 1.0][..], &[2, 1][..]));
         assert_eq!((read.test.features(), read.test.labels()), (&[0.0][..], &[0][..]));
     };
@@ -481,7 +481,7 @@ fn what_is_wrong_in_an_arff_file_is_named_with_its_line() {
     }
 }
 
-/// An array of NumPy as version 1 of its format: 16-byte aligned, spaces, a line end.
+/// Encodes an array in version 1 of NumPy's format. Spaces and a line end align the numbers to 64 bytes.
 fn npy(descr: &str, shape: &str, numbers: &[u8]) -> Vec<u8> {
     npy_header(&format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"), numbers)
 }
@@ -524,7 +524,7 @@ fn arrays_of_numpy_of_every_type_are_read_with_their_labels() {
             assert_eq!(read.legend.classes, ["run", "sit"]);
         }
     }
-    // Version 2 has a longer length; keys in another order, in other quotes.
+    // Version 2 has a longer length. The keys are in another order and in other quotes.
     let header = b"{\"shape\":(2, 1),\"fortran_order\":False,\"descr\":\"<f4\"}\n";
     let array = [b"\x93NUMPY\x02\x00", &(header.len() as u32).to_le_bytes()[..], header, &[0, 0, 128, 63, 0, 0, 0, 64]]
         .concat();
@@ -568,7 +568,7 @@ fn what_is_wrong_in_an_array_or_its_labels_is_named() {
     refused(npy(&path, "2").load(&seed, &Normalise::None), &["labels.csv", "no column \"2\""]);
     for (text, words) in [
         ("0\n1\n1\n", ["3 labels for the 2 samples", "good.npy"]),
-        // All names: the first line is taken as names of columns.
+        // The file holds only names: the first line is taken as names of columns.
         ("run\nsit\n", ["1 lines for the 2 samples", "taken as names"]),
         ("0\n-1\n", ["line 2, column 1", "classification only"]),
     ] {
@@ -610,7 +610,7 @@ fn the_end_of_a_text_tests() {
     refused(text.load_as(&Split::default(), &unit, &Legend::default()), &["a.txt", "no labelled samples"]);
 }
 
-/// Files of every format with bytes changed, cut off and put in: taken, or refused in one line.
+/// Changes, cuts off and inserts bytes in files of every format. Each file is read, or refused in one line.
 #[test]
 fn a_damaged_file_never_ends_the_program() {
     let folder = Folder::empty();
@@ -678,7 +678,7 @@ fn another_main_file_takes_the_place_of_the_first() {
             let value = |key: &str| if key == "labels" { "l" } else { file }.to_owned();
             source(format, used.iter().map(|key| (key.to_string(), value(key))).collect())
         };
-        // The labels of an array are not those of other samples: a table takes the place of both.
+        // The labels of an array are not those of other samples, so a table takes the place of both files.
         let expected = if used.len() > 1 { source("csv", json!({ "path": "y" })) } else { of("y") };
         assert_eq!(of("x").with_path(Path::new("y")), expected, "{format}");
         assert_eq!(of("x").paths().len(), used.len());
@@ -707,7 +707,7 @@ fn an_unknown_key_is_refused_and_what_is_left_out_is_usual() {
     assert_eq!(Split::default(), split(json!("own")));
     assert_eq!(serde_json::from_value::<Normalise>(json!("features")).unwrap(), Normalise::Features);
     assert_eq!(serde_json::from_value::<Normalise>(json!({ "divide": 16.0 })).unwrap(), Normalise::Divide(16.0));
-    // What was written is read again as the same.
+    // A source that was written is read back as the same.
     let npy = source("npy", json!({ "path": "a", "labels": "b", "group": "c" }));
     assert_eq!(serde_json::from_value::<Source>(serde_json::to_value(&npy).unwrap()).unwrap(), npy);
 }
@@ -767,10 +767,11 @@ fn groups_test_as_a_whole_and_an_unknown_or_empty_one_is_refused() {
 
 // ---- normalisation ----
 
-/// Groups a and b train, c tests. Training: first feature 1, 3, missing, 8; second 5 throughout; the mean of all seven is 32/7.
+/// Table in which groups a and b train and c tests. The training part has 1, 3, missing, 8 in the first feature, and 5
+/// throughout in the second; the mean of all seven is 32/7.
 const NUMBERS: &str = "x,y,who,class\n1,5,a,0\n3,5,a,1\n,5,b,0\n8,5,b,1\n100,?,c,0\n?,7,c,1\n";
 
-/// What NUMBERS become.
+/// Loads a table like [`NUMBERS`], normalised in this way.
 fn normalised(folder: &Folder, text: &str, normalise: Normalise) -> Labelled {
     let keys = json!({ "path": folder.file("numbers.csv", text), "group": "who" });
     load_normalised(&source("csv", keys), json!({ "group": { "test": ["c"] } }), normalise)
@@ -785,7 +786,7 @@ fn close(found: &[f32], expected: &[f64]) {
 #[test]
 fn mean_and_deviation_are_those_of_the_training_part() {
     let folder = Folder::empty();
-    // 1, 3, 8: mean 4, squares 9 + 1 + 16.
+    // 1, 3, 8 have the mean 4 and the squared deviations 9 + 1 + 16.
     let deviation = (26f64 / 3.0).sqrt();
     let by_feature = normalised(&folder, NUMBERS, Normalise::Features);
     close(&by_feature.normalisation.mean, &[4.0, 5.0]);
@@ -800,10 +801,10 @@ fn mean_and_deviation_are_those_of_the_training_part() {
     close(&overall.normalisation.deviation, &[deviation]);
     close(&overall.train.features()[4..6], &[0.0, (5.0 - mean) / deviation]);
     close(overall.test.features(), &[(100.0 - mean) / deviation, 0.0, 0.0, (7.0 - mean) / deviation]);
-    // What tests has no part in it.
+    // The test part does not influence it.
     let other = normalised(&folder, &NUMBERS.replace("100", "-7000"), Normalise::Overall);
     assert_eq!(other.normalisation, overall.normalisation);
-    // A division, and none, keep the bits.
+    // Division gives the bits of binary32; no normalisation keeps the numbers.
     let full = NUMBERS.replace('?', "0.3").replace("\n,", "\n0.7,");
     let divided = normalised(&folder, &full, Normalise::Divide(3.0));
     assert_eq!(divided.normalisation.scale(), Some(3.0));
@@ -815,7 +816,7 @@ fn mean_and_deviation_are_those_of_the_training_part() {
 
 #[test]
 fn a_feature_that_never_changes_is_divided_by_one_however_often_it_is_added() {
-    // A tenth a thousand times: a sum that is rounded would leave a deviation that is not 0.
+    // A tenth, added a thousand times: a rounded sum would leave a deviation that is not 0.
     let folder = Folder::empty();
     let text: String = (0..1000).map(|i| format!("0.1,{i},{}\n", i % 2)).collect();
     let csv = source("csv", json!({ "path": folder.file("tenth.csv", text) }));
@@ -833,11 +834,11 @@ fn a_checkpoint_applies_what_it_learnt_and_keeps_its_classes() {
     let normalisation: Normalisation = serde_json::from_str(&saved).unwrap();
     let numbers = source("csv", json!({ "path": folder.path("numbers.csv"), "group": "who" }));
     assert_eq!(numbers.load_as(&split(by.clone()), &normalisation, &learnt.legend).unwrap(), learnt);
-    // Other samples: scaled as the training part was, whatever they are.
+    // Other samples are scaled like the training part, whatever they are.
     let other = numbers.with_path(&folder.file("other.csv", "x,y,who,class\n4,6,a,1\n?,5,c,1\n"));
     let read = other.load_as(&split(by.clone()), &normalisation, &learnt.legend).unwrap();
     assert_eq!((read.train.features(), read.test.features()), (&[0.0, 1.0][..], &[0.0, 0.0][..]));
-    // Of three classes two are met here: each keeps its number.
+    // Only two of the three classes occur here. Each keeps its number.
     let people =
         source("csv", json!({ "path": folder.file("people.csv", PEOPLE), "group": "who", "ignore": ["home"] }));
     let ann = json!({ "group": { "test": ["ann"] } });
@@ -884,14 +885,14 @@ fn a_normalisation_that_says_nothing_of_the_data_is_refused() {
     refused(large.load(&by, &Normalise::Divide(1e-20)), &["large.csv", "column \"0\": 1e30 is too large for binary32"]);
 }
 
-/// Mean and deviation, in binary64 and with plain sums.
+/// Returns mean and deviation, computed in binary64 with plain sums.
 fn moments(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt())
 }
 
-/// A table of two columns, by a name.
+/// Writes a table of two features to a file called `name`.
 fn table(folder: &Folder, name: &str, rows: impl Iterator<Item = (f64, f64)>) -> Source {
     let rows: String = rows.enumerate().map(|(i, (a, b))| format!("{a},{b},{}\n", i % 2)).collect();
     source("csv", json!({ "path": folder.file(name, format!("time,x,class\n{rows}")) }))
@@ -900,7 +901,7 @@ fn table(folder: &Folder, name: &str, rows: impl Iterator<Item = (f64, f64)>) ->
 #[test]
 fn a_column_that_binary32_cannot_hold_is_normalised_in_binary64() {
     let folder = Folder::empty();
-    // Milliseconds since 1970: binary32 numbers are 131,072 apart there.
+    // Milliseconds since 1970, where binary32 numbers are 131,072 apart.
     let time = |i: i32| 1.7e12 + 250.0 * f64::from(i);
     let x = |i: i32| 0.1 * f64::from(i * i % 7);
     let of = |normalise| {
@@ -910,7 +911,7 @@ fn a_column_that_binary32_cannot_hold_is_normalised_in_binary64() {
     let read = of(Normalise::Features);
     let wide = &read.normalisation.wide;
     assert_eq!(wide.iter().map(|wide| (wide.column, wide.name.as_str())).collect::<Vec<_>>(), [(0, "time")]);
-    // The times that train are all but one of the 41.
+    // All but one of the 41 times train.
     let tested = (0..41).find(|i| {
         (read.test.features()[0] - read.train.features()[0]).abs() > 0.0 && {
             let others: Vec<_> = (0..41).filter(|other| other != i).map(time).collect();
@@ -926,7 +927,7 @@ fn a_column_that_binary32_cannot_hold_is_normalised_in_binary64() {
     expected.sort_by(f64::total_cmp);
     found.sort_by(f64::total_cmp);
     assert!(found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-6), "{found:?}");
-    // What binary32 would have made of it: from the nearest of its numbers to a neighbour.
+    // binary32 would have rounded the times, by more than a deviation but by less than the distance of its numbers.
     let moved = wide[0].moved.unwrap();
     let farthest = 131_072.0 / deviation;
     assert!(moved > 1.0 && moved < farthest, "{moved} {farthest}");
@@ -937,9 +938,9 @@ fn a_column_that_binary32_cannot_hold_is_normalised_in_binary64() {
     device.sort_by(f32::total_cmp);
     found.sort_by(f32::total_cmp);
     assert_eq!(bits(&found), bits(&device));
-    // Over all features the small column is lost beside the large one, and binary32 moves neither by much.
+    // Over all features, the small column is lost beside the large one, and binary32 moves neither by much.
     assert!(of(Normalise::Overall).normalisation.wide.iter().all(|wide| wide.name != "x"));
-    // A checkpoint keeps it, to the last bit, and refuses to send it as binary32.
+    // A checkpoint keeps the normalisation, to the last bit, and refuses to send the column as binary32.
     let saved = serde_json::to_string(&read.normalisation).unwrap();
     assert_eq!(serde_json::from_str::<Normalisation>(&saved).unwrap(), read.normalisation);
     refused(read.normalisation.check_binary32(), &["column \"time\"", "deviations", "subtract an offset", "ignore"]);
@@ -947,7 +948,7 @@ fn a_column_that_binary32_cannot_hold_is_normalised_in_binary64() {
     let again = source("csv", json!({ "path": folder.path("times.csv") }));
     let by = split(json!({ "seed": { "train": 40, "seed": 3 } }));
     assert_eq!(again.load_as(&by, &read.normalisation, &read.legend).unwrap(), read);
-    // Less an offset it is a column like any other.
+    // Less an offset, it is a column like any other.
     let less = table(&folder, "less.csv", (0..41).map(|i| (time(i) - 1.7e12, x(i))));
     let less = less.load(&by, &Normalise::Features).unwrap();
     let Dataset::Labelled(less) = less else { panic!("labelled samples") };
@@ -973,7 +974,7 @@ fn a_number_beyond_binary32_is_one_when_it_is_normalised() {
         large.load(&split(by()), &Normalise::None),
         &["large.csv: column \"time\": ", "1e39 is too large for binary32, also when it is normalised"],
     );
-    // Whoever sends it to a device, where it stands.
+    // A file that is sent to a device is refused with the number's place.
     let path = folder.file("sent.csv", "x,y,class\n1,2,0\n1,-1e39,1\n");
     refused(
         Samples::read(&path, 2, &Legend::numbered(2)),
@@ -981,7 +982,7 @@ fn a_number_beyond_binary32_is_one_when_it_is_normalised() {
     );
     let path = folder.file("sent.csv", "x,y,class\n1,1e400,0\n");
     refused(Samples::read(&path, 2, &Legend::numbered(2)), &["line 2, column 2 (y): 1e400 is too large for binary64"]);
-    // A deviation that not even binary64 holds.
+    // Not even binary64 can hold this deviation.
     let huge = table(&folder, "huge.csv", [(1e300, 1.0), (-1e300, 2.0), (1e300, 3.0)].into_iter());
     refused(
         huge.load(&split(json!({ "seed": { "train": 2 } })), &Normalise::Features),
@@ -1050,7 +1051,7 @@ fn a_normalisation_is_a_word_or_a_table() {
 
 // ---- wrong labels ----
 
-/// From the other program that computed the orders of splits.
+/// Checks labels from the program that computed the orders of splits.
 #[test]
 fn wrong_labels_are_fixed_by_their_seed_and_those_of_a_smaller_share_are_among_those_of_a_larger() {
     let mut samples = Samples::new(1);
@@ -1085,7 +1086,7 @@ fn every_other_class_is_as_likely() {
     samples.labels().iter().zip(wrong.labels()).for_each(|(from, to)| counts[*from as usize][*to as usize] += 1);
     for (from, row) in counts.iter().enumerate() {
         for (to, count) in row.iter().enumerate() {
-            // 10,000 of a class: 7,000 stay, 1,000 become each of the others; six deviations around that.
+            // Of the 10,000 samples of a class, 7,000 stay and 1,000 become each of the others, within six deviations.
             let (mean, deviation) = if from == to { (7000.0, 46.0) } else { (1000.0, 30.0) };
             assert!((f64::from(*count) - mean).abs() < 6.0 * deviation, "{from} {to}: {counts:?}, seed 1");
         }
@@ -1111,7 +1112,7 @@ fn mnist_is_what_it_is_known_to_be() {
         (read.train.len(), read.test.len(), &read.shape[..], read.legend.classes.len()),
         (60_000, 10_000, &[28, 28][..], 10)
     );
-    // The published constants, of pixels in [0, 1].
+    // Published constants, for pixels in [0, 1].
     let Normalisation { mean, deviation, .. } = &read.normalisation;
     assert!(
         (mean[0] / 255.0 - 0.13066).abs() < 5e-6 && (deviation[0] / 255.0 - 0.3081).abs() < 5e-5,
@@ -1136,7 +1137,7 @@ fn fsdd_is_split_by_speaker() {
     for class in 0..10 {
         assert_eq!(read.train.labels().iter().filter(|label| **label == class).count(), 150);
     }
-    // Another program's sums, without rounding.
+    // Sums that another program computed without rounding.
     close(&read.normalisation.mean, &[-4.110_543_159_831_635]);
     close(&read.normalisation.deviation, &[3.664_424_152_365_763_5]);
     let Normalisation { mean, deviation, .. } = load_normalised(&fsdd, by, Normalise::Features).normalisation;
@@ -1169,7 +1170,7 @@ fn wisdm_without_a_header_is_split_by_user() {
     assert_eq!(counts, BTreeMap::from(expected));
     assert!(read.legend.classes.is_sorted());
     let Normalisation { mean, deviation, .. } = &read.normalisation;
-    // Columns 2, 35, 36 and 44 by another program; two of them have missing values. Column 32 is 0 throughout.
+    // Another program computed columns 2, 35, 36 and 44, two of which have missing values. Column 32 is 0 throughout.
     let pick = |of: &[f32]| [of[0], of[33], of[34], of[42]];
     close(
         &pick(mean),

@@ -1,11 +1,11 @@
-//! Defaults: they stand in [`Recipe::DEFAULT`], and options and pages say the same.
+//! Tests that options and pages state the defaults in [`Recipe::DEFAULT`].
 
 use crate::common::Folder;
 use graftage::rule;
 use graftage_core::adapt::Recipe;
 use std::collections::BTreeMap;
 
-/// The default of each option of `graft` that is a part of its recipe; none where nothing is said.
+/// Returns the default of each option of `graft` that is a part of its recipe; `None` if it has none.
 fn defaults() -> BTreeMap<&'static str, Option<String>> {
     let Recipe { rule, batch, steps, replay, seed, budget, hold_out, cap, functions: _ } = Recipe::DEFAULT;
     BTreeMap::from([
@@ -37,7 +37,7 @@ fn the_page_shows_the_default_of_each_option() {
             (cell(cells[1]).unwrap_or_else(|| panic!("{row}")), cell(cells[2]))
         })
         .collect();
-    // How much of the network learns is no part of the recipe.
+    // The number of layers that learn is no part of the recipe.
     assert_eq!(shown.remove("--train-last"), Some(None));
     let expected = defaults().into_iter().map(|(option, default)| (option.to_owned(), default));
     assert_eq!(shown, expected.collect());

@@ -1,4 +1,4 @@
-//! Deltas: small, exact, and refused where they do not belong.
+//! Tests of deltas: small, exact, and refused for another image.
 
 use crate::common::{Folder, bits, checkpoint, parse};
 use graftage::delta::{Delta, DeltaError};
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::io::Read;
 
-/// The image of a network of these widths.
+/// Returns the image of a network of these widths.
 fn image(widths: &[u32], recipe: Recipe) -> Vec<u8> {
     let folder = Folder::empty();
     graft(&checkpoint(widths, 20), recipe, usize::MAX, &folder.path("model")).unwrap();
@@ -27,7 +27,7 @@ fn weights(image: &[u8]) -> Vec<f32> {
     parse(image).weights().collect()
 }
 
-/// Weights as an adaptation leaves them, and some that it never would.
+/// Returns weights as an adaptation leaves them, and some that it never would.
 fn adapted(image: &[u8]) -> Vec<f32> {
     let mut generator = Generator::new(6, 0);
     let mut weights: Vec<f32> = weights(image).into_iter().map(|w| w + 0.01 * (generator.uniform() - 0.5)).collect();
@@ -48,11 +48,11 @@ fn applying_gives_the_adapted_weights_to_the_bit_and_changes_nothing_else() {
     let made = delta.apply(&parse(&image), identity(&image)).unwrap();
     assert_eq!(bits(&weights(&made)), bits(&adapted));
     let (base, made) = (parse(&image), parse(&made));
-    // A device of it goes on around the weights that the first one began with.
+    // A device with the new image is still pulled to the weights that the first device began with.
     assert_eq!(made.start(), base.start());
     assert_eq!(made.header, Header { centred: true, ..base.header.clone() });
     assert_eq!(made.length(), base.length() + 4 * adapted.len());
-    // And back again.
+    // A delta back gives the first image again.
     let (made, factory) = (delta.apply(&base, identity(&image)).unwrap(), weights(&image));
     let back = between(&made, &factory).apply(&parse(&made), identity(&made)).unwrap();
     assert_eq!(back, image[..parse(&image).length()]);
@@ -81,7 +81,7 @@ fn what_did_not_learn_costs_nothing() {
     assert!(one.to_bytes().len() < 80, "{}", one.to_bytes().len());
 }
 
-/// The format, read by what shares only the inflater with this software.
+/// Reads the format with code that shares only the inflater with this software.
 #[test]
 fn the_bytes_are_those_of_version_1() {
     let image = usual();
@@ -119,7 +119,7 @@ fn the_bytes_are_those_of_version_1() {
     assert_eq!(header, expected);
     let mut planes = Vec::new();
     flate2::read::DeflateDecoder::new(rest).read_to_end(&mut planes).unwrap();
-    // Five up is 10; towards −∞ by seven is −7: 13.
+    // +5 is coded as 10, and −7, towards −∞, as 13.
     let mut expected = vec![0; 4 * 75];
     expected[0] = if positive { 10 } else { 13 };
     assert_eq!(planes, expected);
@@ -133,7 +133,7 @@ fn a_delta_for_another_image_or_network_is_refused() {
     let other = image(&[5, 8, 3], Recipe { seed: 9, ..Recipe::DEFAULT });
     assert_eq!(apply(&other), DeltaError::Base { expected: identity(&base), found: identity(&other) });
     assert_eq!(apply(&image(&[5, 7, 3], Recipe::DEFAULT)), DeltaError::Schema);
-    // Where checksums agree by chance, the result tells.
+    // If checksums agree by chance, the result reveals it.
     assert_eq!(delta.apply(&parse(&other), identity(&base)), Err(DeltaError::Result));
     let short = Delta::between(&parse(&base), 0, &[1.0]);
     assert_eq!(short, Err(DeltaError::Weights));
@@ -158,7 +158,7 @@ fn no_delta_with_a_flipped_bit_or_a_missing_byte_is_read() {
     assert_eq!(Delta::parse(&[&bytes[..], &[0]].concat()), Err(DeltaError::Checksum));
 }
 
-/// With the right checksum at the end.
+/// Appends the right checksum.
 fn sealed(content: &[u8]) -> Vec<u8> {
     let mut crc = flate2::Crc::new();
     crc.update(content);
@@ -178,7 +178,7 @@ proptest! {
         let _ = Delta::parse(&sealed(&[b"GRFD\x01\x00", &bytes[..]].concat()));
     }
 
-    /// Behind a whole header, what is inflated.
+    /// Puts arbitrary bytes to inflate behind a whole header.
     #[test]
     fn any_packed_bytes_are_refused_or_applied_without_a_panic(
         keep in 0usize..200,

@@ -1,4 +1,5 @@
-//! Files as other programs write them: read as they are meant, or refused in one line that says what is to be done.
+//! Tests of files as other programs write them: they are read as they are meant, or refused in one line that says what
+//! to do.
 
 use crate::common::Folder;
 use crate::common::data::{gzip, load, refused, source, split};
@@ -6,7 +7,7 @@ use graftage::data::{Dataset, Labelled, Legend, Normalisation, Normalise, Sample
 use graftage_core::random::Generator;
 use serde_json::{Value, json};
 
-/// Leaves of three kinds, eight of each, as docs/training.md measures them.
+/// Returns leaves of three kinds, eight of each, with length and width as in docs/training.md.
 fn leaves() -> Vec<(f32, f32, &'static str)> {
     let kinds = [("oak", 5.0, 2.0), ("lime", 3.0, 2.9), ("willow", 8.0, 1.0)];
     let leaf = |i: usize| {
@@ -16,7 +17,7 @@ fn leaves() -> Vec<(f32, f32, &'static str)> {
     (0..24).map(leaf).collect()
 }
 
-/// The leaves as lines of these forms, after a first line.
+/// Formats the leaves as lines, after a first line.
 fn lines(first: &str, line: impl Fn(f32, f32, &str) -> String) -> String {
     let all = leaves().into_iter().map(|(length, width, leaf)| line(length, width, leaf) + "\n");
     [first.to_owned()].into_iter().chain(all).collect()
@@ -26,7 +27,7 @@ fn plain() -> String {
     lines("length,width,leaf\n", |length, width, leaf| format!("{length},{width},{leaf}"))
 }
 
-/// With the number of the class in place of its name.
+/// Replaces the names of classes by their numbers.
 fn numbered(text: &str) -> String {
     text.replace("lime", "0").replace("oak", "1").replace("willow", "2")
 }
@@ -35,13 +36,13 @@ fn seed() -> Value {
     json!({ "seed": { "train": 18 } })
 }
 
-/// A source of this format that is a file of this name.
+/// Writes a file called `name` and returns a source of this format for it.
 fn of(folder: &Folder, format: &str, name: &str, text: impl AsRef<[u8]>, mut keys: Value) -> graftage::data::Source {
     keys["path"] = json!(folder.file(name, text));
     source(format, keys)
 }
 
-/// Asserts that a file is refused.
+/// Asserts that a file is refused in one line that contains these words.
 #[track_caller]
 fn is_refused(folder: &Folder, format: &str, text: impl AsRef<[u8]>, keys: Value, words: &[&str]) {
     let refusal = of(folder, format, "wrong", text, keys).load(&split(seed()), &Normalise::None);
@@ -98,7 +99,7 @@ fn every_dialect_gives_the_same_samples() {
     for (what, text, keys) in cases {
         are_the_leaves(&folder, &load(&of(&folder, "csv", "dialect.csv", text, keys), seed()), what);
     }
-    // A quote within quotes, and a comma in every label.
+    // Quotes within quotes and a comma in a label, then a semicolon in every label.
     let text = plain().replace("oak", "\"the \"\"oak\"\", a tree\"");
     assert_eq!(load(&of(&folder, "csv", "a.csv", text, json!({})), seed()).legend.classes[1], "the \"oak\", a tree");
     let text = plain().replace("oak", "o;ak").replace("lime", "l;ime").replace("willow", "w;illow");
@@ -106,7 +107,7 @@ fn every_dialect_gives_the_same_samples() {
         load(&of(&folder, "csv", "a.csv", text, json!({})), seed()).legend.classes,
         ["l;ime", "o;ak", "w;illow"]
     );
-    // What between samples looks like one and is a comment is told.
+    // A comment between the samples that looks like a sample is reported.
     let read = load(&of(&folder, "csv", "a.csv", format!("# no\n{}#1,2,oak\n", plain()), json!({})), seed());
     assert_eq!(read.notes, ["1 line between the samples begins with #: it is taken as a comment"]);
 }
@@ -140,7 +141,7 @@ fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
         seed(),
     );
     assert_eq!((read.train.len() + read.test.len(), &read.legend.label), (25, &None));
-    // A class that is met again is no name of a column; numbers with a point are none either.
+    // A class that occurs again is not the name of a column; neither are numbers with a point.
     for first in ["1,2,oak", "0.0,1.0,2", "4,1,2", "7,8,1"] {
         let rest = if first.ends_with("oak") { bare.clone() } else { numbered(&bare) };
         let read = load(&of(&folder, "csv", "a.csv", format!("{first}\n{rest}"), json!({})), seed());
@@ -162,7 +163,7 @@ fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
         &["labels.csv: 2 lines for the 3 samples", "header = false in [data.npy]"],
     );
     assert_eq!(load(&labels("oak\nlime\noak\n", json!(false)), by).legend.classes, ["lime", "oak"]);
-    // A file of an option has no key.
+    // A file that is given as an option has no key.
     let path = folder.file("stream.csv", format!("0,1,2\n{}", numbered(&bare)));
     refused(Samples::read(&path, 2, &Legend::numbered(3)), &["stream.csv: line 1: is 0,1,2 names", "write 1.0 for 1"]);
 }
@@ -316,14 +317,14 @@ fn a_column_that_is_hardly_what_it_is_taken_for_is_refused_or_told() {
     is_refused(&folder, "csv", &bare, json!({}), &["of the columns \"2\", \"3\", \"4\"", "one-hot"]);
     let only: String = bare.lines().map(|row| format!("{}\n", row.splitn(3, ',').nth(2).unwrap())).collect();
     is_refused(&folder, "csv", only, json!({}), &["of the columns \"0\", \"1\", \"2\"", "one-hot"]);
-    // One who says so has his way.
+    // If the configuration names the label, it is taken.
     let named =
         of(&folder, "csv", "a.csv", with(&one_hot, "length,width,oak,lime,willow"), json!({ "label": "willow" }));
     assert_eq!(load(&named, seed()).shape, [4]);
     // Two bits that do not exclude each other are a feature and a label.
     let bits = with(&|i, row| format!("{},{},{}", class(row).0, i % 2, i / 2 % 2), "length,width,wet,kind");
     assert_eq!(load(&of(&folder, "csv", "a.csv", bits, json!({})), seed()).shape, [3]);
-    // The last column numbers the samples.
+    // A last column that numbers the samples is no label.
     for from in [0, 1] {
         let text = with(&|i, row| format!("{row},{}", i + from), "length,width,leaf,row");
         let from = format!("numbers the samples from {from}: say which column is the label");
@@ -335,7 +336,7 @@ fn a_column_that_is_hardly_what_it_is_taken_for_is_refused_or_told() {
         source("npy", json!({ "path": array, "labels": labels })).load(&split(seed()), &Normalise::None),
         &["labels.csv: column \"\", the last one and so the label, numbers the samples from 0", "label = \"leaf\""],
     );
-    // A feature does, and its name says so, or it does not.
+    // A feature that numbers the samples is refused if its name says so; otherwise there is a note.
     for name in ["", "index", "ID", "Unnamed: 0"] {
         let text = with(&|i, row| format!("{i},{row}"), &format!("{name},length,width,leaf"));
         let say = format!("column {name:?} numbers the samples from 0: it is no feature; say ignore = [{name:?}]");
@@ -368,7 +369,7 @@ fn classes_without_samples_are_told_and_many_of_them_refused() {
         (read.legend.classes.len(), &read.notes[..]),
         (2024, &["2,021 of 2,024 classes have no training sample".to_owned()][..])
     );
-    // Parts per million.
+    // Parts per million are numbers, not classes.
     let ppm = lines("a,b,ppm\n", |length, width, _| format!("{length},{width},{}", (length * width * 100.0) as u32));
     is_refused(&folder, "csv", ppm, json!({}), &["classification only"]);
     let gap = numbered(&plain()).replace(",2\n", ",4\n");
@@ -389,7 +390,7 @@ fn classes_without_samples_are_told_and_many_of_them_refused() {
     is_refused(&folder, "csv", plain(), json!({ "classes": 2 }), &["there are 2 classes by the key classes"]);
     is_refused(&folder, "csv", plain(), json!({ "classes": 4 }), &["labels of 3 names, there are 4 classes"]);
     assert!(load(&of(&folder, "csv", "a.csv", plain(), json!({ "classes": 3 })), seed()).notes.is_empty());
-    // A class that only tests is one without training samples.
+    // A class that occurs only in the test part has no training samples.
     let grouped = lines("length,width,place,leaf\n", |length, width, leaf| {
         format!("{length},{width},{},{leaf}", if leaf == "willow" { "east" } else { "north" })
     });
@@ -398,7 +399,7 @@ fn classes_without_samples_are_told_and_many_of_them_refused() {
     assert_eq!(read.notes, ["class 2 (\"willow\") has no training sample"]);
 }
 
-/// A trained model's file, with what was learnt of it.
+/// Loads a trained model's file. Returns the source and what was learnt from it.
 fn learnt(folder: &Folder, format: &str, text: &str, keys: Value) -> (graftage::data::Source, Labelled) {
     let source = of(folder, format, "learnt", text, keys);
     let Dataset::Labelled(read) = source.load(&split(seed()), &Normalise::Features).unwrap() else { panic!("a text") };
@@ -448,12 +449,12 @@ fn columns_are_found_by_their_names_and_classes_by_name_or_number() {
         Samples::read(&path, 2, &read.legend),
         &["line 2, column 1 (length): the feature is missing", "a device gets whole samples"],
     );
-    // A header of numbers is known by the names of the training.
+    // The names of the training identify a header of numbers.
     let (_, read) = learnt(&folder, "csv", &format!("0,1,2\n{bare}"), json!({ "header": true }));
     let turned = lines("2,1,0\n", |length, width, leaf| format!("{leaf},{width},{length}"));
     let stream = Samples::read(&folder.file("stream.csv", turned), 2, &read.legend).unwrap();
     assert_eq!((stream.len(), stream.features()[0]), (24, leaves()[0].0));
-    // By place where the training's file has no names.
+    // Columns are found by place if the training's file has no names.
     let (_, read) = learnt(&folder, "csv", &bare, json!({}));
     assert_eq!(Samples::read(&folder.file("a.csv", plain()), 2, &read.legend).unwrap().len(), 24);
     refused(
@@ -489,14 +490,14 @@ fn what_is_written_names_columns_and_classes() {
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("\"#length, cm\",width,leaf\n5.0,2.0,oak\n"), "{text}");
     assert_eq!(Samples::read(&path, 2, &read.legend).unwrap(), raw);
-    // Without names, a first sample of small whole numbers is a sample nevertheless.
+    // Without names, a first sample of small whole numbers is still a sample.
     let mut counting = Samples::new(2);
     [[0.0, 1.0], [1.0, 2.0]].iter().for_each(|x| counting.push(x, 2));
     counting.write(&path, 1.0, &Legend::default()).unwrap();
     assert_eq!(Samples::read(&path, 2, &Legend::numbered(3)).unwrap(), counting);
 }
 
-/// The leaves in ARFF.
+/// Formats the leaves as ARFF.
 fn arff() -> String {
     let header = "@relation leaves\n@attribute length numeric\n@attribute width numeric\n@attribute leaf {lime,oak,willow}\n@data\n";
     lines(header, |length, width, leaf| format!("{length},{width},{leaf}"))
@@ -542,7 +543,7 @@ fn every_form_of_arff_gives_the_same_samples() {
     ] {
         is_refused(&folder, "arff", text, json!({}), words);
     }
-    // By name as CSV is.
+    // Columns are found by name, as in CSV.
     let (source, read) = learnt(&folder, "arff", &arff(), json!({}));
     let header = "@relation x\n@attribute leaf string\n@attribute width real\n@attribute length real\n@data\n";
     let swapped = lines(header, |length, width, leaf| format!("{leaf},{width},{length}"));
@@ -556,7 +557,7 @@ fn every_form_of_arff_gives_the_same_samples() {
     );
 }
 
-/// An array of NumPy with this header.
+/// Encodes a NumPy array with this header.
 fn npy(version: u8, header: &str, numbers: &[u8]) -> Vec<u8> {
     let length = if version == 1 {
         (header.len() as u16).to_le_bytes().to_vec()
@@ -566,7 +567,8 @@ fn npy(version: u8, header: &str, numbers: &[u8]) -> Vec<u8> {
     [&b"\x93NUMPY"[..], &[version, 0], &length, header.as_bytes(), numbers].concat()
 }
 
-/// NumPy 2 has read the first ones (long numbers in versions 1 and 2 alone) and refused the second ones.
+/// Checks headers against NumPy 2, which has read the first ones (long numbers in versions 1 and 2 alone) and refused
+/// the second ones.
 #[test]
 fn headers_of_arrays_are_read_as_numpy_reads_them() {
     let folder = Folder::empty();
@@ -618,7 +620,7 @@ fn headers_of_arrays_are_read_as_numpy_reads_them() {
 #[test]
 fn arrays_of_every_type_and_order_are_read() {
     let folder = Folder::empty();
-    // 0, 1, 2, ... in the order of C, as numpy.save has written it with numpy.asfortranarray.
+    // 0, 1, 2, ... in the order of C, as `numpy.save` writes the result of `numpy.asfortranarray`.
     let fortran = [0f32, 6.0, 2.0, 8.0, 4.0, 10.0, 1.0, 7.0, 3.0, 9.0, 5.0, 11.0].map(f32::to_le_bytes).concat();
     let array = npy(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3, 2), }", &fortran);
     let labels = |bytes: Vec<u8>| json!(folder.file("labels", bytes));
@@ -644,7 +646,7 @@ fn arrays_of_every_type_and_order_are_read() {
         ("<u2", &[1, 0, 0, 1, 255, 255, 0, 0], [[1.0, 256.0], [65535.0, 0.0]]),
         (">u2", &[0, 1, 1, 0, 255, 255, 0, 0], [[1.0, 256.0], [65535.0, 0.0]]),
         (">u4", &[0, 0, 0, 1, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 1, 0], [[1.0, 4_294_967_296.0], [0.0, 256.0]]),
-        // 1, -2, the smallest subnormal, the largest number of binary16.
+        // 1, -2, the smallest subnormal and the largest number of binary16.
         ("<f2", &[0x00, 0x3c, 0x00, 0xc0, 0x01, 0x00, 0xff, 0x7b], [[1.0, -2.0], [5.960_464_5e-8, 65504.0]]),
         (">f2", &[0x3c, 0x00, 0xc0, 0x00, 0x00, 0x01, 0x7b, 0xff], [[1.0, -2.0], [5.960_464_5e-8, 65504.0]]),
     ] {
@@ -657,7 +659,7 @@ fn arrays_of_every_type_and_order_are_read() {
     );
     let infinite = json!({ "path": folder.file("a.npy", two("<f2", &[0, 0, 0, 0, 0, 0x7c, 0, 0])), "labels": text });
     refused(source("npy", infinite).load(&split(seed()), &Normalise::None), &["sample 2, number 1", "found inf"]);
-    // Labels that are an array.
+    // Arrays of labels.
     let whole = |descr: &str, shape: &str, bytes: &[u8]| {
         labels(npy(1, &format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}"), bytes))
     };
@@ -708,7 +710,7 @@ fn zeros_may_follow_what_gzip_packed_and_nothing_else() {
     refused(wrong(vec![]), &["damaged or cut gzip file"]);
 }
 
-/// Bytes changed, cut off and put in, in every dialect: taken, or refused in one line.
+/// Changes, cuts off and inserts bytes in every dialect. Each file is read, or refused in one line.
 #[test]
 fn a_damaged_file_of_any_dialect_never_ends_the_program() {
     let folder = Folder::empty();
@@ -759,7 +761,7 @@ fn a_damaged_file_of_any_dialect_never_ends_the_program() {
                     assert!(!message.contains('\n'), "{format} {key}, seed {seed}: {message:?}");
                 }
             }
-            // As a stream, too.
+            // The file is also read as a stream.
             if format == "csv" {
                 let _ = Samples::read(&folder.path("damaged"), 2, &Legend::numbered(3)).map(|read| read.len());
             }

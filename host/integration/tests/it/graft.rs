@@ -1,4 +1,4 @@
-//! Checkpoints, and what is grafted of them.
+//! Tests of checkpoints, and of what is grafted from them.
 
 use crate::common::{Folder, SCALE, bits, checkpoint, layers, parse, samples};
 use graftage::adaptation::{self, start, trained};
@@ -13,7 +13,7 @@ use graftage_core::schedule::Schedule;
 use graftage_core::scion::{Geometry, Rule};
 use safetensors::{Dtype, SafeTensors};
 
-/// The network of the demo, compiled as the firmware compiles it.
+/// Network of the demo, compiled as the firmware compiles it.
 mod demo {
     include!("../../../../firmware/network.rs");
 }
@@ -30,7 +30,7 @@ const RECIPE: Recipe = Recipe {
 #[test]
 fn the_radii_of_the_last_layers_follow_the_scale_of_their_weights() {
     let (mut checkpoint, folder) = (checkpoint(&[4, 6, 3], 40), Folder::empty());
-    // Of rank one: σ = 0.1·√(1² + … + 6²)·√(1² + … + 4²).
+    // Weights of rank one: σ = 0.1·√(1² + … + 6²)·√(1² + … + 4²).
     checkpoint.tensors[0].2 = (0..24).map(|k| 0.1 * ((k / 4 + 1) * (k % 4 + 1)) as f32).collect();
     checkpoint.tensors[2].2 = (0..18).map(|k| if k == 7 { -2.05 } else { 0.3 }).collect();
     let hidden = 0.1 * (91.0f32 * 30.0).sqrt() / (6.0f32 / 4.0).sqrt() / 4.0;
@@ -45,7 +45,7 @@ fn the_radii_of_the_last_layers_follow_the_scale_of_their_weights() {
             assert!((geometry.radius - expected).abs() <= 0.01 * expected, "{learning}: {geometry:?}, not {expected}");
         }
     }
-    // Of zeros, what is usual.
+    // Weights of zero get the usual radii.
     checkpoint.tensors[2].2.fill(0.0);
     let header = graft(&checkpoint, RECIPE, 1, &folder.path("model")).unwrap();
     assert_eq!((header.geometries[2].radius, header.geometries[3].radius), (10.0, 1.0));
@@ -79,7 +79,7 @@ fn image_and_type_are_written_side_by_side_with_one_schema() {
 fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_same_bits() {
     let (folder, mut checkpoint) = (Folder::empty(), checkpoint(&[4, 6, 3], 5));
     let each = (vec![0.1, -3.0, 700.0, 1e-3], vec![0.3, 7.0, 1e4, 1e-5]);
-    // One for all, as "overall" learns it.
+    // One mean and deviation for all features, as "overall" learns them.
     let all = (vec![0.3], vec![0.7]);
     for ((mean, deviation), clip) in [(each.clone(), None), (each, Some(0.5)), (all.clone(), None), (all, Some(0.75))] {
         checkpoint.about.normalisation =
@@ -263,7 +263,7 @@ fn a_checkpoint_is_read_as_it_was_written() {
     });
 }
 
-/// Whoever reads the file without this software finds it by the usual names, row by row.
+/// Checks that other software finds the weights under the usual names, row by row.
 #[test]
 fn a_checkpoint_has_the_names_and_shapes_of_a_sequence_of_linear_layers() {
     let (folder, checkpoint) = (Folder::empty(), checkpoint(&[5, 7, 4], 123));
@@ -298,7 +298,7 @@ fn a_damaged_checkpoint_is_refused_or_read_but_never_breaks_the_reader() {
     for bit in 0..8 * bytes.len() {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        // A flipped bit of a weight is another weight: safetensors has no checksum.
+        // A flipped bit of a weight gives another weight: safetensors has no checksum.
         if let Ok(read) = Checkpoint::read(&folder.file("flipped", &damaged)) {
             let normalisation = read.about.normalisation.as_ref();
             assert!(normalisation.is_some_and(|learnt| learnt.check(read.shape().0).is_ok()), "bit {bit}");

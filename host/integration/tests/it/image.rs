@@ -1,4 +1,4 @@
-//! Image files: names travel with the image, and a device reads the image alone.
+//! Tests of image files: names travel with the image, and a device reads the image alone.
 
 use crate::common::{Folder, checkpoint, parse};
 use graftage::data::Legend;
@@ -16,7 +16,7 @@ fn legend() -> Legend {
     }
 }
 
-/// An image as core writes it, and the same with names.
+/// Returns an image as core writes it, and the same image with names.
 fn images(folder: &Folder) -> (Vec<u8>, Vec<u8>) {
     let mut checkpoint = checkpoint(&[4, 6, 3], 5);
     checkpoint.about.legend = legend();
@@ -30,7 +30,7 @@ fn names_follow_the_image_and_change_nothing_in_it() {
     let folder = Folder::empty();
     let (image, file) = images(&folder);
     assert_eq!(file, with_names(&image, &legend()));
-    // A device parses what lies in its flash from the image's place on: erased bytes or names after it make no difference.
+    // A device parses its flash from the image's place on. Erased bytes or names after the image make no difference.
     let device = |rest: &[u8]| {
         let flash = [&image, rest].concat();
         let image = parse(&flash);
@@ -39,7 +39,7 @@ fn names_follow_the_image_and_change_nothing_in_it() {
     assert_eq!(device(&file[image.len()..]), device(&[0xff; 200]));
     let read = ImageFile::read(&folder.path("model/image.grft")).unwrap();
     assert_eq!((read.bytes(), read.legend()), (&image[..], &legend()));
-    // The checksum that a board says, and that records and deltas name, is the image's own.
+    // The checksum that a board reports, and that records and deltas name, is the image's own.
     let sum = u32::from_le_bytes(*image.last_chunk().unwrap());
     assert_eq!((read.identity(), identity(&file), identity(&image)), (sum, sum, sum));
 }

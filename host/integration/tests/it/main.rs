@@ -1,4 +1,5 @@
-//! Tests of the command line, the formats and the boards, in one program: separate ones would each link all of the library.
+//! Tests of the command line, the formats and the boards, in one program. Separate programs would each link the whole
+//! library.
 
 mod board;
 mod cli;

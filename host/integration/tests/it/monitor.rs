@@ -1,4 +1,4 @@
-//! What a monitor says of a board.
+//! Tests of what a monitor shows of a board.
 
 use graftage::monitor::{Line, Monitor};
 use graftage_core::error::ImageError;
@@ -29,7 +29,7 @@ fn hello(status: Result<Status, ImageError>) -> Hello {
     Hello { board: "b1".try_into().unwrap(), schema: 9, inputs: 64, classes: 10, dropped: 2, memory, status }
 }
 
-/// The line of a page that begins with a word.
+/// Returns the line of a page that begins with a word.
 fn line(monitor: &Monitor, word: &str) -> String {
     let page = monitor.page();
     let line = page.iter().find(|line| line.starts_with(word));
@@ -70,7 +70,7 @@ fn a_page_says_where_a_board_stands() {
 #[test]
 fn the_share_of_the_newest_samples_is_that_between_two_questions() {
     let mut monitor = Monitor::default();
-    // Ten wrong ones, then 30 right ones, two between questions.
+    // Ten wrong samples, then 30 right ones, two between questions.
     for (learnt, correct) in [(0, 0), (10, 0)].into_iter().chain((1..=15).map(|k| (10 + 2 * k, 2 * k))) {
         monitor.see(hello(Ok(Status { learnt, correct, loss: Some(learnt as f32), ..STATUS })), Line::default());
         if learnt == 20 {
@@ -79,7 +79,7 @@ fn the_share_of_the_newest_samples_is_that_between_two_questions() {
     }
     assert!(line(&monitor, "right").ends_with("75.0 % of all, 100.0 % of the last 20"), "{}", line(&monitor, "right"));
     assert!(line(&monitor, "loss").starts_with("40.0000 ▁▃") && line(&monitor, "loss").ends_with('█'));
-    // After a reset nothing is left of it.
+    // A reset clears the history.
     monitor.see(hello(Ok(Status { learnt: 4, correct: 1, ..STATUS })), Line::default());
     assert!(line(&monitor, "right").ends_with("25.0 % of all"), "{}", line(&monitor, "right"));
 }

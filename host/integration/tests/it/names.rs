@@ -1,4 +1,4 @@
-//! Names travel with the data: columns and classes are found by what they are called, in every file and on the board.
+//! Tests that names travel with the data: columns and classes are found by name, in every file and on the board.
 
 use crate::common::{self, Folder, checkpoint, emulated, samples, squeezed};
 use graftage::checkpoint::Checkpoint;
@@ -8,7 +8,7 @@ use graftage::session::Session;
 
 const CLASSES: [&str; 3] = ["lime", "oak", "willow"];
 
-/// A checkpoint whose columns and classes have names, in `a.safetensors`, and 30 samples that it can take.
+/// Writes a checkpoint with named columns and classes to `a.safetensors`. Returns it, and 30 samples that it can take.
 fn named(folder: &Folder, widths: &[u32], classes: Vec<String>) -> (Checkpoint, Samples) {
     let (inputs, count) = (widths[0] as usize, classes.len() as u32);
     let mut checkpoint = checkpoint(widths, 20);
@@ -22,7 +22,7 @@ fn named(folder: &Folder, widths: &[u32], classes: Vec<String>) -> (Checkpoint, 
     (checkpoint, samples(30, inputs, count))
 }
 
-/// Samples as a CSV file with the columns in this order, each named or called `rename(name)`; classes as `class` says them.
+/// Formats samples as CSV, with the columns in this order. `rename` gives the names of columns, and `class` the labels.
 fn table(
     checkpoint: &Checkpoint,
     samples: &Samples,
@@ -31,7 +31,7 @@ fn table(
     class: impl Fn(u32) -> String,
 ) -> String {
     let legend = &checkpoint.about.legend;
-    // The label comes first: its place says nothing.
+    // The label comes first: its place has no meaning.
     let mut text = rename("leaf");
     order.clone().for_each(|column| text += &format!(",{}", rename(&legend.features[column])));
     for (input, label) in samples.iter() {
@@ -41,7 +41,7 @@ fn table(
     text + "\n"
 }
 
-/// The same file with one more column, after the label.
+/// Adds one more column to the file, after the label.
 fn beside(text: &str, column: &str) -> String {
     let lines = text.lines().map(|line| line.split_once(',').unwrap());
     let more = |at: usize| if at == 0 { column } else { "1.5" };
@@ -66,7 +66,7 @@ fn eval_finds_columns_and_classes_by_name() {
     let name = |label: u32| CLASSES[label as usize].to_owned();
     for (file, text) in [
         ("names.csv", table(&checkpoint, &samples, [2, 0, 3, 1].into_iter(), same, name)),
-        // A column of the training's file that is no feature.
+        // This column of the training's file is no feature.
         ("place.csv", beside(&table(&checkpoint, &samples, 0..4, same, name), "place")),
         ("numbers.csv", table(&checkpoint, &samples, (0..4).rev(), same, |label| label.to_string())),
     ] {
@@ -119,14 +119,14 @@ fn eval_takes_raw_features_of_every_normalisation() {
     checkpoint.write(&folder.path("a.safetensors")).unwrap();
     let legend = &checkpoint.about.legend;
     normalisation.undo(&samples).unwrap().write(&folder.path("raw.csv"), 1.0, legend).unwrap();
-    // The same network on samples that are scaled already.
+    // The same network, for samples that are scaled already.
     checkpoint.about.normalisation.as_mut().unwrap().mean = vec![0.0];
     checkpoint.about.normalisation.as_mut().unwrap().deviation = vec![1.0];
     checkpoint.write(&folder.path("b.safetensors")).unwrap();
     samples.write(&folder.path("scaled.csv"), 1.0, legend).unwrap();
     let eval = |arguments: &str| folder.graftage(&format!("eval {arguments}")).succeeded();
     assert_eq!(eval("a.safetensors --data raw.csv"), eval("b.safetensors --data scaled.csv"));
-    // An aged stream is raw, too: with names, and as many samples as are asked for.
+    // An aged stream is raw, too. It has names, and as many samples as are asked for.
     let age = "age a.safetensors --data raw.csv --samples 7 --stream s.csv --test t.csv";
     folder.graftage(age).succeeded();
     let stream = std::fs::read_to_string(folder.path("s.csv")).unwrap();
@@ -145,7 +145,7 @@ fn a_board_learns_the_same_whatever_the_order_of_the_columns() {
     folder.file("a.csv", table(&checkpoint, &samples, 0..64, same, name));
     folder.file("b.csv", table(&checkpoint, &samples, (0..64).rev(), same, |label| label.to_string()));
     folder.file("renamed.csv", table(&checkpoint, &samples, 0..64, |name| name.replace("p7", "q7"), name));
-    // Nothing here depends on the board, and one without a unit for binary32 takes minutes.
+    // Nothing here depends on the board, and one without a binary32 unit takes minutes.
     for board in emulated().into_iter().take(1) {
         let port = format!("--port=qemu:{}", board.firmware.display());
         let adapt = |stream: &str, more: &[&str]| {
@@ -162,7 +162,7 @@ fn a_board_learns_the_same_whatever_the_order_of_the_columns() {
         assert_eq!((before.samples(), before.accuracy(), after.accuracy()), (30, session.before, session.after));
         adapt("--stream=b.csv", &["--output=b.json", "--force"]).succeeded();
         assert_eq!(files::read_json::<Session>(&folder.path("b.json")).unwrap().digest, session.digest);
-        // Replay tells the same, class by class.
+        // Replay reports the same, class by class.
         let replayed = folder.graftage("replay a.record --image model/image.grft --test b.csv").succeeded();
         let table =
             |text: &str| text.lines().skip_while(|l| !l.starts_with("class ")).map(squeezed).collect::<Vec<_>>();
@@ -179,7 +179,7 @@ fn a_stream_with_names_is_refused_where_no_image_says_what_they_mean() {
     folder.graftage("graft a.safetensors --replay 16 -o model").succeeded();
     folder.graftage("graft a.safetensors --replay 16 --seed 9 -o other").succeeded();
     folder.file("a.csv", table(&checkpoint, &samples, 0..64, |name| name.into(), |label| label.to_string()));
-    // Nothing here depends on the board, and one without a unit for binary32 takes minutes.
+    // Nothing here depends on the board, and one without a binary32 unit takes minutes.
     for board in emulated().into_iter().take(1) {
         let log = folder.path("log");
         let (emulator, line) = common::start(&board.firmware, &folder.path("model/image.grft"), None, &[], &log);
@@ -187,7 +187,7 @@ fn a_stream_with_names_is_refused_where_no_image_says_what_they_mean() {
         let port = format!("--port={}", emulator.1);
         let message = folder.command(["adapt", &port, "--stream=a.csv"]).failed();
         assert!(message.contains("a.csv") && message.contains("name its image with --image"), "{message}");
-        // An image that is not the board's would say what is not so.
+        // An image that the board does not run could give wrong names.
         let message = folder.command(["adapt", &port, "--stream=a.csv", "--image=other/image.grft"]).failed();
         assert!(message.contains("other/image.grft: not the image that the board runs"), "{message}");
         folder.command(["adapt", &port, "--stream=a.csv", "--image=model/image.grft"]).succeeded();

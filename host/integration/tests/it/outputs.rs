@@ -1,5 +1,5 @@
-//! Outputs have one owner: nothing is lost that a command did not write, and whatever ends a command, the old files or the
-//! new ones are whole.
+//! Tests that outputs have one owner: a command loses nothing that it did not write, and whatever ends it, the old
+//! files or the new ones are whole.
 
 use crate::common::{self, Folder, emulated, parse, samples};
 use graftage::adaptation::{self, Sessions};
@@ -21,10 +21,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes.
+/// Time limit, longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Leaves of two kinds of trees by four people, and what is to be trained on them.
+/// Creates a folder with samples of three classes by four people, and with the trainings on them.
 fn workshop() -> Folder {
     let folder = Folder::empty();
     let mut table = String::from("a,b,c,d,who,kind\n");
@@ -51,7 +51,7 @@ fn config(seed: u64, hidden: usize, steps: u64) -> String {
     )
 }
 
-/// The files of a training.
+/// Files of a training.
 const TRAINING: [&str; 5] = [
     "leaves/state.safetensors",
     "leaves/metrics.jsonl",
@@ -64,7 +64,7 @@ const COMPARE: &str = "--optimizers scion,theta=0.5 --seeds 1,2 --tuning-seeds 1
                        --target 0.5 --jobs 1 --output compared";
 const REHEARSE: &str = "--samples 6 --tune 1 --report 2 --batch 2 --steps 1 --replay 8";
 
-/// Bytes of every file below a folder, the hidden ones, too.
+/// Returns the bytes of every file below a folder, including hidden ones.
 fn contents(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
     let root = folder.path("");
     let files = folder.files().into_iter().map(|(path, _)| path).filter(|path| path.is_file());
@@ -73,12 +73,12 @@ fn contents(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
     named.collect()
 }
 
-/// A board in this process: whoever connects to its port finds it as it starts.
+/// Runs a board in this process and returns its port. Each connection finds the board as it starts.
 fn board(image: &Path) -> String {
     simulated(image, true)
 }
 
-/// The same, whose flash may refuse to forget.
+/// Like [`board`], with flash that may refuse to forget.
 fn simulated(image: &Path, forgets: bool) -> String {
     let bytes = std::fs::read(image).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -174,7 +174,7 @@ impl<'i> Simulated<'i> {
                 self.learnt.1 += u64::from(taken.prediction.class == label);
                 let learnt = Learnt { taken, learnt: self.learnt.0, correct: self.learnt.1, reports };
                 self.note(&Entry::Sample { label, sample: &sample, learnt: &learnt });
-                // A board takes its time.
+                // A board takes some time to answer.
                 std::thread::sleep(Duration::from_millis(5));
                 Answer::Learnt(learnt)
             }
@@ -257,14 +257,14 @@ fn a_board_that_is_reset_is_at_its_image_or_says_that_it_is_not() {
     assert!(refused.contains("what it has learnt is not forgotten"), "{refused}");
 }
 
-/// A command, the files that it writes, and whether it goes on for longer than a test should take.
+/// Command, the files that it writes, and a flag for one that takes longer than a test should.
 struct Case {
     line: String,
     writes: Vec<String>,
     long: bool,
 }
 
-/// Every command that writes, after one run of what comes before it.
+/// Returns every command that writes, after running once what comes before it.
 fn cases(folder: &Folder) -> Vec<Case> {
     folder.graftage("train one.toml --output base").succeeded();
     folder.graftage("graft base/model.safetensors --output model").succeeded();
@@ -325,7 +325,7 @@ fn no_command_replaces_what_it_did_not_write_unless_it_is_told_to() {
         };
         let notes = Path::new(&writes[0]).with_file_name("notes.txt").display().to_string();
         place(&notes);
-        // Each alone, then all of them.
+        // Each file alone, then all of them.
         for alone in writes.iter().map(Some).chain((writes.len() > 1).then_some(None)) {
             let placed: Vec<_> = writes.iter().filter(|file| alone.is_none_or(|alone| alone == *file)).collect();
             placed.iter().for_each(|file| place(file));
@@ -359,7 +359,7 @@ fn no_command_replaces_what_it_did_not_write_unless_it_is_told_to() {
     }
 }
 
-/// Commands below some words, by what their help lists.
+/// Returns the commands below `words`, as the help lists them.
 fn commands(folder: &Folder, words: &[&str]) -> Vec<String> {
     let help = folder.command(words.iter().copied().chain(["--help"])).succeeded();
     let listed =
@@ -372,7 +372,7 @@ fn commands(folder: &Folder, words: &[&str]) -> Vec<String> {
     }
 }
 
-/// Fails unless these cases are of every command that writes, which is one that takes `--force`.
+/// Fails unless there is a case for every command that writes, which is one that takes `--force`.
 fn assert_complete(cases: &[Case], folder: &Folder) {
     let (mut with, mut all) = (0, 0);
     for command in commands(folder, &[]) {
@@ -424,9 +424,9 @@ fn an_output_that_is_none_is_refused_with_what_it_is() {
     folder.file("unnamed.toml", config(1, 6, 40).replace("\"leaves\"", "\"\""));
     let message = folder.graftage("train unnamed.toml").failed();
     assert!(message.contains("the output has no name; name a folder"), "{message}");
-    // Devices and pipes are written to as they stand.
+    // Devices and pipes are written to directly.
     let printed = folder.graftage(&format!("{age} /dev/stdout --test /dev/null")).succeeded();
-    // Names, a line for each sample, and what the command says.
+    // Names, a line for each sample, and the message of the command.
     assert_eq!(printed.lines().count(), 1 + 9 + 1, "{printed}");
     assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
 }
@@ -453,7 +453,7 @@ fn a_training_that_cannot_start_changes_nothing() {
         assert!(contents(&folder) == before, "{name}");
         assert!(!folder.path("new").exists(), "{name}");
     }
-    // A finished model whose state was deleted to save space is not taken for nothing.
+    // A finished model whose state was deleted to save space still counts as an output.
     std::fs::remove_file(folder.path("leaves/state.safetensors")).unwrap();
     let message = folder.graftage("train two.toml").failed();
     assert!(message.contains("leaves/metrics.jsonl: it is there already; --force replaces it"), "{message}");
@@ -467,7 +467,7 @@ fn a_training_that_goes_on_replaces_its_own_results_alone() {
     let folder = workshop();
     folder.graftage("train one.toml").succeeded();
     let model = std::fs::read(folder.path("leaves/model.safetensors")).unwrap();
-    // A finished one gives its results again.
+    // A finished training gives its results again.
     folder.graftage("train one.toml --resume").succeeded();
     assert!(std::fs::read(folder.path("leaves/model.safetensors")).unwrap() == model);
     folder.file("leaves/report.html", "mine");
@@ -477,7 +477,7 @@ fn a_training_that_goes_on_replaces_its_own_results_alone() {
     assert!(contents(&folder) == before);
     std::fs::remove_file(folder.path("leaves/report.html")).unwrap();
     folder.graftage("train one.toml --resume").succeeded();
-    // What comes while it trains is not replaced either, and the last step is kept.
+    // A file that appears during the training is not replaced either, and the last step is kept.
     let mut child = Running::start(&folder, "train long.toml --output late");
     child.wait_for("\nstep ");
     folder.file("late/report.html", "mine");
@@ -488,7 +488,7 @@ fn a_training_that_goes_on_replaces_its_own_results_alone() {
     assert_eq!(std::fs::read(folder.path("late/report.html")).unwrap(), b"mine");
 }
 
-/// A command that runs; it is killed when it is dropped.
+/// Running command, killed when it is dropped.
 struct Running {
     child: Child,
     errors: BufReader<std::process::ChildStderr>,
@@ -496,7 +496,7 @@ struct Running {
 }
 
 impl Running {
-    /// Starts one, and waits until signals reach it.
+    /// Starts a command, and waits until signals reach it.
     fn start(folder: &Folder, line: &str) -> Self {
         let mut child = command(folder, line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let errors = BufReader::new(child.stderr.take().unwrap());
@@ -514,7 +514,7 @@ impl Running {
         }
     }
 
-    /// Waits until it says some words.
+    /// Waits until the command prints these words.
     fn wait_for(&mut self, words: &str) {
         while !self.said.contains(words) {
             assert!(self.errors.read_line(&mut self.said).unwrap() > 0, "without {words:?}: {}", self.said);
@@ -526,7 +526,7 @@ impl Running {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
-    /// It ends soon, with that status, and its last line says so.
+    /// Asserts that the command ends soon with this status, and that its last line says so.
     fn ended(&mut self, status: i32) {
         let started = Instant::now();
         let found = loop {
@@ -556,7 +556,7 @@ fn command(folder: &Folder, line: &str) -> Command {
     command
 }
 
-/// Names of the files and folders that are there beside these ones.
+/// Returns the names of the files and folders that are not in `before`.
 fn new_names(folder: &Folder, before: &BTreeSet<String>) -> Vec<String> {
     names(folder).difference(before).cloned().collect()
 }
@@ -579,7 +579,7 @@ fn of_two_runs_into_one_folder_exactly_one_goes_on() {
     }
     first.signal("TERM");
     first.ended(143);
-    // At the same moment; the folder is there, and is not.
+    // Two commands start at the same moment; the folder exists, or does not.
     for output in ["leaves", "new", "newer"] {
         let line = format!("train long.toml --force --output {output}");
         let mut runs: Vec<_> =
@@ -627,11 +627,11 @@ fn a_signal_ends_every_command_and_nothing_temporary_stays() {
     let compare = COMPARE.replace("--seeds 1,2", "--seeds 1,2 --jobs 2").replace("--jobs 1", "");
     let rehearse = "rehearse base/model.safetensors --tune 1..900 --report 1..900 --samples 40 --output b.json";
     for (line, words, leaves) in [
-        // In the middle of a training; what it leaves is a checkpoint.
+        // In the middle of a training, which leaves a checkpoint.
         ("train long.toml", "\nstep ", &["leaves", "leaves/metrics.jsonl", "leaves/state.safetensors"][..]),
-        // While it waits for its data.
+        // While the training waits for its data.
         ("train reading.toml", "", &[]),
-        // The trainings that have ended so far: it goes on from them.
+        // The comparison leaves the trainings that have ended so far, and continues from them.
         (&format!("compare long.toml {compare}"), "", &["compared", "compared/trainings.jsonl"]),
         ("theory --quick --output laws", "", &[]),
         (rehearse, "", &[]),
@@ -640,7 +640,7 @@ fn a_signal_ends_every_command_and_nothing_temporary_stays() {
         for (signal, status) in [("INT", 130), ("TERM", 143)] {
             let mut running = Running::start(&folder, line);
             match words {
-                // What it leaves is there once it has begun.
+                // These files are there as soon as the command has begun.
                 "" if leaves.len() > 1 => {
                     let last = folder.path(leaves[leaves.len() - 1]);
                     while !last.exists() {
@@ -672,13 +672,14 @@ fn a_signal_ends_every_command_and_nothing_temporary_stays() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let folder = workshop();
-    // A step of this takes longer than it takes two signals to come.
+    // A step takes longer than two signals take to arrive.
     let large = config(1, 6, 40).replace("hidden = [6]", "hidden = [900, 900]");
     folder.file("slow.toml", large.replace("every = 8", "every = 50").replace("every = 4", "every = 1"));
     let before = names(&folder);
     let mut running = Running::start(&folder, "train slow.toml");
     running.wait_for("step 1/");
-    // Both wait for it when it goes on: it cannot end by the first before the second has come. Two of a kind would count as one.
+    // Both signals are pending when the process continues, so the first one cannot end it before the second one comes.
+    // Two of the same kind would count as one.
     for signal in ["STOP", "INT", "TERM", "CONT"] {
         running.signal(signal);
     }
@@ -690,7 +691,7 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn an_emulator_ends_with_the_command_that_started_it() {
-    // Nothing here depends on the board, and one without a unit for binary32 takes minutes.
+    // Nothing here depends on the board, and one without a binary32 unit takes minutes.
     for board in emulated().into_iter().take(1) {
         let folder = Folder::empty();
         let recipe = graftage_core::adapt::Recipe::DEFAULT;
@@ -725,7 +726,7 @@ fn an_emulator_ends_with_the_command_that_started_it() {
             running.ended(status);
             assert_eq!(new_names(&folder, &before), leaves, "{}", running.said);
             leaves.iter().for_each(|file| std::fs::remove_file(folder.path(file)).unwrap());
-            // Its command line names the image of this folder alone.
+            // Only the command line of this emulator names this folder's image.
             let processes = std::fs::read_dir("/proc")
                 .unwrap()
                 .filter_map(|entry| std::fs::read(entry.unwrap().path().join("cmdline")).ok());
@@ -740,8 +741,8 @@ fn an_emulator_ends_with_the_command_that_started_it() {
     }
 }
 
-/// Kills a command so many times, at moments that are spread over its whole run, each time after `before`, and lets `after`
-/// look at what is there.
+/// Kills a command `times` times, at moments spread over its whole run. `before` runs before each time, and `after`
+/// looks at what is left.
 fn killed(folder: &Folder, line: &str, times: u32, mut before: impl FnMut(), mut after: impl FnMut(u32)) {
     before();
     let started = Instant::now();
@@ -750,18 +751,18 @@ fn killed(folder: &Folder, line: &str, times: u32, mut before: impl FnMut(), mut
     for time in 0..times {
         before();
         let mut child = command(folder, line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // The work is at the end of a run, which begins with loading the program.
+        // A run begins with loading the program and does its work at the end.
         let share = f64::from(time + 1) / f64::from(times);
         std::thread::sleep(whole.mul_f64(share.sqrt() * 1.02));
         let signal = if time % 4 == 3 { "-TERM" } else { "-KILL" };
-        // It may have ended.
+        // The command may have ended.
         let _ = Command::new("kill").args([signal, &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
         child.wait().unwrap();
         after(time);
     }
 }
 
-/// The bytes of files, or that one is not there.
+/// Returns the bytes of the files; `None` for one that does not exist.
 fn bytes(folder: &Folder, files: &[&str]) -> Vec<Option<Vec<u8>>> {
     files.iter().map(|file| std::fs::read(folder.path(file)).ok()).collect()
 }
@@ -772,7 +773,7 @@ fn restore(folder: &Folder, files: &[&str], old: &[Option<Vec<u8>>]) {
     }
 }
 
-/// What a kill left over is removed by the next run.
+/// Asserts that the next run removes what a kill left over.
 fn tidy(folder: &Folder, line: &str) {
     folder.graftage(line).succeeded();
     let hidden: Vec<_> =
@@ -794,7 +795,7 @@ fn killed_at_any_moment_a_training_leaves_the_old_files_or_the_new_ones() {
         14,
         || restore(&folder, &TRAINING, &old),
         |_| {
-            // Whoever reads finishes what was decided.
+            // A reader completes a replacement that was decided.
             folder.graftage("eval leaves/model.safetensors");
             let found = bytes(&folder, &TRAINING);
             if found == old {
@@ -842,7 +843,7 @@ fn killed_at_any_moment_a_comparison_and_a_graft_leave_the_old_files_or_the_new_
             times,
             || restore(&folder, &files, &sets[0]),
             |_| {
-                // Whoever reads finishes what was decided.
+                // A reader completes a replacement that was decided.
                 let read = if files[0].starts_with("board") {
                     "replay board/none --image board/image.grft"
                 } else {
@@ -888,7 +889,7 @@ fn killed_at_any_moment_an_adaptation_leaves_whole_files() {
                 return;
             }
             counts[1] += 1;
-            // The new one, up to what was answered last.
+            // This is the new record, up to the last answer.
             let part = Record::salvage(&folder.path("a.record")).unwrap();
             assert!(part.damage.is_none() && whole.events.starts_with(&part.record.events));
             assert_eq!(part.finished, part.record.events.len() == whole.events.len() && found[0] == new[0]);

@@ -1,6 +1,6 @@
-//! All of every page can be seen, in windows of three widths: a browser measures it, where one is installed.
+//! Tests that all of every page can be seen, in windows of three widths. A browser measures it, if one is installed.
 //!
-//! `GRAFTAGE_PAGES=FOLDER` keeps the pages, to be looked at.
+//! `GRAFTAGE_PAGES=FOLDER` keeps the pages for inspection.
 
 use crate::common::{self, Folder, parse, samples};
 use graftage::confusion::Confusion;
@@ -28,14 +28,14 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::Command;
 
-/// Widths of windows, in pixels: of a phone, half a screen and a screen.
+/// Widths of windows, in pixels: a phone, half a screen and a screen.
 const WIDTHS: [u32; 3] = [390, 1000, 1500];
 
 const LONG: &str = "a name that somebody has thought about for a long time and that goes on and on without an end";
 const ONE_WORD: &str =
     "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft_0123456789_0123456789";
 
-/// Measures each page in a frame of each width, and writes what is wrong with it, in JSON.
+/// Script that measures each page in a frame of each width, and writes the faults in JSON.
 const PROBE: &str = r#"
 const LEAST = 9, SLACK = 1;
 function faults(view, width) {
@@ -115,12 +115,12 @@ for (const [name, page] of pages) {
 document.getElementById('results').textContent = JSON.stringify(results);
 "#;
 
-/// What is wrong with pages, each with its name and the width of the window; nothing where there is no browser.
+/// Returns the faults of pages, each with the page's name and the width of the window; `None` if there is no browser.
 ///
-/// With `GRAFTAGE_REQUIRE_BROWSER=1`, nothing is skipped.
+/// With `GRAFTAGE_REQUIRE_BROWSER=1`, nothing is skipped: a missing browser panics.
 fn faults(pages: &[(String, String)]) -> Option<Vec<(String, u32, Vec<String>)>> {
     let folder = Folder::empty();
-    // In a script, no end of an element may be spelt.
+    // A script must not contain the end tag of an element.
     let literal = |value: Value| value.to_string().replace("</", "<\\/").replace("<!--", "<\\!--");
     let probe = format!(
         "<!DOCTYPE html><meta charset=\"utf-8\"><body><pre id=\"results\">none</pre>\
@@ -139,7 +139,7 @@ fn faults(pages: &[(String, String)]) -> Option<Vec<(String, u32, Vec<String>)>>
             let line =
                 format!("pages are not looked at: chromium cannot be started ({error}); run `cargo xtask setup`");
             assert!(std::env::var("GRAFTAGE_REQUIRE_BROWSER").map_or(true, |required| required != "1"), "{line}");
-            // Past the test harness, which would keep it to itself.
+            // Bypasses the test harness, which would capture the line.
             let _ = writeln!(std::io::stderr(), "{line}");
             return None;
         }
@@ -169,14 +169,14 @@ fn all_of_every_page_is_seen_at_every_width() {
         if !expected.contains(&name) {
             wrong.extend(faults.into_iter().map(|fault| format!("{name} at {width}: {fault}")));
         } else if !faults.iter().any(|fault| fault.starts_with(&name)) {
-            // What is wrong with these pages is their name.
+            // Each of these pages is named after its fault.
             wrong.push(format!("not found at {width}: {name}, but {faults:?}"));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// A page with one fault each, which is its name.
+/// Returns pages with one fault each, which is also their name.
 fn spoilt(page: &str) -> Vec<(String, String)> {
     let style = |rule: &str| page.replace("</style>", &format!("{rule}</style>"));
     let picture = |shape: &str| {
@@ -203,7 +203,7 @@ fn told<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-/// Every page there is, of ordinary and of strange contents.
+/// Returns every kind of page, with ordinary and with strange contents.
 fn pages() -> Vec<(String, String)> {
     let mut pages = Vec::new();
     let mut add = |name: &str, page: String| pages.push((name.to_owned(), page));
@@ -245,7 +245,7 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|class| format!("{} {class}", if class % 2 == 0 { LONG } else { ONE_WORD })).collect()
 }
 
-/// Mostly right.
+/// Returns a confusion matrix that is mostly right.
 fn confusion(classes: Vec<String>) -> Confusion {
     let count = classes.len() as u32;
     let mut confusion = Confusion::new(classes);
@@ -256,7 +256,7 @@ fn confusion(classes: Vec<String>) -> Confusion {
     confusion
 }
 
-/// Mostly wrong.
+/// Returns a confusion matrix that is mostly wrong.
 fn weak(classes: Vec<String>) -> Confusion {
     let count = classes.len() as u32;
     let mut confusion = Confusion::new(classes);
@@ -264,7 +264,7 @@ fn weak(classes: Vec<String>) -> Confusion {
     confusion
 }
 
-/// A training that was measured so often.
+/// Returns a training that was measured `points` times.
 fn training(points: u64, unit: &str, confusion: Option<Confusion>) -> Training {
     let curve: Vec<_> = (1..=points)
         .map(|k| {
@@ -283,7 +283,7 @@ fn training(points: u64, unit: &str, confusion: Option<Confusion>) -> Training {
     training
 }
 
-/// With everything that can be measured.
+/// Adds everything that can be measured.
 fn measured(mut training: Training) -> Training {
     training.curve.iter_mut().for_each(|point| point.train_loss = Some(0.9 * point.loss));
     training.groups = Some(format!("{:<40} {}", "layer.0.weight", "spectral norm, radius 1 ".repeat(8)));
@@ -295,7 +295,7 @@ fn named(mut training: Training) -> Training {
     training
 }
 
-/// With one number in every place.
+/// Puts one number in every place.
 fn strange(mut training: Training, x: f32) -> Training {
     for point in &mut training.curve {
         (point.loss, point.test_loss, point.accuracy, point.rate, point.optimizer_share) = (x, x, x, x, x);
@@ -359,7 +359,7 @@ fn theory(series: u32, name: &str) -> Results {
     told(json!({ "extent": "full", "seed": 1, "outcomes": [outcome("drift"), outcome("rate")] }))
 }
 
-/// The page of a record of a session of so many samples, on a network of these widths.
+/// Returns the page of the record of a session with `count` samples, on a network of these widths.
 fn account(count: usize, widths: &[u32], confusions: Option<(Confusion, Confusion)>) -> String {
     let folder = Folder::empty();
     graft(&common::checkpoint(widths, 20), Recipe::DEFAULT, usize::MAX, &folder.path("model")).unwrap();
@@ -367,7 +367,7 @@ fn account(count: usize, widths: &[u32], confusions: Option<(Confusion, Confusio
     let image = parse(&bytes);
     let mut events = Vec::new();
     for (index, (input, label)) in samples(count, widths[0] as usize, widths[widths.len() - 1]).iter().enumerate() {
-        // In the beginning most are wrong.
+        // Most predictions are wrong in the beginning.
         let right = index * index % 30 < index;
         let prediction = Prediction { class: if right { label } else { label + 1 }, probability: 0.5 };
         let outcome = Outcome { admitted: 1, loss: 2.0 / (index + 1) as f32 };
@@ -407,7 +407,7 @@ fn target(name: &str) -> Target {
     Target { target: name.into(), steps: 400, differing: 0, first_difference: None, arrays: vec![], digest }
 }
 
-/// The demo's, with so many methods of this name.
+/// Returns the demo's story, with `methods` methods of this name.
 fn story(methods: usize, name: &str, confusion: Option<(Confusion, Confusion)>) -> Story {
     let spread = |mean: f32| json!({ "mean": mean, "deviation": 0.011, "by_seed": [mean - 0.01, mean + 0.01] });
     let method = |index: usize| {

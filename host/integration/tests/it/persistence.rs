@@ -1,4 +1,4 @@
-//! What the emulated board has learnt outlives its emulator, which is killed at any moment of a session.
+//! Tests that what the emulated board has learnt outlives its emulator, which is killed at any moment of a session.
 
 use crate::common::{self, Emulator, Folder, checkpoint, eeproms, emulated, parse, samples};
 use graftage::adaptation::{self, Sessions};
@@ -22,12 +22,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 3, ..Recipe::DEFAULT };
-/// The device saves its state whenever so many samples were learnt.
+/// Number of samples that the device learns between two saves of its state.
 const SAVE_EVERY: u64 = 8;
 const SAMPLES: u64 = 48;
 const SEED: u64 = 20_261_125;
 
-/// The firmware of the board that has EEPROMs.
+/// Returns the firmware of the board that has EEPROMs.
 fn firmware() -> Option<PathBuf> {
     emulated().into_iter().find(|board| board.name == "mps2-an386").map(|board| board.firmware)
 }
@@ -42,7 +42,7 @@ fn image(folder: &Folder) -> PathBuf {
     folder.path("model").join(IMAGE)
 }
 
-/// The digest that core computes on this machine after each number of samples of the stream.
+/// Returns the digest that core computes on this machine after each number of samples of the stream.
 fn digests(image: &Path) -> Vec<u64> {
     let bytes = std::fs::read(image).unwrap();
     let mut core =
@@ -55,14 +55,14 @@ fn digests(image: &Path) -> Vec<u64> {
     digests
 }
 
-/// How many samples it has learnt, when its digest is that of core.
+/// Returns how many samples the board has learnt, after comparing its digest with core's.
 fn learnt(board: &mut Board, digests: &[u64]) -> u64 {
     let status = board.hello().unwrap().status.unwrap();
     assert_eq!(status.digest, digests[status.learnt as usize], "after {} samples", status.learnt);
     status.learnt
 }
 
-/// Lets it learn the samples from that number on.
+/// Makes the board learn the samples from number `from` to before `to`.
 fn learn(board: &mut Board, from: u64, to: u64) {
     for (number, (input, label)) in (0..).zip(samples(SAMPLES as usize, 64, 10).iter()) {
         if (from..to).contains(&number) {
@@ -86,7 +86,7 @@ fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not
     let (mut killed, mut sessions, mut lost, mut idle) = (0, 0, 0, 0);
     while killed < kills || sessions == 0 {
         let eeproms = eeproms(&folder, 2);
-        // The most that an answer said was learnt; all but what came after the last save is there at the next start.
+        // Number of samples learnt by the last answer. At the next start, all but those after the last save are there.
         let mut told = 0;
         loop {
             let (mut emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
@@ -99,7 +99,8 @@ fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not
                 assert_eq!(learnt(&mut board, &digests), SAMPLES);
                 break;
             }
-            // At a moment between here and half a second after the sample that is saved next, or some later one, is sent.
+            // Kills the emulator at a moment within 1.5 seconds. Meanwhile it learns up to the next save, or to the one
+            // after that.
             let last = (at + SAVE_EVERY * (1 + below(2))).min(SAMPLES);
             let moment = Duration::from_millis(below(1500));
             let killer = std::thread::spawn(move || {
@@ -134,13 +135,14 @@ fn a_session_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_was_not
     );
 }
 
-/// Bytes of the stack that a program has written to: nothing else is written between its variables and the top.
+/// Returns the bytes of the stack that a program has written to. Nothing else is written between its variables and the
+/// top.
 fn stack(firmware: &Path, folder: &Folder, control: &Path) -> u64 {
     let elf = std::fs::read(firmware).unwrap();
     let elf = object::File::parse(&elf[..]).unwrap();
     let symbol = |name: &str| elf.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap().address();
     let (end, top, file) = (symbol("__sheap"), symbol("_stack_start"), folder.path("free"));
-    // QEMU's machine protocol: a line each way.
+    // QEMU's machine protocol has one line each way.
     let line = UnixStream::connect(control).unwrap();
     let mut answers = BufReader::new(line.try_clone().unwrap()).lines();
     let what = json!({ "val": end, "size": top - end, "filename": file });
@@ -160,7 +162,7 @@ fn the_stack_stays_within_what_is_kept_for_it() {
     let folder = Folder::empty();
     let (image, log, control) = (image(&folder), folder.path("log"), folder.path("control"));
     let eeproms = eeproms(&folder, 3);
-    // The second time it takes up a state, and learns again what it has noted since.
+    // The second start loads a state, and learns again what the journal has noted since.
     for (from, to) in [(0, SAVE_EVERY + 2), (SAVE_EVERY + 2, 2 * SAVE_EVERY)] {
         let arguments = ["-qmp".into(), format!("unix:{},server=on,wait=off", control.display())];
         let (_emulator, mut board) = common::start(&firmware, &image, Some(&eeproms), &arguments, &log);
@@ -187,7 +189,7 @@ fn a_board_says_what_it_goes_on_from() {
         let lines = Log::open(&firmware, &std::fs::File::open(&log).unwrap()).unwrap().lines().unwrap();
         assert!(lines.iter().any(|line| line.contains(words)), "no {words:?} in {lines:#?}");
     };
-    // Nothing on the bus: as before.
+    // Without a store on the bus, the board works as before.
     let (emulator, mut board) = start(&firmware, &image, None, &log);
     learn(&mut board, 0, SAVE_EVERY);
     assert_eq!(learnt(&mut board, &digests), SAVE_EVERY);
@@ -196,7 +198,7 @@ fn a_board_says_what_it_goes_on_from() {
     let (emulator, mut board) = start(&firmware, &image, None, &log);
     assert_eq!(learnt(&mut board, &digests), 0);
     drop(emulator);
-    // Two EEPROMs: a slot each.
+    // Two EEPROMs have a slot each.
     let eeproms = eeproms(&folder, 2);
     let (emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
     assert_eq!(learnt(&mut board, &digests), 0);
@@ -208,7 +210,7 @@ fn a_board_says_what_it_goes_on_from() {
     assert_eq!(learnt(&mut board, &digests), 2 * SAVE_EVERY);
     drop(emulator);
     said("stored state of generation 2");
-    // The newest state is damaged: the one before. Both are: the image.
+    // If the newest state is damaged, the one before is used; if both are, the image.
     for (slot, expected) in [(1, SAVE_EVERY), (0, 0)] {
         let mut bytes = std::fs::read(&eeproms).unwrap();
         bytes[slot * EEPROM as usize + 20_000] ^= 1;
@@ -216,7 +218,7 @@ fn a_board_says_what_it_goes_on_from() {
         let (_emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
         assert_eq!(learnt(&mut board, &digests), expected);
     }
-    // Another image was flashed: what was learnt from the first is not used.
+    // When another image was flashed, what was learnt from the first one is not used.
     let recipe = Recipe { seed: 4, ..RECIPE };
     let (_emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
     learn(&mut board, 0, SAVE_EVERY);
@@ -270,7 +272,7 @@ fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
     let mut learnt_before = 0;
     for (killed_at, ends) in [(SAVE_EVERY + 5, false), (2 * SAVE_EVERY + 7, false), (SAMPLES - 10, true)] {
         let (emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
-        // Not a sample is lost that was answered, saved or not.
+        // No sample is lost that was answered, saved or not.
         assert_eq!(learnt(&mut board, &digests), learnt_before);
         learn(&mut board, learnt_before, killed_at);
         assert!(board.learn(killed_at, &[f32::NAN; 64], 0).unwrap().is_err());
@@ -302,14 +304,15 @@ fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
     );
 }
 
-/// What a board was asked for in a long life, and what core made of it.
+/// Request to a board in a long life, with core's result.
 enum Done {
     Learnt(Vec<f32>, u32, Box<Learnt>),
     Ended(Ended),
 }
 
 impl Done {
-    /// Asks the board for it, which has done so much by now; what it makes of it must be the same. An error is its end.
+    /// Sends the request to the board, which has done `counts` so far. The result must be core's. An error means that
+    /// the board has ended.
     fn ask(&self, board: &mut Board, counts: &mut Counts) -> graftage::error::Result<()> {
         match self {
             Done::Learnt(sample, label, learnt) => {
@@ -326,17 +329,18 @@ impl Done {
     }
 }
 
-/// A long life of core alone.
+/// Long life, computed by core alone.
 struct Life<'i> {
     core: Sessions<'i, Layers>,
     draw: Generator,
     done: Vec<Done>,
-    /// After each number of samples and ends.
+    /// Digests after each number of samples and ends.
     digests: Vec<u64>,
 }
 
 impl Life<'_> {
-    /// Goes on by a sample or an end of a session. One sample in 25 has something wrong; if it is refused, it is returned.
+    /// Continues by a sample or by the end of a session. One sample in 25 has something wrong. Returns it if it is
+    /// refused.
     fn go_on(&mut self) -> Option<(Vec<f32>, u32, Refusal)> {
         let Self { core, draw, done, digests } = self;
         if draw.below(200) == 0 {
@@ -392,7 +396,7 @@ fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes()
         let status = loop {
             match board.hello() {
                 Ok(hello) => break hello.status.unwrap(),
-                // What it reads and learns again takes long where the emulator has little of a processor.
+                // Reading and learning again take long if the emulator gets little processor time.
                 Err(error) => assert!(begun.elapsed() < Duration::from_secs(60), "start {kills}: {error}"),
             }
         };

@@ -1,4 +1,4 @@
-//! A record is whole whatever ends `adapt`, and the session goes on into it.
+//! Tests that a record is whole whatever ends `adapt`, and that the session continues in it.
 
 use crate::common::{self, Emulator, Folder, SCALE, checkpoint, emulated, parse, samples};
 use graftage::board::{Board, Port};
@@ -18,7 +18,7 @@ const RECIPE: Recipe =
 const SAMPLES: usize = 60;
 const SEED: u64 = 17;
 
-/// An image, a stream, and what `adapt` records of it where nothing disturbs it.
+/// Image, stream, and the record of `adapt` if nothing disturbs it.
 struct Undisturbed {
     folder: Folder,
     image: Vec<u8>,
@@ -37,17 +37,17 @@ fn undisturbed(firmware: &Path) -> Undisturbed {
     Undisturbed { folder, image, record }
 }
 
-/// All but states, which a board is asked for whenever it comes to an end.
+/// Returns all events but states, which a board is asked for whenever it comes to an end.
 fn done(record: &Record) -> Vec<&Event> {
     record.events.iter().filter(|event| !matches!(event, Event::State(_))).collect()
 }
 
-/// How often a command is disturbed: `GRAFTAGE_KILLS` times, or a few.
+/// Returns how often a command is disturbed: `GRAFTAGE_KILLS` times, or a few.
 fn kills() -> u64 {
     std::env::var("GRAFTAGE_KILLS").map_or(9, |kills| kills.parse().unwrap())
 }
 
-/// Starts a command, and ends it by a signal after so long; its status, where that came first.
+/// Starts a command and sends it a signal after a time. Returns its exit status; `None` if the signal killed it.
 fn disturbed(folder: &Folder, line: &str, signal: &str, after: Duration) -> Option<i32> {
     let mut command = Command::new(&*crate::common::GRAFTAGE);
     command.args(line.split_whitespace()).current_dir(folder.path(".")).stdout(Stdio::null()).stderr(Stdio::null());
@@ -62,7 +62,7 @@ fn disturbed(folder: &Folder, line: &str, signal: &str, after: Duration) -> Opti
     child.wait().unwrap().code()
 }
 
-/// Emulators whose command line names this folder.
+/// Counts the emulators whose command line names this folder.
 fn emulators(folder: &Folder) -> usize {
     let root = folder.path("").display().to_string();
     let lines = std::fs::read_dir("/proc").unwrap();
@@ -72,7 +72,7 @@ fn emulators(folder: &Folder) -> usize {
         .count()
 }
 
-/// None is left, once the system has ended what it was told to end.
+/// Waits until the system has ended all emulators.
 fn none_is_left(folder: &Folder) {
     let started = Instant::now();
     while emulators(folder) > 0 {
@@ -81,7 +81,8 @@ fn none_is_left(folder: &Folder) {
     }
 }
 
-/// A record, if it has a name yet: whole, equal to what core computes, and the beginning of the undisturbed one.
+/// Checks a record, if it has a name yet: it is whole, equal to what core computes, and the beginning of the
+/// undisturbed one.
 fn check(undisturbed: &Undisturbed, name: &str) -> Option<Found> {
     let path = undisturbed.folder.path(name);
     let found = path.exists().then(|| Record::salvage(&path).unwrap())?;
@@ -109,13 +110,13 @@ fn whatever_ends_adapt_its_record_is_whole_and_the_session_goes_on_into_it() {
         none_is_left(folder);
         let found = check(&whole, &name);
         if status == Some(0) {
-            // It was faster than the signal.
+            // The command was faster than the signal.
             longest = started.elapsed();
             assert!(found.is_some_and(|found| found.finished && done(&found.record) == done(&whole.record)));
             sessions += 1;
         }
     }
-    // The last session comes to its end, which is that of the undisturbed one.
+    // The last session ends like the undisturbed one.
     let name = format!("{sessions}.record");
     let store = folder.path(&format!("{sessions}.store")).display().to_string();
     let port = format!("qemu:{},store={store}", emulated.firmware.display());
@@ -134,12 +135,12 @@ fn whatever_ends_adapt_its_record_is_whole_and_the_session_goes_on_into_it() {
     assert!(!replayed.contains("was not ended"), "{replayed}");
 }
 
-/// The image's path, by which an emulator is known.
+/// Returns the image's path, by which an emulator is known.
 fn absolute(folder: &Folder) -> String {
     folder.path("model/image.grft").display().to_string()
 }
 
-/// An emulated board that goes on when the line to it is closed.
+/// Starts an emulated board that keeps running when its line is closed.
 fn alive(firmware: &Path, folder: &Folder) -> (Emulator, Board) {
     common::start(firmware, &folder.path("model/image.grft"), None, &[], &folder.path("log"))
 }
@@ -158,7 +159,7 @@ fn a_board_that_keeps_no_journal_goes_on_into_a_record_that_is_one_answer_behind
             false => whole.record.events[..20].to_vec(),
             true => whole.record.events[..whole.record.events.len() - 1].to_vec(),
         };
-        // As if killed between an answer and its event.
+        // The state after a kill between an answer and its event.
         for (number, lesson) in whole.record.lessons().enumerate().take(if ended { SAMPLES } else { 21 }) {
             line.learn(number as u64, &lesson.input, lesson.label).unwrap().unwrap();
         }
@@ -168,7 +169,7 @@ fn a_board_that_keeps_no_journal_goes_on_into_a_record_that_is_one_answer_behind
         drop(line);
         let record = Record { events: part, ..whole.record.clone() };
         let mut bytes = record.bytes(&folder.path("a.record")).unwrap();
-        // Not ended: the count of its events is all ones.
+        // A record that has not ended has a count of events of all ones.
         bytes[6..14].copy_from_slice(&[0xff; 8]);
         let sum = graftage_core::image::checksum(&bytes[..14]).to_le_bytes();
         bytes[14..18].copy_from_slice(&sum);
@@ -180,7 +181,7 @@ fn a_board_that_keeps_no_journal_goes_on_into_a_record_that_is_one_answer_behind
         assert!(found.finished && done(&found.record) == done(&whole.record));
         std::fs::remove_file(folder.path("a.record")).unwrap();
     }
-    // The last answer was to another sample than the stream's.
+    // The last answer was to a sample that is not the stream's.
     let (board, mut line) = alive(&emulated.firmware, folder);
     line.learn(0, input, (label + 1) % 10).unwrap().unwrap();
     drop(line);
@@ -222,7 +223,7 @@ fn a_record_goes_on_with_its_own_board_and_stream_alone() {
         &["whole.record: the record of a board with another image"],
     );
     let (board, line) = alive(&emulated.firmware, folder);
-    // One program at a time.
+    // Only one program at a time can use the line.
     drop(line);
     let image = format!("--stream stream.csv --port {}", board.1);
     refused(
@@ -242,7 +243,7 @@ fn a_record_goes_on_with_its_own_board_and_stream_alone() {
         &["other/image.grft: not the image that whole.record began"],
     );
 
-    // A session that was interrupted goes on with its own stream, also without a record.
+    // An interrupted session continues with its own stream, even without a record.
     let short = |name: &str, from: usize, to: usize| {
         let text = std::fs::read_to_string(folder.path("stream.csv")).unwrap();
         let lines: Vec<_> = text.lines().collect();
@@ -268,7 +269,7 @@ fn a_record_goes_on_with_its_own_board_and_stream_alone() {
     assert!(found.finished && done(&found.record) == done(&whole.record));
     let said = folder.graftage(&format!("adapt --stream first.csv --port {}", board.1)).succeeded();
     assert!(said.contains("10 samples,") && !said.contains("left out"), "{said}");
-    // Without a record its counts say where to go on.
+    // Without a record, the board's counts say where to continue.
     let (second, mut line) = alive(&emulated.firmware, folder);
     for (number, lesson) in whole.record.lessons().enumerate().take(10) {
         line.learn(number as u64, &lesson.input, lesson.label).unwrap().unwrap();
@@ -285,7 +286,7 @@ fn what_a_board_has_lost_with_its_power_is_learnt_again_and_another_image_begins
     let Some(emulated) = emulated().into_iter().next() else { return };
     let whole = undisturbed(&emulated.firmware);
     let folder = &whole.folder;
-    // Two EEPROMs are all slots: what comes after the last save is lost with the power.
+    // Two EEPROMs have slots only: what comes after the last save is lost with the power.
     let store = common::eeproms(folder, 2);
     let port = format!("qemu:{},store={}", emulated.firmware.display(), store.display());
     let (board, mut line) =
@@ -332,7 +333,7 @@ fn what_a_board_has_lost_with_its_power_is_learnt_again_and_another_image_begins
     let found = check(&whole, "a.record").unwrap();
     assert!(found.finished && done(&found.record) == done(&whole.record));
 
-    // What was recorded and is not the board's stays refused.
+    // A record with anything that is not the board's stays refused.
     let Event::Sample(lesson) = &mut events[2] else { panic!("no sample") };
     lesson.reports[0].digest ^= 1;
     Record { events, ..whole.record.clone() }.write(&folder.path("b.record")).unwrap();
@@ -369,7 +370,7 @@ fn a_journal_says_whether_a_stream_is_the_one_that_was_interrupted() {
             folder.graftage(&format!("adapt --image model/image.grft --stream {stream} --port {port}")).failed();
         assert!(message.contains(words) && message.contains("--skip"), "{message}");
     }
-    // The same `--skip` again goes on behind what was sent.
+    // The same `--skip` again continues after what was sent.
     let said = folder
         .graftage(&format!(
             "adapt --image model/image.grft --stream behind.csv --skip 3 --record b.record --port {port}"
@@ -398,7 +399,7 @@ fn a_record_that_loses_its_name_or_cannot_be_written_is_told() {
     let ended = child.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(ended.status.code() == Some(1) && said.contains("gone.record: was deleted or replaced"), "{said}");
-    // A FIFO is no firmware, and nobody waits for it.
+    // A FIFO is no firmware, and reading it must not block.
     assert!(Command::new("mkfifo").arg(folder.path("fifo")).status().unwrap().success());
     let message = folder.graftage("monitor --port qemu:fifo --image model/image.grft").failed();
     assert!(message.contains("fifo: is no file"), "{message}");
@@ -420,7 +421,7 @@ fn a_spent_budget_is_told_from_a_failure() {
     let other = folder.graftage(&format!("adapt --stream nowhere.csv --port {port} --image model/image.grft"));
     assert_eq!(other.status, Some(1));
 
-    // Where not one step is within the budget, nothing is committed.
+    // If not one step is within the budget, nothing is committed.
     graft(&checkpoint(&WIDTHS, 100), Recipe { budget: Some(1e-6), ..RECIPE }, usize::MAX, &folder.path("none"))
         .unwrap();
     let run = folder.graftage(&format!("adapt --image none/image.grft --stream stream.csv --port {port}"));

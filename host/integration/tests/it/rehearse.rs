@@ -1,4 +1,4 @@
-//! A rehearsal: its own method is core's, its controls are the published ones.
+//! Tests of rehearsals: their own method is core's, and their controls are the published ones.
 
 use crate::common::{self, Folder, bits, checkpoint, layers, samples, with_weights};
 use graftage::adaptation::{start, start_sessions, trained};
@@ -18,7 +18,7 @@ use graftage_core::transport::Transport;
 const STEP: f32 = 0.03;
 const RULE: Rule = Rule { step: STEP, momentum: Momentum::Constant(0.0), ..Rule::PLAIN };
 
-/// Steps from these gradients, one parameter after another; the weights after each.
+/// Takes steps with these gradients, parameter by parameter. Returns the weights after each step.
 fn run(
     update: impl FnOnce(&mut Layers) -> Box<dyn Update>,
     rule: &Rule,
@@ -53,15 +53,15 @@ fn run(
     gradients.iter().map(step).collect()
 }
 
-/// Eight numbers of sizes from 10⁻³ to 10³.
+/// Returns eight numbers of sizes from 10⁻³ to 10³.
 fn numbers(generator: &mut Generator) -> Vec<f32> {
     (0..8).map(|_| (2.0 * generator.uniform() - 1.0) * 10f32.powi(generator.below(7) as i32 - 3)).collect()
 }
 
-/// One weight in binary64: each gradient to the move of the weight.
+/// Update of one weight in binary64: maps each gradient to the move of the weight.
 type Oracle = Box<dyn FnMut(f64) -> f64>;
 
-/// Without a pull, and with one of a quarter of the way.
+/// Compares an update with its oracle, without a pull and with one of a quarter of the way.
 fn agrees(update: fn(&mut Layers) -> Box<dyn Update>, oracle: fn() -> Oracle) {
     let mut generator = Generator::new(6, 0);
     let first = numbers(&mut generator);
@@ -117,18 +117,18 @@ fn adam_is_kingmas_and_bas() {
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 1, ..Recipe::DEFAULT };
 const SAMPLES: usize = 25;
 
-/// A small network that has learnt its samples a little, with them.
+/// Returns a small network that has learnt its samples a little, and its training and test samples.
 fn story() -> (Checkpoint, Samples, Samples) {
     story_of(6)
 }
 
-/// The same of so many features.
+/// Like [`story`], with `inputs` features.
 fn story_of(inputs: usize) -> (Checkpoint, Samples, Samples) {
     let (train, test) = samples(160, inputs, 4).split(60, 0).unwrap();
     (taught(checkpoint(&[inputs as u32, 8, 4], 60), &train, RECIPE), train, test)
 }
 
-/// A checkpoint after these samples.
+/// Returns a checkpoint that has learnt these samples.
 fn taught(checkpoint: Checkpoint, train: &Samples, recipe: Recipe) -> Checkpoint {
     let words = checkpoint.words();
     let mut teacher = start(trained(&checkpoint).unwrap(), recipe, &words).unwrap();
@@ -153,12 +153,12 @@ fn rehearse_wrong(
     Drifts { checkpoint, train, test, samples: SAMPLES, wrong_labels, recipe, tune, report }.run(&|_, _| ()).unwrap()
 }
 
-/// The share of the test samples that an adaptation predicts rightly after a stream, by core alone.
+/// Returns the share of the test samples that an adaptation predicts rightly after a stream, by core alone.
 fn accuracy(story: &(Checkpoint, Samples, Samples), rule: Rule, seed: u64, learn: usize) -> f32 {
     accuracy_wrong(story, rule, seed, learn, 0.0)
 }
 
-/// The same where so many of the labels are wrong.
+/// Like [`accuracy`], with the share `wrong` of wrong labels.
 fn accuracy_wrong(
     (checkpoint, train, test): &(Checkpoint, Samples, Samples),
     rule: Rule,
@@ -297,7 +297,7 @@ fn from_scratch_and_the_controls_are_pulled_nowhere_and_only_the_cap_is_theirs()
 
 // ---- a long life ----
 
-/// Gain and offset of each element, as they show on samples of zeros and ones.
+/// Returns gain and offset of each element, measured on samples of zeros and of ones.
 fn response(sensor: &AgedSensor) -> (Vec<f32>, Vec<f32>) {
     let mut probes = Samples::new(6);
     probes.push(&[0.0; 6], 0);
@@ -334,7 +334,7 @@ fn a_sensor_goes_on_ageing_along_lines_from_one_draw_to_the_next() {
         }
     }
     assert_eq!(sensor.after(4000), AgedSensor::draw(6, 3));
-    // One sample after another.
+    // Samples age one after another.
     let stream = samples(20, 6, 4).arrive(4100, 1);
     let ageing = stream.ageing(&sensor);
     for index in [0, 7, 4000, 4099] {
@@ -449,7 +449,7 @@ fn wrong_labels_alone_are_rolled_back_and_core_says_the_same() {
             let label = if (50..100).contains(&index) { wrong.labels()[index] } else { label };
             session.learn(input, label, |_| ()).unwrap();
             if [110, 120, 130, 140].contains(&(index + 1)) {
-                // Of the weights that learn, before their session has ended.
+                // Measures the weights that learn, before their session has ended.
                 let mut learning = Vec::new();
                 session.network_mut().parameters(&mut |parameter| learning.push(parameter.state.x.elements().to_vec()));
                 let learning = with_weights(checkpoint.about.clone(), learning);
@@ -506,7 +506,7 @@ fn an_attack_without_held_out_samples_or_in_short_sessions_is_refused() {
 
 // ---- the command ----
 
-/// A checkpoint for nine features and four classes, with its data.
+/// Creates a folder with a checkpoint for nine features and four classes, and with its data.
 fn folder() -> Folder {
     let folder = Folder::empty();
     let (checkpoint, ..) = story_of(9);
@@ -561,7 +561,7 @@ fn options_that_make_no_sense_are_refused_in_one_line() {
         assert!(run.errors.contains(words), "{arguments}: {}", run.errors);
         assert_eq!(run.status, Some(1), "{arguments}");
     }
-    // What the command line itself does not take is said above its usage.
+    // The command-line parser's own refusals stand above its usage.
     let cases = [
         ("rehearse good.safetensors --wrong-labels 1.5 -o a.json", "a share is a number from 0 to 1"),
         ("rehearse good.safetensors --wrong-labels -0.1 -o a.json", "a share is a number from 0 to 1"),
@@ -603,8 +603,8 @@ fn age_writes_a_life_that_rehearse_lives() {
 const STREAMS: [u64; 2] = [5, 6];
 const PER_CLASS: usize = 3;
 
-/// A network that knows the samples as they are, and four people, each with a distortion of its own: two of one checkpoint, two
-/// of another.
+/// Returns four people, two for each of two networks. Each person's samples have a distortion of their own, which the
+/// networks do not know.
 fn people() -> Vec<Unseen> {
     let (checkpoint, train, test) = story();
     let person = |name: &str, seed| (name.to_owned(), test.aged(&AgedSensor::draw(6, seed)));
@@ -621,7 +621,7 @@ fn meet_wrong(unseen: &[Unseen], recipe: Recipe, wrong_labels: f32) -> GroupRehe
     groups.run(&|_, _| ()).unwrap()
 }
 
-/// The first samples of each class in the order in which all would arrive, and the others.
+/// Returns the first samples of each class, in the order in which all would arrive, and the others.
 fn introduced(all: &Samples, seed: u64) -> (Samples, Samples) {
     let mut seen = [0; 4];
     let (mut stream, mut rest) = (Samples::new(6), Samples::new(6));
@@ -636,12 +636,12 @@ fn share(samples: &Samples, mut right: impl FnMut(&[f32], u32) -> bool) -> f32 {
     samples.iter().filter(|(input, label)| right(input, *label)).count() as f32 / samples.len() as f32
 }
 
-/// The accuracy of each person, the mean over the streams, by core's sessions alone.
+/// Returns the accuracy of each person, mean over the streams, by core's sessions alone.
 fn by_core(unseen: &[Unseen], recipe: Recipe, prepare: fn(&mut Layers)) -> Vec<f32> {
     by_core_wrong(unseen, recipe, 0.0, prepare)
 }
 
-/// The same where so many of the labels are wrong.
+/// Like [`by_core`], with the share `wrong` of wrong labels.
 fn by_core_wrong(unseen: &[Unseen], recipe: Recipe, wrong: f32, prepare: fn(&mut Layers)) -> Vec<f32> {
     let people =
         unseen.iter().flat_map(|(checkpoint, people)| people.iter().map(move |person| (checkpoint, &person.1)));
@@ -667,8 +667,8 @@ fn with_step(step: f32, recipe: Recipe) -> Recipe {
     Recipe { rule: Rule { step, ..recipe.rule }, ..recipe }
 }
 
-/// The first layer stays; the radius of the head's weights is their norm, eight inputs times the largest of them, that of its
-/// bias as much smaller or larger than usual.
+/// Lets only the head learn. The radius of its weights is their norm, eight inputs times the largest of them. The
+/// radius of its bias is larger or smaller than usual by the same factor.
 fn head_alone(network: &mut Layers) {
     let (mut parameter, mut norm) = (0, 0.0);
     network.parameters(&mut |found| {
@@ -716,7 +716,7 @@ fn unseen_people_are_adapted_to_by_cores_sessions_from_some_samples_a_class() {
 
 #[test]
 fn what_is_worse_on_held_out_samples_is_rolled_back() {
-    // Steps of ten radii destroy a network; where that is seen, nobody is worse off.
+    // Steps of ten radii destroy a network. With held-out samples this is seen, and nobody is worse off.
     let unseen = people();
     let spoilt = |recipe| mean(&by_core(&unseen, with_step(10.0, recipe), |_| ()));
     let free = Recipe { rule: Recipe::FREE.rule, cap: None, ..RECIPE };
@@ -748,7 +748,7 @@ fn a_persons_step_size_is_the_best_for_the_others() {
         let all = &grid.iter().find(|row| row.0 == *step).expect("one of the grid").1;
         assert!((f64::from(all.mean) - best(&|_| true)).abs() < 1e-6, "{key}");
     }
-    // Somebody's own samples would have chosen otherwise.
+    // Each person's own samples would have chosen otherwise.
     assert!(met.methods.iter().any(|method| method.steps.iter().any(|step| *step != method.step)));
 }
 
@@ -777,7 +777,8 @@ fn people_without_others_or_without_samples_are_refused() {
     assert!(refused(&unseen).contains("\"Eve\""));
 }
 
-/// Activities of people in a pocket's phone (Kwapisz, Weiss and Moore 2010); nine of them were never met.
+/// Checks activities of people with a phone in their pocket (Kwapisz, Weiss and Moore 2010). Training left nine of them
+/// out.
 #[test]
 fn nine_real_people_are_better_served_after_five_samples_an_activity() {
     let path = crate::common::root().join("../shared/data/wisdm/WISDM_ar_v1.1_transformed.arff");

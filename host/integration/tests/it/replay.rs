@@ -1,4 +1,4 @@
-//! Records, and what computes them again.
+//! Tests of records, and of their replay.
 
 use crate::common::{self, Folder, bits, parse, samples};
 use graftage::graft::{IMAGE, graft};
@@ -15,14 +15,14 @@ use graftage_core::session::Session;
 use graftage_link::Ended;
 use std::path::Path;
 
-/// Every tenth sample judges.
+/// Setting that holds out every tenth sample.
 const HOLD_OUT: Option<HoldOut> = Some(HoldOut { every: 10, keep: 6 });
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 8, hold_out: HOLD_OUT, ..Recipe::DEFAULT };
 
-/// The network in static memory, as a board holds it.
+/// Network in static memory, as a board holds it.
 type Network = chain![Dense<5, 8>, Relu<8>, Dense<8, 3>];
 
-/// An image, and the record of a board that took 30 samples from it and ended its session.
+/// Returns an image, and the record of a board that started from it, took 30 samples and ended its session.
 fn session(folder: &Folder) -> (Vec<u8>, Record) {
     graft(&common::checkpoint(&[5, 8, 3], 20), RECIPE, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
@@ -72,10 +72,10 @@ fn what_static_memory_learnt_is_computed_again_to_the_bit() {
     assert_eq!((board.target.as_str(), board.steps, board.digest), ("a board", 54, target.digest));
 }
 
-/// Something that goes wrong with one event of a record.
+/// Change of one event of a record.
 type Alteration = fn(&mut Event);
 
-/// What replay says of an altered record: how many differences, and the first.
+/// Returns what replay finds in an altered record: the number of differences, and the first one.
 fn found(record: &Record, image: &[u8]) -> (u64, String) {
     let target = with_core(record, &parse(image)).unwrap().target;
     assert_eq!(target.differing == 0, target.first_difference.is_none());
@@ -115,7 +115,7 @@ macro_rules! state {
 #[test]
 fn the_first_difference_of_a_record_is_named_with_its_step_and_its_array() {
     let (bytes, record) = session(&Folder::empty());
-    // Events 0 to 29 are samples, each tenth is held out; then come the state and the end.
+    // Events 0 to 29 are samples, and every tenth is held out. Then come the state and the end.
     let alterations: [(usize, Alteration, &str); 20] = [
         (7, sample!(l, l.input[2] += 1e-5), "sample 8: its numbers"),
         (7, sample!(l, l.input[2] += 0.01), "sample 8: its numbers"),
@@ -154,7 +154,7 @@ const EXTRA: Report = Report { step: 99, outcome: Outcome { admitted: 4, loss: 1
 #[test]
 fn what_a_board_computed_otherwise_is_told_from_what_was_altered() {
     let (bytes, record) = session(&Folder::empty());
-    // A board whose update went wrong in step 15: no state after it agrees, the arrays at the end neither.
+    // The board's update went wrong in step 15: no state after it agrees, and neither do the arrays at the end.
     let mut other = record.clone();
     for event in &mut other.events[7..] {
         match event {
@@ -227,7 +227,7 @@ fn a_record_ends_with_a_gap_and_what_stands_after_one_is_found() {
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let table = String::from_utf8(said.stdout).unwrap();
     assert!(table.contains("a gap after 20 samples: what the board learnt later is not recorded"), "{table}");
-    // As where somebody wants altered samples to be passed over.
+    // Somebody may try to skip altered samples in this way.
     record.events.extend(rest);
     assert_eq!(found(&record, &bytes), (1, "after a gap behind sample 20: a record ends with a gap".into()));
 }
@@ -244,7 +244,7 @@ fn a_record_is_read_as_it_was_written() {
     assert_eq!(bits(&lesson(&mut read, 0).input), bits(&lesson(&mut record, 0).input));
 }
 
-/// A record with a sample, a refusal, the state and the end of a session, and its bytes.
+/// Returns a record with three samples, a refusal, the state and the end of a session, and its bytes.
 fn short(folder: &Folder) -> (Record, Vec<u8>) {
     let (_, mut record) = session(folder);
     record.events.drain(2..29);
@@ -255,7 +255,7 @@ fn short(folder: &Folder) -> (Record, Vec<u8>) {
     (record, std::fs::read(&path).unwrap())
 }
 
-/// The event in which some bytes are damaged, once what stands before it is as it was written.
+/// Returns the number of the event in which bytes are damaged, after checking that the events before it are as written.
 fn damaged(folder: &Folder, record: &Record, bytes: &[u8]) -> Option<usize> {
     let path = folder.file("damaged", bytes);
     let error = Record::read(&path).unwrap_err().to_string();
@@ -268,7 +268,7 @@ fn damaged(folder: &Folder, record: &Record, bytes: &[u8]) -> Option<usize> {
     Some(damage.event)
 }
 
-/// Where each section of a record ends, as the format says: a length, a checksum, so many bytes, a checksum.
+/// Returns the end of each section of a record. A section is a length, a checksum, that many bytes and a checksum.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     let mut ends = vec![18];
     while let Some(length) = bytes.get(*ends.last().unwrap()..).and_then(|rest| rest.first_chunk()) {
@@ -287,7 +287,7 @@ fn the_event_with_a_flipped_bit_is_named_and_all_before_it_are_read() {
     for bit in 0..8 * bytes.len() {
         let mut other = bytes.clone();
         other[bit / 8] ^= 1 << (bit % 8);
-        // The head is no event.
+        // The head is not an event.
         let section = ends.iter().position(|end| bit / 8 < *end).unwrap();
         assert_eq!(damaged(&folder, &record, &other), (section > 0).then_some(section), "bit {bit}");
     }

@@ -1,4 +1,4 @@
-//! What `graftage report` says of a story.
+//! Tests of what `graftage report` writes about a story.
 
 use graftage::rehearse::{Method, Rehearsal};
 use graftage::replay::{Target, Verification};
@@ -28,7 +28,7 @@ fn target(name: &str) -> Target {
     Target { target: name.into(), steps: 400, differing: 0, first_difference: None, arrays: vec![], digest }
 }
 
-/// Nothing goes wrong in it, and no control wins.
+/// Returns a story in which nothing goes wrong and no control wins.
 fn story() -> Story {
     let point = |step| TrainingPoint {
         step,
@@ -98,7 +98,7 @@ fn story() -> Story {
     }
 }
 
-/// The page without no-break spaces.
+/// Returns the page with plain spaces for no-break spaces.
 fn words(story: &Story) -> String {
     page(story).replace('\u{a0}', " ")
 }
@@ -199,7 +199,7 @@ fn the_page_needs_nothing_else() {
     for resource in ["http", "<script", "<link", "@import", "url(", "src="] {
         assert!(!page.contains(resource), "{resource}");
     }
-    // Colours are the style sheet's, which has two of each.
+    // Colours come from the style sheet, which has two of each.
     assert!(page.contains("stroke=\"var(--series-2)\"") && !page.contains("=\"#"));
     for part in ["<html lang=\"en\">", "<figcaption>", "<svg role=\"img\"", "<title>Loss", "prefers-color-scheme"] {
         assert!(page.contains(part), "{part}");
@@ -246,7 +246,7 @@ fn every_point_is_shown_and_the_axis_begins_below_the_lowest() {
         assert!(points.iter().flatten().all(|place| (0.0..=100.0).contains(place)), "{points:?}");
     }
     assert!(chart.contains(">0</span>") && chart.contains(">100</span>"));
-    // As few as these are marked, too: of the third, 10 % lies below 75 %.
+    // Lines with so few points get markers, too. On the third line, 10 % lies below 75 %.
     assert_eq!(chart.matches("h0M").count() + chart.matches("h0\"").count(), 3 * 21);
     let third = &places(lines(chart)[0]);
     assert!(third[0][1] > third[1][1] + 40.0, "{third:?}");
@@ -282,24 +282,24 @@ fn what_was_not_measured_is_not_in_the_legend() {
     assert!(chart(&page(&story), "Loss").contains("</svg>training part</li>"));
 }
 
-/// The figure of a chart whose title begins so.
+/// Returns the figure of the chart whose title begins with `title`.
 fn chart<'a>(page: &'a str, title: &str) -> &'a str {
     let chart = page.split("<figure>").find(|chart| chart.contains(&format!("<title>{title}"))).unwrap();
     chart.split("</figure>").next().unwrap()
 }
 
-/// The lines of a chart, from the back to the front.
+/// Returns the lines of a chart, from the back to the front.
 fn lines(chart: &str) -> Vec<&str> {
     let paths = chart.split("<path ").filter(|path| path.starts_with("class=\"line"));
     paths.map(|path| path.split('>').next().unwrap()).collect()
 }
 
-/// Colour and dashes of a line.
+/// Returns colour and dashes of a line.
 fn style(line: &str) -> &str {
     line.split_once(" stroke=").unwrap().1
 }
 
-/// The points of a line, in percent from the left and from the top.
+/// Returns the points of a line, in percent from the left and from the top.
 fn places(line: &str) -> Vec<[f64; 2]> {
     let path = line.split_once("d=\"M").unwrap().1.split('"').next().unwrap();
     let point = |point: &str| {
@@ -357,7 +357,7 @@ fn a_step_size_at_the_edge_of_its_grid_is_pointed_out() {
     assert!(page(&story).contains("For SGD with momentum it is the smallest or largest"));
 }
 
-/// All there is, or one kind of number in every place.
+/// Returns a story with the number `x` in every place and `count` entries in every list.
 fn strange(x: f32, count: usize) -> Story {
     let mut story = story();
     let spread = Spread { mean: x, deviation: x, by_seed: vec![x; count] };
@@ -420,7 +420,7 @@ fn a_story_is_read_from_its_five_files() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("training")).unwrap();
     let mut told = story();
-    // JSON has no NaN: one drift seed has no deviation, and a training that fails has no loss.
+    // JSON has no NaN: a single drift seed has no deviation, and a failed training has no loss.
     told.training.curve[7].loss = f32::INFINITY;
     told.rehearsal.aged.deviation = f32::NAN;
     told.session.before = f32::NAN;

@@ -1,5 +1,5 @@
-//! The emulated board learns from a thermometer on its own bus, whose temperature is set from here, and loses no reading
-//! silently.
+//! Tests that the emulated board learns from a thermometer on its own bus, whose temperature the test sets, and loses
+//! no reading silently.
 
 use crate::common::{self, Emulator, Folder, SCALE, checkpoint, emulated, parse};
 use graftage::adaptation;
@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 8, seed: 3, ..Recipe::DEFAULT };
-/// The network that the firmware is built for: five features, three classes.
+/// Widths of the network that the firmware is built for: five features, three classes.
 const WIDTHS: [u32; 3] = [5, 16, 3];
-/// Between two readings.
+/// Time between two readings, in milliseconds.
 const PERIOD: u32 = 20;
-/// Readings of a window, and readings that the program may be behind.
+/// Readings per window, and readings that the program may be behind.
 const WINDOW: u32 = 16;
 const BEHIND: u32 = 7;
 
@@ -34,7 +34,7 @@ impl Monitor {
 
     fn execute(&mut self, command: &Value) {
         writeln!(self.0.get_mut(), "{command}").unwrap();
-        // Events come between command and answer.
+        // Events may come between command and answer.
         loop {
             let line = self.line();
             assert!(line.get("error").is_none(), "{command}: {line}");
@@ -52,7 +52,7 @@ impl Monitor {
     }
 }
 
-/// What the board says of its readings at the end of a window.
+/// Report of the board about its readings, at the end of a window.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Line {
     celsius: f32,
@@ -60,7 +60,7 @@ struct Line {
     used: u32,
     dropped: u32,
     faults: u32,
-    /// Since the first was due.
+    /// Time since the first reading was due.
     milliseconds: u32,
 }
 
@@ -74,7 +74,7 @@ struct Sensing {
 }
 
 impl Sensing {
-    /// The board, with or without a thermometer, and with these EEPROMs; `None` where it is not built here.
+    /// Starts the board, with or without a thermometer, and with these EEPROMs; `None` if it is not built here.
     fn start(recipe: Recipe, thermometer: bool, store: Option<&Path>) -> Option<Self> {
         let firmware =
             emulated().into_iter().find(|board| board.name == "mps2-an386")?.firmware.with_file_name("sense");
@@ -82,7 +82,7 @@ impl Sensing {
         graft(&checkpoint(&WIDTHS, 100), recipe, usize::MAX, &folder.path("model")).unwrap();
         let image = folder.path("model").join(IMAGE);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        // Time is what its instructions take, 32 ns each, so that a busy workstation makes no reading late.
+        // Each instruction takes 32 ns of the board's time, so that a busy workstation makes no reading late.
         let mut arguments = vec!["-icount".to_owned(), "shift=5".into()];
         arguments.extend(["-qmp".into(), format!("tcp:{}", listener.local_addr().unwrap())]);
         if thermometer {
@@ -99,7 +99,7 @@ impl Sensing {
         Log::open(&self.firmware, &std::fs::File::open(self.folder.path("log")).unwrap()).unwrap().lines().unwrap()
     }
 
-    /// The windows so far.
+    /// Returns the windows so far.
     fn windows(&self) -> Vec<Line> {
         let line = |line: String| {
             let (celsius, rest) = line.split_once(" °C; ")?;
@@ -111,7 +111,7 @@ impl Sensing {
         self.log().into_iter().filter_map(line).collect()
     }
 
-    /// Waits for a window from now on that is as it should be.
+    /// Waits for a new window that meets a condition.
     fn until(&self, right: impl Fn(&Line) -> bool) -> Line {
         let (before, deadline) = (self.windows().len(), Instant::now() + Duration::from_secs(120));
         loop {
@@ -132,14 +132,14 @@ fn a_board_learns_from_its_own_thermometer_what_core_learns_from_these_temperatu
         adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).start()).unwrap();
     let hello = sensing.board.hello().unwrap();
     assert_eq!((hello.inputs, hello.classes, hello.status.unwrap().scale), (5, 3, SCALE));
-    // A cold one, a mild one and a hot one; all exact in half degrees, and so are their squares.
+    // A cold, a mild and a hot temperature. They are exact in half degrees, and so are their squares.
     let temperatures = [-12.5, 21.5, 80.0];
     let mut number = 0;
     for round in 0..3 {
         for (label, celsius) in (0..).zip(temperatures) {
             sensing.monitor.celsius(celsius);
             sensing.until(|line| line.celsius == celsius);
-            // Of what does not change: mean, deviation, energy, peak, crossings.
+            // Features of a constant signal: mean, deviation, energy, peak, crossings.
             let sample = [celsius, 0.0, celsius * celsius, 0.0, 0.0].map(|feature| feature / SCALE);
             if round == 0 {
                 assert_eq!(sensing.board.predict(&[]).unwrap(), sensing.board.predict(&sample).unwrap());
@@ -151,7 +151,7 @@ fn a_board_learns_from_its_own_thermometer_what_core_learns_from_these_temperatu
             number += 1;
         }
     }
-    // Nothing was learnt for long enough to drop a reading, and each was taken in its time.
+    // No step took long enough to drop a reading, and each reading was on time.
     let windows = sensing.windows();
     for (line, before) in windows.iter().skip(1).zip(&windows) {
         assert_eq!((line.readings, line.used, line.dropped), (before.readings + WINDOW, before.used + WINDOW, 0));
@@ -164,7 +164,7 @@ fn a_board_learns_from_its_own_thermometer_what_core_learns_from_these_temperatu
 
 #[test]
 fn while_a_board_learns_for_long_readings_are_dropped_and_all_are_counted() {
-    // A step over as many samples as take the board longer than the readings that it may be behind.
+    // A step over so many samples takes the board longer than the readings that it may be behind.
     let Some(mut sensing) = Sensing::start(Recipe { batch: 2048, steps: 4, ..RECIPE }, true, None) else { return };
     sensing.monitor.celsius(21.5);
     let before = sensing.until(|line| line.celsius == 21.5);
@@ -173,7 +173,7 @@ fn while_a_board_learns_for_long_readings_are_dropped_and_all_are_counted() {
         sensing.board.learn(number, &[], 1).unwrap().unwrap();
     }
     let after = sensing.until(|line| line.dropped > 0);
-    // The clock, another timer, says how many were due.
+    // The clock, another timer, tells how many readings were due.
     for line in sensing.windows() {
         assert_eq!(line.used + line.dropped, line.readings, "{line:?}");
         let due = line.milliseconds / PERIOD;
@@ -181,7 +181,8 @@ fn while_a_board_learns_for_long_readings_are_dropped_and_all_are_counted() {
     }
     println!("{before:?}\n{after:?}");
     assert!(sensing.log().iter().any(|line| line.ends_with("readings dropped")), "{:#?}", sensing.log());
-    // Windows are of readings without a gap: their mean is the temperature, and once it has caught up none is dropped.
+    // Windows have no gap between readings: their mean is the temperature. Once the board has caught up, none is
+    // dropped.
     let caught_up = sensing.until(|line| line.milliseconds < PERIOD * (line.readings + 1));
     let later = sensing.until(|line| line.readings > caught_up.readings + WINDOW);
     assert_eq!(later.dropped, caught_up.dropped);
@@ -193,7 +194,7 @@ fn a_board_without_its_thermometer_says_so_and_serves_its_link() {
     let missing = Refusal::Length { expected: 5, found: 0 };
     assert_eq!(sensing.board.predict(&[]).unwrap(), Err(missing));
     assert_eq!(sensing.board.learn(0, &[], 1).unwrap(), Err(missing));
-    // Samples of the workstation's own are taken as ever.
+    // Samples from the workstation are still taken.
     assert_eq!(sensing.board.learn(0, &[0.5; 5], 1).unwrap().unwrap().learnt, 1);
     let deadline = Instant::now() + Duration::from_secs(60);
     while !sensing.log().iter().any(|line| line.contains("no reading, 8 by now: bus: NoAcknowledge(Address)")) {
@@ -210,14 +211,14 @@ fn a_sensor_and_a_store_share_the_bus() {
     let Some(mut sensing) = Sensing::start(RECIPE, true, Some(&eeprom)) else { return };
     sensing.monitor.celsius(21.5);
     sensing.until(|line| line.celsius == 21.5);
-    // A save takes longer than a period: its transactions and those of the interrupt go by turns.
+    // A save takes longer than a period. Its transactions and those of the interrupt take turns.
     for number in 0..24 {
         sensing.board.learn(number, &[], 1).unwrap().unwrap();
     }
     let digest = sensing.board.hello().unwrap().status.unwrap().digest;
     let after = sensing.until(|line| line.milliseconds < PERIOD * (line.readings + 1));
     assert_eq!(after.faults, 0);
-    // No reading was disturbed, or a mean would be another.
+    // No reading was disturbed, or a mean would differ.
     let first = sensing.windows().iter().position(|line| line.celsius == 21.5).unwrap();
     assert!(sensing.windows()[first..].iter().all(|line| line.celsius == 21.5), "{:#?}", sensing.log());
     let log = sensing.log();

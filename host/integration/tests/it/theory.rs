@@ -1,4 +1,4 @@
-//! `graftage theory` and `graftage schedule`.
+//! Tests of `graftage theory` and `graftage schedule`.
 
 use crate::common::Folder;
 use graftage_theory::{Experiment, Extent, Results};
@@ -19,14 +19,14 @@ fn the_quick_run_holds_and_goes_on() {
     assert_eq!(page.matches("<svg role=\"img\"").count(), 5);
     assert!(!page.contains("http") && !page.contains("NaN") && !page.contains("Nothing was measured"));
 
-    // Nothing is thrown away by mistake.
+    // Nothing is overwritten by mistake.
     let (line, before) = (quick("").failed(), read());
     assert!(line.contains("--resume"), "{line}");
     let line = quick("--resume --seed 7").failed();
     assert!(line.contains("holds a quick run with seed 1; this one is quick with seed 7"), "{line}");
     assert_eq!(read(), before);
 
-    // What is missing is run again, to the same bits, whatever the number of threads.
+    // A missing experiment is run again, to the same bits, whatever the number of threads.
     let first = Results::read(&path, Extent::Quick, SEED).unwrap();
     let mut results = first.clone();
     results.outcomes.retain(|outcome| outcome.experiment != Experiment::Average);
@@ -37,7 +37,7 @@ fn the_quick_run_holds_and_goes_on() {
     for (one, other) in second.outcomes.iter_mut().zip(&first.outcomes) {
         one.seconds = other.seconds;
     }
-    // The checksums of table and page, which show those times.
+    // The table and the page show those times, so their checksums differ.
     second.written = first.written.clone();
     assert_eq!(second, first);
 }
@@ -77,7 +77,7 @@ fn schedules_are_the_theorys() {
         else {
             panic!("{row:?}")
         };
-        // From ε on: noise (rα/B)^((p−1)/p) = ε, drift η/α or (η/α)² = ε, progress 1/(ηT) = ε of T = N/B steps.
+        // With ε the error: noise (rα/B)^((p−1)/p) = ε, drift η/α or (η/α)² = ε, progress 1/(ηT) = ε of T = N/B steps.
         let plain = row[0] == "plain";
         let close = |found: f64, expected: f64| {
             assert!((found / expected - 1.0).abs() < 2e-3, "{row:?}: {found} {expected}");

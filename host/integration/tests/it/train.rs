@@ -1,4 +1,4 @@
-//! The trainer: what it learns, what survives when it is killed, and what it says of bad input.
+//! Tests of the trainer: what it learns, what survives a kill, and what it says about bad input.
 
 use crate::common::Folder;
 use graftage::checkpoint::Checkpoint;
@@ -21,7 +21,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// The command line in a folder.
+/// Returns a command `graftage` that runs in a folder.
 fn graftage(folder: &Folder, arguments: &str) -> Command {
     let mut command = Command::new(&*crate::common::GRAFTAGE);
     command.args(arguments.split(' ').filter(|argument| !argument.is_empty())).current_dir(folder.path("."));
@@ -32,7 +32,7 @@ fn run(folder: &Folder, arguments: &str) -> Output {
     graftage(folder, arguments).output().unwrap()
 }
 
-/// Standard error of a command that succeeds.
+/// Returns the standard error of a command, which must succeed.
 fn succeeds(folder: &Folder, arguments: &str) -> String {
     let output = run(folder, arguments);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -40,7 +40,7 @@ fn succeeds(folder: &Folder, arguments: &str) -> String {
     err.into_owned()
 }
 
-/// The one line that a command fails with.
+/// Returns the one line with which a command must fail.
 fn fails(folder: &Folder, arguments: &str) -> String {
     let output = run(folder, arguments);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -51,7 +51,7 @@ fn fails(folder: &Folder, arguments: &str) -> String {
     lines[0].to_owned()
 }
 
-/// 300 samples of 8 features in three classes, one centre each; drawn by a linear congruential generator.
+/// Returns 300 samples of 8 features in three classes, with one centre each, drawn by a linear congruential generator.
 fn samples() -> String {
     let mut state = 1u64;
     let mut uniform = || {
@@ -123,13 +123,13 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Steps of the measurements in a folder.
+/// Returns the steps of the measurements in a folder.
 fn measured(folder: &Folder, output: &str) -> Vec<u64> {
     let text = std::fs::read_to_string(folder.path(&format!("{output}/metrics.jsonl"))).unwrap();
     text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap()).collect()
 }
 
-/// Trains by the library in a folder of its own.
+/// Trains with the library, in a folder of its own. Returns the checkpoint and the report.
 fn trained(text: &str, folder: &Folder) -> (Checkpoint, Training) {
     let mut config =
         Config::parse(&text.replace("\"samples.csv\"", &format!("{:?}", folder.path("samples.csv")))).unwrap();
@@ -140,7 +140,7 @@ fn trained(text: &str, folder: &Folder) -> (Checkpoint, Training) {
     (Checkpoint::read(&folder.path("trained/model.safetensors")).unwrap(), training)
 }
 
-/// The share of the test part that core's network, with the weights X, classifies rightly.
+/// Returns the share of the test part that core's network, with the weights X, classifies rightly.
 fn accuracy_in_core(checkpoint: &Checkpoint) -> f32 {
     let (network, test) = (checkpoint.network().unwrap(), checkpoint.about.samples(None).unwrap().test);
     let mut scratch = vec![0.0; 1 << 14];
@@ -165,7 +165,7 @@ fn a_checkpoint_holds_x_and_starts_where_core_starts() {
             before.push((*parameter.geometry, parameter.state.x.elements().to_vec(), parameter.shape()))
         });
         for ((geometry, before, (m, n)), after) in before.iter().zip(checkpoint.weights()) {
-            // From X to X it is one step, at most ηρ·factor in Frobenius norm per direction; Y lies further away.
+            // X moves by one step, at most ηρ·factor in Frobenius norm per direction. Y lies further away.
             let step = 0.02 * geometry.radius * geometry.norm.factor((*m, *n));
             let moved = before.iter().zip(after).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt() as f32;
             let length = match geometry.norm {
@@ -223,7 +223,7 @@ fn the_digits_are_learnt() {
         assert_eq!(report.accuracy, accuracy_in_core(&checkpoint));
         accuracies.push(report.accuracy);
     }
-    // Measured: all at least 0.9748. On another processor libtorch's sums differ, and a sample of the 397 is 0.0025.
+    // Measured: all at least 0.9748. On another processor libtorch's sums differ, and one sample of the 397 is 0.0025.
     let mean = accuracies.iter().sum::<f32>() / 5.0;
     assert!(mean >= 0.97 && accuracies.iter().all(|accuracy| *accuracy >= 0.96), "{accuracies:?}");
 }
@@ -235,7 +235,7 @@ fn it_learns_and_leaves_what_it_promises() {
     for word in ["layers.0.weight", "Spectral", "step 120/120", "samples/s"] {
         assert!(said.contains(word), "{word} in {said}");
     }
-    // A line every tenth of the way, the first and the last among them; the file has all.
+    // A line comes for every tenth of the way, including the first and the last step. The file has all measurements.
     let lines = said.lines().filter(|line| line.starts_with("step ")).count();
     assert!((10..=11).contains(&lines) && measured(&folder, "out").len() > 30, "{said}");
     let result = json(&folder.path("out/training.json"));
@@ -245,7 +245,7 @@ fn it_learns_and_leaves_what_it_promises() {
     assert_eq!(measured(&folder, "out").last(), Some(&120));
     let page = std::fs::read_to_string(folder.path("out/report.html")).unwrap();
     assert!(page.contains("<svg") && !page.contains("http"), "a page that needs nothing else");
-    // What is saved is X, and a device's own network says the same of it.
+    // X is saved, and a device's own network gives the same accuracy with it.
     let output = run(&folder, "eval out/model.safetensors");
     let table = String::from_utf8(output.stdout).unwrap();
     let right = format!("{:.1} %", 100.0 * result["accuracy"].as_f64().unwrap());
@@ -253,7 +253,7 @@ fn it_learns_and_leaves_what_it_promises() {
     succeeds(&folder, "graft out/model.safetensors -o board");
 }
 
-/// Lets a training be killed at these moments after its first checkpoint, each time resumed, and then end.
+/// Kills a training at these moments after its first checkpoint, resumes it each time, and then lets it end.
 fn killed(folder: &Folder, config: &str, output: &str, moments: &[u64]) {
     let mut resume = "";
     for moment in moments {
@@ -268,7 +268,7 @@ fn killed(folder: &Folder, config: &str, output: &str, moments: &[u64]) {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_millis(*moment));
-        // SIGKILL; where it has ended already, it is resumed all the same.
+        // This is SIGKILL. A training that has already ended is resumed all the same.
         let _ = child.kill();
         child.wait().unwrap();
         resume = "--resume";
@@ -276,7 +276,7 @@ fn killed(folder: &Folder, config: &str, output: &str, moments: &[u64]) {
     succeeds(folder, &format!("train {config} -o {output} --resume"));
 }
 
-/// Kind, shape and bytes of all tensors of a safetensors file, by their names.
+/// Returns kind, shape and bytes of all tensors of a safetensors file, by name.
 fn tensors(file: &[u8]) -> BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> {
     let tensors = SafeTensors::deserialize(file).unwrap().tensors().into_iter();
     tensors.map(|(name, view)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()))).collect()
@@ -285,9 +285,9 @@ fn tensors(file: &[u8]) -> BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> {
 #[test]
 fn killed_at_any_moment_it_ends_in_the_same_bits() {
     let folder = folder();
-    // A GPU promises no bits.
+    // A GPU does not promise the same bits.
     let on_processor = |text: &str| text.replace("threads = 1", "threads = 1\ndevice = \"cpu\"");
-    // Long enough to be killed five times on its way.
+    // The training is long enough to be killed five times.
     let long = MLP.replace("steps = 120", "steps = 4000").replace("checkpoint-every = 5", "checkpoint-every = 50");
     folder.file("long.toml", on_processor(&long));
     folder.file("gpt.toml", on_processor(GPT));
@@ -314,7 +314,7 @@ fn asked_to_stop_it_writes_a_checkpoint_first() {
         MLP.replace("steps = 120", "steps = 200000").replace("checkpoint-every = 5", "checkpoint-every = 100000"),
     );
     let mut child = graftage(&folder, "train long.toml").stderr(Stdio::piped()).spawn().unwrap();
-    // Measurements come every fortieth of the way: some steps have been taken when one is told.
+    // Measurements come every fortieth of the way, so some steps have been taken when one is printed.
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.starts_with("step ")));
     let pid = child.id().to_string();
@@ -337,7 +337,7 @@ fn parts_of_a_batch_give_the_same_training() {
     assert!((loss("whole") - loss("parts")).abs() < 1e-3, "{} {}", loss("whole"), loss("parts"));
 }
 
-/// `wild.toml`, in whose data a few samples of one part overflow.
+/// Writes `wild.toml`, in whose data a few samples of one part overflow.
 fn wild(folder: &Folder, part: &str, checkpoints: &str) {
     let mut data = String::new();
     for (index, line) in samples().lines().enumerate() {
@@ -387,7 +387,7 @@ fn a_measured_loss_that_is_not_finite_stops_it_too() {
 #[test]
 fn a_disk_that_is_full_costs_a_checkpoint_and_not_the_training() {
     let folder = folder();
-    // No file may be longer than 4 KiB: a state is, and the weights are not.
+    // No file may be longer than 4 KiB: a state is longer, and the weights are not.
     let shell = format!("trap '' XFSZ; ulimit -f 8; exec {} train mlp.toml", crate::common::GRAFTAGE.display());
     let output = Command::new("sh").args(["-c", &shell]).current_dir(folder.path(".")).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -416,7 +416,7 @@ fn a_folder_with_a_training_is_not_overwritten_by_mistake() {
     assert!(std::fs::read(folder.path("out/model.safetensors")).unwrap() == before);
     succeeds(&folder, "train mlp.toml --force");
     assert!(std::fs::read(folder.path("out/model.safetensors")).unwrap() == before, "the same training");
-    // Going on from its end changes nothing.
+    // Resuming it from its end changes nothing.
     succeeds(&folder, "train mlp.toml --resume");
     assert!(std::fs::read(folder.path("out/model.safetensors")).unwrap() == before);
 }
@@ -467,7 +467,7 @@ fn a_model_that_core_has_no_layers_for_is_evaluated_by_libtorch() {
     let result = json(&folder.path("out/training.json"));
     let said = String::from_utf8(run(&folder, "eval out/model.safetensors").stdout).unwrap();
     let loss: f64 = said.split(' ').nth(1).unwrap().parse().unwrap();
-    // Windows that overlap, and windows that do not: of a text that repeats itself the same to some percents.
+    // On a text that repeats itself, overlapping and separate windows give the same loss to some percent.
     assert!((loss - result["loss"].as_f64().unwrap()).abs() < 0.1, "{said}{}", result["loss"]);
     assert!(
         fails(&folder, "graft out/model.safetensors -o board").contains("only libtorch computes"),
@@ -496,12 +496,12 @@ fn optimizers_are_compared_on_the_same_data() {
     let result = json(&folder.path("compared/comparison.json"));
     let rows = result["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 4);
-    // Scion in other words: the same weights, batches and steps give the same losses.
+    // Two names for Scion: the same weights, batches and steps give the same losses.
     assert_eq!(rows[0]["runs"], rows[1]["runs"]);
     assert_eq!(rows[1]["difference"]["mean"].as_f64(), Some(0.0));
     assert_eq!(rows[1]["ratio"]["mean"].as_f64(), Some(1.0));
     assert_ne!(rows[0]["runs"], rows[2]["runs"]);
-    // The chosen pair is the lowest of its grid.
+    // The chosen pair has the lowest loss of its grid.
     for row in rows {
         let grid = row["grid"].as_array().unwrap();
         let chosen = grid.iter().find(|pair| pair[0] == row["step"] && pair[1] == row["momentum"]).unwrap();
@@ -546,7 +546,7 @@ fn every_example_is_a_configuration() {
     assert_eq!(examples.len(), 9);
 }
 
-/// Pages that the system gives to a training of so many steps.
+/// Returns the number of pages that the system gives to a training of `steps` steps.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn pages(folder: &Folder, steps: u32) -> u64 {
     let larger = GPT.replace("width = 16", "width = 128").replace("context = 16", "context = 64");
@@ -557,7 +557,7 @@ fn pages(folder: &Folder, steps: u32) -> u64 {
     let mut child = graftage(folder, "train large.toml --force").stderr(Stdio::null()).spawn().unwrap();
     let mut pages = 0;
     while child.try_wait().unwrap().is_none() {
-        // The eighth number after the name, which is in brackets.
+        // Minor page faults are the eighth field after the name, which is in brackets.
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
         let now = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(7)?.parse().ok());
         pages = now.unwrap_or(0).max(pages);

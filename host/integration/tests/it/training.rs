@@ -1,5 +1,5 @@
-//! Trainings that go on: their data, their number of steps, the weights that they keep; comparisons that are interrupted;
-//! trainings that a machine cannot take.
+//! Tests of trainings that continue: their data, their number of steps and the weights that they keep. Tests of
+//! interrupted comparisons, and of trainings that a machine cannot take.
 
 use crate::common::Folder;
 use graftage::checkpoint::Checkpoint;
@@ -21,7 +21,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-/// 240 samples of 4 features in three classes that overlap; drawn by a linear congruential generator.
+/// Returns 240 samples of 4 features in three classes that overlap, drawn by a linear congruential generator.
 fn samples() -> String {
     let mut state = 7u64;
     let mut uniform = || {
@@ -64,7 +64,8 @@ evaluate-every = 5
 checkpoint-every = 7
 "#;
 
-/// It learns 60 samples by heart, two fifths of whose labels are wrong, and so gets worse on others.
+/// Returns a configuration that overfits: it learns its samples by heart, two fifths of them with wrong labels, and
+/// gets worse on others.
 fn overfitted() -> String {
     let text = CONFIG.replace("steps = 60", "steps = 300\nwrong-labels = 0.4").replace("train = 180", "train = 120");
     text.replace("[16]", "[64]")
@@ -95,7 +96,7 @@ fn folder() -> Folder {
     folder
 }
 
-/// A configuration whose paths are in a folder.
+/// Parses a configuration whose paths lie in a folder.
 fn config(folder: &Folder, text: &str, output: &str) -> Config {
     let place = |name: &str| format!("{:?}", folder.path(name));
     let text = text.replace("\"samples.csv\"", &place("samples.csv")).replace("\"text.txt\"", &place("text.txt"));
@@ -108,18 +109,18 @@ fn load(config: &Config) -> Dataset {
     config.data.load(&config.split, &config.normalise).unwrap()
 }
 
-/// Trains, or goes on; it is stopped after these steps where that is said.
+/// Trains or resumes, and stops at step `stop_at` if there is one.
 fn trained(config: &Config, resume: bool, stop_at: Option<u64>) -> Result<Training> {
     let stop = AtomicBool::new(false);
     train(config, &load(config), Start { resume, force: false }, &stop, training_page, |live: Live| {
-        // The flag is looked at after the next step.
+        // The flag is read after the next step.
         if stop_at.is_some_and(|at| live.step + 1 >= at) {
             stop.store(true, Ordering::Relaxed);
         }
     })
 }
 
-/// The line of a refusal.
+/// Asserts that something is refused in one line that contains these words.
 fn refused<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) {
     let line = result.unwrap_err().to_string();
     assert!(!line.contains('\n'), "{line}");
@@ -128,14 +129,14 @@ fn refused<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) {
     }
 }
 
-/// Bytes of all tensors of a file, by their names.
+/// Returns the bytes of all tensors of a file, by name.
 fn tensors(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = std::fs::read(path).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     tensors.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect()
 }
 
-/// Names, bytes and times of the files in a folder.
+/// Returns names, bytes and times of the files in a folder.
 fn files(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let file = |entry: std::fs::DirEntry| {
@@ -145,7 +146,7 @@ fn files(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
     entries.map(file).collect()
 }
 
-/// Status, standard output and standard error of the command line.
+/// Runs the command line. Returns its status, standard output and standard error.
 fn graftage(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(&*crate::common::GRAFTAGE);
     let output = command.args(arguments).current_dir(folder.path(".")).output().unwrap();
@@ -153,7 +154,7 @@ fn graftage(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String, String
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// The command line fails with these words in one line.
+/// Asserts that the command line fails with one line that contains these words.
 fn fails(folder: &Folder, arguments: &[&str], words: &[&str]) {
     let (status, out, error) = graftage(folder, arguments);
     assert!(status.is_some_and(|status| status != 0), "{arguments:?}: {out}{error}");
@@ -229,7 +230,7 @@ fn a_prolonged_training_ends_in_the_bits_of_one_that_had_its_steps_from_the_star
         ("decay", CONFIG.replace("schedule = \"constant\"", decaying), Some(31)),
     ];
     for (name, text, stop_at) in cases {
-        // Every fortieth of another number of steps is another one.
+        // By default it measures every fortieth of the way, which differs with the number of steps.
         let text = text.replace("evaluate-every = 5\n", "");
         let longer = text.replace("steps = 60", "steps = 100");
         let (first, cut) = (config(&folder, &text, name), config(&folder, &longer, name));
@@ -244,7 +245,7 @@ fn a_prolonged_training_ends_in_the_bits_of_one_that_had_its_steps_from_the_star
         }
         refused(trained(&first, true, None), &["state.safetensors", "100 steps", "60"]);
     }
-    // By epochs as by steps.
+    // Epochs can be added like steps.
     let epochs = CONFIG.replace("steps = 60", "epochs = 12");
     assert_eq!(trained(&config(&folder, &epochs, "lag"), true, None).unwrap().steps, 135);
 }
@@ -281,7 +282,7 @@ fn a_training_that_has_ended_is_left_alone() {
     assert!(matches!(news[..], [News::Finished(60)]), "{news:?}");
     assert_eq!(again, training);
     assert!(files(&config.output) == before, "nothing is written");
-    // What was lost between the last checkpoint and the end is written.
+    // A file that is missing after the end is written again.
     std::fs::remove_file(config.output.join("model.safetensors")).unwrap();
     assert_eq!(trained(&config, true, None).unwrap(), training);
     let contents = |files: &BTreeMap<String, (Vec<u8>, _)>| {
@@ -309,7 +310,7 @@ fn the_best_weights_are_kept_beside_the_last() {
         assert!(lowest.step < 300, "the best is not the last");
         assert_eq!((found.step, found.chosen_loss, found.accuracy), (lowest.step, loss(lowest), lowest.accuracy));
         assert_eq!(found.chosen_on, if role == Role::Validate { "validation" } else { "test" });
-        // Oracle: the file itself, measured anew.
+        // The oracle is the file itself, measured anew.
         let kept = Checkpoint::read(&config.output.join("best.safetensors")).unwrap();
         let measured = evaluate(&kept, None, Some(role)).unwrap().measured;
         assert!((measured.loss - loss(lowest)).abs() < 1e-5, "{} {}", measured.loss, loss(lowest));
@@ -322,7 +323,7 @@ fn the_best_weights_are_kept_beside_the_last() {
             assert!(text.contains("the best weights are of step"), "{text}");
             assert_eq!(text.contains(selected), role == Role::Test, "{name}");
         }
-        // The state alone is enough to go on from.
+        // The state alone is enough to continue.
         let cut = Config { output: folder.path(&format!("{name}-cut")), ..config.clone() };
         for at in [lowest.step.saturating_sub(2), lowest.step + 3, 200] {
             trained(&cut, cut.output.exists(), Some(at)).unwrap_err();
@@ -355,7 +356,7 @@ fn it_stops_after_measurements_without_a_better_one_wherever_it_was_interrupted(
     assert!(training.stopped_early && training.steps < 300 && training.best.is_none());
     assert!(training.notes().join(" ").contains(&format!("it stopped at step {}", training.steps)));
     let cut = config(&folder, &text, "cut");
-    // Also just before it stops.
+    // The last interruption is just before it stops.
     for at in [9, training.curve[lowest].step + 1, training.steps - 2] {
         trained(&cut, cut.output.exists(), Some(at)).unwrap_err();
     }
@@ -367,7 +368,7 @@ fn it_stops_after_measurements_without_a_better_one_wherever_it_was_interrupted(
     let before = files(&cut.output);
     assert_eq!(trained(&cut, true, None).unwrap(), resumed);
     assert!(files(&cut.output) == before, "it had ended");
-    // Without the limit it goes on.
+    // Without the limit, it continues.
     let free = config(&folder, &text.replace("stop-after = 4\n", ""), "cut");
     assert_eq!(trained(&free, true, None).unwrap().steps, 300);
 }
@@ -384,7 +385,7 @@ fn a_test_loss_that_has_risen_for_long_gets_a_word() {
     assert!(out.contains(&word) && out.contains("keep = \"best\""), "{word}: {out}{error}");
     let (_, out, error) = graftage(&folder, &["train", "fine.toml", "--output", "fine"]);
     assert!(!out.contains("rose"), "{out}{error}");
-    // Without more than three measurements since, or for less than a tenth, it gets none.
+    // After three or fewer measurements, or after a rise of less than a tenth, there is no note.
     let with = |losses: &[f32]| {
         let point = |loss: &f32| graftage::training::TrainingPoint { test_loss: *loss, ..training.curve[0] };
         Training { curve: losses.iter().map(point).collect(), ..training.clone() }.notes()
@@ -428,7 +429,7 @@ fn a_third_part_leaves_the_test_part_as_it_is() {
     assert_eq!((train.len(), validate.len()), (156, 24));
     assert_eq!([train, validate].concat(), all.unwrap());
     let [train, validate, test] = parts("[split.group]\ntest = [\"east\"]\nvalidate = [\"south\"]").map(Option::unwrap);
-    // Every third sample of each class in turn, as the file has them.
+    // The groups have every third sample of each class, in the order of the file.
     let whole = samples();
     let of = |place: &str| whole.lines().filter(|line| line.contains(place)).count();
     assert_eq!((train.len(), validate.len(), test.len()), (of("north"), of("south"), of("east")));
@@ -450,7 +451,7 @@ fn a_third_part_leaves_the_test_part_as_it_is() {
         let config = config(&folder, CONFIG, "out");
         refused(config.data.load(&split, &config.normalise).map_err(Error::from), &[words]);
     }
-    // A split by groups and the word "own" read back as they were written.
+    // A split by groups and the word "own" are read back as they were written.
     for split in [json!("own"), json!({"own": {"validate": 0.5}}), json!({"group": {"test": ["x"]}})] {
         let read: Split = serde_json::from_value(split).unwrap();
         let written = serde_json::to_value(&read).unwrap();
@@ -511,7 +512,7 @@ fn a_configuration_that_is_wrong_says_what_is_right() {
             assert!(line.contains(word), "{bad}: {word:?} in {line:?}");
         }
     }
-    // By epochs the steps are known only with the data.
+    // By epochs, the number of steps is known only with the data.
     let folder = folder();
     let epochs = CONFIG.replace("steps = 60", "epochs = 1");
     let text = epochs.replace("\"constant\"", "{ warmup-stable-decay = { warmup = 50, decay = 20 } }");
@@ -546,7 +547,7 @@ fn what_this_machine_cannot_take_is_refused_before_anything_is_changed() {
         }
         assert!(files(&folder.path("out")) == before, "{bad}");
     }
-    // What the process itself may take counts, too: a billion samples would fit a large machine.
+    // The limits of the process count, too: a billion samples would fit a large machine.
     folder.file("wrong.toml", CONFIG.replace("batch = 16", "batch = 1000000000"));
     let shell = format!("ulimit -v 6000000; exec {} train wrong.toml --force", crate::common::GRAFTAGE.display());
     let output = Command::new("sh").args(["-c", &shell]).current_dir(folder.path(".")).output().unwrap();
@@ -593,7 +594,7 @@ fn trials_of(optimizers: &str) -> Trials {
     }
 }
 
-/// Compares, and stops where so many trainings have ended.
+/// Compares, and stops when `most` trainings have ended.
 fn compared(folder: &Folder, options: &Options, place: &str, resume: bool, most: usize) -> Result<Comparison> {
     let config = config(folder, CONFIG, "unused");
     let (stop, place) = (AtomicBool::new(false), files::Folder::open(&folder.path(place), false)?);
@@ -618,7 +619,7 @@ fn a_comparison_that_was_interrupted_ends_as_one_that_was_not() {
     let path = folder.path("cut").join(TRAININGS);
     let kept = std::fs::read_to_string(&path).unwrap();
     assert_eq!(kept.lines().count(), 1 + 4);
-    // A kill in the middle of a line costs that training.
+    // A kill in the middle of a line loses that training.
     folder.file("cut/trainings.jsonl", &kept[..kept.len() - 30]);
     refused(compared(&folder, &options, "cut", false, usize::MAX), &[TRAININGS, "--resume"]);
     let other = Options { trials: Trials { seeds: vec![1, 3], ..options.trials.clone() }, ..options.clone() };
@@ -669,7 +670,7 @@ fn a_transfer_that_was_interrupted_ends_as_one_that_was_not() {
         })
     };
     let whole = run("whole", false, usize::MAX).unwrap();
-    // In the second width.
+    // It stops in the second width.
     let stopped = run("cut", false, 6);
     assert!(matches!(stopped, Err(Error::TrialsInterrupted { ended: 6, .. })), "{stopped:?}");
     assert_eq!(run("cut", true, usize::MAX).unwrap(), whole);
@@ -716,7 +717,7 @@ fn what_a_comparison_cannot_tell_is_refused_or_left_out() {
     let page = std::fs::read_to_string(folder.path("compared/report.html")).unwrap();
     assert!(page.contains(" ± –"), "the page, too");
     assert!(!folder.path("compared").join(TRAININGS).exists(), "it has ended");
-    // What the table warns of stands in page and JSON.
+    // The warnings of the table are also in the page and the JSON.
     for warning in result["warnings"].as_array().unwrap() {
         let warning = warning.as_str().unwrap();
         assert!(out.contains(warning) && page.contains(warning), "{warning}");

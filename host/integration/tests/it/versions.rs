@@ -1,10 +1,10 @@
-//! Files of this version and of earlier ones: each is read to what it holds, or refused by a line that names its version and
-//! the one that this software reads.
+//! Tests of files of this version and of earlier ones. Each file is read to what it holds, or refused by a line that
+//! names its version and the one that this software reads.
 //!
-//! `fixtures/` keeps a file of each format and version, as the software of its time wrote it, and `KEPT` what it holds. A
-//! format that changes has a new version; then
-//! `cargo test --package graftage-integration --no-default-features versions -- --ignored --nocapture` writes the files that are
-//! missing, and prints their lines of `KEPT`.
+//! `fixtures/` keeps a file of each format and version, as the software of its time wrote it, and `KEPT` says what it
+//! holds. A format that changes gets a new version. Then
+//! `cargo test --package graftage-integration --no-default-features versions -- --ignored --nocapture`
+//! writes the files that are missing, and prints their lines of `KEPT`.
 
 use crate::common::{self, Folder, checkpoint, layers, parse, samples};
 use graftage::data::Legend;
@@ -28,7 +28,8 @@ use graftage_core::transport::Transport;
 use graftage_link::Ended;
 use std::path::{Path, PathBuf};
 
-/// What each file holds: the digest of the state that it starts from or ends in; of a delta, the adapted image's identity.
+/// Contents of each file: the digest of the state that it starts from or ends in; for a delta, the identity of the
+/// adapted image.
 const KEPT: [(&str, u64); 8] = [
     ("image-3.grft", 0x9874_9570_476d_5be6),
     ("image-4.grft", 0x9874_9570_476d_5be6),
@@ -40,7 +41,7 @@ const KEPT: [(&str, u64); 8] = [
     ("delta-1.grfd", 0x1bbb_a49e),
 ];
 
-/// Name, ending and today's version of each format.
+/// Name, ending and current version of each format.
 const FORMATS: [(&str, &str, u16); 4] = [
     ("image", "grft", image::VERSION),
     ("record", "grfr", record::VERSION),
@@ -48,7 +49,7 @@ const FORMATS: [(&str, &str, u16); 4] = [
     ("delta", "grfd", delta::VERSION),
 ];
 
-/// All of it is written out: what a file holds does not follow a default.
+/// Recipe that is written out in full, so that the contents of a file do not follow a default.
 const RECIPE: Recipe = Recipe {
     rule: Rule {
         step: 0.01,
@@ -71,13 +72,13 @@ const RECIPE: Recipe = Recipe {
 type Network = chain![Dense<5, 8>, Relu<8>, Dense<8, 3>];
 type Sessions<'i> = Session<'i, Network, Ring<5, 6>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<5, 2>>;
 
-/// Sessions that were not started.
+/// Returns sessions that have not started.
 fn fresh<'i>() -> Sessions<'i> {
     let (scratch, in_use) = ([0.0; Network::SCRATCH], [0.0; Network::WEIGHTS]);
     Sessions::new(Network::ZERO, Ring::new(), scratch, in_use, Ring::new())
 }
 
-/// Sessions that have started from an image.
+/// Returns sessions that have started from an image.
 fn started(image: &[u8]) -> Sessions<'_> {
     let (mut board, image) = (fresh(), parse(image));
     image.load(Network::SCHEMA, board.network_mut()).unwrap();
@@ -86,7 +87,7 @@ fn started(image: &[u8]) -> Sessions<'_> {
     board
 }
 
-/// The bytes of today's file of each format, in the order of [`FORMATS`].
+/// Returns the bytes of the current file of each format, in the order of [`FORMATS`].
 fn written() -> [Vec<u8>; 4] {
     let layers = layers(&[5, 8, 3]);
     let hidden = Geometry { norm: Norm::Spectral, radius: 3.0 };
@@ -135,7 +136,7 @@ fn written() -> [Vec<u8>; 4] {
     [with_names(&image, &legend), std::fs::read(folder.path("record")).unwrap(), snapshot, delta]
 }
 
-/// What the file of a format holds, as [`KEPT`] says it.
+/// Returns what the file of a format holds, as in [`KEPT`].
 fn held(format: &str, path: &Path) -> Result<u64, String> {
     let say = |error: &dyn std::fmt::Display| error.to_string();
     let [image, ..] = written();
@@ -169,12 +170,12 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// The name of today's file of a format.
+/// Returns the name of the current file of a format.
 fn name((format, ending, version): (&str, &str, u16)) -> String {
     format!("{format}-{version}.{ending}")
 }
 
-/// That a line names both versions.
+/// True if a line names both versions.
 fn names(line: &str, found: u16, reads: u16) -> bool {
     line.contains(&format!("version {found},")) && line.contains(&format!("reads version {reads}"))
 }
@@ -198,13 +199,13 @@ fn a_format_has_a_new_version_once_a_byte_changes() {
         let (file, folder) = (name(format), Folder::empty());
         assert!(KEPT.iter().any(|(kept, _)| *kept == file), "{file} is not kept: see the top of this test");
         let kept = std::fs::read(fixture(&file)).unwrap();
-        // How well a delta is packed is no matter of its version.
+        // The quality of a delta's compression does not belong to its version.
         if format.0 == "delta" {
             assert_eq!(Delta::parse(&kept), Delta::parse(&bytes));
         } else {
             assert!(kept == bytes, "{file} would be written otherwise");
         }
-        // And the next one's is refused.
+        // A file of the next version is refused.
         let (mut next, version) = (bytes, format.2 + 1);
         next[4..6].copy_from_slice(&version.to_le_bytes());
         let line = held(format.0, &folder.file("next", next)).unwrap_err();

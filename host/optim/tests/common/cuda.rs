@@ -1,6 +1,6 @@
-//! What is the same on a CUDA device.
+//! Devices for tests of what is the same on a CUDA device.
 
-/// The processor and the CUDA device, or a word that there is none.
+/// Returns the processor and the CUDA device. If there is no CUDA device, prints that it is skipped.
 pub fn devices() -> impl Iterator<Item = tch::Device> {
     let found = graftage_optim::cuda::device();
     if found.is_none() {

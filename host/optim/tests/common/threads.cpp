@@ -1,4 +1,4 @@
-// The kernels of the GPU on a processor: a thread for each of a block, one block after the other.
+// Runs the GPU's kernels on a processor: one thread for each thread of a block, one block after another.
 
 #include <barrier>
 #include <cmath>
@@ -9,7 +9,7 @@
 
 #define __device__
 #define __global__
-// Of one block at a time.
+// Shared memory of the one block that runs at a time.
 #define __shared__ static
 
 struct Place {

@@ -4,7 +4,7 @@ use graftage::error::Result;
 use graftage_core::scion::{Geometry, Rule};
 use graftage_theory::subject::Subject;
 
-/// An implementation whose factor of transport is 1 % too large.
+/// Implementation whose factor of transport is 1 % too large.
 pub struct Overshot<S> {
     inner: S,
     y: Vec<f32>,
@@ -31,7 +31,8 @@ impl<S: Subject> Subject for Overshot<S> {
     }
 }
 
-/// One whose momentum starts at 0 and takes 1 − β of the first gradient, as of all others, with the same factor of transport.
+/// Implementation whose momentum starts at 0 and takes 1 − β of the first gradient, as of all others. Its factor of
+/// transport is the same.
 pub struct FromZero<S> {
     inner: S,
     /// 1 − β, for the first step.

@@ -1,4 +1,4 @@
-//! A chip at a debug probe, which `probe-rs` reaches.
+//! Chip at a debug probe, reached with `probe-rs`.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -10,35 +10,35 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
-/// The time after which a question to the chip is given up.
+/// Time limit of a query to the chip.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// An address that can be read on every Cortex-M, whatever its flash holds: its architecture has RAM there.
+/// Address that can be read on every Cortex-M, whatever its flash holds: the architecture has RAM there.
 const RAM: &str = "0x20000000";
 
-/// The words of probe-rs on a chip whose debug port is closed.
+/// Message of probe-rs about a chip whose debug port is closed.
 const CLOSED: &str = "lacked the permission to do so: erase_all";
 
-/// A chip.
+/// Chip at a debug probe.
 pub struct Chip {
     probe_rs: OsString,
     name: &'static str,
 }
 
-/// The user's word on erasing a closed chip.
+/// User's consent to erase a closed chip.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Erase {
-    /// Yes.
+    /// Consent is given.
     All,
-    /// Not given: to be asked for.
+    /// Consent is not given yet: the user is asked.
     Ask,
 }
 
 impl Chip {
-    /// The chip that probe-rs calls so, at a probe.
+    /// Returns the chip with this name in probe-rs, at a probe.
     ///
     /// # Errors
-    /// Where probe-rs is not installed, or sees no probe.
+    /// If probe-rs is not installed, or sees no probe.
     pub fn at_probe(name: &'static str) -> Result<Self> {
         let chip = Self { probe_rs: "probe-rs".into(), name };
         let list = process::output(Command::new(&chip.probe_rs).arg("list"))
@@ -52,11 +52,11 @@ impl Chip {
         Ok(chip)
     }
 
-    /// Opens the debug port where it is closed, with the user's consent: that erases the chip. The program in that ELF
-    /// file is written at once and started, so that it can keep the port open.
+    /// Opens the debug port if it is closed. Opening it erases the chip, so it takes the user's consent. The program in
+    /// `elf` is written at once and started, so that it can keep the port open.
     ///
     /// # Errors
-    /// Where there is no consent, and nothing has changed; where probe-rs fails.
+    /// If there is no consent, in which case nothing has changed, or if probe-rs fails.
     pub fn open(&self, elf: &Path, erase: Erase) -> Result<()> {
         if self.is_open()? {
             return Ok(());
@@ -67,7 +67,7 @@ impl Chip {
         self.reset()
     }
 
-    /// Asks the chip if a probe may read it.
+    /// Returns whether a probe may read the chip.
     fn is_open(&self) -> Result<bool> {
         let mut read = self.command("read");
         read.args(["b8", RAM, "1"]);
@@ -82,7 +82,7 @@ impl Chip {
     /// Writes the bytes of a file to an address.
     ///
     /// # Errors
-    /// Where probe-rs fails.
+    /// If probe-rs fails.
     pub fn write(&self, file: &Path, address: u64) -> Result<()> {
         let address = format!("{address:#x}");
         process::run(self.command("download").args(["--binary-format", "bin", "--base-address", &address]).arg(file))
@@ -91,7 +91,7 @@ impl Chip {
     /// Writes a program.
     ///
     /// # Errors
-    /// Where probe-rs fails.
+    /// If probe-rs fails.
     pub fn load(&self, elf: &Path) -> Result<()> {
         process::run(self.command("download").arg(elf))
     }
@@ -99,15 +99,15 @@ impl Chip {
     /// Writes a program, starts it and shows its log.
     ///
     /// # Errors
-    /// Where probe-rs fails.
+    /// If probe-rs fails.
     pub fn run(&self, elf: &Path) -> Result<()> {
         process::run(self.command("run").arg(elf))
     }
 
-    /// Starts what was written.
+    /// Resets the chip, which starts the program.
     ///
     /// # Errors
-    /// Where probe-rs fails.
+    /// If probe-rs fails.
     pub fn reset(&self) -> Result<()> {
         process::run(&mut self.command("reset"))
     }
@@ -119,7 +119,7 @@ impl Chip {
     }
 }
 
-/// The user's consent to erase a chip, asked for on a terminal.
+/// Obtains the user's consent to erase a chip, by a question on the terminal if there is one.
 fn consent(chip: &str, erase: Erase, terminal: Option<(impl BufRead, impl Write)>) -> Result<()> {
     let what = format!(
         "{chip} is locked: writing to it erases all that it holds, program, image, saved state and journal (what \
@@ -147,9 +147,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use tempfile::TempDir;
 
-    /// probe-rs 0.29 at an nRF52840 of revision 3, as far as these commands go, in a folder that stands for the chip:
-    /// `port` is there while the debug port is open, `program` and each `ADDRESS` are what was written. A reset closes
-    /// the port unless a program opens it. Messages are those of the program.
+    /// Stand-in for probe-rs 0.29 at an nRF52840 of revision 3, for the commands used here. Its folder stands for the
+    /// chip: `port` exists while the debug port is open, `program` and each `ADDRESS` hold what was written. A reset
+    /// closes the port unless a program opens it. The messages are those of probe-rs.
     const PROBE_RS: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" && echo "$*" >> calls
 task=$1
@@ -182,7 +182,7 @@ reset) [ -e program ] || rm port;;
 esac
 "#;
 
-    /// A chip in a folder; locked, with what it held before.
+    /// Returns a locked chip in a folder, with what it held before.
     fn chip() -> (TempDir, Chip) {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("probe-rs");
@@ -208,7 +208,7 @@ esac
         let (folder, chip) = chip();
         let (elf, image, state) =
             (folder.path().join("elf"), folder.path().join("image"), folder.path().join("0xc0000"));
-        // Standard input of tests is no terminal, or the question would stand here for ever.
+        // Standard input of tests is usually no terminal; on one, the question would wait for ever.
         if !io::stdin().is_terminal() {
             let error = chip.open(&elf, Erase::Ask).unwrap_err().to_string();
             for words in ["locked", "erases", "image, saved state and journal", "--erase-all"] {

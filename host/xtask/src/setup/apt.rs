@@ -1,4 +1,4 @@
-//! Debian's packages, also from a suite that the system has not configured.
+//! Packages of Debian, also from a suite that the system has not configured.
 
 use std::fs;
 use std::process::Command;
@@ -10,26 +10,26 @@ use crate::{process, project};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The code name of the Debian this is, such as `bookworm`; nothing on another system.
+/// Returns the code name of this Debian, such as `bookworm`; `None` on another system.
 pub fn debian() -> Option<String> {
     let release = fs::read_to_string("/etc/os-release").ok()?;
     if field(&release, "ID")? == "debian" { field(&release, "VERSION_CODENAME") } else { None }
 }
 
-/// Whether packages are installed with apt.
+/// Returns whether packages are installed with apt.
 pub fn exists() -> bool {
     process::output(Command::new("apt-get").arg("--version")).is_ok()
 }
 
-/// Whether this is run by an administrator.
+/// Returns whether an administrator runs this program.
 pub fn is_root() -> bool {
     process::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
-/// What `apt-get` is told to install a package.
+/// Arguments of `apt-get` to install packages.
 pub const INSTALL: [&str; 3] = ["install", "-y", "--no-install-recommends"];
 
-/// Installs packages of the system's own sources, for the part of that name.
+/// Installs packages from the system's own sources, for the part named `part`.
 pub fn install(part: &str, packages: &[&str]) -> Result<()> {
     announce(&format!("apt-get update && apt-get install {}", packages.join(" ")));
     process::long(&line(part, "apt-get update"), Command::new("apt-get").arg("update"), None)?;
@@ -38,7 +38,7 @@ pub fn install(part: &str, packages: &[&str]) -> Result<()> {
 
 /// Installs packages with an `apt-get` that knows where they are.
 pub fn install_with(part: &str, packages: &[&str], apt_get: &mut Command) -> Result<()> {
-    // Another apt at work is waited for.
+    // Waits for another apt that is at work.
     apt_get
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(INSTALL)
@@ -47,18 +47,18 @@ pub fn install_with(part: &str, packages: &[&str], apt_get: &mut Command) -> Res
     process::long(&line(part, "apt-get install"), apt_get, None).map(drop)
 }
 
-/// What an administrator types to install packages of the system's own sources.
+/// Returns the command with which an administrator installs packages from the system's own sources.
 pub fn by_hand(packages: &[&str]) -> String {
     format!("sudo sh -c 'apt-get update && apt-get {} {}'", INSTALL.join(" "), packages.join(" "))
 }
 
-/// `apt-get` with a suite beside the system's own: its lists lie in the project, the system keeps its own.
+/// `apt-get` with a suite beside the system's own. Its lists lie in the project; those of the system stay as they are.
 pub struct Suite {
     options: Vec<String>,
 }
 
 impl Suite {
-    /// Fetches the lists of `suite`; those of the system's sources too, where `with_system`.
+    /// Fetches the lists of `suite` and, with `with_system`, those of the system's sources.
     pub fn fetch(line: &str, suite: &str, with_system: bool) -> Result<Suite> {
         let folder = project::partial(&format!("apt-{suite}"))?;
         fs::create_dir_all(folder.join("lists/partial"))?;
@@ -68,7 +68,7 @@ impl Suite {
             format!("Dir::Etc::sourcelist={}", folder.join("sources.list").display()),
             format!("Dir::State::lists={}", folder.join("lists").display()),
             format!("Dir::Cache={}", folder.join("cache").display()),
-            // A folder below a private one is closed to apt's own user.
+            // apt's own user cannot enter a folder below a private one.
             "APT::Sandbox::User=".to_owned(),
         ];
         if with_system {
@@ -82,7 +82,7 @@ impl Suite {
         Ok(suite)
     }
 
-    /// `apt-get` that knows the suite.
+    /// Returns an `apt-get` that knows the suite.
     pub fn apt_get(&self) -> Command {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");
@@ -93,7 +93,7 @@ impl Suite {
     }
 }
 
-/// The line of a sources list for `suite`, from the mirror that the system is configured with.
+/// Returns the line of a sources list for `suite`, from the mirror that the system is configured with.
 pub fn source_line(suite: &str) -> Result<String> {
     let configured = process::output(Command::new("apt-get").args([
         "indextargets",
@@ -107,7 +107,7 @@ pub fn source_line(suite: &str) -> Result<String> {
 }
 
 fn line_from(configured: &str, codename: &str, suite: &str) -> Option<String> {
-    // The release's own mirror: that of its security updates does not carry other suites.
+    // Uses the release's own mirror: that of its security updates does not carry other suites.
     let mut targets = configured.lines().filter_map(|target| target.split_once(' '));
     let (site, _) = targets.find(|(_, release)| *release == codename)?;
     Some(format!("deb [signed-by={KEYRING}] {site} {suite} main"))

@@ -7,10 +7,10 @@ use anyhow::{Result, ensure};
 use super::{Outcome, Part, apt};
 use crate::process;
 
-/// Debian's package, which brings the program of that name.
+/// Debian's package, which brings the program of the same name.
 const PACKAGES: [&str; 1] = ["chromium"];
 
-/// The part.
+/// Chromium as a part of the setup.
 pub struct Chromium;
 
 impl Part for Chromium {
@@ -23,7 +23,7 @@ impl Part for Chromium {
             Ok(words) => return Ok(Outcome::Found(words)),
             Err(why) => why,
         };
-        // Only a test needs it: where it cannot be installed, everything else works.
+        // Only a test needs Chromium. Everything else works if it cannot be installed.
         if !apt::is_root() || !apt::exists() {
             return Ok(Outcome::Skipped(format!("{why:#}; the test of the pages needs it: {}", self.by_hand())));
         }
@@ -36,7 +36,7 @@ impl Part for Chromium {
     }
 }
 
-/// Whether the test of the pages finds its browser here.
+/// Returns whether the test of the pages finds its browser here.
 pub fn exists() -> bool {
     usable().is_ok()
 }

@@ -12,7 +12,7 @@ use crate::{process, project};
 /// Debian's package.
 const PACKAGES: [&str; 1] = ["g++"];
 
-/// The part.
+/// C++ compiler as a part of the setup.
 pub struct Compiler;
 
 impl Part for Compiler {
@@ -35,7 +35,8 @@ impl Part for Compiler {
     }
 }
 
-/// The compiler that cargo's build scripts will use, if it compiles with its standard library.
+/// Returns the version of the compiler that cargo's build scripts will use. Fails if it does not compile with its
+/// standard library.
 fn usable() -> Result<String> {
     let program = env::var("CXX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "c++".to_owned());
     let probe = project::partial("compiler")?.join("probe.cpp");

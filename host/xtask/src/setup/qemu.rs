@@ -1,4 +1,4 @@
-//! QEMU, which runs the firmware and the conformance program on boards that nobody has to own.
+//! QEMU, which emulates boards for the firmware and the conformance program.
 
 use std::process::Command;
 
@@ -9,12 +9,12 @@ use super::{Outcome, Part, announce, line};
 use crate::process;
 use crate::verify::target::TARGETS;
 
-/// Debian's packages, of a QEMU that is new enough. The first has qemu-system-aarch64 too.
+/// Debian's packages of a QEMU that is new enough. The first one contains qemu-system-aarch64, too.
 const PACKAGES: [&str; 2] = ["qemu-system-arm", "qemu-system-riscv"];
-/// The first major version that has all the boards.
+/// First major version with all the boards.
 const OLDEST: u32 = 9;
 
-/// The part.
+/// QEMU as a part of the setup.
 pub struct Qemu;
 
 impl Part for Qemu {
@@ -46,7 +46,7 @@ impl Part for Qemu {
         }
         let install = INSTALL.join(" ");
         let plain = apt::by_hand(&PACKAGES);
-        // The system's own packages will not do where older ones are there, or others stand in their way.
+        // The system's own packages do not help if an older QEMU is installed, or if other packages stand in their way.
         let would_do = || process::output(Command::new("apt-get").args(["-s"]).args(INSTALL).args(PACKAGES)).is_ok();
         if version(PACKAGES[0]).is_err() && would_do() {
             return plain;
@@ -68,7 +68,7 @@ impl Qemu {
         usable().map(drop)
     }
 
-    /// Where a package installed from elsewhere stands in the way of the system's own QEMU, or that is too old.
+    /// Installs from another suite: the system's own QEMU is too old, or a package from elsewhere stands in its way.
     fn install_from(&self, suite: &str) -> Result<()> {
         announce(&format!("apt-get install -t {suite} {}", PACKAGES.join(" ")));
         let apt = Suite::fetch(&line(&self.name(), &format!("apt-get update for {suite}")), suite, true)?;
@@ -81,7 +81,7 @@ fn backports(codename: &str) -> String {
     format!("{codename}-backports")
 }
 
-/// What is installed, if it will do for every board.
+/// Describes what is installed. Fails if it does not emulate every board.
 fn usable() -> Result<String> {
     let boards: Vec<_> = TARGETS.iter().filter_map(|target| target.board()).collect();
     for board in &boards {
@@ -90,7 +90,7 @@ fn usable() -> Result<String> {
     Ok(format!("{}, with all {} boards", version(PACKAGES[0])?, boards.len()))
 }
 
-/// Fails where `program` is not installed, or has no such machine.
+/// Fails if `program` is not installed or has no such machine.
 pub fn check(program: &str, machine: &str) -> Result<()> {
     let machines = process::output(Command::new(program).args(["-machine", "help"]))?;
     if has_machine(&machines, machine) {

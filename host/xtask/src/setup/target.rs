@@ -1,7 +1,7 @@
-//! The standard library for the targets that something is built for.
+//! Standard libraries of the targets that something is built for.
 //!
-//! A toolchain that rustup serves gets it ready-made. Elsewhere its source does as well: `core` and `alloc` are built once,
-//! by the same stable compiler, and lie where every build for the target finds them.
+//! rustup provides them ready-made for a toolchain that it manages. Otherwise their source is enough: `core` and
+//! `alloc` are built once, by the same stable compiler, and lie where every build for the target finds them.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,35 +15,36 @@ use super::apt::Suite;
 use super::{Outcome, Part, announce, apt, line};
 use crate::{console, process, project};
 
-/// Names an archive that holds the folder `library` of the compiler's source.
+/// Environment variable that names an archive with the folder `library` of the compiler's source.
 const ARCHIVE: &str = "GRAFTAGE_RUST_SRC";
-/// Debian's newest stable compilers are packaged here.
+/// Suite with Debian's newest stable compilers.
 const SUITE: &str = "trixie-backports";
-/// A server that cannot be reached does not hold up the ways that need none.
+/// Time limit of rustup. A server that cannot be reached must not hold up the ways that need none.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Settings for build scripts and procedural macros, the same for the firmware, the conformance program and the crate outside, which
-/// so share what is compiled, whatever their profiles say.
+/// Settings for build scripts and procedural macros. They are the same for the firmware, the conformance program and
+/// the crate in `tests/outside`, which therefore share compiled crates whatever their profiles say.
 const ALIKE: [(&str, &str); 3] = [
     ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_DEBUG", "false"),
     ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_DEBUG_ASSERTIONS", "false"),
     ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_OVERFLOW_CHECKS", "false"),
 ];
 
-/// Makes a cargo command build for `target`, with what it takes on this machine.
+/// Makes a cargo command build for `target`, with whatever this machine needs for that.
 pub fn select(cargo: &mut Command, target: &str) -> Result<()> {
     let library = library(target)?
         .with_context(|| format!("there is no standard library for {target}: run `cargo xtask setup`"))?;
     cargo.arg(format!("--target={target}")).envs(ALIKE);
     if let Library::Built(sysroot) = library {
-        // What the command has for this target stays; what runs on this machine meanwhile is built without.
+        // Flags that the command has for this target stay. Build scripts, which run on this machine, are built without
+        // them.
         let own = cargo.get_envs().find(|(key, _)| *key == "RUSTFLAGS").and_then(|(_, value)| value?.to_str());
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(own.unwrap_or_default(), &sysroot));
     }
     Ok(())
 }
 
-/// Flags for the compiler, encoded for cargo so that a folder's name may hold spaces: these, and the library's place.
+/// Encodes flags for the compiler, those in `own` and the library's place, so that folder names may contain spaces.
 fn flags(own: &str, sysroot: &Path) -> String {
     let sysroot = format!("--sysroot={}", sysroot.display());
     own.split_whitespace().chain([sysroot.as_str()]).collect::<Vec<_>>().join("\x1f")
@@ -53,16 +54,16 @@ fn flags(own: &str, sysroot: &Path) -> String {
 #[derive(Debug, PartialEq)]
 enum Library {
     Installed,
-    /// Built from its source, in a folder laid out as the toolchain's own.
+    /// Built from source, in a folder laid out like the toolchain's own.
     Built(PathBuf),
 }
 
-/// This machine, in the compiler's words.
+/// Returns the target triple of this machine.
 pub fn host() -> Result<String> {
     rustc(&["--print", "host-tuple"])
 }
 
-/// What is there for a target, if anything.
+/// Returns the standard library that is there for a target, if any.
 fn library(target: &str) -> Result<Option<Library>> {
     let holds = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if holds(Path::new(&rustc(&["--print", "target-libdir", "--target", target])?)) {
@@ -72,13 +73,13 @@ fn library(target: &str) -> Result<Option<Library>> {
     Ok(holds(&libraries(&sysroot, target)).then_some(Library::Built(sysroot)))
 }
 
-/// Folder of the library's source, if it is there.
+/// Returns the folder of the library's source, if it is there.
 fn source() -> Result<Option<PathBuf>> {
     let toolchain = Path::new(&rustc(&["--print", "sysroot"])?).join("lib/rustlib/src/rust/library");
     Ok([toolchain, own_source(&release()?)].into_iter().find(|folder| holds_library(folder)))
 }
 
-/// One of the targets.
+/// Target whose standard library is a part of the setup.
 pub struct Target(pub &'static str);
 
 impl Part for Target {
@@ -91,7 +92,7 @@ impl Part for Target {
             return Ok(Outcome::Found(words(&library)));
         }
         if source()?.is_none() {
-            // An archive that the user has named is the one thing to try: a mistake in its name is worth an error.
+            // An archive that the user has named is the only thing to try: a mistake in its name deserves an error.
             if let Some(archive) = env::var_os(ARCHIVE) {
                 self.unpack(&archive)?;
             } else if let Err(error) = self.ask_rustup() {
@@ -113,7 +114,7 @@ impl Part for Target {
 }
 
 impl Target {
-    /// The source in an archive.
+    /// Unpacks the source in an archive.
     fn unpack(&self, archive: &OsStr) -> Result<()> {
         let folder = project::partial("rust-src")?;
         let mut tar = Command::new("tar");
@@ -122,7 +123,7 @@ impl Target {
         keep_source(&folder)
     }
 
-    /// The ready-made library, for a toolchain that rustup looks after.
+    /// Gets the ready-made library, for a toolchain that rustup manages.
     fn ask_rustup(&self) -> Result<()> {
         let mut rustup = Command::new("rustup");
         process::output(rustup.arg("--version"))?;
@@ -133,7 +134,7 @@ impl Target {
         library(self.0)?.map(drop).context("rustup has added it to another toolchain than this one")
     }
 
-    /// Debian's package of the same compiler's source, unpacked without being installed.
+    /// Unpacks Debian's package of the same compiler's source without installing it.
     fn fetch_from_debian(&self) -> Result<()> {
         let release = release()?;
         apt::debian().context("this is not a Debian, whose package rust-src would do")?;
@@ -154,7 +155,7 @@ fn keep_source(folder: &Path) -> Result<()> {
     project::put(&found, &own_source(&release()?))
 }
 
-/// The folder of the library's source, at most `depth` folders down.
+/// Returns the folder of the library's source, at most `depth` folders down.
 fn find_library(folder: &Path, depth: usize) -> Option<PathBuf> {
     if holds_library(folder) {
         return Some(folder.to_owned());
@@ -169,12 +170,12 @@ fn holds_library(folder: &Path) -> bool {
     ["Cargo.lock", "core/Cargo.toml", "alloc/Cargo.toml"].iter().all(|file| folder.join(file).is_file())
 }
 
-/// The project's own copy, of one version of the compiler.
+/// Returns the folder of the project's own copy, for one version of the compiler.
 fn own_source(release: &str) -> PathBuf {
     project::fetched(&format!("rust-src-{release}/library"))
 }
 
-/// The libraries of all targets whose source alone is there, built together.
+/// Libraries of all targets of which only the source is there, built together.
 pub struct Libraries(pub Vec<&'static str>);
 
 impl Part for Libraries {
@@ -199,22 +200,24 @@ impl Part for Libraries {
         let mut cargo = process::cargo();
         cargo.args(["build", "--release", "-Zbuild-std=core,alloc", "--target-dir=target"]).current_dir(&folder);
         cargo.args(missing.iter().flat_map(|target| ["--target", target]));
-        // `-Z` on a stable compiler; and cargo's only way to take the source from outside the toolchain. It is no promise of
-        // cargo's, but the toolchain's version is pinned, and the toolchain stays as it is.
+        // RUSTC_BOOTSTRAP permits `-Z` on a stable compiler. The other variable is cargo's only way to take the source
+        // from outside the toolchain, which stays as it is. Cargo does not promise it, but the toolchain's version is
+        // pinned.
         cargo.envs([("RUSTC_BOOTSTRAP", OsStr::new("1")), ("__CARGO_TESTS_ONLY_SRC_ROOT", source.as_os_str())]);
-        // Both to be linked as it is and to be optimised with a whole program, which is when its parts are optimised together.
+        // The libraries must link as they are, and also take part in the LTO of a program, which optimises their parts
+        // together.
         cargo.envs([("RUSTFLAGS", "-Cembed-bitcode=yes"), ("CARGO_PROFILE_RELEASE_LTO", "off")]);
-        // Others are at work meanwhile, and show how long they take.
+        // Other parts are at work meanwhile and show their elapsed time.
         console::say(&line(&self.name(), "cargo build, which takes minutes ..."));
         process::output(&mut cargo)?;
         let sysroot = sysroot(&release()?);
         for target in &missing {
             put_libraries(&folder.join("target").join(target).join("release/deps"), &libraries(&sysroot, target))?;
         }
-        // The toolchain's linker is looked for beside the libraries.
+        // rustc looks for the toolchain's linker beside the libraries.
         let own = Path::new("lib/rustlib").join(host()?);
         let toolchain = Path::new(&rustc(&["--print", "sysroot"])?).join(&own);
-        // One that an older toolchain left may lead nowhere.
+        // A link that an older toolchain left may be dangling.
         let _ = fs::remove_file(sysroot.join(&own));
         std::os::unix::fs::symlink(toolchain, sysroot.join(own))?;
         Ok(Outcome::Done(missing.join(", ")))
@@ -225,10 +228,10 @@ impl Part for Libraries {
     }
 }
 
-/// A package that needs nothing but the library.
+/// Manifest of a package that needs nothing but the library.
 const PACKAGE: &str = "[package]\nname = \"nothing\"\nedition = \"2024\"\n\n[lib]\npath = \"lib.rs\"\n\n[workspace]\n";
 
-/// Puts the libraries among the built files in their place, at once.
+/// Moves the built libraries to their place, all at once.
 fn put_libraries(built: &Path, place: &Path) -> Result<()> {
     let whole = built.join("libraries");
     fs::create_dir_all(&whole)?;
@@ -241,7 +244,7 @@ fn put_libraries(built: &Path, place: &Path) -> Result<()> {
     project::put(&whole, place)
 }
 
-/// The folder of the libraries that are built, of one version of the compiler.
+/// Returns the folder of the libraries built by one version of the compiler.
 fn sysroot(release: &str) -> PathBuf {
     project::fetched(&format!("sysroot-{release}"))
 }
@@ -261,7 +264,7 @@ fn rustc(arguments: &[&str]) -> Result<String> {
     process::output(Command::new("rustc").args(arguments)).map(|output| output.trim().to_owned())
 }
 
-/// The compiler's version, such as `1.95.0`.
+/// Returns the compiler's version, such as `1.95.0`.
 fn release() -> Result<String> {
     let version = rustc(&["--version", "--verbose"])?;
     release_in(&version).context("rustc does not state its version")

@@ -1,4 +1,4 @@
-//! What the reference has computed once and for all: a digest of each part of the conformance program, in a file.
+//! Results that the reference computed once and for all: a digest of each part of the conformance program, in a file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use crate::project;
 
 const NAME: &str = "tests/golden.txt";
 
-/// Keeps these lines' digests.
+/// Writes the digests of these lines to the file.
 pub fn write(lines: &[String]) -> Result<String> {
     let text = text(lines);
     fs::write(path(), &text).with_context(|| format!("cannot write {NAME}"))?;
     Ok(format!("wrote {NAME}, {} parts", text.lines().count()))
 }
 
-/// What these lines have otherwise than the file, in words.
+/// Describes how these lines differ from the file.
 pub fn difference(lines: &[String]) -> Result<Option<String>> {
     let kept = fs::read_to_string(path())
         .with_context(|| format!("cannot read {NAME}: `cargo xtask verify --write-golden` writes it"))?;
@@ -32,12 +32,12 @@ fn path() -> PathBuf {
     project::root().join(NAME)
 }
 
-/// A line for each part: its digest, and its name.
+/// Formats a line for each part: its digest and its name.
 fn text(lines: &[String]) -> String {
     parts(lines).iter().map(|(name, lines)| format!("{} {name}\n", lines::digest(lines))).collect()
 }
 
-/// The lines of each part, in the order in which the parts begin.
+/// Returns the lines of each part, in the order in which the parts begin.
 fn parts(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
     let mut parts: Vec<(&str, Vec<&str>)> = Vec::new();
     for line in lines {
@@ -50,7 +50,8 @@ fn parts(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
     parts
 }
 
-/// The part that a line `STEP FINGERPRINT ARRAY` belongs to: all arrays of the same update, or training, are one.
+/// Returns the part that a line `STEP FINGERPRINT ARRAY` belongs to. All arrays of the same update, or training, form
+/// one part.
 fn part(line: &str) -> &str {
     let Some(array) = lines::array(line) else { return line };
     let (_, update) =
@@ -58,7 +59,7 @@ fn part(line: &str) -> &str {
     update.split_once(", parameter ").map_or(update, |(update, _)| update)
 }
 
-/// The names of the parts that only one of two texts has, or has otherwise.
+/// Returns the names of the parts that are missing from one of two texts, or differ.
 fn differing<'a>(kept: &'a str, computed: &'a str) -> Vec<&'a str> {
     let lacking = |text: &'a str, other: &'a str| text.lines().filter(|line| !other.lines().any(|same| same == *line));
     let mut names: Vec<_> = lacking(kept, computed).chain(lacking(computed, kept)).filter_map(name).collect();

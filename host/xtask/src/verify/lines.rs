@@ -1,21 +1,21 @@
-//! What a target prints: lines `STEP FINGERPRINT ARRAY`, and a last one.
+//! Output of a target: lines `STEP FINGERPRINT ARRAY`, and a last one.
 
 use sha2::{Digest, Sha256};
 
-/// What the last line begins with: without it, the program did not come to its end.
+/// Beginning of the last line. Without that line, the program did not finish.
 const END: &str = "end of conformance";
 
-/// Whether the program came to its end.
+/// Returns whether the program finished.
 pub fn complete(lines: &[String]) -> bool {
     lines.last().is_some_and(|line| line.starts_with(END))
 }
 
-/// The array that a line tells of; nothing for the last line.
+/// Returns the array that a line is about; `None` for the last line.
 pub fn array(line: &str) -> Option<&str> {
     line.splitn(3, ' ').nth(2).filter(|_| !line.starts_with(END))
 }
 
-/// Where two runs part, in words.
+/// Describes where two runs first differ; `None` if they are equal.
 pub fn first_difference(reference: &[String], lines: &[String]) -> Option<String> {
     let at = (0..reference.len().max(lines.len())).find(|i| reference.get(*i) != lines.get(*i))?;
     let Some(expected) = reference.get(at) else { return Some("prints more than it should".to_owned()) };
@@ -29,7 +29,7 @@ pub fn first_difference(reference: &[String], lines: &[String]) -> Option<String
     })
 }
 
-/// Updates that the lines tell of: each fingerprints its (first) X once.
+/// Returns the number of updates in the lines. Each update fingerprints its (first) X once.
 pub fn steps(lines: &[String]) -> usize {
     let counts = |array: &&str| {
         array.starts_with("X of ") && array.split_once(", parameter ").is_none_or(|(_, parameter)| parameter == "1")
@@ -37,7 +37,7 @@ pub fn steps(lines: &[String]) -> usize {
     lines.iter().filter_map(|line| array(line)).filter(counts).count()
 }
 
-/// The first 64 bits of SHA-256 of lines.
+/// Returns the first 64 bits of the SHA-256 of lines, in hexadecimal.
 pub fn digest(lines: &[impl AsRef<str>]) -> String {
     let lines: Vec<_> = lines.iter().map(AsRef::as_ref).collect();
     Sha256::digest(lines.join("\n")).iter().take(8).map(|byte| format!("{byte:02x}")).collect()

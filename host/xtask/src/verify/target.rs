@@ -1,4 +1,4 @@
-//! The targets: what each is, and how it is built and run.
+//! Targets of the conformance program: what each one is, and how it is built and run.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,48 +10,48 @@ use graftage_boards::qemu::Machine;
 use crate::setup::{qemu, target};
 use crate::{firmware, process, project};
 
-/// Whoever takes longer hangs. The slowest take some ten seconds.
+/// Time limit of a target. The slowest take some ten seconds.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// A machine, or an implementation of core's matrices on it.
+/// Platform of the conformance program: a machine, or an implementation of core's matrices on it.
 pub struct Target {
-    /// What it is called.
+    /// Name of the target.
     pub name: &'static str,
-    /// Of a negative control, which computes something else on purpose: the array in which it must be found out.
+    /// Array in which a negative control, which computes something else on purpose, must differ.
     pub control: Option<&'static str>,
     runner: Runner,
 }
 
 enum Runner {
-    /// This machine: the program's argument, and flags for the compiler.
+    /// This machine, with the program's argument and flags for the compiler.
     Native { argument: Option<&'static str>, rustflags: &'static str },
     /// A board in QEMU.
     Emulated(Board),
     /// A WebAssembly engine.
     Wasm,
-    /// libtorch on this machine: the program's argument.
+    /// libtorch on this machine, with the program's argument.
     Libtorch(Option<&'static str>),
 }
 
-/// How the line begins by which a program says why it does not run.
+/// Beginning of the line in which a program says why it does not run.
 pub const SKIPPED: &str = "skipped: ";
 
 /// An emulated board.
 pub struct Board {
-    /// Its target in the compiler's words.
+    /// Target triple of the compiler.
     pub triple: &'static str,
     rustflags: &'static str,
-    /// What QEMU calls it, and options that it takes.
+    /// Name of the machine in QEMU, followed by further options.
     machine: &'static str,
-    /// Where its memories begin, of which it has at least 256 and 128 KiB.
+    /// First address of the flash and of the RAM, which have at least 256 and 128 KiB.
     flash: u32,
     ram: u32,
 }
 
-/// All of them. The first is what the others are held against.
+/// All targets. The others are compared with the first one.
 ///
-/// `setup` gets what they take. A new board is one line here: its name, its target and flags for the compiler, QEMU's
-/// machine, where its flash and its RAM begin.
+/// `setup` gets what they need. A new board is one line here: its name, its target triple and flags for the compiler,
+/// QEMU's machine, and the first address of its flash and of its RAM.
 pub const TARGETS: &[Target] = &[
     native(std::env::consts::ARCH, ""),
     native(AVX512, "-Ctarget-cpu=x86-64-v4"),
@@ -98,7 +98,7 @@ const fn board(
 }
 
 impl Target {
-    /// The emulated board, if it is one.
+    /// Returns the emulated board, if the target is one.
     pub fn board(&self) -> Option<&Board> {
         match &self.runner {
             Runner::Emulated(board) => Some(board),
@@ -106,7 +106,7 @@ impl Target {
         }
     }
 
-    /// The compiler's target whose standard library it takes, unless it is this machine's own.
+    /// Returns the target triple whose standard library is needed, unless it is this machine's own.
     pub fn triple(&self) -> Option<&'static str> {
         match &self.runner {
             Runner::Emulated(board) => Some(board.triple),
@@ -115,7 +115,7 @@ impl Target {
         }
     }
 
-    /// How the conformance program starts on it.
+    /// Returns the kind of start of the conformance program, such as `cortex-m` or `wasm`.
     pub fn kind(&self) -> &'static str {
         match &self.runner {
             Runner::Emulated(board) => board.start(),
@@ -124,7 +124,7 @@ impl Target {
         }
     }
 
-    /// Why this machine cannot run it, if that is so.
+    /// Returns the reason why this machine cannot run the target, if there is one.
     pub fn skipped(&self) -> Option<&'static str> {
         match self.name {
             AVX512 if !has_avx512() => Some("this machine has no AVX-512"),
@@ -133,17 +133,18 @@ impl Target {
         }
     }
 
-    /// Whether the conformance program is built for it, and not for another target already.
+    /// True if a conformance program is built for this target, rather than shared with another one.
     pub fn has_program(&self) -> bool {
         self.control.is_none() && !matches!(self.runner, Runner::Libtorch(_))
     }
 
-    /// Whether that is machine code.
+    /// True if that program is machine code and can run on this machine or an emulated board.
     pub fn has_machine_code(&self) -> bool {
         self.has_program() && !matches!(self.runner, Runner::Wasm) && self.skipped().is_none()
     }
 
-    /// What it prints; where the program finds that it cannot run, the one line [`SKIPPED`] and why.
+    /// Runs the program and returns what it prints. If it finds that it cannot run, the only line is [`SKIPPED`] and
+    /// the reason.
     pub fn lines(&self) -> Result<Vec<String>> {
         let mut command = match &self.runner {
             Runner::Native { argument, .. } => {
@@ -169,24 +170,24 @@ impl Target {
         Ok(process::limited(&mut command, LIMIT)?.lines().map(str::to_owned).collect())
     }
 
-    /// Builds the conformance program for it, and returns where that lies.
+    /// Builds the conformance program for the target and returns its path.
     pub fn build(&self) -> Result<PathBuf> {
         process::run(&mut self.cargo("build")?)?;
         let program = if self.triple() == Some(WASM) { "graftage-bare.wasm" } else { "graftage-bare" };
         let built = firmware::target_folder().join(self.triple().unwrap_or_default()).join("release").join(program);
-        // Targets that differ in no more than a flag build to the same place. The controls are the reference's program.
+        // Targets that differ only in a flag are built in the same place. The controls run the reference's program.
         let name = if self.control.is_some() { TARGETS[0].name } else { self.name };
         let kept = project::root().join("target/verify").join(name).join(program);
         project::copy(&built, &kept)?;
         Ok(kept)
     }
 
-    /// Runs clippy on the conformance program as it is built for it, warnings as errors.
+    /// Runs clippy on the conformance program as built for the target, warnings as errors.
     pub fn lint(&self) -> Result<()> {
         process::run(self.cargo("clippy")?.args(["--", "-D", "warnings"]))
     }
 
-    /// Cargo at work on the conformance program for it.
+    /// Returns a cargo command for the conformance program on the target.
     fn cargo(&self, task: &str) -> Result<Command> {
         let mut cargo = process::cargo();
         cargo.args([task, "--quiet", "--release"]).current_dir(project::root().join("tests/bare"));
@@ -213,17 +214,17 @@ impl Target {
 }
 
 impl Board {
-    /// The QEMU that has it.
+    /// Returns the QEMU program that has the board.
     pub fn emulator(&self) -> &'static str {
         self.kind().1
     }
 
-    /// What QEMU calls it.
+    /// Returns the name of the machine in QEMU.
     pub fn model(&self) -> &'static str {
         self.machine.split(' ').next().unwrap_or_default()
     }
 
-    /// The feature of the conformance program that starts its processor.
+    /// Returns the feature of the conformance program that starts the board's processor.
     fn start(&self) -> &'static str {
         self.kind().0
     }
@@ -251,7 +252,7 @@ pub fn example(packages: &[&str], name: &str) -> Result<Command> {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    // Whatever has these has the rest of x86-64-v4.
+    // Processors with these features have the rest of x86-64-v4.
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512cd")
