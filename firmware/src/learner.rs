@@ -346,13 +346,14 @@ where
     #[inline(never)]
     pub fn recall(&mut self) -> u64 {
         let (counts, session) = (self.session.counts(), &mut *self.session);
-        let recalled = self.keep.recall(counts.taken.wrapping_add(counts.sessions().into()), &mut |again| match again {
-            Again::Sample(sample, label) => session.learn(sample, label, |_| ()).is_ok(),
-            Again::End => {
-                session.end();
-                true
-            }
-        });
+        let recalled =
+            self.keep.recall(counts.taken.wrapping_add(counts.sessions().into()), &mut |again| match again {
+                Again::Sample(sample, label) => session.learn(sample, label, |_| ()).is_ok(),
+                Again::End => {
+                    session.end();
+                    true
+                }
+            });
         self.noted(recalled.map(|_| ()));
         recalled.unwrap_or_default()
     }

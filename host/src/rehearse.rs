@@ -30,7 +30,7 @@ pub use life::{Life, LifeMethod, LifeRehearsal, Quarters};
 pub use task::Task;
 
 use crate::adaptation::{check_ball, train_last, trained};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::MovedBy;
 use crate::parallel;
 use graftage_core::adapt::Recipe;
@@ -207,4 +207,9 @@ impl<'a> Runs<'a> {
         };
         Ok(Mover::ALL.map(grid).into())
     }
+}
+
+/// Refuses a rehearsal without seeds.
+fn some(seeds: &[u64]) -> Result<()> {
+    if seeds.is_empty() { Err(Error::Usage("a rehearsal needs at least one seed".into())) } else { Ok(()) }
 }

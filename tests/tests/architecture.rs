@@ -119,12 +119,49 @@ fn told(lib: &str) -> Vec<String> {
 #[test]
 fn the_tables_of_modules_name_each_of_them() {
     assert_eq!(told(&read(repository().join("core/src/lib.rs"))), modules());
-    let lib = read(repository().join("host/src/lib.rs"));
-    let public = |line: &str| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned());
-    let (mut named, mut all) = (told(&lib), lib.lines().filter_map(public).collect::<Vec<_>>());
-    named.sort();
-    all.sort();
-    assert_eq!(named, all);
+    for library in ["host/src/lib.rs", "host/train/src/lib.rs"] {
+        let lib = read(repository().join(library));
+        let public = |line: &str| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned());
+        let (mut named, mut all) = (told(&lib), lib.lines().filter_map(public).collect::<Vec<_>>());
+        named.sort();
+        all.sort();
+        assert_eq!(named, all, "{library}");
+    }
+}
+
+/// The command line's help is made of summaries, too.
+#[test]
+fn every_summary_names_its_subject_and_no_comment_is_wider_than_the_page() {
+    const WIDTH: usize = 120;
+    let folders = ["core", "firmware", "host", "tests"].map(|folder| house::repository().join(folder));
+    let (mut found, mut read) = (Vec::new(), 0);
+    for file in folders.iter().flat_map(|folder| house::files(folder)) {
+        let (name, text) = (file.display(), fs::read_to_string(&file).unwrap());
+        let bare = house::summaries(&text).into_iter().filter(|(_, summary)| house::is_bare(summary));
+        found.extend(bare.map(|(line, summary)| format!("{name}:{line}: {summary}")));
+        let comment = |line: &&str| line.trim_start().starts_with("//");
+        let wide = text.lines().enumerate().filter(|(_, line)| comment(line) && line.chars().count() > WIDTH);
+        found.extend(wide.map(|(at, line)| format!("{name}:{}: {} columns", at + 1, line.chars().count())));
+        read += house::summaries(&text).len();
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    assert!(read > 3000, "only {read} summaries were read");
+}
+
+#[test]
+fn a_summary_that_is_a_bare_clause_is_found() {
+    let text =
+        "/// What it is.\n///\n/// Of course.\nfn f() {}\n//! Number of steps.\n\n    /// Every so many steps.\n";
+    let found: Vec<_> = house::summaries(text).into_iter().map(|(line, text)| (line, house::is_bare(text))).collect();
+    assert_eq!(found, [(1, true), (5, false), (7, true)]);
+    assert!(!house::is_bare("Offset of a place") && !house::is_bare("Asks") && house::is_bare("As it is"));
+}
+
+#[test]
+fn a_tuple_in_a_public_item_is_found() {
+    let text = "pub fn f(\n    a: (u8, u8),\n) -> Result<(u8, u8)> {\npub fn g(a: (u8, u8)) -> u8 {\n    pub a: Vec<(u8, u8)>,\n\
+                pub fn h(f: impl Fn(u8, u8) -> u8) -> u8 {\n    pub b: Box<dyn Fn(u8, u8)>,\npub fn k() -> (u8, u8);\n";
+    assert_eq!(house::tuples(text), [1, 5, 8]);
 }
 
 #[test]

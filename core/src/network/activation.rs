@@ -8,6 +8,7 @@
 //! | [`Clip`] | c if a' > c, −c if a' < −c, else a' | δ if −c < a < c, else +0 |
 
 use crate::arithmetic::Functions;
+use crate::network::kind::is_bound;
 use crate::network::shape::{Constant, Count};
 use crate::network::{Fixed, Kind, Layer, Parameter};
 use crate::scion::Point;
@@ -122,11 +123,6 @@ impl<const BOUND: u32> Named for Clamp<BOUND> {
         assert!(is_bound(BOUND), "a number is clipped at a bound that is finite and > 0");
         Function::Clip { bound: BOUND }
     };
-}
-
-/// Returns whether these are the bits of a number that is finite and > 0.
-pub(super) const fn is_bound(bits: u32) -> bool {
-    bits > 0 && bits < f32::INFINITY.to_bits()
 }
 
 /// Layer that applies a function to each of its elements.

@@ -1,6 +1,6 @@
 //! Kinds of layers as an image stores them: a tag and numbers.
 
-use super::{Window, activation};
+use super::Window;
 use crate::arithmetic::Functions;
 use core::fmt;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
@@ -87,7 +87,7 @@ impl Kind {
         match self {
             Kind::Dense { inputs, outputs } => (inputs, outputs),
             Kind::Relu { width } | Kind::Tanh { width, .. } | Kind::Standardise { width } => (width, width),
-            Kind::Clip { width, bound } => (width, if activation::is_bound(bound) { width } else { 0 }),
+            Kind::Clip { width, bound } => (width, if is_bound(bound) { width } else { 0 }),
             Kind::Convolution { window, filters } => slides(window, filters),
             Kind::Depthwise(window) | Kind::AveragePool(window) | Kind::MaxPool(window) => {
                 slides(window, window.channels)
@@ -246,4 +246,9 @@ pub(super) const fn fnv(mut hash: u64, number: u64) -> u64 {
         byte += 1;
     }
     hash
+}
+
+/// Returns whether these are the bits of a number that is finite and > 0.
+pub(super) const fn is_bound(bits: u32) -> bool {
+    bits > 0 && bits < f32::INFINITY.to_bits()
 }

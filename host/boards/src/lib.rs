@@ -3,6 +3,7 @@
 
 pub mod elf;
 pub mod files;
+mod option;
 pub mod qemu;
 pub mod store;
 pub mod uf2;

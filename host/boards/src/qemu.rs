@@ -1,6 +1,7 @@
 //! QEMU, which emulates boards.
 
 use crate::elf::Firmware;
+use crate::option::value;
 use crate::store::Store;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -50,9 +51,4 @@ impl Machine {
         }
         qemu
     }
-}
-
-/// Formats a path as the value of an option. A comma would end the value, so commas are doubled.
-pub(crate) fn value(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
 }

@@ -2,7 +2,7 @@
 
 use crate::elf::Firmware;
 use crate::files;
-use crate::qemu::value;
+use crate::option::value;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;

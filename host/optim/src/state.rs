@@ -105,7 +105,8 @@ impl TransportedScion {
     /// Writes [`TransportedScion::state`] to a safetensors file, see [`write()`].
     ///
     /// # Errors
-    /// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
+    /// Returns an error if libtorch fails, a number is not finite, or the file cannot be written; an existing file is
+    /// kept then.
     pub fn save(&self, path: &Path) -> Result<()> {
         write(path, &self.state()?, HashMap::new())
     }
@@ -191,7 +192,8 @@ pub fn bytes(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String
 /// Writes tensors of kind Float or Int64 to a safetensors file, under a temporary name first.
 ///
 /// # Errors
-/// Where libtorch fails, a number is not finite, or the file cannot be written; what it held before is kept then.
+/// Returns an error if libtorch fails, a number is not finite, or the file cannot be written; an existing file is kept
+/// then.
 pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
     let bytes = bytes(path, tensors, metadata)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

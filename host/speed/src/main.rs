@@ -12,11 +12,11 @@ use std::time::Instant;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use wide::{self, Wide};
 use graftage_core::matrix::{Group, Matrix, RowMajor, Slab, kernel};
 use graftage_core::polar::{Chain, polar};
 use graftage_core::random::Generator;
 use ndarray::{Array2, ArrayView2, linalg::general_mat_mul};
+use wide::{self, Wide};
 
 /// One comparison, with times in microseconds.
 #[derive(serde::Serialize)]

@@ -3,8 +3,8 @@
 use super::field::{is_missing, point_for_comma};
 use super::labels::Labels;
 use super::names::one_line;
-use super::rows::{Row, Rows};
 use super::raw::Raw;
+use super::rows::{Row, Rows};
 use super::table::{Missing, Table, Wanted, column};
 use super::{kind, unpacked};
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Rehearsal of attacks and of change: sessions with only wrong labels should be rolled back, and a world that changes
 //! between two sessions should be followed.
 
+use super::some;
 use super::task::{accuracy, clipped, take};
 use crate::adaptation::{Sessions, start_sessions, trained};
 use crate::checkpoint::Checkpoint;
@@ -101,9 +102,10 @@ impl Attack<'_> {
     /// out if the samples are not square images.
     ///
     /// # Errors
-    /// Returns an error if nothing is held out, if a session is shorter than [`Attack::SOON`], or if the checkpoint,
+    /// Returns an error if there are no seeds, if nothing is held out, if a session is shorter than [`Attack::SOON`], or if the checkpoint,
     /// the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<AttackRehearsal> {
+        some(&self.seeds)?;
         if self.recipe.hold_out.is_none() {
             let what = "an attack is told by samples that are held out: --hold-out EVERY,KEEP, such as 5,20";
             return Err(Error::Usage(what.into()));

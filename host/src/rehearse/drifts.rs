@@ -2,7 +2,7 @@
 //! reported ones.
 
 use super::task::accuracy;
-use super::{METHODS, Run, Runs, Task};
+use super::{METHODS, Run, Runs, Task, some};
 use crate::checkpoint::Checkpoint;
 use crate::data::Samples;
 use crate::error::Result;
@@ -72,11 +72,9 @@ impl Drifts<'_> {
     /// Runs all methods on all seeds, on all processors. `progress` receives (runs done, runs in all).
     ///
     /// # Errors
-    /// Returns an error if the checkpoint, the recipe or a sample is refused.
-    ///
-    /// # Panics
-    /// Panics if there are no reported seeds.
+    /// Returns an error if there are no seeds to report, or if the checkpoint, the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Rehearsal> {
+        some(&self.report)?;
         let task = |seed: &u64| {
             Task::drift(self.checkpoint, self.train, self.test, self.samples, *seed).mislabelled(self.wrong_labels)
         };

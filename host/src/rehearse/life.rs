@@ -1,6 +1,6 @@
 //! Rehearsal of a long life: a sensor that keeps ageing, and labels that are sometimes wrong.
 
-use super::{METHODS, Mover, Run, Runs, Task};
+use super::{METHODS, Mover, Run, Runs, Task, some};
 use crate::checkpoint::Checkpoint;
 use crate::data::Samples;
 use crate::error::{Error, Result};
@@ -72,12 +72,10 @@ impl Life<'_> {
     /// Runs all lives with all methods, on all processors. `progress` receives (runs done, runs in all).
     ///
     /// # Errors
-    /// Returns an error if a life is too short, or if the checkpoint, the recipe or a sample is refused.
-    ///
-    /// # Panics
-    /// Panics if there are no seeds.
+    /// Returns an error if there are no seeds or a life is too short, or if the checkpoint, the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<LifeRehearsal> {
         let Self { checkpoint, train, test, samples, wrong_labels, recipe, seeds } = self;
+        some(seeds)?;
         if *samples < Self::SHORTEST {
             let what = format!(
                 "a life of {samples} samples is too short: it has {} or more, a session a quarter",

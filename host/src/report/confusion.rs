@@ -2,8 +2,8 @@
 
 use super::layout::Column::{Numbers, Words};
 use super::layout::{points_above, table};
-use crate::statistics::percent;
 use crate::confusion::{ByClass, Confusion, Mistake, cut, pairs};
+use crate::statistics::percent;
 use maud::{Markup, html};
 
 /// Largest number of classes whose matrix is shown completely. For more, only the most important rows are shown.

@@ -1,16 +1,18 @@
 //! Trainer: a model in libtorch, moved by an [`Optimizer`], in a folder that stays intact however the process ends.
+//!
 //! | file | contents |
 //! |---|---|
 //! | `state.safetensors` | the last checkpoint, from which the training resumes |
 //! | `metrics.jsonl` | a line of JSON for each measurement |
-//! | `model.safetensors` | at the end: the weights X and what they are for, see [`graftage::checkpoint`] |
-//! | `best.safetensors` | the same of the best measurement, where the configuration keeps it |
-//! | `training.json`, `report.html` | at the end: the measurements with what made them, and a page with curves |
+//! | `model.safetensors` | at the end: the weights X with their description, see [`graftage::checkpoint`] |
+//! | `best.safetensors` | the weights of the best measurement in the same form, if the configuration keeps them |
+//! | `training.json`, `report.html` | at the end: the measurements with their settings, and a page with curves |
 //!
-//! What the folder held stays until the first checkpoint, and a file that the training did not write is not replaced. Files
-//! change hands at once, see [`graftage::files`], so that they are whole whenever the process ends; only `metrics.jsonl` grows, and
-//! what is beyond the last checkpoint is dropped when the training goes on. On the processor a training that was interrupted
-//! anywhere ends in the same bits as one that was not, if it has the same number of threads.
+//! Existing contents of the folder stay until the first checkpoint, and a file that the training did not write is
+//! replaced only with `--force`. Files are replaced atomically, see [`graftage::files`], so they are complete whenever
+//! the process ends. Only `metrics.jsonl` grows in place; when a training resumes, lines beyond the last checkpoint are
+//! dropped. On the CPU a training that was interrupted at any point ends with the same bits as an uninterrupted one, if
+//! the number of threads is the same.
 //!
 //! During training the model holds Y; X is what is measured and saved.
 

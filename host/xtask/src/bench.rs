@@ -14,9 +14,9 @@ use crate::{console, firmware, process, project};
 /// Benchmarks of `cargo xtask bench`.
 #[derive(Clone, Subcommand)]
 pub enum Bench {
-    /// Measures core's products, directions and training steps, and the work and memory of devices
+    /// Measure core's products, directions and training steps, and the work and memory of devices
     Core {
-        /// Prints only a JSON object: the counts, the bytes, and the comparisons on this machine
+        /// Print only a JSON object: the counts, the bytes, and the comparisons on this machine
         #[arg(long)]
         json: bool,
     },

@@ -15,29 +15,28 @@ use graftage_boards::store::Store;
 use graftage_boards::{BOARDS, Board, DEFAULT, Runs, elf, files, uf2};
 use probe::{Chip, Erase};
 
-use crate::setup::target;
-use crate::{console, process, project};
+use crate::{console, process, project, toolchain};
 
 /// Tasks of `cargo xtask firmware`.
 #[derive(Subcommand)]
 pub enum Task {
-    /// Builds the firmware
+    /// Build the firmware
     Build {
         #[command(flatten)]
         what: What,
-        /// Builds it for every board
+        /// Build it for every board
         #[arg(long, conflicts_with = "board")]
         all: bool,
     },
-    /// Proves that no adaptation can panic: links all that core does on a board, for every board's target, with panics
+    /// Prove that no adaptation can panic: link all that core does on a board, for every board's target, with panics
     /// as errors
     Prove,
-    /// Builds the firmware and shows how much flash and RAM it takes
+    /// Build the firmware and show how much flash and RAM it takes
     Size {
         #[command(flatten)]
         what: What,
     },
-    /// Builds the firmware and runs it: in the emulator with its link on a TCP port of this machine, or on a board at a
+    /// Build the firmware and run it: in the emulator with its link on a TCP port of this machine, or on a board at a
     /// debug probe
     Run {
         #[command(flatten)]
@@ -51,11 +50,11 @@ pub enum Task {
         /// TCP port of the emulated board's link
         #[arg(long, default_value_t = 7310)]
         port: u16,
-        /// Erases everything on a real board if it is locked
+        /// Erase everything on a real board if it is locked
         #[arg(long)]
         erase_all: bool,
     },
-    /// Builds the firmware and writes it to a board at a debug probe
+    /// Build the firmware and write it to a board at a debug probe
     Flash {
         #[command(flatten)]
         what: What,
@@ -292,7 +291,7 @@ pub fn in_firmware(task: &str, target: &str) -> Result<Command> {
     let mut cargo = process::cargo();
     cargo.args([task, "--release", "--target-dir"]).arg(target_folder());
     cargo.current_dir(project::root().join("firmware"));
-    target::select(&mut cargo, target)?;
+    toolchain::select(&mut cargo, target)?;
     Ok(cargo)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::setup::target::host;
+use crate::toolchain::host;
 use crate::{console, process, project};
 
 /// Fuzz targets: the programs in tests/fuzz/fuzz_targets.
@@ -44,7 +44,7 @@ pub struct Options {
     /// Seconds per target
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub seconds: u32,
-    /// Runs only this target; can be given more than once
+    /// Run only this target; can be given more than once
     #[arg(long = "target", value_name = "NAME", value_parser = TARGETS)]
     pub targets: Vec<String>,
 }

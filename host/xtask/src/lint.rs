@@ -13,7 +13,7 @@ use crate::{firmware, fuzz, outside, process, project};
 /// Options of `cargo xtask lint`.
 #[derive(Args)]
 pub struct Options {
-    /// Checks the firmware for every board, not only for the emulated ones, and the comparison of times with its peers
+    /// Check the firmware for every board, not only for the emulated ones, and the comparison of times with its peers
     #[arg(long)]
     all: bool,
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod console;
 mod demo;
+mod emulator;
 mod evidence;
 mod firmware;
 mod fused;
@@ -16,6 +17,7 @@ mod project;
 mod setup;
 mod soak;
 mod test;
+mod toolchain;
 mod verify;
 
 use std::process::ExitCode;
@@ -32,33 +34,33 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Gets whatever is missing: the targets' libraries, QEMU, Chromium, a C++ compiler, libtorch, the digits data
+    /// Get whatever is missing: the targets' libraries, QEMU, Chromium, a C++ compiler, libtorch, the digits data
     Setup,
-    /// Sets up, then runs the whole story on real data: train, graft, adapt on the board, verify
+    /// Set up, then run the whole story on real data: train, graft, adapt on the board, verify
     Demo,
-    /// Sets up, adapts on the emulated board to drifts and to people whom training left out, and computes all of it
+    /// Set up, adapt on the emulated board to drifts and to people whom training left out, and compute all of it
     /// again
     Evidence(evidence::Options),
-    /// Runs clippy on every package for every kind of target, warnings as errors
+    /// Run clippy on every package for every kind of target, warnings as errors
     Lint(lint::Options),
-    /// Sets up, then runs every test of every package and target
+    /// Set up, then run every test of every package and target
     Test(test::Options),
-    /// Computes the same updates on every target and compares them bit by bit
+    /// Compute the same updates on every target and compare them bit by bit
     Verify(verify::Options),
-    /// Searches the machine code of every target for fused multiply-adds
+    /// Search the machine code of every target for fused multiply-adds
     Fused,
-    /// Runs the commands of docs/training.md, docs/data.md and docs/adaptation.md, with the files shown there
+    /// Run the commands of docs/training.md, docs/data.md and docs/adaptation.md, with the files shown there
     Pages,
-    /// Feeds arbitrary bytes to the parsers of images, snapshots and frames
+    /// Feed arbitrary bytes to the parsers of images, snapshots and frames
     Fuzz(fuzz::Options),
-    /// Runs the emulated board for a long time, with faults and resets, and compares it with core on this machine
+    /// Run the emulated board for a long time, with faults and resets, and compare it with core on this machine
     Soak(soak::Options),
-    /// Uses the firmware's library as other firmware does: alone for bare targets, and in a crate on the emulated board
+    /// Use the firmware's library as other firmware does: alone for bare targets, and in a crate on the emulated board
     Outside,
-    /// Measures speed: instructions on the emulated board, times beside those of peers here
+    /// Measure speed: instructions on the emulated board, times beside those of peers here
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Builds, measures, runs or flashes the firmware
+    /// Build, measure, run or flash the firmware
     #[command(subcommand)]
     Firmware(firmware::Task),
 }

@@ -13,9 +13,8 @@ use anyhow::{Context, Result, ensure};
 use graftage_boards::elf;
 use serde_json::Value;
 
-use crate::setup::{qemu, target};
 use crate::verify::target::example;
-use crate::{console, firmware, process, project};
+use crate::{console, emulator, firmware, process, project, toolchain};
 
 const PAGE: &str = include_str!("../../../docs/firmware.md");
 
@@ -75,7 +74,7 @@ pub const OWN: &str = "s";
 /// level.
 pub fn run(levels: &[&str]) -> Result<()> {
     TARGETS.into_iter().try_for_each(alone)?;
-    qemu::check("qemu-system-arm", "mps2-an386").context("run `cargo xtask setup`")?;
+    emulator::check("qemu-system-arm", "mps2-an386").context("run `cargo xtask setup`")?;
     let expected = process::output(&mut example(&[project::TESTS], "outside")?)?;
     let shown = PAGE.contains(&format!("```text\n{expected}```"));
     ensure!(shown, "docs/firmware.md does not show what core on this machine comes to:\n{expected}");
@@ -154,7 +153,7 @@ fn cargo(task: &str, target: &str) -> Result<Command> {
     let mut cargo = process::cargo();
     cargo.args([task, "--release", "--target-dir"]).arg(firmware::target_folder());
     cargo.current_dir(project::root().join("tests/outside"));
-    target::select(&mut cargo, target)?;
+    toolchain::select(&mut cargo, target)?;
     Ok(cargo)
 }
 

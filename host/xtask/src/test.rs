@@ -13,7 +13,7 @@ use crate::{bench, console, demo, firmware, fused, fuzz, outside, pages, process
 /// Options of `cargo xtask test`.
 #[derive(Args)]
 pub struct Options {
-    /// Runs one part alone, without setting up
+    /// Run one part alone, without setting up
     #[arg(long, value_enum)]
     only: Option<Part>,
 }

@@ -18,14 +18,14 @@ use target::{SKIPPED, TARGETS, Target};
 /// Options of `cargo xtask verify`.
 #[derive(Args, Default)]
 pub struct Options {
-    /// Verifies only this target; can be given more than once
+    /// Verify only this target; can be given more than once
     #[arg(long = "target", value_name = "NAME", value_parser = parser())]
     targets: Vec<String>,
-    /// Prints a JSON array of {name, equal, steps, digest}, with null if a target did not run; the table goes to
+    /// Print a JSON array of {name, equal, steps, digest}, with null if a target did not run; the table goes to
     /// standard error
     #[arg(long)]
     json: bool,
-    /// Writes the digests that this machine computes to tests/golden.txt, and does nothing else
+    /// Write the digests that this machine computes to tests/golden.txt, and do nothing else
     #[arg(long, conflicts_with_all = ["targets", "json"])]
     write_golden: bool,
 }

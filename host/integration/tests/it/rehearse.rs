@@ -504,6 +504,23 @@ fn an_attack_without_held_out_samples_or_in_short_sessions_is_refused() {
     assert!(refused(39, Some(HELD_OUT)).contains("40 or more"));
 }
 
+#[test]
+fn a_rehearsal_without_seeds_is_refused() {
+    let (checkpoint, train, test) = &story();
+    let (samples, wrong_labels, seeds) = (500, 0.0, Vec::new());
+    let recipe = Recipe { hold_out: Some(HELD_OUT), ..RECIPE };
+    let drifts =
+        Drifts { checkpoint, train, test, samples, wrong_labels, recipe, tune: vec![1], report: seeds.clone() };
+    let life = Life { checkpoint, train, test, samples: 2000, wrong_labels, recipe, seeds: seeds.clone() };
+    let attack = Attack { checkpoint, train, test, samples, recipe, seeds };
+    let refused = [
+        drifts.run(&|_, _| ()).map(drop).unwrap_err(),
+        life.run(&|_, _| ()).map(drop).unwrap_err(),
+        attack.run(&|_, _| ()).map(drop).unwrap_err(),
+    ];
+    assert!(refused.iter().all(|error| error.to_string().contains("at least one seed")), "{refused:?}");
+}
+
 // ---- the command ----
 
 /// Creates a folder with a checkpoint for nine features and four classes, and with its data.

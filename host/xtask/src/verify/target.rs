@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use graftage_boards::qemu::Machine;
 
-use crate::setup::{qemu, target};
-use crate::{firmware, process, project};
+use crate::{emulator, firmware, process, project, toolchain};
 
 /// Time limit of a target. The slowest take some ten seconds.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -153,7 +152,7 @@ impl Target {
                 program
             }
             Runner::Emulated(board) => {
-                qemu::check(board.emulator(), board.model()).context("run `cargo xtask setup`")?;
+                emulator::check(board.emulator(), board.model()).context("run `cargo xtask setup`")?;
                 Machine { program: board.emulator(), machine: board.machine, bus: None }.command(&self.build()?)
             }
             Runner::Wasm => {
@@ -201,7 +200,7 @@ impl Target {
             },
         );
         if let Some(triple) = self.triple() {
-            target::select(&mut cargo, triple)?;
+            toolchain::select(&mut cargo, triple)?;
         }
         if let Some(board) = self.board() {
             cargo.args(["--features", board.start()]);
