@@ -21,10 +21,12 @@
 //!
 //! # fn image() -> Vec<u8> {
 //! #     use graftage_core::{adapt::Recipe, image, network::Kind, scion::Geometry};
-//! #     let layers = [Kind::Dense { inputs: 4, outputs: 6 }, Kind::Relu { width: 6 }, Kind::Dense { inputs: 6, outputs: 3 }];
+//! #     let dense = |inputs, outputs| Kind::Dense { inputs, outputs };
+//! #     let layers = [dense(4, 6), Kind::Relu { width: 6 }, dense(6, 3)];
 //! #     let (schema, layers) = (Kind::schema(&layers), layers.into_iter().collect());
 //! #     let geometries = [Geometry::HEAD; 4].into_iter().collect();
-//! #     let header = image::Header { schema, layers, geometries, recipe: Recipe { replay: 8, ..Recipe::DEFAULT }, scale: 1.0, centred: false };
+//! #     let recipe = Recipe { replay: 8, ..Recipe::DEFAULT };
+//! #     let header = image::Header { schema, layers, geometries, recipe, scale: 1.0, centred: false };
 //! #     image::write(&header, (0..Network::WEIGHTS).map(|i| i as f32 / 64.0), &mut [0; 1024]).unwrap().to_vec()
 //! # }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,5 +1,5 @@
-//! Graftage on the workstation: grafts trained networks onto microcontrollers, lets them adapt there, and proves that a board's
-//! updates are those that this machine computes itself, bit for bit.
+//! Graftage on the workstation: grafts trained networks onto microcontrollers, adapts them there, and verifies bit for
+//! bit that a board's updates equal those computed on the workstation.
 //!
 //! It needs no libtorch: that is `graftage-optim`, the optimizer, and `graftage-train`, the trainer.
 //!

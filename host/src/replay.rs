@@ -258,8 +258,8 @@ impl Differences {
     }
 }
 
-/// Computes the adaptation of a record again on this machine, with a network that `over` makes of core's layers; `target` names
-/// the implementation in the result.
+/// Recomputes the adaptation of a record on this machine, with a network that `over` makes of core's layers. `target`
+/// names the implementation in the result.
 ///
 /// # Errors
 /// If the layers of the image do not fit together.

@@ -157,6 +157,22 @@ fn a_summary_that_is_a_bare_clause_is_found() {
     assert!(!house::is_bare("Offset of a place") && !house::is_bare("Asks") && house::is_bare("As it is"));
 }
 
+/// A feature chooses between whole modules, so that each of them compiles in one way.
+#[test]
+fn no_library_of_the_workstation_has_code_for_one_feature_alone() {
+    for (name, folder) in house::CRATES {
+        let lines: usize =
+            house::modules(&house::repository().join(folder)).values().map(|text| house::conditional(text)).sum();
+        let most = match name {
+            "graftage-core" | "graftage-firmware" => continue,
+            // With libtorch, and without.
+            "graftage-cli" => 2,
+            _ => 0,
+        };
+        assert!(lines <= most, "{name}: {lines} lines");
+    }
+}
+
 #[test]
 fn a_tuple_in_a_public_item_is_found() {
     let text = "pub fn f(\n    a: (u8, u8),\n) -> Result<(u8, u8)> {\npub fn g(a: (u8, u8)) -> u8 {\n    pub a: Vec<(u8, u8)>,\n\

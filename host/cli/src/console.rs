@@ -2,8 +2,6 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
-#[cfg(feature = "torch")]
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Prints a line to standard output.
@@ -41,11 +39,9 @@ pub fn all_written() -> bool {
 
 /// A progress bar on a terminal; otherwise a plain line for each tenth of the work.
 pub struct Progress {
-    bar: ProgressBar,
+    /// Bar on the terminal.
+    pub inner: ProgressBar,
     what: &'static str,
-    /// Tenths of the work done when a line was last due; `u64::MAX` before the first.
-    #[cfg(feature = "torch")]
-    tenths: AtomicU64,
 }
 
 impl Progress {
@@ -56,54 +52,25 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_prefix(what);
-        Self {
-            bar,
-            what,
-            #[cfg(feature = "torch")]
-            tenths: AtomicU64::new(u64::MAX),
-        }
+        Self { inner: bar, what }
     }
 
     /// Sets the total, if it was unknown at the start.
     pub fn total(&self, total: u64) {
-        self.bar.set_length(total);
-    }
-
-    #[cfg(feature = "torch")]
-    /// Sets how much was done before the start, so that the remaining time is correct.
-    pub fn from(&self, done: u64) {
-        self.bar.set_position(done);
-        self.bar.reset_eta();
-    }
-
-    #[cfg(feature = "torch")]
-    /// Prints a line above the bar, to standard error like the bar.
-    pub fn line(&self, line: &str) {
-        if std::io::stderr().is_terminal() {
-            self.bar.suspend(|| tell!("{line}"));
-        } else {
-            tell!("{line}");
-        }
-    }
-
-    #[cfg(feature = "torch")]
-    /// Returns `true` if a line about the current progress is due: the first one, and one per tenth of the work.
-    pub fn due(&self, done: u64) -> bool {
-        let tenths = done * 10 / self.bar.length().unwrap_or(0).max(1);
-        self.tenths.swap(tenths, Ordering::Relaxed) != tenths
+        self.inner.set_length(total);
     }
 
     /// Updates the bar on a terminal.
     pub fn bar(&self, done: u64, note: impl FnOnce() -> String) {
         if std::io::stderr().is_terminal() {
-            self.bar.set_position(done);
-            self.bar.set_message(note());
+            self.inner.set_position(done);
+            self.inner.set_message(note());
         }
     }
 
     /// Reports progress; `note` adds a few words.
     pub fn at(&self, done: u64, note: impl FnOnce() -> String) {
-        let total = self.bar.length().unwrap_or(0).max(1);
+        let total = self.inner.length().unwrap_or(0).max(1);
         if std::io::stderr().is_terminal() {
             self.bar(done, note);
         } else if done * 10 / total != done.saturating_sub(1) * 10 / total {
@@ -114,7 +81,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.inner.finish_and_clear();
     }
 }
 

@@ -1,4 +1,5 @@
-//! The theory's drift on the libtorch implementation of the rule, and of the mistakes that core's tests make, made here.
+//! The theory's drift on the libtorch implementation of the rule, and on implementations with the same mistakes as in
+//! the theory's own tests.
 
 #[path = "../../theory/tests/mistakes/mod.rs"]
 mod mistakes;

@@ -5,7 +5,7 @@ use super::operations;
 use super::unfinished::{forget, hold};
 use super::{folder, parent, there_already};
 use crate::error::{Error, Result};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -102,8 +102,8 @@ impl Attack<'_> {
     /// out if the samples are not square images.
     ///
     /// # Errors
-    /// Returns an error if there are no seeds, if nothing is held out, if a session is shorter than [`Attack::SOON`], or if the checkpoint,
-    /// the recipe or a sample is refused.
+    /// Returns an error if there are no seeds, if nothing is held out, if a session is shorter than [`Attack::SOON`],
+    /// or if the checkpoint, the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<AttackRehearsal> {
         some(&self.seeds)?;
         if self.recipe.hold_out.is_none() {

@@ -72,7 +72,8 @@ impl Life<'_> {
     /// Runs all lives with all methods, on all processors. `progress` receives (runs done, runs in all).
     ///
     /// # Errors
-    /// Returns an error if there are no seeds or a life is too short, or if the checkpoint, the recipe or a sample is refused.
+    /// Returns an error if there are no seeds or a life is too short, or if the checkpoint, the recipe or a sample is
+    /// refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<LifeRehearsal> {
         let Self { checkpoint, train, test, samples, wrong_labels, recipe, seeds } = self;
         some(seeds)?;

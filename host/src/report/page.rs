@@ -3,7 +3,7 @@
 use super::chart::{Chart, Scale, Series, figure, pair, short, swatch};
 use super::confusion::two_confusions;
 use super::layout::Column::{Numbers, Words};
-use super::layout::{Column, document, points_above, table};
+use super::layout::{document, points_above, table};
 use super::{Control, Story, Summary};
 use super::{kilobytes, same_bits, sentence, summary};
 use crate::rehearse::{Method, Rehearsal};
@@ -12,7 +12,7 @@ use crate::rule::{momentum_words, pull_words, schedule_words, transport_words};
 use crate::session::Memory;
 use crate::statistics::{Spread, percent};
 use crate::training::{Training, TrainingPoint};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 /// Returns the story as a self-contained HTML file.
 pub fn page(story: &Story) -> String {

@@ -416,9 +416,8 @@ pub enum News {
     NoCheckpoint(String),
 }
 
-/// Trains in the folder of the configuration. `page` draws the result as the HTML file of that folder, and `observe` sees the
-/// training at work. Where `stop` is set, it writes a checkpoint and ends
-/// with [`Error::Interrupted`].
+/// Trains in the folder of the configuration. `page` draws the result as the HTML file of that folder, and `observe`
+/// receives the progress. If `stop` is set, the training writes a checkpoint and ends with [`Error::Interrupted`].
 ///
 /// A training may be resumed with another total number of steps if its schedule gives the steps already taken the same
 /// sizes. It then ends with the bits of a training that had this number from the start. A training that has already

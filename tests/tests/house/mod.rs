@@ -1,6 +1,6 @@
 //! Facts about the sources: circles of modules, summaries, tuples in public items, conditional compilation.
 //!
-//! It reads text, not syntax trees: enough for sources that rustfmt has laid out, and a test shows that it sees what it must.
+//! It reads text, not syntax trees: enough for sources that rustfmt has laid out, and tests show what it finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -71,7 +71,7 @@ pub fn modules(folder: &Path) -> BTreeMap<Name, String> {
     files(folder).iter().map(|file| (name(file), fs::read_to_string(file).unwrap_or_default())).collect()
 }
 
-/// The paths that code names after `use`, braces expanded, and those that it names after `crate::` or `super::` elsewhere.
+/// Paths in code: after `use`, with braces expanded, and after `crate::` or `super::` elsewhere.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let code = code(text);
     let mut found = Vec::new();
@@ -190,7 +190,7 @@ pub fn circles(modules: &BTreeMap<Name, String>) -> Vec<Vec<String>> {
                         circle.rotate_left(least);
                         circles.insert(circle);
                     } else if seen.insert(next.clone()) {
-                        longer.push([&way[..], &[next.clone()]].concat());
+                        longer.push([&way[..], std::slice::from_ref(next)].concat());
                     }
                 }
             }

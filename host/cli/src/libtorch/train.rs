@@ -1,6 +1,6 @@
 //! `graftage train`.
 
-use crate::console::{Progress, percent, say};
+use crate::console::{Progress, percent, say, tell};
 use crate::outputs::Force;
 use clap::Args;
 use graftage::data::Dataset;
@@ -9,6 +9,7 @@ use graftage::signals;
 use graftage_train::config::Config;
 use graftage_train::error::{Error, Result};
 use graftage_train::trainer::{FILES, Live, News, Start, train};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -50,13 +51,12 @@ impl Train {
             remarks.extend(labelled.notes.iter().cloned());
             remarks.extend(labelled.legend.classes_in_words());
         }
-        let progress = Progress::new("training", 0);
+        let mut display = Display { progress: Progress::new("training", 0), tenths: None, remarks };
         let start = Start { resume: self.resume, force: self.force.given() };
         // The first signal makes the training write a checkpoint and stop.
-        let training =
-            train(&config, &data, start, signals::stop(), training_page, |live| show(&progress, &remarks, &live));
+        let training = train(&config, &data, start, signals::stop(), training_page, |live| display.show(&live));
         let training = training.map_err(|error| of_config(&self.config, error))?;
-        drop(progress);
+        drop(display);
         let (folder, parameters) = (config.output.display(), training.parameters);
         say!(
             "{folder}: {} ({parameters} parameters), test loss {:.4} nats, {} right",
@@ -69,36 +69,69 @@ impl Train {
     }
 }
 
-fn show(progress: &Progress, remarks: &[String], Live { step, steps, loss, news }: &Live) {
-    progress.total(*steps);
-    match news {
-        Some(News::Starts(table)) => {
-            remarks.iter().for_each(|remark| progress.line(remark));
-            if let Some(table) = table {
-                progress.line(table.trim_end());
-            }
-            progress.from(*step);
-        }
-        Some(News::Measured(point, unit)) if progress.due(*step) => {
-            let mut train = point.train_loss.map_or(String::new(), |loss| format!(", training part {loss:.4}"));
-            if let Some(loss) = point.validation_loss {
-                train += &format!(", validation {loss:.4}");
-            }
-            progress.line(&format!(
-                "step {step}/{steps}: loss {:.4}{train}, test {:.4}, {} right; {:.0} {unit}/s, optimizer {}",
-                point.loss,
-                point.test_loss,
-                percent(point.accuracy),
-                point.rate,
-                percent(point.optimizer_share)
-            ));
-        }
-        Some(News::Finished(steps)) => progress.line(&format!("it had ended after {steps} steps: nothing was done")),
-        Some(News::NoCheckpoint(why)) => {
-            progress.line(&format!("step {step}: no checkpoint: {why}; the training goes on"))
-        }
-        // The metrics file contains every measurement.
-        Some(News::Measured(..)) | None => {}
+/// Display of a training: remarks and measurements as lines, above a progress bar.
+struct Display {
+    progress: Progress,
+    /// Tenths of the work done when a line was last due.
+    tenths: Option<u64>,
+    /// Remarks about the data, shown at the start.
+    remarks: Vec<String>,
+}
+
+impl Display {
+    /// Sets how much was done before the start, so that the remaining time is correct.
+    fn from(&self, done: u64) {
+        self.progress.inner.set_position(done);
+        self.progress.inner.reset_eta();
     }
-    progress.bar(*step, || format!("loss {loss:.4}"));
+
+    /// Prints a line above the bar, to standard error like the bar.
+    fn line(&self, line: &str) {
+        if std::io::stderr().is_terminal() {
+            self.progress.inner.suspend(|| tell!("{line}"));
+        } else {
+            tell!("{line}");
+        }
+    }
+
+    /// Returns `true` if a line about the current progress is due: the first one, and one per tenth of the work.
+    fn is_due(&mut self, done: u64) -> bool {
+        let tenths = done * 10 / self.progress.inner.length().unwrap_or(0).max(1);
+        self.tenths.replace(tenths) != Some(tenths)
+    }
+
+    /// Shows a look at the training.
+    fn show(&mut self, Live { step, steps, loss, news }: &Live) {
+        self.progress.total(*steps);
+        match news {
+            Some(News::Starts(table)) => {
+                self.remarks.iter().for_each(|remark| self.line(remark));
+                if let Some(table) = table {
+                    self.line(table.trim_end());
+                }
+                self.from(*step);
+            }
+            Some(News::Measured(point, unit)) if self.is_due(*step) => {
+                let mut train = point.train_loss.map_or(String::new(), |loss| format!(", training part {loss:.4}"));
+                if let Some(loss) = point.validation_loss {
+                    train += &format!(", validation {loss:.4}");
+                }
+                self.line(&format!(
+                    "step {step}/{steps}: loss {:.4}{train}, test {:.4}, {} right; {:.0} {unit}/s, optimizer {}",
+                    point.loss,
+                    point.test_loss,
+                    percent(point.accuracy),
+                    point.rate,
+                    percent(point.optimizer_share)
+                ));
+            }
+            Some(News::Finished(steps)) => self.line(&format!("it had ended after {steps} steps: nothing was done")),
+            Some(News::NoCheckpoint(why)) => {
+                self.line(&format!("step {step}: no checkpoint: {why}; the training goes on"))
+            }
+            // The metrics file contains every measurement.
+            Some(News::Measured(..)) | None => {}
+        }
+        self.progress.bar(*step, || format!("loss {loss:.4}"));
+    }
 }
