@@ -87,7 +87,8 @@ pub struct Summary {
     pub targets: Vec<String>,
     /// Number of updates that every target computed.
     pub compared_updates: u64,
-    /// Number of differences from the record, summed over the targets, see [`differing`](crate::replay::Target::differing).
+    /// Number of differences from the record, summed over the targets, see
+    /// [`differing`](crate::replay::Target::differing).
     pub differing_updates: u64,
     /// Flash for code, constants and initial values, in bytes.
     pub flash_bytes: u64,
