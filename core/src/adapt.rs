@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
 use crate::network::{Class, Fixed, Goal, Layer, Outcome, Parameter, Prediction, Step, count, predict, scratch_length};
-use crate::polar::Chain;
+use crate::polar::Quintics;
 use crate::random::Generator;
 use crate::schedule::{Momentum, Schedule};
 use crate::scion::{Pull, Rule};
@@ -76,7 +76,7 @@ impl Recipe {
             momentum: Momentum::Constant(0.0),
             transport: Transport::Fixed { theta: 0.0 },
             pull: Pull::None,
-            chain: Chain::Jordan,
+            quintics: Quintics::Jordan,
         },
         batch: 0,
         steps: 0,

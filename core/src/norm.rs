@@ -29,7 +29,7 @@
 
 use crate::arithmetic::{largest, sqrt, sum_over};
 use crate::matrix::{Group, Matrix, RowMajor, Slab, square};
-use crate::polar::{Chain, polar, squares};
+use crate::polar::{Quintics, polar, squares};
 use serde::{Deserialize, Serialize};
 
 /// Norm in which a parameter's steps are measured; see the table in the [module](self).
@@ -123,13 +123,13 @@ impl Norm {
         matches!(self.table((1, 1)).0, Direction::Polar)
     }
 
-    /// Writes the direction U(S) to `work.direction`: lmo(S) = −factor·U. A spectral direction is computed by `chain`.
-    pub fn direction<M: Matrix>(self, s: &M, chain: Chain, work: &mut Workspace<M>) {
+    /// Writes the direction U(S) to `work.direction`: lmo(S) = −factor·U. A spectral direction is computed by `quintics`.
+    pub fn direction<M: Matrix>(self, s: &M, quintics: Quintics, work: &mut Workspace<M>) {
         let Workspace { direction, squares } = work;
         match self.table(s.shape()).0 {
             Direction::Polar => {
                 direction.copy(s);
-                polar(*direction, chain, squares);
+                polar(*direction, quintics, squares);
             }
             Direction::Sign => direction.sign(s),
             Direction::Normalised(group) => {
@@ -146,17 +146,17 @@ impl Norm {
 
     /// Dual norm ‖G‖_* = f·⟨G, U(G)⟩: how far an unconstrained problem is from stationary. `work` is overwritten.
     ///
-    /// For reports, use [`Chain::Converged`]: with another chain, a spectral dual norm is off by a factor of Σp(σ)σ/Σσ.
+    /// For reports, use [`Quintics::Converged`]: with other quintics, a spectral dual norm is off by a factor of Σp(σ)σ/Σσ.
     /// The result is infinite if it exceeds the largest binary32.
-    pub fn dual<M: Matrix>(self, g: &M, chain: Chain, work: &mut Workspace<M>) -> M::Element {
-        self.direction(g, chain, work);
+    pub fn dual<M: Matrix>(self, g: &M, quintics: Quintics, work: &mut Workspace<M>) -> M::Element {
+        self.direction(g, quintics, work);
         g.inner(work.direction) * self.factor(g.shape())
     }
 
     /// Frank–Wolfe gap max over ‖Z‖ ≤ ρ of ⟨G, X − Z⟩ = ⟨G, X⟩ + ρ‖G‖_*: how far a problem constrained to the ball of
     /// radius ρ is from stationary at X; at least 0 inside the ball. The notes on [`Norm::dual`] apply here, too.
-    pub fn gap<M: Matrix>(self, g: &M, x: &M, radius: f32, chain: Chain, work: &mut Workspace<M>) -> M::Element {
-        self.dual(g, chain, work) * radius + g.inner(x)
+    pub fn gap<M: Matrix>(self, g: &M, x: &M, radius: f32, quintics: Quintics, work: &mut Workspace<M>) -> M::Element {
+        self.dual(g, quintics, work) * radius + g.inner(x)
     }
 }
 

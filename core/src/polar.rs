@@ -2,12 +2,12 @@
 //!
 //! For S = U Σ Vᵀ, polar(S) = U Vᵀ: the nearest matrix with orthonormal rows or columns, and the direction of steepest
 //! ascent in the spectral norm. An odd polynomial of S acts on its singular values and leaves U and V unchanged. So a
-//! chain of quintics p(σ) = aσ + bσ³ + cσ⁵ that sends every σ in (0, 1] towards 1 computes the polar factor (Björck and
+//! sequence of quintics p(σ) = aσ + bσ³ + cσ⁵ that sends every σ in (0, 1] towards 1 computes the polar factor (Björck and
 //! Bowie 1971; Jordan et al. 2024, Muon). With G = S Sᵀ of the small side (Sᵀ S of a tall matrix) and P = bG + cG², a
 //! quintic is S ← aS + PS.
 //!
 //! If one side of the matrix is at least twice as long as the other and its elements are precise
-//! ([`Matrix::is_precise`]), the chain runs on the small side, two quintics at a time. The Gram matrix of the first
+//! ([`Matrix::is_precise`]), the quintics run on the small side, two quintics at a time. The Gram matrix of the first
 //! result is a polynomial of G, too, so S is touched only once for both. With 1 and 2 for the quintics:
 //!
 //! ```text
@@ -24,9 +24,9 @@ use serde::{Deserialize, Serialize};
 /// Coefficients (a, b, c) of p(σ) = aσ + bσ³ + cσ⁵.
 pub type Quintic = (f32, f32, f32);
 
-/// Chain of quintics that maps singular values in [1e-3, 1] into a range around 1.
+/// Sequence of quintics that maps singular values in [1e-3, 1] into a range around 1.
 ///
-/// | chain | steps | range of [1e-3, 1] | source |
+/// | quintics | steps | range of [1e-3, 1] | source |
 /// |---|---|---|---|
 /// | Jordan | 5 | 0.47–1.20 | Jordan et al. 2024, Muon |
 /// | You | 5 | 0.475–1.145 | You 2025, quoted in Muon's write-up |
@@ -35,9 +35,9 @@ pub type Quintic = (f32, f32, f32);
 /// | CANS | 5 | 0.884–1.120 | Grishina et al. 2025, "Accelerating Newton–Schulz by Chebyshev polynomials" |
 /// | Converged | 20 | 1 − 10⁻⁶ to 1 + 10⁻⁶, of [1e-6, 1] | Polar Express 8, then Björck and Bowie's quintic |
 ///
-/// The ranges hold in exact arithmetic. `docs/norms.md` explains the choice of [`Chain::DEFAULT`].
+/// The ranges hold in exact arithmetic. `docs/norms.md` explains the choice of [`Quintics::DEFAULT`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum Chain {
+pub enum Quintics {
     /// One quintic, five times; fast, but never converges.
     Jordan,
     /// Five quintics; they map [1e-2, 1] into 0.978–1.032.
@@ -84,7 +84,7 @@ const CANS: [Quintic; 5] = [
 
 const JORDAN: [Quintic; 1] = [(3.4445, -4.7750, 2.0315)];
 
-impl Chain {
+impl Quintics {
     /// Eight steps of Polar Express.
     pub const DEFAULT: Self = Self::PolarExpress8;
 
@@ -92,20 +92,20 @@ impl Chain {
     pub const ALL: [Self; 6] =
         [Self::Jordan, Self::You, Self::PolarExpress5, Self::PolarExpress8, Self::Cans, Self::Converged];
 
-    /// Leading quintics of the chain, the quintic that is repeated after them, and the total number.
+    /// Leading quintics, the quintic that is repeated after them, and the total number.
     fn table(self) -> (&'static [Quintic], Quintic, usize) {
         match self {
-            Chain::Jordan => (&[], JORDAN[0], 5),
-            Chain::You => (&YOU, BJORCK_BOWIE, 5),
-            Chain::PolarExpress5 => (&POLAR_EXPRESS, BJORCK_BOWIE, 5),
-            Chain::PolarExpress8 => (&POLAR_EXPRESS, BJORCK_BOWIE, 8),
-            Chain::Cans => (&CANS, BJORCK_BOWIE, 5),
-            Chain::Converged => (&POLAR_EXPRESS, BJORCK_BOWIE, 20),
+            Quintics::Jordan => (&[], JORDAN[0], 5),
+            Quintics::You => (&YOU, BJORCK_BOWIE, 5),
+            Quintics::PolarExpress5 => (&POLAR_EXPRESS, BJORCK_BOWIE, 5),
+            Quintics::PolarExpress8 => (&POLAR_EXPRESS, BJORCK_BOWIE, 8),
+            Quintics::Cans => (&CANS, BJORCK_BOWIE, 5),
+            Quintics::Converged => (&POLAR_EXPRESS, BJORCK_BOWIE, 20),
         }
     }
 
-    /// Quintics of the chain, first to last.
-    pub fn quintics(self) -> impl Iterator<Item = Quintic> {
+    /// Coefficients (a, b, c) of the quintics, first to last.
+    pub fn coefficients(self) -> impl Iterator<Item = Quintic> {
         let (first, last, count) = self.table();
         (0..count).map(move |step| first.get(step).copied().unwrap_or(last))
     }
@@ -116,15 +116,15 @@ impl Chain {
     #[inline(never)]
     pub const fn overshoot(self) -> f32 {
         match self {
-            Chain::Jordan => 1.21,
-            Chain::You => 1.15,
-            Chain::PolarExpress5 | Chain::Cans => 1.13,
-            Chain::PolarExpress8 | Chain::Converged => 1.0001,
+            Quintics::Jordan => 1.21,
+            Quintics::You => 1.15,
+            Quintics::PolarExpress5 | Quintics::Cans => 1.13,
+            Quintics::PolarExpress8 | Quintics::Converged => 1.0001,
         }
     }
 }
 
-/// Returns whether the chain runs on the small side, two quintics at a time.
+/// Returns whether the quintics run on the small side, two quintics at a time.
 const fn paired((m, n): (usize, usize)) -> bool {
     m >= 2 * n || n >= 2 * m
 }
@@ -134,13 +134,13 @@ pub const fn squares(shape: (usize, usize)) -> usize {
     if paired(shape) { 3 } else { 2 }
 }
 
-/// S ← p(S/‖S‖_F) for the polynomial p of a chain; 0 stays 0.
+/// S ← p(S/‖S‖_F) for the composed polynomial p; 0 stays 0.
 ///
 /// The squares are overwritten; if [`squares`] is 2, the third is not touched.
-pub fn polar<M: Matrix>(s: &mut M, chain: Chain, squares: &mut [&mut M::Square; 3]) {
+pub fn polar<M: Matrix>(s: &mut M, quintics: Quintics, squares: &mut [&mut M::Square; 3]) {
     s.normalise(Group::Whole);
     let pairs = paired(s.shape()) && s.is_precise();
-    let mut quintics = chain.quintics();
+    let mut quintics = quintics.coefficients();
     while let Some(first) = quintics.next() {
         match if pairs { quintics.next() } else { None } {
             Some(second) => two(s, first, second, squares),

@@ -26,7 +26,7 @@
 use crate::error::{Field, Refusal};
 use crate::matrix::{Matrix, RowMajor, Slab};
 use crate::norm::{Norm, Workspace, with_workspace};
-use crate::polar::Chain;
+use crate::polar::Quintics;
 use crate::random::Generator;
 use crate::schedule::{Momentum, Schedule, theory};
 use crate::transport::{Ahead, Alignment, Transport};
@@ -48,8 +48,8 @@ pub struct Rule {
     pub transport: Transport,
     /// Pull on X.
     pub pull: Pull,
-    /// Chain that computes spectral directions.
-    pub chain: Chain,
+    /// Quintics that compute spectral directions.
+    pub quintics: Quintics,
 }
 
 impl Rule {
@@ -61,7 +61,7 @@ impl Rule {
         momentum: Momentum::Constant(0.9),
         transport: Transport::Fixed { theta: 0.5 },
         pull: Pull::None,
-        chain: Chain::DEFAULT,
+        quintics: Quintics::DEFAULT,
     };
 
     /// Rule of the theory for noise with a finite p-th moment, rank r and N samples, one per step; see [`theory`]. It
@@ -118,7 +118,7 @@ impl Rule {
     /// pull, times the overshoot of the polar iteration; to rounding. Under a pull to zero, weights X outside the ball
     /// of radius ρ/λ move by up to (η_t + κ_t‖X‖/ρ)·overshoot.
     pub fn drift(&self, t: u64) -> f32 {
-        let step = self.step_at(t) * self.chain.overshoot();
+        let step = self.step_at(t) * self.quintics.overshoot();
         if self.pull == Pull::None { step } else { step + step }
     }
 
@@ -127,7 +127,7 @@ impl Rule {
     /// ball.
     pub fn reach(&self) -> f32 {
         match self.pull {
-            Pull::Start { strength } => 2.0 / strength * self.chain.overshoot(),
+            Pull::Start { strength } => 2.0 / strength * self.quintics.overshoot(),
             Pull::None | Pull::Zero { .. } => f32::INFINITY,
         }
     }
@@ -311,7 +311,7 @@ impl<M: Matrix> Scion<M> {
         } else {
             &*m
         };
-        geometry.norm.direction(argument, rule.chain, work);
+        geometry.norm.direction(argument, rule.quintics, work);
         let direction = &mut *work.direction;
         let step = rule.step_at(t);
         let gain = -(step * geometry.radius * geometry.norm.factor(direction.shape()));
@@ -382,7 +382,7 @@ impl<M: RowMajor> Scion<M> {
                 Role::Gain | Role::Deviation => x.elements_mut().fill(1.0),
                 Role::Weights | Role::Convolution { .. } | Role::Channels => {
                     x.elements_mut().iter_mut().for_each(|e| *e = 2.0 * generator.uniform() - 1.0);
-                    geometry.norm.direction(x, Chain::DEFAULT, work);
+                    geometry.norm.direction(x, Quintics::DEFAULT, work);
                     let gain = geometry.radius * geometry.norm.factor(RowMajor::shape(x));
                     let direction = work.direction.elements();
                     x.elements_mut().iter_mut().zip(direction).for_each(|(x, u)| *x = u * gain);

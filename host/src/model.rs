@@ -240,6 +240,6 @@ fn in_range(numbers: &[(&str, usize)]) -> Result<()> {
 }
 
 /// Formats widths as `8-16-3`.
-fn chain(widths: &[usize]) -> String {
+fn joined(widths: &[usize]) -> String {
     widths.iter().map(usize::to_string).collect::<Vec<_>>().join("-")
 }

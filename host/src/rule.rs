@@ -2,7 +2,7 @@
 
 use crate::error;
 use graftage_core::adapt::HoldOut;
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
@@ -124,22 +124,22 @@ pub fn schedule(text: &str) -> Result<Schedule, String> {
 }
 
 /// Chains of quintics and their names.
-const CHAINS: [(&str, Chain); 6] = [
-    ("jordan", Chain::Jordan),
-    ("you", Chain::You),
-    ("polar-express-5", Chain::PolarExpress5),
-    ("polar-express-8", Chain::PolarExpress8),
-    ("cans", Chain::Cans),
-    ("converged", Chain::Converged),
+const QUINTICS: [(&str, Quintics); 6] = [
+    ("jordan", Quintics::Jordan),
+    ("you", Quintics::You),
+    ("polar-express-5", Quintics::PolarExpress5),
+    ("polar-express-8", Quintics::PolarExpress8),
+    ("cans", Quintics::Cans),
+    ("converged", Quintics::Converged),
 ];
 
-/// Parses the name of a chain of quintics.
+/// Parses the name of quintics.
 ///
 /// # Errors
 /// A one-line message with the accepted names.
-pub fn chain(text: &str) -> Result<Chain, String> {
-    let found = CHAINS.iter().find(|(name, _)| *name == text).map(|(_, chain)| *chain);
-    found.ok_or_else(|| format!("a chain is one of {}", CHAINS.map(|(name, _)| name).join(", ")))
+pub fn quintics(text: &str) -> Result<Quintics, String> {
+    let found = QUINTICS.iter().find(|(name, _)| *name == text).map(|(_, quintics)| *quintics);
+    found.ok_or_else(|| format!("quintics are one of {}", QUINTICS.map(|(name, _)| name).join(", ")))
 }
 
 /// Formats a law of transport so that [`transport`] can parse it.
@@ -189,10 +189,10 @@ pub fn cap_argument(cap: Option<f32>) -> String {
     cap.map_or_else(|| "none".to_owned(), |cap| cap.to_string())
 }
 
-/// Formats a chain so that [`chain`] can parse it.
-pub fn chain_argument(chain: Chain) -> String {
-    // Every chain has a name; a test checks this.
-    CHAINS.iter().find(|(_, found)| *found == chain).map_or("", |(name, _)| name).to_owned()
+/// Formats quintics so that [`quintics`] can parse them.
+pub fn quintics_argument(quintics: Quintics) -> String {
+    // All quintics have a name; a test checks this.
+    QUINTICS.iter().find(|(_, found)| *found == quintics).map_or("", |(name, _)| name).to_owned()
 }
 
 /// Describes a law of transport in words.
@@ -277,7 +277,7 @@ mod tests {
             assert!(transport(wrong).is_err(), "{wrong}");
             assert!(momentum(wrong).is_err(), "{wrong}");
             assert!(schedule(wrong).is_err(), "{wrong}");
-            assert!(chain(wrong).is_err(), "{wrong}");
+            assert!(quintics(wrong).is_err(), "{wrong}");
             assert!(pull(wrong).is_err(), "{wrong}");
             assert!(cap(wrong).is_err(), "{wrong}");
         }
@@ -285,12 +285,12 @@ mod tests {
 
     #[test]
     fn every_chain_has_a_name() {
-        for expected in Chain::ALL {
+        for expected in Quintics::ALL {
             assert_eq!(
-                CHAINS.iter().filter(|(name, found)| chain(name) == Ok(*found) && *found == expected).count(),
+                QUINTICS.iter().filter(|(name, found)| quintics(name) == Ok(*found) && *found == expected).count(),
                 1
             );
-            assert_eq!(chain(&chain_argument(expected)), Ok(expected));
+            assert_eq!(quintics(&quintics_argument(expected)), Ok(expected));
         }
     }
 }

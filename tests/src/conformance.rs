@@ -4,7 +4,7 @@
 //!
 //! - the operations on bit patterns, including subnormals;
 //! - transported updates in every norm, on matrices of odd and even shapes, including tiny and huge ones;
-//! - updates with every chain of quintics, and with every law of transport under every schedule, momentum and pull;
+//! - updates with all quintics, and with every law of transport under every schedule, momentum and pull;
 //! - 200 training steps each of a small network, of the same with a cap and a pull to its start, of a convolutional
 //!   network, and of one whose features are standardised and clipped.
 //!
@@ -22,7 +22,7 @@ use graftage_core::network::{
     Standardise, Step, Tanh, Target, Window, initialise, predict,
 };
 use graftage_core::norm::{Norm, with_workspace, workspace};
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Geometry, Pull, Role, Rule, Scion};
@@ -172,10 +172,10 @@ pub fn updates(machine: &mut impl Machine, emit: &mut dyn FnMut(Line)) {
             update(machine, norm, shape, &rule, &format_args!("{norm:?}"), emit);
         }
     }
-    for chain in Chain::ALL {
+    for quintics in Quintics::ALL {
         for shape in [(8, 16), (37, 1), (13, 13)] {
-            let rule = Rule { chain, ..rule(constrained, Transport::Fixed { theta: 1.0 }) };
-            update(machine, Norm::Spectral, shape, &rule, &format_args!("{chain:?}"), emit);
+            let rule = Rule { quintics, ..rule(constrained, Transport::Fixed { theta: 1.0 }) };
+            update(machine, Norm::Spectral, shape, &rule, &format_args!("{quintics:?}"), emit);
         }
     }
     for (law, transport) in [

@@ -4,7 +4,7 @@ mod oracle;
 
 use graftage_core::matrix::{Matrix, RowMajor, Slab};
 use graftage_core::norm::{Norm, with_workspace, workspace};
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use oracle::{Random, Worst, bits, real, tolerance};
 use proptest::prelude::*;
 
@@ -34,7 +34,7 @@ fn direction(norm: Norm, (m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
     let mut s = s.to_vec();
     let mut memory = vec![f32::NAN; workspace(m, n)];
     with_workspace((m, n), &mut memory, |work| {
-        norm.direction(&Slab::new(m, n, &mut s[..]).unwrap(), Chain::DEFAULT, work);
+        norm.direction(&Slab::new(m, n, &mut s[..]).unwrap(), Quintics::DEFAULT, work);
         work.direction.elements().to_vec()
     })
     .unwrap()
@@ -153,8 +153,8 @@ fn dual_norm_and_gap_come_from_the_oracle() {
             let (g, x32) = (slab(&mut g[..]), slab(&mut x32[..]));
             let mut found = (0.0, 0.0);
             with_workspace((m, n), &mut memory, |work| {
-                found.0 = f64::from(norm.dual(&slab_of(&g), Chain::Converged, work));
-                found.1 = f64::from(norm.gap(&slab_of(&g), &slab_of(&x32), 2.0, Chain::Converged, work));
+                found.0 = f64::from(norm.dual(&slab_of(&g), Quintics::Converged, work));
+                found.1 = f64::from(norm.gap(&slab_of(&g), &slab_of(&x32), 2.0, Quintics::Converged, work));
             });
             let dual = exact.dual(&g64);
             worst.see((found.0 / dual - 1.0).abs());

@@ -4,7 +4,7 @@ mod oracle;
 
 use graftage_core::matrix::square;
 use graftage_core::matrix::{RowMajor, Slab};
-use graftage_core::polar::{Chain, polar};
+use graftage_core::polar::{Quintics, polar};
 use oracle::{Random, Worst, bits, real, singular_values, spectral, tolerance};
 
 const SHAPES: [(usize, usize); 11] =
@@ -12,28 +12,28 @@ const SHAPES: [(usize, usize); 11] =
 
 /// Returns polar(S), row by row.
 fn factor(shape: (usize, usize), s: &[f32]) -> Vec<f32> {
-    by(Chain::DEFAULT, shape, s)
+    by(Quintics::DEFAULT, shape, s)
 }
 
-/// Returns the result of a chain for S, row by row.
-fn by(chain: Chain, (m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
+/// Returns the polar factor by quintics for S, row by row.
+fn by(quintics: Quintics, (m, n): (usize, usize), s: &[f32]) -> Vec<f32> {
     let mut s = Slab::new(m, n, s.to_vec()).unwrap();
     let nan = || vec![f32::NAN; square(m.min(n))];
-    polar(&mut s, chain, &mut [&mut nan(), &mut nan(), &mut nan()]);
+    polar(&mut s, quintics, &mut [&mut nan(), &mut nan(), &mut nan()]);
     s.elements().to_vec()
 }
 
-/// Evaluates the polynomial of a chain in float64.
-fn polynomial(chain: Chain, s: f64) -> f64 {
-    chain.quintics().fold(s, |s, (a, b, c)| {
+/// Evaluates the composed polynomial in float64.
+fn polynomial(quintics: Quintics, s: f64) -> f64 {
+    quintics.coefficients().fold(s, |s, (a, b, c)| {
         let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
         s * (a + s * s * (b + s * s * c))
     })
 }
 
-/// Returns the smallest and largest results of a chain for values from 10^−e to 1.
-fn range(chain: Chain, e: f64) -> (f64, f64) {
-    let of = |i: i32| polynomial(chain, 10f64.powf(-e * f64::from(i) / 30_000.0));
+/// Returns the smallest and largest results of quintics for values from 10^−e to 1.
+fn range(quintics: Quintics, e: f64) -> (f64, f64) {
+    let of = |i: i32| polynomial(quintics, 10f64.powf(-e * f64::from(i) / 30_000.0));
     (0..=30_000).map(of).fold((f64::INFINITY, 0.0), |(low, high), s| (low.min(s), high.max(s)))
 }
 
@@ -50,10 +50,10 @@ fn the_coefficients_are_the_published_ones() {
         [1.8564, -1.2132, 0.3568],
         [1.875, -1.25, 0.375],
     ];
-    let quintics = |chain: Chain| chain.quintics().map(|(a, b, c)| [a, b, c]).collect::<Vec<_>>();
-    assert_eq!(quintics(Chain::PolarExpress8), published);
-    assert_eq!(quintics(Chain::PolarExpress5), published[..5]);
-    assert_eq!(quintics(Chain::Jordan), [[3.4445, -4.7750, 2.0315]; 5]);
+    let quintics = |quintics: Quintics| quintics.coefficients().map(|(a, b, c)| [a, b, c]).collect::<Vec<_>>();
+    assert_eq!(quintics(Quintics::PolarExpress8), published);
+    assert_eq!(quintics(Quintics::PolarExpress5), published[..5]);
+    assert_eq!(quintics(Quintics::Jordan), [[3.4445, -4.7750, 2.0315]; 5]);
     let you = [
         [4.0848, -6.8946, 2.9270],
         [3.9505, -6.3029, 2.6377],
@@ -61,7 +61,7 @@ fn the_coefficients_are_the_published_ones() {
         [2.8769, -3.1427, 1.2046],
         [2.8366, -3.0525, 1.2012],
     ];
-    assert_eq!(quintics(Chain::You), you);
+    assert_eq!(quintics(Quintics::You), you);
     let cans = [
         [8.4703, -25.1081, 18.6293],
         [4.1828, -3.1087, 0.5806],
@@ -69,46 +69,46 @@ fn the_coefficients_are_the_published_ones() {
         [3.2866, -2.4647, 0.5074],
         [2.2737, -1.6447, 0.4162],
     ];
-    assert_eq!(quintics(Chain::Cans), cans);
-    let converged = quintics(Chain::Converged);
+    assert_eq!(quintics(Quintics::Cans), cans);
+    let converged = quintics(Quintics::Converged);
     assert_eq!((converged.len(), &converged[..8]), (20, &published[..]));
     assert!(converged[8..].iter().all(|quintic| *quintic == published[7]));
 }
 
 #[test]
 fn each_chain_sends_singular_values_into_its_range() {
-    // (chain, range of [1e-3, 1], range of [1e-2, 1]), from the literature, to the digits given.
+    // (quintics, range of [1e-3, 1], range of [1e-2, 1]), from the literature, to the digits given.
     let table = [
-        (Chain::Jordan, (0.47, 1.20), (0.68, 1.13), 0.006),
-        (Chain::You, (0.475, 1.145), (0.978, 1.032), 0.0006),
-        (Chain::PolarExpress5, (0.846, 1.124), (0.870, 1.124), 0.0006),
-        (Chain::PolarExpress8, (1.0, 1.0), (1.0, 1.0), 1e-5),
-        (Chain::Cans, (0.884, 1.120), (0.884, 1.120), 0.0006),
-        (Chain::Converged, (1.0, 1.0), (1.0, 1.0), 1e-9),
+        (Quintics::Jordan, (0.47, 1.20), (0.68, 1.13), 0.006),
+        (Quintics::You, (0.475, 1.145), (0.978, 1.032), 0.0006),
+        (Quintics::PolarExpress5, (0.846, 1.124), (0.870, 1.124), 0.0006),
+        (Quintics::PolarExpress8, (1.0, 1.0), (1.0, 1.0), 1e-5),
+        (Quintics::Cans, (0.884, 1.120), (0.884, 1.120), 0.0006),
+        (Quintics::Converged, (1.0, 1.0), (1.0, 1.0), 1e-9),
     ];
-    assert_eq!(table.map(|(chain, ..)| chain), Chain::ALL);
-    for (chain, thousandth, hundredth, digits) in table {
+    assert_eq!(table.map(|(quintics, ..)| quintics), Quintics::ALL);
+    for (quintics, thousandth, hundredth, digits) in table {
         for (e, expected) in [(3.0, thousandth), (2.0, hundredth)] {
-            let (low, high) = range(chain, e);
+            let (low, high) = range(quintics, e);
             let off = (low - expected.0).abs().max((high - expected.1).abs());
-            assert!(off <= digits, "{chain:?} sends [1e-{e}, 1] into [{low}, {high}], not into {expected:?}");
+            assert!(off <= digits, "{quintics:?} sends [1e-{e}, 1] into [{low}, {high}], not into {expected:?}");
         }
-        // However small a value is, no chain sends it beyond its stated overshoot.
-        let (low, high) = range(chain, 9.0);
-        assert!(low >= 0.0 && high <= f64::from(chain.overshoot()), "{chain:?}: [{low}, {high}]");
+        // However small a value is, no quintics sends it beyond its stated overshoot.
+        let (low, high) = range(quintics, 9.0);
+        assert!(low >= 0.0 && high <= f64::from(quintics.overshoot()), "{quintics:?}: [{low}, {high}]");
     }
-    let (low, high) = range(Chain::Converged, 6.0);
+    let (low, high) = range(Quintics::Converged, 6.0);
     assert!((1.0 - low).max(high - 1.0) < 1e-6, "[{low}, {high}]");
 }
 
 #[test]
 fn the_polynomials_send_all_singular_values_above_a_thousandth_to_one() {
-    let chain = |s: f64| polynomial(Chain::PolarExpress8, s);
+    let quintics = |s: f64| polynomial(Quintics::PolarExpress8, s);
     let mut worst = Worst::default();
-    (0..=30_000).for_each(|i| worst.see((chain(10f64.powf(-f64::from(i) / 1e4)) - 1.0).abs()));
+    (0..=30_000).for_each(|i| worst.see((quintics(10f64.powf(-f64::from(i) / 1e4)) - 1.0).abs()));
     worst.at_most("polynomials", tolerance::POLYNOMIAL);
     // For smaller values, no result is negative or above 1.
-    assert!((0..=30_000).all(|i| (0.0..1.0 + 1e-5).contains(&chain(f64::from(i) / 3e7))));
+    assert!((0..=30_000).all(|i| (0.0..1.0 + 1e-5).contains(&quintics(f64::from(i) / 3e7))));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_matrix_of_lower_rank_keeps_its_rank() {
 #[test]
 fn every_chain_computes_its_polynomial_of_the_singular_values() {
     // On one side and on both: shapes with one side at least twice the other take two quintics at once.
-    for (chain, tolerance) in Chain::ALL.into_iter().zip(tolerance::CHAINS) {
+    for (quintics, tolerance) in Quintics::ALL.into_iter().zip(tolerance::QUINTICS) {
         let mut worst = Worst::default();
         for (seed, (m, n)) in [(8, 16), (16, 8), (32, 128), (5, 11), (12, 13), (24, 24)].into_iter().enumerate() {
             let mut random = Random::new(80 + seed as u64);
@@ -155,11 +155,11 @@ fn every_chain_computes_its_polynomial_of_the_singular_values() {
                 let s = random.conditioned((m, n), low);
                 let exact = real((m, n), &s);
                 let mut svd = (&exact / exact.norm()).svd(true, true);
-                svd.singular_values.apply(|sigma| *sigma = polynomial(chain, *sigma));
-                worst.see(spectral(&(real((m, n), &by(chain, (m, n), &s)) - svd.recompose().unwrap())));
+                svd.singular_values.apply(|sigma| *sigma = polynomial(quintics, *sigma));
+                worst.see(spectral(&(real((m, n), &by(quintics, (m, n), &s)) - svd.recompose().unwrap())));
             }
         }
-        worst.at_most(&format!("{chain:?}"), tolerance);
+        worst.at_most(&format!("{quintics:?}"), tolerance);
     }
 }
 
@@ -168,7 +168,7 @@ fn the_converged_chain_leaves_orthogonal_matrices() {
     let mut worst = Worst::default();
     for (seed, (m, n)) in [(4, 4), (8, 16), (16, 8), (7, 9), (1, 5)].into_iter().enumerate() {
         let u = oracle::polar(&Random::new(90 + seed as u64).matrix(m, n));
-        worst.see(spectral(&(real((m, n), &by(Chain::Converged, (m, n), &oracle::rounded(&u))) - u)));
+        worst.see(spectral(&(real((m, n), &by(Quintics::Converged, (m, n), &oracle::rounded(&u))) - u)));
     }
     worst.at_most("idempotence", tolerance::IDEMPOTENCE);
 }

@@ -7,7 +7,7 @@ use common::{LAWS, NORMS, PULLS, advance, exact, fixed, pull, started};
 use graftage_core::error::{Field, Refusal};
 use graftage_core::matrix::{FixedMatrix, Matrix, RowMajor, Slab, square};
 use graftage_core::norm::{Norm, Workspace, with_workspace, workspace};
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Geometry, LARGEST, Pull, Role, Rule};
@@ -166,7 +166,7 @@ fn without_transport_it_is_scion_to_the_bit() {
                     let nan = || vec![f32::NAN; square(M.min(N))];
                     let mut direction = [[f32::NAN; N]; M];
                     let squares = [&mut nan()[..], &mut nan(), &mut nan()];
-                    norm.direction(&m, Chain::DEFAULT, &mut Workspace { direction: &mut direction, squares });
+                    norm.direction(&m, Quintics::DEFAULT, &mut Workspace { direction: &mut direction, squares });
                     // V is rounded before it is added.
                     let gain = -(0.05 * 3.0 * norm.factor((M, N)));
                     for ((x, u), start) in x.elements_mut().iter_mut().zip(direction.elements()).zip(start.elements()) {

@@ -4,7 +4,7 @@ use clap::Args;
 use graftage::error::Result;
 use graftage::rule::{self, Cap};
 use graftage_core::adapt::{HoldOut, Recipe};
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
@@ -27,9 +27,9 @@ pub struct RuleArguments {
     /// or nesterov.
     #[arg(long, value_name = "LAW", default_value = rule::transport_argument(DEFAULT.rule.transport), value_parser = rule::transport)]
     transport: Transport,
-    /// Polynomial chain for spectral directions: jordan, you, polar-express-5, polar-express-8, cans or converged.
-    #[arg(long, default_value = rule::chain_argument(DEFAULT.rule.chain), value_parser = rule::chain)]
-    chain: Chain,
+    /// Quintics that compute spectral directions: jordan, you, polar-express-5, polar-express-8, cans or converged.
+    #[arg(long, default_value = rule::quintics_argument(DEFAULT.rule.quintics), value_parser = rule::quintics)]
+    quintics: Quintics,
     /// Pull on the weights: none, zero (Scion's constrained step), zero=LAMBDA (weight decay), start (weights stay
     /// within a radius of the image's) or start=LAMBDA (within 1/LAMBDA radii).
     #[arg(long, default_value = rule::pull_argument(DEFAULT.rule.pull), value_parser = rule::pull)]
@@ -38,8 +38,8 @@ pub struct RuleArguments {
 
 impl RuleArguments {
     fn rule(&self, schedule: Schedule) -> Result<Rule> {
-        let Self { step_size: step, momentum, transport, chain, pull } = *self;
-        let rule = Rule { step, schedule, momentum, transport, pull, chain };
+        let Self { step_size: step, momentum, transport, quintics, pull } = *self;
+        let rule = Rule { step, schedule, momentum, transport, pull, quintics };
         rule::check(&rule)?;
         Ok(rule)
     }

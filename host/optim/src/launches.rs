@@ -4,7 +4,7 @@
 use super::{Groups, RULE, TransportedScion, groups::Group};
 use crate::tensor::Arithmetic;
 use flate2::read::DeflateDecoder;
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::scion::{Geometry, Rule};
 use graftage_core::transport::Transport;
 use std::collections::BTreeMap;
@@ -95,32 +95,32 @@ fn code(archive: &[u8]) -> String {
 fn a_step_launches_as_many_kernels_for_many_matrices_as_for_one() {
     let (float, bfloat) = (Kind::Float, Kind::BFloat16);
     let fixed = Rule::PLAIN.transport;
-    for (chain, size, kind, transport, expected) in [
-        (RULE.chain, [8, 8], float, RULE.transport, 43),
-        (RULE.chain, [8, 32], float, RULE.transport, 45),
-        (RULE.chain, [32, 8], float, RULE.transport, 45),
-        (RULE.chain, [8, 8], bfloat, RULE.transport, 44),
-        (RULE.chain, [8, 32], bfloat, RULE.transport, 44),
-        (RULE.chain, [8, 8], float, fixed, 42),
-        (RULE.chain, [8, 32], float, fixed, 44),
-        (RULE.chain, [8, 8], float, Transport::Fixed { theta: 0.0 }, 39),
-        (RULE.chain, [8, 8], float, Transport::Alignment { damping: 1.5 }, 75),
-        (Chain::Jordan, [8, 8], float, fixed, 42),
-        (Chain::Jordan, [8, 8], float, Transport::Nesterov, 42),
-        (Chain::Jordan, [8, 32], float, Transport::Nesterov, 44),
-        (Chain::PolarExpress8, [8, 8], float, fixed, 57),
-        (Chain::PolarExpress8, [8, 32], float, fixed, 61),
-        (Chain::PolarExpress8, [8, 32], bfloat, fixed, 58),
+    for (quintics, size, kind, transport, expected) in [
+        (RULE.quintics, [8, 8], float, RULE.transport, 43),
+        (RULE.quintics, [8, 32], float, RULE.transport, 45),
+        (RULE.quintics, [32, 8], float, RULE.transport, 45),
+        (RULE.quintics, [8, 8], bfloat, RULE.transport, 44),
+        (RULE.quintics, [8, 32], bfloat, RULE.transport, 44),
+        (RULE.quintics, [8, 8], float, fixed, 42),
+        (RULE.quintics, [8, 32], float, fixed, 44),
+        (RULE.quintics, [8, 8], float, Transport::Fixed { theta: 0.0 }, 39),
+        (RULE.quintics, [8, 8], float, Transport::Alignment { damping: 1.5 }, 75),
+        (Quintics::Jordan, [8, 8], float, fixed, 42),
+        (Quintics::Jordan, [8, 8], float, Transport::Nesterov, 42),
+        (Quintics::Jordan, [8, 32], float, Transport::Nesterov, 44),
+        (Quintics::PolarExpress8, [8, 8], float, fixed, 57),
+        (Quintics::PolarExpress8, [8, 32], float, fixed, 61),
+        (Quintics::PolarExpress8, [8, 32], bfloat, fixed, 58),
     ] {
-        let rule = Rule { chain, transport, ..Rule::PLAIN };
+        let rule = Rule { quintics, transport, ..Rule::PLAIN };
         let launches = [1, 2, 12].map(|count| {
             let operations = operations(count, size, rule, kind);
             if count == 1 {
-                println!("{chain:?}, {size:?}, {kind:?}, {transport:?}: {operations:?}");
+                println!("{quintics:?}, {size:?}, {kind:?}, {transport:?}: {operations:?}");
             }
             operations.iter().map(|(name, times)| times * kernels(name)).sum::<usize>()
         });
         println!("{launches:?}");
-        assert_eq!(launches, [expected; 3], "{chain:?}, {size:?}, {kind:?}, {transport:?}");
+        assert_eq!(launches, [expected; 3], "{quintics:?}, {size:?}, {kind:?}, {transport:?}");
     }
 }

@@ -55,7 +55,7 @@ use crate::tensor::{Arithmetic, Exact, Fast, Operand, largest};
 use graftage_core::error::Refusal;
 use graftage_core::matrix::Matrix;
 use graftage_core::norm::Workspace;
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::random::Stream;
 use graftage_core::scion::{Pull, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
@@ -133,10 +133,11 @@ impl Error {
 
 /// Default rule: β = 0.9, lag feedback as the law of transport, and five quintics.
 ///
-/// Among the laws, lag feedback is never far from the best (docs/evidence.md). No chain trains better than another
-/// (docs/norms.md), so the devices' chain, which keeps its bounds to rounding, is replaced by one that takes 0.63 of
+/// Among the laws, lag feedback is never far from the best (docs/evidence.md). No quintics train better than others
+/// (docs/norms.md), so the devices' quintics, which keep their bounds to rounding, are replaced by some that take 0.63 of
 /// its time.
-pub const RULE: Rule = Rule { transport: Transport::Lag { memory: 0.6 }, chain: Chain::PolarExpress5, ..Rule::PLAIN };
+pub const RULE: Rule =
+    Rule { transport: Transport::Lag { memory: 0.6 }, quintics: Quintics::PolarExpress5, ..Rule::PLAIN };
 
 /// Bound on the elements of a gradient. A gradient with an element of this magnitude or larger counts as not finite.
 ///

@@ -4,7 +4,7 @@ use super::peer::Peer;
 use super::{Group, Groups, Result, TransportedScion, named};
 use crate::tensor::Arithmetic;
 use graftage_core::norm::Norm;
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
@@ -52,7 +52,7 @@ impl Method {
         match self {
             Self::Transported => rule,
             Self::Scion | Self::AdamW | Self::Sgd => Rule { transport: Transport::Fixed { theta: 0.0 }, ..rule },
-            Self::Muon => Rule { transport: Transport::Nesterov, chain: Chain::Jordan, ..rule },
+            Self::Muon => Rule { transport: Transport::Nesterov, quintics: Quintics::Jordan, ..rule },
         }
     }
 }

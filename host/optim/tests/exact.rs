@@ -6,7 +6,7 @@ mod cuda;
 use graftage_core::matrix::{Element, Group, Matrix, RowMajor, Slab, square};
 use graftage_core::norm::Norm;
 use graftage_core::norm::{Workspace, with_workspace, workspace};
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::random::Generator;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::{Geometry, Pull, Rule, Scion};
@@ -185,12 +185,12 @@ fn a_product_larger_than_one_kernel_has_cores_bits() {
     // More columns than one kernel multiplies at once.
     let mut generator = Generator::new(3, 1);
     let a = matrix((96, 200, 1.0), &mut generator);
-    let expected = core_direction(&a, Norm::Spectral, Chain::DEFAULT);
+    let expected = core_direction(&a, Norm::Spectral, Quintics::DEFAULT);
     let s = Exact(tensor(std::slice::from_ref(&a)));
     let mut found = Exact(s.0.zeros_like());
     let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(Exact);
     let squares = [&mut first, &mut second, &mut third];
-    Norm::Spectral.direction(&s, Chain::DEFAULT, &mut Workspace { direction: &mut found, squares });
+    Norm::Spectral.direction(&s, Quintics::DEFAULT, &mut Workspace { direction: &mut found, squares });
     assert_same("direction", (96, 200, 1.0), &[expected], &found.0);
 }
 
@@ -274,7 +274,7 @@ const ZERO: Pull = Pull::Zero { strength: 1.0 };
 const START: Pull = Pull::Start { strength: 2.0 };
 const RULES: [Rule; 9] = [
     Rule { step: 0.05, ..Rule::PLAIN },
-    Rule { transport: FULL, pull: ZERO, chain: Chain::Jordan, ..FAST },
+    Rule { transport: FULL, pull: ZERO, quintics: Quintics::Jordan, ..FAST },
     Rule { transport: FULL, pull: START, ..FAST },
     Rule { transport: Transport::Lag { memory: 0.6 }, ..FAST },
     Rule { transport: Transport::Lag { memory: 0.6 }, pull: START, ..FAST },
@@ -314,9 +314,9 @@ fn worst(device: Device, direction: Kind) -> f32 {
             return;
         }
         for (norm, rule) in NORMS.iter().flat_map(|norm| RULES.iter().map(move |rule| (*norm, rule))) {
-            // A chain that does not converge spreads the rounding of bfloat16. Norms other than the spectral one never
+            // Quintics that do not converge spread the rounding of bfloat16. Norms other than the spectral one never
             // see it.
-            if direction == Kind::BFloat16 && (rule.chain == Chain::Jordan || norm != Norm::Spectral) {
+            if direction == Kind::BFloat16 && (rule.quintics == Quintics::Jordan || norm != Norm::Spectral) {
                 continue;
             }
             let case = Case::new(shape, count, norm, rule, generator);
@@ -349,23 +349,23 @@ fn fast_is_close() {
 }
 
 /// Returns core's direction of a matrix.
-fn core_direction(matrix: &Memory, norm: Norm, chain: Chain) -> Memory {
+fn core_direction(matrix: &Memory, norm: Norm, quintics: Quintics) -> Memory {
     let (m, n) = RowMajor::shape(matrix);
     let (mut elements, mut memory) = (matrix.elements().to_vec(), vec![0.0; workspace(m, n)]);
     let s = Slab::new(m, n, &mut elements[..]).unwrap();
     let direction = with_workspace((m, n), &mut memory, |work| {
-        norm.direction(&s, chain, work);
+        norm.direction(&s, quintics, work);
         work.direction.elements().to_vec()
     });
     Slab::new(m, n, direction.unwrap()).unwrap()
 }
 
 /// Returns the direction of a stack, computed as in training, from products in `kind`.
-fn fast_direction(stack: &Tensor, norm: Norm, chain: Chain, kind: Kind) -> Tensor {
+fn fast_direction(stack: &Tensor, norm: Norm, quintics: Quintics, kind: Kind) -> Tensor {
     let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(Shifted::from);
     let squares = [&mut first, &mut second, &mut third];
     let (mut direction, result) = (Fast::scratch(kind), stack.zeros_like());
-    norm.direction(&Fast::from(stack.copy()), chain, &mut Workspace { direction: &mut direction, squares });
+    norm.direction(&Fast::from(stack.copy()), quintics, &mut Workspace { direction: &mut direction, squares });
     Fast::from(result.shallow_clone()).copy(&direction);
     result
 }
@@ -379,8 +379,8 @@ fn fast_directions_are_close_at_every_magnitude_on(device: Device) {
     for_all(|shape, count, generator| {
         let matrices: Vec<_> = (0..count).map(|_| matrix(shape, generator)).collect();
         for norm in NORMS {
-            let found = fast_direction(&tensor(&matrices).to_device(device), norm, Chain::DEFAULT, Kind::Float);
-            let expected: Vec<_> = matrices.iter().map(|m| core_direction(m, norm, Chain::DEFAULT)).collect();
+            let found = fast_direction(&tensor(&matrices).to_device(device), norm, Quintics::DEFAULT, Kind::Float);
+            let expected: Vec<_> = matrices.iter().map(|m| core_direction(m, norm, Quintics::DEFAULT)).collect();
             let difference = f32::try_from((&found.to_device(Device::Cpu) - tensor(&expected)).abs().max()).unwrap();
             // Measured: 1.8e-6.
             assert!(difference < 1e-5, "{device:?}, {norm:?} of {shape:?}: {difference:e}");
@@ -473,8 +473,8 @@ fn a_direction_in_bfloat16_is_within_a_bound_of_that_in_float() {
 }
 
 fn a_direction_in_bfloat16_is_within_a_bound_of_that_in_float_on(device: Device) {
-    // Measured: at most 0.063 and 0.173. A chain that does not converge spreads rounding.
-    const CHAINS: [(Chain, f64); 2] = [(Chain::DEFAULT, 0.1), (Chain::PolarExpress5, 0.25)];
+    // Measured: at most 0.063 and 0.173. Quintics that do not converge spread rounding.
+    const QUINTICS: [(Quintics, f64); 2] = [(Quintics::DEFAULT, 0.1), (Quintics::PolarExpress5, 0.25)];
     for (m, n) in [(64, 64), (256, 64), (128, 512), (384, 384), (384, 1536)] {
         for seed in 1..=3 {
             let mut generator = Generator::new(seed, 1);
@@ -483,12 +483,12 @@ fn a_direction_in_bfloat16_is_within_a_bound_of_that_in_float_on(device: Device)
             // The matrix as it is, and with singular values that fall off like those of a momentum.
             let decaying = Tensor::arange(n, (Kind::Float, device)) * -4.0 / n as f64;
             for (what, stack) in [("even", random.copy()), ("decaying", &random * decaying.exp())] {
-                for (chain, bound) in CHAINS {
-                    let direction = |kind| fast_direction(&stack, Norm::Spectral, chain, kind);
+                for (quintics, bound) in QUINTICS {
+                    let direction = |kind| fast_direction(&stack, Norm::Spectral, quintics, kind);
                     let (float, bfloat) = (direction(Kind::Float), direction(Kind::BFloat16));
                     let error = spectral_norms(&(&float - &bfloat))[0];
-                    println!("{device:?}, {m}×{n}, {what}, {chain:?}, seed {seed}: {error:.4}");
-                    assert!(error > 1e-4 && error < bound, "{m}×{n}, {what}, {chain:?}, seed {seed}: {error}");
+                    println!("{device:?}, {m}×{n}, {what}, {quintics:?}, seed {seed}: {error:.4}");
+                    assert!(error > 1e-4 && error < bound, "{m}×{n}, {what}, {quintics:?}, seed {seed}: {error}");
                 }
             }
         }

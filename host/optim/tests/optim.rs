@@ -7,7 +7,7 @@ use graftage_core::error::{Field, Refusal};
 use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::norm::Norm;
 use graftage_core::norm::{with_workspace, workspace};
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Geometry, Point, Pull, Rule, Scion};
@@ -409,7 +409,7 @@ fn a_pull_to_the_start_keeps_weights_near_those_that_the_optimizer_was_given() {
             let radii = geometry.norm.of(&moved, &mut vec![0.0; m + n]).unwrap() / geometry.radius;
             // The direction is always the same: the weights move a quarter of a radius, up to the overshoot of the
             // polar iteration.
-            assert!((0.24..0.25 * rule.chain.overshoot() * 1.001).contains(&radii), "{name}, {arithmetic}: {radii}");
+            assert!((0.24..0.25 * rule.quintics.overshoot() * 1.001).contains(&radii), "{name}, {arithmetic}: {radii}");
         }
     }
 }
@@ -675,7 +675,7 @@ fn memory_is_what_the_documentation_says() {
     if let Ok(law) = std::env::var(LAW) {
         let (transport, pull) = law.split_once(' ').unwrap();
         let (transport, pull) = (graftage::rule::transport(transport).unwrap(), graftage::rule::pull(pull).unwrap());
-        let rule = Rule { transport, pull, chain: Chain::Jordan, ..Rule::PLAIN };
+        let rule = Rule { transport, pull, quintics: Quintics::Jordan, ..Rule::PLAIN };
         // Each array has 9 MB, so that what libtorch keeps for itself shows as a tenth of a byte.
         let (count, size) = (17, [64, 2048]);
         let numbers = (count * size[0] * size[1]) as f64;

@@ -13,7 +13,7 @@ use std::time::Instant;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use graftage_core::matrix::{Group, Matrix, RowMajor, Slab, kernel};
-use graftage_core::polar::{Chain, polar};
+use graftage_core::polar::{Quintics, polar};
 use graftage_core::random::Generator;
 use ndarray::{Array2, ArrayView2, linalg::general_mat_mul};
 use wide::{self, Wide};
@@ -117,12 +117,12 @@ fn polar_steps(n: usize) -> Row {
         || {
             let mut ours = Wide(Slab::new(n, n, s.clone()).expect("n² numbers"));
             let [first, second, third] = &mut squares;
-            polar(&mut ours, Chain::PolarExpress5, &mut [first, second, third]);
+            polar(&mut ours, Quintics::PolarExpress5, &mut [first, second, third]);
             black_box(ours);
         },
         || {
             let mut x = start.clone();
-            for (a, b, c) in Chain::PolarExpress5.quintics() {
+            for (a, b, c) in Quintics::PolarExpress5.coefficients() {
                 let gram = x.dot(&x.t());
                 let mut p = gram.clone();
                 add_product(c, gram.view(), gram.view(), b, &mut p);

@@ -1,7 +1,7 @@
 //! Convolutional network: blocks of convolutions, each followed by ReLU, with max pooling that halves both sides after
 //! every block; then a dense layer with ReLU, and the head.
 
-use super::{Parameter, Shape, chain, in_range, usage};
+use super::{Parameter, Shape, in_range, joined, usage};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -141,7 +141,7 @@ impl fmt::Display for Convolutional {
         write!(
             f,
             "convolutional network of {} channels, {convolutions} {kernel}×{kernel} a block, hidden {hidden}",
-            chain(channels)
+            joined(channels)
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Dense layers, each W a + b, with ReLU between them.
 
-use super::{Parameter, Shape, chain, in_range, usage};
+use super::{Parameter, Shape, in_range, joined, usage};
 use crate::error::Result;
 use graftage_core::network::Kind;
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ impl fmt::Display for Mlp {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self.hidden[..] {
             [] => f.write_str("linear classifier"),
-            _ => write!(f, "MLP with hidden layers of {}", chain(&self.hidden)),
+            _ => write!(f, "MLP with hidden layers of {}", joined(&self.hidden)),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::problem::{Bowl, Errors, Frame};
 use super::subject::Subject;
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::scion::Rule;
 
 const SEEDS: usize = 8;
@@ -196,7 +196,7 @@ fn dense<S: Subject>(settings: &Settings) -> Result<Vec<Finding>> {
         let (bowl, _, _) = Fixed::PerRank.problem(2.0, *method, *rank)?;
         let samples = per_rank * *rank as u64;
         // Singular values of 10⁻⁶ of the largest must also get their sign.
-        let rule = Rule { chain: Chain::Converged, ..method.rule(2.0, *rank, samples)? };
+        let rule = Rule { quintics: Quintics::Converged, ..method.rule(2.0, *rank, samples)? };
         let law = Law::Spike { p: 2.0, q: *rank as f64 * f64::from(1.0 - rule.keep(2)) };
         let frame = Frame::new(*rank, &mut settings.generator(Experiment::Rank, *seed))?;
         let run = |frame| {

@@ -3,7 +3,7 @@
 use graftage::error::{Error, Result};
 use graftage_core::matrix::{RowMajor, Slab, square};
 use graftage_core::norm::{Norm, Workspace};
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::scion::{Geometry, Rule, Scion};
 use graftage_core::transport::Alignment;
 
@@ -105,7 +105,7 @@ fn squares((m, n): (usize, usize)) -> [Vec<f32>; 3] {
     [(); 3].map(|()| vec![0.0; square(m.min(n))])
 }
 
-/// Gauge for nuclear norms and polar factors of m×n matrices, by core's converged chain: accurate to 10⁻⁶ of the norm.
+/// Gauge for nuclear norms and polar factors of m×n matrices, by core's converged quintics: accurate to 10⁻⁶ of the norm.
 #[derive(Debug)]
 pub struct Gauge {
     matrix: Owned,
@@ -135,14 +135,14 @@ impl Gauge {
     /// Computes ‖G‖_nuc of a matrix stored row by row.
     pub fn nuclear(&mut self, g: &[f64]) -> f64 {
         let factor = f64::from(Norm::Spectral.factor(RowMajor::shape(&self.matrix)));
-        let dual = self.with(g.iter().map(|e| *e as f32), |g, work| Norm::Spectral.dual(g, Chain::Converged, work));
+        let dual = self.with(g.iter().map(|e| *e as f32), |g, work| Norm::Spectral.dual(g, Quintics::Converged, work));
         f64::from(dual) / factor
     }
 
     /// Computes polar(M), row by row.
     pub fn polar(&mut self, m: &[f32], into: &mut [f64]) {
         self.with(m.iter().copied(), |m, work| {
-            Norm::Spectral.direction(m, Chain::Converged, work);
+            Norm::Spectral.direction(m, Quintics::Converged, work);
             into.iter_mut().zip(work.direction.elements()).for_each(|(to, from)| *to = f64::from(*from));
         });
     }

@@ -1,7 +1,7 @@
 //! Time of an optimizer step, as a multiple of the matrix products in it.
 
 use graftage_core::matrix::{self, Matrix};
-use graftage_core::polar::{Chain, polar};
+use graftage_core::polar::{Quintics, polar};
 use graftage_core::scion::{Geometry, Rule};
 use graftage_optim::tensor::{Arithmetic, Operand};
 use graftage_optim::{Group, Groups, RULE, Result, TransportedScion, named};
@@ -18,8 +18,8 @@ pub struct Options {
     pub width: u32,
     /// Number of layers of the model.
     pub layers: u32,
-    /// Chain of quintics that computes spectral directions.
-    pub chain: Chain,
+    /// Quintics that compute spectral directions.
+    pub quintics: Quintics,
     /// Number of timings of each row, in turn with all others; at least 1.
     pub repeats: u32,
     /// Device that computes.
@@ -50,8 +50,8 @@ pub struct Table {
     pub device: String,
     /// Number of libtorch's CPU threads.
     pub threads: usize,
-    /// Chain of quintics.
-    pub chain: String,
+    /// Name of the quintics.
+    pub quintics: String,
     /// For each kind: one large product, the products of the polar iterations, and the step that contains them. Then
     /// libtorch's own optimizers.
     pub rows: Vec<Row>,
@@ -70,7 +70,7 @@ type Timed = Box<dyn FnMut() -> Result<()>>;
 /// # Errors
 /// Returns an error if libtorch fails.
 pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Table> {
-    let rule = Rule { chain: options.chain, ..RULE };
+    let rule = Rule { quintics: options.quintics, ..RULE };
     let mut rows: Vec<(&str, Kind, Option<f64>, Timed)> = Vec::new();
     for kind in [Kind::Float, Kind::BFloat16] {
         let side = if options.device.is_cuda() { 8192 } else { 1024 };
@@ -87,13 +87,13 @@ pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Tabl
             }),
         ));
         let mut products: Vec<_> = sizes(&options).map(|size| Products::new(size, kind, options.device)).collect();
-        let work = products.iter_mut().map(|products| products.all(rule.chain)).sum();
+        let work = products.iter_mut().map(|products| products.all(rule.quintics)).sum();
         rows.push((
             "products",
             kind,
             Some(work),
             Box::new(move || {
-                products.iter_mut().for_each(|products| _ = products.all(rule.chain));
+                products.iter_mut().for_each(|products| _ = products.all(rule.quintics));
                 Ok(())
             }),
         ));
@@ -160,7 +160,7 @@ pub fn optimizer(options: Options, mut progress: impl FnMut(u32)) -> Result<Tabl
         parameters: sizes(&options).map(|size| size.iter().product::<i64>() as usize).sum(),
         device: format!("{:?}", options.device),
         threads: tch::get_num_threads() as usize,
-        chain: format!("{:?}", rule.chain),
+        quintics: format!("{:?}", rule.quintics),
         rows: rows.iter().zip(&times).map(row).collect(),
     })
 }
@@ -214,9 +214,9 @@ impl Products {
     }
 
     /// Computes all products and returns their number of additions and multiplications.
-    fn all(&mut self, chain: Chain) -> f64 {
+    fn all(&mut self, quintics: Quintics) -> f64 {
         let mut squares = self.squares.each_ref().map(Tensor::shallow_clone);
-        polar(self, chain, &mut squares.each_mut());
+        polar(self, quintics, &mut squares.each_mut());
         self.work.take()
     }
 

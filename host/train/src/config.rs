@@ -39,7 +39,7 @@ use crate::error::{Error, Result};
 use graftage::data::{Normalise, Source, Split};
 use graftage::model::Model;
 use graftage::{files, rule};
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
@@ -115,9 +115,9 @@ pub struct Optimizer {
     pub transport: Transport,
     /// Schedule of the step size.
     pub schedule: Course,
-    /// Chain of quintics that computes spectral directions.
-    #[serde(deserialize_with = "chain", serialize_with = "chain_text")]
-    pub chain: Chain,
+    /// Quintics that compute spectral directions.
+    #[serde(deserialize_with = "quintics", serialize_with = "quintics_text")]
+    pub quintics: Quintics,
     /// Pull on the weights: `none`, `zero` or `zero=LAMBDA`, `start` or `start=LAMBDA`. Only for methods of the rule.
     #[serde(deserialize_with = "pull", serialize_with = "pull_text")]
     pub pull: Pull,
@@ -129,14 +129,14 @@ pub struct Optimizer {
 
 impl Default for Optimizer {
     fn default() -> Self {
-        let Rule { step, momentum, transport, pull, chain, .. } = RULE;
+        let Rule { step, momentum, transport, pull, quintics, .. } = RULE;
         Self {
             method: Method::default(),
             step_size: step,
             momentum,
             transport,
             schedule: Course::default(),
-            chain,
+            quintics,
             pull,
             arithmetic: Arithmetic::default(),
             groups: Vec::new(),
@@ -152,8 +152,8 @@ impl Optimizer {
 
     /// Returns the rule for a training of `steps` steps.
     pub fn rule(&self, steps: u64) -> Rule {
-        let Self { step_size: step, momentum, transport, pull, chain, .. } = *self;
-        Rule { step, schedule: self.schedule.over(steps), momentum, transport, pull, chain }
+        let Self { step_size: step, momentum, transport, pull, quintics, .. } = *self;
+        Rule { step, schedule: self.schedule.over(steps), momentum, transport, pull, quintics }
     }
 }
 
@@ -441,4 +441,4 @@ macro_rules! in_words {
 in_words!(momentum, momentum_text, Momentum, rule::momentum, rule::momentum_argument);
 in_words!(transport, transport_text, Transport, rule::transport, rule::transport_argument);
 in_words!(pull, pull_text, Pull, rule::pull, rule::pull_argument);
-in_words!(chain, chain_text, Chain, rule::chain, rule::chain_argument);
+in_words!(quintics, quintics_text, Quintics, rule::quintics, rule::quintics_argument);

@@ -5,7 +5,7 @@ use crate::oracle::{self, Law, Random, bits};
 use graftage_core::matrix::{FixedMatrix, RowMajor, Slab, square};
 use graftage_core::network::{Fixed, Layer, usual_geometries};
 use graftage_core::norm::{Norm, Workspace};
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Geometry, Pull, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
@@ -87,7 +87,7 @@ pub const RULE: Rule = Rule {
     momentum: Momentum::Constant(0.9),
     transport: Transport::Fixed { theta: 0.5 },
     pull: Pull::None,
-    chain: Chain::DEFAULT,
+    quintics: Quintics::DEFAULT,
 };
 
 /// Returns X, Y and M of all parameters.

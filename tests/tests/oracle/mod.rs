@@ -19,14 +19,14 @@ pub mod tolerance {
     pub const PRODUCT: f64 = 6e-7;
     /// Distance of a normalised group's norm from 1. Measured 7.4e-8.
     pub const NORMALISED: f64 = 1.5e-7;
-    /// |σ − 1| of the polynomial chain in exact arithmetic on [1e-3, 1]. Measured 1.0e-15, the rounding of float64.
+    /// |σ − 1| of the composed quintics in exact arithmetic on [1e-3, 1]. Measured 1.0e-15, the rounding of float64.
     pub const POLYNOMIAL: f64 = 3e-15;
     /// Polar factor if σ_min ≥ σ_max/20, in the spectral norm: 7.4e-6. Initial weights: 1.7e-6. lmo: 4.0e-6.
     pub const POLAR: f64 = 1.5e-5;
-    /// Each chain against its polynomial in float64, for singular values down to 1e-5, in the spectral norm. Measured
+    /// Each sequence of quintics against its polynomial in float64, for singular values down to 1e-5, in the spectral norm. Measured
     /// 1.7e-5, 1.9e-5, 2.3e-4, 1.8e-4, 1.9e-4, 2.2e-3.
-    pub const CHAINS: [f64; 6] = [3.5e-5, 4e-5, 5e-4, 4e-4, 4e-4, 5e-3];
-    /// Converged chain on orthogonal matrices. Measured 3.9e-6.
+    pub const QUINTICS: [f64; 6] = [3.5e-5, 4e-5, 5e-4, 4e-4, 4e-4, 5e-3];
+    /// Converged quintics on orthogonal matrices. Measured 3.9e-6.
     pub const IDEMPOTENCE: f64 = 8e-6;
     /// Spectral distance of polar(Sᵀ) from polar(S)ᵀ. Measured 1.4e-5.
     pub const TRANSPOSED: f64 = 3e-5;
@@ -40,7 +40,7 @@ pub mod tolerance {
     pub const SPECTRAL: f64 = 1e-2;
     /// ⟨G, lmo(G)⟩ + ‖G‖_*, relative to ‖G‖_*, for well-conditioned G. Measured 1.4e-7.
     pub const DUAL: f64 = 3e-7;
-    /// Dual norm and Frank–Wolfe gap with the converged chain, relative to the dual norm. Measured 5.1e-7.
+    /// Dual norm and Frank–Wolfe gap with the converged quintics, relative to the dual norm. Measured 5.1e-7.
     pub const GAP: f64 = 1e-6;
     /// X and Y over 50 steps, relative to radius and norm factor, and M. Measured 3.9e-5.
     pub const TRAJECTORY: f64 = 7e-5;

@@ -24,7 +24,7 @@ mod bare {
     use graftage_core::matrix::{Slab, product, product_scratch};
     use graftage_core::network::{Class, Dense, Fixed, Goal, Layer, Relu, Step, Target, Weight, initialise};
     use graftage_core::norm::{Norm, with_workspace, workspace};
-    use graftage_core::polar::Chain;
+    use graftage_core::polar::Quintics;
     use graftage_core::random::Generator;
     use graftage_core::scion::{Geometry, Role, Rule};
     use graftage_core::session::Session;
@@ -78,22 +78,22 @@ mod bare {
     }
 
     fn directions(bench: &mut Bench, memory: &mut [f32], scratch: &mut [f32]) {
-        let mut direction = |name: &dyn Display, (m, n): (usize, usize), norm: Norm, chain| {
+        let mut direction = |name: &dyn Display, (m, n): (usize, usize), norm: Norm, quintics| {
             fill(memory);
             let Some(s) = Slab::new(m, n, &mut *memory) else { return };
             with_workspace((m, n), scratch, |work| {
                 bench.count(format_args!("direction {name} {m}×{n}"), || {
-                    norm.direction(black_box(&s), chain, work);
+                    norm.direction(black_box(&s), quintics, work);
                 });
             });
         };
-        for chain in Chain::ALL {
+        for quintics in Quintics::ALL {
             for shape in [(64, 64), (32, 64), (32, 128)] {
-                direction(&format_args!("{chain:?}"), shape, Norm::Spectral, chain);
+                direction(&format_args!("{quintics:?}"), shape, Norm::Spectral, quintics);
             }
         }
         for norm in [Norm::Sign, Norm::Column, Norm::Row, Norm::Rms] {
-            direction(&format_args!("{norm:?}"), (64, 64), norm, Chain::DEFAULT);
+            direction(&format_args!("{norm:?}"), (64, 64), norm, Quintics::DEFAULT);
         }
     }
 

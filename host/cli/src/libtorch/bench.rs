@@ -3,7 +3,7 @@
 use crate::console::{Progress, say};
 use clap::{Args, Subcommand, ValueEnum};
 use graftage::rule;
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_optim::RULE;
 use graftage_train::bench::{Options, optimizer};
 use graftage_train::error::{Error, Result};
@@ -35,10 +35,10 @@ struct Optimizer {
     /// Device to time.
     #[arg(long, value_enum, default_value_t)]
     device: Device,
-    /// Polynomial chain for spectral directions: jordan, you, polar-express-5, polar-express-8, cans or converged; by
+    /// Quintics that compute spectral directions: jordan, you, polar-express-5, polar-express-8, cans or converged; by
     /// default as in training.
-    #[arg(long, value_parser = rule::chain)]
-    chain: Option<Chain>,
+    #[arg(long, value_parser = rule::quintics)]
+    quintics: Option<Quintics>,
     /// Print JSON instead of the table.
     #[arg(long)]
     json: bool,
@@ -66,19 +66,20 @@ impl Optimizer {
             Device::Cuda => graftage_optim::cuda::device()
                 .ok_or_else(|| Error::usage("--device cuda: libtorch sees no CUDA device here; take --device cpu"))?,
         };
-        let Self { width, layers, repeats, chain, .. } = self;
-        let chain = chain.unwrap_or(RULE.chain);
+        let Self { width, layers, repeats, quintics, .. } = self;
+        let quintics = quintics.unwrap_or(RULE.quintics);
         let progress = Progress::new("timing", u64::from(repeats) + 1);
-        let table =
-            optimizer(Options { width, layers, repeats, device, chain }, |turn| progress.at(turn.into(), String::new))?;
+        let table = optimizer(Options { width, layers, repeats, device, quintics }, |turn| {
+            progress.at(turn.into(), String::new)
+        })?;
         drop(progress);
         if self.json {
             say!("{}", serde_json::to_string_pretty(&table).map_err(|error| Error::usage(error.to_string()))?);
             return Ok(());
         }
-        let (chain, threads) = (&table.chain, table.threads);
+        let (quintics, threads) = (&table.quintics, table.threads);
         say!(
-            "{} parameters on {}, {threads} threads, chain {chain}; lower quartile, median, upper quartile",
+            "{} parameters on {}, {threads} threads, quintics {quintics}; lower quartile, median, upper quartile",
             table.parameters,
             table.device
         );

@@ -10,7 +10,7 @@ use graftage::rehearse::{GroupRehearsal, Rehearsal};
 use graftage::replay::Verification;
 use graftage::{adaptation, files, graft, replay};
 use graftage_core::adapt::Recipe;
-use graftage_core::polar::Chain;
+use graftage_core::polar::Quintics;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::session::Taken;
@@ -453,7 +453,7 @@ fn an_argument_that_is_none_is_named() {
         ("--schedule wsd=1,2", ["'wsd=1,2'", "wsd=WARMUP,STABLE,DECAY"]),
         ("--momentum ramp=1", ["'ramp=1'", "ramp=FROM,TO,STEPS"]),
         ("--hold-out 3", ["'3'", "EVERY,KEEP"]),
-        ("--chain jordon", ["'jordon'", "jordan"]),
+        ("--quintics jordon", ["'jordon'", "jordan"]),
     ] {
         let run = folder.graftage(&format!("graft good.safetensors -o other {option}"));
         assert_eq!((run.status, run.errors.lines().count()), (Some(2), 1), "{option}: {}", run.errors);
@@ -486,7 +486,7 @@ fn eval_counts_what_is_predicted_rightly_of_each_class() {
 #[test]
 fn graft_writes_what_the_library_writes() {
     let folder = folder();
-    let arguments = "--step-size 0.5 --momentum 0.25 --transport theta=1 --schedule linear=9 --chain you \
+    let arguments = "--step-size 0.5 --momentum 0.25 --transport theta=1 --schedule linear=9 --quintics you \
                      --pull zero=0.5 --cap none --batch 3 --steps 4 --replay 5 --seed 6";
     let output = folder.graftage(&format!("graft good.safetensors -o deep/model {arguments}")).succeeded();
     assert!(output.contains("deep/model/image.grft and deep/model/network.rs"), "{output}");
@@ -496,7 +496,7 @@ fn graft_writes_what_the_library_writes() {
         momentum: Momentum::Constant(0.25),
         transport: Transport::Fixed { theta: 1.0 },
         pull: Pull::Zero { strength: 0.5 },
-        chain: Chain::You,
+        quintics: Quintics::You,
     };
     let recipe = Recipe { rule, batch: 3, steps: 4, replay: 5, seed: 6, cap: None, ..Recipe::DEFAULT };
     graft::graft(

@@ -13,7 +13,7 @@ fn defaults() -> BTreeMap<&'static str, Option<String>> {
         ("--momentum", Some(rule::momentum_argument(rule.momentum))),
         ("--transport", Some(rule::transport_argument(rule.transport))),
         ("--schedule", Some(rule::schedule_argument(rule.schedule))),
-        ("--chain", Some(rule::chain_argument(rule.chain))),
+        ("--quintics", Some(rule::quintics_argument(rule.quintics))),
         ("--pull", Some(rule::pull_argument(rule.pull))),
         ("--cap", Some(rule::cap_argument(cap))),
         ("--batch", Some(batch.to_string())),

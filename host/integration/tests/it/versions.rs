@@ -57,7 +57,7 @@ const RECIPE: Recipe = Recipe {
         momentum: Momentum::Ramp { from: 0.5, to: 0.9, steps: 20 },
         transport: Transport::Alignment { damping: 1.5 },
         pull: Pull::Start { strength: 2.0 },
-        chain: polar::Chain::PolarExpress8,
+        quintics: polar::Quintics::PolarExpress8,
     },
     batch: 4,
     steps: 2,
