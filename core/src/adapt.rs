@@ -71,7 +71,7 @@ impl Recipe {
     /// All zeros, the initial state of static memory; never used by an adaptation that was started.
     const ZERO: Self = Self {
         rule: Rule {
-            step: 0.0,
+            step_size: 0.0,
             schedule: Schedule::Constant,
             momentum: Momentum::Constant(0.0),
             transport: Transport::Fixed { theta: 0.0 },
@@ -93,7 +93,7 @@ impl Recipe {
     /// This was measured to serve drifts and new people, long and short streams, right and wrong labels
     /// (`docs/evidence.md`). No samples are held out.
     pub const DEFAULT: Self = Self {
-        rule: Rule { step: 0.015, pull: Pull::Start { strength: 1.0 }, ..Self::FREE.rule },
+        rule: Rule { step_size: 0.015, pull: Pull::Start { strength: 1.0 }, ..Self::FREE.rule },
         cap: Some(0.35),
         ..Self::FREE
     };
@@ -101,7 +101,7 @@ impl Recipe {
     /// Like [`Recipe::DEFAULT`], without pull and cap and with half the step size: for tasks that need weights further
     /// away, if labels are not wrong for long.
     pub const FREE: Self = Self {
-        rule: Rule { step: 0.007_5, transport: Transport::Fixed { theta: 1.0 }, ..Rule::PLAIN },
+        rule: Rule { step_size: 0.007_5, transport: Transport::Fixed { theta: 1.0 }, ..Rule::PLAIN },
         batch: 8,
         steps: 2,
         replay: 128,

@@ -39,7 +39,7 @@ pub const LARGEST: f32 = 4_294_967_296.0;
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Rule {
     /// Largest step size η: > 0 and at most [`LARGEST`].
-    pub step: f32,
+    pub step_size: f32,
     /// Schedule of the step sizes η_t.
     pub schedule: Schedule,
     /// Schedule of the momentum factors β_t.
@@ -56,7 +56,7 @@ impl Rule {
     /// Base from which other rules are derived: η = 0.01 constant, β = 0.9, θ = ½, no pull. A device's default is the
     /// rule of `Recipe::DEFAULT`, and a trainer has its own.
     pub const PLAIN: Self = Self {
-        step: 0.01,
+        step_size: 0.01,
         schedule: Schedule::Constant,
         momentum: Momentum::Constant(0.9),
         transport: Transport::Fixed { theta: 0.5 },
@@ -71,9 +71,9 @@ impl Rule {
     /// # Errors
     /// The errors of [`theory`].
     pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<Self, Refusal> {
-        let (alpha, step) = theory(p, rank, samples, transported)?;
+        let (alpha, step_size) = theory(p, rank, samples, transported)?;
         let transport = Transport::Fixed { theta: if transported { 1.0 } else { 0.0 } };
-        Ok(Self { step, momentum: Momentum::Constant(1.0 - alpha), transport, ..Self::PLAIN })
+        Ok(Self { step_size, momentum: Momentum::Constant(1.0 - alpha), transport, ..Self::PLAIN })
     }
 
     /// Checks that the constants are in range.
@@ -82,11 +82,11 @@ impl Rule {
     /// [`Refusal::Recipe`] with the first field that is out of range.
     #[inline]
     pub fn check(&self) -> Result<(), Refusal> {
-        if !(self.step > 0.0 && self.step <= LARGEST) {
+        if !(self.step_size > 0.0 && self.step_size <= LARGEST) {
             return Err(Refusal::Recipe(Field::Step));
         }
         if let Some(strength) = self.pull.strength()
-            && !(strength > 0.0 && strength * self.step <= 1.0)
+            && !(strength > 0.0 && strength * self.step_size <= 1.0)
         {
             return Err(Refusal::Recipe(Field::Pull));
         }
@@ -105,20 +105,20 @@ impl Rule {
     }
 
     /// Step size η_t.
-    pub fn step_at(&self, t: u64) -> f32 {
-        self.step * self.schedule.factor(t)
+    pub fn step_size_at(&self, t: u64) -> f32 {
+        self.step_size * self.schedule.factor(t)
     }
 
     /// Pull κ_t = λη_t, the fraction of the way to A that step t covers; at most 1.
     pub fn pull_at(&self, t: u64) -> f32 {
-        self.pull.strength().map_or(0.0, |strength| strength * self.step_at(t))
+        self.pull.strength().map_or(0.0, |strength| strength * self.step_size_at(t))
     }
 
     /// Largest distance that step t can move a parameter inside its ball, in radii of its norm: η_t, or 2η_t under a
     /// pull, times the overshoot of the polar iteration; to rounding. Under a pull to zero, weights X outside the ball
     /// of radius ρ/λ move by up to (η_t + κ_t‖X‖/ρ)·overshoot.
     pub fn drift(&self, t: u64) -> f32 {
-        let step = self.step_at(t) * self.quintics.overshoot();
+        let step = self.step_size_at(t) * self.quintics.overshoot();
         if self.pull == Pull::None { step } else { step + step }
     }
 
@@ -313,7 +313,7 @@ impl<M: Matrix> Scion<M> {
         };
         geometry.norm.direction(argument, rule.quintics, work);
         let direction = &mut *work.direction;
-        let step = rule.step_at(t);
+        let step = rule.step_size_at(t);
         let gain = -(step * geometry.radius * geometry.norm.factor(direction.shape()));
         let gain = match (rule.pull, start) {
             (Pull::Zero { strength }, _) => {

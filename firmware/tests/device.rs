@@ -37,7 +37,7 @@ type Link = Device<INPUTS, { request(INPUTS) }>;
 
 /// Every tenth sample is held out.
 const HOLD_OUT: HoldOut = HoldOut { every: 10, keep: 4 };
-const RULE: Rule = Rule { step: 0.02, ..Recipe::DEFAULT.rule };
+const RULE: Rule = Rule { step_size: 0.02, ..Recipe::DEFAULT.rule };
 const RECIPE: Recipe =
     Recipe { rule: RULE, batch: 4, steps: 3, replay: 8, seed: 5, hold_out: Some(HOLD_OUT), ..Recipe::DEFAULT };
 const SCALE: f32 = 16.0;
@@ -427,7 +427,7 @@ fn a_device_without_a_usable_image_says_why() {
     let large = image_with(|header| header.recipe.replay = REPLAY as u32 + 1);
     let held = image_with(|header| header.recipe.hold_out = Some(HoldOut { keep: HELD_OUT as u32 + 1, ..HOLD_OUT }));
     let flat = image_with(|header| header.geometries[2] = Geometry { radius: -1.0, ..Geometry::HEAD });
-    let still = image_with(|header| header.recipe.rule.step = 0.0);
+    let still = image_with(|header| header.recipe.rule.step_size = 0.0);
     let unscaled = image_with(|header| header.scale = 0.0);
     let layerless = image_with(|header| header.geometries.truncate(1));
     let flashes: [(&[u8], ImageError); 13] = [

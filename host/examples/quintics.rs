@@ -63,7 +63,7 @@ fn learn(train: &Samples, test: &Samples, quintics: Quintics, step: f32, seed: u
             *parameter.geometry = Geometry { norm: Norm::Spectral, radius: 3.0 };
         }
     });
-    let rule = Rule { step, schedule: Schedule::Linear { steps: STEPS }, quintics, ..Rule::PLAIN };
+    let rule = Rule { step_size: step, schedule: Schedule::Linear { steps: STEPS }, quintics, ..Rule::PLAIN };
     let mut draws = Stream::Batches.generator(seed);
     let samples: Vec<_> = train.iter().collect();
     let mut run = Run { loss: 0.0, accuracy: 0.0, share: 0.0 };

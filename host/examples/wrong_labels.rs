@@ -70,14 +70,14 @@ const ARMS: [Arm; 9] = [
         name: "the default, θ = 0",
         by: By::Rule,
         recipe: Recipe {
-            rule: Rule { step: 0.007_5, transport: Transport::Fixed { theta: 0.0 }, ..DEFAULT.rule },
+            rule: Rule { step_size: 0.007_5, transport: Transport::Fixed { theta: 0.0 }, ..DEFAULT.rule },
             ..DEFAULT
         },
     },
     Arm {
         name: "cap alone",
         by: By::Rule,
-        recipe: Recipe { rule: Rule { step: 0.003_75, ..FREE.rule }, cap: DEFAULT.cap, ..FREE },
+        recipe: Recipe { rule: Rule { step_size: 0.003_75, ..FREE.rule }, cap: DEFAULT.cap, ..FREE },
     },
     Arm { name: "pull alone", by: By::Rule, recipe: Recipe { cap: None, ..DEFAULT } },
     Arm { name: "Adam", by: By::Adam, recipe: moved(FREE, 0.000_7, Pull::None) },
@@ -89,13 +89,13 @@ const ARMS: [Arm; 9] = [
 /// Returns a recipe for another method, with its step size and pull.
 const fn moved(recipe: Recipe, step: f32, pull: Pull) -> Recipe {
     let recipe = control(recipe);
-    Recipe { rule: Rule { step, pull, ..recipe.rule }, ..recipe }
+    Recipe { rule: Rule { step_size: step, pull, ..recipe.rule }, ..recipe }
 }
 
 impl Arm {
     fn with_step(self, factor: f32) -> Self {
         let rule = self.recipe.rule;
-        Self { recipe: Recipe { rule: Rule { step: factor * rule.step, ..rule }, ..self.recipe }, ..self }
+        Self { recipe: Recipe { rule: Rule { step_size: factor * rule.step_size, ..rule }, ..self.recipe }, ..self }
     }
 
     /// Returns the final accuracy.
@@ -202,7 +202,7 @@ fn choosing(sets: &[Set]) -> Result<(), Box<dyn Error>> {
     println!("| | step size: mean accuracy of {} sets at {SHARES:?} wrong labels |\n|---|---|", sets.len());
     let mut means = (0..arms.len()).map(|arm| {
         let shares: Vec<f32> = ends.iter().flat_map(|set| set[arm].each_ref().map(|ends| mean(ends))).collect();
-        format!("{}: {:.4}", arms[arm].recipe.rule.step, mean(&shares))
+        format!("{}: {:.4}", arms[arm].recipe.rule.step_size, mean(&shares))
     });
     for arm in &ARMS {
         let row: Vec<_> = means.by_ref().take(FACTORS.len()).collect();

@@ -92,7 +92,7 @@ impl Mover {
         match self {
             Self::Sgd => 0.000_781_25,
             Self::Adam => 0.001_4,
-            Self::Transported | Self::Scion | Self::Head | Self::Scratch => recipe.rule.step,
+            Self::Transported | Self::Scion | Self::Head | Self::Scratch => recipe.rule.step_size,
         }
     }
 
@@ -138,7 +138,7 @@ pub const fn control(recipe: Recipe) -> Recipe {
 /// One method with one step size on one task.
 struct Run<'a> {
     mover: Mover,
-    step: f32,
+    step_size: f32,
     task: &'a Task<'a>,
 }
 
@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
     /// Returns all methods with all step sizes on all tasks, with the tasks in the innermost loop.
     fn grids(tasks: &'a [Task<'a>]) -> impl Iterator<Item = Self> {
         let steps = Mover::ALL.into_iter().flat_map(|mover| mover.grid().map(move |step| (mover, step)));
-        steps.flat_map(move |(mover, step)| tasks.iter().map(move |task| Self { mover, step, task }))
+        steps.flat_map(move |(mover, step)| tasks.iter().map(move |task| Self { mover, step_size: step, task }))
     }
 }
 
@@ -188,9 +188,9 @@ impl<'a> Runs<'a> {
 
     /// Returns the accuracies of each run in the form of [`Task::learn`].
     fn curves(&self, runs: &[Run], probe: usize) -> Result<Vec<Vec<f32>>> {
-        parallel::map(parallel::processors(), runs, |Run { mover, step, task }| {
+        parallel::map(parallel::processors(), runs, |Run { mover, step_size, task }| {
             let mut recipe = self.recipe;
-            recipe.rule.step = *step;
+            recipe.rule.step_size = *step_size;
             let curve = mover.adapt(task, recipe, probe);
             (self.progress)(self.done.fetch_add(1, Ordering::Relaxed) + 1, self.total);
             curve

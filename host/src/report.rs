@@ -147,7 +147,7 @@ pub fn summary(story: &Story) -> Summary {
     let board = rehearsal.methods.first().map(|method| &method.accuracy);
     let control = |method: &Method| Control {
         name: method.name.clone(),
-        step_size: method.step,
+        step_size: method.step_size,
         mean: method.accuracy.mean,
         deviation: method.accuracy.deviation,
     };

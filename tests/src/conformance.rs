@@ -163,7 +163,7 @@ fn write_words(words: &mut [[u8; 4]], numbers: &[f32]) {
 /// Runs the operations and the updates.
 pub fn updates(machine: &mut impl Machine, emit: &mut dyn FnMut(Line)) {
     operations(emit);
-    let rule = |pull, transport| Rule { step: 0.1, pull, transport, ..Rule::PLAIN };
+    let rule = |pull, transport| Rule { step_size: 0.1, pull, transport, ..Rule::PLAIN };
     let constrained = Pull::Zero { strength: 1.0 };
     for (index, norm) in Norm::ALL.into_iter().enumerate() {
         for (at, shape) in SHAPES.into_iter().enumerate() {
@@ -437,7 +437,7 @@ fn train<const I: usize>(
         let cluster = generator.below(3 * classes);
         (centres[cluster as usize].map(|c| c + 0.3 * generator.uniform()), cluster % classes)
     };
-    let rule = Rule { step: 0.02, schedule: Schedule::Linear { steps: STEPS }, pull, ..Rule::PLAIN };
+    let rule = Rule { step_size: 0.02, schedule: Schedule::Linear { steps: STEPS }, pull, ..Rule::PLAIN };
     for t in 1..=STEPS {
         let mut step = Step::begin(&rule, Functions::Libm, cap, t.into(), 8);
         for _ in 0..8 {

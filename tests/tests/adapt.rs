@@ -213,7 +213,7 @@ fn refused_samples_change_nothing_now_or_later() {
 #[test]
 fn the_digest_names_the_place_of_the_generator_even_where_a_round_takes_no_step() {
     // The first step moves the weights so far that the sample overflows in the second round.
-    let recipe = Recipe { rule: Rule { step: 4e9, ..RECIPE.rule }, batch: 2, steps: 2, ..RECIPE };
+    let recipe = Recipe { rule: Rule { step_size: 4e9, ..RECIPE.rule }, batch: 2, steps: 2, ..RECIPE };
     let mut device = device(recipe);
     let (prediction, reports) = learn(&mut device, &[1e18, -1e18, 1e18], 0);
     assert_eq!((prediction.is_ok(), reports.len()), (true, 1));

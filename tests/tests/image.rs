@@ -21,7 +21,7 @@ const LAYERS: [Kind; 3] =
 
 fn header() -> Header {
     let momentum = Momentum::Constant(0.875);
-    let rule = Rule { step: 0.25, momentum, pull: Pull::Start { strength: 0.5 }, ..Rule::PLAIN };
+    let rule = Rule { step_size: 0.25, momentum, pull: Pull::Start { strength: 0.5 }, ..Rule::PLAIN };
     Header {
         schema: Network::SCHEMA,
         layers: LAYERS.into_iter().collect(),
@@ -267,8 +267,8 @@ fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
         (with(|header| header.scale = f32::INFINITY), ImageError::NotFinite),
         (with(|header| header.recipe.rule.momentum = Momentum::Constant(1.0)), recipe(Field::Momentum)),
         (with(|header| header.recipe.rule.transport = Transport::Fixed { theta: f32::NAN }), recipe(Field::Theta)),
-        (with(|header| header.recipe.rule.step = 2.5), recipe(Field::Pull)),
-        (with(|header| header.recipe.rule.step = -1.0), recipe(Field::Step)),
+        (with(|header| header.recipe.rule.step_size = 2.5), recipe(Field::Pull)),
+        (with(|header| header.recipe.rule.step_size = -1.0), recipe(Field::Step)),
         (with(|header| header.recipe.rule.pull = Pull::Zero { strength: 0.0 }), recipe(Field::Pull)),
         (with(|header| header.recipe.cap = Some(f32::NAN)), recipe(Field::Cap)),
         (with(|header| header.geometries[2].radius = f32::NAN), recipe(Field::Radius)),
@@ -326,7 +326,7 @@ proptest! {
     ) {
         let mut header = header();
         let (momentum, transport) = (Momentum::Constant(momentum), Transport::Fixed { theta });
-        let rule = Rule { step, momentum, transport, pull, ..Rule::PLAIN };
+        let rule = Rule { step_size: step, momentum, transport, pull, ..Rule::PLAIN };
         header.recipe = Recipe { rule, batch, steps, replay, seed, cap, ..Recipe::DEFAULT };
         header.geometries[1] = Geometry { norm, radius };
         header.scale = scale;

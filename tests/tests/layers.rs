@@ -10,9 +10,9 @@ use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::activation::Function;
 use graftage_core::network::pooling::{Average, Maximum};
 use graftage_core::network::{
-    Activation, Affine, AveragePool, ChannelFilters, Clip, Convolution, Dense, Depthwise, Filters, Fixed, Goal, Layer,
-    MaxPool, MicromathTanh, Normalisation, Parameter, Pool, Quintics, Relu, RmsNorm, Standardisation, Standardise,
-    Step, Tanh, Target, Weight, Window, initialise, predict,
+    Activation, Affine, AveragePool, Chain, ChannelFilters, Clip, Convolution, Dense, Depthwise, Filters, Fixed, Goal,
+    Layer, MaxPool, MicromathTanh, Normalisation, Parameter, Pool, Relu, RmsNorm, Standardisation, Standardise, Step,
+    Tanh, Target, Weight, Window, initialise, predict,
 };
 use graftage_core::random::Generator;
 use graftage_core::scion::{Point, Role, Scion};
@@ -422,7 +422,7 @@ fn sizes_that_are_numbers_give_the_bits_of_sizes_that_are_types() {
     ];
     macro_rules! layers {
         ($last:expr $(,)?) => { $last };
-        ($first:expr, $($rest:expr),+ $(,)?) => { Quintics::new($first, layers![$($rest),+]).unwrap() };
+        ($first:expr, $($rest:expr),+ $(,)?) => { Chain::new($first, layers![$($rest),+]).unwrap() };
     }
     let window = |places, channels, taps, stride| Window { places, channels, taps, stride };
     let mut dynamic = layers![
@@ -470,7 +470,7 @@ fn parts_that_do_not_fit_together_are_refused() {
     assert!(Affine::new(zeros(3, 0), zeros(1, 3)).is_none());
     assert!(Affine::new(mixed(3, 2, (2, 3)), zeros(1, 3)).is_none());
     let rest = || Affine::new(zeros(5, 3), zeros(1, 5)).unwrap();
-    assert!(Quintics::new(Affine::new(zeros(6, 4), zeros(1, 6)).unwrap(), rest()).is_none());
+    assert!(Chain::new(Affine::new(zeros(6, 4), zeros(1, 6)).unwrap(), rest()).is_none());
 
     let window = Window { places: 9, channels: 2, taps: 3, stride: 2 };
     let long = Window { taps: 10, ..window };

@@ -571,12 +571,13 @@ fn a_small_convolutional_network_learns() {
     initialise(&mut network, &mut Generator::new(1, 0), memory);
     let mut random = Random::new(23);
     for t in 1..=300 {
-        let mut step = Step::begin(&Rule { step: 0.02, ..RULE }, Functions::Libm, None, t, 8);
+        let mut step = Step::begin(&Rule { step_size: 0.02, ..RULE }, Functions::Libm, None, t, 8);
         for _ in 0..8 {
             let (input, label) = sample(&mut random);
             step.add(&mut network, &input, Target::Class(label), memory).unwrap();
         }
-        let Outcome { admitted, .. } = step.finish(&mut network, &Rule { step: 0.02, ..RULE }, &[], memory).unwrap();
+        let Outcome { admitted, .. } =
+            step.finish(&mut network, &Rule { step_size: 0.02, ..RULE }, &[], memory).unwrap();
         assert_eq!(admitted, 8);
     }
     let right = (0..300).filter(|_| {

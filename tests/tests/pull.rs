@@ -26,7 +26,7 @@ const RADIUS: f64 = 2.5;
 /// η and β of all rules here.
 const STEP: f64 = 0.05f32 as f64;
 const BETA: f64 = 0.8f32 as f64;
-const RULE: Rule = Rule { step: 0.05, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
+const RULE: Rule = Rule { step_size: 0.05, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
 
 /// Returns the method in float64 with the given pull.
 fn method(x: &DMatrix<f64>, norm: oracle::Norm, law: Law, (pull, anchor): (f64, DMatrix<f64>)) -> oracle::Scion {
@@ -412,7 +412,7 @@ fn mislabelled(seed: u64, length: usize) -> impl Iterator<Item = ([f32; 3], u32)
 #[test]
 fn the_ball_is_around_the_image_through_roll_back_snapshot_and_start() {
     for (strength, step) in [(1.0f32, 0.05), (2.0, 0.1)] {
-        let rule = Rule { step, pull: Pull::Start { strength }, ..RECIPE.rule };
+        let rule = Rule { step_size: step, pull: Pull::Start { strength }, ..RECIPE.rule };
         let recipe = Recipe { rule, hold_out: Some(HoldOut { every: 9, keep: 6 }), ..RECIPE };
         let bytes = image(recipe);
         let image = Image::parse(&bytes).unwrap();
@@ -486,7 +486,7 @@ fn a_pull_that_all_parameters_share_takes_each_to_its_own_start() {
         });
         let start = oracle::words(&common::state(&mut network)[0]);
         let x = parameters(&self::network());
-        let rule = Rule { step: 0.5, pull: Pull::Start { strength: 2.0 }, ..Rule::PLAIN };
+        let rule = Rule { step_size: 0.5, pull: Pull::Start { strength: 2.0 }, ..Rule::PLAIN };
         // The weights begin far away and M is 0: with κ = 1, one step reaches the start.
         network.parameters(&mut |parameter| {
             let mut state = parameter.state;
@@ -512,7 +512,7 @@ fn no_session_moves_further_than_it_tells() {
         (Pull::Start { strength: 1.0 }, 0.02),
         (Pull::Start { strength: 2.0 }, 0.05),
     ] {
-        let rule = Rule { step, pull, ..RECIPE.rule };
+        let rule = Rule { step_size: step, pull, ..RECIPE.rule };
         let mut device = Learner::new(network(), Ring::new(), [0.0; Network::SCRATCH]);
         device.set_start(oracle::words(&common::state(&mut network())[0]).leak());
         device.start(Recipe { rule, ..RECIPE }).unwrap();

@@ -20,7 +20,7 @@ fn rules() -> impl Iterator<Item = (Rule, oracle::Law)> {
     LAWS.into_iter().flat_map(|(transport, law)| {
         PULLS.map(|pull| {
             let momentum = Momentum::Constant(0.8);
-            (Rule { step: 0.05, momentum, transport, pull, ..Rule::PLAIN }, law)
+            (Rule { step_size: 0.05, momentum, transport, pull, ..Rule::PLAIN }, law)
         })
     })
 }
@@ -57,7 +57,7 @@ macro_rules! shapes {
 fn fifty_steps_follow_the_equations() {
     fn follow<const M: usize, const N: usize>(worst: &mut Worst) {
         for (seed, (rule, law)) in rules().enumerate() {
-            for ((norm, exact_norm), (schedule, momentum, step_at, beta)) in
+            for ((norm, exact_norm), (schedule, momentum, step_size_at, beta)) in
                 NORMS.into_iter().flat_map(|norm| COURSES.map(|course| (norm, course)))
             {
                 let rule = Rule { schedule, momentum, ..rule };
@@ -74,7 +74,7 @@ fn fifty_steps_follow_the_equations() {
                 let mut oracle = oracle::Scion {
                     norm: exact_norm,
                     radius: 2.5,
-                    step: step_at,
+                    step: step_size_at,
                     momentum: beta,
                     law,
                     pull,
@@ -228,7 +228,7 @@ fn pulled_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound() {
         for (seed, (rule, _)) in rules().enumerate() {
             for (norm, of) in NORMS {
                 let mut random = Random::new(10 + seed as u64);
-                let (geometry, step) = (Geometry { norm, radius: 2.0 }, f64::from(rule.step));
+                let (geometry, step) = (Geometry { norm, radius: 2.0 }, f64::from(rule.step_size));
                 let mut state = started::<M, N>(&random.vector(M * N));
                 let mut generator = Generator::new(1, 1);
                 state.initialise(geometry, Role::Weights, &mut generator, &mut vec![0.0; workspace(M, N)]);
@@ -337,7 +337,7 @@ fn constants_outside_their_ranges_are_refused() {
     let default = Rule::PLAIN;
     let nan = f32::NAN;
     for step in [0.0, -0.0, -0.01, nan, f32::INFINITY, LARGEST.next_up()] {
-        assert_eq!(Rule { step, ..default }.check(), Err(Refusal::Recipe(Field::Step)), "{step}");
+        assert_eq!(Rule { step_size: step, ..default }.check(), Err(Refusal::Recipe(Field::Step)), "{step}");
     }
     for beta in [-0.1, 1.0, nan, f32::INFINITY] {
         for momentum in [
@@ -361,7 +361,7 @@ fn constants_outside_their_ranges_are_refused() {
         assert_eq!(check(Transport::Alignment { damping }), Err(Refusal::Recipe(Field::Damping)), "{damping}");
     }
     for pull in [|strength| Pull::Zero { strength }, |strength| Pull::Start { strength }] {
-        let check = |step, strength| Rule { step, pull: pull(strength), ..default }.check();
+        let check = |step, strength| Rule { step_size: step, pull: pull(strength), ..default }.check();
         for (step, strength) in [(1.0, 1.0), (7.0, 0.125), (0.25, 4.0), (LARGEST, 1e-45)] {
             assert_eq!(check(step, strength), Ok(()), "{step}, {strength}");
         }
@@ -378,11 +378,11 @@ fn constants_outside_their_ranges_are_refused() {
             assert_eq!(check(step, strength), Err(Refusal::Recipe(Field::Pull)), "{step}, {strength}");
         }
     }
-    assert_eq!(Rule { step: 7.0, ..default }.check(), Ok(()));
+    assert_eq!(Rule { step_size: 7.0, ..default }.check(), Ok(()));
     let (beta, transport) = (1.0f32.next_down(), Transport::Fixed { theta: 1.0 });
     let momentum = Momentum::Constant(beta);
     let pull = Pull::Zero { strength: 1.0 };
-    let extreme = Rule { step: 1e-45, momentum, transport, pull, ..default };
+    let extreme = Rule { step_size: 1e-45, momentum, transport, pull, ..default };
     assert_eq!((extreme.check(), transport.lead(beta, beta).ahead), (Ok(()), 16_777_215.0));
     for radius in [-1.0, nan, f32::INFINITY, LARGEST.next_up()] {
         let geometry = Geometry { radius, ..Geometry::HIDDEN };

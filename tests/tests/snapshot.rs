@@ -108,7 +108,7 @@ fn an_interrupted_run_ends_in_the_bits_of_one_that_was_not() {
         (Transport::Alignment { damping: 1.5 }, Pull::Start { strength: 2.0 }, None),
         (Transport::Nesterov, Pull::None, Some(1.0)),
     ] {
-        let rule = Rule { schedule, momentum, transport, pull, step: 0.05, ..Rule::PLAIN };
+        let rule = Rule { schedule, momentum, transport, pull, step_size: 0.05, ..Rule::PLAIN };
         let started = || {
             let mut device = started(Rule::PLAIN);
             device.start(Recipe { rule, cap, budget: None, ..RECIPE }).unwrap();

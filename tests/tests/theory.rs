@@ -138,12 +138,12 @@ fn drift_in_float64_is_the_theorys_and_cores_while_binary32_resolves_it() {
     let waves = Waves::new(&mut Random::new(SEED));
     for theta in [0.0, 1.0] {
         for case in CASES {
-            let (step, ratio, step_at, momentum) = case;
+            let (step, ratio, step_size_at, momentum) = case;
             let steps = (20.0 * ratio / step) as u32;
             let start = DMatrix::zeros(4, 8);
-            let mut exact = oracle(start.clone(), oracle::Norm::Spectral(|_, _| 1.0), step_at, momentum, theta);
+            let mut exact = oracle(start.clone(), oracle::Norm::Spectral(|_, _| 1.0), step_size_at, momentum, theta);
             let rule = Rule {
-                step: step as f32,
+                step_size: step as f32,
                 momentum: Momentum::Constant(momentum(2) as f32),
                 transport: Transport::Fixed { theta: theta as f32 },
                 ..Rule::PLAIN
@@ -204,7 +204,7 @@ fn rates_in_float64_are_cores() {
             let mut exact =
                 oracle(DMatrix::from_element(1, 1, 1.0), oracle::Norm::Sign(|_, _| 1.0), step, momentum, theta);
             let rule = Rule {
-                step: step(2) as f32,
+                step_size: step(2) as f32,
                 momentum: Momentum::Constant(momentum(2) as f32),
                 transport: Transport::Fixed { theta: theta as f32 },
                 ..Rule::PLAIN
@@ -233,7 +233,7 @@ fn noise_of_the_average_in_float64_is_cores() {
     let mut random = Random::new(SEED);
     let mut exact = oracle(DMatrix::zeros(1, 4), oracle::Norm::Sign(|_, _| 1.0), |_| 1e-3, |_| 1.0 - 1e-4, 0.0);
     let rule = Rule {
-        step: 1e-3,
+        step_size: 1e-3,
         momentum: Momentum::Constant(1.0 - 1e-4),
         transport: Transport::Fixed { theta: 0.0 },
         ..Rule::PLAIN
@@ -255,7 +255,7 @@ fn noise_of_the_average_in_float64_is_cores() {
 
 #[test]
 fn a_step_below_half_a_unit_in_the_last_place_moves_nothing() {
-    let rule = |step: f32| Rule { step, ..Rule::PLAIN };
+    let rule = |step: f32| Rule { step_size: step, ..Rule::PLAIN };
     let moved = |step: f32| {
         let mut core = Core::new([[1.0f32]], Geometry { norm: Norm::SignPlain, radius: 1.0 }, rule(step));
         core.step(&[[1.0]]);

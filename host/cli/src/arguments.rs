@@ -18,7 +18,7 @@ const _: () = assert!(DEFAULT.budget.is_none() && DEFAULT.hold_out.is_none());
 #[derive(Args, Clone, Copy)]
 pub struct RuleArguments {
     /// Step size η, the maximum of its schedule.
-    #[arg(long, value_name = "ETA", default_value_t = DEFAULT.rule.step, allow_negative_numbers = true)]
+    #[arg(long, value_name = "ETA", default_value_t = DEFAULT.rule.step_size, allow_negative_numbers = true)]
     step_size: f32,
     /// Momentum: BETA, ramp=FROM,TO,STEPS or power=EXPONENT.
     #[arg(long, default_value = rule::momentum_argument(DEFAULT.rule.momentum), allow_negative_numbers = true, value_parser = rule::momentum)]
@@ -39,7 +39,7 @@ pub struct RuleArguments {
 impl RuleArguments {
     fn rule(&self, schedule: Schedule) -> Result<Rule> {
         let Self { step_size: step, momentum, transport, quintics, pull } = *self;
-        let rule = Rule { step, schedule, momentum, transport, pull, quintics };
+        let rule = Rule { step_size: step, schedule, momentum, transport, pull, quintics };
         rule::check(&rule)?;
         Ok(rule)
     }

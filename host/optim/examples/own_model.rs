@@ -25,7 +25,7 @@ fn main() -> graftage_optim::Result<()> {
             // The model holds Y, where gradients are taken; the loss that counts is that of X.
             println!("step {step:3}: loss {:.4}", f64::try_from(optimizer.evaluate(loss)?)?);
         }
-        optimizer.rule.step = 0.02 * (1.0 - step as f32 / 201.0);
+        optimizer.rule.step_size = 0.02 * (1.0 - step as f32 / 201.0);
         optimizer.backward_step(&loss())?;
     }
     Ok(())

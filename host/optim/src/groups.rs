@@ -58,7 +58,7 @@ impl Parameter<'_> {
 
 /// Settings of the parameters whose names match a pattern. Settings left open are taken from [`Parameter::usual`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Group {
     /// Pattern for names: `*` matches any characters, `?` matches one.
     pub pattern: String,
@@ -70,7 +70,7 @@ pub struct Group {
     pub radius: Option<f32>,
     /// Step factor: multiplies the step size η. Finite and > 0; default 1.
     #[serde(default = "one")]
-    pub step: f32,
+    pub step_factor: f32,
     /// True if the parameters are frozen.
     #[serde(default)]
     pub freeze: bool,
@@ -83,7 +83,7 @@ fn one() -> f32 {
 impl Group {
     /// Creates a group that leaves all settings open.
     pub fn new(pattern: &str) -> Self {
-        Self { pattern: pattern.to_owned(), norm: None, radius: None, step: 1.0, freeze: false }
+        Self { pattern: pattern.to_owned(), norm: None, radius: None, step_factor: 1.0, freeze: false }
     }
 
     /// Sets norm and radius.
@@ -98,7 +98,7 @@ impl Group {
     fn settings(&self, parameter: &Parameter) -> Settings {
         let usual = parameter.usual();
         let geometry = Geometry { norm: self.norm.unwrap_or(usual.norm), radius: self.radius.unwrap_or(usual.radius) };
-        Settings { geometry: if self.freeze { Geometry::FROZEN } else { geometry }, step: self.step }
+        Settings { geometry: if self.freeze { Geometry::FROZEN } else { geometry }, step_factor: self.step_factor }
     }
 }
 
@@ -107,7 +107,7 @@ impl Group {
 pub(super) struct Settings {
     pub geometry: Geometry,
     /// Step factor.
-    pub step: f32,
+    pub step_factor: f32,
 }
 
 /// Groups of parameters. The first group that matches a parameter applies.
@@ -159,13 +159,13 @@ impl Groups {
         let settings = match self.find(parameter.name) {
             Some(group) => group.settings(parameter),
             None if self.only => return wrong("no group matches it; a last group \"*\" takes all the others".into()),
-            None => Settings { geometry: parameter.usual(), step: 1.0 },
+            None => Settings { geometry: parameter.usual(), step_factor: 1.0 },
         };
         if let Err(refusal) = settings.geometry.check() {
             return wrong(refusal.to_string());
         }
-        if !(settings.step.is_finite() && settings.step > 0.0) {
-            return wrong(format!("the factor of its step size is {}, not finite and > 0", settings.step));
+        if !(settings.step_factor.is_finite() && settings.step_factor > 0.0) {
+            return wrong(format!("its step factor is {}, not finite and > 0", settings.step_factor));
         }
         Ok(settings)
     }

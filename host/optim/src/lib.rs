@@ -319,9 +319,9 @@ impl TransportedScion {
     /// Returns a table with a line for each parameter: name, size, matrix shape in which it is stepped, norm, radius,
     /// step factor and the index of its stack. The parameters of a stack are moved by the same libtorch calls.
     pub fn table(&self) -> String {
-        let head = ["parameter", "size", "matrix", "norm", "radius", "step", "stack"].map(str::to_owned);
+        let head = ["parameter", "size", "matrix", "norm", "radius", "factor", "stack"].map(str::to_owned);
         let rows = self.places.iter().map(|place| {
-            let Stack { shape: (m, n), settings: Settings { geometry, step }, .. } = self.stacks[place.stack];
+            let Stack { shape: (m, n), settings: Settings { geometry, step_factor }, .. } = self.stacks[place.stack];
             let norm = if geometry.is_frozen() { "frozen".to_owned() } else { format!("{:?}", geometry.norm) };
             [
                 place.name.clone(),
@@ -329,7 +329,7 @@ impl TransportedScion {
                 format!("{m}×{n}"),
                 norm,
                 geometry.radius.to_string(),
-                step.to_string(),
+                step_factor.to_string(),
                 place.stack.to_string(),
             ]
         });
@@ -337,10 +337,10 @@ impl TransportedScion {
         let wide: [usize; 7] =
             std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
         let mut table = String::new();
-        for [name, size, matrix, norm, radius, step, stack] in &rows {
+        for [name, size, matrix, norm, radius, factor, stack] in &rows {
             let [w0, w1, w2, w3, w4, w5, w6] = wide;
             table += &format!(
-                "{name:<w0$}  {size:<w1$}  {matrix:>w2$}  {norm:<w3$}  {radius:>w4$}  {step:>w5$}  {stack:>w6$}\n"
+                "{name:<w0$}  {size:<w1$}  {matrix:>w2$}  {norm:<w3$}  {radius:>w4$}  {factor:>w5$}  {stack:>w6$}\n"
             );
         }
         table
@@ -641,8 +641,8 @@ impl Stack {
     where
         M: Matrix<Element = Operand, Square: From<Tensor>, Start = Tensor>,
     {
-        let Settings { geometry, step } = self.settings;
-        let rule = &Rule { step: rule.step * step, ..*rule };
+        let Settings { geometry, step_factor } = self.settings;
+        let rule = &Rule { step_size: rule.step_size * step_factor, ..*rule };
         let y = match (&self.before, &self.x) {
             (Some(before), _) => of(before),
             (None, Some(_)) => of(&self.model),

@@ -155,7 +155,7 @@ impl Optimizer {
         let t = self.steps + 1;
         match &mut self.inner {
             Inner::Rule(optimizer) => optimizer.step()?,
-            Inner::Peer(peer) => peer.step(self.rule.step_at(t).into(), t)?,
+            Inner::Peer(peer) => peer.step(self.rule.step_size_at(t).into(), t)?,
         }
         self.steps = t;
         Ok(())

@@ -268,12 +268,12 @@ impl Case {
     }
 }
 
-const FAST: Rule = Rule { step: 0.03, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
+const FAST: Rule = Rule { step_size: 0.03, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
 const FULL: Transport = Transport::Fixed { theta: 1.0 };
 const ZERO: Pull = Pull::Zero { strength: 1.0 };
 const START: Pull = Pull::Start { strength: 2.0 };
 const RULES: [Rule; 9] = [
-    Rule { step: 0.05, ..Rule::PLAIN },
+    Rule { step_size: 0.05, ..Rule::PLAIN },
     Rule { transport: FULL, pull: ZERO, quintics: Quintics::Jordan, ..FAST },
     Rule { transport: FULL, pull: START, ..FAST },
     Rule { transport: Transport::Lag { memory: 0.6 }, ..FAST },

@@ -144,9 +144,9 @@ fn steps_are_cores_recurrence() {
 
 fn steps_are_cores_recurrence_on(device: Device) {
     for arithmetic in ARITHMETICS {
-        let fast = Rule { step: 0.1, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
+        let fast = Rule { step_size: 0.1, momentum: Momentum::Constant(0.8), ..Rule::PLAIN };
         for rule in [
-            Rule { step: 0.05, ..Rule::PLAIN },
+            Rule { step_size: 0.05, ..Rule::PLAIN },
             Rule { transport: FULL, pull: Pull::Zero { strength: 1.0 }, ..fast },
             Rule { transport: FULL, pull: START, ..fast },
             Rule { transport: Transport::Fixed { theta: 0.0 }, pull: START, ..fast },
@@ -164,7 +164,7 @@ fn steps_are_cores_recurrence_on(device: Device) {
             let mut alignments = [const { Alignment::START }; PARAMETERS.len()];
             for t in 1..=8 {
                 // The step size follows a schedule.
-                let rule = Rule { step: rule.step / t as f32, ..rule };
+                let rule = Rule { step_size: rule.step_size / t as f32, ..rule };
                 let gradients = gradients(&mut generator);
                 optimizer.rule = rule;
                 optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
@@ -204,7 +204,7 @@ fn gradients_are_taken_at_y() {
 }
 
 fn gradients_are_taken_at_y_on(device: Device) {
-    let rule = Rule { step: 0.05, transport: FULL, ..Rule::PLAIN };
+    let rule = Rule { step_size: 0.05, transport: FULL, ..Rule::PLAIN };
     let (store, parameters) = model_on(device, 3);
     let mut optimizer = TransportedScion::new(&store, rule, Arithmetic::Exact).unwrap();
     let mut expected: Vec<_> =
@@ -330,11 +330,11 @@ fn a_rule_that_goes_out_of_range_changes_nothing() {
     let (store, parameters) = model(6);
     let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     let before = bits(&parameters);
-    optimizer.rule.step = 0.0;
+    optimizer.rule.step_size = 0.0;
     let refused = optimizer.backward_step(&linear_loss(&parameters, &parameters));
     assert!(matches!(refused, Err(Error::Rule(Refusal::Recipe(Field::Step)))), "{refused:?}");
     // A loss of many numbers has no gradient.
-    optimizer.rule.step = 0.1;
+    optimizer.rule.step_size = 0.1;
     assert!(matches!(optimizer.backward_step(&parameters[1].square()), Err(Error::Torch(_))));
     assert_eq!((bits(&parameters), optimizer.steps()), (before, 0));
 }
@@ -393,7 +393,7 @@ fn a_restored_optimizer_goes_on_as_if_nothing_had_been_on(device: Device) {
 
 #[test]
 fn a_pull_to_the_start_keeps_weights_near_those_that_the_optimizer_was_given() {
-    let rule = Rule { step: 0.1, pull: Pull::Start { strength: 4.0 }, transport: FULL, ..Rule::PLAIN };
+    let rule = Rule { step_size: 0.1, pull: Pull::Start { strength: 4.0 }, transport: FULL, ..Rule::PLAIN };
     for arithmetic in ARITHMETICS {
         let (store, parameters) = model(19);
         let given: Vec<_> = parameters.iter().map(|tensor| tensor.detach().copy()).collect();
@@ -456,7 +456,7 @@ fn moved(groups: &Groups, sizes: &[(&str, &[i64])]) -> Result<Vec<f32>, Error> {
     let parameters =
         sizes.iter().map(|(name, size)| ((*name).to_owned(), Tensor::zeros(*size, (Kind::Float, Device::Cpu))));
     let parameters: Vec<_> = parameters.collect();
-    let rule = Rule { step: 0.5, transport: Transport::Fixed { theta: 0.0 }, ..Rule::PLAIN };
+    let rule = Rule { step_size: 0.5, transport: Transport::Fixed { theta: 0.0 }, ..Rule::PLAIN };
     let mut optimizer = TransportedScion::with_groups(
         parameters.iter().map(|(name, tensor)| (name.clone(), tensor.set_requires_grad(true))),
         rule,
@@ -475,7 +475,7 @@ fn a_group_says_norm_radius_and_step_of_what_fits_its_pattern_and_the_first_coun
     let sign = |radius| Geometry { norm: Norm::Sign, radius };
     let groups = Groups::overriding([
         Group { freeze: true, ..Group::new("c.*") },
-        Group { step: 3.0, ..Group::new("b.weight").geometry(sign(2.0)) },
+        Group { step_factor: 3.0, ..Group::new("b.weight").geometry(sign(2.0)) },
         Group::new("*.weight").geometry(sign(18.0)),
     ]);
     // η·ρ·f·1: f is 1/9 for sign. For RMS with n = 4, f is 2, and each element of the direction is a half.
@@ -533,7 +533,7 @@ fn groups_that_do_not_fit_the_model_say_so() {
         "the group \"encoder*\" fits no parameter; there are a.weight, a.bias"
     );
     for step in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        let message = message(&Groups::overriding([Group { step, ..Group::new("*") }]));
+        let message = message(&Groups::overriding([Group { step_factor: step, ..Group::new("*") }]));
         assert!(message.contains("a.weight") && message.contains("the factor of its step size"), "{message}");
     }
 }
@@ -889,7 +889,7 @@ fn a_quadratic_converges_on(device: Device) {
             let start = f64::try_from(loss()).unwrap();
             for t in 0..300 {
                 // A step of this size would cross the whole distance in ten steps.
-                optimizer.rule.step =
+                optimizer.rule.step_size =
                     0.1 * (1.0 - t as f32 / 300.0) / norm.factor((8, 5)) * if norm == Norm::Rms { 2.5 } else { 1.0 };
                 optimizer.backward_step(&loss()).unwrap();
             }
@@ -944,7 +944,7 @@ fn last_move(seen: &[Vec<Tensor>], parameter: usize) -> Tensor {
 
 #[test]
 fn muon_moves_a_hidden_matrix_by_its_own_scale() {
-    let rule = Rule { step: 0.01, ..Rule::PLAIN };
+    let rule = Rule { step_size: 0.01, ..Rule::PLAIN };
     let singular = |tensor: &Tensor| Vec::<f32>::try_from(tensor.svd(true, false).1).unwrap();
     let found = singular(&last_move(&by(Method::Muon, rule, &[1.0]), 0));
     // √(8/4)·3·η, times what Jordan's five quintics map singular values to: 0.68 to 1.13.
@@ -955,7 +955,7 @@ fn muon_moves_a_hidden_matrix_by_its_own_scale() {
 
 #[test]
 fn adamw_and_sgd_follow_their_equations_and_the_schedule() {
-    let rule = Rule { step: 0.1, schedule: Schedule::Linear { steps: 4 }, ..Rule::PLAIN };
+    let rule = Rule { step_size: 0.1, schedule: Schedule::Linear { steps: 4 }, ..Rule::PLAIN };
     // AdamW first moves every element by η·sign(g), and by 0.75 of it in the second of four steps with the same
     // gradient.
     for (gradients, expected) in [(&[2.0][..], 0.1), (&[2.0, 2.0], 0.075)] {
@@ -981,7 +981,7 @@ fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state() {
 }
 
 fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state_on(device: Device) {
-    let rule = Rule { step: 0.05, schedule: Schedule::Linear { steps: 30 }, ..Rule::PLAIN };
+    let rule = Rule { step_size: 0.05, schedule: Schedule::Linear { steps: 30 }, ..Rule::PLAIN };
     for method in [Method::AdamW, Method::Sgd] {
         let make = || {
             let (store, parameters) = model_on(device, 3);
@@ -1002,7 +1002,7 @@ fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state_on(device: Device)
         for t in 1..=20 {
             let gradients = gradients(&mut generator);
             optimizer.backward_step(&linear_loss(&parameters, &gradients)).unwrap();
-            own.set_lr(rule.step_at(t).into());
+            own.set_lr(rule.step_size_at(t).into());
             own.backward_step(&linear_loss(&twins, &gradients));
             for (found, expected) in parameters.iter().zip(&twins) {
                 let off = f32::try_from((found - expected).abs().max()).unwrap();

@@ -31,7 +31,7 @@ impl Update for Sgd {
         let velocity = &mut self.velocity[index];
         for ((x, g), v) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(velocity) {
             *v = 0.9 * *v + g;
-            *x -= rule.step_at(t) * *v;
+            *x -= rule.step_size_at(t) * *v;
         }
         settle(&mut state, rule, t, start);
     }
@@ -66,7 +66,7 @@ impl Update for Adam {
         for ((x, g), (m, v)) in state.x.elements_mut().iter_mut().zip(state.m.elements()).zip(moments) {
             *m = 0.9 * *m + 0.1 * g;
             *v = 0.999 * *v + 0.001 * g * g;
-            *x -= rule.step_at(t) * (*m / first) / ((*v / second).sqrt() + 1e-8);
+            *x -= rule.step_size_at(t) * (*m / first) / ((*v / second).sqrt() + 1e-8);
         }
         settle(&mut state, rule, t, start);
     }

@@ -59,7 +59,7 @@ pub struct Method {
     /// In words.
     pub name: String,
     /// Chosen step size.
-    pub step: f32,
+    pub step_size: f32,
     /// (step size, mean accuracy on the tuning seeds) for the whole grid.
     pub grid: Vec<(f32, f32)>,
     /// Final accuracy on the aged test samples.
@@ -88,7 +88,7 @@ impl Drifts<'_> {
         let grids = runs.grids(&tuning)?;
         let chosen = grids.iter().map(|grid| (grid, grid.best(|_| true)));
         let finals: Vec<_> = chosen
-            .flat_map(|(grid, step)| reporting.iter().map(move |task| Run { mover: grid.mover, step, task }))
+            .flat_map(|(grid, step_size)| reporting.iter().map(move |task| Run { mover: grid.mover, step_size, task }))
             .collect();
         let curves = runs.curves(&finals, PROBE)?;
         let methods = grids.iter().zip(finals.chunks(reporting.len()).zip(curves.chunks(reporting.len())));
@@ -98,7 +98,7 @@ impl Drifts<'_> {
             Method {
                 key: key.into(),
                 name: name.into(),
-                step: finals.first().map_or(0.0, |run| run.step),
+                step_size: finals.first().map_or(0.0, |run| run.step_size),
                 grid: grid.means(|_| true).collect(),
                 accuracy: Spread::of(curves.iter().filter_map(|curve| curve.last().copied()).collect()),
                 curve: (0..curves[0].len()).map(|i| ((i * PROBE).min(self.samples), at(i))).collect(),

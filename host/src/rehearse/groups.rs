@@ -58,10 +58,10 @@ pub struct GroupMethod {
     /// In words.
     pub name: String,
     /// Step size that is best over all groups, which a board would get.
-    pub step: f32,
+    pub step_size: f32,
     /// For each group, the step size that is best over all other groups.
-    pub steps: Vec<f32>,
-    /// Final accuracy, each group's with its own step size of [`GroupMethod::steps`].
+    pub step_sizes: Vec<f32>,
+    /// Final accuracy, each group's with its own step size of [`GroupMethod::step_sizes`].
     pub accuracy: Spread,
     /// (step size, final accuracy) for the whole grid.
     pub grid: Vec<(f32, Spread)>,
@@ -103,17 +103,17 @@ impl Groups<'_> {
         let grids = Runs::new(self.recipe, Run::grids(&tasks).count(), progress).grids(&tasks)?;
         let methods = grids.iter().map(|grid| {
             let others = |name: &str| grid.best(|task| names[task / streams] != name);
-            let steps: Vec<_> = names.iter().map(|name| others(name)).collect();
+            let step_sizes: Vec<_> = names.iter().map(|name| others(name)).collect();
             let of = |step: f32| grid.rows.iter().find(|row| row.0 == step).map_or(Vec::new(), |row| by_group(&row.1));
-            let accuracy = steps.iter().enumerate().filter_map(|(group, step)| of(*step).get(group).copied());
+            let accuracy = step_sizes.iter().enumerate().filter_map(|(group, step)| of(*step).get(group).copied());
             let (key, name) = grid.mover.names();
             GroupMethod {
                 key: key.into(),
                 name: name.into(),
-                step: grid.best(|_| true),
+                step_size: grid.best(|_| true),
                 accuracy: Spread::of(accuracy.collect()),
                 grid: grid.rows.iter().map(|(step, row)| (*step, Spread::of(by_group(row)))).collect(),
-                steps,
+                step_sizes,
             }
         });
         Ok(GroupRehearsal {

@@ -58,7 +58,7 @@ pub struct LifeMethod {
     /// Name of the method.
     pub name: String,
     /// Step size.
-    pub step: f32,
+    pub step_size: f32,
     /// Accuracy per quarter.
     pub accuracy: Quarters,
     /// For each life, the accuracy at the end of each session.
@@ -89,7 +89,7 @@ impl Life<'_> {
         let tasks: Vec<Task> = seeds.iter().map(life).collect();
         let runs: Vec<_> = Mover::ALL
             .iter()
-            .flat_map(|mover| tasks.iter().map(|task| Run { mover: *mover, step: mover.usual(recipe), task }))
+            .flat_map(|mover| tasks.iter().map(|task| Run { mover: *mover, step_size: mover.usual(recipe), task }))
             .collect();
         let unadapted = tasks.iter().map(Task::before).collect::<Result<Vec<_>>>()?;
         let curves = Runs::new(*recipe, METHODS * tasks.len(), progress).curves(&runs, SESSION)?;
@@ -98,7 +98,7 @@ impl Life<'_> {
             // Skips the measurement before the first session, when nothing has aged.
             let sessions: Vec<_> = curves.iter().map(|curve| curve[1..].to_vec()).collect();
             let accuracy = quarters(*samples, &sessions);
-            LifeMethod { key: key.into(), name: name.into(), step: runs[0].step, accuracy, sessions }
+            LifeMethod { key: key.into(), name: name.into(), step_size: runs[0].step_size, accuracy, sessions }
         });
         Ok(LifeRehearsal {
             samples: *samples,

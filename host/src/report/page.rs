@@ -103,7 +103,7 @@ pub(super) fn training_section(training: &Training) -> Markup {
         p {
             (training.steps) " steps of " (training.optimizer) ", " (training.batch) " "
             @if training.unit == "tokens" { "windows of the text" } @else { "samples" }
-            " each, in " (training.arithmetic) " arithmetic; step size " (short(training.rule.step.into()))
+            " each, in " (training.arithmetic) " arithmetic; step size " (short(training.rule.step_size.into()))
             " " (schedule_words(training.rule.schedule)) ", " (momentum_words(training.rule.momentum)) ", "
             (transport_words(training.rule.transport)) ", " (pull_words(training.rule.pull)) ", seed " (training.seed) "."
         }
@@ -133,7 +133,7 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
     let row = |mark: Markup, method: Option<&Method>, accuracy: &Spread| {
         html! {
             th scope="row" { (mark) }
-            td { @if let Some(method) = method { (short(method.step.into())) } @else { "–" } }
+            td { @if let Some(method) = method { (short(method.step_size.into())) } @else { "–" } }
             td { (with_deviation(accuracy)) }
             @match board {
                 Some(board) if !std::ptr::eq(&board.accuracy, accuracy) => {
@@ -193,7 +193,7 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
                         tr {
                             th scope="row" { (method.name) }
                             @for (step, accuracy) in &method.grid {
-                                td class=[(*step == method.step).then_some("chosen")] {
+                                td class=[(*step == method.step_size).then_some("chosen")] {
                                     (short((*step).into())) br; (percent(*accuracy))
                                 }
                             }
@@ -356,7 +356,8 @@ fn seeds_won(one: &Spread, other: &Spread) -> String {
 /// Returns `true` if the chosen step size is the smallest or largest of several.
 fn at_edge(method: &Method) -> bool {
     let steps = || method.grid.iter().map(|(step, _)| *step);
-    method.grid.len() > 1 && (steps().all(|step| step >= method.step) || steps().all(|step| step <= method.step))
+    method.grid.len() > 1
+        && (steps().all(|step| step >= method.step_size) || steps().all(|step| step <= method.step_size))
 }
 
 /// Formats seeds as `1 to 10`, or one by one.

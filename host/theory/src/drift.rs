@@ -104,7 +104,7 @@ pub struct Drift {
 /// Returns an error if the rule is refused.
 pub fn measure<S: Subject>(waves: &Waves, transport: Transport, ratio: f64, path: Path) -> Result<Drift> {
     let beta = (1.0 - f64::from(STEP) / ratio) as f32;
-    let rule = Rule { step: STEP, momentum: Momentum::Constant(beta), transport, ..Rule::PLAIN };
+    let rule = Rule { step_size: STEP, momentum: Momentum::Constant(beta), transport, ..Rule::PLAIN };
     let shape = waves.shape;
     let zeros = vec![0.0; shape.0 * shape.1];
     let mut subject = S::start(shape, polar_geometry(shape), &rule, &zeros)?;

@@ -161,7 +161,7 @@ impl Method {
     /// samples.
     fn rule(self, p: f64, rank: usize, samples: u64) -> Result<Rule> {
         let rule = Rule::theory(p as f32, rank as u32, samples as f32, self == Self::Transported)?;
-        Ok(Rule { step: 0.5 * rule.step, ..rule })
+        Ok(Rule { step_size: 0.5 * rule.step_size, ..rule })
     }
 }
 

@@ -86,7 +86,7 @@ fn measure<S: Subject>(run: &Run, settings: &Settings) -> Result<f64> {
     let waves = Waves::new(SHAPE, AMPLITUDE, &mut generator)?;
     let noise = Noise::from(LAWS[run.law].law);
     let momentum = Momentum::Constant((1.0 - run.alpha) as f32);
-    let rule = Rule { step: run.step as f32, momentum, transport: run.method.transport(), ..Rule::PLAIN };
+    let rule = Rule { step_size: run.step as f32, momentum, transport: run.method.transport(), ..Rule::PLAIN };
     let zeros = [0.0; SHAPE.0 * SHAPE.1];
     let mut subject = S::start(SHAPE, polar_geometry(SHAPE), &rule, &zeros)?;
     let mut gauge = Gauge::new(SHAPE)?;

@@ -65,7 +65,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
         let theory = Rule::theory(p as f32, 1, samples as f32, method == Method::Transported)?;
         let alpha = f64::min(f * f64::from(1.0 - theory.keep(2)), 1.0);
         let momentum = Momentum::Constant((1.0 - alpha) as f32);
-        let rule = Rule { step: g as f32 * theory.step, momentum, ..theory };
+        let rule = Rule { step_size: g as f32 * theory.step_size, momentum, ..theory };
         let mut generator = settings.generator(Experiment::Tuned, seed);
         Ok(Bowl::LINE.run::<S>(&rule, Law::Spike { p, q }, samples, &mut generator)?.whole)
     })?;

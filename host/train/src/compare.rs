@@ -140,7 +140,7 @@ pub struct Row {
     /// Name of the contestant.
     pub name: String,
     /// Step size.
-    pub step: f32,
+    pub step_size: f32,
     /// Momentum β.
     pub momentum: f32,
     /// (step size, β, mean final loss or mean steps to the target on the tuning seeds) for the whole grid.
@@ -251,7 +251,7 @@ pub fn compare(
 fn warnings(row: &Row, promised: Option<f32>, lowest: f32) -> Vec<String> {
     /// Factor from which on a loss counts as far above another.
     const FAR: f32 = 2.0;
-    let Row { name, step, momentum, grid, runs, .. } = row;
+    let Row { name, step_size: step, momentum, grid, runs, .. } = row;
     let pair = format!("{name}, η = {step}, β = {momentum}");
     let mut warnings = Vec::new();
     if let Some(promised) = promised {
@@ -347,7 +347,7 @@ fn row(
     };
     Row {
         name: contestant.to_string(),
-        step,
+        step_size: step,
         momentum,
         grid,
         last: of(|run| run.last),
@@ -372,7 +372,7 @@ pub fn table(comparison: &Comparison) -> String {
     table += "| optimizer | η | β | final loss | − first (s.e.) | steps to target | / first (s.e.) | test loss | test accuracy |\n";
     table += "|---|---|---|---|---|---|---|---|---|\n";
     for row in rows {
-        let Row { name, step, momentum, last, test, accuracy, reached, difference, ratio, .. } = row;
+        let Row { name, step_size: step, momentum, last, test, accuracy, reached, difference, ratio, .. } = row;
         let with_error = |spread: &Option<Spread>, digits: usize| match spread {
             Some(spread) if spread.mean >= 0.0 => format!("+{}", spread.with_error(digits)),
             Some(spread) => spread.with_error(digits),
@@ -407,7 +407,7 @@ mod tests {
     /// Returns a row with one β, a grid with scores for step sizes 1, 2 and 4, and runs with these final losses.
     fn row(step: f32, last: &[f32]) -> Row {
         let run = |(seed, last): (usize, &f32)| Run {
-            step,
+            step_size: step,
             momentum: 0.9,
             seed: seed as u64,
             curve: Vec::new(),

@@ -129,7 +129,7 @@ pub struct Optimizer {
 
 impl Default for Optimizer {
     fn default() -> Self {
-        let Rule { step, momentum, transport, pull, quintics, .. } = RULE;
+        let Rule { step_size: step, momentum, transport, pull, quintics, .. } = RULE;
         Self {
             method: Method::default(),
             step_size: step,
@@ -153,7 +153,7 @@ impl Optimizer {
     /// Returns the rule for a training of `steps` steps.
     pub fn rule(&self, steps: u64) -> Rule {
         let Self { step_size: step, momentum, transport, pull, quintics, .. } = *self;
-        Rule { step, schedule: self.schedule.over(steps), momentum, transport, pull, quintics }
+        Rule { step_size: step, schedule: self.schedule.over(steps), momentum, transport, pull, quintics }
     }
 }
 

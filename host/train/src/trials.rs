@@ -155,7 +155,7 @@ pub struct Interruption<'a> {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Run {
     /// Step size.
-    pub step: f32,
+    pub step_size: f32,
     /// Momentum β.
     pub momentum: f32,
     /// Seed.
@@ -354,7 +354,7 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         };
         let mut trainer = Trainer::new(&config, &feed, self.device)?;
         let mut run = Run {
-            step: *step,
+            step_size: *step,
             momentum: *momentum,
             seed: *seed,
             curve: Vec::new(),

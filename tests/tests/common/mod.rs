@@ -82,7 +82,7 @@ pub fn exact<const M: usize, const N: usize>(a: &FixedMatrix<M, N>) -> DMatrix<f
 
 /// Rule of the tests. In the first step, M is the mean gradient.
 pub const RULE: Rule = Rule {
-    step: 0.05,
+    step_size: 0.05,
     schedule: Schedule::Constant,
     momentum: Momentum::Constant(0.9),
     transport: Transport::Fixed { theta: 0.5 },

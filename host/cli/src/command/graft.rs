@@ -41,7 +41,7 @@ struct Chosen {
 
 #[derive(Deserialize)]
 struct Method {
-    step: f32,
+    step_size: f32,
 }
 
 impl Graft {
@@ -60,9 +60,9 @@ impl Graft {
         if let Some(path) = &self.rehearsal {
             let rehearsal: Chosen = files::read_json(path)?;
             let first = rehearsal.methods.first().ok_or_else(|| Error::content(path, "a rehearsal without methods"))?;
-            recipe.rule.step = first.step;
+            recipe.rule.step_size = first.step_size;
             rule::check(&recipe.rule)
-                .map_err(|e| Error::content(path, format!("its step size {}: {e}", first.step)))?;
+                .map_err(|e| Error::content(path, format!("its step size {}: {e}", first.step_size)))?;
         }
         let grafted = Grafted::new(&checkpoint, recipe, self.train_last.unwrap_or(usize::MAX))?;
         grafted.write(&claimed)?;

@@ -89,7 +89,7 @@ impl Rehearse {
         output.write_json(&rehearsal)?;
         say!("accuracy of {} test samples after {samples} labelled aged ones:", test.len());
         let methods = rehearsal.methods.iter();
-        table(&rehearsal.aged, methods.map(|method| (method.name.as_str(), method.step, &method.accuracy)));
+        table(&rehearsal.aged, methods.map(|method| (method.name.as_str(), method.step_size, &method.accuracy)));
         Ok(())
     }
 
@@ -113,7 +113,7 @@ impl Rehearse {
         };
         line("none", "", unadapted);
         for method in methods {
-            line(&method.name, &method.step.to_string(), &method.accuracy);
+            line(&method.name, &method.step_size.to_string(), &method.accuracy);
         }
         Ok(())
     }
@@ -161,7 +161,7 @@ impl Rehearse {
              group's step size is chosen on the others, shown is the best for all:"
         );
         let methods = rehearsal.methods.iter();
-        table(&rehearsal.before, methods.map(|method| (method.name.as_str(), method.step, &method.accuracy)));
+        table(&rehearsal.before, methods.map(|method| (method.name.as_str(), method.step_size, &method.accuracy)));
         Ok(())
     }
 }

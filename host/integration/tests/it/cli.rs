@@ -491,7 +491,7 @@ fn graft_writes_what_the_library_writes() {
     let output = folder.graftage(&format!("graft good.safetensors -o deep/model {arguments}")).succeeded();
     assert!(output.contains("deep/model/image.grft and deep/model/network.rs"), "{output}");
     let rule = Rule {
-        step: 0.5,
+        step_size: 0.5,
         schedule: Schedule::Linear { steps: 9 },
         momentum: Momentum::Constant(0.25),
         transport: Transport::Fixed { theta: 1.0 },
@@ -557,7 +557,7 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
     }
     folder.graftage("graft good.safetensors --rehearsal people.json -o other").succeeded();
     let bytes = std::fs::read(folder.path("other/image.grft")).unwrap();
-    assert_eq!(common::parse(&bytes).header.recipe.rule.step, met.methods[0].step);
+    assert_eq!(common::parse(&bytes).header.recipe.rule.step_size, met.methods[0].step_size);
     // A board gets the same streams.
     let introduce = "introduce first.safetensors --per-class 4 --streams 1..2 -o streams";
     assert!(folder.graftage(introduce).succeeded().contains("Ben, stream 2: 12 labelled samples, 18 to test"));
@@ -593,7 +593,7 @@ fn rehearse_writes_measurements_from_which_graft_takes_the_step_size() {
     }
     folder.graftage("graft good.safetensors --rehearsal a.json -o other").succeeded();
     let bytes = std::fs::read(folder.path("other/image.grft")).unwrap();
-    assert_eq!(common::parse(&bytes).header.recipe.rule.step, rehearsal.methods[0].step);
+    assert_eq!(common::parse(&bytes).header.recipe.rule.step_size, rehearsal.methods[0].step_size);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 fn defaults() -> BTreeMap<&'static str, Option<String>> {
     let Recipe { rule, batch, steps, replay, seed, budget, hold_out, cap, functions: _ } = Recipe::DEFAULT;
     BTreeMap::from([
-        ("--step-size", Some(rule.step.to_string())),
+        ("--step-size", Some(rule.step_size.to_string())),
         ("--momentum", Some(rule::momentum_argument(rule.momentum))),
         ("--transport", Some(rule::transport_argument(rule.transport))),
         ("--schedule", Some(rule::schedule_argument(rule.schedule))),

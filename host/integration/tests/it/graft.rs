@@ -19,7 +19,7 @@ mod demo {
 }
 
 const RECIPE: Recipe = Recipe {
-    rule: Rule { step: 0.04, ..Rule::PLAIN },
+    rule: Rule { step_size: 0.04, ..Rule::PLAIN },
     batch: 5,
     steps: 3,
     replay: 77,

@@ -308,8 +308,8 @@ fn comparison(rows: usize, points: u64, name: &str) -> Comparison {
     let spread = |mean: f64| json!({ "mean": mean, "deviation": 0.01, "count": 3 });
     let row = |index: usize| {
         let curve: Vec<_> = (1..=points).map(|k| (10 * k, 0.1 * (index + 1) as f32 + 4.0 / k as f32)).collect();
-        let run = |seed: u64| json!({ "step": 0.02, "momentum": 0.95, "seed": seed, "curve": curve, "last": 0.1, "test": [0.2, 0.9] });
-        json!({ "name": format!("{name} {index}"), "step": 0.02, "momentum": 0.95,
+        let run = |seed: u64| json!({ "step_size": 0.02, "momentum": 0.95, "seed": seed, "curve": curve, "last": 0.1, "test": [0.2, 0.9] });
+        json!({ "name": format!("{name} {index}"), "step_size": 0.02, "momentum": 0.95,
             "grid": [[0.01, 0.95, 0.5], [0.02, 0.95, 0.4]],
             "runs": [run(1), run(2), run(3)], "last": spread(0.1), "test": spread(0.2), "accuracy": spread(0.9),
             "reached": spread(120.0), "difference": spread(-0.01), "ratio": spread(0.8) })
@@ -414,7 +414,7 @@ fn story(methods: usize, name: &str, confusion: Option<(Confusion, Confusion)>) 
         let mean = 0.95 - 0.02 * index as f32 % 0.9;
         let curve: Vec<_> = (0..=20).map(|k| (10 * k, mean - 0.2 * (1.0 - k as f32 / 20.0))).collect();
         let grid: Vec<_> = (0..12).map(|k| (0.001 * 2f32.powi(k), mean - 0.01 * k as f32)).collect();
-        json!({ "key": index.to_string(), "name": format!("{name} {index}"), "step": 0.001, "grid": grid,
+        json!({ "key": index.to_string(), "name": format!("{name} {index}"), "step_size": 0.001, "grid": grid,
             "accuracy": spread(mean), "curve": curve })
     };
     let rehearsal: Rehearsal =

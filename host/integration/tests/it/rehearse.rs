@@ -16,7 +16,7 @@ use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 
 const STEP: f32 = 0.03;
-const RULE: Rule = Rule { step: STEP, momentum: Momentum::Constant(0.0), ..Rule::PLAIN };
+const RULE: Rule = Rule { step_size: STEP, momentum: Momentum::Constant(0.0), ..Rule::PLAIN };
 
 /// Takes steps with these gradients, parameter by parameter. Returns the weights after each step.
 fn run(
@@ -190,15 +190,15 @@ fn its_own_methods_are_cores_adaptation_with_and_without_transport() {
     for (method, theta, key) in [(0, 1.0, "transported_scion"), (1, 0.0, "scion")] {
         let method = &rehearsal.methods[method];
         assert_eq!(method.key, key);
-        let rule = |step| Rule { step, transport: Transport::Fixed { theta }, ..RECIPE.rule };
+        let rule = |step| Rule { step_size: step, transport: Transport::Fixed { theta }, ..RECIPE.rule };
         for (step, found) in &method.grid {
             let expected = [11, 12].map(|seed| accuracy(&story, rule(*step), seed, SAMPLES));
             assert_eq!(*found, mean(&expected), "{key}, step size {step}");
         }
-        let expected = [1, 2, 3].map(|seed| accuracy(&story, rule(method.step), seed, SAMPLES));
+        let expected = [1, 2, 3].map(|seed| accuracy(&story, rule(method.step_size), seed, SAMPLES));
         assert_eq!(method.accuracy.by_seed, expected, "{key}");
         for (learnt, found) in &method.curve {
-            let expected = [1, 2, 3].map(|seed| accuracy(&story, rule(method.step), seed, *learnt));
+            let expected = [1, 2, 3].map(|seed| accuracy(&story, rule(method.step_size), seed, *learnt));
             assert_eq!(*found, mean(&expected), "{key} after {learnt}");
         }
         assert_eq!(method.curve.iter().map(|(learnt, _)| *learnt).collect::<Vec<_>>(), [0, 10, 20, 25]);
@@ -215,7 +215,7 @@ fn a_step_size_is_the_best_of_its_grid_on_the_tuning_seeds() {
     let keys: Vec<_> = rehearsal.methods.iter().map(|method| method.key.as_str()).collect();
     assert_eq!(keys, KEYS);
     for method in &rehearsal.methods {
-        let chosen = method.grid.iter().find(|(step, _)| *step == method.step).expect("one of the grid").1;
+        let chosen = method.grid.iter().find(|(step, _)| *step == method.step_size).expect("one of the grid").1;
         assert!(method.grid.iter().all(|(_, accuracy)| *accuracy <= chosen), "{}", method.key);
         assert!(method.grid.windows(2).all(|pair| pair[1].0 == 2.0 * pair[0].0), "{}", method.key);
         let Spreads { mean, deviation } = spread(&method.accuracy.by_seed);
@@ -255,14 +255,15 @@ fn wrong_labels_are_learnt_and_test_samples_stay_right() {
     let (story, wrong) = (story(), 0.6);
     let [right, spoilt] = [0.0, wrong].map(|wrong| rehearse_wrong(&story, RECIPE, wrong));
     assert_eq!((right.clean, &right.aged), (spoilt.clean, &spoilt.aged));
-    let rule = |step, theta| Rule { step, transport: Transport::Fixed { theta }, ..RECIPE.rule };
+    let rule = |step, theta| Rule { step_size: step, transport: Transport::Fixed { theta }, ..RECIPE.rule };
     for (method, theta) in [(0, 1.0), (1, 0.0)] {
         let method = &spoilt.methods[method];
         for (step, found) in &method.grid {
             let expected = [11, 12].map(|seed| accuracy_wrong(&story, rule(*step, theta), seed, SAMPLES, wrong));
             assert_eq!(*found, mean(&expected), "{}, step size {step}", method.key);
         }
-        let expected = [1, 2, 3].map(|seed| accuracy_wrong(&story, rule(method.step, theta), seed, SAMPLES, wrong));
+        let expected =
+            [1, 2, 3].map(|seed| accuracy_wrong(&story, rule(method.step_size, theta), seed, SAMPLES, wrong));
         assert_eq!(method.accuracy.by_seed, expected, "{}", method.key);
     }
     for (right, spoilt) in right.methods.iter().zip(&spoilt.methods) {
@@ -409,8 +410,8 @@ fn a_life_is_sessions_of_core_tested_through_the_sensor_of_the_moment() {
             assert_eq!(found.by_seed, expected, "quarter {quarter}");
         }
     }
-    let step = RECIPE.rule.step;
-    let steps: Vec<_> = lived.methods.iter().map(|method| method.step).collect();
+    let step = RECIPE.rule.step_size;
+    let steps: Vec<_> = lived.methods.iter().map(|method| method.step_size).collect();
     assert_eq!(steps, [step, step, step, 0.000_781_25, 0.001_4, step]);
     let refused = live(&story, 1999, RECIPE).unwrap_err().to_string();
     assert!(refused.contains("1999 samples") && refused.contains("2000"), "{refused}");
@@ -681,7 +682,7 @@ fn by_core_wrong(unseen: &[Unseen], recipe: Recipe, wrong: f32, prepare: fn(&mut
 }
 
 fn with_step(step: f32, recipe: Recipe) -> Recipe {
-    Recipe { rule: Rule { step, ..recipe.rule }, ..recipe }
+    Recipe { rule: Rule { step_size: step, ..recipe.rule }, ..recipe }
 }
 
 /// Lets only the head learn. The radius of its weights is their norm, eight inputs times the largest of them. The
@@ -746,7 +747,7 @@ fn what_is_worse_on_held_out_samples_is_rolled_back() {
 #[test]
 fn a_persons_step_size_is_the_best_for_the_others() {
     let met = meet(&people(), RECIPE);
-    for GroupMethod { key, step, steps, accuracy, grid, .. } in &met.methods {
+    for GroupMethod { key, step_size: step, step_sizes: steps, accuracy, grid, .. } in &met.methods {
         let best = |counts: &dyn Fn(usize) -> bool| {
             let score = |spread: &[f32]| {
                 let counted: Vec<_> =
@@ -766,7 +767,7 @@ fn a_persons_step_size_is_the_best_for_the_others() {
         assert!((f64::from(all.mean) - best(&|_| true)).abs() < 1e-6, "{key}");
     }
     // Each person's own samples would have chosen otherwise.
-    assert!(met.methods.iter().any(|method| method.steps.iter().any(|step| *step != method.step)));
+    assert!(met.methods.iter().any(|method| method.step_sizes.iter().any(|step| *step != method.step_size)));
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn method(key: &str, name: &str, mean: f32) -> Method {
     Method {
         key: key.into(),
         name: name.into(),
-        step: 0.01,
+        step_size: 0.01,
         grid: vec![(0.001, 0.9), (0.01, mean), (0.1, 0.5)],
         accuracy: Spread { mean, deviation: 0.011, by_seed: vec![mean - 0.01, mean + 0.01] },
         curve: (0..=20).map(|k| (k * 10, mean - 0.2 * (1.0 - k as f32 / 20.0))).collect(),
@@ -49,7 +49,7 @@ fn story() -> Story {
             arithmetic: "fast".into(),
             steps: 3000,
             batch: 32,
-            rule: Rule { step: 0.02, momentum: Momentum::Constant(0.95), ..Rule::PLAIN },
+            rule: Rule { step_size: 0.02, momentum: Momentum::Constant(0.95), ..Rule::PLAIN },
             seed: 1,
             samples: (1000, 797),
             drawn: 96_000,
@@ -353,7 +353,7 @@ fn a_control_that_wins_is_named() {
 fn a_step_size_at_the_edge_of_its_grid_is_pointed_out() {
     assert!(!page(&story()).contains("may lie beyond"));
     let mut story = story();
-    story.rehearsal.methods[2].step = 0.1;
+    story.rehearsal.methods[2].step_size = 0.1;
     assert!(page(&story).contains("For SGD with momentum it is the smallest or largest"));
 }
 
@@ -362,7 +362,7 @@ fn strange(x: f32, count: usize) -> Story {
     let mut story = story();
     let spread = Spread { mean: x, deviation: x, by_seed: vec![x; count] };
     story.training.accuracy = x;
-    story.training.rule.step = x;
+    story.training.rule.step_size = x;
     let point = TrainingPoint {
         step: u64::MAX,
         loss: x,
@@ -379,7 +379,7 @@ fn strange(x: f32, count: usize) -> Story {
     (story.session.before, story.session.after, story.session.seconds) = (x, x, x);
     for method in &mut story.rehearsal.methods {
         method.accuracy = spread.clone();
-        method.step = x;
+        method.step_size = x;
         method.grid = vec![(x, x); count];
         method.curve = vec![(count, x); count];
     }

@@ -504,7 +504,7 @@ fn optimizers_are_compared_on_the_same_data() {
     // The chosen pair has the lowest loss of its grid.
     for row in rows {
         let grid = row["grid"].as_array().unwrap();
-        let chosen = grid.iter().find(|pair| pair[0] == row["step"] && pair[1] == row["momentum"]).unwrap();
+        let chosen = grid.iter().find(|pair| pair[0] == row["step_size"] && pair[1] == row["momentum"]).unwrap();
         assert!(
             grid.iter().all(|pair| pair[2].as_f64().unwrap_or(f64::INFINITY) >= chosen[2].as_f64().unwrap()),
             "{row}"

@@ -52,7 +52,7 @@ const FORMATS: [(&str, &str, u16); 4] = [
 /// Recipe that is written out in full, so that the contents of a file do not follow a default.
 const RECIPE: Recipe = Recipe {
     rule: Rule {
-        step: 0.01,
+        step_size: 0.01,
         schedule: Schedule::WarmupStableDecay { warmup: 2, stable: 30, decay: 40 },
         momentum: Momentum::Ramp { from: 0.5, to: 0.9, steps: 20 },
         transport: Transport::Alignment { damping: 1.5 },

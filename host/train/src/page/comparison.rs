@@ -49,7 +49,7 @@ fn results(rows: &[Row]) -> Markup {
     let rows = html! {
         @for row in rows { tr {
             th scope="row" { (row.name) }
-            td { (short(row.step.into())) } td { (short(row.momentum.into())) }
+            td { (short(row.step_size.into())) } td { (short(row.momentum.into())) }
             td { (row.last.with_deviation(4)) }
             td { (with_error(&row.difference)) }
             td { @match &row.reached {
@@ -102,7 +102,7 @@ fn grids(rows: &[Row]) -> Markup {
                 summary { (row.name) ": " (row.grid.len()) " pairs" }
                 (table(&columns, html! {
                     @for (step, momentum, loss) in &row.grid {
-                        tr class=[((step, momentum) == (&row.step, &row.momentum)).then_some("chosen")] {
+                        tr class=[((step, momentum) == (&row.step_size, &row.momentum)).then_some("chosen")] {
                             td { (short((*step).into())) } td { (short((*momentum).into())) } td { (short((*loss).into())) }
                         }
                     }

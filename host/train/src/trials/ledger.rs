@@ -103,7 +103,7 @@ impl Ledger {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let optimizer = contestant.to_string();
         let same = |Entry { network: n, optimizer: o, run }: &&Entry| {
-            n == network && *o == optimizer && (run.step, run.momentum, run.seed) == (*step, *momentum, *seed)
+            n == network && *o == optimizer && (run.step_size, run.momentum, run.seed) == (*step, *momentum, *seed)
         };
         entries.0.iter().find(same).map(|entry| entry.run.clone())
     }
