@@ -40,8 +40,8 @@ pub struct Recipe {
     pub replay: u32,
     /// Seed of the draws.
     pub seed: u64,
-    /// Drift budget: the largest distance that a session may move each matrix, in radii ρ of its norm, see
-    /// [`Adaptation::drift`]; `None` if there is no limit.
+    /// Movement budget: the largest distance that a session may move each matrix, in radii ρ of its norm, see
+    /// [`Adaptation::movement`]; `None` if there is no limit.
     pub budget: Option<f32>,
     /// Selection of the labelled samples that judge a [session](crate::session) instead of being learnt; `None` if no
     /// samples are held out.
@@ -90,7 +90,7 @@ impl Recipe {
 
     /// Two steps of eight samples from the last 128, with full transport, a step size of 0.015, a cap of 0.35 and a
     /// pull of λ = 1 to the start. The weights stay within one radius of those of the image, whatever the labels are.
-    /// This was measured to serve drifts and new people, long and short streams, right and wrong labels
+    /// This was measured to serve movements and new people, long and short streams, right and wrong labels
     /// (`docs/evidence.md`). No samples are held out.
     pub const DEFAULT: Self = Self {
         rule: Rule { step_size: 0.015, pull: Pull::Start { strength: 1.0 }, ..Self::FREE.rule },
@@ -238,8 +238,8 @@ fn put<const I: usize>(
 pub struct Position {
     /// Number of steps taken: the t of the schedules.
     pub step: u64,
-    /// Drift: [`Adaptation::drift`].
-    pub drift: f32,
+    /// Movement: [`Adaptation::movement`].
+    pub movement: f32,
     /// State of the generator: [`Generator::state`].
     pub generator: (u64, u64, u64),
     /// Score: [`Adaptation::score`].
@@ -262,7 +262,7 @@ pub struct Adaptation<'i, N, R, S> {
     correct: u64,
     digest: u64,
     work: Work,
-    drift: f32,
+    movement: f32,
     network: N,
     replay: R,
     scratch: S,
@@ -297,8 +297,8 @@ struct Round {
     before: u32,
     /// The step, with the samples that it has taken so far.
     step: Step,
-    /// [`Adaptation::drift`] after the step.
-    drift: f32,
+    /// [`Adaptation::movement`] after the step.
+    movement: f32,
     /// Number of samples of the batch taken so far.
     samples: u32,
     /// Number of parameters that have moved and are in the digest.
@@ -377,8 +377,21 @@ impl<'i, N, R, S> Adaptation<'i, N, R, S> {
     pub const fn with(network: N, replay: R, scratch: S) -> Self {
         let recipe = Recipe::ZERO;
         let (start, generator) = (None, None);
-        let (drift, digest, work) = (0.0, 0, Work::Nothing);
-        Self { recipe, start, generator, step: 0, seen: 0, correct: 0, digest, work, drift, network, replay, scratch }
+        let (movement, digest, work) = (0.0, 0, Work::Nothing);
+        Self {
+            recipe,
+            start,
+            generator,
+            step: 0,
+            seen: 0,
+            correct: 0,
+            digest,
+            work,
+            movement,
+            network,
+            replay,
+            scratch,
+        }
     }
 
     /// Sets the weights X₀ to which [`Pull::Start`] pulls: an [image's](crate::image::Image::start), parameter by
@@ -406,7 +419,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         }
         self.recipe = recipe;
         self.generator = Some(Generator::new(recipe.seed, 0));
-        (self.step, self.drift, self.seen, self.correct) = (0, 0.0, 0, 0);
+        (self.step, self.movement, self.seen, self.correct) = (0, 0.0, 0, 0);
         self.work = Work::Nothing;
         self.replay.clear();
         self.network.parameters(&mut |mut parameter| parameter.start());
@@ -447,7 +460,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// # Errors
     /// A [`Refusal`] if the adaptation was not [started](Self::start) or the sample is refused: wrong length, a
     /// non-finite number, no such class, an overflow of its outputs or its first gradient, or a first step beyond the
-    /// drift budget. Then the sample has changed no bit of weights, momentum, generator or replay buffer. If the budget
+    /// movement budget. Then the sample has changed no bit of weights, momentum, generator or replay buffer. If the budget
     /// ends between the steps of a sample, the later steps are not taken.
     pub fn begin(&mut self, input: &[f32], label: u32) -> Result<Prediction, Refusal> {
         self.settle();
@@ -470,7 +483,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// of one parameter with its part of the digest.
     ///
     /// Queries between two slices change no bit. Weights and generator are then those after the last slice; digest,
-    /// step and drift are those after the last whole step; the score is that of the last sample that began.
+    /// step and movement are those after the last whole step; the score is that of the last sample that began.
     pub fn advance(&mut self) -> Slice {
         let Recipe { rule, batch, .. } = &self.recipe;
         let (Work::Round(round), Some(generator)) = (&mut self.work, &mut self.generator) else { return Slice::Idle };
@@ -497,7 +510,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
             return Slice::Part;
         }
         if outcome.is_some() {
-            (self.step, self.drift) = (t, round.drift);
+            (self.step, self.movement) = (t, round.movement);
         }
         self.digest = close(digest, self.step, generator);
         let taken = round.before.wrapping_add(1);
@@ -522,16 +535,16 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         self.finish(|_| ());
     }
 
-    /// Begins the next step of a sample that has brought `before` steps; begins none if the recipe or the drift budget
+    /// Begins the next step of a sample that has brought `before` steps; begins none if the recipe or the movement budget
     /// allows no more.
     fn round(&mut self, before: u32) {
         let Recipe { rule, batch, steps, budget, functions, cap, .. } = &self.recipe;
         let t = self.step.wrapping_add(1);
-        let (sum, reach) = (self.drift + rule.drift(t), rule.reach());
-        let drift = if sum < reach { sum } else { reach };
-        self.work = if before < *steps && budget.is_none_or(|budget| drift <= budget) {
+        let (sum, reach) = (self.movement + rule.movement(t), rule.reach());
+        let movement = if sum < reach { sum } else { reach };
+        self.work = if before < *steps && budget.is_none_or(|budget| movement <= budget) {
             let (step, digest) = (Step::begin(rule, *functions, *cap, t, *batch), Digest::default());
-            Work::Round(Round { before, step, drift, samples: 0, parameters: 0, digest })
+            Work::Round(Round { before, step, movement, samples: 0, parameters: 0, digest })
         } else {
             Work::Nothing
         };
@@ -556,13 +569,13 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// Counters and generator state; `None` if the adaptation was not started.
     pub fn position(&self) -> Option<Position> {
         let generator = self.generator.as_ref()?.state();
-        Some(Position { step: self.step, drift: self.drift, generator, score: (self.seen, self.correct) })
+        Some(Position { step: self.step, movement: self.movement, generator, score: (self.seen, self.correct) })
     }
 
     /// Continues from a position of an earlier run. `words` hold the `samples` samples of the replay buffer, oldest
     /// first. The caller has restored the network's parameters.
     pub(crate) fn resume(&mut self, position: Position, samples: usize, words: &mut impl Iterator<Item = [u8; 4]>) {
-        (self.step, self.drift, (self.seen, self.correct)) = (position.step, position.drift, position.score);
+        (self.step, self.movement, (self.seen, self.correct)) = (position.step, position.movement, position.score);
         self.generator = Some(Generator::at(position.generator));
         self.take_digest();
         push(&mut self.replay, self.recipe.replay as usize, self.network.inputs(), samples, words);
@@ -573,9 +586,9 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         self.generator = None;
     }
 
-    /// Begins a new session from the present state, which the caller may have rolled back, with its whole drift budget.
+    /// Begins a new session from the present state, which the caller may have rolled back, with its whole movement budget.
     pub(crate) fn renew(&mut self) {
-        self.drift = 0.0;
+        self.movement = 0.0;
         self.take_digest();
     }
 
@@ -604,10 +617,10 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         self.step
     }
 
-    /// Used part of the drift budget: the largest distance that a matrix can have moved in this session, in radii of
-    /// its norm. It is the sum of [`Rule::drift`] over the session's steps, and never more than [`Rule::reach`].
-    pub fn drift(&self) -> f32 {
-        self.drift
+    /// Used part of the movement budget: the largest distance that a matrix can have moved in this session, in radii of
+    /// its norm. It is the sum of [`Rule::movement`] over the session's steps, and never more than [`Rule::reach`].
+    pub fn movement(&self) -> f32 {
+        self.movement
     }
 
     /// Score: (samples learnt, those of them that were predicted correctly before they were learnt).

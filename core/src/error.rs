@@ -44,7 +44,7 @@ pub enum Refusal {
     Recipe(Field),
     /// The adaptation has not been started.
     NotStarted,
-    /// The next step could move a matrix further than the drift budget allows.
+    /// The next step could move a matrix further than the movement budget allows.
     Budget,
     /// This machine fuses, flushes or rounds differently from IEEE 754: see
     /// [`arithmetic::check`](crate::arithmetic::check).
@@ -82,7 +82,7 @@ pub enum Field {
     Damping,
     /// p, r or N of the theory's step size and momentum.
     Theory,
-    /// The drift budget.
+    /// The movement budget.
     Budget,
     /// The selection of held-out samples.
     HoldOut,
@@ -114,7 +114,7 @@ impl fmt::Display for Field {
             Field::Theory => {
                 "the theory's schedule needs p in (1, 2], a rank of at least 1, and no fewer samples than that"
             }
-            Field::Budget => "a drift budget must be > 0",
+            Field::Budget => "a movement budget must be > 0",
             Field::HoldOut => {
                 "hold-out: EVERY must be at least 2, KEEP at least 1 and at most what the memory for held-out samples holds"
             }
@@ -142,7 +142,7 @@ impl fmt::Display for Refusal {
             Refusal::Overflow => f.write_str("the network overflows on this sample"),
             Refusal::Recipe(field) => write!(f, "{field}"),
             Refusal::NotStarted => f.write_str("the adaptation was not started"),
-            Refusal::Budget => f.write_str("the drift budget of this session is spent"),
+            Refusal::Budget => f.write_str("the movement budget of this session is spent"),
             Refusal::Arithmetic => {
                 f.write_str("this machine's arithmetic is not the one that is promised: it fuses or flushes")
             }
@@ -187,7 +187,7 @@ pub enum ImageError {
         /// Schema hash of the image.
         found: u64,
     },
-    /// A weight or the scale is NaN or infinite, or the scale is not positive. In a snapshot, also a momentum, drift or
+    /// A weight or the scale is NaN or infinite, or the scale is not positive. In a snapshot, also a momentum, movement or
     /// alignment state out of range, or a label that the network does not have.
     NotFinite,
     /// The recipe or a geometry in the image is refused.

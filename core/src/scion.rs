@@ -117,7 +117,7 @@ impl Rule {
     /// Largest distance that step t can move a parameter inside its ball, in radii of its norm: η_t, or 2η_t under a
     /// pull, times the overshoot of the polar iteration; to rounding. Under a pull to zero, weights X outside the ball
     /// of radius ρ/λ move by up to (η_t + κ_t‖X‖/ρ)·overshoot.
-    pub fn drift(&self, t: u64) -> f32 {
+    pub fn movement(&self, t: u64) -> f32 {
         let step = self.step_size_at(t) * self.quintics.overshoot();
         if self.pull == Pull::None { step } else { step + step }
     }
@@ -289,7 +289,7 @@ impl<M: Matrix> Scion<M> {
     /// Each operation rounds once: V = g·U, or under the pull to the start g·U, A − X, κ·(A − X) and their sum, or
     /// under the pull to zero g·U, (−κ)·X and their sum; then X + V and the difference D; then D·a, under the lag law
     /// d·s if s is not 0, and the sums from left to right; with g = −((η_t·ρ)·f) and κ = λ·η_t. A step moves X by at
-    /// most [`Rule::drift`] times ρ in the norm. `alignment` is the parameter's own, and only the law of that name uses
+    /// most [`Rule::movement`] times ρ in the norm. `alignment` is the parameter's own, and only the law of that name uses
     /// it.
     pub fn advance(
         &mut self,

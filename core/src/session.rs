@@ -19,7 +19,7 @@
 //! it.
 //!
 //! Steps and generator continue over sessions, and so do the replay buffer and the held-out samples of committed
-//! sessions. Each session has its own drift budget.
+//! sessions. Each session has its own movement budget.
 //!
 //! Learning can be split into slices, between which the weights in use continue to answer: [`Session::begin`] and
 //! [`Session::advance`] do what [`Session::learn`] does at once.

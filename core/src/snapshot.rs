@@ -15,7 +15,7 @@
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
 //!
-//! The position holds all counters: step t, from which the schedules' step size and momentum follow, drift, generator,
+//! The position holds all counters: step t, from which the schedules' step size and momentum follow, movement, generator,
 //! and the numbers of samples seen and predicted correctly. Nothing of a snapshot is used before its checksum matches
 //! and all its lengths agree with the network and the memory that are to take it.
 
@@ -192,7 +192,7 @@ fn are_right<N: Layer, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay>(
     let all_bounded = |words: &mut Words<_>, count: usize, bound: f32| {
         words.take(count).fold(true, |all, word| all & bounded(f32::from_le_bytes(word), bound))
     };
-    let mut right = header.position.drift >= 0.0;
+    let mut right = header.position.movement >= 0.0;
     session.network_mut().parameters(&mut |Parameter { state, .. }| {
         let size = state.m.elements().len();
         // A larger momentum could overflow in the next step.

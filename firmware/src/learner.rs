@@ -542,7 +542,7 @@ where
         let (counts, adaptation) = (self.session.counts(), self.session.adaptation());
         let (learnt, correct) = adaptation.score();
         let (steps, step, digest) = (adaptation.recipe().steps, adaptation.step(), adaptation.digest());
-        let (drift, budget) = (adaptation.drift(), adaptation.recipe().budget);
+        let (movement, budget) = (adaptation.movement(), adaptation.recipe().budget);
         let (latest, loss) = self.latest.unzip();
         Status {
             scale: self.scale,
@@ -555,7 +555,7 @@ where
             step,
             digest,
             image: self.checksum,
-            drift,
+            movement,
             budget,
             saved: self.saved,
             slots,

@@ -239,7 +239,7 @@ fn a_device_says_who_it_is_and_where_it_stands() {
         step: 0,
         digest: core().adaptation().digest(),
         image: u32::from_le_bytes(*image().last_chunk().unwrap()),
-        drift: 0.0,
+        movement: 0.0,
         budget: None,
         saved: None,
         slots: [None; 2],
@@ -649,7 +649,7 @@ fn a_device_saves_as_told_and_goes_on_from_what_it_saved() {
 }
 
 #[test]
-fn the_status_says_what_the_newest_sample_brought_how_far_it_drifted_and_what_is_saved() {
+fn the_status_says_what_the_newest_sample_brought_how_far_it_moved_and_what_is_saved() {
     let budget = Some(100.0);
     let image = image_with(|header| header.recipe.budget = budget);
     let (mut device, mut core) = (Board::start(&image, SAVE_EVERY, Memory::of(9)), core());
@@ -660,13 +660,13 @@ fn the_status_says_what_the_newest_sample_brought_how_far_it_drifted_and_what_is
         let taken = core.learn(&input, label, |report| loss = Some(report.outcome.loss)).unwrap();
         let status = hello(&mut device).status.unwrap();
         assert_eq!((status.latest, status.loss), (Some(taken), loss));
-        assert_eq!((status.drift, status.budget), (core.adaptation().drift(), budget));
+        assert_eq!((status.movement, status.budget), (core.adaptation().movement(), budget));
         assert_eq!(status.saved, [None, Some(1), Some(2)][(n as usize + 1) / 4], "sample {n}");
     }
-    assert!(core.adaptation().drift() > 0.0);
+    assert!(core.adaptation().movement() > 0.0);
     ask(&mut device, &end(0));
     let status = hello(&mut device).status.unwrap();
-    assert_eq!((status.drift, status.saved, status.latest, status.loss), (0.0, Some(3), None, None));
+    assert_eq!((status.movement, status.saved, status.latest, status.loss), (0.0, Some(3), None, None));
 }
 
 /// Returns an array of a device, read piece by piece over the link.

@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for method in rehearsals.iter().flat_map(|rehearsal| rehearsal["methods"].as_array()).flatten() {
         let grid = grids.entry(method["name"].as_str().ok_or("a method without a name")?.into()).or_default();
         for row in method["grid"].as_array().ok_or("a method without a grid")? {
-            // A mean over drifts, or a mean with a deviation over groups.
+            // A mean over aged sensors, or a mean with a deviation over groups.
             let accuracy = row[1].as_f64().or(row[1]["mean"].as_f64()).ok_or("a row without an accuracy")?;
             grid.entry(row[0].to_string()).or_default().push(accuracy);
         }

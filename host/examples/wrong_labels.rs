@@ -1,14 +1,14 @@
-//! Cost of wrong labels for the rule that adapts: drifts of a sensor, and speakers and people whom training left out,
+//! Cost of wrong labels for the rule that adapts: aged sensors, and speakers and people whom training left out,
 //! at several shares of wrong labels.
 //! `cargo run --release --package graftage --example wrong_labels -- [choose] [FOLDER]`
 //!
 //! FOLDER, by default `target/evidence`, holds the networks of `cargo xtask evidence`: `digits`, `speaker-*` and
 //! `people-*`, each with `training/model.safetensors`. A set without a network is left out, and a line says so. Each
-//! rule has one setting for all sets and shares. With `choose`, neighbouring step sizes are tried on other drifts and
+//! rule has one setting for all sets and shares. With `choose`, neighbouring step sizes are tried on other aged sensors and
 //! streams than those reported.
 //!
 //! The tables are Markdown. The first row is the final accuracy of [`Recipe::FREE`]. The other rows say how far each
-//! rule ends above it: mean and standard error of the differences task by task. A task is a drift, or a speaker or
+//! rule ends above it: mean and standard error of the differences task by task. A task is an aged sensor, or a speaker or
 //! person with the mean over the streams.
 
 use graftage::adaptation::trained;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 /// Shares of wrong labels.
 const SHARES: [f32; 4] = [0.0, 0.1, 0.2, 0.4];
-/// Samples per drift.
+/// Samples per aged sensor.
 const SAMPLES: usize = 200;
 /// Labelled samples per class of a speaker or person.
 const PER_CLASS: usize = 5;
@@ -36,12 +36,12 @@ const FACTORS: [f32; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
 
 /// Seeds of the tasks.
 struct Seeds {
-    drifts: RangeInclusive<u64>,
+    sensors: RangeInclusive<u64>,
     streams: RangeInclusive<u64>,
 }
 
-const CHOOSING: Seeds = Seeds { drifts: 11..=15, streams: 11..=13 };
-const REPORTED: Seeds = Seeds { drifts: 1..=10, streams: 1..=3 };
+const CHOOSING: Seeds = Seeds { sensors: 11..=15, streams: 11..=13 };
+const REPORTED: Seeds = Seeds { sensors: 1..=10, streams: 1..=3 };
 
 /// Method that moves the weights.
 #[derive(Clone, Copy)]
@@ -117,7 +117,7 @@ impl Arm {
     }
 }
 
-/// Tasks of one kind. Those of one drift, speaker or person are adjacent.
+/// Tasks of one kind. Those of one sensor, speaker or person are adjacent.
 struct Set<'a> {
     name: &'static str,
     streams: usize,
@@ -125,7 +125,7 @@ struct Set<'a> {
 }
 
 impl Set<'_> {
-    /// Returns the mean over the streams, for each drift, speaker or person.
+    /// Returns the mean over the streams, for each sensor, speaker or person.
     fn together(&self, accuracies: &[f32]) -> Vec<f32> {
         accuracies.chunks(self.streams).map(mean).collect()
     }
@@ -153,7 +153,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seeds = if choose { CHOOSING } else { REPORTED };
     let named = |kind: &str| checkpoints(&folder, kind);
     let (digits, speakers, people) = (named("digits")?, named("speaker-")?, named("people-")?);
-    let sets = [drifts(&digits, &seeds)?, groups("speakers", &speakers, &seeds)?, groups("people", &people, &seeds)?];
+    let sets = [sensors(&digits, &seeds)?, groups("speakers", &speakers, &seeds)?, groups("people", &people, &seeds)?];
     let sets: Vec<_> = sets.into_iter().filter(|set| !set.tasks.is_empty()).collect();
     if choose { choosing(&sets) } else { reporting(&sets) }
 }
@@ -173,13 +173,13 @@ fn checkpoints(folder: &Path, kind: &str) -> Result<Vec<Checkpoint>, Box<dyn Err
     Ok(paths.iter().map(|path| Checkpoint::read(&path.join("training/model.safetensors"))).collect::<Result<_, _>>()?)
 }
 
-fn drifts<'a>(checkpoints: &'a [Checkpoint], seeds: &Seeds) -> Result<Set<'a>, Box<dyn Error>> {
+fn sensors<'a>(checkpoints: &'a [Checkpoint], seeds: &Seeds) -> Result<Set<'a>, Box<dyn Error>> {
     let mut tasks = Vec::new();
     for checkpoint in checkpoints {
         let data = checkpoint.about.samples(None)?;
-        tasks.extend(seeds.drifts.clone().map(|seed| Task::drift(checkpoint, &data.train, &data.test, SAMPLES, seed)));
+        tasks.extend(seeds.sensors.clone().map(|seed| Task::aged(checkpoint, &data.train, &data.test, SAMPLES, seed)));
     }
-    Ok(Set { name: "drifts", streams: 1, tasks })
+    Ok(Set { name: "aged sensors", streams: 1, tasks })
 }
 
 fn groups<'a>(name: &'static str, checkpoints: &'a [Checkpoint], seeds: &Seeds) -> Result<Set<'a>, Box<dyn Error>> {

@@ -153,7 +153,7 @@ pub fn train_last(network: &mut Layers, layers: usize) {
 }
 
 /// Refuses a pull to zero that would first shrink weights into the ball to which it confines them. This applies if the
-/// recipe has a drift budget, which does not bound such steps, or if `imported` weights should stay where they are.
+/// recipe has a movement budget, which does not bound such steps, or if `imported` weights should stay where they are.
 ///
 /// # Errors
 /// If a parameter is outside its ball; the message names the first one and the remedy.
@@ -161,7 +161,7 @@ pub fn check_ball(network: &mut Layers, recipe: &Recipe, imported: bool) -> Resu
     let Pull::Zero { strength } = recipe.rule.pull else { return Ok(()) };
     let (option, what) = match recipe.budget {
         _ if imported => ("--train-last", "they would be shrunk before they learn anything"),
-        Some(_) => ("--drift-budget", "no budget holds while they are pulled into it"),
+        Some(_) => ("--movement-budget", "no budget holds while they are pulled into it"),
         None => return Ok(()),
     };
     let (mut number, mut outside) = (0, None);

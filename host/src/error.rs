@@ -36,7 +36,7 @@ pub enum Error {
     /// A board, an emulator or the link to it fails.
     #[error("{0}")]
     Board(String),
-    /// A board has spent its drift budget and learns no more in this session.
+    /// A board has spent its movement budget and learns no more in this session.
     #[error("{0}")]
     BudgetSpent(String),
     /// Arguments that do not go together.

@@ -113,10 +113,10 @@ impl Monitor {
         }
         line("step", format!("{}, digest {:016x}", status.step, status.digest));
         line(
-            "drift",
+            "movement",
             match status.budget {
-                Some(budget) => format!("{} {:.3} of {budget} radii", bar(status.drift / budget), status.drift),
-                None => format!("{:.3} radii, without a budget", status.drift),
+                Some(budget) => format!("{} {:.3} of {budget} radii", bar(status.movement / budget), status.movement),
+                None => format!("{:.3} radii, without a budget", status.movement),
             },
         );
         let alarms = alarms(&counts);
@@ -140,12 +140,12 @@ impl Monitor {
         let saved = status.saved.map_or_else(|| "nothing stored".into(), |saved| format!("generation {saved} stored"));
         let budget = status.budget.map_or_else(String::new, |budget| format!(" of {budget}"));
         format!(
-            "{}: {} samples, step {}, {share} right{loss}, drift {:.3}{budget}, {} committed, {} rolled back{}, {saved}, \
+            "{}: {} samples, step {}, {share} right{loss}, movement {:.3}{budget}, {} committed, {} rolled back{}, {saved}, \
              {} frames dropped",
             hello.board,
             status.counts.taken,
             status.step,
-            status.drift,
+            status.movement,
             status.counts.committed,
             status.counts.rolled_back,
             alarms(&status.counts),

@@ -3,28 +3,28 @@
 //!
 //! | rehearsal | task | step sizes are chosen on |
 //! |---|---|---|
-//! | [`Drifts`] | the same samples through an aged sensor | other drifts |
+//! | [`AgedSensors`] | the same samples through an aged sensor | other aged sensors |
 //! | [`Groups`] | a person, or another group, that the training has not seen | the other groups |
 //! | [`Life`] | a long stream through a sensor that keeps ageing, some labels wrong | nothing: each method has one |
 //! | [`Attack`] | sessions with only wrong labels, and a world that changes between two sessions | nothing |
 //!
 //! All methods see the same streams with the same wrong labels and the same draws from the replay buffer, in the
 //! sessions of core. Only the update of the parameters differs. At the end of a session, which is the whole stream for
-//! drifts and groups, the weights are committed. If samples are held out and the weights predict fewer of them, they
-//! are rolled back instead. A sample that a drift budget refuses is not learnt. The controls learn under the recipe's
+//! aged sensors and groups, the weights are committed. If samples are held out and the weights predict fewer of them, they
+//! are rolled back instead. A sample that a movement budget refuses is not learnt. The controls learn under the recipe's
 //! cap and without a pull, and so does the method that starts from random weights, because staying near those has no
 //! use.
 
+mod aged_sensors;
 mod attack;
 mod controls;
-mod drifts;
 mod groups;
 mod life;
 mod task;
 
+pub use aged_sensors::{AgedSensors, Method, Rehearsal};
 pub use attack::{Attack, AttackRehearsal, Attacked, Change};
 pub use controls::{Adam, Sgd};
-pub use drifts::{Drifts, Method, Rehearsal};
 pub use groups::{GroupMethod, GroupRehearsal, Groups, Unseen};
 pub use life::{Life, LifeMethod, LifeRehearsal, Quarters};
 pub use task::Task;

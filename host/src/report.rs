@@ -73,7 +73,7 @@ pub struct Summary {
     pub accuracy_adapted: f32,
     /// Share of the accuracy lost to ageing that was recovered; `None` if none was lost.
     pub recovered: Option<f32>,
-    /// Mean rehearsed accuracy of the board's rule over the reported drift seeds.
+    /// Mean rehearsed accuracy of the board's rule over the reported seeds of the ageing.
     #[serde(deserialize_with = "nan_from_null")]
     pub adapted_mean: f32,
     /// Standard deviation of that accuracy.
@@ -108,7 +108,7 @@ pub struct Control {
     /// Chosen step size.
     #[serde(deserialize_with = "nan_from_null")]
     pub step_size: f32,
-    /// Mean accuracy over the reported drift seeds.
+    /// Mean accuracy over the reported seeds of the ageing.
     #[serde(deserialize_with = "nan_from_null")]
     pub mean: f32,
     /// Standard deviation of that accuracy.

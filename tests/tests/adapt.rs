@@ -256,7 +256,7 @@ fn a_separable_problem_is_learnt() {
 }
 
 #[test]
-fn a_session_ends_with_its_drift_budget_and_says_so() {
+fn a_session_ends_with_its_movement_budget_and_says_so() {
     for (pull, per_step) in [(Pull::None, 0.01), (Pull::Zero { strength: 1.0 }, 0.02)] {
         // The budget suffices for ten and a half steps: three samples of three steps, and one step of the fourth.
         let rule = Rule { pull, ..Rule::PLAIN };
@@ -268,7 +268,7 @@ fn a_session_ends_with_its_drift_budget_and_says_so() {
             taken.push(reports.len());
         }
         assert_eq!((taken, device.step()), (vec![3, 3, 3, 1], 10));
-        assert!((device.drift() / (10.0 * per_step) - 1.0).abs() < 1e-3, "{}", device.drift());
+        assert!((device.movement() / (10.0 * per_step) - 1.0).abs() < 1e-3, "{}", device.movement());
         let before = (device.digest(), device.position(), state(device.network_mut()));
         assert_eq!(learn(&mut device, &[0.1; 3], 1), (Err(Refusal::Budget), vec![]));
         assert_eq!((device.digest(), device.position(), state(device.network_mut())), before);

@@ -525,14 +525,14 @@ fn no_session_moves_further_than_it_tells() {
             let mut steps = 0;
             device.learn(&input, label, |_| steps += 1).unwrap();
             for t in device.step() - steps + 1..=device.step() {
-                sum += rule.drift(t);
+                sum += rule.movement(t);
             }
             let expected = if sum < rule.reach() { sum } else { rule.reach() };
-            assert_eq!(device.drift().to_bits(), expected.to_bits());
-            told.push(device.drift().into());
+            assert_eq!(device.movement().to_bits(), expected.to_bits());
+            told.push(device.movement().into());
             path.push(device.network().clone());
             let moved = path.iter().map(|from| distance(device.network(), from)).fold(0.0, f64::max);
-            assert!(moved <= f64::from(device.drift()) * 1.0001, "{moved} of {}", device.drift());
+            assert!(moved <= f64::from(device.movement()) * 1.0001, "{moved} of {}", device.movement());
         }
         let reach = f64::from(rule.reach());
         match pull {

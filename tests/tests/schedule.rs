@@ -80,19 +80,19 @@ fn momentum_starts_at_zero_and_goes_its_way() {
 }
 
 #[test]
-fn the_theory_balances_noise_drift_and_progress() {
+fn the_theory_balances_noise_lag_and_progress() {
     for p in [1.2f32, 1.5, 1.8, 2.0] {
         for (rank, samples) in [(1u32, 1e4f32), (1, 1e6), (16, 1e6), (300, 300.0)] {
             for transported in [false, true] {
                 let (alpha, step) = theory(p, rank, samples, transported).unwrap();
                 let (p64, r, n) = (f64::from(p), f64::from(rank), f64::from(samples) / f64::from(rank));
                 let (alpha, step) = (f64::from(alpha) * r, f64::from(step) * r);
-                // Noise α^((p−1)/p), drift (η/α)^1 or ^2, and progress 1/(ηN) are all of one size, with N samples per
+                // Noise α^((p−1)/p), lag (η/α)^1 or ^2, and progress 1/(ηN) are all of one size, with N samples per
                 // rank.
                 let noise = alpha.powf((p64 - 1.0) / p64);
-                let drift = (step / alpha).powi(if transported { 2 } else { 1 });
+                let lag = (step / alpha).powi(if transported { 2 } else { 1 });
                 let progress = 1.0 / (step * n);
-                for (what, value) in [("drift", drift), ("progress", progress)] {
+                for (what, value) in [("lag", lag), ("progress", progress)] {
                     assert!(
                         (value / noise).ln().abs() < 1e-4,
                         "{what} at p = {p}, r = {rank}: {value} against {noise}"

@@ -223,8 +223,8 @@ fn gradients_of_samples_accumulate_in_their_order_to_the_bit() {
 }
 
 #[test]
-fn pulled_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound() {
-    fn stay<const M: usize, const N: usize>(ball: &mut Worst, drift: &mut Worst) {
+fn pulled_weights_never_leave_the_ball_and_no_step_movements_beyond_its_bound() {
+    fn stay<const M: usize, const N: usize>(ball: &mut Worst, movement: &mut Worst) {
         for (seed, (rule, _)) in rules().enumerate() {
             for (norm, of) in NORMS {
                 let mut random = Random::new(10 + seed as u64);
@@ -234,7 +234,7 @@ fn pulled_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound() {
                 state.initialise(geometry, Role::Weights, &mut generator, &mut vec![0.0; workspace(M, N)]);
                 let (mut alignment, start) = (Alignment::START, state.x);
                 let (strength, anchor) = pull(rule.pull, &exact(&start));
-                let bound = f64::from(rule.drift(1)) * 2.0;
+                let bound = f64::from(rule.movement(1)) * 2.0;
                 let exact_bound = step * 2.0 * if rule.pull == Pull::None { 1.0 } else { 2.0 };
                 assert!(bound >= exact_bound && bound < 1.001 * exact_bound);
                 for t in 1..=500 {
@@ -244,7 +244,7 @@ fn pulled_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound() {
                     state.accumulate(rule.keep(t), rule.weight(t, 1), &fixed(&gradient));
                     let before = exact(&state.x);
                     advance(&mut state, geometry, &rule, t, &start, &mut alignment);
-                    drift.see(of.of(&(exact(&state.x) - before)) / bound - 1.0);
+                    movement.see(of.of(&(exact(&state.x) - before)) / bound - 1.0);
                     if strength > 0.0 {
                         ball.see(of.of(&(exact(&state.x) - &anchor)) * strength / 2.0 - 1.0);
                     }
@@ -252,10 +252,10 @@ fn pulled_weights_never_leave_the_ball_and_no_step_drifts_beyond_its_bound() {
             }
         }
     }
-    let (mut ball, mut drift) = (Worst::default(), Worst::default());
-    shapes!(stay(&mut ball, &mut drift));
+    let (mut ball, mut movement) = (Worst::default(), Worst::default());
+    shapes!(stay(&mut ball, &mut movement));
     ball.at_most("ball", tolerance::OVERSHOOT);
-    drift.at_most("drift", tolerance::DRIFT);
+    movement.at_most("movement", tolerance::MOVEMENT);
 }
 
 #[test]

@@ -339,9 +339,9 @@ fn a_session_that_was_rolled_back_leaves_no_trace_in_weights_and_momentum() {
 }
 
 #[test]
-fn each_session_has_the_whole_drift_budget() {
+fn each_session_has_the_whole_movement_budget() {
     let rule = Rule::PLAIN;
-    let recipe = Recipe { rule, budget: Some(6.5 * rule.drift(1)), hold_out: None, ..RECIPE };
+    let recipe = Recipe { rule, budget: Some(6.5 * rule.movement(1)), hold_out: None, ..RECIPE };
     let mut device = device(recipe);
     let samples = stream(4, 10, false);
     let learnt = |device: &mut Device| {

@@ -74,7 +74,7 @@ fn slices_with_predictions_between_them_bring_the_bits_of_learning_at_once() {
     let rule = Rule::PLAIN;
     for (batch, steps) in [(1, 1), (4, 2), (8, 3)] {
         // The budget suffices for ten and a half steps per session.
-        let recipe = Recipe { batch, steps, budget: Some(10.5 * rule.drift(1)), rule, ..RECIPE };
+        let recipe = Recipe { batch, steps, budget: Some(10.5 * rule.movement(1)), rule, ..RECIPE };
         let [mut at_once, mut sliced] = [(); 2].map(|()| device(network(), recipe));
         let mut budget = 0;
         // A wrongly predicted sample that overflows in its gradient alone.

@@ -109,7 +109,7 @@ const CASES: [Case; 6] = [
 ];
 
 /// Mean measured and mean predicted errors of (X_t, M_{t+1}) over the last half of 20 memories.
-struct Drift<'a> {
+struct Lag<'a> {
     waves: &'a Waves,
     factor: f64,
     order: i32,
@@ -117,7 +117,7 @@ struct Drift<'a> {
     predicted: f64,
 }
 
-impl<'a> Drift<'a> {
+impl<'a> Lag<'a> {
     fn new(waves: &'a Waves, theta: f64, (step, ratio, ..): Case) -> Self {
         let beta = 1.0 - step / ratio;
         let (factor, order) = if theta == 0.0 { (ratio * beta, 2) } else { (ratio * ratio * beta / 2.0, 3) };
@@ -134,7 +134,7 @@ impl<'a> Drift<'a> {
 }
 
 #[test]
-fn drift_in_float64_is_the_theorys_and_cores_while_binary32_resolves_it() {
+fn lag_in_float64_is_the_theorys_and_cores_while_binary32_resolves_it() {
     let waves = Waves::new(&mut Random::new(SEED));
     for theta in [0.0, 1.0] {
         for case in CASES {
@@ -150,7 +150,7 @@ fn drift_in_float64_is_the_theorys_and_cores_while_binary32_resolves_it() {
             };
             let geometry = Geometry { norm: Norm::Spectral, radius: 1.0 / Norm::Spectral.factor((4, 8)) };
             let mut core = Core::new([[0.0f32; 8]; 4], geometry, rule);
-            let (mut in_float64, mut in_core) = (Drift::new(&waves, theta, case), Drift::new(&waves, theta, case));
+            let (mut in_float64, mut in_core) = (Lag::new(&waves, theta, case), Lag::new(&waves, theta, case));
             for t in 0..steps {
                 let counts = 2 * t >= steps && t % 5 == 0;
                 let x = exact.x.clone();

@@ -216,8 +216,8 @@ pub struct Status {
     /// Checksum at the end of the image from which the board started.
     pub image: u32,
     /// Upper bound on how far a matrix has moved in this session, in radii of its norm.
-    pub drift: f32,
-    /// Drift that a session must not exceed, if the image sets a budget.
+    pub movement: f32,
+    /// Movement that a session must not exceed, if the image sets a budget.
     pub budget: Option<f32>,
     /// Generation of the newest saved state; `None` if nothing was saved.
     pub saved: Option<u64>,

@@ -1,4 +1,4 @@
-//! Tests of the link: its bytes do not drift, nothing damaged is taken for a message, and what follows damage is
+//! Tests of the link: its bytes do not movement, nothing damaged is taken for a message, and what follows damage is
 //! received.
 
 use graftage_core::adapt::{Report, STEPS};
@@ -113,7 +113,7 @@ const STATUS: Status = Status {
     step: 14,
     digest: 0xfedc_ba98_7654_3210,
     image: 0xdead_beef,
-    drift: 0.5,
+    movement: 0.5,
     budget: Some(2.0),
     saved: Some(300),
     slots: [Some(299), Some(300)],

@@ -58,7 +58,7 @@ pub struct RecipeArguments {
     cap: Cap,
     /// Maximum distance that a session may move each matrix, in radii of its norm; steps beyond it are refused.
     #[arg(long, value_name = "RADII", allow_negative_numbers = true)]
-    drift_budget: Option<f32>,
+    movement_budget: Option<f32>,
     /// Hold out each EVERY-th labelled sample and judge a session by the last KEEP of them: if its weights are no worse
     /// on them, it is committed, else rolled back.
     #[arg(long, value_name = "EVERY,KEEP", value_parser = rule::hold_out)]
@@ -79,7 +79,7 @@ pub struct RecipeArguments {
 
 impl RecipeArguments {
     pub fn recipe(&self) -> Result<Recipe> {
-        let Self { batch, steps, replay, seed, drift_budget: budget, hold_out, schedule, cap: Cap(cap), .. } = *self;
+        let Self { batch, steps, replay, seed, movement_budget: budget, hold_out, schedule, cap: Cap(cap), .. } = *self;
         let rule = self.rule.rule(schedule)?;
         let recipe = Recipe { rule, batch, steps, replay, seed, budget, hold_out, cap, functions: DEFAULT.functions };
         recipe.check(usize::MAX)?;

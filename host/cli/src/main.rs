@@ -43,7 +43,7 @@ enum Task {
     Age(age::Age),
     /// Write streams of labelled samples, and test samples, of the groups that the training left out.
     Introduce(introduce::Introduce),
-    /// Adapt on this machine with each method and step size, over many drifts or unseen groups.
+    /// Adapt on this machine with each method and step size, over many aged sensors or unseen groups.
     Rehearse(rehearse::Rehearse),
     /// Let a board learn from a stream of labelled samples, and measure its accuracy.
     Adapt(adapt::Adapt),
@@ -92,7 +92,7 @@ impl Task {
     }
 }
 
-/// Exit status if everything succeeded except that a drift budget was spent.
+/// Exit status if everything succeeded except that a movement budget was spent.
 const SPENT: u8 = 3;
 
 fn main() -> ! {

@@ -1,4 +1,4 @@
-//! The theory's drift on the libtorch implementation of the rule, and on implementations with the same mistakes as in
+//! The theory's lag on the libtorch implementation of the rule, and on implementations with the same mistakes as in
 //! the theory's own tests.
 
 #[path = "../../theory/tests/mistakes/mod.rs"]
@@ -10,7 +10,7 @@ use graftage_core::scion::{Geometry, Rule};
 use graftage_optim::tensor::Arithmetic;
 use graftage_optim::{Group, Groups, TransportedScion};
 use graftage_theory::Method;
-use graftage_theory::drift::{Drift, Path, measure};
+use graftage_theory::lag::{Lag, Path, measure};
 use graftage_theory::problem::Waves;
 use graftage_theory::subject::{Core, Subject};
 use mistakes::{FromZero, Overshot};
@@ -62,17 +62,17 @@ impl<const EXACT: bool> Subject for Torch<EXACT> {
 }
 
 /// Measures a path of a function, at η/α = 0.02.
-fn on<S: Subject>(path: Path, method: Method) -> Drift {
+fn on<S: Subject>(path: Path, method: Method) -> Lag {
     let waves = Waves::new((4, 8), 0.02, &mut Generator::new(SEED, 0)).unwrap();
     measure::<S>(&waves, method.transport(), 0.02, path).unwrap()
 }
 
-fn drift<S: Subject>(method: Method) -> Drift {
+fn lag<S: Subject>(method: Method) -> Lag {
     on::<S>(Path { from: 0.5, to: 2.0 }, method)
 }
 
-fn assert_obeys(method: Method, drift: &Drift) {
-    let Drift { start, steady } = drift;
+fn assert_obeys(method: Method, lag: &Lag) {
+    let Lag { start, steady } = lag;
     println!("seed {SEED}, {method:?}: {} {}", start.ratio(method), steady.ratio(method));
     assert!((0.95..1.05).contains(&start.ratio(method)), "{method:?} {start:?}");
     assert!((0.98..1.02).contains(&steady.ratio(method)), "{method:?} {steady:?}");
@@ -81,19 +81,19 @@ fn assert_obeys(method: Method, drift: &Drift) {
 #[test]
 fn the_fast_optimizer_obeys_and_its_mistakes_are_found_out() {
     for method in Method::ALL {
-        assert_obeys(method, &drift::<Torch<false>>(method));
+        assert_obeys(method, &lag::<Torch<false>>(method));
     }
-    let wrong = drift::<Overshot<Torch<false>>>(Method::Transported).steady;
+    let wrong = lag::<Overshot<Torch<false>>>(Method::Transported).steady;
     assert!(wrong.ratio(Method::Transported) > 1.05, "{wrong:?}");
-    let wrong = drift::<FromZero<Torch<false>>>(Method::Transported).start;
+    let wrong = lag::<FromZero<Torch<false>>>(Method::Transported).start;
     assert!(wrong.ratio(Method::Transported) > 1.05, "{wrong:?}");
 }
 
-/// Shows that it obeys what core obeys, and that core's mistakes would change the drift here in the same way.
+/// Shows that it obeys what core obeys, and that core's mistakes would change the lag here in the same way.
 #[test]
 fn the_exact_optimizer_has_cores_bits() {
     for method in Method::ALL {
-        assert_obeys(method, &drift::<Core>(method));
+        assert_obeys(method, &lag::<Core>(method));
         let short = || Path { from: 0.05, to: 0.1 };
         assert_eq!(on::<Torch<true>>(short(), method), on::<Core>(short(), method), "{method:?}");
     }

@@ -3,7 +3,7 @@
 use super::Samples;
 use graftage_core::random::{Generator, Stream};
 
-/// A sensor whose elements have drifted independently: x becomes gain·x + offset.
+/// A sensor whose elements have aged independently: x becomes gain·x + offset.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AgedSensor {
     gain: Vec<f32>,

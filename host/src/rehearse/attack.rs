@@ -15,7 +15,7 @@ use graftage_core::session::Verdict;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Rehearsal of attacks, on drifts.
+/// Rehearsal of attacks, on aged sensors.
 #[derive(Debug)]
 pub struct Attack<'a> {
     /// Trained network.
@@ -28,7 +28,7 @@ pub struct Attack<'a> {
     pub samples: usize,
     /// Recipe of the board, which must hold samples out.
     pub recipe: Recipe,
-    /// Drift seeds.
+    /// Seeds of the ageing.
     pub seeds: Vec<u64>,
 }
 
@@ -37,7 +37,7 @@ pub struct Attack<'a> {
 pub struct AttackRehearsal {
     /// Samples per session.
     pub samples: usize,
-    /// Drift seeds.
+    /// Seeds of the ageing.
     pub seeds: Vec<u64>,
     /// For each seed, a session with right labels, one with only wrong labels, and another one with right labels.
     pub attacked: Vec<Attacked>,
@@ -84,7 +84,7 @@ const MOUNTS: [(&str, Place); 2] = [
     ("mirrored", |side, row, column| Some((row, side - 1 - column))),
 ];
 
-/// Offset of the seed of another drift.
+/// Offset of the seed of another ageing.
 const ANOTHER: u64 = 1000;
 
 /// Sessions of the board.
@@ -130,7 +130,7 @@ impl Attack<'_> {
                 tell();
                 committed
             });
-            Ok(Change { name: mount.map_or("another drift", |(name, _)| name).into(), committed: committed? })
+            Ok(Change { name: mount.map_or("another ageing", |(name, _)| name).into(), committed: committed? })
         });
         let recovery = |probe: usize| {
             let rolled_back = attacked.iter().filter(|attacked| !attacked.attack.committed);
@@ -172,15 +172,16 @@ impl Attack<'_> {
     }
 
     /// Returns the first committed session in a changed world, counted from 1. It comes after one session in the
-    /// original world. The change is another drift, or a sensor that is mounted differently.
+    /// original world. The change is another ageing, or a sensor that is mounted differently.
     fn change(&self, seed: u64, mount: Option<Place>) -> Result<Option<u32>> {
         let inputs = self.train.inputs();
         let stream = self.train.arrive((1 + Self::PATIENCE as usize) * self.samples, seed);
-        let drift = if mount.is_none() { seed.wrapping_add(ANOTHER) } else { seed };
+        let ageing = if mount.is_none() { seed.wrapping_add(ANOTHER) } else { seed };
         let side = inputs.isqrt();
         let moved = mount.map(|place| stream.mounted(side, |row, column| place(side, row, column)));
-        let seen = |samples: &Samples, drift| clipped(self.checkpoint, samples.aged(&AgedSensor::draw(inputs, drift)));
-        let (first, later) = (seen(&stream, seed), seen(moved.as_ref().unwrap_or(&stream), drift));
+        let seen =
+            |samples: &Samples, ageing| clipped(self.checkpoint, samples.aged(&AgedSensor::draw(inputs, ageing)));
+        let (first, later) = (seen(&stream, seed), seen(moved.as_ref().unwrap_or(&stream), ageing));
         let start = self.checkpoint.words();
         let mut board = start_sessions(trained(self.checkpoint)?, self.recipe, &start)?;
         learn(&mut board, first.iter().take(self.samples))?;

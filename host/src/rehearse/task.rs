@@ -32,7 +32,7 @@ impl<'a> Task<'a> {
     }
 
     /// Creates a task of `samples` training samples through an aged sensor, clipped as on the device, in one session.
-    pub fn drift(checkpoint: &'a Checkpoint, train: &Samples, test: &Samples, samples: usize, seed: u64) -> Self {
+    pub fn aged(checkpoint: &'a Checkpoint, train: &Samples, test: &Samples, samples: usize, seed: u64) -> Self {
         let sensor = AgedSensor::draw(train.inputs(), seed);
         let seen = |samples: &Samples| clipped(checkpoint, samples.aged(&sensor));
         Self::new(checkpoint, seen(&train.arrive(samples, seed)), seen(test), seed)
@@ -76,7 +76,7 @@ impl<'a> Task<'a> {
     /// is measured after the end of the last session. A pull to the start pulls to the checkpoint.
     ///
     /// # Errors
-    /// Returns an error if the recipe or a sample is refused. A refusal by a drift budget is not an error; the sample
+    /// Returns an error if the recipe or a sample is refused. A refusal by a movement budget is not an error; the sample
     /// is then not learnt.
     pub fn learn<N: Layer>(&self, network: N, recipe: Recipe, probe: usize) -> Result<Vec<f32>> {
         let start = self.checkpoint.words();
@@ -98,7 +98,7 @@ impl<'a> Task<'a> {
     }
 }
 
-/// Learns a sample, unless a drift budget refuses it.
+/// Learns a sample, unless a movement budget refuses it.
 pub(super) fn take<N: Layer>(session: &mut Sessions<N>, (input, label): (&[f32], u32)) -> Result<()> {
     match session.learn(input, label, |_| ()) {
         Ok(_) | Err(Refusal::Budget) => Ok(()),

@@ -49,8 +49,8 @@ struct Course {
     right: Vec<(usize, bool)>,
     /// (step, loss at the query point).
     loss: Vec<(f64, f64)>,
-    /// (step, drift of the session so far).
-    drift: Vec<(f64, f64)>,
+    /// (step, movement of the session so far).
+    movement: Vec<(f64, f64)>,
     sessions: Vec<Session>,
     /// (samples taken before, reason).
     refused: Vec<(usize, String)>,
@@ -61,13 +61,13 @@ struct Session {
     /// Number of labelled samples taken up to its end.
     samples: usize,
     steps: u64,
-    drift: f32,
+    movement: f32,
     verdict: Verdict,
 }
 
 impl Course {
     fn of(record: &Record, image: &Image) -> Self {
-        let (mut course, mut drift, mut step) = (Self::default(), 0.0, 0);
+        let (mut course, mut movement, mut step) = (Self::default(), 0.0, 0);
         let rule = &image.header.recipe.rule;
         for event in &record.events {
             match event {
@@ -77,17 +77,17 @@ impl Course {
                     course.held_out += usize::from(lesson.taken.held_out);
                     for report in &lesson.reports {
                         step = report.step;
-                        drift = (drift + rule.drift(step)).min(rule.reach());
+                        movement = (movement + rule.movement(step)).min(rule.reach());
                         course.loss.push((step as f64, report.outcome.loss.into()));
-                        course.drift.push((step as f64, drift.into()));
+                        course.movement.push((step as f64, movement.into()));
                     }
                 }
                 Event::Refused(refused) => course.refused.push((course.right.len(), refused.why.to_string())),
                 Event::State(_) | Event::Gap => {}
                 Event::End(ended) => {
                     let (samples, verdict) = (course.right.len(), ended.verdict);
-                    course.sessions.push(Session { samples, steps: step, drift, verdict });
-                    drift = 0.0;
+                    course.sessions.push(Session { samples, steps: step, movement, verdict });
+                    movement = 0.0;
                 }
             }
         }
@@ -119,7 +119,7 @@ struct Moved<'a> {
     /// X at the end minus X of the image.
     differences: &'a [f32],
     /// Norm of the difference, in radii; `None` for a frozen parameter.
-    drift: Option<f32>,
+    movement: Option<f32>,
 }
 
 /// Returns the account as a self-contained HTML file.
@@ -127,7 +127,7 @@ pub fn account_page(account: &Account) -> String {
     let Account { record, image, in_use, shapes, targets, damage, confusions } = account;
     let course = Course::of(record, image);
     let differences: Vec<f32> = in_use.iter().zip(image.weights()).map(|(end, start)| end - start).collect();
-    let committed: f32 = course.sessions.iter().filter(|s| s.verdict.committed).map(|s| s.drift).sum();
+    let committed: f32 = course.sessions.iter().filter(|s| s.verdict.committed).map(|s| s.movement).sum();
     // A weight that starts at the centre of its ball can move only half of the ball's diameter.
     let bound = committed.min(image.header.recipe.rule.reach() / 2.0);
     let sections = html! {
@@ -206,7 +206,7 @@ fn course_section(course: &Course, budget: Option<f32>) -> Markup {
             "Mean loss of each step's samples, at the query point.",
         ))
         (figure(
-            chart("Drift over steps", "step", "drift in radii", steps(&course.drift), budget.into_iter().collect()),
+            chart("Movement over steps", "step", "movement in radii", steps(&course.movement), budget.into_iter().collect()),
             "The most that a matrix can have moved since the session began, in radii of its norm.",
         ))
     }
@@ -220,7 +220,7 @@ fn sessions_section(course: &Course) -> Markup {
         Numbers("Session"),
         Numbers("Samples so far"),
         Numbers("Steps so far"),
-        Numbers("Drift in radii"),
+        Numbers("Movement in radii"),
         Numbers("Held out"),
         Numbers("Right before"),
         Numbers("Right after"),
@@ -233,12 +233,12 @@ fn sessions_section(course: &Course) -> Markup {
             "back. After two roll-backs in a row its own decide alone."
         }
         (table(&columns, html! {
-            @for (index, Session { samples, steps, drift, verdict }) in course.sessions.iter().enumerate() {
+            @for (index, Session { samples, steps, movement, verdict }) in course.sessions.iter().enumerate() {
                 tr {
                     th scope="row" { (index + 1) }
                     td { (samples) }
                     td { (steps) }
-                    td { (short((*drift).into())) }
+                    td { (short((*movement).into())) }
                     @let all = verdict.all();
                     td { (all.held_out) }
                     td { (all.before) }
@@ -280,7 +280,7 @@ fn moved<'a>(image: &Image, shapes: &[(usize, usize)], differences: &'a [f32]) -
             norm: format!("{:?}", geometry.norm),
             radius: geometry.radius,
             differences: mine,
-            drift: norm.filter(|_| geometry.radius > 0.0).map(|norm| norm / geometry.radius),
+            movement: norm.filter(|_| geometry.radius > 0.0).map(|norm| norm / geometry.radius),
         })
     });
     moved.collect()
@@ -292,7 +292,7 @@ fn weights_section(moved: &[Moved], bound: f32) -> Markup {
         Numbers("Shape"),
         Words("Norm"),
         Numbers("Radius"),
-        Numbers("Drift in radii"),
+        Numbers("Movement in radii"),
         Numbers("Of the bound"),
         Numbers("Largest"),
         Numbers("Weights that differ"),
@@ -301,19 +301,19 @@ fn weights_section(moved: &[Moved], bound: f32) -> Markup {
         p {
             "The difference between the weights in use at the end and those of the image. Its norm is the one in which the "
             "parameter's steps are measured, in radii; no committed steps can have brought it beyond " (short(bound.into()))
-            ", the sum of the committed sessions' drifts or, where that is less, the ball around the image's weights."
+            ", the sum of the committed sessions' movements or, where that is less, the ball around the image's weights."
         }
         (table(&columns, html! {
-            @for Moved { number, shape: (m, n), norm, radius, differences, drift } in moved {
+            @for Moved { number, shape: (m, n), norm, radius, differences, movement } in moved {
                 tr {
                     th scope="row" { (number) }
                     td { (m) "×" (n) }
                     td class="words" { (norm) }
                     td { (short((*radius).into())) }
-                    td { @match drift { Some(drift) => (short((*drift).into())), None => "frozen" } }
+                    td { @match movement { Some(movement) => (short((*movement).into())), None => "frozen" } }
                     td {
-                        @match drift.filter(|_| bound > 0.0) {
-                            Some(drift) => (percent(drift / bound)),
+                        @match movement.filter(|_| bound > 0.0) {
+                            Some(movement) => (percent(movement / bound)),
                             None => "–",
                         }
                     }

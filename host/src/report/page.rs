@@ -163,7 +163,7 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
         (figure(Chart {
             title: "Accuracy on aged test samples over samples learnt, for each method",
             x: "labelled samples learnt",
-            y: "accuracy in %, mean over the reported drift seeds",
+            y: "accuracy in %, mean over the reported seeds of the ageing",
             scale: Scale::Linear,
             series: methods.iter().map(line).collect(),
             references: [("as new", *clean), ("aged, not adapted", aged.mean)]
@@ -182,7 +182,7 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
         details {
             summary { "How the step sizes were chosen" }
             p {
-                "Mean accuracy at the end, on drift seeds " (seeds(tuned_on)) "; the chosen step size is bold. "
+                "Mean accuracy at the end, on seeds of the ageing " (seeds(tuned_on)) "; the chosen step size is bold. "
                 @for method in methods.iter().filter(|method| at_edge(method)) {
                     "For " (method.name) " it is the smallest or largest that was tried: a better one may lie beyond. "
                 }
@@ -311,12 +311,12 @@ fn reproduction(rehearsal: &Rehearsal) -> Markup {
         dl {
             dt { "Aged" }
             dd {
-                "Each element of the sensor has drifted by itself: where it read x it now reads gain · x + offset. A "
-                "drift seed draws the gain and the offset of every element, and so stands for one aged sensor."
+                "Each element of the sensor has aged by itself: where it read x it now reads gain · x + offset. A "
+                "ageing seed draws the gain and the offset of every element, and so stands for one aged sensor."
             }
             dt { "Mean ± deviation" }
             dd {
-                "Mean and sample standard deviation of the accuracy over the reported drift seeds, here "
+                "Mean and sample standard deviation of the accuracy over the reported seeds of the ageing, here "
                 (seeds(&rehearsal.reported_on)) ". Deviation says how much sensors differ, not how sure the mean is. A "
                 "difference is “within one deviation” where the larger of the two methods' deviations covers it."
             }

@@ -4,7 +4,7 @@
 //!
 //! | experiment | prediction of the theory |
 //! |---|---|
-//! | [`Experiment::Drift`] | momentum error without noise: (ηβ/α)‖∇²F\[U\]‖, with transport (η²β/(2α²))‖∇³F\[U, U\]‖ |
+//! | [`Experiment::Lag`] | momentum error without noise: (ηβ/α)‖∇²F\[U\]‖, with transport (η²β/(2α²))‖∇³F\[U, U\]‖ |
 //! | [`Experiment::Average`] | the noise of the average is of order α^((p−1)/p) and r^((p−1)/p), and only α/B matters |
 //! | [`Experiment::Tracking`] | the least error over α is of order η^((p−1)/(2p−1)), with transport η^(2(p−1)/(3p−1)) |
 //! | [`Experiment::Rate`] | error ~ N^−x with the theory's α and η, x = (p−1)/(3p−2), with transport (2p−2)/(5p−3) |
@@ -16,8 +16,8 @@
 //! in `docs/theory.md`.
 
 pub mod average;
-pub mod drift;
 pub mod fit;
+pub mod lag;
 pub mod noise;
 mod page;
 pub mod problem;
@@ -46,7 +46,7 @@ use subject::Subject;
 #[serde(rename_all = "kebab-case")]
 pub enum Experiment {
     /// Lag of the momentum behind the gradient.
-    Drift,
+    Lag,
     /// Noise of the momentum.
     Average,
     /// Lag and noise together.
@@ -61,15 +61,15 @@ pub enum Experiment {
 
 impl Experiment {
     /// All experiments, in an order in which each explains the next.
-    pub const ALL: [Self; 6] = [Self::Drift, Self::Average, Self::Tracking, Self::Rate, Self::Tuned, Self::Rank];
+    pub const ALL: [Self; 6] = [Self::Lag, Self::Average, Self::Tracking, Self::Rate, Self::Tuned, Self::Rank];
 
     /// Experiments with promised ranges that finish within two minutes.
-    pub const QUICK: [Self; 4] = [Self::Drift, Self::Average, Self::Rate, Self::Rank];
+    pub const QUICK: [Self; 4] = [Self::Lag, Self::Average, Self::Rate, Self::Rank];
 
     /// Returns a short title.
     pub fn title(self) -> &'static str {
         match self {
-            Self::Drift => "drift of the momentum",
+            Self::Lag => "lag of the momentum",
             Self::Average => "noise of the average",
             Self::Tracking => "tracking",
             Self::Rate => "rate with the theory's schedules",
@@ -323,7 +323,7 @@ impl Results {
 pub fn run<S: Subject>(experiment: Experiment, settings: &Settings) -> Result<Outcome> {
     let start = std::time::Instant::now();
     let (findings, panels) = match experiment {
-        Experiment::Drift => drift::run::<S>(settings),
+        Experiment::Lag => lag::run::<S>(settings),
         Experiment::Average => average::run::<S>(settings),
         Experiment::Tracking => tracking::run::<S>(settings),
         Experiment::Rate => rate::run::<S>(settings),

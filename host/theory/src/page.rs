@@ -41,7 +41,7 @@ pub fn theory_page(results: &Results) -> String {
 /// Explains an experiment to readers who are new to it.
 fn about(experiment: Experiment) -> &'static str {
     match experiment {
-        Experiment::Drift => {
+        Experiment::Lag => {
             "Momentum averages gradients of the past, so it lags behind the gradient where the weights are now: by an amount \
              proportional to η/α without transport, and to its square with transport, which removes the first-order term."
         }

@@ -2,8 +2,8 @@
 //!
 //! The problem is one bowl, ψ(x) = √(1 + x²) − 1 from x = 1, with one sample per step. The theory's N^−x bounds the
 //! worst noise, so each point is the worst of spikes of ten frequencies, after α and η are fixed. There are two further
-//! schedules. The transported schedule without transport is only known to be bounded by its drift, N^−x/2 with the
-//! transported x (in a bowl the drift stays below that because the path turns). Constant α has a floor.
+//! schedules. The transported schedule without transport is only known to be bounded by its lag, N^−x/2 with the
+//! transported x (in a bowl the lag stays below that because the path turns). Constant α has a floor.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean};
 use super::noise::Law;
@@ -51,7 +51,7 @@ impl Schedule {
         }
     }
 
-    /// Returns minus the theory's rate. On the borrowed schedule the drift is of order η/α, the root of the transported
+    /// Returns minus the theory's rate. On the borrowed schedule the lag is of order η/α, the root of the transported
     /// method's; constant α has a floor.
     fn exponent(self, p: f64) -> f64 {
         match self {

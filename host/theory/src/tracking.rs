@@ -1,8 +1,8 @@
-//! Tracking: drift and noise together, and the α that balances them.
+//! Tracking: lag and noise together, and the α that balances them.
 //!
-//! A point moves with step size η. The drift is of order (η/α)^k, with k = 1 plain and 2 with transport; the noise is
+//! A point moves with step size η. The lag is of order (η/α)^k, with k = 1 plain and 2 with transport; the noise is
 //! of order α^((p−1)/p). Their sum is smallest at α ~ η^(p/(2p−1)), where it is η^((p−1)/(2p−1)); with transport
-//! at α ~ η^(2p/(3p−1)), where it is η^(2(p−1)/(3p−1)). On this problem a plain average reaches its bound; the drift in
+//! at α ~ η^(2p/(3p−1)), where it is η^(2(p−1)/(3p−1)). On this problem a plain average reaches its bound; the lag in
 //! a bowl would be smaller.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean, median, smallest};

@@ -54,7 +54,7 @@ fn assert_complains(complaints: &[String], beginning: &str) {
 
 #[test]
 fn a_transport_that_is_one_percent_too_long_is_found_out() {
-    let complaints = complaints::<Overshot<Core>>(Experiment::Drift);
+    let complaints = complaints::<Overshot<Core>>(Experiment::Lag);
     assert_complains(&complaints, "measured/predicted, transported, 4×8, η/α = 0.01");
     // Without transport there is nothing to overshoot.
     assert!(!complaints.iter().any(|complaint| complaint.contains("plain")), "{complaints:#?}");
@@ -62,7 +62,7 @@ fn a_transport_that_is_one_percent_too_long_is_found_out() {
 
 #[test]
 fn a_momentum_that_starts_at_zero_is_found_out() {
-    let complaints = complaints::<FromZero<Core>>(Experiment::Drift);
+    let complaints = complaints::<FromZero<Core>>(Experiment::Lag);
     assert_complains(&complaints, "measured/predicted at the start, transported, 4×8, η/α = 0.01");
     assert_complains(&complaints, "measured/predicted at the start, plain, 4×8, η/α = 0.01");
 }

@@ -26,12 +26,12 @@ pub fn run() -> Result<()> {
     let config = include_str!("../../examples/digits.toml").replace("\"digits.csv.gz\"", &format!("{data:?}"));
     std::fs::write(folder.join("digits.toml"), config)?;
     graftage.run(&["train", "digits.toml", "--force"])?;
-    step("The sensor ages: which rule and which step size serve? Tuned on drifts 11 to 15, reported on 1 to 10");
+    step("The sensor ages: which rule and which step size serve? Tuned on seeds 11 to 15, reported on 1 to 10");
     graftage.run(&["rehearse", NETWORK, "--output", "rehearsal.json", "--force"])?;
     step("The network is grafted: a weights image and the type of the network for the firmware");
     graftage.run(&["graft", NETWORK, "--rehearsal", "rehearsal.json", "--output", "model", "--force"])?;
     let elf = firmware::build(DEFAULT, Some(&folder.join("model/network.rs")))?.join("adapt").display().to_string();
-    step("The board meets the aged sensor of drift 1 and learns from 200 labelled samples");
+    step("The board meets the aged sensor of seed 1 and learns from 200 labelled samples");
     graftage.run(&["age", NETWORK, "--seed", "1", "--stream", "stream.csv", "--test", "test.csv", "--force"])?;
     graftage.run(&[
         "adapt",

@@ -78,12 +78,12 @@ impl Published {
     }
 }
 
-/// Network to train, and the adaptations to run on it: to drifts, or to groups that its training left out.
+/// Network to train, and the adaptations to run on it: to aged sensors, or to groups that its training left out.
 struct Study {
     name: String,
     /// Configuration of the training.
     config: String,
-    /// Seeds of the streams for each group that training left out; `None` if a sensor drifts instead.
+    /// Seeds of the streams for each group that training left out; `None` if a sensor ages instead.
     streams: Option<&'static str>,
 }
 
@@ -94,7 +94,7 @@ struct Row {
     samples: u64,
     updates: u64,
     differing: u64,
-    /// Accuracies before and after, one pair per drift or group.
+    /// Accuracies before and after, one pair per aged sensor or group.
     accuracies: Vec<(f64, f64)>,
 }
 
@@ -104,7 +104,7 @@ pub fn run(options: &Options) -> Result<()> {
     graftage::build()?;
     let started = Instant::now();
     let data = options.data.as_deref();
-    let kinds = [(PEOPLE.whom, people(data)?), (SPEAKERS.whom, speakers(data)?), ("drifts", drifts()?)];
+    let kinds = [(PEOPLE.whom, people(data)?), (SPEAKERS.whom, speakers(data)?), ("aged sensors", sensors()?)];
     let mut rows = Vec::new();
     for (kind, studies) in kinds.into_iter().filter(|(_, studies)| !studies.is_empty()) {
         let mut row = Row::default();
@@ -129,7 +129,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn drifts() -> Result<Vec<Study>> {
+fn sensors() -> Result<Vec<Study>> {
     let digits = include_str!("../../examples/digits.toml");
     let config = with_files(digits, &project::fetched("data"), &["digits.csv.gz"])?;
     Ok(vec![Study { name: "digits".into(), config, streams: None }])
@@ -216,7 +216,7 @@ impl Study {
         Ok(())
     }
 
-    /// Writes the streams. Returns their names, grouped by drift or group.
+    /// Writes the streams. Returns their names, grouped by aged sensor or group.
     fn streams(&self, graftage: &Graftage, network: &str) -> Result<Vec<Vec<String>>> {
         fs::create_dir_all(graftage.folder.join("streams"))?;
         let Some(seeds) = self.streams else {

@@ -38,7 +38,7 @@ enum Task {
     Setup,
     /// Set up, then run the whole story on real data: train, graft, adapt on the board, verify
     Demo,
-    /// Set up, adapt on the emulated board to drifts and to people whom training left out, and compute all of it
+    /// Set up, adapt on the emulated board to aged sensors and to people whom training left out, and compute all of it
     /// again
     Evidence(evidence::Options),
     /// Run clippy on every package for every kind of target, warnings as errors

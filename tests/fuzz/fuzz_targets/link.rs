@@ -69,7 +69,7 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         step: 14,
         digest: u64::MAX,
         image: u32::MAX,
-        drift: 0.5,
+        movement: 0.5,
         budget: Some(1.0),
         saved: Some(300),
         slots: [Some(6), None],

@@ -45,7 +45,7 @@ pub mod tolerance {
     /// X and Y over 50 steps, relative to radius and norm factor, and M. Measured 3.9e-5.
     pub const TRAJECTORY: f64 = 7e-5;
     /// Length of a step relative to its bound, − 1. Measured 6.4e-6: the rounding of an X that has grown to 25 radii.
-    pub const DRIFT: f64 = 1.3e-5;
+    pub const MOVEMENT: f64 = 1.3e-5;
     /// Proved properties of the pull, in float64: measured 3.8e-14.
     pub const PROVED: f64 = 8e-14;
     /// Distance from the start relative to its bound, − 1: measured 9.4e-7.

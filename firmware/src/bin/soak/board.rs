@@ -69,7 +69,7 @@ fn live(
         };
         course.pass(refusal).ok_or("refused without a fault")?;
         past.remember(done(&learner), course);
-        if learner.session().adaptation().drift() > RECIPE.rule.reach() {
+        if learner.session().adaptation().movement() > RECIPE.rule.reach() {
             return Err("beyond its reach");
         }
         if is_due(course.asked, given.asks) && course.asked > past.told {

@@ -2,7 +2,7 @@
 //! requests and sessions.
 //!
 //! It also checks that no parameter leaves the ball around the image's, and that none moves further in a session than
-//! its drift says. As the board computes the same bits, both hold there too.
+//! its movement says. As the board computes the same bits, both hold there too.
 
 use crate::life::{
     Ask, CLASSES, Course, IMAGE, INPUTS, Line, Network, RECIPE, Sessions, UNSTARTED, ask, image, is_due,
@@ -46,8 +46,8 @@ fn live(seed: u64, asks: u64) -> Result<(), String> {
         let refusal = match ask(seed, course.asked) {
             Ask::Learn(sample, label) => sessions.learn(&sample, label, |_| ()).err(),
             Ask::End => {
-                let (drift, before) = (sessions.adaptation().drift(), sessions.in_use().to_vec());
-                in_session = in_session.max(moved(&mut sessions, &before, drift)?);
+                let (movement, before) = (sessions.adaptation().movement(), sessions.in_use().to_vec());
+                in_session = in_session.max(moved(&mut sessions, &before, movement)?);
                 furthest = furthest.max(moved(&mut sessions, &first, ball)?);
                 sessions.end();
                 None

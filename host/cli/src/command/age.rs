@@ -16,7 +16,7 @@ pub struct Age {
     /// Samples in the units of the training data, to use instead of the checkpoint's own data.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Seed of the drift.
+    /// Seed of the ageing.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Number of samples in the stream, taken from the training part.
@@ -69,7 +69,7 @@ impl Age {
         stream.write(&bytes(&met, &self.stream)?)?;
         tested.write(&bytes(&test.aged(&sensor), &self.test)?)?;
         let (stream, tests) = (self.stream.display(), self.test.display());
-        say!("{stream}: {} samples; {tests}: {} samples; drift seed {seed}", met.len(), test.len());
+        say!("{stream}: {} samples; {tests}: {} samples; ageing seed {seed}", met.len(), test.len());
         Ok(())
     }
 }

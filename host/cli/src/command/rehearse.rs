@@ -8,7 +8,9 @@ use clap::Args;
 use clap::builder::ArgPredicate;
 use graftage::error::{Error, Result};
 use graftage::files::Output;
-use graftage::rehearse::{Attack, AttackRehearsal, Attacked, Change, Drifts, Groups, Life, LifeRehearsal, Quarters};
+use graftage::rehearse::{
+    AgedSensors, Attack, AttackRehearsal, Attacked, Change, Groups, Life, LifeRehearsal, Quarters,
+};
 use graftage::statistics::Spread;
 use graftage_core::adapt::Recipe;
 use std::path::{Path, PathBuf};
@@ -24,11 +26,11 @@ pub struct Rehearse {
     #[command(flatten)]
     recipe: RecipeArguments,
     /// Adapt to the groups (people, places) that training left out, with this many labelled samples per class, instead
-    /// of to drifts.
+    /// of to aged sensors.
     #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["life", "attack", "samples", "tune", "report"])]
     per_class: Option<usize>,
     /// Simulate a life of this many samples with a sensor that keeps ageing, in sessions of 500 samples, instead of
-    /// adapting to drifts; no step size is chosen.
+    /// adapting to aged sensors; no step size is chosen.
     #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["attack", "samples", "tune"])]
     life: Option<usize>,
     /// Test whether held-out samples (--hold-out) tell sessions with only wrong labels from a world that has changed.
@@ -44,10 +46,10 @@ pub struct Rehearse {
     /// Number of samples in a stream; with --attack, in a session.
     #[arg(long, default_value_t = 200)]
     samples: usize,
-    /// Drift seeds for choosing step sizes.
+    /// Seeds of the ageing for choosing step sizes.
     #[arg(long, value_parser = seeds, default_value = "11..15")]
     tune: Seeds,
-    /// Drift seeds to report; with --life, the seeds of the lives [default: 1..10, for lives 1..4].
+    /// Seeds of the ageing to report; with --life, the seeds of the lives [default: 1..10, for lives 1..4].
     #[arg(long, value_parser = seeds, default_value_if("life", ArgPredicate::IsPresent, "1..4"), default_value = "1..10", hide_default_value = true)]
     report: Seeds,
     /// File to write the measurements to, as JSON.
@@ -67,15 +69,15 @@ impl Rehearse {
             (None, [checkpoint]) => match self.life {
                 Some(samples) => self.life(recipe, samples, checkpoint, output),
                 None if self.attack => self.attack(recipe, checkpoint, output),
-                None => self.drifts(recipe, checkpoint, output),
+                None => self.aged_sensors(recipe, checkpoint, output),
             },
             (None, _) => {
-                Err(Error::Usage("drifts are rehearsed with one checkpoint; --per-class takes several".into()))
+                Err(Error::Usage("aged sensors are rehearsed with one checkpoint; --per-class takes several".into()))
             }
         }
     }
 
-    fn drifts(&self, recipe: Recipe, checkpoint: &Path, output: Output) -> Result<()> {
+    fn aged_sensors(&self, recipe: Recipe, checkpoint: &Path, output: Output) -> Result<()> {
         let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
         let samples = self.samples;
         if samples == 0 || samples > train.len() {
@@ -84,8 +86,8 @@ impl Rehearse {
         let (checkpoint, train, test) = (&checkpoint, &train, &test);
         let (tune, report) = (self.tune.0.clone(), self.report.0.clone());
         let wrong_labels = self.wrong_labels.unwrap_or(0.0);
-        let drifts = Drifts { checkpoint, train, test, samples, wrong_labels, recipe, tune, report };
-        let rehearsal = shown(|progress| drifts.run(progress))?;
+        let sensors = AgedSensors { checkpoint, train, test, samples, wrong_labels, recipe, tune, report };
+        let rehearsal = shown(|progress| sensors.run(progress))?;
         output.write_json(&rehearsal)?;
         say!("accuracy of {} test samples after {samples} labelled aged ones:", test.len());
         let methods = rehearsal.methods.iter();
@@ -127,7 +129,7 @@ impl Rehearse {
         let AttackRehearsal { seeds, attacked, after, recovery, changes, .. } = &rehearsal;
         let all = seeds.len();
         let count = |counts: fn(&Attacked) -> bool| attacked.iter().filter(|attacked| counts(attacked)).count();
-        say!("sessions of {samples} samples on {all} drifts: right labels, wrong labels alone, right labels");
+        say!("sessions of {samples} samples on {all} aged sensors: right labels, wrong labels alone, right labels");
         say!(
             "sessions of right labels committed: {} of {all} before the attack, {} of {all} after it",
             count(|a| a.before.committed),

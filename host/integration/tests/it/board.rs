@@ -516,7 +516,7 @@ fn a_monitor_shows_what_an_emulated_board_does_in_plain_lines_where_there_is_no_
         let lines: Vec<_> = said.lines().filter(|line| !line.starts_with("log: ")).collect();
         // The board does nothing, so there is nothing new to print.
         assert_eq!(lines.len(), 1, "{said}");
-        assert!(lines[0].starts_with(&format!("{name}: 0 samples, step 0, none right, drift 0.000")), "{said}");
+        assert!(lines[0].starts_with(&format!("{name}: 0 samples, step 0, none right, movement 0.000")), "{said}");
         assert!(said.lines().any(|line| line.starts_with("log: INFO ready: 2410 weights")), "{said}");
         let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--monitor"];
         let said = folder.command(adapt).succeeded();

@@ -147,7 +147,7 @@ fn a_sensor_ages_within_its_bounds_and_the_same_for_the_same_seed() {
 
 /// Checks numbers from the same other program.
 #[test]
-fn the_first_drift_of_seed_1_is_the_one_that_was_published() {
+fn the_first_ageing_of_seed_1_is_the_one_that_was_published() {
     let expected = [(0.260_026_8, 0.179_377_14), (0.896_399_1, 0.226_780_28)];
     for ((gain, offset), (g, o)) in response(2, 1).into_iter().zip(expected) {
         assert!((gain - g).abs() < 1e-6 && (offset - o).abs() < 1e-6, "{gain} {offset}");

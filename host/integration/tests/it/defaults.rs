@@ -20,7 +20,7 @@ fn defaults() -> BTreeMap<&'static str, Option<String>> {
         ("--steps", Some(steps.to_string())),
         ("--replay", Some(replay.to_string())),
         ("--seed", Some(seed.to_string())),
-        ("--drift-budget", budget.map(|budget| budget.to_string())),
+        ("--movement-budget", budget.map(|budget| budget.to_string())),
         ("--hold-out", hold_out.map(|hold_out| format!("{hold_out:?}"))),
     ])
 }

@@ -17,7 +17,7 @@ const STATUS: Status = Status {
     step: 20,
     digest: 0xabcd,
     image: 1,
-    drift: 0.25,
+    movement: 0.25,
     budget: Some(1.0),
     saved: Some(15),
     slots: [Some(15), Some(14)],
@@ -49,14 +49,14 @@ fn a_page_says_where_a_board_stands() {
         ("right", "████████░░░░░░░░░░░░ 40.0 % of all"),
         ("loss", "0.5000 █"),
         ("step", "20, digest 000000000000abcd"),
-        ("drift", "█████░░░░░░░░░░░░░░░ 0.250 of 1 radii"),
+        ("movement", "█████░░░░░░░░░░░░░░░ 0.250 of 1 radii"),
         ("sessions", "3 committed, 1 rolled back, 2 alarms"),
         ("stored", "generation 15 of the whole state; slots: generation 15, generation 14"),
         ("link", "2 frames dropped by the board, 4 here, 5 requests sent again"),
     ] {
         assert_eq!(line(&monitor, word), expected);
     }
-    let expected = "b1: 12 samples, step 20, 40.0 % right, loss 0.5000, drift 0.250 of 1, 3 committed, 1 rolled back, \
+    let expected = "b1: 12 samples, step 20, 40.0 % right, loss 0.5000, movement 0.250 of 1, 3 committed, 1 rolled back, \
                     2 alarms, generation 15 stored, 6 frames dropped";
     assert_eq!(monitor.summary(), expected);
     for (alarms, expected) in [(0, "3 committed, 1 rolled back"), (1, "3 committed, 1 rolled back, 1 alarm")] {
@@ -98,7 +98,7 @@ fn a_board_that_has_learnt_nothing_or_has_no_image_is_shown_too() {
         ..STATUS
     };
     monitor.see(hello(Ok(status)), Line::default());
-    assert_eq!(line(&monitor, "drift"), "0.250 radii, without a budget");
+    assert_eq!(line(&monitor, "movement"), "0.250 radii, without a budget");
     assert_eq!(line(&monitor, "stored"), "nothing; slots: empty, empty");
     assert!(!monitor.page().iter().any(|line| line.starts_with("right") || line.starts_with("loss")));
     assert!(monitor.summary().contains("none right") && monitor.summary().contains("nothing stored"));

@@ -130,7 +130,7 @@ impl<'i> Simulated<'i> {
             step: 0,
             digest: sessions.adaptation().digest(),
             image: identity(bytes),
-            drift: 0.0,
+            movement: 0.0,
             budget: None,
             saved: None,
             slots: [None; 2],

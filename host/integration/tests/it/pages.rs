@@ -356,7 +356,7 @@ fn theory(series: u32, name: &str) -> Results {
         json!({ "experiment": experiment, "findings": [finding],
             "panels": [panel(-0.25), panel(3.5), panel(1e-3)], "seconds": 12.0 })
     };
-    told(json!({ "extent": "full", "seed": 1, "outcomes": [outcome("drift"), outcome("rate")] }))
+    told(json!({ "extent": "full", "seed": 1, "outcomes": [outcome("lag"), outcome("rate")] }))
 }
 
 /// Returns the page of the record of a session with `count` samples, on a network of these widths.

@@ -5,7 +5,7 @@ use graftage::adaptation::{start, start_sessions, trained};
 use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::{AgedSensor, AgeingSensor, Dataset, Legend, Normalise, Samples, Source, Split};
 use graftage::network::{Layers, Update};
-use graftage::rehearse::{Adam, Attack, AttackRehearsal, Drifts, Groups, Life, LifeRehearsal, Sgd, Unseen};
+use graftage::rehearse::{Adam, AgedSensors, Attack, AttackRehearsal, Groups, Life, LifeRehearsal, Sgd, Unseen};
 use graftage::rehearse::{GroupMethod, GroupRehearsal, Rehearsal};
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::matrix::RowMajor;
@@ -150,7 +150,9 @@ fn rehearse_wrong(
     wrong_labels: f32,
 ) -> Rehearsal {
     let (tune, report) = (vec![11, 12], vec![1, 2, 3]);
-    Drifts { checkpoint, train, test, samples: SAMPLES, wrong_labels, recipe, tune, report }.run(&|_, _| ()).unwrap()
+    AgedSensors { checkpoint, train, test, samples: SAMPLES, wrong_labels, recipe, tune, report }
+        .run(&|_, _| ())
+        .unwrap()
 }
 
 /// Returns the share of the test samples that an adaptation predicts rightly after a stream, by core alone.
@@ -471,12 +473,12 @@ fn wrong_labels_alone_are_rolled_back_and_core_says_the_same() {
 }
 
 #[test]
-fn another_drift_is_followed_and_images_are_mounted_otherwise() {
+fn another_ageing_is_followed_and_images_are_mounted_otherwise() {
     let found = attack(&story(), 50, Some(HELD_OUT)).unwrap();
     let names = |found: &AttackRehearsal| found.changes.iter().map(|change| change.name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&found), ["another drift"], "six features are no square image");
+    assert_eq!(names(&found), ["another ageing"], "six features are no square image");
     let found = attack(&story_of(9), 50, Some(HELD_OUT)).unwrap();
-    assert_eq!(names(&found), ["another drift", "shifted by a pixel", "mirrored"]);
+    assert_eq!(names(&found), ["another ageing", "shifted by a pixel", "mirrored"]);
     for change in &found.changes {
         let followed = change.committed.iter().flatten().count();
         assert!(followed >= 3, "{}: {:?}", change.name, change.committed);
@@ -510,12 +512,12 @@ fn a_rehearsal_without_seeds_is_refused() {
     let (checkpoint, train, test) = &story();
     let (samples, wrong_labels, seeds) = (500, 0.0, Vec::new());
     let recipe = Recipe { hold_out: Some(HELD_OUT), ..RECIPE };
-    let drifts =
-        Drifts { checkpoint, train, test, samples, wrong_labels, recipe, tune: vec![1], report: seeds.clone() };
+    let sensors =
+        AgedSensors { checkpoint, train, test, samples, wrong_labels, recipe, tune: vec![1], report: seeds.clone() };
     let life = Life { checkpoint, train, test, samples: 2000, wrong_labels, recipe, seeds: seeds.clone() };
     let attack = Attack { checkpoint, train, test, samples, recipe, seeds };
     let refused = [
-        drifts.run(&|_, _| ()).map(drop).unwrap_err(),
+        sensors.run(&|_, _| ()).map(drop).unwrap_err(),
         life.run(&|_, _| ()).map(drop).unwrap_err(),
         attack.run(&|_, _| ()).map(drop).unwrap_err(),
     ];
@@ -771,7 +773,7 @@ fn a_persons_step_size_is_the_best_for_the_others() {
 }
 
 #[test]
-fn a_drift_budget_ends_the_learning_and_not_the_rehearsal() {
+fn a_movement_budget_ends_the_learning_and_not_the_rehearsal() {
     let unseen = people();
     let met = meet(&unseen, Recipe { budget: Some(1e-6), ..RECIPE });
     for (step, found) in &met.methods[0].grid {

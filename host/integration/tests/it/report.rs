@@ -420,7 +420,7 @@ fn a_story_is_read_from_its_five_files() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("training")).unwrap();
     let mut told = story();
-    // JSON has no NaN: a single drift seed has no deviation, and a failed training has no loss.
+    // JSON has no NaN: a single ageing seed has no deviation, and a failed training has no loss.
     told.training.curve[7].loss = f32::INFINITY;
     told.rehearsal.aged.deviation = f32::NAN;
     told.session.before = f32::NAN;

@@ -77,7 +77,7 @@ fn schedules_are_the_theorys() {
         else {
             panic!("{row:?}")
         };
-        // With ε the error: noise (rα/B)^((p−1)/p) = ε, drift η/α or (η/α)² = ε, progress 1/(ηT) = ε of T = N/B steps.
+        // With ε the error: noise (rα/B)^((p−1)/p) = ε, lag η/α or (η/α)² = ε, progress 1/(ηT) = ε of T = N/B steps.
         let plain = row[0] == "plain";
         let close = |found: f64, expected: f64| {
             assert!((found / expected - 1.0).abs() < 2e-3, "{row:?}: {found} {expected}");

@@ -128,7 +128,7 @@ pub fn begun(
     skip: Option<usize>,
 ) -> Result<usize> {
     let counts = status.counts;
-    let between = status.latest.is_none() && status.drift == 0.0;
+    let between = status.latest.is_none() && status.movement == 0.0;
     if counts.taken == 0 || (counts.sessions() > 0 && between) {
         return Ok(skip.unwrap_or(0));
     }

@@ -1,4 +1,4 @@
-//! Rehearsal of drifts: sensors that have aged in different ways. Step sizes are chosen on other drifts than the
+//! Rehearsal of sensors that have aged in different ways. Step sizes are chosen on other aged sensors than the
 //! reported ones.
 
 use super::task::accuracy;
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 /// Interval of the accuracy measurements in a reported run, in samples.
 const PROBE: usize = 10;
 
-/// Rehearsal of drifts.
+/// Rehearsal of aged sensors.
 #[derive(Debug)]
-pub struct Drifts<'a> {
+pub struct AgedSensors<'a> {
     /// Trained network.
     pub checkpoint: &'a Checkpoint,
     /// Unaged samples from which the streams are made.
@@ -28,9 +28,9 @@ pub struct Drifts<'a> {
     pub wrong_labels: f32,
     /// Recipe of the board. Its step size is replaced by each one of the grid.
     pub recipe: Recipe,
-    /// Drift seeds for choosing step sizes.
+    /// Seeds of the ageing for choosing step sizes.
     pub tune: Vec<u64>,
-    /// Reported drift seeds.
+    /// Reported seeds of the ageing.
     pub report: Vec<u64>,
 }
 
@@ -39,9 +39,9 @@ pub struct Drifts<'a> {
 pub struct Rehearsal {
     /// Labelled samples per stream, seen through the aged sensor.
     pub samples: usize,
-    /// Drift seeds on which step sizes were chosen.
+    /// Seeds of the ageing on which step sizes were chosen.
     pub tuned_on: Vec<u64>,
-    /// Reported drift seeds.
+    /// Reported seeds of the ageing.
     pub reported_on: Vec<u64>,
     /// Accuracy on the unaged test samples.
     pub clean: f32,
@@ -68,7 +68,7 @@ pub struct Method {
     pub curve: Vec<(usize, f32)>,
 }
 
-impl Drifts<'_> {
+impl AgedSensors<'_> {
     /// Runs all methods on all seeds, on all processors. `progress` receives (runs done, runs in all).
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Drifts<'_> {
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Rehearsal> {
         some(&self.report)?;
         let task = |seed: &u64| {
-            Task::drift(self.checkpoint, self.train, self.test, self.samples, *seed).mislabelled(self.wrong_labels)
+            Task::aged(self.checkpoint, self.train, self.test, self.samples, *seed).mislabelled(self.wrong_labels)
         };
         let tasks = |seeds: &[u64]| -> Vec<Task> { seeds.iter().map(task).collect() };
         let (tuning, reporting) = (tasks(&self.tune), tasks(&self.report));

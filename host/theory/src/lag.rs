@@ -1,4 +1,4 @@
-//! Drift: distance of the momentum from the gradient at X, without noise.
+//! Lag: distance of the momentum from the gradient at X, without noise.
 //!
 //! The momentum averages gradients at points of the past. While the steps have one direction U, step t − j was taken
 //! from X_t + jηU, and its query point was c = β/α steps ahead of that. With the weights αβ^j of the average
@@ -33,7 +33,7 @@ const FUNCTIONS: usize = 8;
 /// (r, n) and the amplitude of the sines, for each problem.
 const SHAPES: [((usize, usize), f64); 3] = [((4, 8), 0.02), ((2, 4), 0.04), ((8, 16), 0.01)];
 
-/// Shares of transport θ, and the prototype's ratio of measured to predicted plain drift at η/α = 0.01.
+/// Shares of transport θ, and the prototype's ratio of measured to predicted plain lag at η/α = 0.01.
 const SHARES: [(f32, f64); 5] = [(0.25, 0.7498), (0.5, 0.4999), (0.9, 0.1003), (0.99, 0.0137), (1.0, 0.0092)];
 
 /// Measured part of a run, as path lengths ηt.
@@ -88,9 +88,9 @@ impl Sums {
     }
 }
 
-/// Drift of one run.
+/// Lag of one run.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Drift {
+pub struct Lag {
     /// Errors while the average is young: all steps from the second on in which the first gradient has a weight of e^−5
     /// or more.
     pub start: Errors,
@@ -102,7 +102,7 @@ pub struct Drift {
 ///
 /// # Errors
 /// Returns an error if the rule is refused.
-pub fn measure<S: Subject>(waves: &Waves, transport: Transport, ratio: f64, path: Path) -> Result<Drift> {
+pub fn measure<S: Subject>(waves: &Waves, transport: Transport, ratio: f64, path: Path) -> Result<Lag> {
     let beta = (1.0 - f64::from(STEP) / ratio) as f32;
     let rule = Rule { step_size: STEP, momentum: Momentum::Constant(beta), transport, ..Rule::PLAIN };
     let shape = waves.shape;
@@ -144,7 +144,7 @@ pub fn measure<S: Subject>(waves: &Waves, transport: Transport, ratio: f64, path
             start.add(measured, plain, transported);
         }
     }
-    Ok(Drift { start: start.mean(), steady: steady.mean() })
+    Ok(Lag { start: start.mean(), steady: steady.mean() })
 }
 
 /// One run of the experiment.
@@ -171,17 +171,17 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
             runs.extend(between.map(|theta| Run { shape, function, theta, ratio: RATIOS[0] }));
         }
     }
-    let drifts = settings.all(&runs, |run| {
+    let lags = settings.all(&runs, |run| {
         let (shape, amplitude) = shapes[run.shape];
-        let waves = Waves::new(shape, amplitude, &mut settings.generator(Experiment::Drift, run.function))?;
+        let waves = Waves::new(shape, amplitude, &mut settings.generator(Experiment::Lag, run.function))?;
         // The quantities with promised ranges have settled long before the end.
         let path = Path { from: 10.0, to: if settings.is_full() { 40.0 } else { 16.0 } };
         measure::<S>(&waves, Transport::Fixed { theta: run.theta }, f64::from(run.ratio) / 100.0, path)
     })?;
-    // Selects the drifts of all functions, in order.
-    let of = |shape: usize, theta: f32, ratio: u32| -> Vec<Drift> {
-        let same = |run: &&(&Run, &Drift)| (run.0.shape, run.0.theta, run.0.ratio) == (shape, theta, ratio);
-        runs.iter().zip(&drifts).collect::<Vec<_>>().iter().filter(same).map(|(_, drift)| **drift).collect()
+    // Selects the lags of all functions, in order.
+    let of = |shape: usize, theta: f32, ratio: u32| -> Vec<Lag> {
+        let same = |run: &&(&Run, &Lag)| (run.0.shape, run.0.theta, run.0.ratio) == (shape, theta, ratio);
+        runs.iter().zip(&lags).collect::<Vec<_>>().iter().filter(same).map(|(_, lag)| **lag).collect()
     };
 
     let (mut slopes, mut findings, mut panels) = (Vec::new(), Vec::new(), Vec::new());
@@ -189,10 +189,10 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
         let mut series = Vec::new();
         for method in Method::ALL {
             let theta = if method == Method::Plain { 0.0 } else { 1.0 };
-            let all: Vec<(f64, Vec<Drift>)> =
+            let all: Vec<(f64, Vec<Lag>)> =
                 RATIOS.iter().map(|ratio| (abscissa(method, *ratio), of(index, theta, *ratio))).collect();
             let points = |seeds: &[usize], y: fn(&Errors, Method) -> f64| -> Vec<(f64, f64)> {
-                all.iter().map(|(x, drifts)| (*x, mean(seeds.iter().map(|s| y(&drifts[*s].steady, method))))).collect()
+                all.iter().map(|(x, lags)| (*x, mean(seeds.iter().map(|s| y(&lags[*s].steady, method))))).collect()
             };
             let slope = jackknife(FUNCTIONS, |seeds| PowerLaw::fit(&points(seeds, |errors, _| errors.measured)).slope);
             let every: Vec<usize> = (0..FUNCTIONS).collect();
@@ -209,13 +209,13 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
                     .promised(theory - tolerance, theory + tolerance),
             );
             for (place, ratio) in RATIOS.iter().enumerate() {
-                let at = |seeds: &[usize], part: fn(&Drift) -> Errors| {
-                    let drifts = &all[place].1;
-                    let sum = |y: fn(&Errors, Method) -> f64| mean(seeds.iter().map(|s| y(&part(&drifts[*s]), method)));
+                let at = |seeds: &[usize], part: fn(&Lag) -> Errors| {
+                    let lags = &all[place].1;
+                    let sum = |y: fn(&Errors, Method) -> f64| mean(seeds.iter().map(|s| y(&part(&lags[*s]), method)));
                     sum(|errors, _| errors.measured) / sum(Errors::predicted)
                 };
                 let name = |part: &str| format!("{part}, {}, {m}×{n}, η/α = 0.{ratio:02}", method.name());
-                let steady = jackknife(FUNCTIONS, |seeds| at(seeds, |drift| drift.steady));
+                let steady = jackknife(FUNCTIONS, |seeds| at(seeds, |lag| lag.steady));
                 let prototype = match (index, ratio, method) {
                     (0, 1, _) => Some(1.000),
                     (0, 4, _) => Some(0.997),
@@ -227,7 +227,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
                     Finding::new(name("measured/predicted"), 1.0, steady).beside(prototype.map(Estimate::exact));
                 findings.push(if *ratio <= 4 { finding.promised(0.98, 1.02) } else { finding });
                 if *ratio <= 4 {
-                    let start = jackknife(FUNCTIONS, |seeds| at(seeds, |drift| drift.start));
+                    let start = jackknife(FUNCTIONS, |seeds| at(seeds, |lag| lag.start));
                     findings
                         .push(Finding::new(name("measured/predicted at the start"), 1.0, start).promised(0.95, 1.05));
                 }
@@ -252,14 +252,14 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
     }
     if settings.is_full() {
         for (theta, prototype) in SHARES {
-            let drifts = of(0, theta, RATIOS[0]);
+            let lags = of(0, theta, RATIOS[0]);
             let ratio = |seeds: &[usize], method: Method| {
-                let sum = |y: fn(&Errors, Method) -> f64| mean(seeds.iter().map(|s| y(&drifts[*s].steady, method)));
+                let sum = |y: fn(&Errors, Method) -> f64| mean(seeds.iter().map(|s| y(&lags[*s].steady, method)));
                 sum(|errors, _| errors.measured) / sum(Errors::predicted)
             };
             let left = f64::from(1.0 - theta);
             let measured = jackknife(FUNCTIONS, |seeds| ratio(seeds, Method::Plain));
-            let finding = Finding::new(format!("share of the plain drift, θ = {theta}, η/α = 0.01"), left, measured)
+            let finding = Finding::new(format!("share of the plain lag, θ = {theta}, η/α = 0.01"), left, measured)
                 .beside(Some(Estimate::exact(prototype)));
             // If less is left, the second-order term shows.
             findings.push(if left > 0.05 { finding.promised(left - 0.005, left + 0.005) } else { finding });
