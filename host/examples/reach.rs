@@ -6,12 +6,12 @@
 //! `target/evidence/digits/training/model.safetensors`. The table is Markdown: accuracy on test samples seen in the
 //! same way, mean and deviation over the streams.
 
-use graftage::adaptation::trained;
 use graftage::checkpoint::Checkpoint;
 use graftage::data::Samples;
 use graftage::parallel;
 use graftage::rehearse::Task;
 use graftage::statistics::Spread;
+use graftage::workstation::trained;
 use graftage_core::adapt::Recipe;
 use graftage_core::scion::{Pull, Rule};
 use std::error::Error;

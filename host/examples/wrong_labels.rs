@@ -11,11 +11,11 @@
 //! rule ends above it: mean and standard error of the differences task by task. A task is an aged sensor, or a speaker or
 //! person with the mean over the streams.
 
-use graftage::adaptation::trained;
 use graftage::checkpoint::Checkpoint;
 use graftage::network::MovedBy;
 use graftage::parallel;
 use graftage::rehearse::{Adam, Sgd, Task, control};
+use graftage::workstation::trained;
 use graftage_core::adapt::Recipe;
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;

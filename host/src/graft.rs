@@ -1,11 +1,11 @@
 //! Conversion of a checkpoint into a weights image and the Rust type of its network, which share a schema hash.
 
-use crate::adaptation::{check_ball, train_last, trained};
 use crate::checkpoint::{Checkpoint, Inputs};
 use crate::error::{Error, Result};
 use crate::files::Folder;
 use crate::image::with_names;
 use crate::rule;
+use crate::workstation::{check_ball, train_last, trained};
 use graftage_core::adapt::Recipe;
 use graftage_core::arithmetic::Functions;
 use graftage_core::image::{Header, write};

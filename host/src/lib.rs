@@ -18,7 +18,7 @@
 //! | [`training`] | results of a training |
 //! | [`rule`] | the constants of the update in words |
 //! | [`verdict`] | how a session ended, in words |
-//! | [`adaptation`] | core's adaptation, put together at run time |
+//! | [`workstation`] | core's adaptation, put together at run time |
 //! | [`mod@image`] | a weights image as a file, with its names |
 //! | [`graft`] | a checkpoint becomes an image and a Rust type |
 //! | [`rehearse`] | adaptation on the workstation, beside its controls |
@@ -31,7 +31,6 @@
 //! | [`delta`] | what a board has learnt, as a small file |
 //! | [`report`] | all of it as one HTML page |
 
-pub mod adaptation;
 pub mod board;
 pub mod checkpoint;
 pub mod confusion;
@@ -56,3 +55,4 @@ pub mod signals;
 pub mod statistics;
 pub mod training;
 pub mod verdict;
+pub mod workstation;

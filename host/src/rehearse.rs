@@ -29,10 +29,10 @@ pub use groups::{GroupMethod, GroupRehearsal, Groups, Unseen};
 pub use life::{Life, LifeMethod, LifeRehearsal, Quarters};
 pub use task::Task;
 
-use crate::adaptation::{check_ball, train_last, trained};
 use crate::error::{Error, Result};
 use crate::network::MovedBy;
 use crate::parallel;
+use crate::workstation::{check_ball, train_last, trained};
 use graftage_core::adapt::Recipe;
 use graftage_core::network::{initialise, scratch_length};
 use graftage_core::random::Stream;

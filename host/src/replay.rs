@@ -11,10 +11,10 @@
 //! | record of a step, but no later state | the same state: the record was altered |
 //! | X, Y or M, if recorded | another number at that place |
 
-use crate::adaptation::{Sessions, network, start_sessions};
 use crate::error::Result;
 use crate::network::Layers;
 use crate::record::{Event, Lesson, Record, State};
+use crate::workstation::{Sessions, network, start_sessions};
 use graftage_core::adapt::Report;
 use graftage_core::error::Refusal;
 use graftage_core::image::Image;

@@ -1,16 +1,16 @@
 //! Reports of measurements: as numbers, as a sentence and as self-contained HTML pages.
 
-mod account;
 pub mod chart;
 mod confusion;
 mod layout;
 mod page;
+mod replay_page;
 mod style;
 mod training;
 
-pub use account::{Account, account_page};
 pub use layout::{Column, document, table};
 pub use page::page;
+pub use replay_page::{Account, account_page};
 pub use training::training_page;
 
 use crate::error::Result;

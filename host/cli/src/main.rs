@@ -3,7 +3,7 @@
 mod arguments;
 mod command;
 mod console;
-mod inputs;
+mod files;
 #[cfg(feature = "torch")]
 mod libtorch;
 #[cfg(not(feature = "torch"))]

@@ -10,9 +10,9 @@ use graftage_core::scion::{Geometry, Rule};
 use graftage_optim::tensor::Arithmetic;
 use graftage_optim::{Group, Groups, TransportedScion};
 use graftage_theory::Method;
+use graftage_theory::implementation::{Core, Subject};
 use graftage_theory::lag::{Lag, Path, measure};
 use graftage_theory::problem::Waves;
-use graftage_theory::subject::{Core, Subject};
 use mistakes::{FromZero, Overshot};
 use tch::{Device, Kind, Tensor, nn};
 

@@ -5,7 +5,7 @@
 //! times themselves hold for this machine only. `--json` prints an array of {name, ours, peer, ratio, goal}, times in
 //! microseconds.
 
-mod wide;
+mod simd;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use graftage_core::matrix::{Group, Matrix, RowMajor, Slab, kernel};
 use graftage_core::polar::{Quintics, polar};
 use graftage_core::random::Generator;
 use ndarray::{Array2, ArrayView2, linalg::general_mat_mul};
-use wide::{self, Wide};
+use simd::Wide;
 
 /// One comparison, with times in microseconds.
 #[derive(serde::Serialize)]
@@ -79,11 +79,11 @@ fn faer_product(n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
 
 fn product(n: usize, goal: f64) -> Row {
     let (a, b) = (random(n * n), random(n * n));
-    let (mut c, mut d, mut scratch) = (vec![0.0; n * n], vec![0.0; n * n], vec![0.0; wide::product_scratch(n, n)]);
+    let (mut c, mut d, mut scratch) = (vec![0.0; n * n], vec![0.0; n * n], vec![0.0; simd::product_scratch(n, n)]);
     compare(
         format!("product {n}×{n}, by faer"),
         goal,
-        || wide::product((n, n, n), black_box(&a), black_box(&b), &mut c, &mut scratch),
+        || simd::product((n, n, n), black_box(&a), black_box(&b), &mut c, &mut scratch),
         || faer_product(n, black_box(&a), black_box(&b), &mut d),
     )
 }
@@ -95,7 +95,7 @@ fn product_in_sixteens(n: usize, a: &[f32], b: &[f32], c: &mut [f32], scratch: &
 
 fn avx2_product(n: usize) -> Row {
     let (a, b) = (random(n * n), random(n * n));
-    let (mut c, mut d, mut scratch) = (vec![0.0; n * n], vec![0.0; n * n], vec![0.0; wide::product_scratch(n, n)]);
+    let (mut c, mut d, mut scratch) = (vec![0.0; n * n], vec![0.0; n * n], vec![0.0; simd::product_scratch(n, n)]);
     compare(
         format!("product {n}×{n} with AVX2 alone, by faer"),
         0.4,
@@ -107,7 +107,7 @@ fn avx2_product(n: usize) -> Row {
 /// Compares five quintics of Polar Express with the same ones built on ndarray's product.
 fn polar_steps(n: usize) -> Row {
     let s = random(n * n);
-    let mut squares = [(); 3].map(|()| vec![0.0; wide::square(n)]);
+    let mut squares = [(); 3].map(|()| vec![0.0; simd::square(n)]);
     let mut start = Slab::new(n, n, s.clone()).expect("n² numbers");
     start.normalise(Group::Whole);
     let start = Array2::from_shape_vec((n, n), start.elements().to_vec()).expect("n² numbers");

@@ -3,13 +3,13 @@
 
 use super::some;
 use super::task::{accuracy, clipped, take};
-use crate::adaptation::{Sessions, start_sessions, trained};
 use crate::checkpoint::Checkpoint;
 use crate::data::{AgedSensor, Samples};
 use crate::error::{Error, Result};
 use crate::network::Layers;
 use crate::parallel;
 use crate::statistics::Spread;
+use crate::workstation::{Sessions, start_sessions, trained};
 use graftage_core::adapt::Recipe;
 use graftage_core::session::Verdict;
 use serde::{Deserialize, Serialize};

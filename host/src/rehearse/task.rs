@@ -1,9 +1,9 @@
 //! Adaptation task of a network.
 
-use crate::adaptation::{self, Sessions, start_sessions};
 use crate::checkpoint::Checkpoint;
 use crate::data::{AgedSensor, AgeingSensor, Samples};
 use crate::error::Result;
+use crate::workstation::{self, Sessions, start_sessions};
 use graftage_core::adapt::Recipe;
 use graftage_core::arithmetic::Functions;
 use graftage_core::error::Refusal;
@@ -115,5 +115,5 @@ pub(super) fn clipped(checkpoint: &Checkpoint, mut seen: Samples) -> Samples {
 /// Returns the share of samples whose class the network predicts correctly with the weights X.
 pub(super) fn accuracy<N: Layer>(network: &mut N, samples: &Samples) -> Result<f32> {
     let mut scratch = vec![0.0; scratch_length(network)];
-    adaptation::accuracy(samples, |input| predict(network, Functions::Libm, input, &mut scratch))
+    workstation::accuracy(samples, |input| predict(network, Functions::Libm, input, &mut scratch))
 }

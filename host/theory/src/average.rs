@@ -6,8 +6,8 @@
 //! r-vector.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean, median};
+use super::implementation::Subject;
 use super::noise::{Law, Noise};
-use super::subject::Subject;
 use super::{Experiment, Finding, Panel, Series, Settings, Shown};
 use graftage::error::Result;
 use graftage_core::norm::Norm;

@@ -13,8 +13,8 @@
 //! transport of θ leaves |1 − θ| of the first line.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean};
+use super::implementation::{Gauge, Subject, polar_geometry};
 use super::problem::Waves;
-use super::subject::{Gauge, Subject, polar_geometry};
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
 use graftage_core::schedule::Momentum;

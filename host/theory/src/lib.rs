@@ -17,13 +17,13 @@
 
 pub mod average;
 pub mod fit;
+pub mod implementation;
 pub mod lag;
 pub mod noise;
 mod page;
 pub mod problem;
 pub mod rank;
 pub mod rate;
-pub mod subject;
 pub mod table;
 pub mod tracking;
 pub mod tuned;
@@ -35,11 +35,11 @@ use graftage::parallel;
 use graftage_core::random::Generator;
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
+use implementation::Subject;
 pub use page::theory_page;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use subject::Subject;
 
 /// Experiment on one prediction of the theory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Test functions on which the exponents show.
 
+use super::implementation::{Gauge, Subject, polar_geometry};
 use super::noise::{Law, Noise, uniform};
-use super::subject::{Gauge, Subject, polar_geometry};
 use graftage::error::Result;
 use graftage_core::norm::Norm;
 use graftage_core::random::Generator;

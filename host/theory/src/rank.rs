@@ -5,9 +5,9 @@
 //! geometry, on the bowl of weight 1 that starts at ‖X‖_F = 1, the error does not depend on r.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean};
+use super::implementation::Subject;
 use super::noise::Law;
 use super::problem::{Bowl, Errors, Frame};
-use super::subject::Subject;
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
 use graftage_core::polar::Quintics;

@@ -6,9 +6,9 @@
 //! transported x (in a bowl the lag stays below that because the path turns). Constant α has a floor.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean};
+use super::implementation::Subject;
 use super::noise::Law;
 use super::problem::{Bowl, Errors};
-use super::subject::Subject;
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
 use graftage_core::schedule::Momentum;

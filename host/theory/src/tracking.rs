@@ -6,9 +6,9 @@
 //! a bowl would be smaller.
 
 use super::fit::{Estimate, PowerLaw, jackknife, mean, median, smallest};
+use super::implementation::{Gauge, Subject, polar_geometry};
 use super::noise::{Law, Noise};
 use super::problem::Waves;
-use super::subject::{Gauge, Subject, polar_geometry};
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
 use graftage_core::schedule::Momentum;

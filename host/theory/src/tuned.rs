@@ -4,9 +4,9 @@
 //! right, the best f and g do not change with N.
 
 use super::fit::{Estimate, PowerLaw, mean};
+use super::implementation::Subject;
 use super::noise::Law;
 use super::problem::Bowl;
-use super::subject::Subject;
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
 use graftage_core::schedule::Momentum;

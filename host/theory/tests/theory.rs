@@ -7,8 +7,8 @@ use graftage_core::norm::Norm;
 use graftage_core::random::Generator;
 use graftage_core::scion::{Geometry, Rule};
 use graftage_theory::fit::mean;
+use graftage_theory::implementation::{Core, Subject};
 use graftage_theory::noise::{Law, Noise};
-use graftage_theory::subject::{Core, Subject};
 use graftage_theory::{Experiment, Extent, Results, Settings, run};
 use mistakes::{FromZero, Overshot};
 

@@ -16,13 +16,13 @@
 //!
 //! During training the model holds Y; X is what is measured and saved.
 
+mod batches;
 mod best;
-mod feed;
 mod folder;
 mod state;
 
+pub use batches::{Feed, Part};
 pub use best::Standing;
-pub use feed::{Feed, Part};
 pub use state::Saved;
 pub(crate) use state::difference;
 
@@ -30,8 +30,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::network::Network;
+use batches::Batches;
 use best::Search;
-use feed::Batches;
 use folder::Folder;
 use graftage::checkpoint::Checkpoint;
 use graftage::confusion::Confusion;

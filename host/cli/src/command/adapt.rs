@@ -4,7 +4,7 @@ mod course;
 
 use super::monitor::Page;
 use crate::console::{Progress, percent, say};
-use crate::inputs::image_on;
+use crate::files::image_on;
 use crate::line::Patience;
 use crate::outputs::Force;
 use clap::Args;

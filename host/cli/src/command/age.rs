@@ -2,7 +2,7 @@
 
 use crate::arguments::share;
 use crate::console::say;
-use crate::inputs::{checkpoint_and_data, data_of};
+use crate::files::{checkpoint_and_data, data_of};
 use crate::outputs::Force;
 use clap::Args;
 use graftage::data::{AgedSensor, AgeingSensor, Samples};

@@ -1,17 +1,17 @@
 //! `graftage delta`.
 
 use crate::console::{percent, say};
-use crate::inputs::{image_of, image_on, samples_for};
+use crate::files::{image_of, image_on, samples_for};
 use crate::line::Patience;
 use crate::outputs::Force;
 use clap::{Args, Subcommand};
-use graftage::adaptation::{self, accuracy};
 use graftage::board::Port;
 use graftage::delta::Delta as Difference;
 use graftage::error::{Error, Result};
 use graftage::image::{ImageFile, with_names};
 use graftage::record::{Event, Record};
 use graftage::replay;
+use graftage::workstation::{self, accuracy};
 use graftage_core::image::Image;
 use graftage_link::Array;
 use std::path::{Path, PathBuf};
@@ -140,7 +140,7 @@ impl Eval {
         let adapted = applied(&file, &self.delta)?;
         let test = samples_for(&file, &self.test)?;
         let measured = |image: &Image| {
-            let mut network = adaptation::start(adaptation::network(image)?, image.header.recipe, image.start())?;
+            let mut network = workstation::start(workstation::network(image)?, image.header.recipe, image.start())?;
             accuracy(&test, |input| network.predict(input))
         };
         let (before, after) = (measured(&file.image()?)?, measured(&parsed(&self.delta, &adapted)?)?);

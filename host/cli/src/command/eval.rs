@@ -3,10 +3,10 @@
 use crate::console::say;
 use crate::{Outcome, libtorch};
 use clap::Args;
-use graftage::adaptation;
 use graftage::checkpoint::Checkpoint;
 use graftage::confusion::Confusion;
 use graftage::data::Role;
+use graftage::workstation;
 use graftage_core::adapt::Recipe;
 use std::path::PathBuf;
 
@@ -62,7 +62,7 @@ impl Eval {
                 labelled.part(role).ok_or_else(|| about.no_validation())?.clone()
             }
         };
-        let mut network = adaptation::start(checkpoint.network()?, Recipe::FREE, &[])?;
+        let mut network = workstation::start(checkpoint.network()?, Recipe::FREE, &[])?;
         let confusion = Confusion::of(&samples, about.legend.classes.clone(), |input| network.predict(input))?;
         if let Some(classes) = about.legend.classes_in_words() {
             say!("{classes}");

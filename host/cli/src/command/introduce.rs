@@ -2,7 +2,7 @@
 
 use crate::arguments::{Seeds, seeds};
 use crate::console::say;
-use crate::inputs::checkpoint_and_unseen;
+use crate::files::checkpoint_and_unseen;
 use crate::outputs::Force;
 use clap::Args;
 use graftage::error::{Error, Result};

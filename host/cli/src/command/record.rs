@@ -1,7 +1,7 @@
 //! `graftage record`.
 
 use crate::console::say;
-use crate::inputs::image_on;
+use crate::files::image_on;
 use crate::line::Patience;
 use crate::outputs::Force;
 use clap::Args;

@@ -2,7 +2,7 @@
 
 use crate::arguments::{RecipeArguments, Seeds, seeds, share};
 use crate::console::{Progress, say};
-use crate::inputs::{checkpoint_and_data, checkpoint_and_unseen, data_of};
+use crate::files::{checkpoint_and_data, checkpoint_and_unseen, data_of};
 use crate::outputs::Force;
 use clap::Args;
 use clap::builder::ArgPredicate;

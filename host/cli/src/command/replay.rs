@@ -1,16 +1,16 @@
 //! `graftage replay`.
 
 use crate::console::{percent, say};
-use crate::inputs::{image_of, samples_for};
+use crate::files::{image_of, samples_for};
 use crate::outputs::Force;
 use crate::{Outcome, libtorch};
 use clap::Args;
-use graftage::adaptation;
 use graftage::confusion::Confusion;
 use graftage::error::{Error, Result};
 use graftage::record::{Found, Record};
 use graftage::replay::{self, Replayed, Verification};
 use graftage::report::{Account, account_page};
+use graftage::workstation;
 use graftage_core::network::Layer;
 use std::path::PathBuf;
 
@@ -64,7 +64,7 @@ impl Replay {
         }
         let confusions = test.map(|test| -> Result<_> {
             let classes = || file.legend().classes.clone();
-            let mut factory = adaptation::start(adaptation::network(&image)?, image.header.recipe, image.start())?;
+            let mut factory = workstation::start(workstation::network(&image)?, image.header.recipe, image.start())?;
             let before = Confusion::of(&test, classes(), |input| factory.predict(input))?;
             Ok((before, Confusion::of(&test, classes(), |input| sessions.predict(input))?))
         });

@@ -6,7 +6,7 @@ use clap::Args;
 use graftage::error::{Error, Result};
 use graftage::files::{self, Folder, Written};
 use graftage::parallel;
-use graftage_theory::subject::Core;
+use graftage_theory::implementation::Core;
 use graftage_theory::table::table;
 use graftage_theory::theory_page;
 use graftage_theory::{Extent, Results, Settings, run};

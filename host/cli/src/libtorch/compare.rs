@@ -3,10 +3,10 @@
 use super::trials::{TrialArguments, progress};
 use crate::console::say;
 use clap::Args;
-use graftage_train::compare::{Choice, Options, Target, compare, table};
 use graftage_train::error::Result;
 use graftage_train::page::comparison_page;
-use graftage_train::trials::Contestant;
+use graftage_train::tournament::compare::{Choice, Options, Target, compare, table};
+use graftage_train::tournament::trials::Contestant;
 
 /// Result file in the output folder.
 const FILE: &str = "comparison.json";

@@ -5,8 +5,8 @@ use crate::console::say;
 use clap::Args;
 use graftage_train::error::Result;
 use graftage_train::page::transfer_page;
-use graftage_train::transfer::{table, transfer};
-use graftage_train::trials::Contestant;
+use graftage_train::tournament::transfer::{table, transfer};
+use graftage_train::tournament::trials::Contestant;
 
 /// Result file in the output folder.
 const FILE: &str = "transfer.json";

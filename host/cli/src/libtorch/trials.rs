@@ -9,7 +9,7 @@ use graftage::files::Folder;
 use graftage::signals;
 use graftage_train::config::Config;
 use graftage_train::error::{Error, Result};
-use graftage_train::trials::{Contestant, Interruption, TRAININGS, Trials};
+use graftage_train::tournament::trials::{Contestant, Interruption, TRAININGS, Trials};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Mutex;

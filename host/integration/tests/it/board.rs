@@ -166,8 +166,8 @@ fn a_board_predicts_what_core_predicts() {
     for emulated in emulated() {
         let (_folder, image, mut board) = start(&emulated);
         let bytes = std::fs::read(image).unwrap();
-        let network = graftage::adaptation::network(&parse(&bytes)).unwrap();
-        let mut core = graftage::adaptation::start(network, RECIPE, parse(&bytes).start()).unwrap();
+        let network = graftage::workstation::network(&parse(&bytes)).unwrap();
+        let mut core = graftage::workstation::start(network, RECIPE, parse(&bytes).start()).unwrap();
         for (input, _) in stream().iter() {
             assert_eq!(board.predict(input).unwrap(), core.predict(input));
         }

@@ -8,7 +8,7 @@ use graftage::image::identity;
 use graftage::record::{Event, Lesson, Record};
 use graftage::rehearse::{GroupRehearsal, Rehearsal};
 use graftage::replay::Verification;
-use graftage::{adaptation, files, graft, replay};
+use graftage::{files, graft, replay, workstation};
 use graftage_core::adapt::Recipe;
 use graftage_core::polar::Quintics;
 use graftage_core::schedule::{Momentum, Schedule};
@@ -32,7 +32,7 @@ fn folder() -> Folder {
     graft::graft(&checkpoint, recipe, usize::MAX, &folder.path("model")).unwrap();
     let bytes = std::fs::read(folder.path("model/image.grft")).unwrap();
     let image = common::parse(&bytes);
-    let mut board = adaptation::start(adaptation::network(&image).unwrap(), recipe, image.start()).unwrap();
+    let mut board = workstation::start(workstation::network(&image).unwrap(), recipe, image.start()).unwrap();
     let (start, mut events) = (board.digest(), Vec::new());
     for (input, label) in samples(20, 4, 3).iter() {
         let mut reports = Vec::new();

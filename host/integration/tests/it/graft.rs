@@ -1,11 +1,11 @@
 //! Tests of checkpoints, and of what is grafted from them.
 
 use crate::common::{Folder, SCALE, bits, checkpoint, layers, parse, samples};
-use graftage::adaptation::{self, start, trained};
 use graftage::checkpoint::Checkpoint;
 use graftage::data::{Normalisation, Wide};
 use graftage::graft::{Capacities, IMAGE, NETWORK, SAMPLES, graft, network};
 use graftage::network::Layers;
+use graftage::workstation::{self, start, trained};
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Dense, Fixed, Kind, Layer, Parameter};
@@ -97,7 +97,7 @@ fn features_that_were_normalised_one_by_one_are_normalised_on_the_device_in_the_
         }
         graft(&checkpoint, RECIPE, usize::MAX, &folder.path("model")).unwrap();
         let bytes = std::fs::read(folder.path("model").join(IMAGE)).unwrap();
-        let mut board = start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).start()).unwrap();
+        let mut board = start(workstation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).start()).unwrap();
         let words = checkpoint.words();
         let mut workstation = start(trained(&checkpoint).unwrap(), RECIPE, &words).unwrap();
         let constants = |i: usize| (mean[i % mean.len()], deviation[i % mean.len()]);

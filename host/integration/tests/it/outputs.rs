@@ -2,12 +2,12 @@
 //! files or the new ones are whole.
 
 use crate::common::{self, Folder, emulated, parse, samples};
-use graftage::adaptation::{self, Sessions};
 use graftage::data::Legend;
 use graftage::image::identity;
 use graftage::network::Layers;
 use graftage::record::{Event, Record};
 use graftage::session::Session;
+use graftage::workstation::{self, Sessions};
 use graftage_core::adapt::STEPS;
 use graftage_link::journal::{Entry, PIECE, Piece, largest, seal};
 use graftage_link::{ANSWER, Answer, Array, Ended, Hello, Learnt, NUMBERS, Numbered, Receiver, Request, Status};
@@ -107,8 +107,8 @@ impl<'i> Simulated<'i> {
     fn new(bytes: &'i [u8], forgets: bool) -> Self {
         let image = parse(bytes);
         let (first, last) = (&image.header.layers[0], image.header.layers.last().unwrap());
-        let (network, recipe) = (adaptation::network(&image).unwrap(), image.header.recipe);
-        let sessions = adaptation::start_sessions(network, recipe, image.start()).unwrap();
+        let (network, recipe) = (workstation::network(&image).unwrap(), image.header.recipe);
+        let sessions = workstation::start_sessions(network, recipe, image.start()).unwrap();
         let memory = graftage_link::Memory {
             weights: 0,
             query_points: 0,

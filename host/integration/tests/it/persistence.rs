@@ -1,11 +1,11 @@
 //! Tests that what the emulated board has learnt outlives its emulator, which is killed at any moment of a session.
 
 use crate::common::{self, Emulator, Folder, checkpoint, eeproms, emulated, parse, samples};
-use graftage::adaptation::{self, Sessions};
 use graftage::board::{Board, Log, Port};
 use graftage::graft::{IMAGE, graft};
 use graftage::network::Layers;
 use graftage::record::{Event, Record};
+use graftage::workstation::{self, Sessions};
 use graftage_boards::elf::STACK;
 use graftage_boards::store::EEPROM;
 use graftage_core::adapt::{HoldOut, Recipe};
@@ -46,7 +46,7 @@ fn image(folder: &Folder) -> PathBuf {
 fn digests(image: &Path) -> Vec<u64> {
     let bytes = std::fs::read(image).unwrap();
     let mut core =
-        adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).start()).unwrap();
+        workstation::start(workstation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).start()).unwrap();
     let mut digests = vec![core.digest()];
     for (input, label) in samples(SAMPLES as usize, 64, 10).iter() {
         core.learn(input, label, |_| ()).unwrap();
@@ -384,8 +384,8 @@ fn a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes()
     let (image, log) = (folder.path("model").join(IMAGE), folder.path("log"));
     let eeproms = eeproms(&folder, 3);
     let bytes = std::fs::read(&image).unwrap();
-    let network = adaptation::network(&parse(&bytes)).unwrap();
-    let core = adaptation::start_sessions(network, recipe, parse(&bytes).start()).unwrap();
+    let network = workstation::network(&parse(&bytes)).unwrap();
+    let core = workstation::start_sessions(network, recipe, parse(&bytes).start()).unwrap();
     let digests = vec![core.adaptation().digest()];
     let mut life = Life { core, draw: Generator::new(SEED, 1), done: Vec::new(), digests };
     let (mut moments, started, mut slowest) = (Generator::new(SEED, 2), Instant::now(), Duration::ZERO);

@@ -1,12 +1,12 @@
 //! Tests of rehearsals: their own method is core's, and their controls are the published ones.
 
 use crate::common::{self, Folder, bits, checkpoint, layers, samples, with_weights};
-use graftage::adaptation::{start, start_sessions, trained};
 use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::{AgedSensor, AgeingSensor, Dataset, Legend, Normalise, Samples, Source, Split};
 use graftage::network::{Layers, Update};
 use graftage::rehearse::{Adam, AgedSensors, Attack, AttackRehearsal, Groups, Life, LifeRehearsal, Sgd, Unseen};
 use graftage::rehearse::{GroupMethod, GroupRehearsal, Rehearsal};
+use graftage::workstation::{start, start_sessions, trained};
 use graftage_core::adapt::{HoldOut, Recipe};
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Layer, Parameter};

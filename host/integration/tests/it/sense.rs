@@ -2,9 +2,9 @@
 //! no reading silently.
 
 use crate::common::{self, Emulator, Folder, SCALE, checkpoint, emulated, parse};
-use graftage::adaptation;
 use graftage::board::{Board, Log};
 use graftage::graft::{IMAGE, graft};
+use graftage::workstation;
 use graftage_core::adapt::Recipe;
 use graftage_core::error::Refusal;
 use serde_json::{Value, json};
@@ -129,7 +129,7 @@ fn a_board_learns_from_its_own_thermometer_what_core_learns_from_these_temperatu
     let Some(mut sensing) = Sensing::start(RECIPE, true, None) else { return };
     let bytes = std::fs::read(&sensing.image).unwrap();
     let mut core =
-        adaptation::start(adaptation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).start()).unwrap();
+        workstation::start(workstation::network(&parse(&bytes)).unwrap(), RECIPE, parse(&bytes).start()).unwrap();
     let hello = sensing.board.hello().unwrap();
     assert_eq!((hello.inputs, hello.classes, hello.status.unwrap().scale), (5, 3, SCALE));
     // A cold, a mild and a hot temperature. They are exact in half degrees, and so are their squares.

@@ -2,7 +2,7 @@
 
 use graftage::error::Result;
 use graftage_core::scion::{Geometry, Rule};
-use graftage_theory::subject::Subject;
+use graftage_theory::implementation::Subject;
 
 /// Implementation whose factor of transport is 1 % too large.
 pub struct Overshot<S> {

@@ -1,7 +1,7 @@
 //! Page of a comparison.
 
-use crate::compare::{Comparison, Row};
-use crate::trials::Spread;
+use crate::tournament::compare::{Comparison, Row};
+use crate::tournament::trials::Spread;
 use graftage::report::Column::Numbers;
 use graftage::report::chart::{Chart, Scale, Series, figure, short};
 use graftage::report::{document, table};

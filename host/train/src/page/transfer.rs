@@ -1,6 +1,6 @@
 //! Page of a transfer.
 
-use crate::transfer::{Curve, Transfer};
+use crate::tournament::transfer::{Curve, Transfer};
 use graftage::report::Column::Numbers;
 use graftage::report::chart::{Chart, Scale, Series, figure, short};
 use graftage::report::{document, table};

@@ -13,7 +13,9 @@
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::trials::{Contestant, Interruption, Ledger, Purpose, Run, Spread, Trials, Work, distinct, listed};
+use crate::tournament::trials::{
+    Contestant, Interruption, Ledger, Purpose, Run, Spread, Trials, Work, distinct, listed,
+};
 use graftage::data::Dataset;
 use graftage_core::schedule::Momentum;
 use serde::{Deserialize, Serialize};

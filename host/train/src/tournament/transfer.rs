@@ -9,7 +9,7 @@
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::trials::{Interruption, Ledger, Purpose, Spread, Trials, Work, distinct};
+use crate::tournament::trials::{Interruption, Ledger, Purpose, Spread, Trials, Work, distinct};
 use graftage::data::Dataset;
 use graftage_core::schedule::Momentum;
 use serde::{Deserialize, Serialize};
