@@ -90,7 +90,7 @@ impl Recipe {
 
     /// Two steps of eight samples from the last 128, with full transport, a step size of 0.015, a cap of 0.35 and a
     /// pull of λ = 1 to the start. The weights stay within one radius of those of the image, whatever the labels are.
-    /// This was measured to serve movements and new people, long and short streams, right and wrong labels
+    /// This was measured to serve aged sensors and new people, long and short streams, right and wrong labels
     /// (`docs/evidence.md`). No samples are held out.
     pub const DEFAULT: Self = Self {
         rule: Rule { step_size: 0.015, pull: Pull::Start { strength: 1.0 }, ..Self::FREE.rule },
@@ -460,8 +460,8 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// # Errors
     /// A [`Refusal`] if the adaptation was not [started](Self::start) or the sample is refused: wrong length, a
     /// non-finite number, no such class, an overflow of its outputs or its first gradient, or a first step beyond the
-    /// movement budget. Then the sample has changed no bit of weights, momentum, generator or replay buffer. If the budget
-    /// ends between the steps of a sample, the later steps are not taken.
+    /// movement budget. Then the sample has changed no bit of weights, momentum, generator or replay buffer. If the
+    /// budget ends between the steps of a sample, the later steps are not taken.
     pub fn begin(&mut self, input: &[f32], label: u32) -> Result<Prediction, Refusal> {
         self.settle();
         self.generator.as_ref().ok_or(Refusal::NotStarted)?;
@@ -535,8 +535,8 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         self.finish(|_| ());
     }
 
-    /// Begins the next step of a sample that has brought `before` steps; begins none if the recipe or the movement budget
-    /// allows no more.
+    /// Begins the next step of a sample that has brought `before` steps; begins none if the recipe or the movement
+    /// budget allows no more.
     fn round(&mut self, before: u32) {
         let Recipe { rule, batch, steps, budget, functions, cap, .. } = &self.recipe;
         let t = self.step.wrapping_add(1);
@@ -586,7 +586,8 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         self.generator = None;
     }
 
-    /// Begins a new session from the present state, which the caller may have rolled back, with its whole movement budget.
+    /// Begins a new session from the present state, which the caller may have rolled back, with its whole movement
+    /// budget.
     pub(crate) fn renew(&mut self) {
         self.movement = 0.0;
         self.take_digest();

@@ -187,8 +187,8 @@ pub enum ImageError {
         /// Schema hash of the image.
         found: u64,
     },
-    /// A weight or the scale is NaN or infinite, or the scale is not positive. In a snapshot, also a momentum, movement or
-    /// alignment state out of range, or a label that the network does not have.
+    /// A weight or the scale is NaN or infinite, or the scale is not positive. In a snapshot, also a momentum, movement
+    /// or alignment state out of range, or a label that the network does not have.
     NotFinite,
     /// The recipe or a geometry in the image is refused.
     Recipe(Refusal),

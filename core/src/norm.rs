@@ -123,7 +123,8 @@ impl Norm {
         matches!(self.table((1, 1)).0, Direction::Polar)
     }
 
-    /// Writes the direction U(S) to `work.direction`: lmo(S) = −factor·U. A spectral direction is computed by `quintics`.
+    /// Writes the direction U(S) to `work.direction`: lmo(S) = −factor·U. A spectral direction is computed by
+    /// `quintics`.
     pub fn direction<M: Matrix>(self, s: &M, quintics: Quintics, work: &mut Workspace<M>) {
         let Workspace { direction, squares } = work;
         match self.table(s.shape()).0 {
@@ -146,8 +147,8 @@ impl Norm {
 
     /// Dual norm ‖G‖_* = f·⟨G, U(G)⟩: how far an unconstrained problem is from stationary. `work` is overwritten.
     ///
-    /// For reports, use [`Quintics::Converged`]: with other quintics, a spectral dual norm is off by a factor of Σp(σ)σ/Σσ.
-    /// The result is infinite if it exceeds the largest binary32.
+    /// For reports, use [`Quintics::Converged`]: with other quintics, a spectral dual norm is off by a factor of
+    /// Σp(σ)σ/Σσ. The result is infinite if it exceeds the largest binary32.
     pub fn dual<M: Matrix>(self, g: &M, quintics: Quintics, work: &mut Workspace<M>) -> M::Element {
         self.direction(g, quintics, work);
         g.inner(work.direction) * self.factor(g.shape())

@@ -2,9 +2,9 @@
 //!
 //! For S = U Σ Vᵀ, polar(S) = U Vᵀ: the nearest matrix with orthonormal rows or columns, and the direction of steepest
 //! ascent in the spectral norm. An odd polynomial of S acts on its singular values and leaves U and V unchanged. So a
-//! sequence of quintics p(σ) = aσ + bσ³ + cσ⁵ that sends every σ in (0, 1] towards 1 computes the polar factor (Björck and
-//! Bowie 1971; Jordan et al. 2024, Muon). With G = S Sᵀ of the small side (Sᵀ S of a tall matrix) and P = bG + cG², a
-//! quintic is S ← aS + PS.
+//! sequence of quintics p(σ) = aσ + bσ³ + cσ⁵ that sends every σ in (0, 1] towards 1 computes the polar factor (Björck
+//! and Bowie 1971; Jordan et al. 2024, Muon). With G = S Sᵀ of the small side (Sᵀ S of a tall matrix) and P = bG + cG²,
+//! a quintic is S ← aS + PS.
 //!
 //! If one side of the matrix is at least twice as long as the other and its elements are precise
 //! ([`Matrix::is_precise`]), the quintics run on the small side, two quintics at a time. The Gram matrix of the first

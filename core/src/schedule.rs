@@ -19,8 +19,8 @@
 //! W_t = β_t W_{t−1} + (1 − β_t) = 1 from the first step on. The transport β_t W_{t−1}/(1 − β_t) is therefore
 //! c_t = β_t/(1 − β_t) for any course of β, as long as β_t is that of the coming step.
 //!
-//! The theory's values balance noise, movement and progress at the rates of Zhang and Lin 2026 (ε^(−(3p−2)/(p−1)) samples
-//! for batched Scion, ε^(−(5p−3)/(2p−2)) for the transported one), with all constants set to 1.
+//! The theory's values balance noise, lag and progress at the rates of Zhang and Lin 2026 (ε^(−(3p−2)/(p−1))
+//! samples for batched Scion, ε^(−(5p−3)/(2p−2)) for the transported one), with all constants set to 1.
 
 use crate::arithmetic::{exp, ln, sqrt};
 use crate::error::{Field, Refusal};

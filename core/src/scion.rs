@@ -289,8 +289,8 @@ impl<M: Matrix> Scion<M> {
     /// Each operation rounds once: V = g·U, or under the pull to the start g·U, A − X, κ·(A − X) and their sum, or
     /// under the pull to zero g·U, (−κ)·X and their sum; then X + V and the difference D; then D·a, under the lag law
     /// d·s if s is not 0, and the sums from left to right; with g = −((η_t·ρ)·f) and κ = λ·η_t. A step moves X by at
-    /// most [`Rule::movement`] times ρ in the norm. `alignment` is the parameter's own, and only the law of that name uses
-    /// it.
+    /// most [`Rule::movement`] times ρ in the norm. `alignment` is the parameter's own, and only the law of that name
+    /// uses it.
     pub fn advance(
         &mut self,
         geometry: Geometry,

@@ -15,9 +15,9 @@
 //! end−4   CRC-32/ISO-HDLC of all bytes before it
 //! ```
 //!
-//! The position holds all counters: step t, from which the schedules' step size and momentum follow, movement, generator,
-//! and the numbers of samples seen and predicted correctly. Nothing of a snapshot is used before its checksum matches
-//! and all its lengths agree with the network and the memory that are to take it.
+//! The position holds all counters: step t, from which the schedules' step size and momentum follow, movement,
+//! generator, and the numbers of samples seen and predicted correctly. Nothing of a snapshot is used before its
+//! checksum matches and all its lengths agree with the network and the memory that are to take it.
 
 use crate::adapt::{HoldOut, Position, Recipe, Replay};
 use crate::error::ImageError;

@@ -4,12 +4,12 @@
 //!
 //! FOLDER, by default `target/evidence`, holds the networks of `cargo xtask evidence`: `digits`, `speaker-*` and
 //! `people-*`, each with `training/model.safetensors`. A set without a network is left out, and a line says so. Each
-//! rule has one setting for all sets and shares. With `choose`, neighbouring step sizes are tried on other aged sensors and
-//! streams than those reported.
+//! rule has one setting for all sets and shares. With `choose`, neighbouring step sizes are tried on other aged sensors
+//! and streams than those reported.
 //!
 //! The tables are Markdown. The first row is the final accuracy of [`Recipe::FREE`]. The other rows say how far each
-//! rule ends above it: mean and standard error of the differences task by task. A task is an aged sensor, or a speaker or
-//! person with the mean over the streams.
+//! rule ends above it: mean and standard error of the differences task by task. A task is an aged sensor, or a speaker
+//! or person with the mean over the streams.
 
 use graftage::checkpoint::Checkpoint;
 use graftage::network::MovedBy;

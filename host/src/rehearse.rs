@@ -10,10 +10,10 @@
 //!
 //! All methods see the same streams with the same wrong labels and the same draws from the replay buffer, in the
 //! sessions of core. Only the update of the parameters differs. At the end of a session, which is the whole stream for
-//! aged sensors and groups, the weights are committed. If samples are held out and the weights predict fewer of them, they
-//! are rolled back instead. A sample that a movement budget refuses is not learnt. The controls learn under the recipe's
-//! cap and without a pull, and so does the method that starts from random weights, because staying near those has no
-//! use.
+//! aged sensors and groups, the weights are committed. If samples are held out and the weights predict fewer of them,
+//! they are rolled back instead. A sample that a movement budget refuses is not learnt. The controls learn under the
+//! recipe's cap and without a pull, and so does the method that starts from random weights, because staying near those
+//! has no use.
 
 mod aged_sensors;
 mod attack;

@@ -40,13 +40,13 @@
 //! A pull to the start keeps 4 more bytes, for X₀. Under any pull a step takes 16 bytes, in place or not, if it takes
 //! less without the pull.
 
+pub mod baselines;
 pub mod cuda;
 pub mod groups;
 #[cfg(test)]
 mod launches;
 pub mod memory;
 pub mod method;
-mod peer;
 mod start;
 mod state;
 pub mod tensor;
@@ -134,8 +134,8 @@ impl Error {
 /// Default rule: β = 0.9, lag feedback as the law of transport, and five quintics.
 ///
 /// Among the laws, lag feedback is never far from the best (docs/evidence.md). No quintics train better than others
-/// (docs/norms.md), so the devices' quintics, which keep their bounds to rounding, are replaced by some that take 0.63 of
-/// its time.
+/// (docs/norms.md), so the devices' quintics, which keep their bounds to rounding, are replaced by some that take 0.63
+/// of its time.
 pub const RULE: Rule =
     Rule { transport: Transport::Lag { memory: 0.6 }, quintics: Quintics::PolarExpress5, ..Rule::PLAIN };
 

@@ -1,20 +1,21 @@
-//! Training methods to compare: variants of the rule, and AdamW and SGD.
+//! Training methods to compare: variants of the rule, and the [baselines](crate::baselines) beside it.
 
-use super::peer::Peer;
 use super::{Group, Groups, Result, TransportedScion, named};
+use crate::baselines::{self, Baseline, Running};
 use crate::tensor::Arithmetic;
 use graftage_core::norm::Norm;
 use graftage_core::polar::Quintics;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 use tch::{Tensor, nn, no_grad};
 
-/// Training method.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// Training method. Files hold its [key](Method::key).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Method {
     /// Transported Scion, with the law of transport that the rule sets.
     #[default]
@@ -24,16 +25,20 @@ pub enum Method {
     /// Muon (Jordan et al. 2024): Nesterov's argument, Jordan's five quintics, matrices scaled by max(1, √(m/n)).
     /// Parameters other than hidden matrices, for which Muon uses AdamW, get the rule's usual settings.
     Muon,
-    /// AdamW as in libtorch: β₁ is the momentum, β₂ 0.95, ε 1e-8, no weight decay.
-    #[serde(rename = "adamw")]
-    AdamW,
-    /// SGD with momentum as in libtorch: the velocity is a sum of gradients, not their mean.
-    Sgd,
+    /// An optimizer beside the rule.
+    Baseline(&'static Baseline),
 }
 
 impl Method {
-    /// All methods.
-    pub const ALL: [Self; 5] = [Self::Transported, Self::Scion, Self::Muon, Self::AdamW, Self::Sgd];
+    /// Returns all methods.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::Transported, Self::Scion, Self::Muon].into_iter().chain(baselines::ALL.map(Self::Baseline))
+    }
+
+    /// Returns the method with this key, if there is one.
+    pub fn find(key: &str) -> Option<Self> {
+        Self::all().find(|method| method.key() == key)
+    }
 
     /// Returns the name that configurations and commands use.
     pub fn key(self) -> &'static str {
@@ -41,17 +46,24 @@ impl Method {
             Self::Transported => "transported",
             Self::Scion => "scion",
             Self::Muon => "muon",
-            Self::AdamW => "adamw",
-            Self::Sgd => "sgd",
+            Self::Baseline(baseline) => baseline.key,
         }
     }
 
-    /// Returns the method's variant of a rule with these constants. AdamW and SGD use only step size, momentum and
+    /// Returns the baseline; `None` for variants of the rule.
+    pub fn baseline(self) -> Option<&'static Baseline> {
+        match self {
+            Self::Baseline(baseline) => Some(baseline),
+            Self::Transported | Self::Scion | Self::Muon => None,
+        }
+    }
+
+    /// Returns the method's variant of a rule with these constants. Baselines use only step size, momentum and
     /// schedule.
     pub fn rule(self, rule: Rule) -> Rule {
         match self {
             Self::Transported => rule,
-            Self::Scion | Self::AdamW | Self::Sgd => Rule { transport: Transport::Fixed { theta: 0.0 }, ..rule },
+            Self::Scion | Self::Baseline(_) => Rule { transport: Transport::Fixed { theta: 0.0 }, ..rule },
             Self::Muon => Rule { transport: Transport::Nesterov, quintics: Quintics::Jordan, ..rule },
         }
     }
@@ -63,9 +75,22 @@ impl fmt::Display for Method {
             Self::Transported => "Transported Scion",
             Self::Scion => "Scion",
             Self::Muon => "Muon",
-            Self::AdamW => "AdamW",
-            Self::Sgd => "SGD",
+            Self::Baseline(baseline) => baseline.name,
         })
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.key())
+    }
+}
+
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        let key = Cow::<str>::deserialize(source)?;
+        let keys = || Self::all().map(|method| format!("`{}`", method.key())).collect::<Vec<_>>().join(", ");
+        Self::find(&key).ok_or_else(|| D::Error::custom(format!("unknown variant `{key}`, expected one of {}", keys())))
     }
 }
 
@@ -80,18 +105,17 @@ pub struct Optimizer {
 #[derive(Debug)]
 enum Inner {
     Rule(Box<TransportedScion>),
-    Peer(Peer),
+    Baseline(Running),
 }
 
 impl Optimizer {
     /// Creates an optimizer for all trainable parameters of a store in these groups.
     ///
     /// The parameters start from new random weights inside the balls of their geometries, with the same bits for every
-    /// method. Step size, momentum and schedule are the rule's. AdamW and SGD use the groups only for the initial
-    /// weights.
+    /// method. Step size, momentum and schedule are the rule's. Baselines use the groups only for the initial weights.
     ///
     /// # Errors
-    /// Same as [`TransportedScion::with_groups`]; also if AdamW or SGD gets a momentum that varies.
+    /// Same as [`TransportedScion::with_groups`]; also if a baseline gets a momentum that varies.
     pub fn new(
         store: &nn::VarStore,
         method: Method,
@@ -103,9 +127,10 @@ impl Optimizer {
         let rule = method.rule(rule);
         TransportedScion::with_groups(named(store), rule, arithmetic, groups)?.initialise(seed)?;
         let inner = match (method, rule.momentum) {
-            (Method::AdamW, Momentum::Constant(beta)) => Inner::Peer(Peer::adamw(beta.into(), named(store))?),
-            (Method::Sgd, Momentum::Constant(beta)) => Inner::Peer(Peer::sgd(beta.into(), named(store))?),
-            (Method::AdamW | Method::Sgd, _) => {
+            (Method::Baseline(baseline), Momentum::Constant(beta)) => {
+                Inner::Baseline(Running::new(baseline, beta.into(), named(store))?)
+            }
+            (Method::Baseline(_), _) => {
                 let what = "takes only a momentum that is constant".into();
                 return Err(super::Error::Parameter { name: method.to_string(), what });
             }
@@ -117,11 +142,11 @@ impl Optimizer {
         Ok(Self { rule, steps: 0, inner })
     }
 
-    /// Computes spectral directions in bfloat16, see [`TransportedScion::bfloat16`]. No effect for AdamW and SGD.
+    /// Computes spectral directions in bfloat16, see [`TransportedScion::bfloat16`]. No effect for baselines.
     pub fn bfloat16(self) -> Self {
         let inner = match self.inner {
             Inner::Rule(optimizer) => Inner::Rule(Box::new(optimizer.bfloat16())),
-            peer => peer,
+            baseline => baseline,
         };
         Self { inner, ..self }
     }
@@ -143,7 +168,7 @@ impl Optimizer {
     pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
         match &mut self.inner {
             Inner::Rule(optimizer) => optimizer.accumulate(loss, samples),
-            Inner::Peer(peer) => peer.accumulate(loss, samples),
+            Inner::Baseline(running) => running.accumulate(loss, samples),
         }
     }
 
@@ -155,7 +180,7 @@ impl Optimizer {
         let t = self.steps + 1;
         match &mut self.inner {
             Inner::Rule(optimizer) => optimizer.step()?,
-            Inner::Peer(peer) => peer.step(self.rule.step_size_at(t).into(), t)?,
+            Inner::Baseline(running) => running.step(self.rule.step_size_at(t).into(), t)?,
         }
         self.steps = t;
         Ok(())
@@ -166,15 +191,15 @@ impl Optimizer {
         self.steps
     }
 
-    /// Returns the state from which a later run resumes, see [`TransportedScion::state`]. For AdamW and SGD it holds X
-    /// and M, for AdamW also V.
+    /// Returns the state from which a later run resumes, see [`TransportedScion::state`]. For a baseline it holds X and
+    /// the [arrays](Baseline::arrays).
     ///
     /// # Errors
     /// Returns an error if libtorch fails.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.state(),
-            Inner::Peer(peer) => Ok(peer.state(self.steps)),
+            Inner::Baseline(running) => Ok(running.state(self.steps)),
         }
     }
 
@@ -188,25 +213,25 @@ impl Optimizer {
                 optimizer.restore(state)?;
                 self.steps = optimizer.steps();
             }
-            Inner::Peer(peer) => self.steps = peer.restore(state)?,
+            Inner::Baseline(running) => self.steps = running.restore(state)?,
         }
         Ok(())
     }
 
     /// Returns the memory kept between steps in addition to the model's own weights and gradients, in bytes: see
-    /// [`TransportedScion::bytes`]. AdamW keeps two numbers per parameter element, SGD one.
+    /// [`TransportedScion::bytes`]. A baseline keeps its [arrays](Baseline::arrays).
     pub fn bytes(&self) -> usize {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.bytes(),
-            Inner::Peer(peer) => peer.bytes(),
+            Inner::Baseline(running) => running.bytes(),
         }
     }
 
-    /// Returns the table of how each parameter is stepped, see [`TransportedScion::table`]; `None` for AdamW and SGD.
+    /// Returns the table of how each parameter is stepped, see [`TransportedScion::table`]; `None` for baselines.
     pub fn table(&self) -> Option<String> {
         match &self.inner {
             Inner::Rule(optimizer) => Some(optimizer.table()),
-            Inner::Peer(_) => None,
+            Inner::Baseline(_) => None,
         }
     }
 
@@ -217,7 +242,7 @@ impl Optimizer {
     pub fn evaluate<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.evaluate(f),
-            Inner::Peer(_) => Ok(no_grad(f)),
+            Inner::Baseline(_) => Ok(no_grad(f)),
         }
     }
 
@@ -228,11 +253,11 @@ impl Optimizer {
     pub fn x(&self) -> Result<Vec<(String, Tensor)>> {
         match &self.inner {
             Inner::Rule(optimizer) => optimizer.x(),
-            Inner::Peer(peer) => Ok(peer.x()),
+            Inner::Baseline(running) => Ok(running.x()),
         }
     }
 
-    /// Returns the parameters whose gradient was not finite, see [`TransportedScion::refused`]. AdamW and SGD do not
+    /// Returns the parameters whose gradient was not finite, see [`TransportedScion::refused`]. Baselines do not
     /// check this.
     ///
     /// # Errors
@@ -240,7 +265,7 @@ impl Optimizer {
     pub fn refused(&mut self) -> Result<Vec<(String, u64)>> {
         match &mut self.inner {
             Inner::Rule(optimizer) => optimizer.refused(),
-            Inner::Peer(_) => Ok(Vec::new()),
+            Inner::Baseline(_) => Ok(Vec::new()),
         }
     }
 }

@@ -76,8 +76,8 @@ impl<'a> Task<'a> {
     /// is measured after the end of the last session. A pull to the start pulls to the checkpoint.
     ///
     /// # Errors
-    /// Returns an error if the recipe or a sample is refused. A refusal by a movement budget is not an error; the sample
-    /// is then not learnt.
+    /// Returns an error if the recipe or a sample is refused. A refusal by a movement budget is not an error; the
+    /// sample is then not learnt.
     pub fn learn<N: Layer>(&self, network: N, recipe: Recipe, probe: usize) -> Result<Vec<f32>> {
         let start = self.checkpoint.words();
         let mut session = start_sessions(network, recipe, &start)?;

@@ -105,7 +105,8 @@ fn squares((m, n): (usize, usize)) -> [Vec<f32>; 3] {
     [(); 3].map(|()| vec![0.0; square(m.min(n))])
 }
 
-/// Gauge for nuclear norms and polar factors of m×n matrices, by core's converged quintics: accurate to 10⁻⁶ of the norm.
+/// Gauge for nuclear norms and polar factors of m×n matrices, by core's converged quintics: accurate to 10⁻⁶ of the
+/// norm.
 #[derive(Debug)]
 pub struct Gauge {
     matrix: Owned,

@@ -12,7 +12,6 @@ use graftage::model::{Parameter, Shape};
 use graftage::parallel;
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
-use graftage_optim::method::Method;
 use std::path::Path;
 
 /// Memory beyond the counted needs, as a share of them: libtorch itself, and temporary memory of a step.
@@ -105,10 +104,9 @@ pub fn arrays(optimizer: &Optimizer) -> usize {
         Transport::Fixed { theta: 0.0 } => 1,
         _ => 2,
     };
-    match optimizer.method {
-        Method::AdamW => 2,
-        Method::Sgd => 1,
-        _ => of_rule + usize::from(matches!(pull, Pull::Start { .. })),
+    match optimizer.method.baseline() {
+        Some(baseline) => baseline.arrays.len(),
+        None => of_rule + usize::from(matches!(pull, Pull::Start { .. })),
     }
 }
 

@@ -23,8 +23,8 @@ pub mod tolerance {
     pub const POLYNOMIAL: f64 = 3e-15;
     /// Polar factor if σ_min ≥ σ_max/20, in the spectral norm: 7.4e-6. Initial weights: 1.7e-6. lmo: 4.0e-6.
     pub const POLAR: f64 = 1.5e-5;
-    /// Each sequence of quintics against its polynomial in float64, for singular values down to 1e-5, in the spectral norm. Measured
-    /// 1.7e-5, 1.9e-5, 2.3e-4, 1.8e-4, 1.9e-4, 2.2e-3.
+    /// Each sequence of quintics against its polynomial in float64, for singular values down to 1e-5, in the spectral
+    /// norm. Measured 1.7e-5, 1.9e-5, 2.3e-4, 1.8e-4, 1.9e-4, 2.2e-3.
     pub const QUINTICS: [f64; 6] = [3.5e-5, 4e-5, 5e-4, 4e-4, 4e-4, 5e-3];
     /// Converged quintics on orthogonal matrices. Measured 3.9e-6.
     pub const IDEMPOTENCE: f64 = 8e-6;

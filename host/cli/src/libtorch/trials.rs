@@ -3,14 +3,16 @@
 use super::train::of_config;
 use crate::console::Progress;
 use crate::outputs::Force;
-use clap::Args;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use graftage::data::Dataset;
 use graftage::files::Folder;
 use graftage::signals;
+use graftage_optim::baselines::{self, Baseline};
 use graftage_train::config::Config;
 use graftage_train::error::{Error, Result};
 use graftage_train::tournament::trials::{Contestant, Interruption, TRAININGS, Trials};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -25,12 +27,8 @@ pub struct TrialArguments {
     /// Step sizes for parameters that the rule updates.
     #[arg(long, value_delimiter = ',', value_name = "ETA", default_value = "0.0075,0.015,0.03,0.06,0.12")]
     step_sizes: Vec<f32>,
-    /// Step sizes for AdamW.
-    #[arg(long, value_delimiter = ',', value_name = "ETA", default_value = "0.0015,0.003,0.006,0.012,0.024")]
-    adamw_step_sizes: Vec<f32>,
-    /// Step sizes for SGD.
-    #[arg(long, value_delimiter = ',', value_name = "ETA", default_value = "0.025,0.05,0.1,0.2,0.4")]
-    sgd_step_sizes: Vec<f32>,
+    #[command(flatten)]
+    baselines: BaselineArguments,
     /// Use the training part's loss instead of the test part's.
     #[arg(long)]
     on_training: bool,
@@ -45,6 +43,47 @@ pub struct TrialArguments {
     /// Continue an interrupted run whose trainings are in the output folder.
     #[arg(long)]
     resume: bool,
+}
+
+/// Step sizes for the baselines, in an option for each.
+pub struct BaselineArguments {
+    step_sizes: BTreeMap<&'static str, Vec<f32>>,
+}
+
+impl BaselineArguments {
+    fn option(baseline: &Baseline) -> String {
+        format!("{}-step-sizes", baseline.key)
+    }
+}
+
+impl FromArgMatches for BaselineArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> clap::error::Result<Self> {
+        let of = |baseline: &&'static Baseline| {
+            let given = matches.get_many::<f32>(&Self::option(baseline)).into_iter().flatten();
+            (baseline.key, given.copied().collect())
+        };
+        Ok(Self { step_sizes: baselines::ALL.iter().map(of).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> clap::error::Result<()> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for BaselineArguments {
+    fn augment_args(command: Command) -> Command {
+        baselines::ALL.iter().fold(command, |command, baseline| {
+            let usual: Vec<_> = baseline.step_sizes.iter().map(f32::to_string).collect();
+            let option = Arg::new(Self::option(baseline)).long(Self::option(baseline)).value_name("ETA");
+            let option = option.value_delimiter(',').value_parser(clap::value_parser!(f32)).action(ArgAction::Append);
+            command.arg(option.default_value(usual.join(",")).help(format!("Step sizes for {}", baseline.name)))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
 /// Requested trials, their data, and the destination of the result.
@@ -74,7 +113,7 @@ impl TrialArguments {
         let trials = Trials {
             contestants,
             step_sizes: self.step_sizes,
-            torch_step_sizes: [self.adamw_step_sizes, self.sgd_step_sizes],
+            baseline_step_sizes: self.baselines.step_sizes,
             seeds: self.seeds,
             on_training: self.on_training,
             jobs: self.jobs,

@@ -587,7 +587,7 @@ fn trials_of(optimizers: &str) -> Trials {
     Trials {
         contestants: optimizers.split(',').map(|name| name.parse().unwrap()).collect(),
         step_sizes: vec![0.01, 0.02],
-        torch_step_sizes: [vec![0.01], vec![0.1]],
+        baseline_step_sizes: [("adamw", vec![0.01]), ("sgd", vec![0.1])].into(),
         seeds: vec![1, 2],
         on_training: false,
         jobs: 1,

@@ -42,7 +42,7 @@ impl FromStr for Contestant {
     /// `alignment=1.5`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let scion = Transport::Fixed { theta: 0.0 };
-        match Method::ALL.into_iter().find(|method| method.key() == text) {
+        match Method::find(text) {
             Some(Method::Transported) | None => match rule::transport(text) {
                 Ok(transport) => Ok(Self { method: Method::Transported, transport }),
                 Err(_) => Err(format!(
@@ -70,8 +70,8 @@ pub struct Trials {
     pub contestants: Vec<Contestant>,
     /// Step sizes for the rule's optimizers.
     pub step_sizes: Vec<f32>,
-    /// Step sizes for AdamW and for SGD.
-    pub torch_step_sizes: [Vec<f32>; 2],
+    /// Step sizes for each baseline, by its key.
+    pub baseline_step_sizes: BTreeMap<&'static str, Vec<f32>>,
     /// Reported seeds.
     pub seeds: Vec<u64>,
     /// True if the loss is measured on the training part, otherwise on the test part.
@@ -83,21 +83,23 @@ pub struct Trials {
 impl Trials {
     /// Returns the grid of step sizes of a contestant.
     pub fn step_sizes(&self, contestant: &Contestant) -> &[f32] {
-        match contestant.method {
-            Method::AdamW => &self.torch_step_sizes[0],
-            Method::Sgd => &self.torch_step_sizes[1],
-            _ => &self.step_sizes,
+        match contestant.method.baseline() {
+            Some(baseline) => self.baseline_step_sizes.get(baseline.key).map_or(&[], Vec::as_slice),
+            None => &self.step_sizes,
         }
     }
 
     /// Returns the options by name.
     pub(crate) fn options(&self) -> serde_json::Value {
         let contestants: Vec<_> = self.contestants.iter().map(Contestant::to_string).collect();
-        let [adamw, sgd] = &self.torch_step_sizes;
-        serde_json::json!({
-            "optimizers": listed(&contestants), "step-sizes": listed(&self.step_sizes), "adamw-step-sizes": listed(adamw),
-            "sgd-step-sizes": listed(sgd), "seeds": listed(&self.seeds), "on-training": self.on_training,
-        })
+        let mut options = serde_json::json!({
+            "optimizers": listed(&contestants), "step-sizes": listed(&self.step_sizes), "seeds": listed(&self.seeds),
+            "on-training": self.on_training,
+        });
+        for (key, step_sizes) in &self.baseline_step_sizes {
+            options[format!("{key}-step-sizes")] = listed(step_sizes).into();
+        }
+        options
     }
 
     /// Checks that the trials can be run.
@@ -109,12 +111,9 @@ impl Trials {
         distinct("--optimizers", &self.contestants)?;
         distinct("--seeds", &self.seeds)?;
         for contestant in &self.contestants {
-            let (option, steps) = match contestant.method {
-                Method::AdamW => ("--adamw-step-sizes", &self.torch_step_sizes[0]),
-                Method::Sgd => ("--sgd-step-sizes", &self.torch_step_sizes[1]),
-                _ => ("--step-sizes", &self.step_sizes),
-            };
-            distinct(option, steps)?;
+            let of = contestant.method.baseline().map_or_else(String::new, |baseline| format!("{}-", baseline.key));
+            let (option, steps) = (format!("--{of}step-sizes"), self.step_sizes(contestant));
+            distinct(&option, steps)?;
             if let Some(step) = steps.iter().find(|step| !(step.is_finite() && **step > 0.0)) {
                 return Err(Error::usage(format!("{option}: {step} is not finite and above 0")));
             }
