@@ -7,9 +7,8 @@ use crate::image::with_names;
 use crate::rule;
 use crate::workstation::{check_ball, train_last, trained};
 use graftage_core::adapt::Recipe;
-use graftage_core::arithmetic::Functions;
 use graftage_core::image::{Header, write};
-use graftage_core::network::{Kind, Layer, Window};
+use graftage_core::network::{Kind, Layer};
 use graftage_core::scion::Geometry;
 use std::path::Path;
 
@@ -141,7 +140,7 @@ impl Capacities {
 
 /// Rust source with the type of a network and the capacities, to be included by a firmware.
 pub fn network(layers: &[Kind], Capacities { replay, held_out }: Capacities) -> String {
-    let names = layers.iter().map(|kind| layer(*kind)).collect::<Vec<_>>().join(", ");
+    let names = layers.iter().map(Kind::to_string).collect::<Vec<_>>().join(", ");
     format!(
         "// Written by `graftage graft`; the image beside it has the same schema.
 #[allow(unused_imports)]
@@ -164,24 +163,4 @@ const _: () = assert!(<Network as Fixed>::SCHEMA == SCHEMA, \"the type was chang
 ",
         Kind::schema(layers)
     )
-}
-
-/// Rust type of a layer.
-fn layer(kind: Kind) -> String {
-    let slides = |Window { places, channels, taps, stride }: Window| format!("{places}, {channels}, {taps}, {stride}");
-    match kind {
-        Kind::Dense { inputs, outputs } => format!("Dense<{inputs}, {outputs}>"),
-        Kind::Relu { width } => format!("Relu<{width}>"),
-        Kind::Tanh { width, functions: Functions::Libm } => format!("Tanh<{width}>"),
-        Kind::Tanh { width, functions: Functions::Micromath } => format!("MicromathTanh<{width}>"),
-        Kind::Convolution { window: Window { places, channels, taps, stride }, filters } => {
-            format!("Convolution<{places}, {channels}, {filters}, {taps}, {stride}>")
-        }
-        Kind::Depthwise(window) => format!("Depthwise<{}>", slides(window)),
-        Kind::AveragePool(window) => format!("AveragePool<{}>", slides(window)),
-        Kind::MaxPool(window) => format!("MaxPool<{}>", slides(window)),
-        Kind::RmsNorm { places, channels } => format!("RmsNorm<{channels}, {places}>"),
-        Kind::Standardise { width } => format!("Standardise<{width}>"),
-        Kind::Clip { width, bound } => format!("Clip<{width}, {{ {:?}f32.to_bits() }}>", f32::from_bits(bound)),
-    }
 }

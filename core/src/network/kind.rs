@@ -193,6 +193,30 @@ impl Window {
     }
 }
 
+/// The Rust type of the layer, e.g. `Dense<64, 10>`.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let slides = |f: &mut fmt::Formatter, name: &str, Window { places, channels, taps, stride }: Window| {
+            write!(f, "{name}<{places}, {channels}, {taps}, {stride}>")
+        };
+        match *self {
+            Kind::Dense { inputs, outputs } => write!(f, "Dense<{inputs}, {outputs}>"),
+            Kind::Relu { width } => write!(f, "Relu<{width}>"),
+            Kind::Tanh { width, functions: Functions::Libm } => write!(f, "Tanh<{width}>"),
+            Kind::Tanh { width, functions: Functions::Micromath } => write!(f, "MicromathTanh<{width}>"),
+            Kind::Convolution { window: Window { places, channels, taps, stride }, filters } => {
+                write!(f, "Convolution<{places}, {channels}, {filters}, {taps}, {stride}>")
+            }
+            Kind::Depthwise(window) => slides(f, "Depthwise", window),
+            Kind::AveragePool(window) => slides(f, "AveragePool", window),
+            Kind::MaxPool(window) => slides(f, "MaxPool", window),
+            Kind::RmsNorm { places, channels } => write!(f, "RmsNorm<{channels}, {places}>"),
+            Kind::Standardise { width } => write!(f, "Standardise<{width}>"),
+            Kind::Clip { width, bound } => write!(f, "Clip<{width}, {{ {:?}f32.to_bits() }}>", f32::from_bits(bound)),
+        }
+    }
+}
+
 /// Writes the bytes that serde's derive writes with postcard, in a third of the code: an index from 0, and the numbers.
 impl Serialize for Kind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -18,30 +18,15 @@ mod bare {
     use core::panic::PanicInfo;
     use graftage_core::adapt::Ring;
     use graftage_core::image::Image;
-    use graftage_core::network::{
-        AveragePool, Clip, Convolution, Dense, Depthwise, Fixed, MaxPool, Relu, RmsNorm, Standardise, Tanh,
-    };
+    use graftage_core::network::Fixed;
     use graftage_core::session::Session;
-    use graftage_core::{chain, snapshot};
+    use graftage_core::snapshot;
+    use graftage_tests::every::EveryLayer as Whole;
 
     mod demo {
         include!("../../network.rs");
     }
     type Demo = demo::Network;
-    /// Network with one layer of every kind.
-    type Whole = chain![
-        Standardise<24>,
-        Clip<24, { 5.0f32.to_bits() }>,
-        Convolution<12, 2, 4, 3, 1>,
-        RmsNorm<4, 10>,
-        Tanh<40>,
-        Depthwise<10, 4, 3, 1>,
-        Relu<32>,
-        MaxPool<8, 4, 2, 2>,
-        AveragePool<4, 4, 2, 2>,
-        Dense<8, 3>,
-    ];
-
     type Learner<N, const I: usize, const S: usize, const W: usize> =
         Session<'static, N, Ring<I, 16>, [f32; S], [f32; W], Ring<I, 8>>;
 

@@ -2,54 +2,15 @@
 #![forbid(unsafe_code)]
 
 use graftage_core::adapt::{HoldOut, Recipe, Ring};
-use graftage_core::arithmetic::Functions;
-use graftage_core::chain;
 use graftage_core::error::Refusal;
 use graftage_core::image::checksum;
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{
-    AveragePool, Clip, Convolution, Dense, Depthwise, Fixed, Kind, Layer, MaxPool, Parameter, Relu, RmsNorm,
-    Standardise, Tanh, Window, initialise,
-};
+use graftage_core::network::{Fixed, Layer, Parameter, initialise};
 use graftage_core::random::Generator;
 use graftage_core::scion::Rule;
 use graftage_core::session::{Session, Taken};
+pub use graftage_tests::every::{EveryLayer as Network, KINDS};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
-
-/// Small network with every kind of layer.
-pub type Network = chain![
-    Standardise<6>,
-    Clip<6, BOUND>,
-    Convolution<6, 1, 2, 3, 1>,
-    RmsNorm<2, 4>,
-    Tanh<8>,
-    Depthwise<4, 2, 2, 1>,
-    Relu<6>,
-    MaxPool<3, 2, 2, 1>,
-    AveragePool<2, 2, 2, 1>,
-    Dense<2, 3>,
-];
-
-/// Architecture of [`Network`].
-pub const KINDS: [Kind; 10] = [
-    Kind::Standardise { width: 6 },
-    Kind::Clip { width: 6, bound: BOUND },
-    Kind::Convolution { window: window(6, 1, 3), filters: 2 },
-    Kind::RmsNorm { places: 4, channels: 2 },
-    Kind::Tanh { width: 8, functions: Functions::Libm },
-    Kind::Depthwise(window(4, 2, 2)),
-    Kind::Relu { width: 6 },
-    Kind::MaxPool(window(3, 2, 2)),
-    Kind::AveragePool(window(2, 2, 2)),
-    Kind::Dense { inputs: 2, outputs: 3 },
-];
-
-/// Bits of the bound at which the network clips.
-const BOUND: u32 = 0.75f32.to_bits();
-
-const fn window(places: u32, channels: u32, taps: u32) -> Window {
-    Window { places, channels, taps, stride: 1 }
-}
 
 /// Device that adapts [`Network`].
 pub type Device<'i> = Session<'i, Network, Ring<6, 4>, [f32; Network::SCRATCH], [f32; Network::WEIGHTS], Ring<6, 2>>;
