@@ -158,14 +158,16 @@ impl Groups {
         let wrong = |what: String| Err(Error::Parameter { name: parameter.name.to_owned(), what });
         let settings = match self.find(parameter.name) {
             Some(group) => group.settings(parameter),
-            None if self.only => return wrong("no group matches it; a last group \"*\" takes all the others".into()),
+            None if self.only => {
+                return wrong("no group matches it; add a last group \"*\" for all other parameters".into());
+            }
             None => Settings { geometry: parameter.usual(), step: 1.0 },
         };
         if let Err(refusal) = settings.geometry.check() {
             return wrong(refusal.to_string());
         }
         if !(settings.step.is_finite() && settings.step > 0.0) {
-            return wrong(format!("the factor of its step size is {}, not finite and > 0", settings.step));
+            return wrong(format!("the factor of its step size must be finite and > 0, found {}", settings.step));
         }
         Ok(settings)
     }

@@ -106,7 +106,7 @@ impl Optimizer {
             (Method::AdamW, Momentum::Constant(beta)) => Inner::Peer(Peer::adamw(beta.into(), named(store))?),
             (Method::Sgd, Momentum::Constant(beta)) => Inner::Peer(Peer::sgd(beta.into(), named(store))?),
             (Method::AdamW | Method::Sgd, _) => {
-                let what = "takes only a momentum that is constant".into();
+                let what = "takes only a constant momentum".into();
                 return Err(super::Error::Parameter { name: method.to_string(), what });
             }
             _ => {
