@@ -64,7 +64,7 @@ impl Optimizer {
         let device = match self.device {
             Device::Cpu => tch::Device::Cpu,
             Device::Cuda => graftage_optim::cuda::device()
-                .ok_or_else(|| Error::usage("--device cuda: libtorch sees no CUDA device here; take --device cpu"))?,
+                .ok_or_else(|| Error::usage("--device cuda: libtorch sees no CUDA device here; use --device cpu"))?,
         };
         let Self { width, layers, repeats, chain, .. } = self;
         let chain = chain.unwrap_or(RULE.chain);
@@ -78,7 +78,7 @@ impl Optimizer {
         }
         let (chain, threads) = (&table.chain, table.threads);
         say!(
-            "{} parameters on {}, {threads} threads, chain {chain}; lower quartile, median, upper quartile",
+            "{} parameters on {}, {threads} threads, quintics {chain}; lower quartile, median, upper quartile",
             table.parameters,
             table.device
         );
