@@ -106,22 +106,22 @@ impl fmt::Display for Field {
             Field::Start => "the pull to the start needs the weights that the network started from",
             Field::Cap => "cap must be > 0",
             Field::Momentum => {
-                "momentum must be in [0, 1), the exponent of a power in (0, 1], a ramp at least one step"
+                "momentum must be in [0, 1), a power's exponent in (0, 1], and a ramp at least one step long"
             }
             Field::Theta => "theta must be in [0, 1]",
             Field::Memory => "the memory of the lag feedback must be at least 0 and below every momentum",
             Field::Damping => "the damping by alignment must be at least 0 and finite",
             Field::Theory => {
-                "the theory's schedule needs p in (1, 2], a rank of at least 1, and no fewer samples than that"
+                "the theory's schedule needs p in (1, 2], a rank of at least 1, and at least as many samples as that"
             }
             Field::Budget => "a movement budget must be > 0",
             Field::HoldOut => {
-                "hold-out: EVERY must be at least 2, KEEP at least 1 and at most what the memory for held-out samples holds"
+                "hold-out: EVERY must be at least 2, and KEEP at least 1 and no more than the memory for held-out samples holds"
             }
             Field::Batch => "batch must be from 1 to 65536",
-            Field::Steps => "steps a sample must be from 1 to 16",
+            Field::Steps => "steps per sample must be from 1 to 16",
             Field::Replay => "replay must be at least 1 and no more than the buffer holds",
-            Field::Radius => "every radius must be at least 0, which freezes, and at most 2^32",
+            Field::Radius => "every radius must be at least 0, which freezes the parameter, and at most 2^32",
             Field::Taps => "the norm of a convolution must have at least one tap",
         })
     }
@@ -131,27 +131,27 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Refusal::Length { expected, found } => {
-                write!(f, "the sample has {found} numbers, the network takes {expected}")
+                write!(f, "the sample has {found} numbers, but the network takes {expected}")
             }
             Refusal::NotFinite { index } => write!(f, "number {index} of the sample is not finite"),
             Refusal::Label { label, classes } => write!(f, "label {label} is not one of the {classes} classes"),
             Refusal::Target { expected, found } => {
-                write!(f, "the target has {found} values, the network has {expected} outputs")
+                write!(f, "the target has {found} values, but the network has {expected} outputs")
             }
             Refusal::TargetNotFinite { index } => write!(f, "value {index} of the target is not finite"),
             Refusal::Overflow => f.write_str("the network overflows on this sample"),
             Refusal::Recipe(field) => write!(f, "{field}"),
-            Refusal::NotStarted => f.write_str("the adaptation was not started"),
+            Refusal::NotStarted => f.write_str("the adaptation has not been started"),
             Refusal::Budget => f.write_str("the movement budget of this session is spent"),
-            Refusal::Arithmetic => {
-                f.write_str("this machine's arithmetic is not the one that is promised: it fuses or flushes")
-            }
+            Refusal::Arithmetic => f.write_str(
+                "this machine's arithmetic is not that of IEEE 754: it fuses, flushes or rounds differently",
+            ),
             Refusal::Scratch { expected, found } => {
-                write!(f, "scratch memory of {found} numbers, {expected} are needed")
+                write!(f, "the scratch memory holds {found} numbers, but {expected} are needed")
             }
-            Refusal::Unrecorded => {
-                f.write_str("the board's journal has no room for it, and the board learns nothing that is not recorded")
-            }
+            Refusal::Unrecorded => f.write_str(
+                "the board's journal has no room for it, and the board does not learn what it cannot record",
+            ),
         }
     }
 }
@@ -197,11 +197,11 @@ pub enum ImageError {
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            ImageError::Magic => f.write_str("this is no weights image (wrong first bytes)"),
+            ImageError::Magic => f.write_str("this is not a weights image (wrong first bytes)"),
             ImageError::Version { expected, found } => {
                 write!(
                     f,
-                    "its format has version {found}, this software reads version {expected}: make it again, or take \
+                    "its format has version {found}, but this software reads version {expected}: make it again, or use \
                      the software that made it"
                 )
             }

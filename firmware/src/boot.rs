@@ -20,9 +20,9 @@ pub fn keep<F: NorFlash, const I: usize, const B: usize>(
     let store = Store::new(flash, 0..slots).ok();
     let journal = store.and_then(|store| Journal::new(store, slots..end, full).ok());
     match journal.as_ref().map(Journal::room) {
-        None => defmt::info!("no store: what is learnt is lost with the power"),
+        None => defmt::info!("no store: what is learnt is lost at power-off"),
         Some(0) => defmt::info!("no journal: what is learnt is not recorded"),
-        Some(room) => defmt::info!("a journal of {} bytes", room),
+        Some(room) => defmt::info!("journal of {} bytes", room),
     }
     journal
 }
@@ -39,13 +39,13 @@ where
     O: FnMut(Event),
 {
     match learner.resume() {
-        Ok(None) => defmt::info!("nothing is stored: the factory image"),
-        Ok(Some(generation)) => defmt::info!("stored state of generation {}", generation),
-        Err(why) => defmt::warn!("stored state not used, but the image: {}", why),
+        Ok(None) => defmt::info!("nothing stored: using the factory image"),
+        Ok(Some(generation)) => defmt::info!("using stored generation {}", generation),
+        Err(why) => defmt::warn!("stored state refused, using the image: {}", why),
     }
     match learner.recall() {
         0 => {}
-        again => defmt::info!("{} samples and ends of sessions learnt again", again),
+        again => defmt::info!("replayed {} samples and ends of sessions", again),
     }
 }
 
@@ -68,7 +68,7 @@ pub fn log(event: Event) {
             let outcome = if ended.verdict.committed { "committed" } else { "rolled back" };
             let Judged { held_out, before, after } = ended.verdict.all();
             defmt::info!(
-                "session {}: {} of {} held-out samples right, {} before, digest {:016x}",
+                "session {}: {} of {} held-out samples correct, {} before, digest {:016x}",
                 outcome,
                 after,
                 held_out,
@@ -77,15 +77,15 @@ pub fn log(event: Event) {
             );
             if ended.verdict.alarm {
                 defmt::warn!(
-                    "alarm: the weights in use are no better than chance on its held-out samples; are its labels right?"
+                    "alarm: on its held-out samples the weights in use do no better than chance; are its labels correct?"
                 );
             }
         }
         Event::Refused(refusal) => defmt::warn!("sample refused: {}", refusal),
         Event::Saved(generation) => defmt::info!("saved as generation {}", generation),
         Event::NotSaved(error) => defmt::error!("not saved: {}", error),
-        Event::NotNoted(error) => defmt::error!("not recorded from here on: {}", error),
-        Event::Reset => defmt::info!("reset: what was learnt is forgotten"),
+        Event::NotNoted(error) => defmt::error!("no longer recorded: {}", error),
+        Event::Reset => defmt::info!("reset: all that was learnt is forgotten"),
         Event::NotReset(error) => defmt::error!("not reset: {}", error),
     }
 }

@@ -42,7 +42,7 @@ impl<E: fmt::Debug> fmt::Display for Fault<E> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Fault::Bus(error) => write!(f, "bus: {error:?}"),
-            Fault::Stranger => f.write_str("something else answers at the sensor's address"),
+            Fault::Stranger => f.write_str("another device answers at the sensor's address"),
             Fault::Range => f.write_str("beyond the sensor's range"),
             Fault::Overrun => f.write_str("readings were lost in the sensor"),
         }

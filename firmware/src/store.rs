@@ -59,12 +59,12 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            StoreError::Region => f.write_str("the region is not two erase blocks or more"),
-            StoreError::TooLarge { length, room } => write!(f, "{length} bytes in a slot for {room}"),
+            StoreError::Region => f.write_str("the region is smaller than two erase blocks"),
+            StoreError::TooLarge { length, room } => write!(f, "{length} bytes do not fit a slot of {room}"),
             StoreError::Contents => f.write_str("there is nothing to save"),
-            StoreError::Unverified => f.write_str("the flash reads back other bytes than were written"),
-            StoreError::Flash => f.write_str("the flash does not read, erase or write"),
-            StoreError::Gap => f.write_str("the journal does not hold all that was learnt"),
+            StoreError::Unverified => f.write_str("the flash reads back other bytes than written"),
+            StoreError::Flash => f.write_str("the flash cannot read, erase or write"),
+            StoreError::Gap => f.write_str("the journal lacks part of what was learnt"),
         }
     }
 }

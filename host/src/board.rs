@@ -75,15 +75,15 @@ impl std::str::FromStr for Port {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.split_once(':') {
             Some(("tcp", address)) if address.contains(':') => Ok(Self::Tcp(address.into())),
-            Some(("tcp", _)) => Err("tcp:HOST:PORT names no port".into()),
+            Some(("tcp", _)) => Err("tcp:HOST:PORT: the port is missing".into()),
             Some(("qemu", emulated)) => match emulated.split_once(",store=") {
-                Some(("", _)) => Err("qemu:FIRMWARE names no firmware".into()),
-                None if emulated.is_empty() => Err("qemu:FIRMWARE names no firmware".into()),
-                Some((_, "")) => Err("qemu:FIRMWARE,store=FILE names no file".into()),
+                Some(("", _)) => Err("qemu:FIRMWARE: the firmware is missing".into()),
+                None if emulated.is_empty() => Err("qemu:FIRMWARE: the firmware is missing".into()),
+                Some((_, "")) => Err("qemu:FIRMWARE,store=FILE: the file is missing".into()),
                 Some((firmware, store)) => Ok(Self::Emulator { firmware: firmware.into(), store: Some(store.into()) }),
                 None => Ok(Self::emulator(emulated)),
             },
-            _ if text.is_empty() => Err("no port".into()),
+            _ if text.is_empty() => Err("the port is empty".into()),
             _ => Ok(Self::Serial(text.into())),
         }
     }
@@ -94,7 +94,7 @@ impl std::fmt::Display for Port {
         match self {
             Self::Serial(path) => write!(f, "{path} at {BAUD} baud"),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
-            Self::Emulator { firmware, .. } => write!(f, "the emulator with {}", firmware.display()),
+            Self::Emulator { firmware, .. } => write!(f, "the emulator running {}", firmware.display()),
         }
     }
 }
@@ -284,7 +284,7 @@ impl Board {
         match self.ask(&Request::Reset)? {
             Answer::Reset { digest } => Ok(digest),
             Answer::NotReset => Err(Error::Board(format!(
-                "{}: the board's flash refuses, and what it has learnt is not forgotten: it is where a restart would have brought it; ask again, or flash it anew",
+                "{}: the board's flash failed, so the board has not forgotten what it learnt: it is in the state that a restart would restore; try again, or flash the board again",
                 self.port
             ))),
             answer => Err(self.unexpected(&answer)),
@@ -343,12 +343,15 @@ impl Board {
         let what = match answer {
             Answer::NoNetwork(error) => format!("the board has no network: {error}"),
             Answer::OtherVersion => {
-                format!("the board refuses link version {}: flash a firmware of this version", graftage_link::VERSION)
+                format!(
+                    "the board does not accept link version {}: flash a firmware of this version",
+                    graftage_link::VERSION
+                )
             }
             Answer::OutOfOrder { expected } => {
-                format!("the board waits for number {expected}: it was reset or learns from somebody else, too")
+                format!("the board expects number {expected}: it was reset, or another program is teaching it, too")
             }
-            _ => "the board's answer does not fit the question".into(),
+            _ => "the board's answer does not match the request".into(),
         };
         Error::Board(format!("{}: {what}", self.port))
     }
@@ -381,7 +384,10 @@ impl Board {
             sent.map_err(|e| self.gone(&e.to_string()))?;
             while let Some(left) = patience.min(self.silence).checked_sub(asked.elapsed()) {
                 if end.is_some_and(|end| end <= Instant::now()) {
-                    return Err(Error::Board(format!("{}: no more is asked, as a signal says to stop", self.port)));
+                    return Err(Error::Board(format!(
+                        "{}: stopped by a signal, so the board is sent no more requests",
+                        self.port
+                    )));
                 }
                 if signals::stopping() {
                     end.get_or_insert_with(|| Instant::now() + TIMEOUT / 3);
@@ -408,9 +414,7 @@ impl Board {
                     },
                     Err(mpsc::RecvTimeoutError::Timeout) => {}
                     Err(mpsc::RecvTimeoutError::Disconnected) => {
-                        return Err(
-                            self.gone("the line was closed by the other side: is it a board's, and has that power?")
-                        );
+                        return Err(self.gone("the other side closed the line: is it a board, and is it powered?"));
                     }
                 }
             }
@@ -490,25 +494,29 @@ impl Heard {
         let silence = format!("no answer to {requests} request{} in {seconds} s", if requests == 1 { "" } else { "s" });
         if known {
             return format!(
-                "{silence}, though the board has answered before: is it still plugged in and powered? (--timeout waits longer)"
+                "{silence}, though the board answered before: is it still plugged in and powered? (--timeout makes the wait longer)"
             );
         }
         match (self.damaged, self.echoes, self.bytes) {
             (1.., _, _) => {
-                format!("{silence}, only damaged frames: is something else on this line, or at another rate?")
+                format!(
+                    "{silence}, only damaged frames: is another device on this line, or is the baud rate different?"
+                )
             }
             (0, 1.., _) => {
                 format!(
-                    "{silence}: what is sent comes back, and nothing else; are RX and TX joined, or is this another device?"
+                    "{silence}: only the bytes that were sent came back; are RX and TX connected, or is this another device?"
                 )
             }
             (0, 0, 1..) => {
                 format!(
-                    "{silence}: what comes is none; does it run this project's firmware, at {BAUD} baud on a serial port?"
+                    "{silence}: the bytes received are not an answer; does the device run this project's firmware, at {BAUD} baud if on a serial port?"
                 )
             }
             (0, 0, 0) => {
-                format!("{silence}; does it run this project's firmware, and has no other program the port open?")
+                format!(
+                    "{silence}; does the device run this project's firmware, and does another program have the port open?"
+                )
             }
         }
     }
@@ -557,7 +565,7 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
         match TcpStream::connect_timeout(&address, TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                last = std::io::Error::other("connection refused: does the board, or its emulator, run?");
+                last = std::io::Error::other("connection refused: is the board, or its emulator, running?");
             }
             Err(error) => last = error,
         }
@@ -575,23 +583,25 @@ fn emulate(
     let image = image.map(|path| std::fs::metadata(path).map_err(Error::file(path)).map(|_| path)).transpose()?;
     let firmware = firmware(elf)?;
     let name = firmware.board.name;
-    let machine = firmware.board.machine().ok_or_else(|| Error::content(elf, format!("{name} is not emulated")))?;
+    let machine = firmware.board.machine().ok_or_else(|| Error::content(elf, format!("{name} cannot be emulated")))?;
     // For another image, a board would start its store anew.
     let identity = || image.and_then(|path| Some(ImageFile::read(path).ok()?.identity()));
     let store = store.map(|path| Store::open(path, &firmware, identity()));
     let store = store.transpose().map_err(|e| Error::Board(e.to_string()))?;
-    let failed = |e: std::io::Error| Error::Board(format!("no connection to the emulator: {e}"));
+    let failed = |e: std::io::Error| Error::Board(format!("cannot connect to the emulator: {e}"));
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let mut command = machine.linked(&firmware, elf, &format!("tcp:{address},nodelay=on"), image, store.as_ref());
     let output = match log {
-        Some(log) => Stdio::from(log.try_clone().map_err(|e| Error::Board(format!("no log of the emulator: {e}")))?),
+        Some(log) => {
+            Stdio::from(log.try_clone().map_err(|e| Error::Board(format!("cannot read the emulator's log: {e}")))?)
+        }
         None => Stdio::null(),
     };
     command.stdout(output).stderr(Stdio::piped());
     let child = signals::spawn(&mut command).map_err(|e| {
         let program = machine.program;
-        Error::Board(format!("{program} cannot be started ({e}): run `cargo xtask setup` or install QEMU"))
+        Error::Board(format!("cannot start {program} ({e}): run `cargo xtask setup` or install QEMU"))
     })?;
     let mut emulator = Emulator { child, _store: store };
     listener.set_nonblocking(true).map_err(failed)?;
@@ -609,7 +619,7 @@ fn emulate(
             return Err(Error::Board(ended));
         }
         if Instant::now() > deadline {
-            return Err(Error::Board("the emulator does not open its serial port".into()));
+            return Err(Error::Board("the emulator did not open its serial port".into()));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -639,7 +649,7 @@ impl Log {
     pub fn open(firmware: &Path, raw: &File) -> Result<Self> {
         let table = Table::parse(&crate::files::read(firmware)?);
         let table = table.map_err(|e| Error::content(firmware, format!("{e:#}")))?;
-        let table = table.ok_or_else(|| Error::content(firmware, "a firmware without a log"))?;
+        let table = table.ok_or_else(|| Error::content(firmware, "this firmware has no log"))?;
         let raw = raw.try_clone().map_err(Error::file(firmware))?;
         Ok(Self { table, raw, done: 0 })
     }
@@ -654,7 +664,11 @@ impl Log {
         loop {
             // The emulator writes through the same file description at another offset, so positioned reads are used.
             let at = self.done + new.len() as u64;
-            match self.raw.read_at(&mut piece, at).map_err(|e| Error::Board(format!("no log of the emulator: {e}")))? {
+            match self
+                .raw
+                .read_at(&mut piece, at)
+                .map_err(|e| Error::Board(format!("cannot read the emulator's log: {e}")))?
+            {
                 0 => break,
                 read => new.extend_from_slice(&piece[..read]),
             }
@@ -681,7 +695,7 @@ impl Log {
 /// If the file cannot be read, or is not a firmware of this project.
 pub fn firmware(elf: &Path) -> Result<Firmware> {
     if std::fs::metadata(elf).is_ok_and(|found| !found.is_file()) {
-        return Err(Error::content(elf, "is no file, so no firmware"));
+        return Err(Error::content(elf, "is not a file, so it cannot be a firmware"));
     }
     Firmware::read(&crate::files::read(elf)?).map_err(|e| Error::content(elf, e))
 }

@@ -53,11 +53,11 @@ impl About {
         match (&self.shape, &self.normalisation) {
             (Shape::Features { .. }, None) => refuse("the normalisation is missing".into()),
             (Shape::Features { .. }, Some(_)) if named != classes => {
-                refuse(format!("names of {named} classes, there are {classes}"))
+                refuse(format!("it names {named} classes, but the network has {classes}"))
             }
             (Shape::Features { .. }, Some(normalisation)) => normalisation.check(inputs),
             (Shape::Text, None) if named == 0 => Ok(()),
-            (Shape::Text, _) => refuse("a text with normalisation or classes".into()),
+            (Shape::Text, _) => refuse("a text cannot have a normalisation or classes".into()),
         }
     }
 
@@ -66,7 +66,7 @@ impl About {
     /// # Errors
     /// If core has none.
     pub fn layers(&self) -> Result<Vec<Kind>> {
-        let what = || format!("{}: only libtorch computes this model, not the network that a device runs", self.model);
+        let what = || format!("{}: only libtorch can compute this model; the network on a device cannot", self.model);
         self.model.layers(&self.shape).ok_or_else(|| Error::Usage(what()))
     }
 
@@ -142,7 +142,7 @@ impl About {
         if let Some(normalisation) = &self.normalisation {
             let all = self.all_samples(path)?;
             let Shape::Features { shape, .. } = &self.shape else {
-                return Err(Error::Usage("a text with a normalisation".into()));
+                return Err(Error::Usage("a text cannot have a normalisation".into()));
             };
             return Ok(Dataset::Labelled(Labelled {
                 train: all.clone(),
@@ -164,7 +164,7 @@ impl About {
 
     /// Error for a missing validation part.
     pub fn no_validation(&self) -> Error {
-        Error::Usage("its split has no part that validates: `validate` in [split.*] makes one".into())
+        Error::Usage("its split has no validation part: add one with `validate` in [split.*]".into())
     }
 
     /// Loads the groups that the training left out for testing, each with its samples, read like [`About::samples`].
@@ -173,7 +173,7 @@ impl About {
     /// Same as [`About::samples`]. Also if the split is not by group.
     pub fn unseen(&self, path: Option<&Path>) -> Result<Vec<(String, Samples)>> {
         let Split::Group(Group { test, .. }) = &self.split else {
-            return Err(Error::Usage("its training left no group out: train with [split.group]".into()));
+            return Err(Error::Usage("its training did not leave a group out: train with [split.group]".into()));
         };
         let alone = |name: &String| {
             let split = Split::Group(Group { test: vec![name.clone()], validate: Vec::new() });
@@ -187,8 +187,8 @@ impl About {
 fn moved(error: Error, named: Option<&Path>) -> Error {
     match error {
         Error::File { path, source } if named.is_none() && source.kind() == std::io::ErrorKind::NotFound => {
-            let what = "is not here: the checkpoint names its data as seen from the folder where `train` ran";
-            Error::content(&path, format!("{what}; run the command there, or name the file with --data"))
+            let what = "not found: the checkpoint names its data relative to the folder in which `train` ran";
+            Error::content(&path, format!("{what}; run the command there, or give the file with --data"))
         }
         other => other,
     }
@@ -223,15 +223,16 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = files::read(path)?;
         let wrong = |what: String| Error::content(path, what);
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| wrong(format!("no safetensors file: {e}")))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| wrong(format!("not a safetensors file: {e}")))?;
         let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|e| wrong(format!("no safetensors file: {e}")))?;
+            SafeTensors::read_metadata(&bytes).map_err(|e| wrong(format!("not a safetensors file: {e}")))?;
         let entry = |key: &str| metadata.metadata().as_ref().and_then(|entries| entries.get(key));
         let about = entry(ABOUT).ok_or_else(|| {
             wrong(match entry(STATE) {
-                Some(_) => "the state of a training, not its network: take model.safetensors beside it".into(),
+                Some(_) => "this is the state of a training, not its network: use model.safetensors beside it".into(),
                 None => {
-                    "no checkpoint of graftage: its metadata is missing; weights of other programs are not read".into()
+                    "not a checkpoint of graftage: its metadata is missing; weights of other programs cannot be read"
+                        .into()
                 }
             })
         })?;
@@ -244,13 +245,13 @@ impl Checkpoint {
             if tensor.dtype() != Dtype::F32 || tensor.shape() != size {
                 let (dtype, found) = (tensor.dtype(), tensor.shape());
                 return Err(wrong(format!(
-                    "tensor {name} is {dtype:?} {found:?}, the architecture asks for F32 {size:?}"
+                    "tensor {name} is {dtype:?} {found:?}, but the architecture requires F32 {size:?}"
                 )));
             }
             let values = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
             let values: Vec<f32> = values.collect();
             if let Some(at) = values.iter().position(|w| !w.is_finite()) {
-                return Err(wrong(format!("tensor {name} has a weight that is not finite, at {at}")));
+                return Err(wrong(format!("tensor {name} has a weight that is not finite, at index {at}")));
             }
             found.push((name, size, values));
         }
@@ -298,7 +299,7 @@ impl Checkpoint {
     /// If core has no layers for the model.
     pub fn network(&self) -> Result<Layers> {
         let mut network = Layers::new(&self.about.layers()?)
-            .ok_or_else(|| Error::Usage("the layers of the checkpoint do not fit together".into()))?;
+            .ok_or_else(|| Error::Usage("the layers of the checkpoint do not match each other".into()))?;
         let mut weights = self.weights();
         network.parameters(&mut |Parameter { mut state, .. }| {
             for (x, w) in state.x.elements_mut().iter_mut().zip(weights.next().into_iter().flatten()) {

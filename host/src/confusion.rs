@@ -159,7 +159,7 @@ impl Confusion {
             .into_iter()
             .filter(|class| class.samples > 0)
             .map(|class| (class.name.clone(), class.samples, vec![percent(class.accuracy())]));
-        columns(&["right"], rows, ("all".into(), self.samples(), vec![percent(self.accuracy())]))
+        columns(&["correct"], rows, ("all".into(), self.samples(), vec![percent(self.accuracy())]))
     }
 
     /// Formats a table for the terminal: for each class with samples, the share of correct predictions `before` and
@@ -276,7 +276,7 @@ mod tests {
     fn tables_say_it_class_by_class() {
         let before = counted(&[(0, 0, 1), (0, 1, 3), (1, 1, 2)]);
         let expected =
-            "class  samples    right\noak          4   25.0 %\nlime         2  100.0 %\nall          6   50.0 %";
+            "class  samples  correct\noak          4   25.0 %\nlime         2  100.0 %\nall          6   50.0 %";
         assert_eq!(before.table(), expected);
         let after = counted(&[(0, 0, 3), (0, 1, 1), (1, 1, 1), (1, 2, 1), (2, 2, 1)]);
         let expected = [

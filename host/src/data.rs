@@ -119,7 +119,7 @@ impl<T: Copy> Samples<T> {
     /// If `train` is 0 or there are not more than `train` samples.
     pub fn split(&self, train: usize, seed: u64) -> Result<(Self, Self)> {
         if train == 0 || train >= self.len() {
-            return Err(Error::Usage(format!("{} samples cannot be split into {train} and others", self.len())));
+            return Err(Error::Usage(format!("{} samples cannot be split into {train} and a remainder", self.len())));
         }
         let mut order: Vec<usize> = (0..self.len()).collect();
         Stream::Split.generator(seed).shuffle(&mut order);
@@ -157,8 +157,7 @@ impl Samples {
         let legend = Legend::numbered(classes);
         let wanted = Wanted { features: true, missing: Missing::Sent, legend: Some(&legend), ..Wanted::default() };
         if csv::names_columns(path, wanted)? {
-            let what =
-                "names its columns, and nothing says which inputs of the network they are: name its image with --image";
+            let what = "names its columns, but which inputs of the network these are is unknown: give the network's image with --image";
             return Err(Error::content(path, what));
         }
         Self::read(path, inputs, &legend)
@@ -211,7 +210,10 @@ impl Samples {
     pub fn check(&self, path: &Path, inputs: usize, classes: usize) -> Result<()> {
         if self.inputs != inputs {
             let found = self.inputs;
-            return Err(Error::content(path, format!("samples of {found} features, the network takes {inputs}")));
+            return Err(Error::content(
+                path,
+                format!("its samples have {found} features, but the network takes {inputs}"),
+            ));
         }
         match self.labels.iter().position(|label| *label as usize >= classes) {
             Some(at) => Err(Error::content(

@@ -82,19 +82,19 @@ pub enum DeltaError {
 impl fmt::Display for DeltaError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            DeltaError::Magic => f.write_str("this is no delta (wrong first bytes)"),
+            DeltaError::Magic => f.write_str("this is not a delta (wrong first bytes)"),
             DeltaError::Version(found) => {
-                write!(f, "a delta of version {found}, this software reads version {VERSION}")
+                write!(f, "the delta has version {found}, but this software reads version {VERSION}")
             }
-            DeltaError::Checksum => f.write_str("the delta is cut or damaged (wrong checksum)"),
+            DeltaError::Checksum => f.write_str("the delta is truncated or damaged (wrong checksum)"),
             DeltaError::Malformed => f.write_str("the delta is malformed"),
             DeltaError::Schema => f.write_str("the delta is for another network"),
             DeltaError::Base { expected, found } => {
-                write!(f, "the delta is for the image with checksum {expected:08x}, this one has {found:08x}")
+                write!(f, "the delta is for the image with checksum {expected:08x}, but this image has {found:08x}")
             }
-            DeltaError::Weights => f.write_str("there are not as many weights as in the image"),
+            DeltaError::Weights => f.write_str("the number of weights differs from that of the image"),
             DeltaError::NotFinite => f.write_str("an adapted weight is not finite"),
-            DeltaError::Result => f.write_str("the delta does not give the image that it was made of"),
+            DeltaError::Result => f.write_str("the delta does not produce the image that it was made from"),
         }
     }
 }

@@ -37,8 +37,8 @@ use std::path::{Path, PathBuf};
 /// Error for an existing file that is not to be replaced.
 fn there_already(path: &Path) -> Error {
     let is_link_to_nothing = fs::symlink_metadata(path).is_ok() && !path.exists();
-    let what = if is_link_to_nothing { "is a link to nothing" } else { "it is there already" };
-    Error::content(path, format!("{what}; --force replaces it, or name another output"))
+    let what = if is_link_to_nothing { "is a broken link" } else { "already exists" };
+    Error::content(path, format!("{what}; use --force to replace it, or name another output"))
 }
 
 /// Outputs that a command is about to write. It refuses files that the command reads, duplicates, and existing files
@@ -92,7 +92,7 @@ impl Claims {
             if self.outputs.contains(&place) {
                 return Err(Error::content(
                     path,
-                    "is to hold two outputs of this command; give each a file of its own",
+                    "cannot hold two outputs of this command; use a separate file for each",
                 ));
             }
             self.outputs.push(place);
@@ -132,7 +132,7 @@ impl Claims {
     }
 }
 
-const READ_TOO: &str = "is read by this command, too; name another output";
+const READ_TOO: &str = "is also an input of this command; name another output";
 
 /// Canonical form of a path. For a file that does not exist, only its folder is made canonical.
 fn place(path: &Path) -> PathBuf {

@@ -69,9 +69,7 @@ impl Grafted {
         rule::check(&recipe.rule)?;
         let capacities = Capacities::of(&recipe)?;
         if learning == 0 {
-            return Err(Error::Usage(
-                "of 0 layers that learn (--train-last) nothing is learnt: it is 1 or more".into(),
-            ));
+            return Err(Error::Usage("--train-last 0: no layer would learn; it must be at least 1".into()));
         }
         let mut layers = checkpoint.about.layers()?;
         let Inputs { scale, constants, layers: before } = checkpoint.about.inputs()?;
@@ -82,8 +80,7 @@ impl Grafted {
         let mut weights = 0;
         network.parameters(&mut |parameter| weights += usize::from(parameter.role.is_weights()));
         if learning != usize::MAX && learning > weights {
-            let what =
-                format!("the last {learning} layers with weights are to learn (--train-last), there are {weights}");
+            let what = format!("--train-last {learning}: the network has only {weights} layers with weights");
             return Err(Error::Usage(what));
         }
         if learning != usize::MAX {
@@ -130,7 +127,7 @@ impl Capacities {
         let capacities = Self { replay: recipe.replay, held_out: recipe.hold_out.map_or(1, |hold_out| hold_out.keep) };
         for (option, samples) in [("--replay", capacities.replay), ("--hold-out", capacities.held_out)] {
             if samples > SAMPLES {
-                let what = format!("{option}: a device keeps at most {SAMPLES} samples, not {samples}");
+                let what = format!("{option}: a device can keep at most {SAMPLES} samples, not {samples}");
                 return Err(Error::Usage(what));
             }
         }

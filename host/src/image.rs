@@ -53,7 +53,7 @@ impl ImageFile {
         if legend.classes.len() != classes || ![0, inputs].contains(&legend.features.len()) {
             let (features, named) = (legend.features.len(), legend.classes.len());
             let what =
-                format!("it names {features} features and {named} classes, the network has {inputs} and {classes}");
+                format!("it names {features} features and {named} classes, but the network has {inputs} and {classes}");
             return Err(Error::content(path, what));
         }
         Ok(Self { path: path.to_owned(), image, legend })
@@ -109,14 +109,16 @@ fn read(bytes: &[u8]) -> std::result::Result<Legend, String> {
     else {
         return Err(match MAGIC.starts_with(bytes) || bytes.starts_with(&MAGIC) {
             true => "the names after the image are cut short".into(),
-            false => "bytes follow the image that are no names".into(),
+            false => "the bytes after the image are not names".into(),
         });
     };
     let [_, _, _, _, v0, v1, l0, l1, l2, l3] = *prefix;
     match u16::from_le_bytes([v0, v1]) {
         VERSION => {}
         found => {
-            return Err(format!("names of version {found} follow the image, this software reads version {VERSION}"));
+            return Err(format!(
+                "the names after the image have version {found}, but this software reads version {VERSION}"
+            ));
         }
     }
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;

@@ -87,10 +87,10 @@ impl Shape {
                 [height, width] => Ok((1, height, width)),
                 [channels, height, width] => Ok((channels, height, width)),
                 _ => Err(usage(format!(
-                    "samples of shape {shape:?} are no images of height × width or channels × height × width"
+                    "samples of shape {shape:?} are not images: an image is height × width or channels × height × width"
                 ))),
             },
-            Self::Text => Err(usage("a text has no images; [model.gpt] takes it".into())),
+            Self::Text => Err(usage("this model takes images, but the data is a text; use [model.gpt]".into())),
         }
     }
 }
@@ -130,7 +130,7 @@ impl Model {
             && (shape.iter().product::<usize>() == 0 || *classes < 2)
         {
             return Err(usage(format!(
-                "samples of shape {shape:?} in {classes} classes: there is nothing to tell apart"
+                "samples of shape {shape:?} in {classes} classes: there must be at least one feature and two classes"
             )));
         }
         match self {
@@ -195,7 +195,7 @@ impl Model {
         let heads = |heads: usize, old: usize| {
             let size = old / heads.max(1);
             if size == 0 || !width.is_multiple_of(size) {
-                return Err(usage(format!("a width of {width} is no multiple of the heads' size {size}")));
+                return Err(usage(format!("a width of {width} is not a multiple of {size}, the size of a head")));
             }
             Ok(width / size)
         };
@@ -234,7 +234,7 @@ const LARGEST: usize = 1 << 20;
 /// Checks that no number is 0 or larger than any machine could handle.
 fn in_range(numbers: &[(&str, usize)]) -> Result<()> {
     match numbers.iter().find(|(_, number)| !(1..=LARGEST).contains(number)) {
-        Some((name, number)) => Err(usage(format!("[model] {name}: {number}; from 1 to {LARGEST} would do"))),
+        Some((name, number)) => Err(usage(format!("[model] {name} must be from 1 to {LARGEST}, found {number}"))),
         None => Ok(()),
     }
 }

@@ -86,7 +86,12 @@ impl Monitor {
         }
         let Line { damaged, repeated } = self.line;
         let dropped = hello.dropped;
-        line("link", format!("{dropped} frames dropped by the board, {damaged} here, {repeated} requests sent again"));
+        line(
+            "link",
+            format!(
+                "{dropped} frames dropped by the board, {damaged} by the workstation, {repeated} requests repeated"
+            ),
+        );
         lines.extend(self.log.iter().map(|said| format!("{:<10} {said}", "log")));
         lines
     }
@@ -98,15 +103,12 @@ impl Monitor {
         line("samples", format!("{} taken: {} learnt, {held_out} held out{refused}", counts.taken, status.learnt));
         if let Some(latest) = status.latest {
             let prediction = latest.prediction;
-            line(
-                "newest",
-                format!("class {} was predicted with {}", prediction.class, percent(prediction.probability)),
-            );
+            line("newest", format!("class {} predicted with {}", prediction.class, percent(prediction.probability)));
         }
         if status.learnt > 0 {
             let all = status.correct as f32 / status.learnt as f32;
             let recent = self.recent().map(|(count, share)| format!(", {} of the last {count}", percent(share)));
-            line("right", format!("{} {} of all{}", bar(all), percent(all), recent.unwrap_or_default()));
+            line("correct", format!("{} {} of all{}", bar(all), percent(all), recent.unwrap_or_default()));
         }
         if let Some(loss) = status.loss {
             line("loss", format!("{loss:.4} {}", sparks(&self.losses)));
@@ -116,7 +118,7 @@ impl Monitor {
             "movement",
             match status.budget {
                 Some(budget) => format!("{} {:.3} of {budget} radii", bar(status.movement / budget), status.movement),
-                None => format!("{:.3} radii, without a budget", status.movement),
+                None => format!("{:.3} radii, no budget", status.movement),
             },
         );
         let alarms = alarms(&counts);
@@ -140,7 +142,7 @@ impl Monitor {
         let saved = status.saved.map_or_else(|| "nothing stored".into(), |saved| format!("generation {saved} stored"));
         let budget = status.budget.map_or_else(String::new, |budget| format!(" of {budget}"));
         format!(
-            "{}: {} samples, step {}, {share} right{loss}, movement {:.3}{budget}, {} committed, {} rolled back{}, {saved}, \
+            "{}: {} samples, step {}, {share} correct{loss}, movement {:.3}{budget}, {} committed, {} rolled back{}, {saved}, \
              {} frames dropped",
             hello.board,
             status.counts.taken,

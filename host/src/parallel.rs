@@ -25,7 +25,7 @@ pub fn check(what: &str, count: usize) -> Result<()> {
         true => Ok(()),
         false => {
             let machine = if processors == 1 { "1 processor".into() } else { format!("{processors} processors") };
-            Err(Error::Usage(format!("{what}: {count}; this machine has {machine}, so that 1 to {most} would do")))
+            Err(Error::Usage(format!("{what}: must be from 1 to {most} on this machine with {machine}, found {count}")))
         }
     }
 }
@@ -49,5 +49,8 @@ pub fn map<T: Sync, U: Send>(threads: usize, items: &[T], f: impl Fn(&T) -> Resu
         (0..threads).for_each(|_| drop(scope.spawn(work)));
     });
     let results = results.into_inner().unwrap_or_else(|e| e.into_inner());
-    results.into_iter().map(|result| result.unwrap_or_else(|| Err(Error::Usage("a run was lost".into())))).collect()
+    results
+        .into_iter()
+        .map(|result| result.unwrap_or_else(|| Err(Error::Usage("a run ended without a result".into()))))
+        .collect()
 }

@@ -95,7 +95,7 @@ pub struct Missing;
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("its journal has lost the start: nothing in it can be computed again")
+        f.write_str("the start of its journal is lost, so none of it can be recomputed")
     }
 }
 

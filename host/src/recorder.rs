@@ -47,8 +47,8 @@ impl Place {
     pub fn open(file: Growing) -> Result<Self> {
         let found = file.there()?.map(|bytes| parse(&bytes)).transpose();
         let wrong = |what: String| {
-            let remedy = "--force replaces it, or name another output";
-            Error::content(file.path(), format!("it is there already, and cannot go on: {what}; {remedy}"))
+            let remedy = "use --force to replace it, or name another output";
+            Error::content(file.path(), format!("already exists and cannot be continued: {what}; {remedy}"))
         };
         let found = found.map_err(wrong)?;
         match found.as_ref().and_then(|found| found.damage) {
@@ -73,9 +73,9 @@ impl Place {
         };
         if (record.schema, record.image) != (*schema, image) {
             let what = match record.schema == *schema {
-                false => "the record of a board with another network".into(),
+                false => "is the record of a board with another network".into(),
                 true => format!(
-                    "the record of a board with another image: its checksum is {:08x}, the board's {image:08x}",
+                    "is the record of a board with another image: its checksum is {:08x}, the board's is {image:08x}",
                     record.image
                 ),
             };
@@ -239,7 +239,7 @@ impl Recorder {
         Error::content(
             self.file.path(),
             format!(
-                "not the record of this board: it ends with digest {digest:016x} after {taken} samples and {sessions} sessions, the board stands at {:016x} after {} and {}; `graftage record` fetches what the board kept, or name another file",
+                "is not the record of this board: it ends with digest {digest:016x} after {taken} samples and {sessions} sessions, but the board is at {:016x} after {} and {}; fetch what the board kept with `graftage record`, or name another file",
                 status.digest,
                 counts.taken,
                 counts.sessions()
@@ -286,11 +286,11 @@ pub fn position(session: &[Event], stream: &Samples, skip: Option<usize>) -> std
         (Some(_), Some(skip)) => Ok(skip),
         (Some(first), None) => {
             let what = match first > stream.len() {
-                true => format!("it was sent {} samples, this stream has {}", sent.len(), stream.len()),
-                false => format!("sample {first} is another one"),
+                true => format!("{} samples were sent, but this stream has {}", sent.len(), stream.len()),
+                false => format!("sample {first} differs"),
             };
             Err(format!(
-                "its session began with another stream: {what}; --skip N says after how many samples of this stream to go on"
+                "its session began with another stream: {what}; use --skip N to continue after N samples of this stream"
             ))
         }
     }

@@ -123,33 +123,33 @@ impl fmt::Display for Difference {
         match self {
             Difference::Start => f.write_str("before the first step: X, Y or M"),
             Difference::Later { sample } => {
-                write!(f, "after a gap behind sample {sample}: a record ends with a gap")
+                write!(f, "an event after the gap that follows sample {sample}: a record must end with its gap")
             }
             Difference::Order { sample, due, found } => {
-                write!(f, "sample {sample}: its steps begin with {found}, {due} is due: out of order")
+                write!(f, "sample {sample}: its steps begin with {found}, expected {due}: out of order")
             }
             Difference::Prediction { sample } => {
-                write!(f, "sample {sample}: its numbers, or what was predicted from them")
+                write!(f, "sample {sample}: its numbers, or the prediction from them")
             }
             Difference::HeldOut { sample } => write!(f, "sample {sample}: held out or not"),
-            Difference::Untaken { sample, why } => write!(f, "sample {sample}: no board takes it: {why}"),
+            Difference::Untaken { sample, why } => write!(f, "sample {sample}: no board accepts it: {why}"),
             Difference::Refusal { refused, why: Some(why) } => {
                 write!(f, "refused sample {refused}: the reason is: {why}")
             }
-            Difference::Refusal { refused, why: None } => write!(f, "refused sample {refused}: a board takes it"),
+            Difference::Refusal { refused, why: None } => write!(f, "refused sample {refused}: a board accepts it"),
             Difference::More { sample } => write!(f, "sample {sample}: more steps than recorded"),
-            Difference::Missing { step } => write!(f, "step {step}: not taken"),
-            Difference::Admitted { step } => write!(f, "step {step}: the count of its samples"),
-            Difference::Loss { step } => write!(f, "step {step}: loss alone, the state agrees"),
+            Difference::Missing { step } => write!(f, "step {step}: recorded, but not taken"),
+            Difference::Admitted { step } => write!(f, "step {step}: the number of its samples"),
+            Difference::Loss { step } => write!(f, "step {step}: only the loss, the state agrees"),
             Difference::Gradient { step, sample } => {
                 write!(f, "step {step}: loss and state: label or a last bit of sample {sample}, or the gradient pass")
             }
-            Difference::Update { step } => write!(f, "step {step}: X, Y or M after an equal loss: the update"),
-            Difference::Recorded { step } => write!(f, "step {step}: its record alone, the state agrees later on"),
+            Difference::Update { step } => write!(f, "step {step}: X, Y or M, though the loss agrees: the update"),
+            Difference::Recorded { step } => write!(f, "step {step}: only its record, a later state agrees"),
             Difference::Array(place) => place.fmt(f),
-            Difference::Size => f.write_str("the arrays of the record are not of this network"),
+            Difference::Size => f.write_str("the arrays of the record do not belong to this network"),
             Difference::Verdict { session } => write!(f, "session {session}: verdict"),
-            Difference::Ended { session } => write!(f, "session {session}: X, Y or M after its end"),
+            Difference::Ended { session } => write!(f, "session {session}: X, Y or M at its end"),
         }
     }
 }

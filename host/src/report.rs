@@ -176,18 +176,18 @@ pub fn summary(story: &Story) -> Summary {
 /// Describes a summary in words, on one line.
 pub fn sentence(summary: &Summary) -> String {
     let Summary { network, samples, accuracy_clean, accuracy_aged, accuracy_adapted, .. } = summary;
-    let fell = if accuracy_aged < accuracy_clean { "fell to" } else { "stood at" };
+    let fell = if accuracy_aged < accuracy_clean { "fell to" } else { "became" };
     let (clean, aged, adapted) = (percent(*accuracy_clean), percent(*accuracy_aged), percent(*accuracy_adapted));
     let board = percent(summary.adapted_mean);
     // A method whose displayed accuracy is equal does not count as better.
     let leads = |control: &&Control| control.lead(summary) > 0.0 && percent(control.mean) != board;
     let better = summary.ranked().into_iter().find(leads).map(|control| {
         let (mean, caution) = (percent(control.mean), control.caution(summary));
-        format!(" In rehearsal {} did better than the board's rule: {mean} against {board}{caution}.", control.name)
+        format!(" In rehearsal, {} did better than the board's rule: {mean} against {board}{caution}.", control.name)
     });
     format!(
-        "A network ({network}) that knew {clean} of the test samples {fell} {aged} when its sensor aged; after \
-         {samples} labelled samples on the board it knows {adapted}.{} {} Firmware: {} flash, {} weights image, \
+        "The accuracy of a network ({network}) on the test samples was {clean} and {fell} {aged} when its sensor aged; after \
+         {samples} labelled samples on the board it is {adapted}.{} {} Firmware: {} flash, {} weights image, \
          {} RAM.",
         better.unwrap_or_default(),
         same_bits(summary),
@@ -203,16 +203,16 @@ fn same_bits(summary: &Summary) -> String {
     let everywhere = listed(targets);
     if *differing > 0 {
         format!(
-            "The bits are NOT the same: {differing} of the updates that {everywhere} computed differ from the record."
+            "The results are NOT bit-identical: {differing} of the updates computed by {everywhere} differ from the record."
         )
     } else if *updates == 0 {
-        "The board made no update.".to_owned()
+        "The board made no updates.".to_owned()
     } else if targets.len() < 2 {
         format!("The {updates} updates were not computed anywhere else.")
     } else if compared < updates {
-        format!("Of {updates} updates only {compared} were computed on all of {everywhere}; these are the same bits.")
+        format!("Only {compared} of {updates} updates were computed on all of {everywhere}; these are bit-identical.")
     } else {
-        format!("All {updates} updates are the same bits on {everywhere}.")
+        format!("All {updates} updates are bit-identical on {everywhere}.")
     }
 }
 

@@ -17,8 +17,7 @@ pub fn check(rule: &Rule) -> error::Result<()> {
     if rule.schedule.factor(1) > 0.0 {
         return Ok(());
     }
-    let what =
-        "schedule: its step size is 0 at every step, so nothing is learnt; it is constant, or counts a step or more";
+    let what = "schedule: its step size is 0 at every step, so nothing is learnt; use constant, or at least one step";
     Err(error::Error::Usage(what.into()))
 }
 
@@ -36,7 +35,7 @@ pub fn transport(text: &str) -> Result<Transport, String> {
         Some(("theta", theta)) => Ok(Transport::Fixed { theta }),
         Some(("lag", memory)) => Ok(Transport::Lag { memory }),
         Some(("alignment", damping)) => Ok(Transport::Alignment { damping }),
-        _ => Err("a law is theta=SHARE, lag=MEMORY, alignment=DAMPING or nesterov".into()),
+        _ => Err("a law must be theta=SHARE, lag=MEMORY, alignment=DAMPING or nesterov".into()),
     }
 }
 
@@ -45,7 +44,7 @@ pub fn transport(text: &str) -> Result<Transport, String> {
 /// # Errors
 /// A one-line message with the accepted forms.
 pub fn momentum(text: &str) -> Result<Momentum, String> {
-    let wrong = || "a momentum is BETA, ramp=FROM,TO,STEPS or power=EXPONENT".to_owned();
+    let wrong = || "a momentum must be BETA, ramp=FROM,TO,STEPS or power=EXPONENT".to_owned();
     match text.split_once('=') {
         None => Ok(Momentum::Constant(number(text)?)),
         Some(("power", exponent)) => Ok(Momentum::Power { exponent: number(exponent)? }),
@@ -65,7 +64,8 @@ pub fn momentum(text: &str) -> Result<Momentum, String> {
 /// A one-line message with the accepted form.
 pub fn hold_out(text: &str) -> Result<HoldOut, String> {
     let numbers = text.split_once(',').and_then(|(every, keep)| Some((every.parse().ok()?, keep.parse().ok()?)));
-    let (every, keep) = numbers.ok_or("EVERY,KEEP: every so many-th sample, and how many are kept")?;
+    let (every, keep) =
+        numbers.ok_or("must be EVERY,KEEP: every EVERY-th sample is held out, and KEEP of them are kept")?;
     Ok(HoldOut { every, keep })
 }
 
@@ -82,7 +82,7 @@ pub fn pull(text: &str) -> Result<Pull, String> {
     match towards {
         "zero" => Ok(Pull::Zero { strength }),
         "start" => Ok(Pull::Start { strength }),
-        _ => Err("a pull is none, zero or start, or zero=LAMBDA or start=LAMBDA".into()),
+        _ => Err("a pull must be none, zero, start, zero=LAMBDA or start=LAMBDA".into()),
     }
 }
 
@@ -93,7 +93,7 @@ pub fn pull(text: &str) -> Result<Pull, String> {
 pub fn cap(text: &str) -> Result<Cap, String> {
     match text {
         "none" => Ok(Cap(None)),
-        _ => Ok(Cap(Some(number(text).map_err(|what| format!("{what}, and not none"))?))),
+        _ => Ok(Cap(Some(number(text).map_err(|what| format!("{what}, nor none"))?))),
     }
 }
 
@@ -107,7 +107,7 @@ pub struct Cap(pub Option<f32>);
 /// # Errors
 /// A one-line message with the accepted forms.
 pub fn schedule(text: &str) -> Result<Schedule, String> {
-    let wrong = || "a schedule is constant, linear=STEPS, wsd=WARMUP,STABLE,DECAY or inverse=STEPS".to_owned();
+    let wrong = || "a schedule must be constant, linear=STEPS, wsd=WARMUP,STABLE,DECAY or inverse=STEPS".to_owned();
     let steps = |text: &str| text.parse::<u32>().map_err(|_| wrong());
     match text.split_once('=') {
         None if text == "constant" => Ok(Schedule::Constant),
@@ -139,7 +139,7 @@ const QUINTICS: [(&str, Quintics); 6] = [
 /// A one-line message with the accepted names.
 pub fn quintics(text: &str) -> Result<Quintics, String> {
     let found = QUINTICS.iter().find(|(name, _)| *name == text).map(|(_, quintics)| *quintics);
-    found.ok_or_else(|| format!("quintics are one of {}", QUINTICS.map(|(name, _)| name).join(", ")))
+    found.ok_or_else(|| format!("quintics must be one of {}", QUINTICS.map(|(name, _)| name).join(", ")))
 }
 
 /// Formats a law of transport so that [`transport`] can parse it.
@@ -218,9 +218,9 @@ pub fn momentum_words(momentum: Momentum) -> String {
 pub fn schedule_words(schedule: Schedule) -> String {
     match schedule {
         Schedule::Constant => "throughout".to_owned(),
-        Schedule::Linear { steps } => format!("falling to 0 along a line of {steps} steps"),
+        Schedule::Linear { steps } => format!("falling linearly to 0 in {steps} steps"),
         Schedule::WarmupStableDecay { warmup, stable, decay } => {
-            format!("after {warmup} steps up to it, for {stable} steps, then {decay} steps down to 0")
+            format!("after a warmup of {warmup} steps, for {stable} steps, then falling to 0 in {decay} steps")
         }
         Schedule::Inverse { steps } => format!("falling as 1/√(1 + (t−1)/{steps})"),
     }
@@ -230,13 +230,13 @@ pub fn schedule_words(schedule: Schedule) -> String {
 pub fn pull_words(pull: Pull) -> String {
     match pull {
         Pull::None => "no pull".to_owned(),
-        Pull::Zero { strength } => format!("a pull to zero of λ = {strength}"),
-        Pull::Start { strength } => format!("a pull to the start of λ = {strength}"),
+        Pull::Zero { strength } => format!("a pull to zero with λ = {strength}"),
+        Pull::Start { strength } => format!("a pull to the start with λ = {strength}"),
     }
 }
 
 fn number(text: &str) -> Result<f32, String> {
-    text.parse().map_err(|_| format!("{text:?} is no number"))
+    text.parse().map_err(|_| format!("{text:?} is not a number"))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ static CHILDREN: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
 /// # Errors
 /// If the system does not allow signals to be caught.
 pub fn wait() -> Result<()> {
-    let failed = |error| Error::Usage(format!("signals cannot be caught: {error}"));
+    let failed = |error| Error::Usage(format!("cannot catch signals: {error}"));
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {

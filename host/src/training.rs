@@ -81,16 +81,19 @@ impl Training {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.stopped_early {
-            notes.push(format!("it stopped at step {}: its last measurements brought nothing better", self.steps));
+            notes.push(format!(
+                "it stopped at step {} because its last measurements brought no improvement",
+                self.steps
+            ));
         }
         match &self.best {
             Some(Best { step, chosen_on, chosen_loss, test_loss, accuracy }) => {
                 let right = percent(*accuracy);
                 let mut note = format!(
-                    "the best weights are of step {step}: {chosen_on} loss {chosen_loss:.4}, test loss {test_loss:.4} nats, {right} right"
+                    "the best weights are those of step {step}: {chosen_on} loss {chosen_loss:.4}, test loss {test_loss:.4} nats, accuracy {right}"
                 );
                 if chosen_on != "validation" {
-                    note += "; they were selected on the test part, so this accuracy promises too much: `validate` in [split.*] makes a part for that";
+                    note += "; they were chosen on the test part, so this accuracy is too optimistic: add a validation part with `validate` in [split.*]";
                 }
                 notes.push(note);
             }
@@ -108,7 +111,7 @@ impl Training {
         let far = last > lowest.1 * (1.0 + RISEN) && last > lowest.1 + RISEN_NATS;
         (far && self.curve.len() - 1 - lowest.0 > RISEN_SINCE).then(|| {
             format!(
-                "test loss rose from {:.4} at step {} to {last:.4}: `keep = \"best\"` in [training], or fewer steps, would keep the former",
+                "test loss rose from {:.4} at step {} to {last:.4}: `keep = \"best\"` in [training], or fewer steps, would keep the lower one",
                 lowest.1, self.curve[lowest.0].step
             )
         })

@@ -7,8 +7,8 @@ pub fn words(verdict: &Verdict) -> String {
     let (what, Judged { held_out, before, after }) = (outcome(verdict), verdict.all());
     let halves = halves(verdict).map_or_else(String::new, |halves| format!(" ({halves})"));
     match held_out {
-        0 => format!("{what}: no sample was held out to judge by (see --hold-out of `graftage graft`)"),
-        _ => format!("{what}: {before} of {held_out} held-out samples were right before, {after} after{halves}"),
+        0 => format!("{what}: no held-out samples to judge it by (see --hold-out of `graftage graft`)"),
+        _ => format!("{what}: {before} of {held_out} held-out samples correct before, {after} after{halves}"),
     }
 }
 
@@ -23,7 +23,7 @@ pub fn halves(verdict: &Verdict) -> Option<String> {
     let all = verdict.all();
     (*committed != (all.after >= all.before)).then(|| {
         let of = |half: &Judged| format!("{} of {} before, {} after", half.before, half.held_out, half.after);
-        format!("its own: {}; kept of earlier sessions: {}", of(newest), of(kept))
+        format!("its own: {}; kept from earlier sessions: {}", of(newest), of(kept))
     })
 }
 
@@ -31,7 +31,7 @@ pub fn halves(verdict: &Verdict) -> Option<String> {
 pub fn alarm(session: u32, verdict: &Verdict) -> Option<String> {
     verdict.alarm.then(|| {
         format!(
-            "session {session}: alarm: the weights in use predict its held-out samples no better than chance: its labels are wrong, or the world has changed"
+            "session {session}: alarm: the weights in use predict its held-out samples no better than chance: its labels may be wrong, or the world may have changed"
         )
     })
 }
@@ -45,11 +45,11 @@ mod tests {
         let judged = |held_out, before, after| Judged { held_out, before, after };
         let verdict = |committed, newest, kept| Verdict { committed, alarm: false, newest, kept };
         let sum = verdict(true, judged(10, 8, 9), judged(10, 10, 10));
-        assert_eq!(words(&sum), "committed: 18 of 20 held-out samples were right before, 19 after");
+        assert_eq!(words(&sum), "committed: 18 of 20 held-out samples correct before, 19 after");
         let half = verdict(false, judged(10, 2, 9), judged(10, 9, 8));
         assert_eq!(
             words(&half),
-            "rolled back: 11 of 20 held-out samples were right before, 17 after (its own: 2 of 10 before, 9 after; kept of \
+            "rolled back: 11 of 20 held-out samples correct before, 17 after (its own: 2 of 10 before, 9 after; kept from \
              earlier sessions: 9 of 10 before, 8 after)"
         );
         assert_eq!((alarm(3, &half), alarm(3, &Verdict { alarm: true, ..half }).is_some()), (None, true));

@@ -90,7 +90,7 @@ pub fn start_sessions<N: Layer>(mut network: N, recipe: Recipe, start: &[[u8; 4]
 /// # Errors
 /// If the layers do not fit together, or the weights do not fit the layers.
 pub fn network(image: &Image) -> Result<Layers> {
-    let unfit = || Error::Usage("the layers of the image do not fit together".into());
+    let unfit = || Error::Usage("the layers of the image do not match each other".into());
     let mut network = Layers::new(&image.header.layers).ok_or_else(unfit)?;
     image.load(image.header.schema, &mut network).map_err(|_| unfit())?;
     Ok(network)
@@ -160,8 +160,8 @@ pub fn train_last(network: &mut Layers, layers: usize) {
 pub fn check_ball(network: &mut Layers, recipe: &Recipe, imported: bool) -> Result<()> {
     let Pull::Zero { strength } = recipe.rule.pull else { return Ok(()) };
     let (option, what) = match recipe.budget {
-        _ if imported => ("--train-last", "they would be shrunk before they learn anything"),
-        Some(_) => ("--movement-budget", "no budget holds while they are pulled into it"),
+        _ if imported => ("--train-last", "they would shrink before they learn anything"),
+        Some(_) => ("--movement-budget", "no budget can hold while they are pulled into it"),
         None => return Ok(()),
     };
     let (mut number, mut outside) = (0, None);
@@ -170,7 +170,7 @@ pub fn check_ball(network: &mut Layers, recipe: &Recipe, imported: bool) -> Resu
         let (norm, ball) = (norm_of(&parameter), parameter.geometry.radius / strength);
         if !parameter.geometry.is_frozen() && norm > PRECISION * ball && outside.is_none() {
             outside = Some(format!(
-                "{option} with a pull to zero: the weights of parameter {number} have norm {norm}, outside their ball of radius {ball}: {what}; --pull start keeps them near where they are"
+                "{option} with a pull to zero: the weights of parameter {number} have norm {norm}, outside their ball of radius {ball}: {what}; use --pull start to keep them near where they are"
             ));
         }
     });

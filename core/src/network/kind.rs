@@ -203,6 +203,7 @@ impl fmt::Display for Kind {
             Kind::Dense { inputs, outputs } => write!(f, "Dense<{inputs}, {outputs}>"),
             Kind::Relu { width } => write!(f, "Relu<{width}>"),
             Kind::Tanh { width, functions: Functions::Libm } => write!(f, "Tanh<{width}>"),
+            #[cfg(feature = "micromath")]
             Kind::Tanh { width, functions: Functions::Micromath } => write!(f, "MicromathTanh<{width}>"),
             Kind::Convolution { window: Window { places, channels, taps, stride }, filters } => {
                 write!(f, "Convolution<{places}, {channels}, {filters}, {taps}, {stride}>")

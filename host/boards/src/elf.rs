@@ -90,10 +90,10 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::NotElf(why) => write!(f, "no ELF file ({why})"),
-            Self::NoFirmware => f.write_str("no firmware of this project"),
+            Self::NotElf(why) => write!(f, "not an ELF file ({why})"),
+            Self::NoFirmware => f.write_str("not a firmware of this project"),
             Self::TooLarge { what, needs, has } => {
-                write!(f, "{what} of {needs} bytes, {} more than the {has} that the board has", needs - has)
+                write!(f, "{what}: {needs} bytes, {} more than the board's {has}", needs - has)
             }
         }
     }
@@ -136,8 +136,8 @@ impl Firmware {
     pub fn fits(&self, image: u64) -> Result<(), Error> {
         let needs = [
             ("flash", self.flash.used(), self.flash.size),
-            ("RAM with the least stack", self.ram.used() + STACK, self.ram.size),
-            ("an image", image, self.image.size),
+            ("RAM with the minimum stack", self.ram.used() + STACK, self.ram.size),
+            ("image", image, self.image.size),
         ];
         let exceeding = needs.into_iter().find(|(_, needs, has)| needs > has);
         exceeding.map_or(Ok(()), |(what, needs, has)| Err(Error::TooLarge { what, needs, has }))
@@ -154,7 +154,7 @@ pub fn segments(elf: &[u8]) -> Result<Vec<(u64, &[u8])>, Error> {
     let endian = file.endian();
     let loaded = file.elf_program_headers().iter().filter(|header| header.p_type(endian) == PT_LOAD);
     let segments = loaded.map(|header| {
-        let bytes = header.data(endian, elf).map_err(|()| Error::NotElf("a segment lies outside of it".into()))?;
+        let bytes = header.data(endian, elf).map_err(|()| Error::NotElf("a segment is outside the file".into()))?;
         Ok((u64::from(header.p_paddr(endian)), bytes))
     });
     segments.filter(|segment| !matches!(segment, Ok((_, [])))).collect()

@@ -90,7 +90,7 @@ pub struct Unknown(String);
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let known = BOARDS.map(|board| board.name).join(", ");
-        write!(f, "there is no board {:?}, only {known}", self.0)
+        write!(f, "unknown board {:?}; the boards are {known}", self.0)
     }
 }
 

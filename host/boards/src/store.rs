@@ -67,25 +67,25 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::NoBus(board) => write!(f, "{board} has no bus for EEPROMs: it runs without a store only"),
+            Self::NoBus(board) => write!(f, "{board} has no bus for EEPROMs: it can only run without a store"),
             Self::NotAFile(path) => {
-                write!(f, "{}: is no file; a store is one, and is made where there is none", path.display())
+                write!(f, "{}: is not a file; a store must be a file, and a missing one is created", path.display())
             }
             Self::NoFolder(path) => {
-                write!(f, "{}: there is no folder {}: make it first", path.display(), files::folder(path).display())
+                write!(f, "{}: there is no folder {}: create it first", path.display(), files::folder(path).display())
             }
             Self::Size(path, size) => write!(
                 f,
-                "{}: has {size} bytes, but a store has {EEPROM} for each of 1 to {MOST} EEPROMs; name another file, or \
-                 a new one to be made",
+                "{}: has {size} bytes, but a store must have {EEPROM} for each of 1 to {MOST} EEPROMs; name another file, or \
+                 a new one, which will be created",
                 path.display()
             ),
             Self::InUse(path) => {
-                write!(f, "{}: another emulator uses this store; end it, or name another file", path.display())
+                write!(f, "{}: another emulator is using this store; stop it, or name another file", path.display())
             }
             Self::OtherImage { path, image, found } => write!(
                 f,
-                "{}: keeps what a board has learnt from another image, whose checksum is {found:08x} and not \
+                "{}: holds what a board has learnt from another image, whose checksum is {found:08x}, not \
                  {image:08x}; name that image, or another file",
                 path.display()
             ),

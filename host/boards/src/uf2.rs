@@ -39,7 +39,7 @@ impl fmt::Display for Uf2Error {
         match self {
             Self::Outside(Range { start, end }) => {
                 let (first, last) = (FLASH.start, FLASH.end);
-                write!(f, "bytes from {start:#x} to {end:#x} do not lie in the flash, {first:#x} to {last:#x}")
+                write!(f, "bytes from {start:#x} to {end:#x} are not in the flash, which is {first:#x} to {last:#x}")
             }
             Self::Twice(address) => write!(f, "program and image overlap at {address:#x}"),
         }

@@ -79,7 +79,7 @@ fn an_elf_file_says_what_it_takes_by_part() {
 fn what_does_not_fit_is_refused_with_its_numbers() {
     let firmware = Firmware::read(&elf(&SYMBOLS, &full(&[]))).unwrap();
     assert_eq!(firmware.fits(2000), Ok(()));
-    assert_eq!(firmware.fits(2001), Err(Error::TooLarge { what: "an image", needs: 2001, has: 2000 }));
+    assert_eq!(firmware.fits(2001), Err(Error::TooLarge { what: "image", needs: 2001, has: 2000 }));
     for (symbol, what, needs, has) in [("_flash_size", "flash", 100, 99), ("_ram_size", "RAM", STACK + 10, STACK + 9)] {
         let symbols = SYMBOLS.map(|(name, value)| (name, if name == symbol { has } else { value }));
         let sections: [(&str, u32, &[u8]); 2] = [(".text", A | X, &[1; 90]), (".data", A | W, &[1; 10])];
@@ -93,7 +93,7 @@ fn what_does_not_fit_is_refused_with_its_numbers() {
 
 #[test]
 fn what_is_no_firmware_is_told_from_what_is_no_elf_file() {
-    assert!(matches!(Firmware::read(b"no ELF file"), Err(Error::NotElf(_))));
+    assert!(matches!(Firmware::read(b"not an ELF file"), Err(Error::NotElf(_))));
     assert_eq!(Firmware::read(&elf(&[], &[])), Err(Error::NoFirmware));
     for lacking in 0..SYMBOLS.len() {
         let symbols: Vec<_> = SYMBOLS.into_iter().enumerate().filter(|(i, _)| *i != lacking).map(|(_, s)| s).collect();

@@ -78,7 +78,7 @@ fn what_overlaps_or_lies_outside_of_the_flash_is_refused() {
     for range in [0x0fff_ffff..0x1000_0000, 0x10ff_ffff..0x1100_0001, 0x2000_0000..0x2000_0001, u64::MAX..u64::MAX] {
         let bytes = vec![0; (range.end - range.start).max(1) as usize];
         let error = encoded(&[(range.start, &bytes)]).unwrap_err();
-        assert!(error.to_string().contains("do not lie in the flash"), "{error}");
+        assert!(error.to_string().contains("are not in the flash"), "{error}");
         assert_eq!(error, Uf2Error::Outside(range));
     }
 }

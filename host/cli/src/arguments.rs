@@ -92,14 +92,15 @@ impl RecipeArguments {
 pub struct Seeds(pub Vec<u64>);
 
 pub fn seeds(text: &str) -> std::result::Result<Seeds, String> {
-    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no whole number; e.g. 1..10 or 7"));
+    let number =
+        |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is not a whole number; use e.g. 1..10 or 7"));
     let (first, last) = text.split_once("..").unwrap_or((text, text));
     let seeds: Vec<u64> = (number(first)?..=number(last)?).take(1000).collect();
-    if seeds.is_empty() { Err("the range is empty; e.g. 1..10".into()) } else { Ok(Seeds(seeds)) }
+    if seeds.is_empty() { Err("the range is empty; use e.g. 1..10".into()) } else { Ok(Seeds(seeds)) }
 }
 
 /// Parses a share, from 0 to 1.
 pub fn share(text: &str) -> std::result::Result<f32, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "a share is a number from 0 to 1".into())
+    share.ok_or_else(|| "a share must be a number from 0 to 1".into())
 }

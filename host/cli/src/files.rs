@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Reads the image at `path` and checks that it is the one from which the record's board started.
 pub fn image_of(record: &Record, record_path: &Path, path: &Path) -> Result<ImageFile> {
     let image = ImageFile::read(path)?;
-    same(&image, path, (record.schema, record.image), &format!("that {} began with", record_path.display()))?;
+    same(&image, path, (record.schema, record.image), &format!("that {} started with", record_path.display()))?;
     Ok(image)
 }
 
@@ -24,9 +24,9 @@ pub fn image_on(image: &ImageFile, path: &Path, schema: u64, status: &Status) ->
 fn same(image: &ImageFile, path: &Path, (schema, checksum): (u64, u32), whose: &str) -> Result<()> {
     let (own, found) = (image.image()?.header.schema, image.identity());
     let what = if own != schema {
-        format!("not the image {whose}: its network is another one, with schema {own:016x} in place of {schema:016x}")
+        format!("not the image {whose}: its network differs, with schema {own:016x} instead of {schema:016x}")
     } else if found != checksum {
-        format!("not the image {whose}: its checksum is {found:08x} in place of {checksum:08x}")
+        format!("not the image {whose}: its checksum is {found:08x} instead of {checksum:08x}")
     } else {
         return Ok(());
     };

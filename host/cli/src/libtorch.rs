@@ -54,7 +54,12 @@ impl Training {
 /// Measures a model that core has no layers for.
 pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, role: Option<Role>) -> Option<Outcome> {
     let measured = |found: trainer::Evaluation| {
-        say!("loss {:.4} nats, {} right, of {}", found.measured.loss, percent(found.measured.accuracy), found.answers);
+        say!(
+            "loss {:.4} nats, accuracy {} over {} answers",
+            found.measured.loss,
+            percent(found.measured.accuracy),
+            found.answers
+        );
         if let Some(confusion) = &found.confusion {
             say!("{}", confusion.table());
         }

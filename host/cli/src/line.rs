@@ -25,6 +25,6 @@ impl Patience {
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.1..=86400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("from 0.1 to 86400 seconds".into()),
+        _ => Err("must be from 0.1 to 86400 seconds".into()),
     }
 }

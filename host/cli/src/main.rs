@@ -121,7 +121,7 @@ fn run() -> u8 {
     match outcome {
         Ok(()) if console::all_written() => 0,
         Ok(()) => {
-            console::tell!("graftage: standard output cannot be written; the work is done");
+            console::tell!("graftage: cannot write to standard output, but the work is done");
             1
         }
         Err(error) => {

@@ -24,7 +24,7 @@ pub enum Training {
 
 impl Training {
     pub fn run(self) -> Outcome {
-        Err("this build has no libtorch and cannot train: `cargo build --release --package graftage-cli` makes one that can".into())
+        Err("this build has no libtorch and cannot train: build one that can with `cargo build --release --package graftage-cli`".into())
     }
 }
 

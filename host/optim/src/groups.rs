@@ -158,14 +158,16 @@ impl Groups {
         let wrong = |what: String| Err(Error::Parameter { name: parameter.name.to_owned(), what });
         let settings = match self.find(parameter.name) {
             Some(group) => group.settings(parameter),
-            None if self.only => return wrong("no group matches it; a last group \"*\" takes all the others".into()),
+            None if self.only => {
+                return wrong("no group matches it; add a last group \"*\" for all other parameters".into());
+            }
             None => Settings { geometry: parameter.usual(), step_factor: 1.0 },
         };
         if let Err(refusal) = settings.geometry.check() {
             return wrong(refusal.to_string());
         }
         if !(settings.step_factor.is_finite() && settings.step_factor > 0.0) {
-            return wrong(format!("its step factor is {}, not finite and > 0", settings.step_factor));
+            return wrong(format!("its step factor must be finite and > 0, found {}", settings.step_factor));
         }
         Ok(settings)
     }

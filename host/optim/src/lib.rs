@@ -80,7 +80,7 @@ pub enum Error {
         what: String,
     },
     /// A group matches no parameter.
-    #[error("the group {pattern:?} fits no parameter; there are {}", .names.join(", "))]
+    #[error("the group {pattern:?} matches no parameter; the parameters are {}", .names.join(", "))]
     Group {
         /// Pattern of the group.
         pattern: String,
@@ -240,7 +240,7 @@ impl TransportedScion {
             let size = tensor.size();
             let wrong = |what: String| Err(Error::Parameter { name: name.clone(), what });
             if tensor.kind() != Kind::Float {
-                return wrong(format!("is of kind {:?}, only Float can be stepped", tensor.kind()));
+                return wrong(format!("is of kind {:?}, but only Float is supported", tensor.kind()));
             }
             if tensor.numel() == 0 {
                 return wrong(format!("has no elements: {size:?}"));
@@ -276,7 +276,7 @@ impl TransportedScion {
     fn lay_out(&mut self) -> Result<()> {
         let nesterov = self.rule.transport == Transport::Nesterov;
         if self.steps > 0 && self.stacks.iter().any(|stack| stack.before.is_some() != nesterov) {
-            let what = "its law of transport became Nesterov's, or is no longer, after the first step".into();
+            let what = "its law of transport cannot change to or from Nesterov's after the first step".into();
             return Err(Error::Parameter { name: "the rule".into(), what });
         }
         let pulls = matches!(self.rule.pull, Pull::Start { .. });
@@ -303,8 +303,7 @@ impl TransportedScion {
         for Place { name, tensor, size, stack, .. } in &astray {
             let device = self.stacks[*stack].model.device();
             if (tensor.size(), tensor.kind(), tensor.device()) != (size.clone(), Kind::Float, device) {
-                let what =
-                    format!("became {tensor:?} since the optimizer was made, for {size:?} of Float on {device:?}");
+                let what = format!("is now {tensor:?}, but the optimizer was made for {size:?} of Float on {device:?}");
                 return Err(Error::Parameter { name: name.clone(), what });
             }
         }
@@ -679,7 +678,7 @@ impl Drop for AtX {
 /// Adds a part's gradients to the sum held by the model's tensors, and its samples to `all`.
 fn accumulate(loss: &Tensor, samples: usize, all: &mut usize) -> Result<()> {
     if samples == 0 {
-        let what = "a part of a batch has at least one sample".into();
+        let what = "a part of a batch must have at least one sample".into();
         return Err(Error::Parameter { name: "the loss".into(), what });
     }
     (loss * samples as f64).f_backward()?;

@@ -131,7 +131,7 @@ impl Optimizer {
                 Inner::Baseline(Running::new(baseline, beta.into(), named(store))?)
             }
             (Method::Baseline(_), _) => {
-                let what = "takes only a momentum that is constant".into();
+                let what = "takes only a constant momentum".into();
                 return Err(super::Error::Parameter { name: method.to_string(), what });
             }
             _ => {

@@ -143,7 +143,7 @@ pub(super) fn matched(state: &[(String, Tensor)], arrays: Tensors, also: impl Fn
     for (name, to) in &arrays {
         let from = find(state, name).ok_or_else(|| missing(name))?;
         if from.size() != to.size() {
-            return Err(wrong(name, "has another size in the state"));
+            return Err(wrong(name, "has a different size in the state"));
         }
         copies.push((to.shallow_clone(), from));
     }
@@ -174,7 +174,7 @@ pub fn bytes(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String
             _ => {
                 let numbers = Vec::<f32>::try_from(&flat)?;
                 if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
-                    return Err(Error::content(path, format!("is not written: {name} holds {number}")));
+                    return Err(Error::content(path, format!("not written, because {name} contains {number}")));
                 }
                 (Dtype::F32, little_endian(&numbers, |e| e.to_le_bytes()))
             }
@@ -210,7 +210,7 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String
 pub fn read(path: &Path) -> Result<(Tensors, HashMap<String, String>)> {
     let bytes = fs::read(path).map_err(Error::file(path))?;
     let wrong = |what: String| Error::content(path, what);
-    let none = |error| wrong(format!("no safetensors file: {error}"));
+    let none = |error| wrong(format!("not a safetensors file: {error}"));
     let file = SafeTensors::deserialize(&bytes).map_err(none)?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(none)?;
     let mut tensors = Vec::new();
@@ -220,7 +220,7 @@ pub fn read(path: &Path) -> Result<(Tensors, HashMap<String, String>)> {
         let tensor = match view.dtype() {
             Dtype::F32 => Tensor::from_slice(&numbers(data, f32::from_le_bytes)),
             Dtype::I64 => Tensor::from_slice(&numbers(data, i64::from_le_bytes)),
-            other => return Err(wrong(format!("tensor {name} is of kind {other:?}"))),
+            other => return Err(wrong(format!("tensor {name} has the unsupported kind {other:?}"))),
         };
         tensors.push((name.to_owned(), tensor.f_view(&size[..])?));
     }

@@ -424,8 +424,8 @@ fn what_cannot_be_stepped_is_named() {
     assert!(make(float(&[2, 3]), Geometry::HIDDEN).is_ok());
     for (tensor, expected) in [
         (float(&[2, 0]), "has no elements: [2, 0]"),
-        (float(&[2, 3]).to_kind(Kind::Double), "is of kind Double, only Float can be stepped"),
-        (float(&[2, 3]).to_kind(Kind::Half), "is of kind Half, only Float can be stepped"),
+        (float(&[2, 3]).to_kind(Kind::Double), "is of kind Double, but only Float is supported"),
+        (float(&[2, 3]).to_kind(Kind::Half), "is of kind Half, but only Float is supported"),
     ] {
         let refused = make(tensor, Geometry::HIDDEN).map(|_| ());
         assert!(
@@ -526,15 +526,15 @@ fn groups_that_do_not_fit_the_model_say_so() {
     let message = |groups: &Groups| moved(groups, sizes).unwrap_err().to_string();
     assert_eq!(
         message(&Groups::only([Group::new("*.weight")])),
-        "parameter a.bias: no group matches it; a last group \"*\" takes all the others"
+        "parameter a.bias: no group matches it; add a last group \"*\" for all other parameters"
     );
     assert_eq!(
         message(&Groups::overriding([Group::new("encoder*")])),
-        "the group \"encoder*\" fits no parameter; there are a.weight, a.bias"
+        "the group \"encoder*\" matches no parameter; the parameters are a.weight, a.bias"
     );
     for step in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let message = message(&Groups::overriding([Group { step_factor: step, ..Group::new("*") }]));
-        assert!(message.contains("a.weight") && message.contains("the factor of its step size"), "{message}");
+        assert!(message.contains("a.weight") && message.contains("its step factor must be"), "{message}");
     }
 }
 
@@ -614,7 +614,7 @@ fn a_saved_optimizer_is_loaded_only_into_its_own_model_on(device: Device) {
         message
     };
     assert!(refused(&[6, 4], "elsewhere").ends_with("parameter elsewhere.x: is missing from the state"));
-    assert!(refused(&[4, 6], "first").ends_with("parameter first.x: has another size in the state"));
+    assert!(refused(&[4, 6], "first").ends_with("parameter first.x: has a different size in the state"));
     assert!(refused(&[6, 4], "first").ends_with("is in the state, but not in the model"));
     let (store, _) = model_on(device, 3);
     let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
@@ -623,7 +623,7 @@ fn a_saved_optimizer_is_loaded_only_into_its_own_model_on(device: Device) {
     let message = optimizer.restore(&state).unwrap_err().to_string();
     assert_eq!(message, "parameter alignment.9.mean: is in the state, but not in the model");
     std::fs::write(&path, b"no tensors").unwrap();
-    assert!(refused(&[6, 4], "first").contains("no safetensors file"));
+    assert!(refused(&[6, 4], "first").contains("not a safetensors file"));
 }
 
 /// Returns an optimizer of `count` matrices of a size, which are one stack, after two steps.
@@ -979,7 +979,7 @@ fn adamw_and_sgd_follow_their_equations_and_the_schedule() {
     let varying = Rule { momentum: Momentum::Power { exponent: 0.5 }, ..rule };
     let refused =
         Optimizer::new(&store, adamw(), varying, Arithmetic::Fast, &Groups::automatic(), 1).unwrap_err().to_string();
-    assert_eq!(refused, "parameter AdamW: takes only a momentum that is constant");
+    assert_eq!(refused, "parameter AdamW: takes only a constant momentum");
 }
 
 #[test]

@@ -26,9 +26,9 @@ fn refusal(path: &Path, kind: ErrorKind, said: &str) -> String {
     let Ok(found) = std::fs::metadata(path) else {
         return match connected() {
             ports if ports.is_empty() => {
-                "there is no such port, and no serial port at all: is the board plugged in?".into()
+                "there is no such port, nor any other serial port: is the board plugged in?".into()
             }
-            ports => format!("there is no such port; there are {}", ports.join(", ")),
+            ports => format!("there is no such port; the serial ports are {}", ports.join(", ")),
         };
     };
     if found.is_dir() {
@@ -41,7 +41,7 @@ fn refusal(path: &Path, kind: ErrorKind, said: &str) -> String {
         ErrorKind::PermissionDenied => advice(group(&found).as_deref(), found.permissions().mode()),
         // Ports are opened exclusively; the library reports a port in use like a missing one.
         ErrorKind::ResourceBusy | ErrorKind::NotFound => {
-            "another program has the port open: close that one first".into()
+            "another program has the port open: close that program first".into()
         }
         _ => format!("not a serial port ({said})"),
     }
@@ -54,7 +54,7 @@ fn advice(group: Option<&str>, mode: u32) -> String {
         Some(group) if group != "root" && mode & 0o060 == 0o060 => {
             format!("permission denied: join the group {group} (`sudo usermod -aG {group} $USER`) and log in again")
         }
-        _ => "permission denied: no group of users may open it; on Linux a udev rule gives it to one".into(),
+        _ => "permission denied: no group of users may open it; on Linux, a udev rule can assign it to a group".into(),
     }
 }
 

@@ -53,9 +53,11 @@ impl Attribute {
     /// Refuses a field that is not among a nominal attribute's values.
     fn check(&self, field: &str) -> std::result::Result<(), String> {
         match &self.values {
-            Some(values) if field != "?" && !values.iter().any(|value| value == field) => {
-                Err(format!(" ({}): {field:?} is none of its values {}", one_line(&self.name), nearest(field, values)))
-            }
+            Some(values) if field != "?" && !values.iter().any(|value| value == field) => Err(format!(
+                " ({}): {field:?} is not one of its values {}",
+                one_line(&self.name),
+                nearest(field, values)
+            )),
             _ => Ok(()),
         }
     }
@@ -78,14 +80,14 @@ fn header<'a>(
             Declaration::Relation => {}
             Declaration::Attribute(attribute) => attributes.push(attribute),
             Declaration::Data(_) if attributes.is_empty() => {
-                return Err(format!("line {number}: no @attribute before it"));
+                return Err(format!("line {number}: @data without an @attribute before it"));
             }
             Declaration::Data(rest) => {
                 return Ok((Some(attributes), (!is_end(rest)).then_some((number, rest))));
             }
         }
     }
-    Err("its header does not end in @data: the file is cut, or is no ARFF".into())
+    Err("its header does not end with @data: the file is truncated, or is not ARFF".into())
 }
 
 /// A parsed line of the header.
@@ -111,7 +113,7 @@ fn declaration(line: &str) -> std::result::Result<Declaration<'_>, String> {
                     let (values, rest) =
                         values_of(values, "}").map_err(|what| format!("attribute {name:?}: {what}"))?;
                     if !is_end(rest) {
-                        return Err(format!("attribute {name:?}: {rest:?} follows its values"));
+                        return Err(format!("attribute {name:?}: unexpected {rest:?} after its values"));
                     }
                     Some(values.into_iter().map(Cow::into_owned).collect())
                 }
@@ -121,7 +123,7 @@ fn declaration(line: &str) -> std::result::Result<Declaration<'_>, String> {
                         "numeric" | "real" | "integer" | "string" | "date" => None,
                         _ => {
                             return Err(format!(
-                                "attribute {name:?}: its type {kind:?} is none of numeric, string, date, {{...}}"
+                                "attribute {name:?}: its type {kind:?} is not one of numeric, string, date, {{...}}"
                             ));
                         }
                     }
@@ -129,7 +131,7 @@ fn declaration(line: &str) -> std::result::Result<Declaration<'_>, String> {
             };
             Ok(Declaration::Attribute(Attribute { name: name.into_owned(), values }))
         }
-        _ => Err(format!("{keyword:?} is none of @relation, @attribute, @data")),
+        _ => Err(format!("{keyword:?} is not one of @relation, @attribute, @data")),
     }
 }
 
@@ -141,7 +143,7 @@ fn is_end(rest: &str) -> bool {
 /// Splits a line into its fields.
 fn fields(line: &str) -> std::result::Result<Vec<Cow<'_, str>>, String> {
     if line.starts_with('{') {
-        return Err("a sparse line; write its zeros out".into());
+        return Err("sparse lines are not supported; write out the zeros".into());
     }
     values_of(line, "").map(|(fields, _)| fields)
 }
@@ -158,13 +160,13 @@ fn values_of<'a>(text: &'a str, end: &str) -> std::result::Result<(Vec<Cow<'a, s
         let mut divided = false;
         while !ends(rest) {
             if is_end(rest) {
-                return Err(format!("its values end in {end}"));
+                return Err(format!("its values must end with {end}"));
             }
             let (value, after) = value(rest, |c| divides(c) || c == '%' || end.starts_with(c))?;
             rest = after.trim_start();
             let comma = rest.strip_prefix(',');
             if comma.is_none() && !ends(rest) && !is_end(rest) && !after.starts_with(divides) {
-                return Err(format!("after the field {value:?} a comma is missing"));
+                return Err(format!("a comma is missing after the field {value:?}"));
             }
             divided |= comma.is_some() || after.starts_with('\t');
             values.push(value);
@@ -198,5 +200,5 @@ fn value(text: &str, ends: impl Fn(char) -> bool) -> std::result::Result<(Cow<'_
             _ => value.push(c),
         }
     }
-    Err(format!("a quote {quote} that does not end"))
+    Err(format!("the quote {quote} is never closed"))
 }

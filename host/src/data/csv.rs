@@ -104,8 +104,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8], wanted: Wanted, labels: Labels) -
     let mut raw = table.finish()?;
     match rows.comments {
         0 => {}
-        1 => raw.notes.push("1 line between the samples begins with #: it is taken as a comment".into()),
-        lines => raw.notes.push(format!("{lines} lines between the samples begin with #: they are taken as comments")),
+        1 => raw.notes.push("1 line between the samples begins with # and is read as a comment".into()),
+        lines => raw.notes.push(format!("{lines} lines between the samples begin with # and are read as comments")),
     }
     Ok(raw)
 }
@@ -143,8 +143,8 @@ fn begin<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Begun<'a>, S
         && names.fields.iter().all(|field| is_number(field) == Some(false))
     {
         let remedy = match wanted.keys {
-            Some(keys) => format!("take the # away, or say header = false in {keys}"),
-            None => "take the # away, or the line".into(),
+            Some(keys) => format!("remove the #, or set header = false in {keys}"),
+            None => "remove the #, or the line".into(),
         };
         return Err(format!("line {line}: does this comment name the columns? {remedy}"));
     }
@@ -155,7 +155,7 @@ fn begin<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Begun<'a>, S
 fn dialect<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Rows<'a>, String> {
     let taken = |delimiter: char, said: &str| match delimiter {
         ',' | ';' | '\t' | '|' => Ok(delimiter),
-        _ => Err(format!(r#"{said}: fields are divided by ",", ";", "\t" or "|""#)),
+        _ => Err(format!(r#"{said}: the delimiter must be ",", ";", "\t" or "|""#)),
     };
     // Some programs put the `sep=` line for Excel in quotes.
     let (first, rest) = text.split_at(text.find(['\n', '\r']).unwrap_or(text.len()));
@@ -196,10 +196,10 @@ fn recognised(text: &str, line: usize, wanted: &Wanted) -> std::result::Result<c
     match found[..] {
         [(first, (a, names)), (second, (b, others)), ..] if first == second => {
             let remedy = match wanted.keys {
-                Some(keys) => format!("say delimiter = {:?} or {:?} in {keys}", a.to_string(), b.to_string()),
+                Some(keys) => format!("set delimiter = {:?} or {:?} in {keys}", a.to_string(), b.to_string()),
                 None => "put fields that contain them in quotes".into(),
             };
-            Err(format!("line {line}: {names} and {others} both divide its lines into {first} fields: {remedy}"))
+            Err(format!("line {line}: both {names} and {others} split its lines into {first} fields: {remedy}"))
         }
         [(_, (delimiter, _)), ..] => Ok(*delimiter),
         [] => {
@@ -221,11 +221,11 @@ fn recognised(text: &str, line: usize, wanted: &Wanted) -> std::result::Result<c
 fn undivided(row: &Row, wanted: &Wanted) -> Option<String> {
     let (line, field) = (row.line, row.fields.first()?);
     if field.contains('|') {
-        let remedy = wanted.keys.map_or("write commas".into(), |keys| format!("say delimiter = \"|\" in {keys}"));
-        return Some(format!("line {line}: its fields seem to be divided by |: {remedy}"));
+        let remedy = wanted.keys.map_or("use commas".into(), |keys| format!("set delimiter = \"|\" in {keys}"));
+        return Some(format!("line {line}: its fields seem to be separated by |: {remedy}"));
     }
     let blanks = field.split(' ').filter(|word| word.parse::<f64>().is_ok()).count() > 1;
-    blanks.then(|| format!("line {line}: its fields seem to be divided by blanks: write commas"))
+    blanks.then(|| format!("line {line}: its fields seem to be separated by blanks: use commas"))
 }
 
 /// Returns whether a field is a number (else a name); `None` if it is missing.
@@ -251,10 +251,9 @@ fn is_header(top: &Row, below: &[Row], wanted: &Wanted) -> std::result::Result<b
         return Ok(kinds.contains(&Some(false)));
     }
     let remedy = || match wanted.keys {
-        Some(keys) => format!("say header = true or header = false in {keys}"),
+        Some(keys) => format!("set header = true or header = false in {keys}"),
         None => {
-            "where it is names, name the columns as the training's file does; where it is a sample, write 1.0 for 1"
-                .into()
+            "if it is a header, use the column names of the training's file; if it is a sample, write 1.0 for 1".into()
         }
     };
     let line = top.line;
@@ -262,8 +261,8 @@ fn is_header(top: &Row, below: &[Row], wanted: &Wanted) -> std::result::Result<b
         let mut others = below.iter().filter_map(|row| is_number(row.fields.get(column)?)).peekable();
         if others.peek().is_some() && others.all(|other| other != kind) {
             let (found, over) = (one_line(&fields[column]), if kind { "names" } else { "numbers" });
-            let place = format!("line {line}, column {}: {found:?} stands over {over}", column + 1);
-            return Err(format!("{place}: is this line names, or a sample? {}", remedy()));
+            let place = format!("line {line}, column {}: {found:?} is above {over}", column + 1);
+            return Err(format!("{place}: is this line a header, or a sample? {}", remedy()));
         }
     }
     // Some programs number the columns; wavelengths and years also count up. A name that occurs again below, or is a
@@ -289,7 +288,7 @@ fn is_header(top: &Row, below: &[Row], wanted: &Wanted) -> std::result::Result<b
     if names.clone().any(alone) || (counts && !names.any(again)) {
         let shown: Vec<_> = fields.iter().take(4).map(|field| one_line(field)).collect();
         let more = if fields.len() > 4 { ",..." } else { "" };
-        return Err(format!("line {line}: is {}{more} names of columns, or a sample? {}", shown.join(","), remedy()));
+        return Err(format!("line {line}: is {}{more} a header, or a sample? {}", shown.join(","), remedy()));
     }
     Ok(false)
 }

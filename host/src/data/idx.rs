@@ -38,13 +38,14 @@ impl Idx {
         self::labels(&self.labels, &self.images, train, &mut labels)?;
         if own {
             let (Some(test_images), Some(test_labels)) = (&self.test_images, &self.test_labels) else {
-                let what = "its own split is asked for: name its files test-images and test-labels, or use split.seed";
+                let what =
+                    "the split \"own\" needs the keys test-images and test-labels: add them, or use [split.seed]";
                 return Err(Error::content(&self.images, what));
             };
             let (test_shape, mut test) = images(test_images)?;
             if test_shape[1..] != shape[1..] {
                 let what = format!(
-                    "images of {:?}, those of {} are {:?}",
+                    "its images have shape {:?}, but those of {} have {:?}",
                     &test_shape[1..],
                     self.images.display(),
                     &shape[1..]
@@ -67,11 +68,11 @@ fn layout(path: &Path, bytes: &[u8]) -> Result<Layout> {
     let wrong = |what: String| Error::content(path, what);
     let [0, 0, number, sizes, rest @ ..] = bytes else {
         if let Some(kind) = kind::of(bytes) {
-            return Err(wrong(format!("no IDX file: it is {kind}")));
+            return Err(wrong(format!("not an IDX file: it is {kind}")));
         }
         let found: String = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         return Err(wrong(format!(
-            "no IDX file: it begins with the bytes {found:?}, not with \"0000\", a type and a number"
+            "not an IDX file: it begins with the bytes {found:?}, not with \"0000\", a type and a number of sizes"
         )));
     };
     let number = match number {
@@ -81,11 +82,11 @@ fn layout(path: &Path, bytes: &[u8]) -> Result<Layout> {
         0x0c => Number::I32,
         0x0d => Number::F32,
         0x0e => Number::F64,
-        other => return Err(wrong(format!("byte 2: there is no IDX type 0x{other:02x}"))),
+        other => return Err(wrong(format!("byte 2: unknown IDX type 0x{other:02x}"))),
     };
     let count = usize::from(*sizes);
     let (sizes, _) = rest.as_chunks::<4>();
-    let sizes = sizes.get(..count).ok_or_else(|| wrong(format!("cut at byte {}, in its header", bytes.len())))?;
+    let sizes = sizes.get(..count).ok_or_else(|| wrong(format!("truncated at byte {}, in its header", bytes.len())))?;
     let shape: Vec<_> = sizes.iter().map(|size| u32::from_be_bytes(*size) as usize).collect();
     Ok(Layout { number, big_endian: true, shape, header: 4 + 4 * count, fortran: false })
 }
@@ -95,7 +96,8 @@ fn images(path: &Path) -> Result<(Vec<usize>, Vec<f64>)> {
     let bytes = unpacked::read(path)?;
     let layout = layout(path, &bytes)?;
     if layout.shape.len() < 2 {
-        let what = format!("byte 3: {} sizes; images have two or more (are these labels?)", layout.shape.len());
+        let what =
+            format!("byte 3: found {} sizes, but images have two or more (are these labels?)", layout.shape.len());
         return Err(Error::content(path, what));
     }
     let features = layout.numbers(path, &bytes)?;
@@ -108,7 +110,7 @@ fn labels(path: &Path, images: &Path, count: usize, labels: &mut Labels) -> Resu
     let layout = layout(path, &bytes)?;
     if layout.number != Number::U8 || layout.shape.len() != 1 {
         let what = format!(
-            "byte 2: {:?} of {} sizes; labels are U8 of one size (are these images?)",
+            "byte 2: found {:?} and {} sizes, but labels are U8 and have one (are these images?)",
             layout.number,
             layout.shape.len()
         );

@@ -9,20 +9,20 @@ pub(super) const NPY: &[u8] = b"\x93NUMPY";
 
 /// First bytes of known formats, with a description.
 const KINDS: [(&[u8], &str); 14] = [
-    (NPY, "an array of NumPy: its source is [data.npy]"),
-    (b"PK\x03\x04", "a zip archive: unpack it, or save the table of a spreadsheet as CSV"),
+    (NPY, "a NumPy array: read it with [data.npy]"),
+    (b"PK\x03\x04", "a zip archive: unpack it; if it is a spreadsheet, save its table as CSV"),
     (b"PAR1\x15", "Parquet: save it as CSV"),
     (b"ARROW1\0\0", "Arrow: save it as CSV"),
     (b"\x89HDF\r\n\x1a\n", "HDF5: save its array with numpy.save"),
-    (b"MATLAB 5.0 MAT-file", "a file of MATLAB: save its array with numpy.save"),
+    (b"MATLAB 5.0 MAT-file", "a MATLAB file: save its array with numpy.save"),
     (b"\xd0\xcf\x11\xe0", "an old spreadsheet (.xls): save its table as CSV"),
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"%PDF-", "a PDF document"),
     (b"SQLite format 3\0", "a SQLite database: save its table as CSV"),
-    (b"BZh91AY", "packed by bzip2: unpack it"),
-    (b"\xfd7zXZ\0", "packed by xz: unpack it"),
-    (b"\x28\xb5\x2f\xfd", "packed by zstd: unpack it"),
+    (b"BZh91AY", "compressed by bzip2: decompress it"),
+    (b"\xfd7zXZ\0", "compressed by xz: decompress it"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd: decompress it"),
 ];
 
 /// Describes a recognised format and the remedy, in words that follow "it is"; `None` if the format is unknown.
@@ -33,10 +33,10 @@ pub(super) fn of(bytes: &[u8]) -> Option<Cow<'static, str>> {
         && let Some(name) = rest.get(26..).and_then(|rest| rest.get(..length)).filter(|name| name.ends_with(b".npy"))
     {
         let array = String::from_utf8_lossy(&name[..length - 4]).replace(char::is_control, " ");
-        return Some(format!("an npz archive: save its array {array:?} alone, with numpy.save").into());
+        return Some(format!("an npz archive: save only its array {array:?}, with numpy.save").into());
     }
     if let [0x80, 2..=5, ..] = bytes {
-        return Some("a pickle of Python: save its array with numpy.save".into());
+        return Some("a Python pickle: save its array with numpy.save".into());
     }
     let known = KINDS.iter().find(|(first, _)| bytes.starts_with(first));
     known.map(|(_, kind)| Cow::Borrowed(*kind))
@@ -49,7 +49,7 @@ pub(super) fn of(bytes: &[u8]) -> Option<Cow<'static, str>> {
 pub(super) fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
     let wrong = |what: String| Err(Error::content(path, what));
     if let Some(kind) = of(bytes) {
-        return wrong(format!("no text: it is {kind}"));
+        return wrong(format!("not a text file: it is {kind}"));
     }
     let marked = [&b"\xff\xfe\0\0"[..], b"\0\0\xfe\xff"].iter().any(|mark| bytes.starts_with(mark));
     // ASCII text in UTF-16 has a zero next to each of its bytes.
@@ -65,7 +65,7 @@ pub(super) fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
     match std::str::from_utf8(bytes) {
         Err(e) => wrong(format!("line {}: invalid UTF-8: save it as UTF-8", line(e.valid_up_to()))),
         Ok(text) => match text.find('\0') {
-            Some(at) => wrong(format!("line {}: no text: a byte of it is 0", line(at))),
+            Some(at) => wrong(format!("line {}: not text: it contains a zero byte", line(at))),
             None => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
         },
     }

@@ -74,20 +74,20 @@ impl Labels {
             return Err(match &self.kind {
                 Kind::Known => format!("label {field} is {}", self.known_names(field)),
                 _ => format!(
-                    "classification only: a label is the number of a class, 0 to {}, or its name, which is no number; found {field:?}",
+                    "only classification is supported: a label must be a class number from 0 to {} or a class name that is not a number, found {field:?}",
                     CLASSES - 1
                 ),
             });
         }
         if point_for_comma(field).is_some() {
-            return found("a label is a class, and this is a number with a decimal comma");
+            return found("a label must be a class, not a number with a decimal comma");
         }
         if self.kind == Kind::Open {
             self.kind = if whole.is_some() { Kind::Whole } else { Kind::Name };
         }
         let label = match (self.kind, whole) {
             (Kind::Whole, Some(label)) => label,
-            (Kind::Whole, None) => return found("the label is a whole number from 0"),
+            (Kind::Whole, None) => return found("the label must be a whole number from 0"),
             (Kind::Known, whole) => {
                 // A number may be written in several ways.
                 let name = whole.map_or_else(|| field.to_owned(), |label| label.to_string());
@@ -97,14 +97,14 @@ impl Labels {
                     None => return Err(format!("label {} is {}", one_line(&name), self.known_names(&name))),
                 }
             }
-            (_, Some(_)) => return found("the labels before it are names"),
+            (_, Some(_)) => return found("the label must be a name like those before it"),
             (_, None) => self.names.number(field),
         };
         if label >= CLASSES {
             return found(&format!("more than {CLASSES} classes: is this the column of the labels?"));
         }
         if let Some(classes) = self.classes.filter(|classes| label as usize >= *classes) {
-            return found(&format!("there are {classes} classes by the key classes"));
+            return found(&format!("the key classes says that there are only {classes} classes"));
         }
         self.labels.push(label);
         Ok(())
@@ -132,15 +132,15 @@ impl Labels {
                 let met = labels.iter().collect::<HashSet<_>>().len();
                 if said.is_none() && classes > MANY && 2 * met < classes {
                     return Err(format!(
-                        "classification only: of the {classes} classes 0 to {} that these labels ask for {met} occur; number them from 0, or say \
-                         classes = {classes}",
+                        "only classification is supported: these labels stand for {classes} classes, 0 to {}, of which only {met} occur; number them \
+                         from 0, or set classes = {classes}",
                         classes - 1
                     ));
                 }
                 Ok((labels, Legend::numbered(classes).classes))
             }
             Kind::Name if said.is_some_and(|classes| classes != names.len()) => Err(format!(
-                "labels of {} names, there are {} classes by the key classes",
+                "its labels have {} names, but the key classes says {} classes",
                 names.len(),
                 said.unwrap_or(0)
             )),

@@ -41,14 +41,14 @@ impl Reader<'_> {
     fn unexpected(&self) -> String {
         let end = self.rest.find([',', '}', ']', '\n']).unwrap_or(self.rest.len());
         match self.rest[..end].trim_end() {
-            "" if self.rest.is_empty() => "it ends too soon".into(),
+            "" if self.rest.is_empty() => "it ends too early".into(),
             "" => format!("{:?} is unexpected", &self.rest[..1]),
-            found => format!("{:?} is no literal of Python", found.chars().take(24).collect::<String>()),
+            found => format!("{:?} is not a Python literal", found.chars().take(24).collect::<String>()),
         }
     }
 
     fn literal(&mut self, depth: usize) -> Result<Literal, String> {
-        let Some(depth) = depth.checked_sub(1) else { return Err("too many brackets within brackets".into()) };
+        let Some(depth) = depth.checked_sub(1) else { return Err("its brackets are nested too deeply".into()) };
         if self.take("{") {
             let entry = |reader: &mut Self| {
                 let key = reader.literal(depth)?;
@@ -68,7 +68,7 @@ impl Reader<'_> {
         if let Some(quote) = unprefixed.unwrap_or(self.rest).chars().next().filter(|c| ['\'', '"'].contains(c)) {
             let (text, rest) = unprefixed.unwrap_or(self.rest)[1..]
                 .split_once(quote)
-                .ok_or_else(|| format!("a quote {quote} that does not end"))?;
+                .ok_or_else(|| format!("the quote {quote} is never closed"))?;
             self.rest = rest.trim_start();
             return Ok(Literal::Text(text.to_owned()));
         }

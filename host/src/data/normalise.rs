@@ -236,7 +236,7 @@ impl fmt::Display for Wide {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let name = &self.name;
         match self.moved {
-            Some(moved) => write!(f, "column {name:?}: binary32 moves it by up to {moved:.2} deviations"),
+            Some(moved) => write!(f, "column {name:?}: rounding to binary32 changes it by up to {moved:.2} deviations"),
             None => write!(f, "column {name:?}: its numbers are too large for binary32"),
         }
     }
@@ -284,11 +284,11 @@ impl Normalisation {
     pub fn check(&self, inputs: usize) -> Result<()> {
         let (means, deviations) = (self.mean.len(), self.deviation.len());
         if means != deviations || (means != 1 && means != inputs) {
-            let what = format!("{means} means and {deviations} deviations for samples of {inputs} features");
+            let what = format!("found {means} means and {deviations} deviations for samples of {inputs} features");
             return Err(Error::Usage(format!("normalisation: {what}")));
         }
         if let Some(wide) = self.wide.iter().find(|wide| wide.column >= inputs) {
-            let what = format!("column {} of samples of {inputs} features", wide.column);
+            let what = format!("there is no column {} in samples of {inputs} features", wide.column);
             return Err(Error::Usage(format!("normalisation: {what}")));
         }
         let means = self.mean.iter().copied().map(f64::from).chain(self.wide.iter().map(|wide| wide.mean));
@@ -298,7 +298,9 @@ impl Normalisation {
         let positive = self.deviation.iter().chain(&self.clip).copied().map(f64::from);
         let mut positive = positive.chain(self.wide.iter().map(|wide| wide.deviation));
         match positive.find(|number| !(number.is_finite() && *number > 0.0)) {
-            Some(number) => Err(Error::Usage(format!("normalisation: {number} is not finite and > 0"))),
+            Some(number) => Err(Error::Usage(format!(
+                "normalisation: every divisor and clip must be finite and > 0, found {number}"
+            ))),
             None => Ok(()),
         }
     }
@@ -353,7 +355,7 @@ impl Normalisation {
                 if !scaled.is_finite() {
                     let name = columns.get(column).cloned().unwrap_or_else(|| column.to_string());
                     let what = format!(
-                        "column {name:?}: {x:?} is too large for binary32, also when it is normalised: correct it, or ignore the column"
+                        "column {name:?}: {x:?} is too large for binary32 even when normalised: correct it, or ignore the column"
                     );
                     return Err(Error::content(path, what));
                 }

@@ -47,7 +47,9 @@ impl Npy {
         let layout = layout(&bytes).map_err(wrong)?;
         if layout.shape.len() < 2 {
             let shape = &layout.shape;
-            return Err(wrong(format!("an array of shape {shape:?}; it has samples and, for each, one size or more")));
+            return Err(wrong(format!(
+                "its array has shape {shape:?}, but it must have one dimension for the samples and at least one for their features"
+            )));
         }
         let features = layout.numbers(&self.path, &bytes)?;
         let table = self.labels(labels, legend, group)?;
@@ -56,7 +58,7 @@ impl Npy {
             let (found, path) = (labels.len(), self.path.display());
             let what = match (table.legend.label, self.header) {
                 (Some(_), None) => format!(
-                    "{found} lines for the {count} samples of {path} (its first line is taken as names; header = false in \
+                    "{found} lines for the {count} samples of {path} (its first line is read as a header; header = false in \
                      [data.npy] makes it a sample)"
                 ),
                 _ => format!("{found} labels for the {count} samples of {path}"),
@@ -87,13 +89,13 @@ impl Npy {
         }
         let wrong = |what: String| Error::content(&self.labels, what);
         if let Some(column) = self.label.as_ref().or(self.group.as_ref()) {
-            return Err(wrong(format!("an array has no column {column:?}: leave it out, or give the labels as CSV")));
+            return Err(wrong(format!("an array has no column {column:?}: remove the key, or give the labels as CSV")));
         }
         let layout = layout(&bytes).map_err(wrong)?;
         if layout.shape[1..].iter().any(|size| *size != 1) {
             let shape = &layout.shape;
             return Err(wrong(format!(
-                "labels of shape {shape:?}; there is one for each sample (of one-hot labels take numpy.argmax(..., 1))"
+                "its labels have shape {shape:?}, but there must be one per sample (use numpy.argmax(..., 1) on one-hot labels)"
             )));
         }
         for (index, label) in layout.numbers(&self.labels, &bytes)?.into_iter().enumerate() {
@@ -110,24 +112,26 @@ impl Npy {
 fn layout(bytes: &[u8]) -> std::result::Result<Layout, String> {
     let Some(rest) = bytes.strip_prefix(kind::NPY) else {
         return Err(match kind::of(bytes) {
-            Some(kind) => format!("no array of NumPy: it is {kind}"),
-            None => "no array of NumPy: it does not begin with \"\\x93NUMPY\"".into(),
+            Some(kind) => format!("not a NumPy array: it is {kind}"),
+            None => "not a NumPy array: it does not begin with \"\\x93NUMPY\"".into(),
         });
     };
-    let cut = || format!("cut at byte {}, in its header", bytes.len());
+    let cut = || format!("truncated at byte {}, in its header", bytes.len());
     let (version, length, start) = match rest {
         [1, _, low, high, ..] => (1, usize::from(u16::from_le_bytes([*low, *high])), 10),
         [version @ (2 | 3), _, a, b, c, d, ..] => (*version, u32::from_le_bytes([*a, *b, *c, *d]) as usize, 12),
-        [version, ..] if !(1..=3).contains(version) => return Err(format!("byte 6: there is no version {version}")),
+        [version, ..] if !(1..=3).contains(version) => return Err(format!("byte 6: unknown version {version}")),
         _ => return Err(cut()),
     };
     let header = bytes.get(start..).and_then(|rest| rest.get(..length)).ok_or_else(cut)?;
-    let header = std::str::from_utf8(header).map_err(|_| format!("byte {start}: its header is no text"))?;
-    let wrong = |what: &str| format!("its header of version {version} {what}");
+    let header = std::str::from_utf8(header).map_err(|_| format!("byte {start}: its header is not text"))?;
+    let wrong = |what: &str| format!("its header (version {version}) {what}");
     let entries = match literal::parse(header) {
         Ok(Literal::Dict(entries)) => entries,
-        Ok(_) => return Err(wrong("is no dict")),
-        Err(what) => return Err(wrong(&format!("cannot be read, by NumPy neither: {what}; write it with numpy.save"))),
+        Ok(_) => return Err(wrong("is not a dict")),
+        Err(what) => {
+            return Err(wrong(&format!("cannot be read, not even by NumPy: {what}; write it with numpy.save")));
+        }
     };
     // If a key occurs twice, the last one counts.
     let entry = |key: &str| {
@@ -136,19 +140,19 @@ fn layout(bytes: &[u8]) -> std::result::Result<Layout, String> {
     };
     let (big_endian, number) = match entry("descr")? {
         Literal::Text(descr) => number(descr)?,
-        _ => return Err("an array of records, not of numbers".into()),
+        _ => return Err("its array holds records, not numbers".into()),
     };
     let Literal::Bool(fortran) = *entry("fortran_order")? else {
         return Err(wrong("has a fortran_order that is neither True nor False"));
     };
-    let Literal::Tuple(sizes) = entry("shape")? else { return Err(wrong("has a shape that is none")) };
+    let Literal::Tuple(sizes) = entry("shape")? else { return Err(wrong("has an invalid shape")) };
     let size = |size: &Literal| match size {
-        Literal::Whole(size) => size.ok_or_else(|| wrong("asks for more than any memory holds")),
-        _ => Err(wrong("has a shape that is none")),
+        Literal::Whole(size) => size.ok_or_else(|| wrong("has a shape that is too large for any memory")),
+        _ => Err(wrong("has an invalid shape")),
     };
     let shape = sizes.iter().map(size).collect::<std::result::Result<Vec<_>, _>>()?;
     if shape.is_empty() {
-        return Err("an array of shape (), which is one number".into());
+        return Err("its array has shape (), so it is a single number".into());
     }
     Ok(Layout { number, big_endian, shape, header: start + length, fortran })
 }
@@ -174,12 +178,12 @@ fn number(descr: &str) -> std::result::Result<(bool, Number), String> {
         "f8" | "float64" | "d" => Number::F64,
         "O" | "object" => {
             return Err(format!(
-                "numbers of type {descr:?} are a pickle of Python: save it with astype(numpy.float32)"
+                "its numbers have type {descr:?}, a Python pickle: save it with astype(numpy.float32)"
             ));
         }
         _ => {
-            let what = "taken are f2, f4, f8, u1 to u8, i1 to i8 and b1: save it with astype(numpy.float32)";
-            return Err(format!("numbers of type {descr:?}; {what}"));
+            let what = "supported are f2, f4, f8, u1 to u8, i1 to i8 and b1: save it with astype(numpy.float32)";
+            return Err(format!("its numbers have type {descr:?}; {what}"));
         }
     };
     Ok((big_endian, number))

@@ -106,18 +106,18 @@ impl Layout {
             Some(sample) => sample,
             None => {
                 return wrong(format!(
-                    "its header asks for {samples} samples of {shape:?}, more than any memory holds"
+                    "its header promises {samples} samples of shape {shape:?}, too many for any memory"
                 ));
             }
         };
         if sample * samples == 0 {
-            return wrong(format!("no samples: {samples} of {shape:?}"));
+            return wrong(format!("no samples: found {samples} of shape {shape:?}"));
         }
         let (length, expected) = (bytes.len(), self.header + sample * samples);
         if length < expected {
             let at = 1 + length.saturating_sub(self.header) / sample;
             return wrong(format!(
-                "cut at byte {length}, in sample {at} of {samples}: {expected} bytes are expected; fetch it again"
+                "truncated at byte {length}, in sample {at} of {samples}: expected {expected} bytes; download it again"
             ));
         }
         if length > expected {
@@ -142,7 +142,7 @@ impl Layout {
                 let byte = self.header + at * self.number.bytes();
                 let (sample, element, found) = (place(at) / inputs + 1, place(at) % inputs + 1, numbers[at]);
                 let what =
-                    format!("sample {sample}, number {element}, byte {byte}: not a finite number, found {found}");
+                    format!("sample {sample}, number {element}, byte {byte}: expected a finite number, found {found}");
                 Err(Error::content(path, what))
             }
             None if self.fortran => {

@@ -77,7 +77,7 @@ impl<'a> Rows<'a> {
         if !(self.rest.is_empty() || self.rest.starts_with([self.delimiter, '\n', '\r'])) {
             let after: String = self.rest.chars().take_while(|c| !c.is_control()).take(16).collect();
             let line = self.line;
-            return Err(format!("line {line}: {after:?} follows the quote that closes the one of line {opened}"));
+            return Err(format!("line {line}: unexpected {after:?} after the end of the quote from line {opened}"));
         }
         let field = field.trim();
         Ok(if from == 0 { field.into() } else { field.replace("\"\"", "\"").into() })
@@ -86,9 +86,7 @@ impl<'a> Rows<'a> {
 
 /// Error message, with the remedy, for a quote on `line` that is never closed.
 fn never_closes(line: usize) -> String {
-    format!(
-        "line {line}: a quote that never closes: close it, or write it twice within quotes where it is part of the text"
-    )
+    format!("line {line}: a quote is never closed: close it, or double it within quotes if it is part of the text")
 }
 
 impl<'a> Iterator for Rows<'a> {

@@ -108,7 +108,10 @@ impl Source {
     pub fn load(&self, split: &Split, normalise: &Normalise) -> Result<Dataset> {
         if let Self::Text(text) = self {
             if *normalise != Normalise::None {
-                return Err(Error::content(&text.path, "a text has no features to normalise: leave [normalise] out"));
+                return Err(Error::content(
+                    &text.path,
+                    "a text has no features to normalise: remove the key normalise",
+                ));
             }
             return text.load(split).map(Dataset::Text);
         }
@@ -118,7 +121,7 @@ impl Source {
         let learn = |train: &Samples<f64>, columns: &[String]| {
             let learnt = normalise.learn(train, columns).map_err(|feature| {
                 let name = columns.get(feature).cloned().unwrap_or_else(|| feature.to_string());
-                Error::content(self.path(), format!("column {name:?} has no value in the training part: ignore it"))
+                Error::content(self.path(), format!("column {name:?} has no values in the training part: ignore it"))
             })?;
             learnt.check(train.inputs()).map_err(|e| Error::content(self.path(), e))?;
             Ok(learnt)
@@ -211,11 +214,15 @@ fn unmet(labels: &[u32], Legend { classes, .. }: &Legend) -> Vec<String> {
     labels.iter().for_each(|label| met[*label as usize] = true);
     let unmet: Vec<_> = (0..classes.len()).filter(|class| !met[*class]).collect();
     if unmet.len() > NAMED {
-        return vec![format!("{} of {} classes have no training sample", grouped(unmet.len()), grouped(classes.len()))];
+        return vec![format!(
+            "{} of {} classes have no training samples",
+            grouped(unmet.len()),
+            grouped(classes.len())
+        )];
     }
     let say = |class: usize| match &classes[class] {
-        name if *name == class.to_string() => format!("class {class} has no training sample"),
-        name => format!("class {class} ({name:?}) has no training sample"),
+        name if *name == class.to_string() => format!("class {class} has no training samples"),
+        name => format!("class {class} ({name:?}) has no training samples"),
     };
     unmet.into_iter().map(say).collect()
 }

@@ -45,7 +45,7 @@ impl<'de> Deserialize<'de> for Split {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Split, A::Error> {
                 const KNOWN: [&str; 3] = ["seed", "group", "own"];
                 let Some(key) = map.next_key::<String>()? else {
-                    return Err(A::Error::custom("says nothing: write [split.seed], [split.group] or [split.own]"));
+                    return Err(A::Error::custom("the split is empty: use [split.seed], [split.group] or [split.own]"));
                 };
                 let split = match key.as_str() {
                     "seed" => Split::Seed(map.next_value()?),
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Split {
                 match map.next_key::<String>()? {
                     Some(other) if KNOWN.contains(&other.as_str()) => {
                         let what = format!(
-                            "[split.{key}] and [split.{other}]: a training has one split; one of them is to go"
+                            "[split.{key}] and [split.{other}]: a training has only one split; remove one of them"
                         );
                         Err(A::Error::custom(what))
                     }
@@ -152,12 +152,12 @@ impl Seed {
     /// Number of samples, out of `all`, outside the test part.
     pub(super) fn train(&self, all: usize) -> Result<usize> {
         match (self.train, self.test) {
-            (Some(_), Some(_)) => Err(Error::Usage("split.seed says both train and test; one of them is to go".into())),
+            (Some(_), Some(_)) => Err(Error::Usage("split.seed has both train and test; remove one of them".into())),
             (Some(train), None) => Ok(train),
             (None, test) => {
                 let test = test.unwrap_or(TEST);
                 if !(test > 0.0 && test < 1.0) {
-                    return Err(Error::Usage(format!("split.seed: the share {test} that tests is not in (0, 1)")));
+                    return Err(Error::Usage(format!("split.seed: the test share must be in (0, 1), found {test}")));
                 }
                 Ok(all - (all as f64 * test).round() as usize)
             }
@@ -171,11 +171,13 @@ impl Seed {
 /// If the share is not in (0, 1), or leaves a part empty.
 fn without_validation(share: f64, all: usize, train: usize) -> Result<usize> {
     if !(share > 0.0 && share < 1.0) {
-        return Err(Error::Usage(format!("split: the share {share} that validates is not in (0, 1)")));
+        return Err(Error::Usage(format!("split: the validation share must be in (0, 1), found {share}")));
     }
     let validate = (all as f64 * share).round() as usize;
     if validate == 0 || validate >= train {
-        let what = format!("split: of {train} samples that do not test, {validate} cannot validate while others train");
+        let what = format!(
+            "split: {validate} of the {train} samples outside the test part cannot be for validation: no part may be empty"
+        );
         return Err(Error::Usage(what));
     }
     Ok(train - validate)
@@ -193,7 +195,7 @@ impl Split {
             Self::Group(_) => return Err(Error::content(path, "a text has no groups: use [split.seed]")),
         };
         if train == 0 || train >= all {
-            return Err(Error::content(path, format!("{all} bytes cannot be split into {train} and others")));
+            return Err(Error::content(path, format!("{all} bytes cannot be split into {train} and a remainder")));
         }
         match share {
             Some(share) => {
@@ -226,9 +228,7 @@ impl Split {
                 Ok(Parts { train, validate, test })
             }
             (Self::Group(group), Some((names, groups)), _) => by_group(path, group, &samples, &names, &groups),
-            (Self::Group(_), None, _) => {
-                wrong("split.group needs a column of groups: say which with group = ...".into())
-            }
+            (Self::Group(_), None, _) => wrong("split.group needs a group column: name it with group = ...".into()),
             (Self::Own(own), _, Some(train)) => {
                 let test = samples.split_off(train);
                 let (train, validate) = match own.validate {
@@ -241,9 +241,9 @@ impl Split {
                 };
                 Ok(Parts { train, validate, test })
             }
-            (Self::Own(_), _, None) => wrong(
-                "it has no test part of its own: say which samples test with [split.seed] or [split.group]".into(),
-            ),
+            (Self::Own(_), _, None) => {
+                wrong("it has no test part of its own: choose test samples with [split.seed] or [split.group]".into())
+            }
         }
     }
 }
@@ -261,11 +261,11 @@ fn by_group(
         for name in wanted {
             let Some(number) = names.find(name) else {
                 let near = nearest(name, names.list());
-                return wrong(format!("split.group: no sample is of group {name:?}; there are {near}"));
+                return wrong(format!("split.group: no sample belongs to group {name:?}; the groups are {near}"));
             };
             let place = &mut roles[number as usize];
             if !matches!(*place, Role::Train) && *place != role {
-                return wrong(format!("split.group: group {name:?} cannot both test and {key}"));
+                return wrong(format!("split.group: group {name:?} cannot be in both test and {key}"));
             }
             *place = role;
         }

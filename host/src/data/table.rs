@@ -49,7 +49,7 @@ pub(super) fn column<'de, D: Deserializer<'de>>(deserializer: D) -> std::result:
         type Value = Option<String>;
         fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
             f.write_str(
-                "one column, by its name or by its number from 0 in quotes: a sample has one label and one group",
+                "one column, given by its name or by its number from 0 in quotes: a sample has one label and one group",
             )
         }
         fn visit_str<E>(self, name: &str) -> std::result::Result<Self::Value, E> {
@@ -137,7 +137,9 @@ impl Header<'_> {
         let named = |(at, column): (usize, &String)| (column == name).then_some(at);
         let mut found = self.names.iter().flatten().enumerate().filter_map(named);
         match (found.next(), found.next()) {
-            (Some(_), Some(_)) => self.wrong(format!("two columns are named {name:?}: say which by its number from 0")),
+            (Some(_), Some(_)) => {
+                self.wrong(format!("two columns are named {name:?}: give the number of one, counted from 0"))
+            }
             (found, _) => Ok(found),
         }
     }
@@ -148,10 +150,13 @@ impl Header<'_> {
         let number = || name.parse().ok().filter(|number| *number < columns);
         match (self.named(name)?.or_else(number), &self.names) {
             (Some(at), _) => Ok(at),
-            (None, Some(names)) => self.wrong(format!("no column {name:?}; there are {}", nearest(name, names))),
-            (None, None) => {
-                self.wrong(format!("no column {name:?}; it names none, they are numbers from 0 to {}", columns - 1))
+            (None, Some(names)) => {
+                self.wrong(format!("there is no column {name:?}; the columns are {}", nearest(name, names)))
             }
+            (None, None) => self.wrong(format!(
+                "there is no column {name:?}; the file has no header, so its columns are numbered from 0 to {}",
+                columns - 1
+            )),
         }
     }
 
@@ -180,7 +185,7 @@ impl Header<'_> {
                 }
                 None => {
                     let near = nearest(name, self.names.as_deref().unwrap_or_default());
-                    return self.wrong(format!("column {name:?} is missing; there are {near}"));
+                    return self.wrong(format!("column {name:?} is missing; the columns are {near}"));
                 }
             }
         }
@@ -194,7 +199,7 @@ impl Header<'_> {
         for (name, role) in names {
             if !legend.others.contains(name) && !wanted.ignore.contains(name) {
                 let known: Vec<_> = legend.features.iter().chain(&legend.label).cloned().collect();
-                let what = format!("unknown column {name:?}; the training's are {}", nearest(name, &known));
+                let what = format!("unknown column {name:?}; the training's columns are {}", nearest(name, &known));
                 return Err(Error::content(self.path, what));
             }
             *role = Some(Role::Ignored);
@@ -229,8 +234,8 @@ impl Header<'_> {
         let order: Vec<_> = (0..columns).filter(|at| wanted.features && self.roles[*at].is_none()).collect();
         if wanted.features && order.is_empty() {
             return self.wrong(match wanted.label {
-                None => format!("line {first}: a line holds features and, last, a label, found {columns} fields"),
-                Some(_) => format!("line {first}: of {columns} columns none is left for features"),
+                None => format!("line {first}: a line must hold features and, last, a label, found {columns} fields"),
+                Some(_) => format!("line {first}: none of the {columns} columns is left for features"),
             });
         }
         Ok(order)
@@ -274,7 +279,7 @@ impl<'a> Table<'a> {
         if !wanted.features && said.is_none() && columns - apart > 2 {
             let example = header.names.as_ref().map_or_else(|| "0".into(), |names| one_line(&names[0]));
             let what = format!(
-                "line {first}: of its {columns} columns none is named as the label: say which, as label = {example:?}"
+                "line {first}: which of its {columns} columns is the label? name it, as in label = {example:?}"
             );
             return Err(Error::content(path, what));
         }
@@ -291,7 +296,8 @@ impl<'a> Table<'a> {
             names.iter().flatten().zip(&roles).filter(|(_, role)| matches!(role, Role::Feature | Role::Label))
         {
             if met.find(name).is_some() {
-                let what = format!("two columns are named {name:?}: rename one, or ignore it by its number from 0");
+                let what =
+                    format!("two columns are named {name:?}: rename one, or ignore it by its number, counted from 0");
                 return Err(Error::content(path, what));
             }
             met.number(name);
@@ -309,8 +315,8 @@ impl<'a> Table<'a> {
         let (count, before) = (fields.len(), self.roles.len());
         if count != before {
             let what = match (&self.names, self.labels.len()) {
-                (Some(_), 0) => format!("line {line}: {count} fields, the header before it has {before}"),
-                _ => format!("line {line}: {count} fields, {before} before it"),
+                (Some(_), 0) => format!("line {line}: {count} fields, but the header has {before}"),
+                _ => format!("line {line}: {count} fields, but {before} in the lines before it"),
             };
             return Err(Error::content(self.path, what));
         }
@@ -385,7 +391,7 @@ impl<'a> Table<'a> {
         let labels = labels.iter().map(|label| f64::from(*label));
         if let Some(from) = counts(labels.clone()) {
             return Err(format!(
-                "column {}, the last one and so the label, numbers the samples from {from}: say which column is the label, as label = {}",
+                "column {}, the last one and so the label, numbers the samples from {from}: name the label's column, as in label = {}",
                 self.name(last),
                 self.name(0)
             ));
@@ -406,8 +412,8 @@ impl<'a> Table<'a> {
             if sums.iter().all(|sum| *sum == 1.0) {
                 let columns: Vec<_> = (*column..=last).map(|column| self.name(column)).collect();
                 return Err(format!(
-                    "of the columns {} each line has one that is 1: these are one-hot labels; make them one column of class numbers or \
-                     names, or say label = {} if it is one alone",
+                    "exactly one of the columns {} is 1 on each line, so these are one-hot labels; make them one column of class numbers or \
+                     names, or set label = {} if that column alone is the label",
                     columns.join(", "),
                     self.name(last)
                 ));
@@ -430,9 +436,9 @@ impl<'a> Table<'a> {
             });
             let remedy = format!("ignore = [{name}]");
             match says {
-                true => return Err(format!("column {name} numbers the samples from {from}: it is no feature; say {remedy}")),
+                true => return Err(format!("column {name} numbers the samples from {from}: it is not a feature; set {remedy}")),
                 false => notes.push(format!(
-                    "column {name} numbers the samples from {from}, and trains as a feature; if it is none, say {remedy}"
+                    "column {name} numbers the samples from {from} and is used as a feature; if it is not one, set {remedy}"
                 )),
             }
         }
@@ -477,26 +483,23 @@ fn feature(field: &str, missing: Missing) -> std::result::Result<f64, String> {
         (Ok(_), _) if field.contains(|c: char| c.is_ascii_digit()) => format!("{field} is too large for binary64"),
         (_, Missing::Filled) if is_missing(field) => return Ok(f64::NAN),
         (_, Missing::Unfilled) if is_missing(field) => format!(
-            "a feature is a finite number (only \"overall\" and \"features\" normalisation fill missing ones), found {field:?}"
+            "a feature must be a finite number (only the normalisations \"overall\" and \"features\" fill in missing ones), found {field:?}"
         ),
         (_, Missing::Sent) if is_missing(field) => format!(
-            "the feature is missing, found {field:?}: a device gets whole samples; leave this one out, or write a number"
+            "the feature is missing, found {field:?}: a device takes only complete samples; remove this one, or write a number"
         ),
         _ if OTHER_MISSING.contains(&field.to_ascii_lowercase().as_str()) => {
-            format!("a feature is a finite number, found {field:?}; a missing one is an empty field or ?")
+            format!("a feature must be a finite number, found {field:?}; write a missing one as an empty field or ?")
         }
         _ => match point_for_comma(field) {
             // 3,110 may mean three thousand one hundred and ten.
             Some(point) if point.split('.').next_back().is_some_and(|digits| digits.len() == 3) => {
-                format!(
-                    "{field:?} has a comma: write {point}, or {} where it divides thousands",
-                    field.replace(',', "")
-                )
+                format!("{field:?} has a comma: write {point}, or {} if it separates thousands", field.replace(',', ""))
             }
             Some(point) => format!("{field:?} has a decimal comma: write {point}"),
-            None if matches!(missing, Missing::Sent) => format!("a feature is a finite number, found {field:?}"),
+            None if matches!(missing, Missing::Sent) => format!("a feature must be a finite number, found {field:?}"),
             None => format!(
-                "a feature is a finite number, found {field:?}; a column that is no feature is named by label, group or ignore"
+                "a feature must be a finite number, found {field:?}; if the column is not a feature, name it in label, group or ignore"
             ),
         },
     })

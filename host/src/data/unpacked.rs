@@ -18,7 +18,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = files::read(path)?;
     if path.extension().is_none_or(|e| e != "gz") {
         return match bytes.starts_with(&GZIP) {
-            true => Err(Error::content(path, "a gzip file: give it a name that ends in .gz")),
+            true => Err(Error::content(path, "this is a gzip file: give it a name that ends in .gz")),
             false => Ok(bytes),
         };
     }
@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     // A file may consist of several members. Zeros may follow the last one if the file comes from a tape.
     loop {
         let mut member = GzDecoder::new(rest);
-        let damaged = |e| Error::content(path, format!("damaged or cut gzip file ({e}); fetch it again"));
+        let damaged = |e| Error::content(path, format!("damaged or truncated gzip file ({e}); download it again"));
         member.read_to_end(&mut unpacked).map_err(damaged)?;
         rest = member.into_inner();
         if rest.iter().all(|byte| *byte == 0) {
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
         }
         if !rest.starts_with(&GZIP) {
             let (at, more) = (bytes.len() - rest.len(), rest.len());
-            return Err(Error::content(path, format!("{more} bytes follow its gzip data, at byte {at}; cut them off")));
+            return Err(Error::content(path, format!("{more} bytes follow its gzip data, at byte {at}; remove them")));
         }
     }
 }

@@ -40,7 +40,7 @@ impl Folder {
     /// If the path is not a folder, is not writable, or another process writes there.
     pub fn open(path: &Path, force: bool) -> Result<Self> {
         if path.as_os_str().is_empty() {
-            return Err(Error::Usage("the output has no name; name a folder".into()));
+            return Err(Error::Usage("the name of the output is empty; name a folder".into()));
         }
         let (made, lock) = loop {
             let made = make(path)?;
@@ -88,7 +88,7 @@ impl Folder {
                 bytes => bytes.map_err(Error::file(&path))?,
             };
             if !self.force && written.0.get(*name) != Some(&sum(&bytes)) {
-                let what = "is not as this run left it; move it away, or start again with --force";
+                let what = "has changed since this run wrote it; move it away, or start again with --force";
                 return Err(Error::content(&path, what));
             }
             self.own.borrow_mut().insert((*name).to_owned());
@@ -104,7 +104,7 @@ impl Folder {
     fn check(&self, name: &str) -> Result<()> {
         let path = self.file(name);
         match fs::symlink_metadata(&path) {
-            Ok(data) if data.is_dir() => Err(Error::content(&path, "is a folder, where a file is to be written")),
+            Ok(data) if data.is_dir() => Err(Error::content(&path, "is a folder, but a file must be written there")),
             Ok(_) if !self.force && !self.own.borrow().contains(name) => Err(there_already(&path)),
             _ => Ok(()),
         }
@@ -210,7 +210,7 @@ fn finish(folder: &Path) -> Result<()> {
         return Ok(());
     }
     let failed = |error: io::Error| {
-        Error::content(folder, format!("new files are in {DECIDED} and cannot be moved to their places: {error}"))
+        Error::content(folder, format!("cannot move the new files from {DECIDED} to their places: {error}"))
     };
     operations::keep_names(folder).map_err(failed)?;
     let list = decided.join(SUPERSEDED);
@@ -257,9 +257,9 @@ fn make(path: &Path) -> Result<Vec<PathBuf>> {
     for folder in path.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
         let what = match (fs::metadata(folder), fs::symlink_metadata(folder)) {
             (Ok(data), _) if data.is_dir() => break,
-            (Ok(data), _) if data.is_file() => "is a file; the output is a folder",
-            (Ok(_), _) => "is a device; the output is a folder",
-            (Err(_), Ok(_)) => "is a link to nothing; the output is a folder",
+            (Ok(data), _) if data.is_file() => "is a file, but the output must be a folder",
+            (Ok(_), _) => "is a device, but the output must be a folder",
+            (Err(_), Ok(_)) => "is a broken link, but the output must be a folder",
             (Err(_), Err(_)) => {
                 missing.insert(0, folder.to_owned());
                 continue;

@@ -31,7 +31,10 @@ impl Growing {
     pub fn claim(path: &Path, force: bool) -> Result<Self> {
         check(path)?;
         if is_device(path) {
-            return Err(Error::content(path, "is no file, in which alone this can grow"));
+            return Err(Error::content(
+                path,
+                "is not a file; this output must be a file, because it is extended while the command runs",
+            ));
         }
         let mut beside = Beside::claim(path)?;
         let file = beside.there.take_if(|_| !force);
@@ -110,7 +113,7 @@ impl Growing {
         if let Some(file) = &self.file {
             let named = fs::metadata(&self.path).ok().map(|data| data.ino());
             if named != Some(file.metadata().map_err(Error::file(&self.path))?.ino()) {
-                return Err(Error::content(&self.path, "was deleted or replaced while it was written"));
+                return Err(Error::content(&self.path, "was deleted or replaced while it was being written"));
             }
         }
         let kept = self.file.as_ref().map_or(Ok(()), File::sync_all);

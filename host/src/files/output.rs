@@ -129,14 +129,14 @@ impl Beside {
 /// If the path is empty or a folder, or its folder is missing.
 pub fn check(path: &Path) -> Result<()> {
     if path.file_name().is_none() {
-        return Err(Error::Usage(format!("{path:?} is no name of an output file")));
+        return Err(Error::Usage(format!("{path:?} cannot be the name of an output file")));
     }
     if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
-        return Err(Error::content(path, "is a folder; the output is a file"));
+        return Err(Error::content(path, "is a folder, but the output must be a file"));
     }
     let folder = parent(path);
     if !folder.is_dir() {
-        return Err(Error::content(path, format!("there is no folder {}: make it first", folder.display())));
+        return Err(Error::content(path, format!("there is no folder {}: create it first", folder.display())));
     }
     folder::settle(folder)
 }

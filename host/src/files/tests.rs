@@ -130,9 +130,9 @@ fn what_has_come_meanwhile_is_not_replaced() {
     fs::write(path.join("x"), "mine").unwrap();
     fs::write(path.join("d"), "mine").unwrap();
     let message = output.write(b"new").unwrap_err().to_string();
-    assert!(message.contains("x: it is there already; --force replaces it"), "{message}");
+    assert!(message.contains("x: already exists; use --force to replace it"), "{message}");
     let message = change(&folder).unwrap_err().to_string();
-    assert!(message.contains("d: it is there already; --force replaces it"), "{message}");
+    assert!(message.contains("d: already exists; use --force to replace it"), "{message}");
     assert_eq!(contents(path), set(&[("x", "mine"), ("d", "mine")]));
     fs::remove_file(path.join("d")).unwrap();
     change(&folder).unwrap();
@@ -184,7 +184,7 @@ fn what_an_earlier_run_wrote_is_its_own_for_the_next() {
     fs::write(path.join("b"), "new B").unwrap();
     let folder = Folder::open(path, false).unwrap();
     let message = folder.claim_again(&["a", "b"], &written).unwrap_err().to_string();
-    assert!(message.contains("b: is not as this run left it"), "{message}");
+    assert!(message.contains("b: has changed since this run wrote it"), "{message}");
     assert_eq!(fs::read_to_string(path.join("b")).unwrap(), "new B");
 }
 
@@ -194,6 +194,6 @@ fn a_folder_of_an_outputs_name_is_no_file() {
     let path = temporary.path();
     fs::create_dir(path.join("d")).unwrap();
     let message = change(&Folder::open(path, true).unwrap()).unwrap_err().to_string();
-    assert!(message.contains("d: is a folder, where a file is to be written"), "{message}");
+    assert!(message.contains("d: is a folder, but a file must be written there"), "{message}");
     assert_eq!(contents(path), set(&[("d", "a folder")]));
 }

@@ -61,20 +61,22 @@ impl Convolutional {
         in_range(&[("convolutions", self.convolutions), ("kernel", self.kernel), ("hidden", self.hidden)])?;
         self.channels.iter().try_for_each(|channels| in_range(&[("channels", *channels)]))?;
         if self.channels.is_empty() {
-            return Err(usage("[model.convolutional] channels: there is no block; [32, 64] are two".into()));
+            return Err(usage(
+                "[model.convolutional] channels must name at least one block; [32, 64] makes two".into(),
+            ));
         }
         // Taps further out would see only padding.
         let widest = 2 * height.max(width) - 1;
         if self.kernel.is_multiple_of(2) || self.kernel > widest {
             let kernel = self.kernel;
             return Err(usage(format!(
-                "[model.convolutional] kernel: {kernel}; an odd one of at most {widest} would do"
+                "[model.convolutional] kernel must be odd and at most {widest}, found {kernel}"
             )));
         }
         let most = height.min(width).ilog2() as usize;
         if self.channels.len() > most {
             return Err(usage(format!(
-                "[model.convolutional] channels: {} blocks halve an image of {height}×{width} to nothing; at most {most} would do",
+                "[model.convolutional] channels: {} blocks would halve an image of {height}×{width} to nothing; use at most {most}",
                 self.channels.len()
             )));
         }
@@ -140,7 +142,7 @@ impl fmt::Display for Convolutional {
         let Self { channels, convolutions, kernel, hidden } = self;
         write!(
             f,
-            "convolutional network of {} channels, {convolutions} {kernel}×{kernel} a block, hidden {hidden}",
+            "convolutional network of {} channels, {convolutions} {kernel}×{kernel} per block, hidden {hidden}",
             joined(channels)
         )
     }

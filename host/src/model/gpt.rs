@@ -32,7 +32,7 @@ impl Gpt {
 
     pub(super) fn check(&self, shape: &Shape) -> Result<()> {
         if *shape != Shape::Text {
-            return Err(usage("[model.gpt] takes a text, and the data has features; [data.text] reads one".into()));
+            return Err(usage("[model.gpt] takes a text, but the data has features; use [data.text]".into()));
         }
         in_range(&[("context", self.context)])?;
         self.blocks().check(true)

@@ -19,7 +19,7 @@ impl Mlp {
     pub(super) fn check(&self, shape: &Shape) -> Result<()> {
         if *shape == Shape::Text {
             return Err(usage(
-                "[model.mlp] takes samples with features, and the data is a text; [model.gpt] takes it".into(),
+                "[model.mlp] takes samples with features, but the data is a text; use [model.gpt]".into(),
             ));
         }
         self.hidden.iter().try_for_each(|width| in_range(&[("hidden", *width)]))

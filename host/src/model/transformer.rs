@@ -29,12 +29,12 @@ impl Blocks {
         let Self { layers, width, heads } = *self;
         in_range(&[("layers", layers), ("width", width), ("heads", heads)])?;
         let (unit, heads) = match rotary {
-            true => (2 * heads, format!("{heads} heads of an even size, whose pairs of numbers rotary positions turn")),
+            true => (2 * heads, format!("{heads} heads of an even size, which rotary positions need")),
             false => (heads, format!("{heads} heads")),
         };
         if !width.is_multiple_of(unit) {
             let fits = width.next_multiple_of(unit);
-            return Err(usage(format!("[model] width: {width} does not make {heads}; {fits} would do")));
+            return Err(usage(format!("[model] width: {width} cannot be divided into {heads}; use {fits}")));
         }
         Ok(())
     }

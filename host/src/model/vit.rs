@@ -31,7 +31,7 @@ impl Vit {
             let both = |side: &usize| height.is_multiple_of(*side) && width.is_multiple_of(*side);
             let sides: Vec<_> = (1..=height.min(width)).filter(both).map(|side| side.to_string()).collect();
             return Err(usage(format!(
-                "[model.vit] patch: {patch} does not divide an image of {height}×{width}; {} would do",
+                "[model.vit] patch: {patch} does not divide an image of {height}×{width}; use one of {}",
                 sides.join(", ")
             )));
         }

@@ -100,10 +100,12 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { event, what } = self;
         match what {
-            Flaw::Cut => write!(f, "the record ends in event {event}: it is cut short"),
+            Flaw::Cut => write!(f, "the record is truncated in event {event}"),
             Flaw::Checksum => write!(f, "the record is damaged in event {event} (wrong checksum)"),
             Flaw::Malformed => write!(f, "event {event} of the record cannot be decoded"),
-            Flaw::Surplus => write!(f, "bytes follow the last event of the record, which would be event {event}"),
+            Flaw::Surplus => {
+                write!(f, "unexpected bytes after the last event of the record, where event {event} would be")
+            }
         }
     }
 }
@@ -152,17 +154,17 @@ impl Record {
 
 /// Parses the bytes of a record's file up to the first damaged event.
 pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Found, String> {
-    let short = || "no record of a board: too short".to_owned();
+    let short = || "not a record of a board: too short".to_owned();
     let magic = bytes.first_chunk::<4>().ok_or_else(short)?;
     if *magic != MAGIC {
-        return Err("no record of a board".into());
+        return Err("not a record of a board".into());
     }
     let version = bytes.get(4..).and_then(<[u8]>::first_chunk).map(|version| u16::from_le_bytes(*version));
     match version.ok_or_else(short)? {
         VERSION => {}
         found => {
             return Err(format!(
-                "a record of version {found}, this software reads version {VERSION}: replay it with the release that wrote it, or record anew"
+                "the record has version {found}, but this software reads version {VERSION}: replay it with the release that wrote it, or record again"
             ));
         }
     }

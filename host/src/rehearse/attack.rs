@@ -107,11 +107,12 @@ impl Attack<'_> {
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<AttackRehearsal> {
         some(&self.seeds)?;
         if self.recipe.hold_out.is_none() {
-            let what = "an attack is told by samples that are held out: --hold-out EVERY,KEEP, such as 5,20";
+            let what = "an attack is detected by held-out samples: use --hold-out EVERY,KEEP, such as 5,20";
             return Err(Error::Usage(what.into()));
         }
         if self.samples < Self::SOON {
-            let what = format!("sessions of {} samples: an attack asks for {} or more", self.samples, Self::SOON);
+            let what =
+                format!("sessions of {} samples are too short: an attack needs at least {}", self.samples, Self::SOON);
             return Err(Error::Usage(what));
         }
         let inputs = self.train.inputs();

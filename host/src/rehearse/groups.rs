@@ -83,7 +83,7 @@ impl Groups<'_> {
                     let (stream, test) = samples.introduce(self.per_class, *seed);
                     if stream.is_empty() {
                         return Err(Error::Usage(format!(
-                            "group {name:?}: no class has two samples to learn and to test"
+                            "group {name:?}: no class has two samples, one to learn and one to test"
                         )));
                     }
                     tasks.push(Task::new(checkpoint, stream, test, *seed).mislabelled(self.wrong_labels));
@@ -92,7 +92,7 @@ impl Groups<'_> {
         }
         if names.iter().all(|name| *name == names[0]) {
             return Err(Error::Usage(
-                "a group's step size is chosen on other groups: name checkpoints with two or more".into(),
+                "a group's step size is chosen on other groups: name checkpoints with at least two groups".into(),
             ));
         }
         let streams = self.streams.len();

@@ -79,7 +79,7 @@ impl Life<'_> {
         some(seeds)?;
         if *samples < Self::SHORTEST {
             let what = format!(
-                "a life of {samples} samples is too short: it has {} or more, a session a quarter",
+                "a life of {samples} samples is too short: it must have at least {}, one session in each quarter",
                 Self::SHORTEST
             );
             return Err(Error::Usage(what));

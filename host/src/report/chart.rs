@@ -154,7 +154,7 @@ fn captioned(ready: Option<&Ready>, gutter: usize, caption: &str) -> Markup {
         figure {
             @match ready {
                 Some(ready) => (ready.draw(gutter)),
-                None => p class="note" { "Nothing was measured that can be drawn." },
+                None => p class="note" { "There are no measurements that can be drawn." },
             }
             figcaption { (caption) }
         }
@@ -223,7 +223,7 @@ impl<'a> Ready<'a> {
                 (self.legend())
                 @if self.missing > 0 {
                     p class="note" {
-                        (counted(self.missing, "point")) " that cannot be drawn (no finite number, or beyond the scale)."
+                        (counted(self.missing, "point")) " that cannot be drawn (not a finite number, or beyond the scale)."
                     }
                 }
                 @if self.averaged > 1 {
@@ -306,5 +306,5 @@ fn decimal(percent: f64) -> String {
 
 /// Returns `Left out is 1 point` or `Left out are 2 points`.
 fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("Left out is 1 {what}") } else { format!("Left out are {count} {what}s") }
+    if count == 1 { format!("Not shown: 1 {what}") } else { format!("Not shown: {count} {what}s") }
 }

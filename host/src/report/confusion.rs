@@ -20,10 +20,10 @@ pub fn confusion(confusion: &Confusion) -> Markup {
     let classes = confusion.by_class();
     html! {
         p {
-            "Of " (confusion.samples()) " samples, " (percent(confusion.accuracy())) " are predicted rightly."
+            "Of " (confusion.samples()) " samples, " (percent(confusion.accuracy())) " are predicted correctly."
             @let mistakes = confusion.mistakes();
             @if let Some(Mistake { class, predicted, count }) = mistakes.first() {
-                " The most frequent mistake: " (times(*count)) " " (quoted(confusion, *class)) " is taken for "
+                " The most frequent mistake: " (times(*count)) ", " (quoted(confusion, *class)) " is taken for "
                 (quoted(confusion, *predicted)) "."
             }
         }
@@ -52,7 +52,7 @@ pub fn two_confusions(before: &Confusion, after: &Confusion) -> Markup {
         [Numbers("Class"), Numbers("Samples"), Numbers("Before"), Numbers("After"), Numbers("Difference in points")];
     html! {
         @if all > WHOLE {
-            p { "Of " (all) " classes, those that lost the most and those that gained the most." }
+            p { "Of " (all) " classes, those whose accuracy fell the most and those whose accuracy rose the most." }
         }
         (table(&columns, html! {
             @for pair in &rows {
@@ -92,7 +92,7 @@ fn matrix(confusion: &Confusion, classes: &[ByClass]) -> Markup {
                             (cut(&predicted.name, NAME.0))
                         }
                     }
-                    th scope="col" { "Right" }
+                    th scope="col" { "Correct" }
                 } }
                 tbody { @for class in classes { tr {
                     th scope="row" title=(class.name) { (cut(&class.name, NAME.0)) }
@@ -102,7 +102,7 @@ fn matrix(confusion: &Confusion, classes: &[ByClass]) -> Markup {
             }
         }
         p class="note" {
-            "A row for the samples of each class, a column for each class that was predicted. Blue is right, orange is "
+            "Each row holds the samples of a class, each column those predicted to be of a class. Blue is correct, orange is "
             "wrong; the stronger the shade, the larger the share of the row."
         }
     }
@@ -114,11 +114,11 @@ fn most(confusion: &Confusion, mut classes: Vec<ByClass>) -> Markup {
     classes.retain(|class| class.samples > 0);
     classes.sort_by(|one, other| one.accuracy().total_cmp(&other.accuracy()).then(other.samples.cmp(&one.samples)));
     let samples = |class: u32| classes.iter().find(|other| other.class == class).map_or(0, |class| class.samples);
-    let weakest = [Numbers("Class"), Numbers("Samples"), Numbers("Right"), Numbers("Share right")];
+    let weakest = [Numbers("Class"), Numbers("Samples"), Numbers("Correct"), Numbers("Share correct")];
     let mistaken = [Numbers("Class"), Words("Taken for"), Numbers("Times"), Numbers("Share of the class")];
     html! {
         p {
-            "There are " (all) " classes, " (classes.len()) " of them with samples. These are predicted worst:"
+            "There are " (all) " classes, " (classes.len()) " of them with samples. These have the lowest accuracy:"
         }
         (table(&weakest, html! { @for class in classes.iter().take(WHOLE) { tr {
             th scope="row" { (cut(&class.name, NAME.1)) }

@@ -22,17 +22,17 @@ pub fn page(story: &Story) -> String {
         section { h2 { "What happened" } (steps(story, &summary)) }
         section { h2 { "Training on the workstation" } (training_section(training)) }
         section {
-            h2 { "The board's rule beside its controls" }
+            h2 { "The board's rule compared with its controls" }
             (rehearsal_section(rehearsal, &summary))
         }
         section {
-            h2 { "The same bits everywhere?" }
+            h2 { "Bit-identical everywhere?" }
             (verification_section(verification, &session.digest, &summary))
         }
         @if let Some((before, after)) = &session.confusion {
             section { h2 { "Class by class, on the board" } (two_confusions(before, after)) }
         }
-        section { h2 { "Memory of the firmware" } (memory_section(memory)) }
+        section { h2 { "The firmware's memory" } (memory_section(memory)) }
         section { h2 { "How to reproduce it" } (reproduction(rehearsal)) }
     };
     document("Graftage: what the board learnt", &sentence(&summary), &sections)
@@ -43,9 +43,9 @@ fn steps(story: &Story, summary: &Summary) -> Markup {
     let Story { training, session, .. } = story;
     let (train, test) = training.samples;
     let recovered = match summary.recovered {
-        Some(share) if share < 0.0 => "It knows less than before it learnt.".to_owned(),
-        Some(share) => format!("Of what ageing had cost, {} came back.", percent(share)),
-        None => "Ageing had cost nothing that could come back.".to_owned(),
+        Some(share) if share < 0.0 => "Its accuracy is lower than before it learnt.".to_owned(),
+        Some(share) => format!("It recovered {} of the accuracy lost to ageing.", percent(share)),
+        None => "Ageing had cost no accuracy that could be recovered.".to_owned(),
     };
     let differing = if summary.targets.len() < 2 { "n/a".to_owned() } else { summary.differing_updates.to_string() };
     let step = |title: &str, key: &str, what: Markup| {
@@ -55,34 +55,33 @@ fn steps(story: &Story, summary: &Summary) -> Markup {
     html! {
         ol class="steps" {
             (step("1. Trained", &percent(summary.accuracy_clean), html! {
-                "right, of " (test) " test samples. On the workstation a network of " (training.network) " ("
+                "accuracy on " (test) " test samples. On the workstation, a network (" (training.network) ", "
                 (training.parameters) " parameters) learnt from " (train) " other samples."
             }))
             (step("2. The sensor aged", &percent(summary.accuracy_aged), html! {
-                "right, of the same test samples seen through the aged sensor. The network runs on the board, "
-                (session.board) ", and is what it was."
+                "accuracy on the same test samples seen through the aged sensor. The network now runs on the board, "
+                (session.board) ", and is unchanged."
             }))
             (step("3. The board learnt", &percent(summary.accuracy_adapted), html! {
-                "right, after " (session.samples) " labelled samples from the aged sensor: " (session.updates)
+                "accuracy after " (session.samples) " labelled samples from the aged sensor: " (session.updates)
                 " updates of the weights, all on the board, in " (short(session.seconds.into())) " s. " (recovered)
                 @if session.verdict.alarm { " The session raised an alarm: its labels may be wrong." }
                 @if session.refused > 0 { " Samples refused: " (session.refused) "." }
                 @if session.dropped > 0 { " Frames dropped on the link: " (session.dropped) "." }
             }))
             (step("4. Checked", &differing, html! {
-                "differences in " (summary.compared_updates) " updates, on " (summary.targets.len()) " targets. From "
-                "the record of what the board consumed, its updates are computed again elsewhere and compared bit by "
-                "bit."
+                "differences in " (summary.compared_updates) " updates, on " (summary.targets.len()) " targets. The board's "
+                "updates are recomputed elsewhere from the record of its samples, and compared bit by bit."
             }))
         }
         (figure(Chart {
-            title: "Share of samples that the board predicted rightly before it learnt them, over samples learnt",
+            title: "Share of samples that the board predicted correctly before it learnt them, over samples learnt",
             x: "samples learnt",
-            y: "predicted rightly, in %",
+            y: "predicted correctly, in %",
             scale: Scale::Linear,
             series: vec![Series::new("", learnt)],
             references: vec![],
-        }, "While it learns: of all samples so far, the share predicted rightly before the board was told the label."))
+        }, "While it learns: the share of all samples so far that was predicted correctly before the board was told the label."))
     }
 }
 
@@ -110,7 +109,7 @@ pub(super) fn training_section(training: &Training) -> Markup {
         (pair([
             (
                 chart("Loss over steps", "loss in nats", losses.into()),
-                "Mean loss; 0 would be certainty of every right answer.",
+                "Mean loss; 0 would mean certainty in every correct answer.",
             ),
             (
                 chart(
@@ -118,7 +117,7 @@ pub(super) fn training_section(training: &Training) -> Markup {
                     "accuracy in %",
                     vec![curve("", |point| Some(100.0 * point.accuracy))],
                 ),
-                "Accuracy on the test part, which never trains.",
+                "Accuracy on the test part, which is never trained on.",
             ),
         ]))
     }
@@ -153,9 +152,9 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
     ];
     html! {
         p {
-            "A rehearsal on the workstation: " (reported_on.len()) " sensors age, each in its own way. On each of them "
-            "every method learns the same " (samples) " labelled samples, one by one. It starts from the trained "
-            "weights, unless its name says otherwise. Each method's step size was chosen "
+            "A rehearsal on the workstation: " (reported_on.len()) " sensors age, each in its own way. On each of them, "
+            "every method learns the same " (samples) " labelled samples, one by one. A method starts from the trained "
+            "weights unless its name says otherwise. Each method's step size was chosen "
             @if tuned_on.iter().any(|seed| reported_on.contains(seed)) { "partly on the same sensors." }
             @else { "on other sensors." }
         }
@@ -163,7 +162,7 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
         (figure(Chart {
             title: "Accuracy on aged test samples over samples learnt, for each method",
             x: "labelled samples learnt",
-            y: "accuracy in %, mean over the reported seeds of the ageing",
+            y: "accuracy in %, mean over the reported ageing seeds",
             scale: Scale::Linear,
             series: methods.iter().map(line).collect(),
             references: [("as new", *clean), ("aged, not adapted", aged.mean)]
@@ -182,9 +181,9 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
         details {
             summary { "How the step sizes were chosen" }
             p {
-                "Mean accuracy at the end, on seeds of the ageing " (seeds(tuned_on)) "; the chosen step size is bold. "
+                "Mean final accuracy, on ageing seeds " (seeds(tuned_on)) "; the chosen step size is in bold. "
                 @for method in methods.iter().filter(|method| at_edge(method)) {
-                    "For " (method.name) " it is the smallest or largest that was tried: a better one may lie beyond. "
+                    "For " (method.name) ", it is the smallest or largest that was tried: a better one may lie beyond. "
                 }
             }
             div class="scroll" {
@@ -229,13 +228,13 @@ fn verification_section(verification: &Verification, board: &str, summary: &Summ
     let agree = verification.targets.iter().all(|target| target.digest.eq_ignore_ascii_case(board));
     html! {
         p {
-            "The record holds every sample that the board took and its state after each update, as a digest: a number "
-            "that changes with any bit of the weights. The first target below was recorded; each other one computed "
-            "the updates from that record by itself."
+            "The record holds every sample that the board took and, after each update, a digest of its state: a number "
+            "that changes with any bit of the weights. The first target below was recorded; each of the others computed "
+            "the updates independently from that record."
         }
         p {
             strong { (same_bits(summary)) }
-            @if !agree { " The digests after the last update are not all equal to the board's, " code { (board) } "." }
+            @if !agree { " Not all digests after the last update equal the board's, " code { (board) } "." }
         }
         (targets_table(&verification.targets))
     }
@@ -276,11 +275,11 @@ fn memory_section(memory: &Memory) -> Markup {
         }
     };
     let head = |title: &str, total: Option<u64>| {
-        let sum = total.map_or_else(String::new, |bytes| format!(", {} in all", kilobytes(bytes)));
+        let sum = total.map_or_else(String::new, |bytes| format!(", {} in total", kilobytes(bytes)));
         html! { tr { th scope="rowgroup" colspan="4" class="group" { (title) (sum) } } }
     };
     html! {
-        p { "Known before the firmware starts: it has no heap. 1 KB is 1024 bytes." }
+        p { "These sizes are known before the firmware starts, because it has no heap. 1 KB is 1024 bytes." }
         div class="scroll" {
             table class="memory" {
                 thead {
@@ -306,29 +305,29 @@ fn memory_section(memory: &Memory) -> Markup {
 
 fn reproduction(rehearsal: &Rehearsal) -> Markup {
     html! {
-        p { "In a checkout of Graftage, this trains, rehearses, adapts, verifies and writes this page:" }
+        p { "In a checkout of Graftage, this command trains, rehearses, adapts, verifies and writes this page:" }
         pre { code { "cargo xtask demo" } }
         dl {
             dt { "Aged" }
             dd {
-                "Each element of the sensor has aged by itself: where it read x it now reads gain · x + offset. A "
-                "ageing seed draws the gain and the offset of every element, and so stands for one aged sensor."
+                "Each element of the sensor has aged independently: where it read x, it now reads gain · x + offset. An "
+                "ageing seed determines the gain and offset of every element, and so stands for one aged sensor."
             }
             dt { "Mean ± deviation" }
             dd {
-                "Mean and sample standard deviation of the accuracy over the reported seeds of the ageing, here "
-                (seeds(&rehearsal.reported_on)) ". Deviation says how much sensors differ, not how sure the mean is. A "
-                "difference is “within one deviation” where the larger of the two methods' deviations covers it."
+                "Mean and sample standard deviation of the accuracy over the reported ageing seeds, here "
+                (seeds(&rehearsal.reported_on)) ". The deviation shows how much sensors differ, not how certain the mean "
+                "is. A difference is “within one deviation” if it does not exceed the larger of the two methods' deviations."
             }
             dt { "Points" }
-            dd { "Percentage points: from 90.0 % to 95.0 % are 5 points." }
+            dd { "Percentage points: from 90.0 % to 95.0 % is 5 points." }
             dt { "Transported Scion" }
             dd {
-                "The rule that trains the network, and that updates it on the board. It keeps a running mean of "
-                "gradients, taken a little ahead of the weights, where their last step leads. Each update then moves "
-                "every layer by a fixed length, set by the step size and measured in a norm that suits the layer, "
-                "straight against that mean: how far a session can carry the weights is known before it begins. (Zhang "
-                "and Lin 2026, arXiv 2605.18528.)"
+                "The rule that trains the network and updates it on the board. It keeps a running mean of gradients, taken "
+                "slightly ahead of the weights in the direction of their last step. Each update then moves every layer "
+                "against that mean by a fixed length, which the step size sets and a norm suited to the layer measures, so "
+                "how far a session can move the weights is known before it begins. (Zhang and Lin 2026, "
+                "arXiv 2605.18528.)"
             }
         }
     }

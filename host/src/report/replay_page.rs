@@ -131,7 +131,7 @@ pub fn account_page(account: &Account) -> String {
     // A weight that starts at the centre of its ball can move only half of the ball's diameter.
     let bound = committed.min(image.header.recipe.rule.reach() / 2.0);
     let sections = html! {
-        section { h2 { "What was learnt when" } (course_section(&course, image.header.recipe.budget)) }
+        section { h2 { "The course of learning" } (course_section(&course, image.header.recipe.budget)) }
         @if let Some((before, after)) = confusions {
             section {
                 h2 { "Before and after" }
@@ -139,12 +139,12 @@ pub fn account_page(account: &Account) -> String {
                     li {
                         h3 { "The image" }
                         p class="key" { (percent(before.accuracy())) }
-                        p { "right, of " (before.samples()) " test samples" }
+                        p { "accuracy on " (before.samples()) " test samples" }
                     }
                     li {
                         h3 { "The weights in use at the end" }
                         p class="key" { (percent(after.accuracy())) }
-                        p { "right, of the same test samples" }
+                        p { "accuracy on the same test samples" }
                     }
                 }
                 h3 class="above" { "Class by class" }
@@ -154,10 +154,10 @@ pub fn account_page(account: &Account) -> String {
         section { h2 { "Sessions" } (sessions_section(&course)) }
         @if !course.refused.is_empty() { section { h2 { "Refused samples" } (refused_section(&course)) } }
         section {
-            h2 { "What became of the weights" }
+            h2 { "Changes of the weights" }
             (weights_section(&moved(image, shapes, &differences), bound))
         }
-        section { h2 { "Computed again" } (targets_section(targets, damage.as_deref())) }
+        section { h2 { "Verification" } (targets_section(targets, damage.as_deref())) }
     };
     document("Graftage: what a board has learnt", &lead(account, &course), &sections)
 }
@@ -169,14 +169,14 @@ fn lead(Account { record, targets, damage, .. }: &Account, course: &Course) -> S
     let differing: u64 = targets.iter().map(|target| target.differing).sum();
     let verdict = match (damage, differing) {
         (None, 0) if record.has_gap() => {
-            "What is recorded is equal to the last bit; what came later is not recorded.".to_owned()
+            "Recomputed, everything in the record is bit-identical; later events were not recorded.".to_owned()
         }
-        (None, 0) => "Computed again, all of it is equal to the last bit.".to_owned(),
-        (Some(damage), 0) => format!("But {damage}; what stands before that is equal to the last bit."),
-        (_, differing) => format!("Computed again, it is NOT the same: it differs in {differing} places."),
+        (None, 0) => "Recomputed, everything is bit-identical.".to_owned(),
+        (Some(damage), 0) => format!("But {damage}; everything before that is bit-identical when recomputed."),
+        (_, differing) => format!("Recomputed, it is NOT the same: it differs in {differing} places."),
     };
     format!(
-        "{} took {samples} labelled samples in {} steps, {} of them predicted rightly before it was told the label. {verdict}",
+        "{} took {samples} labelled samples in {} steps, {} of them predicted correctly before it was told the label. {verdict}",
         record.board,
         course.loss.len(),
         percent(right as f32 / samples as f32),
@@ -190,14 +190,14 @@ fn course_section(course: &Course, budget: Option<f32>) -> Markup {
     html! {
         (figure(
             chart(
-                "Share of samples predicted rightly before they were learnt",
+                "Share of samples predicted correctly before they were learnt",
                 "labelled samples",
-                "predicted rightly, in %",
+                "predicted correctly, in %",
                 course.shares().into(),
                 vec![],
             ),
             &format!(
-                "Before the board was told the label, by the weights that learn: of all samples so far and, where there \
+                "Predicted by the session's weights before the board was told the label: of all samples so far and, if there \
                  are more, of the last {WINDOW}.",
             ),
         ))
@@ -207,7 +207,7 @@ fn course_section(course: &Course, budget: Option<f32>) -> Markup {
         ))
         (figure(
             chart("Movement over steps", "step", "movement in radii", steps(&course.movement), budget.into_iter().collect()),
-            "The most that a matrix can have moved since the session began, in radii of its norm.",
+            "The furthest that any matrix can have moved since the session began, in radii of its norm.",
         ))
     }
 }
@@ -222,15 +222,15 @@ fn sessions_section(course: &Course) -> Markup {
         Numbers("Steps so far"),
         Numbers("Movement in radii"),
         Numbers("Held out"),
-        Numbers("Right before"),
-        Numbers("Right after"),
+        Numbers("Correct before"),
+        Numbers("Correct after"),
         Words("Verdict"),
     ];
     html! {
         p {
-            (course.held_out) " samples were held out to judge sessions. A session is committed where its weights predict no "
-            "fewer rightly than the weights in use, both of its own and of those kept of sessions before; else it is rolled "
-            "back. After two roll-backs in a row its own decide alone."
+            (course.held_out) " samples were held out to judge sessions. A session is committed if its weights predict at least "
+            "as many held-out samples correctly as the weights in use, both of its own and of those kept from earlier "
+            "sessions; otherwise it is rolled back. After two roll-backs in a row, its own alone decide."
         }
         (table(&columns, html! {
             @for (index, Session { samples, steps, movement, verdict }) in course.sessions.iter().enumerate() {
@@ -257,9 +257,9 @@ fn sessions_section(course: &Course) -> Markup {
 }
 
 fn refused_section(course: &Course) -> Markup {
-    let columns = [Numbers("After so many samples"), Words("Why")];
+    let columns = [Numbers("Samples before it"), Words("Reason")];
     html! {
-        p { "Samples that were refused, " (course.refused.len()) " in all, changed nothing." }
+        p { "Refused samples, " (course.refused.len()) " in total, changed nothing." }
         (table(&columns, html! {
             @for (taken, why) in &course.refused { tr { th scope="row" { (taken) } td class="words" { (why) } } }
         }))
@@ -293,15 +293,15 @@ fn weights_section(moved: &[Moved], bound: f32) -> Markup {
         Words("Norm"),
         Numbers("Radius"),
         Numbers("Movement in radii"),
-        Numbers("Of the bound"),
+        Numbers("Share of the bound"),
         Numbers("Largest"),
         Numbers("Weights that differ"),
     ];
     html! {
         p {
-            "The difference between the weights in use at the end and those of the image. Its norm is the one in which the "
-            "parameter's steps are measured, in radii; no committed steps can have brought it beyond " (short(bound.into()))
-            ", the sum of the committed sessions' movements or, where that is less, the ball around the image's weights."
+            "The difference between the weights in use at the end and those of the image, measured in radii of the norm that "
+            "the parameter's steps have. Committed steps cannot have taken it beyond " (short(bound.into()))
+            ", the sum of the committed sessions' movements or, if less, the ball around the image's weights."
         }
         (table(&columns, html! {
             @for Moved { number, shape: (m, n), norm, radius, differences, movement } in moved {
@@ -358,9 +358,12 @@ fn heat_map(Moved { number, shape: (m, n), differences, .. }: &Moved) -> Markup 
         let (colour, opacity) = (index / SHADES, (index % SHADES + 1) as f32 / SHADES as f32);
         let _ = write!(paths, r#"<path fill="var(--series-{colour})" fill-opacity="{opacity}" d="{path}"/>"#);
     }
-    let title = format!("Differences of parameter {number}, {m} rows and {n} columns");
-    let several =
-        if tall * wide > 1 { format!(" A cell is the largest of {tall}×{wide} weights.") } else { String::new() };
+    let title = format!("Differences in parameter {number}, {m} rows and {n} columns");
+    let several = if tall * wide > 1 {
+        format!(" A cell shows the largest of {tall}×{wide} differences.")
+    } else {
+        String::new()
+    };
     html! {
         figure {
             svg class="map" role="img" viewBox={ "0 0 " (columns) " " (rows) } style={ "--width:" (columns * side) "px" }
@@ -369,7 +372,7 @@ fn heat_map(Moved { number, shape: (m, n), differences, .. }: &Moved) -> Markup 
                 (PreEscaped(paths))
             }
             figcaption {
-                "Parameter " (number) ", a row for each output: blue has become larger, orange smaller, the strongest by "
+                "Parameter " (number) ", one row for each output: blue weights have grown, orange weights have fallen; the strongest shade is a change of "
                 (short(most.into())) "." (several)
             }
         }
@@ -378,10 +381,10 @@ fn heat_map(Moved { number, shape: (m, n), differences, .. }: &Moved) -> Markup 
 
 fn targets_section(targets: &[Target], damage: Option<&str>) -> Markup {
     html! {
-        @if let Some(damage) = damage { p class="bad" { "What can be read of the record ends early: " (damage) "." } }
+        @if let Some(damage) = damage { p class="bad" { "Only the beginning of the record can be read: " (damage) "." } }
         (super::page::targets_table(targets))
         @for target in targets.iter().filter(|target| !target.arrays.is_empty()) {
-            p { "Where the board was asked for its state, on " (target.target) ":" }
+            p { "Differences from the state read from the board, on " (target.target) ":" }
             ul { @for array in &target.arrays { li { (array) } } }
         }
     }

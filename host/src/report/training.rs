@@ -10,15 +10,15 @@ use maud::{Markup, html};
 /// Returns a training as a self-contained HTML file.
 pub fn training_page(training: &Training) -> String {
     let sections = html! {
-        section { h2 { "How it went" } (training_section(training))
+        section { h2 { "Progress" } (training_section(training))
             @for note in training.notes() { p { (note) "." } }
         }
         @if let Some(counted) = &training.confusion {
-            section { h2 { "Which class is taken for which" } (confusion(counted)) }
+            section { h2 { "Which classes are confused" } (confusion(counted)) }
         }
-        section { h2 { "How fast it was" } (speed_section(training)) }
+        section { h2 { "Speed" } (speed_section(training)) }
         @if let Some(groups) = &training.groups {
-            section { h2 { "How each parameter was stepped" } pre { (groups) } }
+            section { h2 { "The steps of each parameter" } pre { (groups) } }
         }
         section { h2 { "Measurements" } (table(training)) }
     };
@@ -36,11 +36,11 @@ fn lead(training: &Training) -> String {
     let loss = match loss.abs() {
         0.0..1e6 => format!("{loss:.4} nats"),
         size if size.is_finite() => format!("{} nats", short((*loss).into())),
-        _ => "no finite number".to_owned(),
+        _ => "not a finite number".to_owned(),
     };
     format!(
         "{network} ({parameters} parameters) was trained by {optimizer}: {steps} steps of {batch} {what}, {drawn} drawn \
-         from a training part of {train}. On the {test} of the test part the loss is {loss}, and {} of its answers are right.",
+         from a training part of {train}. On the test part of {test}, the loss is {loss} and the accuracy {}.",
         percent(*accuracy),
     )
 }
@@ -49,7 +49,7 @@ fn speed_section(training: &Training) -> Markup {
     let rates = training.curve.iter().map(|point| (point.step as f64, f64::from(point.rate)));
     let share =
         training.curve.iter().map(|point| point.optimizer_share).sum::<f32>() / training.curve.len().max(1) as f32;
-    let title = format!("{} a second", training.unit);
+    let title = format!("{} per second", training.unit);
     let chart = Chart {
         title: &title,
         x: "step",
@@ -58,8 +58,7 @@ fn speed_section(training: &Training) -> Markup {
         series: vec![Series::new("", rates)],
         references: vec![],
     };
-    let caption =
-        format!("Measurements and checkpoints are not counted. The optimizer took {} of the time.", percent(share));
+    let caption = format!("Excluding measurements and checkpoints. The optimizer took {} of the time.", percent(share));
     figure(chart, &caption)
 }
 
@@ -70,9 +69,9 @@ fn table(training: &Training) -> Markup {
             summary { (training.curve.len()) " measurements" }
             div class="scroll" { table {
                 thead { tr {
-                    th { "step" } th { "loss of batches" }
+                    th { "step" } th { "loss on batches" }
                     @if measured { th { "loss, training part" } }
-                    th { "loss, test part" } th { "accuracy" } th { (training.unit) " a second" }
+                    th { "loss, test part" } th { "accuracy" } th { (training.unit) " per second" }
                 } }
                 tbody { @for point in &training.curve { tr {
                     td { (point.step) } td { (short(point.loss.into())) }

@@ -240,7 +240,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
         title: "Noise of the average over the batch, α/B fixed".into(),
         x: "B".into(),
         y: "‖M‖, nuclear norm, median".into(),
-        caption: "Only α/B matters: B samples a step with Bα is the same average.".into(),
+        caption: "Only α/B matters: B samples per step with Bα give the same average.".into(),
         series: plot,
     });
     Ok((findings, panels))

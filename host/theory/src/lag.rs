@@ -244,7 +244,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
             x: "η√β/α; plain: ηβ/α".into(),
             y: "‖M − ∇F(X)‖, nuclear norm".into(),
             caption:
-                "Without noise. The theory's lines have no free constant: they are computed from the second and third \
+                "Without noise. The theory's lines have no free constants: they are computed from the second and third \
                       derivatives along the path."
                     .into(),
             series,

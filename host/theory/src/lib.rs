@@ -201,7 +201,7 @@ impl Finding {
     /// Returns a sentence if the value is outside the promised range.
     fn complaint(&self) -> Option<String> {
         let (low, high) = self.promised.filter(|_| !self.holds())?;
-        Some(format!("{}: {:.3} is outside {low:.3} to {high:.3}", self.what, self.measured.value))
+        Some(format!("{}: {:.3} is not within {low:.3} to {high:.3}", self.what, self.measured.value))
     }
 }
 
@@ -284,7 +284,7 @@ impl Results {
         let mode = |extent| if extent == Extent::Quick { "quick" } else { "full" };
         if (found.extent, found.seed) != (extent, seed) {
             let what = format!(
-                "holds a {} run with seed {}; this one is {} with seed {seed}: name another output",
+                "holds a {} run with seed {}, but this run is {} with seed {seed}: name another output",
                 mode(found.extent),
                 found.seed,
                 mode(extent),

@@ -16,20 +16,20 @@ pub fn theory_page(results: &Results) -> String {
         failed => format!("{failed} of {promised} promises do not hold."),
     };
     let lead = format!(
-        "{extent} of core's update rule, seed {}, on problems where the exponents of its theory show. {verdict}",
+        "{extent} of core's update rule, seed {}, on problems that reveal the exponents of its theory. {verdict}",
         results.seed
     );
     let sections = html! {
         section {
             h2 { "How to read the plots" }
             p {
-                "Both axes are logarithmic, so a power law is a straight line and its exponent the slope. Circles are measured, "
-                "the line in their colour is fitted to them, and the broad pale line is what the theory says"
-                ": with its own constants where it has them, else drawn through the middle of the points, so that only the "
-                "slopes are to be compared. Intervals are of 95 % over seeds; they leave out the bias of a finite range."
+                "Both axes are logarithmic, so a power law is a straight line with its exponent as the slope. Circles are measurements, "
+                "the line in their colour is fitted to them, and the broad pale line is the theory's prediction"
+                ": with the theory's own constants if it has them, otherwise drawn through the middle of the points, so that only "
+                "slopes can be compared. Intervals are 95 % over seeds; they do not include the bias of a finite range."
             }
             @if !complaints.is_empty() {
-                p class="bad" { "What does not hold:" }
+                p class="bad" { "Promises that do not hold:" }
                 ul { @for complaint in &complaints { li { (complaint) } } }
             }
         }
@@ -42,29 +42,29 @@ pub fn theory_page(results: &Results) -> String {
 fn about(experiment: Experiment) -> &'static str {
     match experiment {
         Experiment::Lag => {
-            "Momentum averages gradients of the past, so it lags behind the gradient where the weights are now: by an amount \
+            "Momentum averages past gradients, so it lags behind the gradient at the present weights: by an amount \
              proportional to η/α without transport, and to its square with transport, which removes the first-order term."
         }
         Experiment::Average => {
-            "The longer the average, the less noise is left in it, but heavy tails make it worth less: α^((p−1)/p). Each of the \
+            "The longer the average, the less noise is left in it, but heavy tails reduce the gain: α^((p−1)/p). Each of the \
              r directions adds its share."
         }
         Experiment::Tracking => {
-            "Both errors at once: a long average lags, a short one is noisy. The best α and the error that is left are powers \
-             of the step size; with transport a longer average pays, and the error falls faster."
+            "Both errors at once: a long average lags, a short one is noisy. The best α and the remaining error are powers \
+             of the step size; with transport, a longer average pays off and the error falls faster."
         }
         Experiment::Rate => {
-            "The headline: the mean gradient norm after N samples falls as N^−x, x = (p−1)/(3p−2), and with transport as \
-             (2p−2)/(5p−3), when α and η are the theory's. Without a long average it does not fall at all against the worst \
-             noise, and the transported α and η are no better than the plain ones without transport."
+            "The main result: with the theory's α and η, the mean gradient norm after N samples falls as N^−x, where x is \
+             (p−1)/(3p−2), and (2p−2)/(5p−3) with transport. Without a long average it does not fall at all against the worst \
+             noise, and without transport the transported α and η are no better than the plain ones."
         }
         Experiment::Tuned => {
-            "If one may choose α and η freely for each N, against the worst noise, one chooses the theory's: the best factors \
-             hardly move with N."
+            "If α and η may be chosen freely for each N, against the worst noise, the best are those of the theory: the best \
+             factors hardly change with N."
         }
         Experiment::Rank => {
-            "A spectral step moves all r = min(m, n) directions at once and must know all of them: samples are worth N/r. \
-             Curves collapse at a fixed N/r; at a fixed N the error grows as r^x. In Frobenius geometry r has no part."
+            "A spectral step moves all r = min(m, n) directions at once and must know all of them, so N samples are worth N/r. \
+             The curves coincide at a fixed N/r; at a fixed N the error grows as r^x. In Frobenius geometry, r plays no part."
         }
     }
 }
@@ -81,7 +81,7 @@ fn section(outcome: &Outcome) -> Markup {
             details {
                 summary { (outcome.findings.len()) " numbers, in " (format!("{:.0}", outcome.seconds)) " s" }
                 div class="scroll" { (findings(outcome)) }
-                p class="note" { "* where found and prototype are apart: their intervals do not meet." }
+                p class="note" { "* marks results that differ from the prototype: their intervals do not overlap." }
             }
         }
     }

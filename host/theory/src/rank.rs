@@ -172,7 +172,7 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
             x: "r = min(m, n)".into(),
             y: "mean of ‖∇F(X)‖, dual norm".into(),
             caption: format!(
-                "N/r = {PER_RANK} or N = {SAMPLES}. Samples of the order of r are the price of a spectral step."
+                "N/r = {PER_RANK} or N = {SAMPLES}. A spectral step costs a number of samples of the order of r."
             ),
             series: plot,
         });

@@ -293,10 +293,10 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
                     y: "mean of ‖∇F(X)‖".into(),
                     caption: match adversary {
                         Adversary::Spikes => {
-                            "Every point is the worst of ten frequencies of spikes, so α = 1 stays where it is."
+                            "Every point is the worst of ten frequencies of spikes, so α = 1 makes no progress."
                         }
                         Adversary::Spike => "Without the worst case, but with longer runs and tighter intervals.",
-                        Adversary::Stable => "Noise that does not know N: one skewed law for all.",
+                        Adversary::Stable => "Noise that does not depend on N: one skewed law for all.",
                     }
                     .into(),
                     series: vec![series],

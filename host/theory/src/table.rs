@@ -75,8 +75,11 @@ pub fn table(results: &Results) -> String {
     }
     let (promised, complaints) = results.verdict();
     let _ = match complaints.len() {
-        0 => writeln!(text, "all {promised} promises hold; * where found and prototype are apart"),
-        failed => writeln!(text, "{failed} of {promised} promises do NOT hold; * where found and prototype are apart"),
+        0 => writeln!(text, "all {promised} promises hold; * marks results that differ from the prototype"),
+        failed => writeln!(
+            text,
+            "{failed} of {promised} promises do NOT hold; * marks results that differ from the prototype"
+        ),
     };
     text
 }

@@ -184,14 +184,14 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
             title: format!("Least error of the momentum, {name}"),
             x: "η".into(),
             y: "‖M − ∇F(X)‖, nuclear norm, median".into(),
-            caption: "Each point is the least of a parabola of degree four through eleven values of α.".into(),
+            caption: "Each point is the minimum of a quartic fitted to eleven values of α.".into(),
             series: errors,
         });
         panels.push(Panel {
             title: format!("The α of the least error, {name}"),
             x: "η".into(),
             y: "α".into(),
-            caption: "The least is flat, so that its place is known less well than its height.".into(),
+            caption: "The minimum is flat, so its position is known less precisely than its value.".into(),
             series: alphas,
         });
     }

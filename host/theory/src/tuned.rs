@@ -105,8 +105,8 @@ pub fn run<S: Subject>(settings: &Settings) -> Result<Shown> {
         }
         panels.push(Series::sloped(name, points, Some(slope), -method.rate(p)));
     }
-    let caption = "Each point is the best α and η of a grid by factors of 2, after the worst frequency of spikes. No interval: \
-                   the best is chosen on the seeds that it is measured on.";
+    let caption = "Each point is the best α and η of a grid by factors of 2, after the worst frequency of spikes. No interval, \
+                   because the best is chosen on the same seeds on which it is measured.";
     let panel = Panel {
         title: "Error after N samples, tuned".into(),
         x: "N".into(),

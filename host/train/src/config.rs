@@ -186,7 +186,7 @@ impl Course {
                 "schedule: {warmup} steps of warmup and {decay} of decay do not fit into {steps} steps of training"
             )),
             Self::WarmupStableDecay { warmup, .. } if u64::from(warmup) >= steps => {
-                Err(format!("schedule: {warmup} steps of warmup are all {steps} of the training; fewer would do"))
+                Err(format!("schedule: {warmup} steps of warmup take all {steps} steps of the training; use fewer"))
             }
             _ => Ok(()),
         }
@@ -279,7 +279,7 @@ impl Config {
             Device::Cpu => Ok(tch::Device::Cpu),
             Device::Auto => Ok(cuda::device().unwrap_or(tch::Device::Cpu)),
             Device::Cuda => cuda::device().ok_or_else(|| Error::usage(
-                "device = \"cuda\": libtorch sees no CUDA device on this machine; device = \"auto\" takes the processor then"
+                "device = \"cuda\": libtorch sees no CUDA device on this machine; device = \"auto\" would fall back to the processor"
             )),
         }
     }
@@ -290,7 +290,7 @@ impl Config {
     /// Returns an error if the file cannot be read or is not a valid configuration. The message names file, line and
     /// column.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = String::from_utf8(files::read(path)?).map_err(|_| Error::content(path, "is no UTF-8 text"))?;
+        let text = String::from_utf8(files::read(path)?).map_err(|_| Error::content(path, "is not UTF-8 text"))?;
         Self::parse(&text).map_err(|what| Error::content(path, what))
     }
 
@@ -308,36 +308,38 @@ impl Config {
     fn check(&self) -> std::result::Result<(), String> {
         let Training { steps, epochs, batch, parts, wrong_labels, .. } = self.training;
         match (steps, epochs) {
-            (None, None) => return Err("[training] says neither steps nor epochs".into()),
-            (Some(_), Some(_)) => return Err("[training] says both steps and epochs; one of them is to go".into()),
-            (Some(0), None) => return Err("[training] steps: a training has at least one step".into()),
+            (None, None) => return Err("[training] must have either steps or epochs".into()),
+            (Some(_), Some(_)) => return Err("[training] has both steps and epochs; remove one of them".into()),
+            (Some(0), None) => return Err("[training] steps must be at least 1".into()),
             (Some(steps), None) if steps > LONGEST => {
-                return Err(format!("[training] steps: {steps}; at most {LONGEST} would do"));
+                return Err(format!("[training] steps must be at most {LONGEST}, found {steps}"));
             }
             (None, Some(epochs)) if !(epochs > 0.0 && epochs.is_finite()) => {
-                return Err(format!("[training] epochs: {epochs} is not finite and > 0"));
+                return Err(format!("[training] epochs must be finite and > 0, found {epochs}"));
             }
             _ => {}
         }
         if batch == 0 || parts == 0 || !batch.is_multiple_of(parts) {
-            return Err(format!("[training] a batch of {batch} cannot be cut into {parts} equal parts of one or more"));
+            return Err(format!(
+                "[training] a batch of {batch} cannot be divided into {parts} equal parts of at least one sample"
+            ));
         }
         let every =
             [("evaluate-every", self.training.evaluate_every), ("checkpoint-every", self.training.checkpoint_every)];
         if let Some((key, _)) = every.into_iter().find(|(_, every)| *every == Some(0)) {
-            return Err(format!("[training] {key}: 0 steps; leave it out for what is usual"));
+            return Err(format!("[training] {key} must be at least 1; omit it for the default"));
         }
         if self.training.stop_after == Some(0) {
-            return Err("[training] stop-after: at least one measurement; leave it out to take all steps".into());
+            return Err("[training] stop-after must be at least 1; omit it to take all steps".into());
         }
         if self.training.evaluate_samples == Some(0) {
-            return Err("[training] evaluate-samples: at least one sample measures".into());
+            return Err("[training] evaluate-samples must be at least 1".into());
         }
         if !(0.0..1.0).contains(&wrong_labels) {
-            return Err(format!("[training] wrong-labels: the share {wrong_labels} is not in [0, 1)"));
+            return Err(format!("[training] wrong-labels must be in [0, 1), found {wrong_labels}"));
         }
         if self.threads == Some(0) {
-            return Err("threads: at least one computes".into());
+            return Err("threads must be at least 1".into());
         }
         if let Some(steps) = steps {
             self.optimizer.schedule.check(steps).map_err(|what| format!("[optimizer] {what}"))?;
@@ -360,7 +362,7 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
         (_, Some(found)) if former(found).is_some() => former(found).unwrap_or_default().to_owned(),
         (Some(header), Some(found)) if top_level().iter().any(|key| key == found) => {
             let header = header.split('#').next().unwrap_or_default().trim();
-            format!("{found:?} is no key of {header}: it belongs above the first [table] of the file")
+            format!("{found:?} is not a key of {header}: it belongs above the first [table] of the file")
         }
         _ => unknown(&message).unwrap_or_else(|| message.clone()),
     };
@@ -370,7 +372,7 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
 /// Returns the present equivalent of a key that no longer exists.
 pub(crate) fn former(key: &str) -> Option<&'static str> {
     (key == "constrained").then_some(
-        "\"constrained\" is no key any more: where it was true, pull = \"zero\" is the same; where it was false, pull = \"none\"",
+        "the key \"constrained\" no longer exists: instead of true, use pull = \"zero\"; instead of false, pull = \"none\"",
     )
 }
 
@@ -391,9 +393,9 @@ fn unknown(message: &str) -> Option<String> {
     let what = if message.starts_with("unknown field") { "key" } else { "value" };
     Some(match near {
         Some((distance, name)) if distance <= 1 + found.len() / 3 => {
-            format!("unknown {what} {found:?}; is {name:?} meant?")
+            format!("unknown {what} {found:?}; did you mean {name:?}?")
         }
-        Some(_) => format!("unknown {what} {found:?}; known are {}", known.join(", ")),
+        Some(_) => format!("unknown {what} {found:?}; expected one of {}", known.join(", ")),
         None => format!("unknown {what} {found:?}"),
     })
 }
@@ -407,7 +409,7 @@ impl<'de> Deserialize<'de> for Text {
         impl serde::de::Visitor<'_> for Visitor {
             type Value = Text;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a number or a text")
+                f.write_str("a number or a string")
             }
             fn visit_f64<E>(self, number: f64) -> std::result::Result<Text, E> {
                 Ok(Text(number.to_string()))

@@ -22,7 +22,7 @@ pub enum Error {
         what: String,
     },
     /// A training was asked to stop.
-    #[error("stopped after step {step}; `--resume` goes on from {}", folder.display())]
+    #[error("stopped after step {step}; use `--resume` to continue from {}", folder.display())]
     Interrupted {
         /// Number of steps taken.
         step: u64,
@@ -41,8 +41,8 @@ pub enum Error {
 
 fn going_on(folder: Option<&Path>) -> String {
     match folder {
-        Some(folder) => format!("`--resume` goes on from {}", folder.display()),
-        None => "none of them is kept, as there is no --output".into(),
+        Some(folder) => format!("use `--resume` to continue from {}", folder.display()),
+        None => "none of them is kept, because there is no --output".into(),
     }
 }
 

@@ -39,9 +39,9 @@ pub fn several(config: &Config, data: &Dataset, jobs: usize) -> Result<()> {
     let largest = needs.iter().max_by(|a, b| a.bytes.total_cmp(&b.bytes));
     match (free, largest) {
         (Some(free), Some(Need { what, bytes, remedy })) if all * (1.0 + SPARE) > free => Err(Error::usage(format!(
-            "{what} take {} of the {} of memory that the training needs at least, and {} are free here: {remedy} would do",
-            gigabytes(*bytes),
+            "the training needs at least {} of memory, {} of it for {what}, but only {} is free: use {remedy}",
             gigabytes(all),
+            gigabytes(*bytes),
             gigabytes(free)
         ))),
         _ => Ok(()),
@@ -68,19 +68,19 @@ fn needs(config: &Config, data: &Dataset, jobs: usize) -> Result<Vec<Need>> {
     if on_processor {
         let arrays = 2 + arrays(&config.optimizer);
         needs.push(Need {
-            what: "[model]: weights, gradients and the optimizer's state",
+            what: "[model] (weights, gradients and the optimizer's state)",
             bytes: model * arrays as f64,
             remedy,
         });
     }
     let activations = if on_processor { number * config.model.activations(&shape)? as f64 } else { 0.0 };
     needs.push(Need {
-        what: "[training] batch: the samples of a step",
+        what: "[training] batch (the samples of a step)",
         bytes: jobs as f64 * (index * batch as f64 + activations * (batch / parts) as f64),
-        remedy: format!("a smaller batch than {batch}, or more parts than {parts},"),
+        remedy: format!("a smaller batch than {batch}, or more parts than {parts}"),
     });
     if on_processor {
-        needs.push(Need { what: "[data]: samples", bytes: copied(data), remedy: "fewer samples".into() });
+        needs.push(Need { what: "[data] (samples)", bytes: copied(data), remedy: "fewer samples".into() });
     }
     Ok(needs)
 }

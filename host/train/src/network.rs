@@ -78,7 +78,10 @@ impl Network {
         if fits {
             Ok(())
         } else {
-            Err(Error::usage(format!("an input of {size:?} of kind {kind:?}; {} takes {wanted}", self.model)))
+            Err(Error::usage(format!(
+                "the input has shape {size:?} and kind {kind:?}, but {} takes {wanted}",
+                self.model
+            )))
         }
     }
 }

@@ -254,13 +254,13 @@ impl<'a> Trainer<'a> {
     /// not finite.
     pub fn measure(&mut self, part: &Part) -> Result<Measurement> {
         if let Some((name, _)) = self.optimizer.refused()?.first() {
-            let what = format!("since the last measurement the gradient of parameter {name} was not finite");
+            let what = format!("the gradient of parameter {name} was not finite since the last measurement");
             return Err(Error::Diverged { step: self.step(), what });
         }
         let indices = self.feed.measuring(part, self.config.training.evaluate_samples);
         let measured = self.optimizer.evaluate(|| measured(&self.network, self.config.precision, part, &indices))??;
         if !measured.loss.is_finite() {
-            let what = format!("the loss that is measured at X is {}", measured.loss);
+            let what = format!("the loss measured at X is {}", measured.loss);
             return Err(Error::Diverged { step: self.step(), what });
         }
         Ok(measured)

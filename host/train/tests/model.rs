@@ -781,65 +781,73 @@ fn what_cannot_work_is_said_in_a_line() {
     let image = features(&[8, 12], 3);
     let flat = features(&[8], 3);
     let cases = [
-        (mlp(&[4]), features(&[0, 3], 3), "samples of shape [0, 3] in 3 classes: there is nothing to tell apart"),
-        (mlp(&[4]), features(&[5], 1), "samples of shape [5] in 1 classes: there is nothing to tell apart"),
         (
             mlp(&[4]),
-            Shape::Text,
-            "[model.mlp] takes samples with features, and the data is a text; [model.gpt] takes it",
+            features(&[0, 3], 3),
+            "samples of shape [0, 3] in 3 classes: there must be at least one feature and two classes",
         ),
-        (mlp(&[4, 0]), flat.clone(), "[model] hidden: 0; from 1 to 1048576 would do"),
-        (mlp(&[1 << 21]), flat.clone(), "[model] hidden: 2097152; from 1 to 1048576 would do"),
-        (convolutional(&[4], 1, 3, 5), Shape::Text, "a text has no images; [model.gpt] takes it"),
+        (
+            mlp(&[4]),
+            features(&[5], 1),
+            "samples of shape [5] in 1 classes: there must be at least one feature and two classes",
+        ),
+        (mlp(&[4]), Shape::Text, "[model.mlp] takes samples with features, but the data is a text; use [model.gpt]"),
+        (mlp(&[4, 0]), flat.clone(), "[model] hidden must be from 1 to 1048576, found 0"),
+        (mlp(&[1 << 21]), flat.clone(), "[model] hidden must be from 1 to 1048576, found 2097152"),
+        (convolutional(&[4], 1, 3, 5), Shape::Text, "this model takes images, but the data is a text; use [model.gpt]"),
         (
             convolutional(&[4], 1, 3, 5),
             flat.clone(),
-            "samples of shape [8] are no images of height × width or channels × height × width",
+            "samples of shape [8] are not images: an image is height × width or channels × height × width",
         ),
-        (convolutional(&[4], 0, 3, 5), image.clone(), "[model] convolutions: 0; from 1 to 1048576 would do"),
-        (convolutional(&[4], 1, 0, 5), image.clone(), "[model] kernel: 0; from 1 to 1048576 would do"),
-        (convolutional(&[4], 1, 3, 0), image.clone(), "[model] hidden: 0; from 1 to 1048576 would do"),
-        (convolutional(&[4, 0], 1, 3, 5), image.clone(), "[model] channels: 0; from 1 to 1048576 would do"),
+        (convolutional(&[4], 0, 3, 5), image.clone(), "[model] convolutions must be from 1 to 1048576, found 0"),
+        (convolutional(&[4], 1, 0, 5), image.clone(), "[model] kernel must be from 1 to 1048576, found 0"),
+        (convolutional(&[4], 1, 3, 0), image.clone(), "[model] hidden must be from 1 to 1048576, found 0"),
+        (convolutional(&[4, 0], 1, 3, 5), image.clone(), "[model] channels must be from 1 to 1048576, found 0"),
         (
             convolutional(&[], 1, 3, 5),
             image.clone(),
-            "[model.convolutional] channels: there is no block; [32, 64] are two",
+            "[model.convolutional] channels must name at least one block; [32, 64] makes two",
         ),
         (
             convolutional(&[4], 1, 4, 5),
             image.clone(),
-            "[model.convolutional] kernel: 4; an odd one of at most 23 would do",
+            "[model.convolutional] kernel must be odd and at most 23, found 4",
         ),
         (
             convolutional(&[4], 1, 25, 5),
             image.clone(),
-            "[model.convolutional] kernel: 25; an odd one of at most 23 would do",
+            "[model.convolutional] kernel must be odd and at most 23, found 25",
         ),
         (
             convolutional(&[4; 4], 1, 3, 5),
             image.clone(),
-            "[model.convolutional] channels: 4 blocks halve an image of 8×12 to nothing; at most 3 would do",
+            "[model.convolutional] channels: 4 blocks would halve an image of 8×12 to nothing; use at most 3",
         ),
         (
             gpt([1, 8, 2, 4], false),
             flat.clone(),
-            "[model.gpt] takes a text, and the data has features; [data.text] reads one",
+            "[model.gpt] takes a text, but the data has features; use [data.text]",
         ),
-        (gpt([1, 8, 2, 0], false), Shape::Text, "[model] context: 0; from 1 to 1048576 would do"),
-        (gpt([0, 8, 2, 4], false), Shape::Text, "[model] layers: 0; from 1 to 1048576 would do"),
-        (gpt([1, 0, 2, 4], false), Shape::Text, "[model] width: 0; from 1 to 1048576 would do"),
-        (gpt([1, 8, 0, 4], false), Shape::Text, "[model] heads: 0; from 1 to 1048576 would do"),
+        (gpt([1, 8, 2, 0], false), Shape::Text, "[model] context must be from 1 to 1048576, found 0"),
+        (gpt([0, 8, 2, 4], false), Shape::Text, "[model] layers must be from 1 to 1048576, found 0"),
+        (gpt([1, 0, 2, 4], false), Shape::Text, "[model] width must be from 1 to 1048576, found 0"),
+        (gpt([1, 8, 0, 4], false), Shape::Text, "[model] heads must be from 1 to 1048576, found 0"),
         (
             gpt([1, 12, 4, 4], false),
             Shape::Text,
-            "[model] width: 12 does not make 4 heads of an even size, whose pairs of numbers rotary positions turn; 16 would do",
+            "[model] width: 12 cannot be divided into 4 heads of an even size, which rotary positions need; use 16",
         ),
-        (vit([1, 8, 2, 4]), Shape::Text, "a text has no images; [model.gpt] takes it"),
-        (vit([1, 8, 2, 4]), flat, "samples of shape [8] are no images of height × width or channels × height × width"),
-        (vit([1, 8, 2, 0]), image.clone(), "[model] patch: 0; from 1 to 1048576 would do"),
-        (vit([1, 8, 2, 3]), image.clone(), "[model.vit] patch: 3 does not divide an image of 8×12; 1, 2, 4 would do"),
-        (vit([0, 8, 2, 4]), image.clone(), "[model] layers: 0; from 1 to 1048576 would do"),
-        (vit([1, 8, 3, 4]), image.clone(), "[model] width: 8 does not make 3 heads; 9 would do"),
+        (vit([1, 8, 2, 4]), Shape::Text, "this model takes images, but the data is a text; use [model.gpt]"),
+        (
+            vit([1, 8, 2, 4]),
+            flat,
+            "samples of shape [8] are not images: an image is height × width or channels × height × width",
+        ),
+        (vit([1, 8, 2, 0]), image.clone(), "[model] patch must be from 1 to 1048576, found 0"),
+        (vit([1, 8, 2, 3]), image.clone(), "[model.vit] patch: 3 does not divide an image of 8×12; use one of 1, 2, 4"),
+        (vit([0, 8, 2, 4]), image.clone(), "[model] layers must be from 1 to 1048576, found 0"),
+        (vit([1, 8, 3, 4]), image.clone(), "[model] width: 8 cannot be divided into 3 heads; use 9"),
     ];
     for (model, shape, expected) in cases {
         assert_eq!(refusal(model.check(&shape)), expected);
@@ -880,7 +888,7 @@ fn an_input_of_another_size_or_kind_is_refused() {
         for input in wrong {
             for precision in [Precision::Float32, Precision::Bfloat16] {
                 let line = refusal(built.network.forward(&input, precision));
-                assert!(line.starts_with(&format!("an input of {:?}", input.size())), "{line}");
+                assert!(line.starts_with(&format!("the input has shape {:?}", input.size())), "{line}");
             }
         }
         let _ = built.forward(&input);
@@ -903,7 +911,7 @@ fn another_width_keeps_depth_and_size_of_heads() {
         assert_eq!(model.with_width(24).unwrap(), expected);
     }
     let line = refusal(gpt([1, 16, 2, 4], false).with_width(20));
-    assert_eq!(line, "a width of 20 is no multiple of the heads' size 8");
+    assert_eq!(line, "a width of 20 is not a multiple of 8, the size of a head");
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub fn run(Bench::Core { json }: Bench) -> Result<()> {
         let counts: Vec<Value> = measured.counts.iter().map(as_json).collect();
         let bytes: Vec<Value> =
             measured.bytes.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
-        let times: Value = serde_json::from_str(&times).context("the example prints no JSON")?;
+        let times: Value = serde_json::from_str(&times).context("the example does not print JSON")?;
         console::say(&json!({ "counts": counts, "bytes": bytes, "times": times }).to_string());
     }
     within(&measured.counts)
@@ -164,7 +164,7 @@ fn lines(settings: &[&str]) -> Result<String> {
 /// Joins the measurements of two builds. Fails if they do not measure the same.
 fn together(fast: &[Line], shipped: Vec<Line>) -> Result<Measured> {
     if !fast.iter().map(Line::measured).eq(shipped.iter().map(Line::measured)) {
-        bail!("the two builds of the bench do not measure the same");
+        bail!("the two builds of the benchmark do not measure the same operations");
     }
     let mut measured = Measured { counts: Vec::new(), bytes: Vec::new() };
     for (fast, Line { number, unit, name }) in fast.iter().zip(shipped) {
@@ -201,7 +201,7 @@ impl Line {
 
 /// Parses the lines `NUMBER UNIT NAME`, up to the line that marks the end.
 fn parse(output: &str) -> Result<Vec<Line>> {
-    let Some((lines, _)) = output.split_once("end of bench") else { bail!("the bench did not come to its end") };
+    let Some((lines, _)) = output.split_once("end of bench") else { bail!("the benchmark did not reach its end") };
     let line = |line: &str| {
         let (number, rest) = line.split_once(' ')?;
         let (unit, name) = rest.split_once(' ')?;
@@ -212,7 +212,10 @@ fn parse(output: &str) -> Result<Vec<Line>> {
         };
         Some(Line { number: number.parse().ok()?, unit, name: name.to_owned() })
     };
-    lines.lines().map(|text| line(text).with_context(|| format!("unexpected line of the bench: {text:?}"))).collect()
+    lines
+        .lines()
+        .map(|text| line(text).with_context(|| format!("unexpected line from the benchmark: {text:?}")))
+        .collect()
 }
 
 /// Compares times on this machine. Returns the comparison's JSON, or an empty string if it printed a table.
@@ -251,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_bench_that_did_not_end_says_so() {
-        assert!(parse("1 bytes a\n").unwrap_err().to_string().contains("did not come to its end"));
+        assert!(parse("1 bytes a\n").unwrap_err().to_string().contains("did not reach its end"));
         for line in ["no bytes of it", "1 miles a", "1 a"] {
             let error = parse(&format!("{line}\nend of bench")).unwrap_err();
             assert!(error.to_string().contains("unexpected line"), "{error}");

@@ -15,7 +15,7 @@ const NETWORK: &str = "training/model.safetensors";
 pub fn run() -> Result<()> {
     let started = Instant::now();
     setup::run()?;
-    step("Building graftage and the firmware (the bindings of libtorch take minutes, once)");
+    step("Building graftage and the firmware (the first time, libtorch's bindings take minutes)");
     graftage::build()?;
     let folder = project::root().join("target/demo");
     std::fs::create_dir_all(&folder)?;
@@ -26,12 +26,14 @@ pub fn run() -> Result<()> {
     let config = include_str!("../../examples/digits.toml").replace("\"digits.csv.gz\"", &format!("{data:?}"));
     std::fs::write(folder.join("digits.toml"), config)?;
     graftage.run(&["train", "digits.toml", "--force"])?;
-    step("The sensor ages: which rule and which step size serve? Tuned on seeds 11 to 15, reported on 1 to 10");
+    step(
+        "The sensor ages: which rule and which step size work best? Tuned on ageing seeds 11 to 15, reported on 1 to 10",
+    );
     graftage.run(&["rehearse", NETWORK, "--output", "rehearsal.json", "--force"])?;
     step("The network is grafted: a weights image and the type of the network for the firmware");
     graftage.run(&["graft", NETWORK, "--rehearsal", "rehearsal.json", "--output", "model", "--force"])?;
     let elf = firmware::build(DEFAULT, Some(&folder.join("model/network.rs")))?.join("adapt").display().to_string();
-    step("The board meets the aged sensor of seed 1 and learns from 200 labelled samples");
+    step("The board gets the sensor aged by seed 1 and learns from 200 labelled samples");
     graftage.run(&["age", NETWORK, "--seed", "1", "--stream", "stream.csv", "--test", "test.csv", "--force"])?;
     graftage.run(&[
         "adapt",
@@ -53,13 +55,13 @@ pub fn run() -> Result<()> {
         "memory.json",
         "--force",
     ])?;
-    step("The workstation computes every update of the board again");
+    step("The workstation recomputes every update of the board");
     let replay =
         ["replay", "session.record", "--image", "model/image.grft", "--output", "verification.json", "--force"];
     graftage.run(&replay)?;
     let seconds = started.elapsed().as_secs();
     step(&format!(
-        "Done in {seconds} s: target/demo/report.html tells the story, target/demo/summary.json holds the numbers"
+        "Done in {seconds} s: see target/demo/report.html for the story, target/demo/summary.json for the numbers"
     ));
     graftage.run(&["report", ".", "--force"])
 }

@@ -15,7 +15,7 @@ pub fn check(program: &str, machine: &str) -> Result<()> {
     if has_machine(&machines, machine) {
         return Ok(());
     }
-    bail!("{program} {} has no machine {machine}: {OLDEST} or later has", version(program)?)
+    bail!("{program} {} has no machine {machine}: use {OLDEST} or later", version(program)?)
 }
 
 pub fn version(program: &str) -> Result<String> {

@@ -53,10 +53,10 @@ impl Published {
     fn configured(&self, config: &str, data: Option<&Path>) -> Result<Option<String>> {
         let folder = data.map(|data| data.join(self.folder));
         let missing = match &folder {
-            None => Some("there is no --data FOLDER".to_owned()),
+            None => Some("--data FOLDER is missing".to_owned()),
             Some(folder) => {
                 let mut paths = self.files.iter().map(|file| folder.join(file));
-                paths.find(|path| !path.is_file()).map(|path| format!("{} is no file", path.display()))
+                paths.find(|path| !path.is_file()).map(|path| format!("{} is not a file", path.display()))
             }
         };
         match (missing, folder) {
@@ -73,7 +73,7 @@ impl Published {
         let Self { whom, what, folder, files } = self;
         let files = files.join(" and ");
         format!(
-            "without {whom}, as {missing}: put {files} into FOLDER/{folder}, made of {what}; docs/evidence.md says how"
+            "leaving out {whom}, because {missing}: put {files} into FOLDER/{folder}, made from {what}; see docs/evidence.md"
         )
     }
 }
@@ -151,7 +151,7 @@ fn people(data: Option<&Path>) -> Result<Vec<Study>> {
     let Some(config) = PEOPLE.configured(config, data)? else { return Ok(Vec::new()) };
     let nine = |first: usize| (first..=36).step_by(4).map(|person| person.to_string()).collect::<Vec<_>>();
     let fourth = format!("{:?}", nine(4));
-    ensure!(config.contains(&fourth), "people.toml leaves other people out than {fourth}");
+    ensure!(config.contains(&fourth), "people.toml does not leave out {fourth}");
     let of = |first: usize| Study {
         name: format!("people-{}", first % 4),
         config: config.replace(&fourth, &format!("{:?}", nine(first))),
@@ -167,7 +167,7 @@ fn with_files(config: &str, folder: &Path, files: &[&str]) -> Result<String> {
         let path = folder.join(file);
         let found = path.canonicalize().with_context(|| path.display().to_string())?;
         let (name, found) = (format!("{file:?}"), format!("{found:?}"));
-        ensure!(config.contains(&name), "the configuration names no file {name}");
+        ensure!(config.contains(&name), "the configuration does not name the file {name}");
         config = config.replace(&name, &found);
     }
     Ok(config)
@@ -274,7 +274,7 @@ impl Numbers {
 /// Returns the number of places in which a replay, by core and by libtorch, differs from the board.
 fn differing(replay: &Numbers) -> Result<u64> {
     let targets = replay.value["targets"].as_array().filter(|targets| targets.len() == 3);
-    let targets = targets.with_context(|| format!("{}: not three targets", replay.path.display()))?;
+    let targets = targets.with_context(|| format!("{}: there are not three targets", replay.path.display()))?;
     targets.iter().map(|target| target["differing"].as_u64().context("no count of what differs")).sum()
 }
 
@@ -297,7 +297,7 @@ mod tests {
             (SPEAKERS, include_str!("../../examples/speakers.toml")),
             (PEOPLE, include_str!("../../examples/people.toml")),
         ] {
-            let line = set.lack("there is no --data FOLDER");
+            let line = set.lack("--data FOLDER is missing");
             let address = line.split(' ').find(|word| word.starts_with("https://")).unwrap();
             let address = address.trim_end_matches([',', ';']);
             assert!(page.contains(address), "{address} is not in docs/evidence.md");

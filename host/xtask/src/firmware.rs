@@ -123,12 +123,12 @@ pub fn run(task: Task) -> Result<()> {
         }
         Task::Run { what, image, store, port, erase_all } => match &what.board.runs {
             Runs::Emulated(machine) => {
-                let image = image.context("--image IMAGE is missing: an emulated board has no other")?;
+                let image = image.context("--image IMAGE is missing: an emulated board has no image of its own")?;
                 let (elf, firmware) = what.build(Some(&image))?;
                 let identity = graftage_boards::identity(&std::fs::read(&image)?);
                 let store = store.map(|store| Store::open(&store, &firmware, identity)).transpose()?;
                 console::say(&format!(
-                    "`graftage adapt --port tcp:127.0.0.1:{port} …` reaches the board; Ctrl-C ends it"
+                    "reach the board with `graftage adapt --port tcp:127.0.0.1:{port} …`; stop it with Ctrl-C"
                 ));
                 let serial = format!("tcp:127.0.0.1:{port},server=on,wait=off");
                 let mut qemu = machine.linked(&firmware, &elf, &serial, Some(&image), store.as_ref());
@@ -145,7 +145,7 @@ pub fn run(task: Task) -> Result<()> {
         },
         Task::Flash { what, image, erase_all } => {
             let Runs::Probed { chip, .. } = &what.board.runs else {
-                bail!("{} is emulated: `cargo xtask firmware run` starts it", what.board.name);
+                bail!("{} is emulated: start it with `cargo xtask firmware run`", what.board.name);
             };
             let (chip, elf) = prepared(&what, chip, image.as_deref(), erase_all)?;
             chip.load(&elf)?;
@@ -155,7 +155,7 @@ pub fn run(task: Task) -> Result<()> {
             let Runs::Probed { uf2: Some(family), .. } = what.board.runs else {
                 let boards = BOARDS.iter().filter(|board| matches!(board.runs, Runs::Probed { uf2: Some(_), .. }));
                 let boards: Vec<_> = boards.map(|board| board.name).collect();
-                bail!("{} takes no UF2 file: --board {} does", what.board.name, boards.join(" or "));
+                bail!("{} does not take UF2 files: --board {} does", what.board.name, boards.join(" or "));
             };
             claim(&output, force, [Some(&image), what.network.as_ref()].into_iter().flatten())?;
             let (elf, firmware) = what.build(Some(&image))?;
@@ -177,16 +177,16 @@ pub fn run(task: Task) -> Result<()> {
 fn claim<'a>(output: &Path, force: bool, mut inputs: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
     let shown = output.display();
     if output.is_dir() {
-        bail!("{shown}: is a folder; the output is a file");
+        bail!("{shown}: is a folder, but the output must be a file");
     }
     let folder = files::folder(output);
     if !folder.is_dir() {
-        bail!("{shown}: there is no folder {}: make it first", folder.display());
+        bail!("{shown}: there is no folder {}: create it first", folder.display());
     }
     let same =
         |input: &PathBuf| input.canonicalize().is_ok_and(|input| output.canonicalize().is_ok_and(|o| o == input));
     if inputs.any(same) {
-        bail!("{shown}: is read by this command, too; name another output");
+        bail!("{shown}: is also an input of this command; name another output");
     }
     if !force && output.symlink_metadata().is_ok() {
         return Err(there_already(output));
@@ -196,7 +196,7 @@ fn claim<'a>(output: &Path, force: bool, mut inputs: impl Iterator<Item = &'a Pa
 
 /// Returns the error for an existing file that is not to be replaced.
 fn there_already(path: &Path) -> anyhow::Error {
-    anyhow::anyhow!("{}: it is there already; --force replaces it, or name another output", path.display())
+    anyhow::anyhow!("{}: already exists; use --force to replace it, or name another output", path.display())
 }
 
 /// Builds the firmware, opens the chip and writes the image to it. Returns the chip and the program, to be written
@@ -219,7 +219,7 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     if let Some(network) = network {
         let network = std::path::absolute(network)?;
         if !network.is_file() {
-            bail!("{} is no file: `graftage graft` writes one", network.display());
+            bail!("{} is not a file: write one with `graftage graft`", network.display());
         }
         cargo.env("GRAFTAGE_NETWORK", network);
     }
@@ -228,7 +228,7 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
         let (_, said) = process::heard(&mut cargo, Duration::from_secs(600))?;
         let Some(excess) = overflow(&said) else { return Err(error) };
         bail!(
-            "a firmware for this network does not fit {}: {excess}; take a smaller network or another board",
+            "a firmware for this network does not fit {}: {excess}; use a smaller network or another board",
             board.name
         );
     }
@@ -308,7 +308,7 @@ fn read(elf: &Path) -> Result<Firmware> {
 /// Returns the size of an image, in bytes.
 fn length(image: &Path) -> Result<u64> {
     let found = std::fs::metadata(image).ok().filter(|found| found.is_file());
-    let found = found.with_context(|| format!("{} is no file: `graftage graft` writes one", image.display()))?;
+    let found = found.with_context(|| format!("{} is not a file: write one with `graftage graft`", image.display()))?;
     Ok(found.len())
 }
 
@@ -378,9 +378,9 @@ mod tests {
         let there = folder.path().join("there");
         std::fs::write(&there, "mine").unwrap();
         let cases = [
-            ("there", "i", "", "it is there already; --force replaces it, or name another output"),
-            ("there", "there", "--force", "is read by this command, too; name another output"),
-            ("", "i", "--force", "is a folder; the output is a file"),
+            ("there", "i", "", "already exists; use --force to replace it, or name another output"),
+            ("there", "there", "--force", "is also an input of this command; name another output"),
+            ("", "i", "--force", "is a folder, but the output must be a file"),
             ("none/x", "i", "", "there is no folder"),
         ];
         for (output, image, force, expected) in cases {

@@ -75,7 +75,7 @@ fn fuzz(target: &str, seconds: u32) -> Result<Option<String>> {
     let program = Path::new(FOLDER).join(host()?).join("release").join(target);
     let [corpus, artifacts] = ["corpus", "artifacts"].map(|kind| format!("tests/fuzz/{kind}/{target}/"));
     for folder in [&corpus, &artifacts] {
-        fs::create_dir_all(project::root().join(folder)).with_context(|| format!("cannot make {folder}"))?;
+        fs::create_dir_all(project::root().join(folder)).with_context(|| format!("cannot create {folder}"))?;
     }
     let program = || {
         let mut command = Command::new(&program);
@@ -87,14 +87,14 @@ fn fuzz(target: &str, seconds: u32) -> Result<Option<String>> {
     command.args([&corpus, &place, &time, LONGEST, TIMEOUT, "-print_final_stats=1"]);
     let limit = Duration::from_secs(seconds.into()) + LIMIT;
     let (status, log) = process::heard(&mut command, limit)?;
-    let report = report(&log).with_context(|| format!("`{}` said: {log}", process::shown(&command)))?;
+    let report = report(&log).with_context(|| format!("`{}` printed: {log}", process::shown(&command)))?;
     let found = report.found.unwrap_or("none");
     console::say(&format!("{target:<10} {:>12} {:>10}  {found}", report.executions, report.coverage));
     ensure!(status.success() || report.found.is_some(), "`{}` failed ({status}): {log}", process::shown(&command));
     Ok(report.found.map(|input| {
         let mut again = program();
         again.arg(input);
-        format!("{target}: {}\n  input {input}\n  again with `{}`", report.why, process::shown(&again))
+        format!("{target}: {}\n  input {input}\n  reproduce with `{}`", report.why, process::shown(&again))
     }))
 }
 

@@ -77,12 +77,12 @@ pub fn run(levels: &[&str]) -> Result<()> {
     emulator::check("qemu-system-arm", "mps2-an386").context("run `cargo xtask setup`")?;
     let expected = process::output(&mut example(&[project::TESTS], "outside")?)?;
     let shown = PAGE.contains(&format!("```text\n{expected}```"));
-    ensure!(shown, "docs/firmware.md does not show what core on this machine comes to:\n{expected}");
+    ensure!(shown, "docs/firmware.md does not show the result of core on this machine:\n{expected}");
     for (target, typed) in TYPED {
-        ensure!(PAGE.lines().any(|line| line == typed), "docs/firmware.md does not say `{typed}`");
+        ensure!(PAGE.lines().any(|line| line == typed), "docs/firmware.md does not contain the line `{typed}`");
         process::run(cargo("build", target)?.args(["--quiet", "--bins"]))?;
         let said = process::limited(cargo("run", target)?.arg("--quiet"), LIMIT)?;
-        ensure!(said == expected, "`{typed}` prints\n{said}where core on this machine comes to\n{expected}");
+        ensure!(said == expected, "`{typed}` prints\n{said}but core on this machine prints\n{expected}");
         console::say(&format!("{target}: {}", said.lines().last().unwrap_or_default()));
     }
     for level in levels {
@@ -114,12 +114,12 @@ fn alone(target: &str) -> Result<()> {
     tree.args(["--target", target]).current_dir(project::root().join("firmware"));
     let tree = process::output(&mut tree)?;
     let unknown = strangers(&tree);
-    ensure!(unknown.is_empty(), "the library brings {} to {target}", unknown.join(", "));
+    ensure!(unknown.is_empty(), "on {target}, the library depends on unexpected crates: {}", unknown.join(", "));
     let mut check = firmware::in_firmware("check", target)?;
     check.args(["--lib", "--package=graftage-firmware", "--message-format=json-render-diagnostics"]);
     let said = process::output(&mut check).with_context(|| format!("the library does not build for {target}"))?;
-    let linked = linked(&said).context("cargo does not tell what the library's build script said")?;
-    ensure!(linked.is_empty(), "the library has linked for {target}: {}", linked.join(", "));
+    let linked = linked(&said).context("cargo does not report the output of the library's build script")?;
+    ensure!(linked.is_empty(), "on {target}, the library links {}", linked.join(", "));
     console::say(&format!("the library alone builds for {target}"));
     Ok(())
 }

@@ -19,21 +19,24 @@ pub fn run() -> Result<()> {
     let training = Page { text: TRAINING, folder: &folder.join("training") };
     training.show_files()?;
     fs::write(training.folder.join("training.md"), TRAINING)?;
-    ensure!(training.follow()? == 10, "other commands than the ten of docs/training.md were found");
+    ensure!(training.follow()? == 10, "docs/training.md does not have exactly ten commands");
     for file in ["leaves/model.safetensors", "leaves/report.html", "compared/report.html", "transferred/report.html"] {
-        ensure!(training.folder.join(file).exists(), "the commands of docs/training.md leave no {file}");
+        ensure!(training.folder.join(file).exists(), "the commands of docs/training.md do not write {file}");
     }
     // The test samples are leaves from a place that the training never saw.
     let result: serde_json::Value = serde_json::from_slice(&fs::read(training.folder.join("leaves/training.json"))?)?;
-    ensure!(result["accuracy"].as_f64() == Some(1.0), "the leaves of docs/training.md are not learnt: {result}");
+    ensure!(
+        result["accuracy"].as_f64() == Some(1.0),
+        "the network of docs/training.md did not learn the leaves: {result}"
+    );
     let data = Page { text: DATA, folder: &folder.join("data") };
     data.show_files()?;
-    ensure!(data.follow()? == 2, "other commands than the two of docs/data.md were found");
+    ensure!(data.follow()? == 2, "docs/data.md does not have exactly two commands");
     // docs/adaptation.md says that it uses the files of docs/training.md.
     let adaptation = Page { text: ADAPTATION, folder: &folder.join("adaptation") };
     Page { text: TRAINING, ..adaptation }.show_files()?;
     adaptation.show_files()?;
-    ensure!(adaptation.follow()? == 7, "other commands than the seven of docs/adaptation.md were found");
+    ensure!(adaptation.follow()? == 7, "docs/adaptation.md does not have exactly seven commands");
     Ok(())
 }
 
@@ -56,7 +59,7 @@ impl Page<'_> {
         fs::create_dir_all(self.folder)?;
         for (_, text) in self.blocks().filter(|(language, _)| !["sh", "text"].contains(language)) {
             let (name, content) = text.split_once('\n').unwrap_or_default();
-            let name = name.strip_prefix("# ").with_context(|| format!("{name:?} names no file"))?;
+            let name = name.strip_prefix("# ").with_context(|| format!("{name:?} does not name a file"))?;
             fs::write(self.folder.join(name), content)?;
         }
         Ok(())
@@ -73,7 +76,7 @@ impl Page<'_> {
                     commands += text.lines().count();
                 }
                 "text" => {
-                    ensure!(words(text) == words(&printed), "the page shows\n{text}\nand what is printed is\n{printed}")
+                    ensure!(words(text) == words(&printed), "the page shows\n{text}\nbut the commands print\n{printed}")
                 }
                 _ => {}
             }

@@ -113,7 +113,7 @@ fn wait(
         if let Some(limit) = limit.filter(|limit| started.elapsed() > *limit) {
             child.kill()?;
             child.wait()?;
-            bail!("`{}` was stopped: no end after {} s", shown(command), limit.as_secs());
+            bail!("`{}` was stopped: it had not ended after {} s", shown(command), limit.as_secs());
         }
         tick(started.elapsed());
         thread::sleep(Duration::from_millis(50));

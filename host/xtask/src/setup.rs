@@ -57,7 +57,7 @@ pub fn run() -> Result<()> {
     })?;
     project::remove(&project::fetched("partial"))?;
     if !failed.is_empty() {
-        bail!("setup is incomplete: {}; what is done is kept, run it again at any time", failed.join(", "));
+        bail!("setup is incomplete: {}; finished parts are kept, so run it again at any time", failed.join(", "));
     }
     Ok(())
 }

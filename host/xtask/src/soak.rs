@@ -50,7 +50,7 @@ pub fn run(Options { samples, linked, aged, seed }: &Options) -> Result<()> {
     test.args(["--exact", "persistence::a_long_life_on_the_link_with_faults_and_kills_is_the_one_that_core_computes"]);
     test.env("GRAFTAGE_LINKED", linked.to_string()).env("GRAFTAGE_REQUIRE_BOARD", "1");
     let said = process::long("a long life on the link", test.current_dir(project::root()), None)?;
-    let lived = said.lines().find_map(|line| Some(&line[line.find("seed ")?..])).context("no such test has run")?;
+    let lived = said.lines().find_map(|line| Some(&line[line.find("seed ")?..])).context("the test did not run")?;
     console::say(lived);
     Ok(())
 }
@@ -95,19 +95,20 @@ pub fn alone(samples: u64, seed: u64) -> Result<()> {
     let started = Instant::now();
     let ended = process::limited(&mut board, limit);
     let (seconds, lived) = (started.elapsed().as_secs(), fs::read_to_string(said)?);
-    ended.with_context(|| format!("on the board, which said last: {}", lived.lines().last().unwrap_or_default()))?;
+    ended
+        .with_context(|| format!("on the board, whose last line was: {}", lived.lines().last().unwrap_or_default()))?;
     let mut core = replay();
     let expected = process::output(core.args([seed, samples].map(|number| number.to_string())))?;
     let mut lived = lived.lines();
     for (expected, line) in expected.lines().zip(&mut lived) {
         if expected != line {
-            bail!("the board came to\n{line}\nwhere core on this machine comes to\n{expected}");
+            bail!("the board printed\n{line}\nbut core on this machine printed\n{expected}");
         }
         console::say(line);
     }
-    let resets = lived.next().context("the board has not come to the end")?;
+    let resets = lived.next().context("the board did not reach the end")?;
     console::say(&format!(
-        "seed {seed}: {resets}; {seconds} s on {}; core on this machine comes to the same",
+        "seed {seed}: {resets}; {seconds} s on {}; core on this machine gives the same result",
         DEFAULT.name
     ));
     Ok(())

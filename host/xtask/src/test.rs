@@ -47,14 +47,14 @@ pub fn run(options: &Options) -> Result<()> {
         let targets = targets.join().map_err(|_| anyhow!("the boards' thread panicked"))??;
         workspace()?;
         // Of the remaining parts, only this one builds in a folder of its own.
-        heading("whatever bytes come");
+        heading("arbitrary bytes (fuzzing)");
         fuzz::run(&fuzz::Options { seconds: 5, targets: Vec::new() })?;
         targets.end()
     })?;
     heading("the demo, from end to end");
     demo::run()?;
     demo::accept()?;
-    heading("what the pages say to type");
+    heading("the commands in the pages");
     pages::run()?;
     console::say("\nall tests passed");
     Ok(())
@@ -113,11 +113,11 @@ fn targets() -> Result<()> {
             .map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)),
     );
     process::run(all.current_dir(project::root().join("firmware")))?;
-    heading("the firmware's library in a firmware of its own");
+    heading("the firmware's library in an external firmware");
     outside::run(&[outside::OWN])?;
     heading("the same update on every target");
     verify::run(&verify::Options::default())?;
-    heading("what computes otherwise is found out");
+    heading("negative controls are detected");
     for target in TARGETS.iter().filter(|target| target.skipped().is_none()) {
         if let Some(array) = target.control {
             console::say(&format!("{}: {}", target.name, verify::find_out(target, array)?));

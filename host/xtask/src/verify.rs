@@ -80,13 +80,13 @@ pub fn run(options: &Options) -> Result<()> {
 pub fn find_out(control: &Target, expected: &str) -> Result<String> {
     let difference = lines::first_difference(&reference()?, &control.lines()?);
     let difference = difference.filter(|difference| difference.contains(&format!(", {expected}")));
-    difference.with_context(|| format!("the negative control {} was not found out in {expected}", control.name))
+    difference.with_context(|| format!("the negative control {} was not detected in {expected}", control.name))
 }
 
 /// Returns what the first target prints.
 fn reference() -> Result<Vec<String>> {
     let lines = TARGETS[0].lines()?;
-    ensure!(lines::complete(&lines), "the conformance program did not come to its end");
+    ensure!(lines::complete(&lines), "the conformance program did not reach its end");
     Ok(lines)
 }
 

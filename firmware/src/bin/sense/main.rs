@@ -138,7 +138,7 @@ mod bare {
                         faults = faults.wrapping_add(1);
                         // Log ever fewer faults, as a missing sensor would otherwise fill the log.
                         if faults.is_power_of_two() {
-                            defmt::error!("no reading, {} by now: {}", faults, defmt::Display2Format(&fault));
+                            defmt::error!("no reading, {} so far: {}", faults, defmt::Display2Format(&fault));
                         }
                         window.clear();
                     }

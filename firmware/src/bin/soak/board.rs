@@ -49,9 +49,9 @@ fn live(
     let mut resets = Generator::new(given.seed ^ 1, starts);
     let flash = Flash::on(chip, given.seed ^ 2, starts);
     let keep: Keep = boot::keep(flash, Adaptive::saved(REPLAY + HELD_OUT), Full::Gap);
-    let mut learner = Adaptive::start(sessions, image, SAVE_EVERY, keep, silent).map_err(|_| "no start")?;
+    let mut learner = Adaptive::start(sessions, image, SAVE_EVERY, keep, silent).map_err(|_| "not started")?;
     boot::resume(&mut learner);
-    let mut course = past.recall(done(&learner)).ok_or("an older state than the last that was saved")?;
+    let mut course = past.recall(done(&learner)).ok_or("an older state than the last one saved")?;
     while course.asked < given.asks {
         let refusal = match ask(given.seed, course.asked) {
             Ask::Learn(sample, label) => {
@@ -83,7 +83,7 @@ fn live(
         }
     }
     let Past { resets, again, .. } = past;
-    say(link, format_args!("{resets} resets between asks, {cuts} in the middle of a save; {again} asks came again"))
+    say(link, format_args!("{resets} resets between asks, {cuts} in mid-save; {again} asks repeated"))
 }
 
 /// Returns the number of samples and ends of sessions that the learner has completed.

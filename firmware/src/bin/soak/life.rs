@@ -151,7 +151,7 @@ impl fmt::Display for Line<'_> {
         let Counts { taken, committed, rolled_back, .. } = counts;
         write!(
             f,
-            "{asked} asked: {taken} taken, {learnt} learnt, {correct} predicted rightly; refused: {not_finite} not finite, \
+            "{asked} asked: {taken} taken, {learnt} learnt, {correct} correct; refused: {not_finite} not finite, \
              {label} without a class, {overflow} overflowing; sessions: {committed} committed, {rolled_back} rolled back; \
              digest {digest:016x}"
         )

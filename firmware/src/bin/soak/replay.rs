@@ -18,7 +18,7 @@ const ROUNDING: f32 = 1.0 + 1e-4;
 pub fn main() -> ExitCode {
     let arguments: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let [seed, asks] = arguments[..] else {
-        eprintln!("soak SEED ASKS; `cargo xtask soak` runs it, and the same on the emulated board");
+        eprintln!("usage: soak SEED ASKS; `cargo xtask soak` runs this here and on the emulated board");
         return ExitCode::FAILURE;
     };
     match live(seed, asks) {
@@ -60,7 +60,7 @@ fn live(seed: u64, asks: u64) -> Result<(), String> {
         }
     }
     eprintln!(
-        "no matrix was further from the image's than {furthest:.3} radii of {ball:.3}, nor moved further in a session than \
+        "the furthest that a matrix was from the image's: {furthest:.3} of {ball:.3} radii; moved in a session: \
          {in_session:.3}"
     );
     Ok(())
@@ -81,5 +81,9 @@ fn moved(sessions: &mut Sessions, before: &[f32], allowed: f32) -> Result<f32, S
         furthest = furthest.max(norm.unwrap_or(f32::INFINITY) / geometry.radius);
     });
     let bound = allowed * ROUNDING;
-    if furthest <= bound { Ok(furthest) } else { Err(format!("moved by {furthest} radii, {bound} are allowed")) }
+    if furthest <= bound {
+        Ok(furthest)
+    } else {
+        Err(format!("moved by {furthest} radii, but only {bound} are allowed"))
+    }
 }

@@ -76,7 +76,7 @@ impl Adapt {
         let raw = Log::file()?;
         let mut board = self.patience.open(&self.port, self.image.as_deref(), Some(&raw))?;
         let hello = board.hello()?;
-        let refused = |error| Error::Board(format!("{}: the board refuses its image: {error}", self.port));
+        let refused = |error| Error::Board(format!("{}: the board rejects its image: {error}", self.port));
         let status = hello.status.map_err(refused)?;
         let (inputs, classes) = (hello.inputs as usize, hello.classes as usize);
         if let Some((image, path)) = image.as_ref().zip(self.image.as_ref()) {
@@ -95,10 +95,10 @@ impl Adapt {
         let mut recorder = recorded.map(|place| place.recorder(&hello, &status)).transpose()?;
         let (counts, skip, ended) = self.place(&mut board, &hello, &status, image.as_ref(), &mut recorder, &stream)?;
         if skip > 0 {
-            say!("{skip} of the {} samples were taken before, and are left out", stream.len());
+            say!("skipping {skip} of the {} samples, which the board took before", stream.len());
         }
 
-        let before = test.as_ref().map(|test| confusion(&mut board, test, &legend, "asking, before")).transpose()?;
+        let before = test.as_ref().map(|test| confusion(&mut board, test, &legend, "testing, before")).transpose()?;
         let mut course = Course::default();
         let mut view = match self.monitor {
             true => View::Page(Box::new(Page::new(&self.port, &raw)?), Instant::now()),
@@ -112,7 +112,7 @@ impl Adapt {
         };
         drop(view);
         let asked = learnt.and_then(|verdict| {
-            let after = test.as_ref().map(|test| confusion(&mut board, test, &legend, "asking, after")).transpose()?;
+            let after = test.as_ref().map(|test| confusion(&mut board, test, &legend, "testing, after")).transpose()?;
             let hello = board.hello()?;
             let end = hello.status.map_err(refused)?;
             Ok((verdict, after, hello, end))
@@ -154,7 +154,7 @@ impl Adapt {
         }
         say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);
         match (session.samples, session.refused) {
-            (0, 1..) if skip == 0 => say!("no sample was learnt: the weights are as they were"),
+            (0, 1..) if skip == 0 => say!("no sample was learnt: the weights are unchanged"),
             _ => say!("{}", verdict::words(&verdict)),
         }
         if let Some(alarm) = verdict::alarm(end.counts.sessions(), &verdict) {
@@ -189,7 +189,7 @@ impl Adapt {
                 let lag = recorder.catch_up(board, &image.image()?, status, stream, self.skip)?;
                 let lost = before.saturating_sub(recorder.record().counts().0);
                 if lost > 0 {
-                    say!("{lost} samples were lost with the board's power, and are learnt again");
+                    say!("{lost} samples were lost when the board lost power, and are learnt again");
                 }
                 match lag {
                     Lag::None(sent) => (sent, None),
@@ -199,7 +199,7 @@ impl Adapt {
             (Some(_), _) if (counts.taken, counts.sessions()) != (0, 0) => {
                 let taken = counts.taken;
                 return Err(Error::Board(format!(
-                    "the board has taken {taken} samples already, which a record from now on would lack: fetch what it kept with `graftage record`, or reset it and start again"
+                    "the board has already taken {taken} samples, which a new record would lack: fetch what it kept with `graftage record`, or reset it and start again"
                 )));
             }
             _ => (begun(board, hello, status, (&self.stream, stream), self.skip)?, None),
@@ -208,7 +208,10 @@ impl Adapt {
             true => Ok((counts, skip, ended)),
             false => Err(Error::content(
                 &self.stream,
-                format!("it has {} samples, and {skip} are to be left out: --skip N says how many", stream.len()),
+                format!(
+                    "it has only {} samples, but {skip} are to be skipped: set their number with --skip N",
+                    stream.len()
+                ),
             )),
         }
     }

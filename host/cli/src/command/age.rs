@@ -47,13 +47,13 @@ impl Age {
         let (checkpoint, train, test) = checkpoint_and_data(&self.checkpoint, self.data.as_deref())?;
         let seed = self.seed;
         let (mut met, sensor) = match self.life {
-            Some(0) => return Err(Error::Usage("--life 0: there is no sample in such a life".into())),
+            Some(0) => return Err(Error::Usage("--life 0: a life must have at least one sample".into())),
             Some(samples) => {
                 let sensor = AgeingSensor::draw(train.inputs(), seed, samples);
                 (train.arrive(samples, seed).ageing(&sensor), sensor.after(samples))
             }
             None if self.samples == 0 || self.samples > train.len() => {
-                let what = format!("--samples {}: the training part has {}", self.samples, train.len());
+                let what = format!("--samples {}: the training part has only {}", self.samples, train.len());
                 return Err(Error::Usage(what));
             }
             None => {

@@ -114,7 +114,7 @@ impl Make {
         output.write(&written)?;
         let (differing, weights) = delta.count();
         say!(
-            "{}: {} bytes for {differing} of {weights} weights, {} of the {} bytes that they take",
+            "{}: {} bytes for {differing} of {weights} weights, {} of the {} bytes of all weights",
             self.output.display(),
             written.len(),
             percent(written.len() as f32 / (4 * weights) as f32),
@@ -144,7 +144,7 @@ impl Eval {
             accuracy(&test, |input| network.predict(input))
         };
         let (before, after) = (measured(&file.image()?)?, measured(&parsed(&self.delta, &adapted)?)?);
-        say!("accuracy of {} samples: {} by the image, {} adapted", test.len(), percent(before), percent(after));
+        say!("accuracy on {} samples: {} with the image, {} adapted", test.len(), percent(before), percent(after));
         Ok(())
     }
 }
@@ -162,12 +162,14 @@ fn recorded(path: &Path, image_path: &Path, image: &Image) -> Result<Vec<f32>> {
     let record = Record::read(path)?;
     image_of(&record, path, image_path)?;
     if !record.events.iter().any(|event| matches!(event, Event::End(_))) {
-        return Err(Error::content(path, "no session has ended in it: the board still answers by its image's weights"));
+        return Err(Error::content(path, "no session has ended in it: the board still uses its image's weights"));
     }
     let mut replayed = replay::with_core(&record, image)?;
     match replayed.target.first_difference {
         None => Ok(replayed.sessions.in_use().to_vec()),
-        Some(first) => Err(Error::content(path, format!("it cannot be computed again; first difference: {first}"))),
+        Some(first) => {
+            Err(Error::content(path, format!("recomputing it gives another result; first difference: {first}")))
+        }
     }
 }
 
@@ -175,7 +177,7 @@ fn recorded(path: &Path, image_path: &Path, image: &Image) -> Result<Vec<f32>> {
 fn asked(port: &Port, patience: Patience, image_path: &Path, image: &ImageFile) -> Result<Vec<f32>> {
     let mut board = patience.open(port, Some(image_path), None)?;
     let hello = board.hello()?;
-    let status = hello.status.map_err(|error| Error::Board(format!("{port}: the board refuses its image: {error}")))?;
+    let status = hello.status.map_err(|error| Error::Board(format!("{port}: the board rejects its image: {error}")))?;
     image_on(image, image_path, hello.schema, &status)?;
     board.array(Array::InUse)
 }

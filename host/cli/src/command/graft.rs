@@ -49,7 +49,7 @@ impl Graft {
         let claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.rehearsal));
         let claimed = claims.folder(&self.output, &[graft::IMAGE, graft::NETWORK]).map_err(|error| match error {
             Error::Content { path, what } if path.ends_with(graft::IMAGE) => {
-                Error::content(&path, format!("{what}; a record needs the image that its board began with"))
+                Error::content(&path, format!("{what}; a record needs the image that its board started with"))
             }
             other => other,
         })?;
@@ -59,7 +59,8 @@ impl Graft {
         let mut recipe = self.recipe.recipe()?;
         if let Some(path) = &self.rehearsal {
             let rehearsal: Chosen = files::read_json(path)?;
-            let first = rehearsal.methods.first().ok_or_else(|| Error::content(path, "a rehearsal without methods"))?;
+            let first =
+                rehearsal.methods.first().ok_or_else(|| Error::content(path, "this rehearsal has no methods"))?;
             recipe.rule.step_size = first.step_size;
             rule::check(&recipe.rule)
                 .map_err(|e| Error::content(path, format!("its step size {}: {e}", first.step_size)))?;

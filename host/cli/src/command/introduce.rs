@@ -42,7 +42,7 @@ impl Introduce {
         normalisation.check_binary32().map_err(|e| Error::content(&self.checkpoint, e))?;
         // All names are checked before the first file is written.
         if let Some((name, _)) = groups.iter().find(|(name, _)| Path::new(name).file_name() != Some(name.as_ref())) {
-            return Err(Error::content(&self.checkpoint, format!("a file cannot be called after group {name:?}")));
+            return Err(Error::content(&self.checkpoint, format!("group {name:?} cannot be part of a file name")));
         }
         let file = |name: &str, seed: &u64, part: &str| format!("{name}-{seed}.{part}.csv");
         let streams = groups.iter().flat_map(|(name, _)| self.streams.0.iter().map(move |seed| (name, seed)));
@@ -61,7 +61,7 @@ impl Introduce {
                     change.add(&file, &normalisation.undo(samples)?.bytes(&folder.file(&file), 1.0, legend)?)?;
                 }
                 let (labelled, test) = (stream.len(), test.len());
-                lines.push(format!("{name}, stream {seed}: {labelled} labelled samples, {test} to test"));
+                lines.push(format!("{name}, stream {seed}: {labelled} labelled samples, {test} test samples"));
             }
         }
         change.commit()?;

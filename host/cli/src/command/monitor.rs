@@ -36,7 +36,7 @@ pub struct Monitor {
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.01..=86400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("from 0.01 to 86400 seconds".into()),
+        _ => Err("must be from 0.01 to 86400 seconds".into()),
     }
 }
 

@@ -35,18 +35,18 @@ impl Record {
         match &self.port {
             Port::Emulator { store: None, .. } => {
                 return Err(failed(
-                    "an emulator that starts now has recorded nothing; name the port of one that runs, or its store (qemu:FIRMWARE,store=FILE)".into(),
+                    "an emulator that is only now started has recorded nothing; name the port of a running one, or its store (qemu:FIRMWARE,store=FILE)".into(),
                 ));
             }
             Port::Emulator { .. } if self.image.is_none() => {
-                return Err(failed("an emulator starts with an image: name it by --image".into()));
+                return Err(failed("an emulator needs an image to start with: name it with --image".into()));
             }
             _ => {}
         }
         let image = self.image.as_deref().map(ImageFile::read).transpose()?;
         let mut board = self.patience.open(&self.port, self.image.as_deref(), None)?;
         let hello = board.hello()?;
-        let status = hello.status.map_err(|error| failed(format!("the board refuses its image: {error}")))?;
+        let status = hello.status.map_err(|error| failed(format!("the board rejects its image: {error}")))?;
         if let Some((image, path)) = image.as_ref().zip(self.image.as_ref()) {
             image_on(image, path, hello.schema, &status)?;
         }
@@ -65,7 +65,7 @@ impl Record {
         );
         record.alarms().for_each(|alarm| say!("{alarm}"));
         if record.has_gap() {
-            say!("a gap after {samples} samples: what the board learnt later is not recorded");
+            say!("there is a gap after {samples} samples: what the board learnt later is not recorded");
         }
         Ok(())
     }

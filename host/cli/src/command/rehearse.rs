@@ -72,7 +72,7 @@ impl Rehearse {
                 None => self.aged_sensors(recipe, checkpoint, output),
             },
             (None, _) => {
-                Err(Error::Usage("aged sensors are rehearsed with one checkpoint; --per-class takes several".into()))
+                Err(Error::Usage("ageing is rehearsed with a single checkpoint; only --per-class takes several".into()))
             }
         }
     }
@@ -81,7 +81,7 @@ impl Rehearse {
         let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
         let samples = self.samples;
         if samples == 0 || samples > train.len() {
-            return Err(Error::Usage(format!("--samples {samples}: the training part has {}", train.len())));
+            return Err(Error::Usage(format!("--samples {samples}: the training part has only {}", train.len())));
         }
         let (checkpoint, train, test) = (&checkpoint, &train, &test);
         let (tune, report) = (self.tune.0.clone(), self.report.0.clone());
@@ -89,7 +89,7 @@ impl Rehearse {
         let sensors = AgedSensors { checkpoint, train, test, samples, wrong_labels, recipe, tune, report };
         let rehearsal = shown(|progress| sensors.run(progress))?;
         output.write_json(&rehearsal)?;
-        say!("accuracy of {} test samples after {samples} labelled aged ones:", test.len());
+        say!("accuracy on {} test samples after {samples} labelled samples from the aged sensor:", test.len());
         let methods = rehearsal.methods.iter();
         table(&rehearsal.aged, methods.map(|method| (method.name.as_str(), method.step_size, &method.accuracy)));
         Ok(())
@@ -104,8 +104,8 @@ impl Rehearse {
         output.write_json(&rehearsal)?;
         let LifeRehearsal { session, seeds, unadapted, methods, .. } = &rehearsal;
         say!(
-            "accuracy in each quarter of {} {} of {samples} samples, {wrong_labels} of the labels wrong, at the ends of sessions of \
-             {session}:",
+            "accuracy in each quarter of {} {} of {samples} samples with a share of {wrong_labels} wrong labels, at the ends of \
+             sessions of {session}:",
             seeds.len(),
             if seeds.len() == 1 { "life" } else { "lives" }
         );
@@ -129,20 +129,22 @@ impl Rehearse {
         let AttackRehearsal { seeds, attacked, after, recovery, changes, .. } = &rehearsal;
         let all = seeds.len();
         let count = |counts: fn(&Attacked) -> bool| attacked.iter().filter(|attacked| counts(attacked)).count();
-        say!("sessions of {samples} samples on {all} aged sensors: right labels, wrong labels alone, right labels");
         say!(
-            "sessions of right labels committed: {} of {all} before the attack, {} of {all} after it",
+            "sessions of {samples} samples on {all} aged sensors: correct labels, then only wrong labels, then correct labels"
+        );
+        say!(
+            "sessions with correct labels committed: {} of {all} before the attack, {} of {all} after it",
             count(|a| a.before.committed),
             count(|a| a.after.committed)
         );
         say!("attacks rolled back: {} of {all}", count(|a| !a.attack.committed));
         say!("accuracy after the attack: {}", spread(after));
         for (labels, accuracy) in recovery {
-            say!("{labels} right labels after one that was rolled back: {}", spread(accuracy));
+            say!("{labels} correct labels after an attack that was rolled back: {}", spread(accuracy));
         }
         for Change { name, committed } in changes {
             let followed = committed.iter().flatten().count();
-            say!("{name}, committed within {} sessions of right labels: {followed} of {all}", Attack::PATIENCE);
+            say!("{name}, committed within {} sessions with correct labels: {followed} of {all}", Attack::PATIENCE);
         }
         Ok(())
     }
@@ -159,8 +161,8 @@ impl Rehearse {
         output.write_json(&rehearsal)?;
         let (groups, streams) = (rehearsal.groups.len(), rehearsal.streams.len());
         say!(
-            "accuracy on {groups} unseen groups after up to {per_class} labelled samples a class, mean of {streams} streams; each \
-             group's step size is chosen on the others, shown is the best for all:"
+            "accuracy on {groups} unseen groups after up to {per_class} labelled samples per class, mean of {streams} streams; each \
+             group's step size is chosen on the others; the one shown is the best for all:"
         );
         let methods = rehearsal.methods.iter();
         table(&rehearsal.before, methods.map(|method| (method.name.as_str(), method.step_size, &method.accuracy)));

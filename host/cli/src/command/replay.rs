@@ -56,11 +56,13 @@ impl Replay {
         record.alarms().for_each(|alarm| say!("{alarm}"));
         if record.has_gap() {
             let samples = record.lessons().count();
-            say!("a gap after {samples} samples: what the board learnt later is not recorded");
+            say!("there is a gap after {samples} samples: what the board learnt later is not recorded");
         }
         if !finished && damage.is_none() {
             let events = record.events.len();
-            say!("the record was not ended: whoever wrote it was stopped, or goes on; its {events} events are whole");
+            say!(
+                "the record is unfinished: the command that wrote it was stopped, or is still running; its {events} events are complete"
+            );
         }
         let confusions = test.map(|test| -> Result<_> {
             let classes = || file.legend().classes.clone();
@@ -71,7 +73,7 @@ impl Replay {
         let confusions = confusions.transpose()?;
         if let Some((before, after)) = &confusions {
             let (samples, [was, is]) = (before.samples(), [before, after].map(|part| percent(part.accuracy())));
-            say!("accuracy of {samples} test samples: {was} by the image, {is} by the weights in use at the end");
+            say!("accuracy on {samples} test samples: {was} with the image, {is} with the weights in use at the end");
             say!("{}", Confusion::comparison(before, after));
         }
         if let Some(html) = html {
@@ -97,11 +99,12 @@ impl Replay {
         match (damage, first) {
             (None, None) => Ok(()),
             (Some(damage), None) => {
-                let what = format!("{damage}; the {events} before it are equal to the last bit");
+                let what = format!("{damage}; the {events} events before that are bit-identical");
                 Err(Error::content(&self.record, what).into())
             }
             (Some(damage), Some(first)) => {
-                let what = format!("{damage}; the {events} before it differ in {differing} places, first: {first}");
+                let what =
+                    format!("{damage}; the {events} events before that differ in {differing} places, first: {first}");
                 Err(Error::content(&self.record, what).into())
             }
             (None, Some(first)) => {

@@ -22,13 +22,13 @@ pub struct Reset {
 impl Reset {
     pub fn run(self) -> Result<()> {
         if let (Port::Emulator { .. }, None) = (&self.port, &self.image) {
-            let what = format!("{}: an emulator starts with an image: name it by --image", self.port);
+            let what = format!("{}: an emulator needs an image to start with: name it with --image", self.port);
             return Err(Error::Board(what));
         }
         let mut board = self.patience.open(&self.port, self.image.as_deref(), None)?;
         let hello = board.hello()?;
         let status = hello.status.map_err(|error| {
-            Error::Board(format!("{}: the board refuses its image, and has forgotten nothing: {error}", self.port))
+            Error::Board(format!("{}: the board rejects its image, and has forgotten nothing: {error}", self.port))
         })?;
         let digest = board.reset()?;
         let (taken, sessions) = (status.counts.taken, status.counts.sessions());
@@ -38,7 +38,7 @@ impl Reset {
             status.step,
             status.digest
         );
-        say!("it has forgotten them, and is at its image {:08x} now, digest {digest:016x}", status.image);
+        say!("it has forgotten them and is back at its image {:08x}, digest {digest:016x}", status.image);
         Ok(())
     }
 }

@@ -22,11 +22,13 @@ pub struct Schedule {
 impl Schedule {
     pub fn run(self) -> Result<()> {
         let Self { p, rank, samples } = self;
-        say!("p = {p}, r = {rank}, N = {samples}, all constants of the problem 1:");
+        say!("p = {p}, r = {rank}, N = {samples}, all constants of the problem equal to 1:");
         say!("{:<12} {:>8} {:>10} {:>11} {:>12} {:>11} {:>9}", "", "B", "steps", "α", "β = 1 − α", "η", "error");
         for method in Method::ALL {
             let (alpha, step) = theory(p, rank, samples, method == Method::Transported).map_err(|_| {
-                Error::Usage("p is above 1 and at most 2, the rank at least 1, the samples at least the rank".into())
+                Error::Usage(
+                    "p must be above 1 and at most 2, the rank at least 1, and the samples at least the rank".into(),
+                )
             })?;
             let error = (f64::from(samples) / f64::from(rank)).powf(-method.rate(f64::from(p)));
             // Only α/B and η/B matter, so the batch may grow until nothing is averaged any more.
@@ -42,7 +44,7 @@ impl Schedule {
             }
         }
         say!(
-            "α and η for smoothness, first loss and noise of 1 and radius 1: docs/theory.md says how others enter. Tune both."
+            "α and η are for smoothness, first loss, noise and radius equal to 1; for others, see docs/theory.md. Tune both."
         );
         Ok(())
     }

@@ -51,9 +51,14 @@ impl Theory {
                 folder.claim_again(&MADE, &results.written)?;
                 results
             }
-            (false, true) => return Err(Error::content(&json, "is not there to go on from; start without --resume")),
+            (false, true) => {
+                return Err(Error::content(
+                    &json,
+                    "does not exist, so there is nothing to resume; start without --resume",
+                ));
+            }
             (true, false) if !self.force.given() => {
-                let what = "holds results; go on with --resume, start again with --force, or name another output";
+                let what = "holds results; continue with --resume, start again with --force, or name another output";
                 return Err(Error::content(&json, what));
             }
             (_, false) => {
@@ -89,7 +94,7 @@ impl Theory {
         match &complaints[..] {
             [] => Ok(()),
             [first, ..] => Err(Error::Usage(format!(
-                "{} of {promised} promises do not hold, the first: {first}; all are in {}",
+                "{} of {promised} promises do not hold, the first being {first}; all are in {}",
                 complaints.len(),
                 self.output.display()
             ))),

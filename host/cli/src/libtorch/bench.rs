@@ -64,7 +64,7 @@ impl Optimizer {
         let device = match self.device {
             Device::Cpu => tch::Device::Cpu,
             Device::Cuda => graftage_optim::cuda::device()
-                .ok_or_else(|| Error::usage("--device cuda: libtorch sees no CUDA device here; take --device cpu"))?,
+                .ok_or_else(|| Error::usage("--device cuda: libtorch sees no CUDA device here; use --device cpu"))?,
         };
         let Self { width, layers, repeats, quintics, .. } = self;
         let quintics = quintics.unwrap_or(RULE.quintics);

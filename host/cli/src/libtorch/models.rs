@@ -32,7 +32,7 @@ impl Models {
         match trainer.optimizer().table() {
             Some(table) => {
                 say!("{}", table.trim_end());
-                say!("stack: parameters of the same number are of equal shape and are stepped together");
+                say!("stack: parameters with the same number have equal shapes and are stepped together");
             }
             None => parameters.iter().for_each(|Parameter { name, size }| say!("{name:<32} {size:?}")),
         }
@@ -40,11 +40,11 @@ impl Models {
         say!("\n{}: {count} parameters, {} steps", config.model, trainer.steps());
         match config.model.layers(&feed.shape) {
             Some(_) => say!("graftable: yes"),
-            None => say!("graftable: no (only libtorch computes it: {})", config.model),
+            None => say!("graftable: no (only libtorch can compute it: {})", config.model),
         }
         let kind = match config.precision {
             Precision::Float32 => "",
-            Precision::Bfloat16 => "in binary32, of which bfloat16 takes less; ",
+            Precision::Bfloat16 => "in binary32 (bfloat16 takes less); ",
         };
         let batch = config.training.batch / config.training.parts;
         let activations = 4 * config.model.activations(&feed.shape)? * batch;
@@ -58,8 +58,8 @@ impl Models {
             say!("{what:<24} {:>10}", megabytes(bytes));
         }
         say!(
-            "{:<24} {:>10}   {kind}for {batch} samples at a time, without libtorch's own and what a step needs for a moment",
-            "in all",
+            "{:<24} {:>10}   {kind}for {batch} samples at a time, without libtorch's own memory and a step's temporary needs",
+            "total",
             megabytes(all.iter().map(|(_, bytes)| bytes).sum())
         );
         Ok(())

@@ -47,7 +47,9 @@ impl Train {
         let mut remarks = Vec::new();
         if let Dataset::Labelled(labelled) = &data {
             let wide = labelled.normalisation.wide.iter();
-            remarks.extend(wide.map(|wide| format!("{wide}: it trains in binary64, and cannot be grafted")));
+            remarks.extend(
+                wide.map(|wide| format!("{wide}: it is normalised in binary64, so the network cannot be grafted")),
+            );
             remarks.extend(labelled.notes.iter().cloned());
             remarks.extend(labelled.legend.classes_in_words());
         }
@@ -59,7 +61,7 @@ impl Train {
         drop(display);
         let (folder, parameters) = (config.output.display(), training.parameters);
         say!(
-            "{folder}: {} ({parameters} parameters), test loss {:.4} nats, {} right",
+            "{folder}: {} ({parameters} parameters), test loss {:.4} nats, accuracy {}",
             training.network,
             training.loss,
             percent(training.accuracy)
@@ -117,7 +119,7 @@ impl Display {
                     train += &format!(", validation {loss:.4}");
                 }
                 self.line(&format!(
-                    "step {step}/{steps}: loss {:.4}{train}, test {:.4}, {} right; {:.0} {unit}/s, optimizer {}",
+                    "step {step}/{steps}: loss {:.4}{train}, test {:.4}, accuracy {}; {:.0} {unit}/s, optimizer {}",
                     point.loss,
                     point.test_loss,
                     percent(point.accuracy),
@@ -125,9 +127,11 @@ impl Display {
                     percent(point.optimizer_share)
                 ));
             }
-            Some(News::Finished(steps)) => self.line(&format!("it had ended after {steps} steps: nothing was done")),
+            Some(News::Finished(steps)) => {
+                self.line(&format!("the training had already ended after {steps} steps: nothing was done"))
+            }
             Some(News::NoCheckpoint(why)) => {
-                self.line(&format!("step {step}: no checkpoint: {why}; the training goes on"))
+                self.line(&format!("step {step}: no checkpoint: {why}; the training continues"))
             }
             // The metrics file contains every measurement.
             Some(News::Measured(..)) | None => {}

@@ -102,7 +102,7 @@ impl TrialArguments {
     /// Claims the result's files, including `file`, and reads configuration and data.
     pub fn read(self, contestants: Vec<Contestant>, file: &str) -> Result<Asked> {
         if self.resume && self.output.is_none() {
-            return Err(Error::usage("--resume: name the folder that holds the trainings, with --output"));
+            return Err(Error::usage("--resume: name the folder that holds the trainings with --output"));
         }
         let config = Config::read(&self.config)?;
         let own = config.data.paths();

@@ -226,7 +226,7 @@ fn a_sample_out_of_order_is_an_error_that_says_what_happened() {
     for emulated in emulated() {
         let (_folder, _, mut board) = start(&emulated);
         let message = board.learn(5, &[0.5; INPUTS], 1).unwrap_err().to_string();
-        assert!(message.contains("waits for number 0") && message.contains("reset"), "{message}");
+        assert!(message.contains("expects number 0") && message.contains("reset"), "{message}");
     }
 }
 
@@ -516,7 +516,7 @@ fn a_monitor_shows_what_an_emulated_board_does_in_plain_lines_where_there_is_no_
         let lines: Vec<_> = said.lines().filter(|line| !line.starts_with("log: ")).collect();
         // The board does nothing, so there is nothing new to print.
         assert_eq!(lines.len(), 1, "{said}");
-        assert!(lines[0].starts_with(&format!("{name}: 0 samples, step 0, none right, movement 0.000")), "{said}");
+        assert!(lines[0].starts_with(&format!("{name}: 0 samples, step 0, none correct, movement 0.000")), "{said}");
         assert!(said.lines().any(|line| line.starts_with("log: INFO ready: 2410 weights")), "{said}");
         let adapt = ["adapt", &port, "--image=model/image.grft", "--stream=stream.csv", "--monitor"];
         let said = folder.command(adapt).succeeded();
@@ -651,7 +651,7 @@ fn a_board_that_falls_silent_is_not_asked_whether_it_is_one() {
     let mut board = board.with_timeout(Duration::from_millis(700));
     board.predict(&[0.5]).unwrap().unwrap();
     let message = board.predict(&[0.5]).unwrap_err().to_string();
-    assert!(message.contains("has answered before") && message.contains("--timeout"), "{message}");
+    assert!(message.contains("answered before") && message.contains("--timeout"), "{message}");
     assert!(!message.contains("firmware"), "{message}");
 }
 
@@ -660,15 +660,15 @@ fn a_line_that_is_no_boards_is_told_by_what_comes_and_causes_no_storm_of_request
     type Answer = fn(&mut TcpStream, &[u8]) -> std::io::Result<()>;
     let cases: [(Answer, &str); 4] = [
         // RX and TX are joined.
-        (|line, asked| line.write_all(asked), "comes back, and nothing else"),
+        (|line, asked| line.write_all(asked), "only the bytes that were sent came back"),
         // A terminal that shows control characters.
         (
             |line, asked| line.write_all(&asked.iter().flat_map(|_| *b"^@").collect::<Vec<_>>()),
-            "does it run this project's firmware, at 115200 baud",
+            "does the device run this project's firmware, at 115200 baud",
         ),
         // Another device, or another baud rate.
         (|line, _| line.write_all(b"\0$GPGGA,1\0"), "only damaged frames"),
-        (|_, _| Ok(()), "has no other program the port open"),
+        (|_, _| Ok(()), "does another program have the port open"),
     ];
     for (answer, words) in cases {
         let (sender, heard) = std::sync::mpsc::channel();
@@ -695,7 +695,7 @@ fn a_line_that_is_no_boards_is_told_by_what_comes_and_causes_no_storm_of_request
 fn an_address_at_which_nothing_listens_is_told() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let message = Board::open(Port::Tcp(free.to_string()), None, None).err().unwrap().to_string();
-    assert!(message.contains(&format!("tcp:{free}: connection refused: does the board")), "{message}");
+    assert!(message.contains(&format!("tcp:{free}: connection refused: is the board")), "{message}");
 }
 
 #[test]
@@ -707,11 +707,11 @@ fn a_port_is_read_as_it_is_written() {
         ("qemu:a/b", Ok(Port::emulator("a/b"))),
         ("qemu:a,store=b", Ok(store("a", "b"))),
         ("qemu:a,b,store=c,d", Ok(store("a,b", "c,d"))),
-        ("qemu:", Err("names no firmware")),
-        ("qemu:,store=a", Err("names no firmware")),
-        ("qemu:a,store=", Err("names no file")),
-        ("tcp:a", Err("names no port")),
-        ("", Err("no port")),
+        ("qemu:", Err("the firmware is missing")),
+        ("qemu:,store=a", Err("the firmware is missing")),
+        ("qemu:a,store=", Err("the file is missing")),
+        ("tcp:a", Err("the port is missing")),
+        ("", Err("the port is empty")),
     ] {
         match (text.parse::<Port>(), port) {
             (Ok(found), Ok(port)) => assert_eq!(found, port),
@@ -775,9 +775,9 @@ fn an_emulator_that_ends_says_why() {
 fn a_file_that_is_no_firmware_of_an_emulated_board_is_refused() {
     let folder = Folder::empty();
     for (bytes, why) in [
-        (b"no ELF file, and no machine code that runs either".to_vec(), "no ELF file"),
-        (common::firmware("unknown"), "no firmware of this project"),
-        (common::firmware("nucleo_f446re"), "nucleo-f446re is not emulated"),
+        (b"not an ELF file, and no machine code that runs either".to_vec(), "not an ELF file"),
+        (common::firmware("unknown"), "not a firmware of this project"),
+        (common::firmware("nucleo_f446re"), "nucleo-f446re cannot be emulated"),
     ] {
         let file = folder.file("firmware", bytes);
         let message = Board::open(Port::emulator(file), None, None).err().unwrap().to_string();

@@ -73,7 +73,7 @@ fn a_wrong_data_file_is_named_with_line_and_column() {
     folder.file("cut.csv.gz", &packed[..packed.len() - 9]);
     folder.file("plain.csv.gz", "1,2,3,4,0\n");
     let wrong: [(&str, &[u8], &[&str]); 17] = [
-        ("ragged", b"1,2,3,4,0\n1,2,3,0\n", &["line 2: 4 fields, 5 before it"]),
+        ("ragged", b"1,2,3,4,0\n1,2,3,0\n", &["line 2: 4 fields, but 5 in the lines before it"]),
         ("nan", b"1,2,3,4,0\n1,2,NaN,4,0\n", &["line 2, column 3", "finite number", "\"NaN\""]),
         ("inf", b"1,2,3,4,0\n-inf,2,3,4,0\n", &["line 2, column 1", "finite number", "\"-inf\""]),
         ("huge", b"1,1e39,3,4,0\n", &["column \"1\"", "1e39 is too large for binary32"]),
@@ -89,7 +89,7 @@ fn a_wrong_data_file_is_named_with_line_and_column() {
         ("empty", b"", &["no samples"]),
         ("names", b"a,b,c,d,class\n", &["no samples"]),
         ("latin", b"1,2,3,4,0\n1,\xe9,3,4,0\n", &["line 2", "UTF-8"]),
-        ("binary", &[0; 300], &["line 1", "a byte of it is 0"]),
+        ("binary", &[0; 300], &["line 1", "contains a zero byte"]),
     ];
     for (name, text, words) in wrong {
         let file = format!("{name}.csv");
@@ -101,7 +101,7 @@ fn a_wrong_data_file_is_named_with_line_and_column() {
         &folder,
         &[
             ("eval good.safetensors --data nowhere.csv", &["nowhere.csv", "No such file"]),
-            ("eval good.safetensors --data cut.csv.gz", &["cut.csv.gz", "cut gzip file", "fetch it again"]),
+            ("eval good.safetensors --data cut.csv.gz", &["cut.csv.gz", "truncated gzip file", "download it again"]),
             ("eval good.safetensors --data plain.csv.gz", &["plain.csv.gz", "gzip file"]),
             ("eval good.safetensors --data model", &["model", "directory"]),
             ("eval good.safetensors --data ragged.csv", &["ragged.csv"]),
@@ -146,18 +146,18 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
     tensors(&folder, "unfit.safetensors", good, Some(&about.replace("[2]", "[0]")));
     let cases: [(&str, &[&str]); 14] = [
         ("nowhere", &["No such file"]),
-        ("cut", &["no safetensors file"]),
-        ("head", &["no safetensors file"]),
-        ("empty", &["no safetensors file"]),
-        ("text", &["no safetensors file"]),
-        ("other", &["no checkpoint of graftage"]),
+        ("cut", &["not a safetensors file"]),
+        ("head", &["not a safetensors file"]),
+        ("empty", &["not a safetensors file"]),
+        ("text", &["not a safetensors file"]),
+        ("other", &["not a checkpoint of graftage"]),
         ("lacks", &["layers.0.weight is missing"]),
         ("shape", &["layers.0.weight is F32 [4, 1]", "F32 [2, 2]"]),
         ("half", &["layers.0.weight is F16 [2, 2]", "F32 [2, 2]"]),
-        ("nan", &["layers.0.weight", "not finite, at 1"]),
+        ("nan", &["layers.0.weight", "not finite, at index 1"]),
         ("meta", &["damaged metadata"]),
-        ("zero", &["normalisation", "not finite and > 0"]),
-        ("minus", &["normalisation", "not finite and > 0"]),
+        ("zero", &["normalisation", "must be finite and > 0"]),
+        ("minus", &["normalisation", "must be finite and > 0"]),
         ("infinite", &["metadata"]),
     ];
     // The commands take turns: one module reads for all of them.
@@ -172,7 +172,10 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
         let words = [&[file.as_str()], words].concat();
         all_fail(&folder, &[(&command.replace("FILE", &file), &words)]);
     }
-    all_fail(&folder, &[("graft unfit.safetensors -o other", &["unfit.safetensors", "nothing to tell apart"])]);
+    all_fail(
+        &folder,
+        &[("graft unfit.safetensors -o other", &["unfit.safetensors", "at least one feature and two classes"])],
+    );
 }
 
 #[test]
@@ -187,8 +190,8 @@ fn what_would_never_learn_or_never_fit_is_not_grafted() {
             ("graft good.safetensors -o other --rehearsal minus.json", &["minus.json", "-0.5", "must be > 0"]),
             ("graft good.safetensors -o other --rehearsal zero.json", &["zero.json", "must be > 0"]),
             ("graft good.safetensors -o other --rehearsal none.json", &["none.json", "null"]),
-            ("graft good.safetensors -o other --train-last 3", &["last 3 layers", "--train-last", "there are 2"]),
-            ("graft good.safetensors -o other --train-last 0", &["--train-last", "1 or more"]),
+            ("graft good.safetensors -o other --train-last 3", &["--train-last 3", "only 2 layers"]),
+            ("graft good.safetensors -o other --train-last 0", &["--train-last 0", "at least 1"]),
             (
                 "graft good.safetensors -o other --train-last 2 --pull zero",
                 &[
@@ -233,7 +236,7 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
         ("--momentum NaN", &["momentum"]),
         ("--batch 0", &["batch must be from 1 to 65536"]),
         ("--batch 65537", &["batch"]),
-        ("--steps 0", &["steps a sample must be from 1 to 16"]),
+        ("--steps 0", &["steps per sample must be from 1 to 16"]),
         ("--steps 17", &["steps"]),
         ("--replay 0", &["replay must be at least 1"]),
     ];
@@ -248,18 +251,18 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
         &[
             (
                 "age good.safetensors --data good.csv --samples 41 --stream a.csv --test b.csv",
-                &["--samples 41", "the training part has 40"],
+                &["--samples 41", "the training part has only 40"],
             ),
             ("age good.safetensors --data good.csv --samples 0 --stream a.csv --test b.csv", &["--samples 0"]),
-            ("rehearse good.safetensors --data good.csv -o a.json --samples 41", &["--samples 41", "has 40"]),
+            ("rehearse good.safetensors --data good.csv -o a.json --samples 41", &["--samples 41", "has only 40"]),
             ("rehearse good.safetensors --data good.csv -o a.json --samples 0", &["--samples 0"]),
-            ("rehearse good.safetensors good.safetensors -o a.json", &["one checkpoint", "--per-class"]),
+            ("rehearse good.safetensors good.safetensors -o a.json", &["a single checkpoint", "--per-class"]),
             ("rehearse good.safetensors --per-class 0 -o a.json", &["--per-class 0"]),
             ("introduce good.safetensors --per-class 0 -o a", &["--per-class 0"]),
-            ("introduce good.safetensors --data good.csv -o a", &["good.safetensors", "left no group out"]),
+            ("introduce good.safetensors --data good.csv -o a", &["good.safetensors", "did not leave a group out"]),
             (
                 "rehearse good.safetensors --per-class 2 -o a.json",
-                &["good.safetensors", "no group out", "[split.group]"],
+                &["good.safetensors", "did not leave a group out", "[split.group]"],
             ),
         ],
     );
@@ -328,9 +331,9 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
         &[
             ("replay good.record --image cut.grft", &["cut.grft", "cut short"]),
             ("replay good.record --image flipped.grft", &["flipped.grft", "damaged (wrong checksum)"]),
-            ("replay good.record --image long.grft", &["long.grft", "bytes follow the image"]),
+            ("replay good.record --image long.grft", &["long.grft", "bytes follow the image and its names"]),
             ("replay good.record --image next.grft", &["next.grft", "version 5", "reads version 4"]),
-            ("replay good.record --image good.csv", &["good.csv", "no weights image"]),
+            ("replay good.record --image good.csv", &["good.csv", "not a weights image"]),
             ("replay good.record --image nowhere.grft", &["nowhere.grft", "No such file"]),
             (
                 "replay good.record --image other/image.grft",
@@ -339,10 +342,10 @@ fn a_wrong_image_or_record_is_named_with_what_is_wrong() {
             ("replay headless.record --image model/image.grft", &["headless.record", "head of the record is damaged"]),
             (
                 "replay next.record --image model/image.grft",
-                &["next.record", "version 4", "reads version 5", "record anew"],
+                &["next.record", "version 4", "reads version 5", "record again"],
             ),
             ("replay empty.record --image model/image.grft", &["empty.record", "too short"]),
-            ("replay good.csv --image model/image.grft", &["good.csv", "no record"]),
+            ("replay good.csv --image model/image.grft", &["good.csv", "not a record"]),
             ("replay nowhere --image model/image.grft -o a.json", &["nowhere", "No such file"]),
         ],
     );
@@ -378,9 +381,9 @@ fn a_wrong_delta_is_named_with_what_is_wrong() {
             ("delta make --image model/image.grft --port tcp:127.0.0.1:1 -o a", &["tcp:127.0.0.1:1", "refused"]),
             ("delta apply --image other/image.grft good.grfd -o a", &["good.grfd", "for the image with checksum"]),
             ("delta apply --image wide/image.grft good.grfd -o a", &["good.grfd", "another network"]),
-            ("delta apply --image model/image.grft cut.grfd -o a", &["cut.grfd", "cut or damaged"]),
-            ("delta apply --image model/image.grft good.csv -o a", &["good.csv", "no delta"]),
-            ("delta eval --image model/image.grft cut.grfd --test good.csv", &["cut.grfd", "cut or damaged"]),
+            ("delta apply --image model/image.grft cut.grfd -o a", &["cut.grfd", "truncated or damaged"]),
+            ("delta apply --image model/image.grft good.csv -o a", &["good.csv", "not a delta"]),
+            ("delta eval --image model/image.grft cut.grfd --test good.csv", &["cut.grfd", "truncated or damaged"]),
             ("delta eval --image model/image.grft good.grfd --test nowhere", &["nowhere", "No such file"]),
             ("monitor --port /dev/nowhere", &["/dev/nowhere", "there is no such port"]),
             ("monitor --port good.csv", &["good.csv", "a file, not a serial port"]),
@@ -407,7 +410,7 @@ fn a_board_that_cannot_be_reached_is_named_with_what_to_do() {
             ("adapt --port /dev/nowhere --stream good.csv", &["/dev/nowhere", "there is no such port"]),
             ("adapt --port qemu:nowhere --stream good.csv", &["nowhere", "No such file"]),
             ("adapt --port qemu:firmware --stream good.csv --image nowhere.grft", &["nowhere.grft", "No such file"]),
-            ("adapt --port qemu:firmware --stream good.csv --image good.csv", &["good.csv", "no weights image"]),
+            ("adapt --port qemu:firmware --stream good.csv --image good.csv", &["good.csv", "not a weights image"]),
         ],
     );
     let before = folder.files();
@@ -430,7 +433,7 @@ fn an_argument_that_is_none_is_named() {
         ("eval good.safetensors --data good.csv --part none", &["none", "test"]),
         ("dance", &["dance"]),
         ("", &["Usage"]),
-        ("adapt --port tcp:nowhere --stream good.csv", &["tcp:nowhere", "names no port"]),
+        ("adapt --port tcp:nowhere --stream good.csv", &["tcp:nowhere", "the port is missing"]),
         ("adapt --port tcp:localhost:1 --stream good.csv --record a", &["--image"]),
         ("graft good.safetensors -o other --step-size wide", &["--step-size", "wide"]),
         ("graft good.safetensors -o other --step-size 1 --rehearsal a.json", &["--rehearsal", "--step-size"]),
@@ -474,7 +477,7 @@ fn eval_counts_what_is_predicted_rightly_of_each_class() {
     folder.file("a.csv", "9,0,0,0\n8,1,2,0\n0,7,0,0\n0,5,4,1\n9,0,0,1\n9,0,0,1\n3,0,4,1\n0,9,0,1\n");
     let lines: Vec<String> =
         folder.graftage("eval a.safetensors --data a.csv --part all").succeeded().lines().map(squeezed).collect();
-    assert_eq!(lines, ["class samples right", "0 3 66.7 %", "1 5 40.0 %", "all 8 50.0 %"]);
+    assert_eq!(lines, ["class samples correct", "0 3 66.7 %", "1 5 40.0 %", "all 8 50.0 %"]);
     // The training part is the first sample in the order of the split. The others are the test part.
     let count = |part: &str| {
         let output = folder.graftage(&format!("eval a.safetensors --data a.csv --part {part}")).succeeded();
@@ -620,7 +623,7 @@ fn replay_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
     record.write(&folder.path("other.record")).unwrap();
     let (run, found) = replay("other.record");
     assert!(
-        run.output.lines().any(|line| line.ends_with("step 14: its record alone, the state agrees later on")),
+        run.output.lines().any(|line| line.ends_with("step 14: only its record, a later state agrees")),
         "{}",
         run.output
     );
@@ -636,10 +639,10 @@ fn replay_agrees_with_a_right_record_and_names_the_first_step_that_differs() {
         (
             "flipped.record",
             &flipped[..],
-            "damaged in event 10 (wrong checksum); the 9 before it are equal to the last bit",
+            "damaged in event 10 (wrong checksum); the 9 events before that are bit-identical",
         ),
-        ("cut.record", &good[..good.len() - 1], "ends in event 20"),
-        ("long.record", &[&good[..], &[0]].concat(), "bytes follow the last event"),
+        ("cut.record", &good[..good.len() - 1], "truncated in event 20"),
+        ("long.record", &[&good[..], &[0]].concat(), "unexpected bytes after the last event"),
     ] {
         folder.file(name, bytes);
         let run = folder.graftage(&format!("replay {name} --image model/image.grft"));
@@ -657,8 +660,8 @@ fn a_checkpoint_whose_data_are_elsewhere_says_how_to_go_on() {
     all_fail(
         &folder,
         &[
-            ("eval good.safetensors", &["samples.csv: is not here", "folder where `train` ran", "--data"]),
-            ("rehearse good.safetensors -o a.json", &["samples.csv: is not here", "--data"]),
+            ("eval good.safetensors", &["samples.csv: not found", "folder in which `train` ran", "--data"]),
+            ("rehearse good.safetensors -o a.json", &["samples.csv: not found", "--data"]),
             // If a file that the user has named is missing, no more is to be said.
             ("eval good.safetensors --data nowhere.csv", &["nowhere.csv: No such file"]),
         ],

@@ -48,7 +48,7 @@ fn a_first_line_of_names_is_no_sample() {
     let named = folder.file("named.csv", "left,right,class\n1,2,0\n");
     assert_eq!(Samples::read(&named, 2, &Legend::numbered(1)).unwrap().features(), [1.0, 2.0]);
     let damaged = folder.file("damaged.csv", "left,2,class\n1,2,0\n");
-    refused(Samples::read(&damaged, 2, &Legend::numbered(1)), &["line 1, column 1", "\"left\" stands over numbers"]);
+    refused(Samples::read(&damaged, 2, &Legend::numbered(1)), &["line 1, column 1", "\"left\" is above numbers"]);
 }
 
 #[test]
@@ -265,17 +265,17 @@ fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
     let (_, keys) = idx_source(&folder);
     let gzipped = gzip(idx(8, &[4], &[0, 1, 2, 0]));
     let cases: [(&str, Vec<u8>, &[&str]); 19] = [
-        ("images", b"P5 28 28".to_vec(), &["images", "no IDX file", "\"50352032\""]),
-        ("images", vec![], &["no IDX file"]),
-        ("images", vec![0, 0, 8, 3, 0, 0], &["cut at byte 6, in its header"]),
-        ("images", idx(0x0a, &[4, 1, 2], &[0; 8]), &["byte 2", "no IDX type 0x0a"]),
-        ("images", idx(8, &[4], &[0; 4]), &["byte 3: 1 sizes", "labels?"]),
-        ("images", idx(8, &[4, 1, 2], &[0; 7]), &["cut at byte 23", "sample 4 of 4", "24 bytes"]),
-        ("images", idx(8, &[4, 1, 2], &[0; 2]), &["cut at byte 18", "sample 2 of 4"]),
+        ("images", b"P5 28 28".to_vec(), &["images", "not an IDX file", "\"50352032\""]),
+        ("images", vec![], &["not an IDX file"]),
+        ("images", vec![0, 0, 8, 3, 0, 0], &["truncated at byte 6, in its header"]),
+        ("images", idx(0x0a, &[4, 1, 2], &[0; 8]), &["byte 2", "unknown IDX type 0x0a"]),
+        ("images", idx(8, &[4], &[0; 4]), &["byte 3: found 1 sizes", "labels?"]),
+        ("images", idx(8, &[4, 1, 2], &[0; 7]), &["truncated at byte 23", "sample 4 of 4", "24 bytes"]),
+        ("images", idx(8, &[4, 1, 2], &[0; 2]), &["truncated at byte 18", "sample 2 of 4"]),
         ("images", idx(8, &[4, 1, 2], &[0; 9]), &["1 bytes follow", "byte 24"]),
         ("images", idx(8, &[0, 1, 2], &[]), &["no samples"]),
         ("images", idx(8, &[4, 0, 2], &[]), &["no samples"]),
-        ("images", idx(14, &[u32::MAX, u32::MAX, u32::MAX], &[]), &["more than any memory holds"]),
+        ("images", idx(14, &[u32::MAX, u32::MAX, u32::MAX], &[]), &["too many for any memory"]),
         ("images", idx(8, &[3, 1, 2], &[0; 6]), &["labels", "4 labels for the 3 images", "images"]),
         ("images", gzipped.clone(), &["images", "a gzip file", ".gz"]),
         (
@@ -288,10 +288,10 @@ fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
             idx(14, &[4, 1, 1], &[[0; 24].to_vec(), f64::INFINITY.to_be_bytes().to_vec()].concat()),
             &["sample 4, number 1, byte 40", "inf"],
         ),
-        ("labels", idx(8, &[4, 1, 2], &[0; 8]), &["labels", "byte 2: U8 of 3 sizes", "images?"]),
-        ("labels", idx(12, &[4], &[0; 16]), &["labels", "byte 2: I32"]),
+        ("labels", idx(8, &[4, 1, 2], &[0; 8]), &["labels", "byte 2: found U8 and 3 sizes", "images?"]),
+        ("labels", idx(12, &[4], &[0; 16]), &["labels", "byte 2: found I32"]),
         ("test-images", idx(8, &[2, 2, 1], &[0; 4]), &["test-images", "[2, 1]", "[1, 2]"]),
-        ("test-labels", gzipped[..gzipped.len() - 9].to_vec(), &["test-labels.gz", "cut gzip file"]),
+        ("test-labels", gzipped[..gzipped.len() - 9].to_vec(), &["test-labels.gz", "truncated gzip file"]),
     ];
     for (key, bytes, words) in cases {
         let mut keys = keys.clone();
@@ -348,41 +348,45 @@ fn what_is_wrong_in_a_table_is_named_with_line_and_column() {
     let seed = split(json!({ "seed": { "train": 1 } }));
     let all = json!({ "label": "pace", "ignore": ["who", "home"] });
     let cases: [(&str, Value, &[&str]); 20] = [
-        (PEOPLE, json!({ "label": "race" }), &["no column \"race\"; there are pace, age, "]),
-        (PEOPLE, json!({ "label": "5" }), &["no column \"5\"; there are "]),
-        (PEOPLE, json!({ "group": "Who" }), &["no column \"Who\"; there are who, "]),
-        (PEOPLE, json!({ "ignore": ["homes"] }), &["no column \"homes\"; there are home, "]),
-        ("1,3,2\n", json!({ "label": "class" }), &["no column \"class\"; it names none", "0 to 2"]),
+        (PEOPLE, json!({ "label": "race" }), &["no column \"race\"; the columns are pace, age, "]),
+        (PEOPLE, json!({ "label": "5" }), &["no column \"5\"; the columns are "]),
+        (PEOPLE, json!({ "group": "Who" }), &["no column \"Who\"; the columns are who, "]),
+        (PEOPLE, json!({ "ignore": ["homes"] }), &["no column \"homes\"; the columns are home, "]),
+        ("1,3,2\n", json!({ "label": "class" }), &["no column \"class\"; the file has no header", "0 to 2"]),
         ("a,a,b\n1,3,2\n", json!({ "ignore": ["a"] }), &["two columns are named \"a\""]),
         (PEOPLE, json!({ "label": "pace", "group": "pace" }), &["column \"pace\" is both the label and the group"]),
         (PEOPLE, json!({ "ignore": ["4"] }), &["column \"pace\" is both the label and ignored"]),
-        (PEOPLE, json!({ "label": "pace", "ignore": ["0", "1", "2", "3"] }), &["line 2: of 5 columns none is left"]),
+        (
+            PEOPLE,
+            json!({ "label": "pace", "ignore": ["0", "1", "2", "3"] }),
+            &["line 2: none of the 5 columns is left"],
+        ),
         (
             PEOPLE,
             json!({}),
             &[
-                "line 2, column 3 (who): a feature is a finite number, found \"ann\"; a column that is no feature is named by",
+                "line 2, column 3 (who): a feature must be a finite number, found \"ann\"; if the column is not a feature, name it in",
             ],
         ),
-        ("a,b,c\n1,2\n", json!({}), &["line 2: 2 fields, the header before it has 3"]),
-        ("1,2,0\n\n1,2,3,4\n", json!({}), &["line 3: 4 fields, 3 before it"]),
+        ("a,b,c\n1,2\n", json!({}), &["line 2: 2 fields, but the header has 3"]),
+        ("1,2,0\n\n1,2,3,4\n", json!({}), &["line 3: 4 fields, but 3 in the lines before it"]),
         ("1,?,0\n", json!({}), &["line 1, column 2", "\"overall\"", "\"?\""]),
         (
             "1,3,run\n3,4,1\n5,6,sit\n",
             json!({}),
-            &["line 2, column 3: the labels before it are names, found \"1\" (sample 2)"],
+            &["line 2, column 3: the label must be a name like those before it, found \"1\" (sample 2)"],
         ),
         (
             "1,2,1\n3,4,run\n5,6,1\n",
             json!({}),
-            &["line 2, column 3: the label is a whole number from 0, found \"run\""],
+            &["line 2, column 3: the label must be a whole number from 0, found \"run\""],
         ),
         (
             "1,3,run\n3,4,0.5\n5,6,run\n",
             json!({}),
-            &["line 2, column 3", "classification only", "0 to 65535", "\"0.5\""],
+            &["line 2, column 3", "only classification is supported", "0 to 65535", "\"0.5\""],
         ),
-        ("1,2,65536\n", json!({}), &["line 1, column 3", "a class, 0 to 65535", "\"65536\""]),
+        ("1,2,65536\n", json!({}), &["line 1, column 3", "a class number from 0 to 65535", "\"65536\""]),
         ("1,3,\n", json!({}), &["line 1, column 3: the label is missing"]),
         ("1,,3\n", json!({ "group": "1" }), &["line 1, column 2: the group is missing"]),
         (&PEOPLE.replace("3,4", "3,inf"), all, &["line 3, column 2 (height)", "finite number", "\"inf\""]),
@@ -451,13 +455,16 @@ fn what_is_wrong_in_an_arff_file_is_named_with_its_line() {
         (change("@attribute id", "@attribut id"), &["line 4", "\"@attribut\"", "@attribute"]),
         (change("'step length'", "'step length"), &["line 5", "quote '"]),
         (change("@DATA\n", ""), &["line 9", "\"1,\"", "@data"]),
-        (ARFF.split_once("@DATA").unwrap().0.into(), &["@data", "cut"]),
-        ("@data\n1,2\n".into(), &["no @attribute"]),
+        (ARFF.split_once("@DATA").unwrap().0.into(), &["@data", "truncated"]),
+        ("@data\n1,2\n".into(), &["without an @attribute"]),
         (change("2,?,'bo b'", "{2 5}"), &["line 12", "sparse"]),
-        (change("2,?,'bo b'", "2,?,'bo c'"), &["line 12, column 3 (who's)", "\"bo c\" is none of its values bo b, "]),
-        (change("run,\n", "runs\n"), &["line 12, column 5 (class)", "\"runs\" is none of its values run, "]),
+        (
+            change("2,?,'bo b'", "2,?,'bo c'"),
+            &["line 12, column 3 (who's)", "\"bo c\" is not one of its values bo b, "],
+        ),
+        (change("run,\n", "runs\n"), &["line 12, column 5 (class)", "\"runs\" is not one of its values run, "]),
         (change("2,?,'bo b'", "2,?,'bo b' x"), &["line 12", "comma", "bo b"]),
-        (change("2,?,", "2,"), &["line 12: 4 fields, 5 before it"]),
+        (change("2,?,", "2,"), &["line 12: 4 fields, but 5 in the lines before it"]),
         (change("2,?,'bo b'", "2,x,'bo b'"), &["line 12, column 2 (step length)", "finite number", "\"x\""]),
         (change("2,?", "2,NaN"), &["line 12, column 2", "\"NaN\""]),
         (ARFF.split_once("1, -2.5").unwrap().0.into(), &["no samples"]),
@@ -540,12 +547,12 @@ fn what_is_wrong_in_an_array_or_its_labels_is_named() {
     let good = npy("<f4", "(2, 3)", &[0; 24]);
     let nan = [[0; 16].to_vec(), f32::INFINITY.to_le_bytes().to_vec(), vec![0; 4]].concat();
     let cases: [(Vec<u8>, &[&str]); 16] = [
-        (b"PK\x03\x04 an archive".to_vec(), &["no array of NumPy: it is a zip archive"]),
-        (vec![], &["no array of NumPy"]),
-        (b"\x93NUMPY".to_vec(), &["cut at byte 6"]),
+        (b"PK\x03\x04 an archive".to_vec(), &["not a NumPy array: it is a zip archive"]),
+        (vec![], &["not a NumPy array"]),
+        (b"\x93NUMPY".to_vec(), &["truncated at byte 6"]),
         (b"\x93NUMPY\x04\x00aaaa".to_vec(), &["byte 6", "version 4"]),
-        (good[..60].to_vec(), &["cut at byte 60, in its header"]),
-        (good[..good.len() - 13].to_vec(), &["cut at byte 139, in sample 1 of 2", "152 bytes"]),
+        (good[..60].to_vec(), &["truncated at byte 60, in its header"]),
+        (good[..good.len() - 13].to_vec(), &["truncated at byte 139, in sample 1 of 2", "152 bytes"]),
         ([&good[..], &[0]].concat(), &["1 bytes follow", "byte 152"]),
         (npy("<f4", "(2, 3)", &nan), &["sample 2, number 2, byte 144", "inf"]),
         (npy("<c8", "(2, 3)", &[0; 48]), &["type \"<c8\"", "f4, f8", "astype"]),
@@ -553,9 +560,9 @@ fn what_is_wrong_in_an_array_or_its_labels_is_named() {
         (npy_header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", &[0; 8]), &["records"]),
         (npy_header("{'descr': '<f4', 'shape': (2, 3)}", &[0; 24]), &["no \"fortran_order\""]),
         (npy("<f4", "(2,)", &[0; 8]), &["shape [2]"]),
-        (npy("<f4", "(2, x)", &[0; 8]), &["its header of version 1", "\"x)\" is no literal of Python"]),
+        (npy("<f4", "(2, x)", &[0; 8]), &["its header (version 1)", "\"x)\" is not a Python literal"]),
         (npy("<f4", "(0, 3)", &[]), &["no samples"]),
-        (npy("<f8", "(9223372036854775807, 2)", &[]), &["more than any memory holds"]),
+        (npy("<f8", "(9223372036854775807, 2)", &[]), &["too many for any memory"]),
     ];
     let seed = split(json!({ "seed": { "train": 1 } }));
     let npy = |path: &Path, label: &str| source("npy", json!({ "path": path, "labels": labels, "label": label }));
@@ -569,8 +576,8 @@ fn what_is_wrong_in_an_array_or_its_labels_is_named() {
     for (text, words) in [
         ("0\n1\n1\n", ["3 labels for the 2 samples", "good.npy"]),
         // The file holds only names: the first line is taken as names of columns.
-        ("run\nsit\n", ["1 lines for the 2 samples", "taken as names"]),
-        ("0\n-1\n", ["line 2, column 1", "classification only"]),
+        ("run\nsit\n", ["1 lines for the 2 samples", "read as a header"]),
+        ("0\n-1\n", ["line 2, column 1", "only classification is supported"]),
     ] {
         folder.file("labels.csv", text);
         refused(npy(&path, "0").load(&seed, &Normalise::None), &[&["labels.csv"], &words[..]].concat());
@@ -605,7 +612,7 @@ fn the_end_of_a_text_tests() {
     ] {
         refused(text.load(&split(by), &Normalise::None), &[&["a.txt"], &words[..]].concat());
     }
-    refused(text.load(&Split::default(), &Normalise::Divide(2.0)), &["a.txt", "no features", "[normalise]"]);
+    refused(text.load(&Split::default(), &Normalise::Divide(2.0)), &["a.txt", "no features", "the key normalise"]);
     let unit = Normalisation { mean: vec![0.0], deviation: vec![1.0], ..Normalisation::default() };
     refused(text.load_as(&Split::default(), &unit, &Legend::default()), &["a.txt", "no labelled samples"]);
 }
@@ -729,9 +736,9 @@ fn a_share_is_rounded_and_split_in_the_order_of_its_seed() {
     }
     for (keys, words) in [
         (json!({ "train": 3, "test": 0.5 }), ["both train and test", ""]),
-        (json!({ "test": 1.0 }), ["share 1", "(0, 1)"]),
-        (json!({ "test": 0.0 }), ["share 0", "(0, 1)"]),
-        (json!({ "test": -0.5 }), ["share -0.5", "(0, 1)"]),
+        (json!({ "test": 1.0 }), ["found 1", "(0, 1)"]),
+        (json!({ "test": 0.0 }), ["found 0", "(0, 1)"]),
+        (json!({ "test": -0.5 }), ["found -0.5", "(0, 1)"]),
         (json!({ "test": 0.01 }), ["23 samples", "split into 23"]),
         (json!({ "test": 0.99 }), ["23 samples", "split into 0"]),
         (json!({ "train": 23 }), ["23 samples", "split into 23"]),
@@ -749,7 +756,7 @@ fn groups_test_as_a_whole_and_an_unknown_or_empty_one_is_refused() {
     let read = load(&people, json!({ "group": { "test": ["cid", "ann", "cid"] } }));
     assert_eq!((read.train.features(), read.test.len()), (&[3.0, 4.0][..], 3));
     for (test, words) in [
-        (json!(["an"]), ["no sample is of group \"an\"", "there are ann, "]),
+        (json!(["an"]), ["no sample belongs to group \"an\"", "the groups are ann, "]),
         (json!(["ann", "bob", "cid"]), ["training part", "3 groups is empty"]),
         (json!([]), ["test part", "3 groups is empty"]),
     ] {
@@ -761,7 +768,7 @@ fn groups_test_as_a_whole_and_an_unknown_or_empty_one_is_refused() {
     let without = source("csv", json!({ "path": path, "ignore": ["who", "home"] }));
     refused(
         without.load(&split(json!({ "group": { "test": ["ann"] } })), &Normalise::None),
-        &["people.csv", "column of groups"],
+        &["people.csv", "a group column"],
     );
 }
 
@@ -860,7 +867,7 @@ fn a_checkpoint_applies_what_it_learnt_and_keeps_its_classes() {
         (vec![0.0; 3], vec![1.0; 3], ["3 means and 3 deviations", "2 features"]),
         (vec![0.0; 2], vec![1.0; 1], ["2 means and 1 deviations", "2 features"]),
         (vec![0.0, f32::NAN], vec![1.0; 2], ["mean NaN", "not finite"]),
-        (vec![0.0; 2], vec![1.0, 0.0], ["0 is not finite", "> 0"]),
+        (vec![0.0; 2], vec![1.0, 0.0], ["must be finite and > 0", "found 0"]),
     ] {
         let wrong = Normalisation { mean, deviation, ..Normalisation::default() };
         refused(numbers.load_as(&split(by.clone()), &wrong, &learnt.legend), &[&["numbers.csv"], &words[..]].concat());
@@ -873,12 +880,12 @@ fn a_normalisation_that_says_nothing_of_the_data_is_refused() {
     let path = folder.file("a.csv", "x,y,who,class\n1,?,a,0\n2,,a,1\n3,4,b,0\n");
     let a = source("csv", json!({ "path": path, "group": "who" }));
     let by = split(json!({ "group": { "test": ["b"] } }));
-    refused(a.load(&by, &Normalise::Features), &["a.csv", "column \"y\" has no value in the training part"]);
+    refused(a.load(&by, &Normalise::Features), &["a.csv", "column \"y\" has no values in the training part"]);
     for normalise in [Normalise::None, Normalise::Divide(2.0)] {
         refused(a.load(&by, &normalise), &["a.csv: line 2, column 2 (y)", "\"overall\"", "\"?\""]);
     }
     for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        refused(a.load(&by, &Normalise::Divide(scale)), &["normalisation", "not finite and > 0"]);
+        refused(a.load(&by, &Normalise::Divide(scale)), &["normalisation", "must be finite and > 0"]);
     }
     let large = source("csv", json!({ "path": folder.file("large.csv", "1,0\n1e30,1\n") }));
     let by = split(json!({ "seed": { "train": 1 } }));
@@ -972,7 +979,7 @@ fn a_number_beyond_binary32_is_one_when_it_is_normalised() {
     }
     refused(
         large.load(&split(by()), &Normalise::None),
-        &["large.csv: column \"time\": ", "1e39 is too large for binary32, also when it is normalised"],
+        &["large.csv: column \"time\": ", "1e39 is too large for binary32 even when normalised"],
     );
     // A file that is sent to a device is refused with the number's place.
     let path = folder.file("sent.csv", "x,y,class\n1,2,0\n1,-1e39,1\n");
@@ -1011,7 +1018,7 @@ fn normalised_features_are_clipped_where_it_is_said() {
     for clip in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let numbers = source("csv", json!({ "path": folder.path("numbers.csv"), "group": "who" }));
         let by = split(json!({ "group": { "test": ["c"] } }));
-        refused(numbers.load(&by, &Normalise::FeaturesClipped(clip)), &["normalisation", "not finite and > 0"]);
+        refused(numbers.load(&by, &Normalise::FeaturesClipped(clip)), &["normalisation", "must be finite and > 0"]);
     }
 }
 

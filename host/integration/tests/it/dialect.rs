@@ -109,7 +109,7 @@ fn every_dialect_gives_the_same_samples() {
     );
     // A comment between the samples that looks like a sample is reported.
     let read = load(&of(&folder, "csv", "a.csv", format!("# no\n{}#1,2,oak\n", plain()), json!({})), seed());
-    assert_eq!(read.notes, ["1 line between the samples begins with #: it is taken as a comment"]);
+    assert_eq!(read.notes, ["1 line between the samples begins with # and is read as a comment"]);
 }
 
 #[test]
@@ -117,20 +117,20 @@ fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
     let folder = Folder::empty();
     let bare = plain().split_once('\n').unwrap().1.to_owned();
     let whole = |text: &str| numbered(&text.replace('.', ""));
-    let ask = "say header = true or header = false in [data.csv]";
+    let ask = "set header = true or header = false in [data.csv]";
     for (first, rest, words) in [
-        ("0,1,2", numbered(&bare), "line 1: is 0,1,2 names of columns, or a sample?"),
-        ("1,2,3", numbered(&bare), "line 1: is 1,2,3 names"),
-        ("0,1,2", whole(&bare), "line 1: is 0,1,2 names"),
-        ("1,2,leaf", bare.clone(), "line 1: is 1,2,leaf names"),
-        (",0,1", numbered(&bare), "line 1: is ,0,1 names"),
-        ("2019,2020,2021", numbered(&bare), "line 1: is 2019,2020,2021 names"),
-        ("400,410,leaf", bare.clone(), "line 1: is 400,410,leaf names"),
-        ("0.1,0.2,leaf", bare.clone(), "line 1: is 0.1,0.2,leaf names"),
-        ("2020,2022,leaf", bare.clone(), "line 1: is 2020,2022,leaf names"),
-        ("0,1,2", bare.clone(), "line 1, column 3: \"2\" stands over names"),
-        ("length,2,leaf", bare.clone(), "line 1, column 1: \"length\" stands over numbers"),
-        ("5,wide,2", numbered(&bare), "line 1, column 2: \"wide\" stands over numbers"),
+        ("0,1,2", numbered(&bare), "line 1: is 0,1,2 a header, or a sample?"),
+        ("1,2,3", numbered(&bare), "line 1: is 1,2,3 a header"),
+        ("0,1,2", whole(&bare), "line 1: is 0,1,2 a header"),
+        ("1,2,leaf", bare.clone(), "line 1: is 1,2,leaf a header"),
+        (",0,1", numbered(&bare), "line 1: is ,0,1 a header"),
+        ("2019,2020,2021", numbered(&bare), "line 1: is 2019,2020,2021 a header"),
+        ("400,410,leaf", bare.clone(), "line 1: is 400,410,leaf a header"),
+        ("0.1,0.2,leaf", bare.clone(), "line 1: is 0.1,0.2,leaf a header"),
+        ("2020,2022,leaf", bare.clone(), "line 1: is 2020,2022,leaf a header"),
+        ("0,1,2", bare.clone(), "line 1, column 3: \"2\" is above names"),
+        ("length,2,leaf", bare.clone(), "line 1, column 1: \"length\" is above numbers"),
+        ("5,wide,2", numbered(&bare), "line 1, column 2: \"wide\" is above numbers"),
     ] {
         is_refused(&folder, "csv", format!("{first}\n{rest}"), json!({}), &[words, ask]);
         let read = load(&of(&folder, "csv", "said.csv", format!("{first}\n{rest}"), json!({ "header": true })), seed());
@@ -155,7 +155,7 @@ fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
     let by = json!({ "seed": { "train": 2 } });
     refused(
         labels("0,1\n7,1\n8,0\n9,1\n", Value::Null).load(&split(by.clone()), &Normalise::None),
-        &["labels.csv: line 1: is 0,1 names", "in [data.npy]"],
+        &["labels.csv: line 1: is 0,1 a header", "in [data.npy]"],
     );
     assert_eq!(load(&labels("0,1\n7,1\n8,0\n9,1\n", json!(true)), by.clone()).train.len(), 2);
     refused(
@@ -165,7 +165,10 @@ fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
     assert_eq!(load(&labels("oak\nlime\noak\n", json!(false)), by).legend.classes, ["lime", "oak"]);
     // A file that is given as an option has no key.
     let path = folder.file("stream.csv", format!("0,1,2\n{}", numbered(&bare)));
-    refused(Samples::read(&path, 2, &Legend::numbered(3)), &["stream.csv: line 1: is 0,1,2 names", "write 1.0 for 1"]);
+    refused(
+        Samples::read(&path, 2, &Legend::numbered(3)),
+        &["stream.csv: line 1: is 0,1,2 a header", "write 1.0 for 1"],
+    );
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
         (
             plain().replace("3.4375", "\"3,437\""),
             json!({}),
-            &["line 3, column 1", "write 3.437, or 3437 where it divides thousands"],
+            &["line 3, column 1", "write 3.437, or 3437 if it separates thousands"],
         ),
         (
             decimal(semicolons.clone()),
@@ -187,42 +190,38 @@ fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
         ),
         (decimal(semicolons.split_once('\n').unwrap().1.into()), json!({}), &["line 2, column", "decimal comma"]),
         ("5,12;oak\n3,99;lime\n".repeat(9), json!({}), &["line 1, column 1: \"5,12\" has a decimal comma: write 5.12"]),
-        ("oak;5,12\nlime;3,99\n".repeat(9), json!({}), &["line 1, column 1", "found \"oak\"", "named by label"]),
+        ("oak;5,12\nlime;3,99\n".repeat(9), json!({}), &["line 1, column 1", "found \"oak\"", "name it in label"]),
         ("1;2;5,12\n2;4;3,99\n".repeat(9), json!({}), &["line 1, column 3", "a number with a decimal comma"]),
-        (plain().replace(',', "|"), json!({}), &["line 1", "divided by |", "say delimiter = \"|\" in [data.csv]"]),
+        (plain().replace(',', "|"), json!({}), &["line 1", "separated by |", "set delimiter = \"|\" in [data.csv]"]),
         (
             plain().replace(',', " ").split_once('\n').unwrap().1.into(),
             json!({}),
-            &["line 1", "divided by blanks", "write commas"],
+            &["line 1", "separated by blanks", "use commas"],
         ),
         (
             "1;2,a;x\n".repeat(9).replace("2,a", "2,a,b"),
             json!({}),
-            &["commas and semicolons both divide its lines into 3 fields"],
+            &["both commas and semicolons split its lines into 3 fields"],
         ),
-        (plain(), json!({ "delimiter": ":" }), &["delimiter = \":\": fields are divided by"]),
-        (format!("sep=:\n{}", plain()), json!({}), &["line 1: sep=:: fields are divided by"]),
+        (plain(), json!({ "delimiter": ":" }), &["delimiter = \":\": the delimiter must be"]),
+        (format!("sep=:\n{}", plain()), json!({}), &["line 1: sep=:: the delimiter must be"]),
         (format!("sep=;\n{semicolons}"), json!({ "delimiter": "," }), &["line 1: sep=; contradicts delimiter = \",\""]),
-        (plain().replacen(",willow", ",\"willow", 1), json!({}), &["line 4: a quote that never closes: close it, or"]),
+        (plain().replacen(",willow", ",\"willow", 1), json!({}), &["line 4: a quote is never closed: close it, or"]),
         (
             plain().replacen(",willow", ",\"willow\" tree", 1),
             json!({}),
-            &["line 4: \"tree\" follows the quote that closes"],
+            &["line 4: unexpected \"tree\" after the end of the quote"],
         ),
         (
             plain().replacen("willow", "\"willow", 1).replace(",oak\n", ",\"oak\"\n"),
             json!({}),
-            &["follows the quote that closes the one of line 4"],
+            &["after the end of the quote from line 4"],
         ),
-        (
-            plain().replace("length,width,leaf", "length,leaf"),
-            json!({}),
-            &["line 2: 3 fields, the header before it has 2"],
-        ),
+        (plain().replace("length,width,leaf", "length,leaf"), json!({}), &["line 2: 3 fields, but the header has 2"]),
         (
             plain().replace("length,width,leaf", "length,width,place,leaf"),
             json!({}),
-            &["line 2: 3 fields, the header before it has 4"],
+            &["line 2: 3 fields, but the header has 4"],
         ),
         (plain().replace("width", "length"), json!({}), &["two columns are named \"length\": rename one"]),
         (
@@ -233,12 +232,12 @@ fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
         (
             plain().replacen("oak\n", "0.5\n", 1),
             json!({}),
-            &["classification only: a label is the number of a class, 0 to 65535, or its name"],
+            &["only classification is supported: a label must be a class number from 0 to 65535 or a class name"],
         ),
         (
             numbered(&plain()).replacen(",1\n", ",-1\n", 1),
             json!({}),
-            &["line 2, column 3 (leaf): classification only", "which is no number; found \"-1\""],
+            &["line 2, column 3 (leaf): only classification is supported", "that is not a number, found \"-1\""],
         ),
         ("# nothing\n".into(), json!({}), &["no samples"]),
     ];
@@ -254,23 +253,26 @@ fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
         (utf16(&format!("\u{feff}{}", plain())), "it is UTF-16: save it as UTF-8"),
         (utf16(&plain()), "it is UTF-16: save it as UTF-8"),
         (b"\xff\xfe\0\0a\0\0\0".to_vec(), "it is UTF-32: save it as UTF-8"),
-        (plain().replacen("oak", "\u{1}", 4).replace('\u{1}', "\0").into_bytes(), "line 2: no text: a byte of it is 0"),
+        (
+            plain().replacen("oak", "\u{1}", 4).replace('\u{1}', "\0").into_bytes(),
+            "line 2: not text: it contains a zero byte",
+        ),
         ([plain().as_bytes(), b"5,2,\xe4\n"].concat(), "line 26: invalid UTF-8: save it as UTF-8"),
         ([plain().replace('\n', "\r").as_bytes(), b"5,2,\xe4\r"].concat(), "line 26: invalid UTF-8"),
         (
             npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1)}", &[0; 8]),
-            "an array of NumPy: its source is [data.npy]",
+            "a NumPy array: read it with [data.npy]",
         ),
-        (npz.clone(), "an npz archive: save its array \"x\" alone"),
+        (npz.clone(), "an npz archive: save only its array \"x\""),
         (
             b"PK\x03\x04 [Content_Types].xml".to_vec(),
-            "a zip archive: unpack it, or save the table of a spreadsheet as CSV",
+            "a zip archive: unpack it; if it is a spreadsheet, save its table as CSV",
         ),
         (b"PAR1\x15\x04".to_vec(), "Parquet: save it as CSV"),
         (b"\x89HDF\r\n\x1a\n".to_vec(), "HDF5"),
         (b"\x89PNG\r\n\x1a\n".to_vec(), "a PNG picture"),
         (b"SQLite format 3\0".to_vec(), "a SQLite database"),
-        (b"\x80\x04\x95".to_vec(), "a pickle of Python"),
+        (b"\x80\x04\x95".to_vec(), "a Python pickle"),
     ];
     for (bytes, words) in files {
         for format in ["csv", "arff"] {
@@ -281,13 +283,13 @@ fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
         source("npy", json!({ "path": folder.file("wrong", bytes), "labels": folder.file("labels.csv", "0\n1\n") }))
     };
     for (bytes, words) in [
-        (npz, "it is an npz archive: save its array \"x\" alone"),
+        (npz, "it is an npz archive: save only its array \"x\""),
         (b"\x89HDF\r\n\x1a\n".into(), "it is HDF5"),
-        (b"\x80\x05\x95".into(), "it is a pickle"),
+        (b"\x80\x05\x95".into(), "it is a Python pickle"),
     ] {
-        refused(array(&bytes).load(&split(seed()), &Normalise::None), &["wrong: no array of NumPy: ", words]);
+        refused(array(&bytes).load(&split(seed()), &Normalise::None), &["wrong: not a NumPy array: ", words]);
         let images = json!({ "images": folder.file("wrong", bytes), "labels": folder.path("labels.csv") });
-        refused(source("idx", images).load(&split(seed()), &Normalise::None), &["wrong: no IDX file: ", words]);
+        refused(source("idx", images).load(&split(seed()), &Normalise::None), &["wrong: not an IDX file: ", words]);
     }
 }
 
@@ -311,7 +313,11 @@ fn a_column_that_is_hardly_what_it_is_taken_for_is_refused_or_told() {
         "csv",
         with(&one_hot, "length,width,oak,lime,willow"),
         json!({}),
-        &["of the columns \"oak\", \"lime\", \"willow\" each line has one that is 1", "one-hot", "label = \"willow\""],
+        &[
+            "exactly one of the columns \"oak\", \"lime\", \"willow\" is 1 on each line",
+            "one-hot",
+            "label = \"willow\"",
+        ],
     );
     let bare = with(&one_hot, "").trim_start().to_owned();
     is_refused(&folder, "csv", &bare, json!({}), &["of the columns \"2\", \"3\", \"4\"", "one-hot"]);
@@ -327,7 +333,7 @@ fn a_column_that_is_hardly_what_it_is_taken_for_is_refused_or_told() {
     // A last column that numbers the samples is no label.
     for from in [0, 1] {
         let text = with(&|i, row| format!("{row},{}", i + from), "length,width,leaf,row");
-        let from = format!("numbers the samples from {from}: say which column is the label");
+        let from = format!("numbers the samples from {from}: name the label's column");
         is_refused(&folder, "csv", text, json!({ "ignore": ["leaf"] }), &["column \"row\", the last one", &from]);
     }
     let labels = folder.file("labels.csv", "leaf,\noak,0\nlime,1\noak,2\n");
@@ -339,7 +345,7 @@ fn a_column_that_is_hardly_what_it_is_taken_for_is_refused_or_told() {
     // A feature that numbers the samples is refused if its name says so; otherwise there is a note.
     for name in ["", "index", "ID", "Unnamed: 0"] {
         let text = with(&|i, row| format!("{i},{row}"), &format!("{name},length,width,leaf"));
-        let say = format!("column {name:?} numbers the samples from 0: it is no feature; say ignore = [{name:?}]");
+        let say = format!("column {name:?} numbers the samples from 0: it is not a feature; set ignore = [{name:?}]");
         is_refused(&folder, "csv", &text, json!({}), &[&say]);
         let read = load(&of(&folder, "csv", "a.csv", &text, json!({ "ignore": [name] })), seed());
         are_the_leaves(&folder, &read, name);
@@ -347,7 +353,7 @@ fn a_column_that_is_hardly_what_it_is_taken_for_is_refused_or_told() {
     let text = with(&|i, row| format!("{},{row}", i + 1), "minute,length,width,leaf");
     let read = load(&of(&folder, "csv", "a.csv", text, json!({})), seed());
     assert_eq!(read.notes.len(), 1);
-    assert!(read.notes[0].starts_with("column \"minute\" numbers the samples from 1, and trains as a feature"));
+    assert!(read.notes[0].starts_with("column \"minute\" numbers the samples from 1 and is used as a feature"));
     let message =
         serde_json::from_value::<graftage::data::Source>(json!({ "csv": { "path": "a", "label": ["a", "b"] } }));
     assert!(message.unwrap_err().to_string().contains("a sample has one label"));
@@ -362,33 +368,48 @@ fn classes_without_samples_are_told_and_many_of_them_refused() {
         "csv",
         &years,
         json!({}),
-        &["classification only: of the 2024 classes 0 to 2023 that these labels ask for 3 occur", "classes = 2024"],
+        &[
+            "only classification is supported: these labels stand for 2024 classes, 0 to 2023, of which only 3 occur",
+            "classes = 2024",
+        ],
     );
     let read = load(&of(&folder, "csv", "a.csv", &years, json!({ "classes": 2024 })), seed());
     assert_eq!(
         (read.legend.classes.len(), &read.notes[..]),
-        (2024, &["2,021 of 2,024 classes have no training sample".to_owned()][..])
+        (2024, &["2,021 of 2,024 classes have no training samples".to_owned()][..])
     );
     // Parts per million are numbers, not classes.
     let ppm = lines("a,b,ppm\n", |length, width, _| format!("{length},{width},{}", (length * width * 100.0) as u32));
-    is_refused(&folder, "csv", ppm, json!({}), &["classification only"]);
+    is_refused(&folder, "csv", ppm, json!({}), &["only classification is supported"]);
     let gap = numbered(&plain()).replace(",2\n", ",4\n");
     let read = load(&of(&folder, "csv", "a.csv", &gap, json!({})), seed());
-    assert_eq!(read.notes, ["class 2 has no training sample", "class 3 has no training sample"]);
+    assert_eq!(read.notes, ["class 2 has no training samples", "class 3 has no training samples"]);
     let read = load(&of(&folder, "csv", "a.csv", &gap, json!({ "classes": 9 })), seed());
     assert_eq!(
         (read.legend.classes.len(), &read.notes[..]),
-        (9, &["6 of 9 classes have no training sample".to_owned()][..])
+        (9, &["6 of 9 classes have no training samples".to_owned()][..])
     );
     is_refused(
         &folder,
         "csv",
         &gap,
         json!({ "classes": 4 }),
-        &["line 4, column 3 (leaf): there are 4 classes", "\"4\""],
+        &["line 4, column 3 (leaf): the key classes says that there are only 4 classes", "\"4\""],
     );
-    is_refused(&folder, "csv", plain(), json!({ "classes": 2 }), &["there are 2 classes by the key classes"]);
-    is_refused(&folder, "csv", plain(), json!({ "classes": 4 }), &["labels of 3 names, there are 4 classes"]);
+    is_refused(
+        &folder,
+        "csv",
+        plain(),
+        json!({ "classes": 2 }),
+        &["the key classes says that there are only 2 classes"],
+    );
+    is_refused(
+        &folder,
+        "csv",
+        plain(),
+        json!({ "classes": 4 }),
+        &["its labels have 3 names, but the key classes says 4 classes"],
+    );
     assert!(load(&of(&folder, "csv", "a.csv", plain(), json!({ "classes": 3 })), seed()).notes.is_empty());
     // A class that occurs only in the test part has no training samples.
     let grouped = lines("length,width,place,leaf\n", |length, width, leaf| {
@@ -396,7 +417,7 @@ fn classes_without_samples_are_told_and_many_of_them_refused() {
     });
     let keys = json!({ "group": "place" });
     let read = load(&of(&folder, "csv", "a.csv", grouped, keys), json!({ "group": { "test": ["east"] } }));
-    assert_eq!(read.notes, ["class 2 (\"willow\") has no training sample"]);
+    assert_eq!(read.notes, ["class 2 (\"willow\") has no training samples"]);
 }
 
 /// Loads a trained model's file. Returns the source and what was learnt from it.
@@ -428,11 +449,11 @@ fn columns_are_found_by_their_names_and_classes_by_name_or_number() {
     }
     let swap = |from: &str, to: &str| plain().replacen(from, to, 1);
     for (text, words) in [
-        (swap("width", "breadth"), &["column \"width\" is missing; there are "][..]),
-        (swap("leaf", "tree"), &["column \"leaf\" is missing; there are "]),
+        (swap("width", "breadth"), &["column \"width\" is missing; the columns are "][..]),
+        (swap("leaf", "tree"), &["column \"leaf\" is missing; the columns are "]),
         (
             lines("length,width,colour,leaf\n", |l, w, leaf| format!("{l},{w},3,{leaf}")),
-            &["unknown column \"colour\"; the training's are "],
+            &["unknown column \"colour\"; the training's columns are "],
         ),
         (swap("width", "length"), &["two columns are named \"length\""]),
         (swap("oak", "elm"), &["line 2, column 3 (leaf): label elm is not one of the 3 classes "]),
@@ -447,7 +468,7 @@ fn columns_are_found_by_their_names_and_classes_by_name_or_number() {
     let path = folder.file("stream.csv", "length,width,leaf\n,2.0,oak\n");
     refused(
         Samples::read(&path, 2, &read.legend),
-        &["line 2, column 1 (length): the feature is missing", "a device gets whole samples"],
+        &["line 2, column 1 (length): the feature is missing", "a device takes only complete samples"],
     );
     // The names of the training identify a header of numbers.
     let (_, read) = learnt(&folder, "csv", &format!("0,1,2\n{bare}"), json!({ "header": true }));
@@ -459,7 +480,7 @@ fn columns_are_found_by_their_names_and_classes_by_name_or_number() {
     assert_eq!(Samples::read(&folder.file("a.csv", plain()), 2, &read.legend).unwrap().len(), 24);
     refused(
         Samples::read(&folder.file("a.csv", "1.0,2\n"), 2, &read.legend),
-        &["a.csv: samples of 1 features, the network takes 2"],
+        &["a.csv: its samples have 1 features, but the network takes 2"],
     );
 }
 
@@ -537,9 +558,12 @@ fn every_form_of_arff_gives_the_same_samples() {
     let unquoted = arff().replace(",oak\n", ",the oak\n").replace("oak,", "the oak,");
     assert_eq!(load(&of(&folder, "arff", "a.arff", unquoted, json!({})), seed()).legend.classes[1], "the oak");
     for (text, words) in [
-        (arff().replace("willow}", "willow} kinds"), &["line 4: attribute \"leaf\": \"kinds\" follows its values"][..]),
-        (arff().replace("willow}", "willow % kinds"), &["line 4: attribute \"leaf\": its values end in }"]),
-        (arff().replacen(",oak\n", " oak\n", 1), &["line 6: 2 fields, the header before it has 3"]),
+        (
+            arff().replace("willow}", "willow} kinds"),
+            &["line 4: attribute \"leaf\": unexpected \"kinds\" after its values"][..],
+        ),
+        (arff().replace("willow}", "willow % kinds"), &["line 4: attribute \"leaf\": its values must end with }"]),
+        (arff().replacen(",oak\n", " oak\n", 1), &["line 6: 2 fields, but the header has 3"]),
     ] {
         is_refused(&folder, "arff", text, json!({}), words);
     }
@@ -553,7 +577,7 @@ fn every_form_of_arff_gives_the_same_samples() {
     let renamed = source.with_path(&folder.file("other.arff", swapped.replace("width", "breadth")));
     refused(
         renamed.all_as(&read.normalisation, &read.legend),
-        &["other.arff: column \"width\" is missing; there are "],
+        &["other.arff: column \"width\" is missing; the columns are "],
     );
 }
 
@@ -597,21 +621,21 @@ fn headers_of_arrays_are_read_as_numpy_reads_them() {
     for (header, words) in [
         (
             "{'descr': '<f4', 'fortran_order': False, 'shape': (np.int64(2), 1)}",
-            &["\"np.int64(2)\" is no literal of Python"][..],
+            &["\"np.int64(2)\" is not a Python literal"][..],
         ),
-        ("{'descr': '<f4', 'fortran_order': false, 'shape': (2, 1)}", &["\"false\" is no literal of Python"]),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': [2, 1]}", &["has a shape that is none"]),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2)}", &["has a shape that is none"]),
+        ("{'descr': '<f4', 'fortran_order': false, 'shape': (2, 1)}", &["\"false\" is not a Python literal"]),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': [2, 1]}", &["has an invalid shape"]),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2)}", &["has an invalid shape"]),
         ("{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 1)}", &["neither True nor False"]),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1)", &["it ends too soon"]),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1)", &["it ends too early"]),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': ()}", &["shape ()"]),
-        ("{'descr': '|O', 'fortran_order': False, 'shape': (2, 1)}", &["pickle of Python", "astype"]),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (2, 1)}", &["a Python pickle", "astype"]),
         ("{'descr': '<U4', 'fortran_order': False, 'shape': (2, 1)}", &["type \"<U4\"", "astype"]),
         (
             "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 99999999999999999999999)}",
-            &["more than any memory holds"],
+            &["has a shape that is too large for any memory"],
         ),
-        (&"[".repeat(10_000), &["too many brackets"]),
+        (&"[".repeat(10_000), &["its brackets are nested too deeply"]),
     ] {
         refused(of(npy(1, header, &bytes)), &[&["a.npy: "], words].concat());
     }
@@ -672,8 +696,8 @@ fn arrays_of_every_type_and_order_are_read() {
         assert_eq!(read(ones.clone(), whole(descr, shape, bytes)), [[3.0, 4.0], [1.0, 2.0]], "{descr}");
     }
     for (descr, shape, bytes, words) in [
-        ("|u1", "(2, 2)", &[1, 0, 0, 1][..], &["labels of shape [2, 2]", "numpy.argmax"][..]),
-        ("<f2", "(2,)", &[0, 0x3c, 0, 0x38], &["sample 2: classification only", "\"0.5\""]),
+        ("|u1", "(2, 2)", &[1, 0, 0, 1][..], &["its labels have shape [2, 2]", "numpy.argmax"][..]),
+        ("<f2", "(2,)", &[0, 0x3c, 0, 0x38], &["sample 2: only classification is supported", "\"0.5\""]),
         ("|u1", "(3,)", &[0, 1, 0], &["3 labels for the 2 samples of "]),
         ("<U1", "(2,)", &[0; 8], &["type \"<U1\""]),
     ] {
@@ -705,9 +729,9 @@ fn zeros_may_follow_what_gzip_packed_and_nothing_else() {
         wrong([&packed[..], &[0; 9], b"junk"].concat()),
         &[&format!("13 bytes follow its gzip data, at byte {at}")],
     );
-    refused(wrong(packed[..at - 3].to_vec()), &["damaged or cut gzip file"]);
-    refused(wrong(plain().into_bytes()), &["damaged or cut gzip file"]);
-    refused(wrong(vec![]), &["damaged or cut gzip file"]);
+    refused(wrong(packed[..at - 3].to_vec()), &["damaged or truncated gzip file"]);
+    refused(wrong(plain().into_bytes()), &["damaged or truncated gzip file"]);
+    refused(wrong(vec![]), &["damaged or truncated gzip file"]);
 }
 
 /// Changes, cuts off and inserts bytes in every dialect. Each file is read, or refused in one line.
@@ -788,7 +812,7 @@ fn a_comment_that_names_the_columns_and_labels_that_nobody_chose_are_refused() {
     );
     assert!(load(&csv(json!({ "header": false }))).is_ok());
     let legend = Legend::numbered(2);
-    refused(Samples::read(&path, 2, &legend), &["a.csv: line 1: does this comment name the columns? take the # away"]);
+    refused(Samples::read(&path, 2, &legend), &["a.csv: line 1: does this comment name the columns? remove the #"]);
     // Beside an array, nothing says which of several columns is the label.
     let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2)}\n";
     let array = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &[0; 16]].concat();
@@ -796,7 +820,7 @@ fn a_comment_that_names_the_columns_and_labels_that_nobody_chose_are_refused() {
     let labels = folder.file("one-hot.csv", "1,0,0\n0,0,1\n");
     refused(
         load(&source("npy", json!({ "path": array, "labels": labels }))),
-        &["one-hot.csv: line 1: of its 3 columns none is named as the label", "label = \"0\""],
+        &["one-hot.csv: line 1: which of its 3 columns is the label?", "label = \"0\""],
     );
 }
 
@@ -805,5 +829,5 @@ fn one_split_alone_is_taken() {
     let two: Result<graftage::data::Split, _> =
         serde_json::from_value(json!({ "seed": { "test": 0.5 }, "group": { "test": ["n"] } }));
     let message = two.unwrap_err().to_string();
-    assert!(message.contains("[split.seed]") && message.contains("a training has one split"), "{message}");
+    assert!(message.contains("[split.seed]") && message.contains("a training has only one split"), "{message}");
 }

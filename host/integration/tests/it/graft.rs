@@ -137,7 +137,7 @@ fn only_the_last_layers_learn_where_that_is_wanted() {
         assert_eq!(learns.collect::<Vec<_>>(), expected, "{learning}");
     }
     for (learning, words) in
-        [(0, "it is 1 or more"), (4, "the last 4 layers with weights are to learn (--train-last), there are 3")]
+        [(0, "--train-last 0: no layer would learn"), (4, "--train-last 4: the network has only 3 layers with weights")]
     {
         let error = graft(&checkpoint, RECIPE, learning, &folder.path("none")).unwrap_err().to_string();
         assert!(error.contains(words) && !error.contains('\n'), "{error}");
@@ -192,7 +192,11 @@ fn a_column_that_binary32_cannot_hold_is_not_grafted() {
     let normalisation = Normalisation { mean: vec![0.0; 4], deviation: vec![1.0; 4], wide, clip: None };
     checkpoint.about.normalisation = Some(normalisation);
     let error = graft(&checkpoint, RECIPE, usize::MAX, &folder.path("none")).unwrap_err().to_string();
-    for words in ["column \"time\": binary32 moves it by up to 21.00 deviations", "\"ticks\"", "subtract an offset"] {
+    for words in [
+        "column \"time\": rounding to binary32 changes it by up to 21.00 deviations",
+        "\"ticks\"",
+        "subtract an offset",
+    ] {
         assert!(error.contains(words) && !error.contains('\n'), "{error}");
     }
     assert!(!folder.path("none").exists());

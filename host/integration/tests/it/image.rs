@@ -77,12 +77,12 @@ fn damaged_or_unfit_names_are_refused_with_the_reason() {
     refused(&bytes, "wrong checksum");
     bytes = file.clone();
     bytes[image.len() + 4] = 9;
-    refused(&bytes, "names of version 9");
+    refused(&bytes, "the names after the image have version 9");
     refused(&[&file[..], &[0]].concat(), "bytes follow the image and its names");
-    refused(&[&image[..], b"something else"].concat(), "bytes follow the image that are no names");
+    refused(&[&image[..], b"something else"].concat(), "the bytes after the image are not names");
     let mut unfit = legend();
     unfit.features.pop();
-    refused(&with_names(&image, &unfit), "names 3 features and 3 classes, the network has 4 and 3");
+    refused(&with_names(&image, &unfit), "names 3 features and 3 classes, but the network has 4 and 3");
     unfit = legend();
     unfit.classes.pop();
     refused(&with_names(&image, &unfit), "names 4 features and 2 classes");

@@ -45,18 +45,18 @@ fn a_page_says_where_a_board_stands() {
     for (word, expected) in [
         ("b1:", "64 inputs, 10 classes, schema 0000000000000009"),
         ("samples", "12 taken: 10 learnt, 2 held out, 3 refused"),
-        ("newest", "class 7 was predicted with 62.5 %"),
-        ("right", "████████░░░░░░░░░░░░ 40.0 % of all"),
+        ("newest", "class 7 predicted with 62.5 %"),
+        ("correct", "████████░░░░░░░░░░░░ 40.0 % of all"),
         ("loss", "0.5000 █"),
         ("step", "20, digest 000000000000abcd"),
         ("movement", "█████░░░░░░░░░░░░░░░ 0.250 of 1 radii"),
         ("sessions", "3 committed, 1 rolled back, 2 alarms"),
         ("stored", "generation 15 of the whole state; slots: generation 15, generation 14"),
-        ("link", "2 frames dropped by the board, 4 here, 5 requests sent again"),
+        ("link", "2 frames dropped by the board, 4 by the workstation, 5 requests repeated"),
     ] {
         assert_eq!(line(&monitor, word), expected);
     }
-    let expected = "b1: 12 samples, step 20, 40.0 % right, loss 0.5000, movement 0.250 of 1, 3 committed, 1 rolled back, \
+    let expected = "b1: 12 samples, step 20, 40.0 % correct, loss 0.5000, movement 0.250 of 1, 3 committed, 1 rolled back, \
                     2 alarms, generation 15 stored, 6 frames dropped";
     assert_eq!(monitor.summary(), expected);
     for (alarms, expected) in [(0, "3 committed, 1 rolled back"), (1, "3 committed, 1 rolled back, 1 alarm")] {
@@ -74,14 +74,18 @@ fn the_share_of_the_newest_samples_is_that_between_two_questions() {
     for (learnt, correct) in [(0, 0), (10, 0)].into_iter().chain((1..=15).map(|k| (10 + 2 * k, 2 * k))) {
         monitor.see(hello(Ok(Status { learnt, correct, loss: Some(learnt as f32), ..STATUS })), Line::default());
         if learnt == 20 {
-            assert!(line(&monitor, "right").ends_with("50.0 % of all, 50.0 % of the last 20"));
+            assert!(line(&monitor, "correct").ends_with("50.0 % of all, 50.0 % of the last 20"));
         }
     }
-    assert!(line(&monitor, "right").ends_with("75.0 % of all, 100.0 % of the last 20"), "{}", line(&monitor, "right"));
+    assert!(
+        line(&monitor, "correct").ends_with("75.0 % of all, 100.0 % of the last 20"),
+        "{}",
+        line(&monitor, "correct")
+    );
     assert!(line(&monitor, "loss").starts_with("40.0000 ▁▃") && line(&monitor, "loss").ends_with('█'));
     // A reset clears the history.
     monitor.see(hello(Ok(Status { learnt: 4, correct: 1, ..STATUS })), Line::default());
-    assert!(line(&monitor, "right").ends_with("25.0 % of all"), "{}", line(&monitor, "right"));
+    assert!(line(&monitor, "correct").ends_with("25.0 % of all"), "{}", line(&monitor, "correct"));
 }
 
 #[test]
@@ -98,10 +102,10 @@ fn a_board_that_has_learnt_nothing_or_has_no_image_is_shown_too() {
         ..STATUS
     };
     monitor.see(hello(Ok(status)), Line::default());
-    assert_eq!(line(&monitor, "movement"), "0.250 radii, without a budget");
+    assert_eq!(line(&monitor, "movement"), "0.250 radii, no budget");
     assert_eq!(line(&monitor, "stored"), "nothing; slots: empty, empty");
-    assert!(!monitor.page().iter().any(|line| line.starts_with("right") || line.starts_with("loss")));
-    assert!(monitor.summary().contains("none right") && monitor.summary().contains("nothing stored"));
+    assert!(!monitor.page().iter().any(|line| line.starts_with("correct") || line.starts_with("loss")));
+    assert!(monitor.summary().contains("none correct") && monitor.summary().contains("nothing stored"));
     monitor.see(hello(Err(ImageError::Checksum)), Line::default());
     assert_eq!(line(&monitor, "image"), ImageError::Checksum.to_string());
     assert_eq!(monitor.summary(), format!("b1: {}", ImageError::Checksum));

@@ -186,7 +186,7 @@ fn a_stream_with_names_is_refused_where_no_image_says_what_they_mean() {
         drop(line);
         let port = format!("--port={}", emulator.1);
         let message = folder.command(["adapt", &port, "--stream=a.csv"]).failed();
-        assert!(message.contains("a.csv") && message.contains("name its image with --image"), "{message}");
+        assert!(message.contains("a.csv") && message.contains("give the network's image with --image"), "{message}");
         // An image that the board does not run could give wrong names.
         let message = folder.command(["adapt", &port, "--stream=a.csv", "--image=other/image.grft"]).failed();
         assert!(message.contains("other/image.grft: not the image that the board runs"), "{message}");

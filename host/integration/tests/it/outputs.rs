@@ -252,9 +252,9 @@ fn a_board_that_is_reset_is_at_its_image_or_says_that_it_is_not() {
         lines.contains(&format!("simulated: had taken 0 samples in 0 sessions and 0 steps, digest {digest}")),
         "{lines}"
     );
-    assert!(lines.contains(&format!("is at its image {:08x} now, digest {digest}", new.image)), "{lines}");
+    assert!(lines.contains(&format!("is back at its image {:08x}, digest {digest}", new.image)), "{lines}");
     let refused = folder.graftage(&format!("reset --port {}", simulated(&image, false))).failed();
-    assert!(refused.contains("what it has learnt is not forgotten"), "{refused}");
+    assert!(refused.contains("has not forgotten what it learnt"), "{refused}");
 }
 
 /// Command, the files that it writes, and a flag for one that takes longer than a test should.
@@ -396,23 +396,26 @@ fn an_output_that_is_none_is_refused_with_what_it_is() {
     let graft = "graft base/model.safetensors --output";
     let age = "age base/model.safetensors --samples 9 --stream";
     for (line, words) in [
-        (format!("{graft} afile"), "afile: is a file; the output is a folder"),
-        (format!("{graft} afile/in/it"), "afile: is a file; the output is a folder"),
-        (format!("{graft} /dev/full"), "/dev/full: is a device; the output is a folder"),
-        (format!("{graft} link"), "link: is a link to nothing; the output is a folder"),
-        ("train one.toml --output afile".into(), "afile: is a file; the output is a folder"),
-        (format!("{age} model --test b.csv"), "model: is a folder; the output is a file"),
-        (format!("{age} new/ --test b.csv"), "new/: is a folder; the output is a file"),
-        (format!("{age} link --test b.csv"), "link: is a link to nothing; --force replaces it, or name another output"),
-        (format!("{age} none/a.csv --test b.csv"), "none/a.csv: there is no folder none: make it first"),
-        (format!("{age} a.csv --test ./a.csv"), "./a.csv: is to hold two outputs of this command"),
+        (format!("{graft} afile"), "afile: is a file, but the output must be a folder"),
+        (format!("{graft} afile/in/it"), "afile: is a file, but the output must be a folder"),
+        (format!("{graft} /dev/full"), "/dev/full: is a device, but the output must be a folder"),
+        (format!("{graft} link"), "link: is a broken link, but the output must be a folder"),
+        ("train one.toml --output afile".into(), "afile: is a file, but the output must be a folder"),
+        (format!("{age} model --test b.csv"), "model: is a folder, but the output must be a file"),
+        (format!("{age} new/ --test b.csv"), "new/: is a folder, but the output must be a file"),
+        (
+            format!("{age} link --test b.csv"),
+            "link: is a broken link; use --force to replace it, or name another output",
+        ),
+        (format!("{age} none/a.csv --test b.csv"), "none/a.csv: there is no folder none: create it first"),
+        (format!("{age} a.csv --test ./a.csv"), "./a.csv: cannot hold two outputs of this command"),
         (
             format!("{age} model/../samples.csv --test a.csv --data samples.csv --force"),
-            "samples.csv: is read by this command",
+            "samples.csv: is also an input of this command",
         ),
         (
             format!("{age} a.csv --test base/model.safetensors --force"),
-            "base/model.safetensors: is read by this command",
+            "base/model.safetensors: is also an input of this command",
         ),
     ] {
         let run = folder.graftage(&line);
@@ -423,7 +426,7 @@ fn an_output_that_is_none_is_refused_with_what_it_is() {
     }
     folder.file("unnamed.toml", config(1, 6, 40).replace("\"leaves\"", "\"\""));
     let message = folder.graftage("train unnamed.toml").failed();
-    assert!(message.contains("the output has no name; name a folder"), "{message}");
+    assert!(message.contains("the name of the output is empty; name a folder"), "{message}");
     // Devices and pipes are written to directly.
     let printed = folder.graftage(&format!("{age} /dev/stdout --test /dev/null")).succeeded();
     // Names, a line for each sample, and the message of the command.
@@ -456,10 +459,10 @@ fn a_training_that_cannot_start_changes_nothing() {
     // A finished model whose state was deleted to save space still counts as an output.
     std::fs::remove_file(folder.path("leaves/state.safetensors")).unwrap();
     let message = folder.graftage("train two.toml").failed();
-    assert!(message.contains("leaves/metrics.jsonl: it is there already; --force replaces it"), "{message}");
+    assert!(message.contains("leaves/metrics.jsonl: already exists; use --force to replace it"), "{message}");
     std::fs::remove_file(folder.path("leaves/metrics.jsonl")).unwrap();
     let message = folder.graftage("train two.toml").failed();
-    assert!(message.contains("leaves/model.safetensors: it is there already"), "{message}");
+    assert!(message.contains("leaves/model.safetensors: already exists"), "{message}");
 }
 
 #[test]
@@ -473,7 +476,7 @@ fn a_training_that_goes_on_replaces_its_own_results_alone() {
     folder.file("leaves/report.html", "mine");
     let before = contents(&folder);
     let message = folder.graftage("train one.toml --resume").failed();
-    assert!(message.contains("leaves/report.html: is not as this run left it; move it away"), "{message}");
+    assert!(message.contains("leaves/report.html: has changed since this run wrote it; move it away"), "{message}");
     assert!(contents(&folder) == before);
     std::fs::remove_file(folder.path("leaves/report.html")).unwrap();
     folder.graftage("train one.toml --resume").succeeded();
@@ -484,7 +487,7 @@ fn a_training_that_goes_on_replaces_its_own_results_alone() {
     child.signal("TERM");
     child.ended(143);
     let message = folder.graftage("train long.toml --output late --resume").failed();
-    assert!(message.contains("late/report.html: is not as this run left it"), "{message}");
+    assert!(message.contains("late/report.html: has changed since this run wrote it"), "{message}");
     assert_eq!(std::fs::read(folder.path("late/report.html")).unwrap(), b"mine");
 }
 

@@ -204,12 +204,12 @@ fn a_board_says_what_it_goes_on_from() {
     assert_eq!(learnt(&mut board, &digests), 0);
     learn(&mut board, 0, 2 * SAVE_EVERY + 1);
     drop(emulator);
-    said("nothing is stored");
+    said("nothing stored");
     said("saved as generation 2");
     let (emulator, mut board) = start(&firmware, &image, Some(&eeproms), &log);
     assert_eq!(learnt(&mut board, &digests), 2 * SAVE_EVERY);
     drop(emulator);
-    said("stored state of generation 2");
+    said("using stored generation 2");
     // If the newest state is damaged, the one before is used; if both are, the image.
     for (slot, expected) in [(1, SAVE_EVERY), (0, 0)] {
         let mut bytes = std::fs::read(&eeproms).unwrap();

@@ -132,7 +132,7 @@ fn whatever_ends_adapt_its_record_is_whole_and_the_session_goes_on_into_it() {
         kills()
     );
     let replayed = folder.graftage(&format!("replay {name} --image model/image.grft")).succeeded();
-    assert!(!replayed.contains("was not ended"), "{replayed}");
+    assert!(!replayed.contains("is unfinished"), "{replayed}");
 }
 
 /// Returns the image's path, by which an emulator is known.
@@ -176,7 +176,7 @@ fn a_board_that_keeps_no_journal_goes_on_into_a_record_that_is_one_answer_behind
         folder.file("a.record", bytes);
         let said = folder.graftage(&format!("{adapt} --port {}", board.1)).succeeded();
         let left_out = if ended { SAMPLES } else { 21 };
-        assert!(said.contains(&format!("{left_out} of the {SAMPLES} samples were taken before")), "{said}");
+        assert!(said.contains(&format!("skipping {left_out} of the {SAMPLES} samples")), "{said}");
         let found = check(&whole, "a.record").unwrap();
         assert!(found.finished && done(&found.record) == done(&whole.record));
         std::fs::remove_file(folder.path("a.record")).unwrap();
@@ -190,7 +190,7 @@ fn a_board_that_keeps_no_journal_goes_on_into_a_record_that_is_one_answer_behind
     let before = std::fs::read(folder.path("a.record")).unwrap();
     let message = folder.graftage(&format!("{adapt} --port {}", board.1)).failed();
     assert!(
-        message.contains("a.record: not the record of this board") && message.contains("graftage record"),
+        message.contains("a.record: is not the record of this board") && message.contains("graftage record"),
         "{message}"
     );
     assert_eq!(std::fs::read(folder.path("a.record")).unwrap(), before);
@@ -214,13 +214,13 @@ fn a_record_goes_on_with_its_own_board_and_stream_alone() {
     let anew = format!("qemu:{}", emulated.firmware.display());
     refused(
         &format!("{adapt} --stream stream.csv --port {anew}"),
-        &["whole.record: not the record of this board", "after 60 samples", "after 0", "graftage record"],
+        &["whole.record: is not the record of this board", "after 60 samples", "after 0", "graftage record"],
     );
     // Another image of the network.
     graft(&checkpoint(&WIDTHS, 100), Recipe { batch: 4, ..RECIPE }, usize::MAX, &folder.path("other")).unwrap();
     refused(
         &format!("adapt --image other/image.grft --record whole.record --stream stream.csv --port {anew}"),
-        &["whole.record: the record of a board with another image"],
+        &["whole.record: is the record of a board with another image"],
     );
     let (board, line) = alive(&emulated.firmware, folder);
     // Only one program at a time can use the line.
@@ -240,7 +240,7 @@ fn a_record_goes_on_with_its_own_board_and_stream_alone() {
     );
     refused(
         "replay whole.record --image other/image.grft",
-        &["other/image.grft: not the image that whole.record began"],
+        &["other/image.grft: not the image that whole.record started"],
     );
 
     // An interrupted session continues with its own stream, even without a record.
@@ -262,13 +262,13 @@ fn a_record_goes_on_with_its_own_board_and_stream_alone() {
     refused(&format!("{other} --stream rest.csv"), &["part.record: its session began with another stream", "--skip"]);
     refused(
         &format!("adapt --stream first.csv --skip 11 --port {}", board.1),
-        &["first.csv: it has 10 samples", "--skip"],
+        &["first.csv: it has only 10 samples", "--skip"],
     );
     folder.graftage(&format!("{other} --stream rest.csv --skip 0")).succeeded();
     let found = check(&whole, "part.record").unwrap();
     assert!(found.finished && done(&found.record) == done(&whole.record));
     let said = folder.graftage(&format!("adapt --stream first.csv --port {}", board.1)).succeeded();
-    assert!(said.contains("10 samples,") && !said.contains("left out"), "{said}");
+    assert!(said.contains("10 samples,") && !said.contains("skipping"), "{said}");
     // Without a record, the board's counts say where to continue.
     let (second, mut line) = alive(&emulated.firmware, folder);
     for (number, lesson) in whole.record.lessons().enumerate().take(10) {
@@ -277,7 +277,7 @@ fn a_record_goes_on_with_its_own_board_and_stream_alone() {
     drop(line);
     let said =
         folder.graftage(&format!("adapt --image model/image.grft --stream stream.csv --port {}", second.1)).succeeded();
-    assert!(said.contains("10 of the 60 samples were taken before"), "{said}");
+    assert!(said.contains("skipping 10 of the 60 samples"), "{said}");
     assert!(said.contains(&format!("50 samples, 40 updates, digest {:016x}", whole.record.digest())), "{said}");
 }
 
@@ -311,7 +311,7 @@ fn what_a_board_has_lost_with_its_power_is_learnt_again_and_another_image_begins
         "monitor --image other/image.grft --polls 1",
     ] {
         let message = folder.graftage(&format!("{line} --port {port}")).failed();
-        assert!(message.contains("keeps what a board has learnt from another image"), "{line}: {message}");
+        assert!(message.contains("holds what a board has learnt from another image"), "{line}: {message}");
     }
     let eeproms = |bytes: &[u8]| bytes[..kept.0.len()] == kept.0[..];
     assert!(eeproms(&std::fs::read(&store).unwrap()) && std::fs::read(folder.path("a.record")).unwrap() == kept.1);
@@ -323,13 +323,13 @@ fn what_a_board_has_lost_with_its_power_is_learnt_again_and_another_image_begins
     folder.file("a.record", &damaged);
     let message = folder.graftage(&format!("{adapt} stream.csv")).failed();
     assert!(
-        message.contains("a.record: it is there already, and cannot go on") && message.contains("--force"),
+        message.contains("a.record: already exists and cannot be continued") && message.contains("--force"),
         "{message}"
     );
     assert_eq!(std::fs::read(folder.path("a.record")).unwrap(), damaged);
     folder.file("a.record", &kept.1);
     let said = folder.graftage(&format!("{adapt} stream.csv")).succeeded();
-    assert!(said.contains("5 samples were lost with the board's power") && said.contains("8 of the 60"), "{said}");
+    assert!(said.contains("5 samples were lost when the board lost power") && said.contains("8 of the 60"), "{said}");
     let found = check(&whole, "a.record").unwrap();
     assert!(found.finished && done(&found.record) == done(&whole.record));
 
@@ -338,7 +338,7 @@ fn what_a_board_has_lost_with_its_power_is_learnt_again_and_another_image_begins
     lesson.reports[0].digest ^= 1;
     Record { events, ..whole.record.clone() }.write(&folder.path("b.record")).unwrap();
     let message = folder.graftage(&format!("{} stream.csv", adapt.replace("a.record", "b.record"))).failed();
-    assert!(message.contains("b.record: not the record of this board"), "{message}");
+    assert!(message.contains("b.record: is not the record of this board"), "{message}");
 }
 
 #[test]
@@ -363,8 +363,8 @@ fn a_journal_says_whether_a_stream_is_the_one_that_was_interrupted() {
         folder.graftage(&format!("record --image model/image.grft --output b.record --port {port}")).succeeded();
     assert!(record.contains("8 samples"), "{record}");
     for (stream, words) in [
-        ("others.csv", "others.csv: the board's session began with another stream: sample 1 is another one"),
-        ("short.csv", "it was sent 8 samples, this stream has 5"),
+        ("others.csv", "others.csv: the board's session began with another stream: sample 1 differs"),
+        ("short.csv", "8 samples were sent, but this stream has 5"),
     ] {
         let message =
             folder.graftage(&format!("adapt --image model/image.grft --stream {stream} --port {port}")).failed();
@@ -376,7 +376,7 @@ fn a_journal_says_whether_a_stream_is_the_one_that_was_interrupted() {
             "adapt --image model/image.grft --stream behind.csv --skip 3 --record b.record --port {port}"
         ))
         .succeeded();
-    assert!(said.contains("11 of the 15 samples were taken before") && said.contains("4 samples,"), "{said}");
+    assert!(said.contains("skipping 11 of the 15 samples") && said.contains("4 samples,"), "{said}");
     let found = Record::read(&folder.path("b.record")).unwrap();
     assert!(found.lessons().zip(whole.record.lessons()).take(12).all(|(a, b)| a == b) && found.counts() == (12, 1));
 }
@@ -402,7 +402,7 @@ fn a_record_that_loses_its_name_or_cannot_be_written_is_told() {
     // A FIFO is no firmware, and reading it must not block.
     assert!(Command::new("mkfifo").arg(folder.path("fifo")).status().unwrap().success());
     let message = folder.graftage("monitor --port qemu:fifo --image model/image.grft").failed();
-    assert!(message.contains("fifo: is no file"), "{message}");
+    assert!(message.contains("fifo: is not a file"), "{message}");
 }
 
 #[test]

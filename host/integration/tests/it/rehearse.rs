@@ -504,7 +504,7 @@ fn an_attack_without_held_out_samples_or_in_short_sessions_is_refused() {
     let story = story();
     let refused = |samples, hold_out| attack(&story, samples, hold_out).unwrap_err().to_string();
     assert!(refused(50, None).contains("--hold-out EVERY,KEEP"));
-    assert!(refused(39, Some(HELD_OUT)).contains("40 or more"));
+    assert!(refused(39, Some(HELD_OUT)).contains("at least 40"));
 }
 
 #[test]
@@ -570,9 +570,9 @@ fn options_that_make_no_sense_are_refused_in_one_line() {
     let folder = folder();
     let before = folder.files();
     let cases = [
-        ("rehearse good.safetensors --life 1999 -o a.json", "2000 or more"),
+        ("rehearse good.safetensors --life 1999 -o a.json", "at least 2000"),
         ("rehearse good.safetensors --attack -o a.json", "--hold-out EVERY,KEEP"),
-        ("rehearse good.safetensors --attack --hold-out 5,20 --samples 39 -o a.json", "40 or more"),
+        ("rehearse good.safetensors --attack --hold-out 5,20 --samples 39 -o a.json", "at least 40"),
         ("age good.safetensors --life 0 --stream a.csv --test b.csv", "--life 0"),
     ];
     for (arguments, words) in cases {
@@ -583,14 +583,14 @@ fn options_that_make_no_sense_are_refused_in_one_line() {
     }
     // The command-line parser's own refusals stand above its usage.
     let cases = [
-        ("rehearse good.safetensors --wrong-labels 1.5 -o a.json", "a share is a number from 0 to 1"),
-        ("rehearse good.safetensors --wrong-labels -0.1 -o a.json", "a share is a number from 0 to 1"),
-        ("rehearse good.safetensors --wrong-labels NaN -o a.json", "a share is a number from 0 to 1"),
+        ("rehearse good.safetensors --wrong-labels 1.5 -o a.json", "a share must be a number from 0 to 1"),
+        ("rehearse good.safetensors --wrong-labels -0.1 -o a.json", "a share must be a number from 0 to 1"),
+        ("rehearse good.safetensors --wrong-labels NaN -o a.json", "a share must be a number from 0 to 1"),
         ("rehearse good.safetensors --life 2000 --per-class 5 -o a.json", "cannot be used with"),
         ("rehearse good.safetensors --life 2000 --attack -o a.json", "cannot be used with"),
         ("rehearse good.safetensors --attack --wrong-labels 0.1 -o a.json", "cannot be used with"),
         ("age good.safetensors --life 10 --samples 10 --stream a.csv --test b.csv", "cannot be used with"),
-        ("age good.safetensors --wrong-labels 2 --stream a.csv --test b.csv", "a share is a number from 0 to 1"),
+        ("age good.safetensors --wrong-labels 2 --stream a.csv --test b.csv", "a share must be a number from 0 to 1"),
     ];
     for (arguments, words) in cases {
         let run = folder.graftage(arguments);
@@ -790,7 +790,7 @@ fn people_without_others_or_without_samples_are_refused() {
     let mut unseen = people();
     unseen.truncate(1);
     unseen[0].1.truncate(1);
-    assert!(refused(&unseen).contains("two or more"));
+    assert!(refused(&unseen).contains("at least two groups"));
     let mut single = Samples::new(6);
     (0..4).for_each(|class| single.push(&[0.5; 6], class));
     unseen[0].1.push(("Eve".into(), single));

@@ -121,20 +121,20 @@ fn the_first_difference_of_a_record_is_named_with_its_step_and_its_array() {
         (7, sample!(l, l.input[2] += 0.01), "sample 8: its numbers"),
         (9, sample!(l, l.input[2] += 0.01), "sample 10: its numbers"),
         (7, sample!(l, l.label = (l.label + 1) % 3), "step 15: loss and state: label or a last bit of sample 8"),
-        (7, sample!(l, l.label = 3), "sample 8: no board takes it: label 3"),
-        (7, sample!(l, l.input[1] = f32::NAN), "sample 8: no board takes it: number 1"),
+        (7, sample!(l, l.label = 3), "sample 8: no board accepts it: label 3"),
+        (7, sample!(l, l.input[1] = f32::NAN), "sample 8: no board accepts it: number 1"),
         (7, sample!(l, l.taken.held_out = true), "sample 8: held out or not"),
-        (7, sample!(l, l.taken.prediction.probability = 0.0), "sample 8: its numbers, or what was predicted"),
-        (7, sample!(l, l.reports[1].digest ^= 1 << 40), "step 16: its record alone"),
-        (28, sample!(l, l.reports[1].digest ^= 1), "step 54: its record alone"),
-        (7, sample!(l, l.reports[0].outcome.loss = l.reports[0].outcome.loss.next_up()), "step 15: loss alone"),
-        (7, sample!(l, l.reports[0].outcome.admitted -= 1), "step 15: the count of its samples"),
+        (7, sample!(l, l.taken.prediction.probability = 0.0), "sample 8: its numbers, or the prediction"),
+        (7, sample!(l, l.reports[1].digest ^= 1 << 40), "step 16: only its record"),
+        (28, sample!(l, l.reports[1].digest ^= 1), "step 54: only its record"),
+        (7, sample!(l, l.reports[0].outcome.loss = l.reports[0].outcome.loss.next_up()), "step 15: only the loss"),
+        (7, sample!(l, l.reports[0].outcome.admitted -= 1), "step 15: the number of its samples"),
         (7, sample!(l, l.reports.truncate(1)), "sample 8: more steps than recorded"),
-        (7, sample!(l, l.reports.push(EXTRA)), "step 99: not taken"),
+        (7, sample!(l, l.reports.push(EXTRA)), "step 99: recorded, but not taken"),
         (30, state!(s, s.x[17] = s.x[17].next_up()), "X of parameter 1 (8×5): 1 of 40, first in row 4, column 3"),
         (30, state!(s, s.m[50] += 1.0), "M of parameter 3 (3×8): 1 of 24, first in row 1, column 3"),
-        (30, state!(s, s.y.truncate(74)), "the arrays of the record are not of this network"),
-        (31, end!(e, e.digest ^= 1), "session 1: X, Y or M after its end"),
+        (30, state!(s, s.y.truncate(74)), "the arrays of the record do not belong to this network"),
+        (31, end!(e, e.digest ^= 1), "session 1: X, Y or M at its end"),
         (31, end!(e, e.verdict.committed ^= true), "session 1: verdict"),
         (31, end!(e, e.verdict.newest.after += 1), "session 1: verdict"),
     ];
@@ -165,7 +165,7 @@ fn what_a_board_computed_otherwise_is_told_from_what_was_altered() {
         }
     }
     let target = with_core(&other, &parse(&bytes)).unwrap().target;
-    assert_eq!(target.first_difference.unwrap(), "step 15: X, Y or M after an equal loss: the update");
+    assert_eq!(target.first_difference.unwrap(), "step 15: X, Y or M, though the loss agrees: the update");
     // Steps 15 to 54, the array, and the end.
     assert_eq!(target.differing, 40 + 2);
     assert_eq!(target.arrays, ["M of parameter 1 (8×5): 1 of 40, first in row 1, column 4"]);
@@ -174,7 +174,8 @@ fn what_a_board_computed_otherwise_is_told_from_what_was_altered() {
 #[test]
 fn events_in_another_order_are_found() {
     let (bytes, record) = session(&Folder::empty());
-    for (a, b, first) in [(6, 7, "sample 7: its steps begin with 15, 13 is due"), (8, 9, "sample 9: "), (28, 31, "")] {
+    for (a, b, first) in [(6, 7, "sample 7: its steps begin with 15, expected 13"), (8, 9, "sample 9: "), (28, 31, "")]
+    {
         let mut other = record.clone();
         other.events.swap(a, b);
         let (differing, message) = found(&other, &bytes);
@@ -201,7 +202,7 @@ fn a_refused_sample_is_refused_again_and_for_the_same_reason() {
     assert_eq!(found(&with, &bytes), (0, String::new()));
     for (event, first) in [
         (refusal(&nan, 1, Refusal::Overflow), "refused sample 3: the reason is: number 1 of the sample is not finite"),
-        (refusal(&[0.5; 5], 1, Refusal::Overflow), "refused sample 3: a board takes it"),
+        (refusal(&[0.5; 5], 1, Refusal::Overflow), "refused sample 3: a board accepts it"),
     ] {
         let mut with = with.clone();
         with.events.insert(20, event);
@@ -229,7 +230,10 @@ fn a_record_ends_with_a_gap_and_what_stands_after_one_is_found() {
     assert!(table.contains("a gap after 20 samples: what the board learnt later is not recorded"), "{table}");
     // Somebody may try to skip altered samples in this way.
     record.events.extend(rest);
-    assert_eq!(found(&record, &bytes), (1, "after a gap behind sample 20: a record ends with a gap".into()));
+    assert_eq!(
+        found(&record, &bytes),
+        (1, "an event after the gap that follows sample 20: a record must end with its gap".into())
+    );
 }
 
 #[test]

@@ -148,8 +148,8 @@ fn the_summary_is_flat_and_true() {
 
 #[test]
 fn the_sentence_says_it_in_words() {
-    let expected = "A network (64-32-10) that knew 98.7 % of the test samples fell to 70.1 % when its sensor aged; \
-                    after 200 labelled samples on the board it knows 95.2 %. All 400 updates are the same bits on \
+    let expected = "The accuracy of a network (64-32-10) on the test samples was 98.7 % and fell to 70.1 % when its sensor aged; \
+                    after 200 labelled samples on the board it is 95.2 %. All 400 updates are bit-identical on \
                     mps2-an386, x86_64 and libtorch-exact. Firmware: 31.2 KB flash, 9.5 KB weights image, 81.0 KB RAM.";
     assert_eq!(sentence(&summary(&story())), expected);
     assert!(words(&story()).contains(expected));
@@ -163,34 +163,34 @@ fn the_sentence_admits_what_is_not_the_same() {
     differing.verification.targets[2].first_difference = Some("update 12".into());
     let said = sentence(&summary(&differing));
     assert!(
-        said.contains("NOT the same") && said.contains(" 7 of the updates") && !said.contains("same bits"),
+        said.contains("NOT bit-identical") && said.contains(" 7 of the updates") && !said.contains("are bit-identical"),
         "{said}"
     );
-    assert!(words(&differing).contains("NOT the same") && words(&differing).contains("update 12"));
+    assert!(words(&differing).contains("NOT bit-identical") && words(&differing).contains("update 12"));
 
     let mut unfinished = story();
     unfinished.verification.targets[2].steps = 300;
     let said = sentence(&summary(&unfinished));
-    assert!(said.contains("Of 400 updates only 300 were computed") && !said.contains("All 400"), "{said}");
+    assert!(said.contains("Only 300 of 400 updates were computed") && !said.contains("All 400"), "{said}");
 
     let mut alone = story();
     alone.verification.targets.truncate(1);
     let said = sentence(&summary(&alone));
-    assert!(said.contains("not computed anywhere else") && !said.contains("same bits"), "{said}");
+    assert!(said.contains("not computed anywhere else") && !said.contains("are bit-identical"), "{said}");
 
     let mut useless = story();
     (useless.session.before, useless.session.updates) = (0.99, 0);
     let said = sentence(&summary(&useless));
-    assert!(said.contains("stood at 99.0 %") && said.contains("no update"), "{said}");
+    assert!(said.contains("and became 99.0 %") && said.contains("no updates"), "{said}");
     assert_eq!(summary(&useless).recovered, None);
 }
 
 #[test]
 fn a_digest_that_differs_is_pointed_out() {
-    assert!(!page(&story()).contains("not all equal"));
+    assert!(!page(&story()).contains("Not all digests"));
     let mut story = story();
     story.verification.targets[1].digest = "0".into();
-    assert!(page(&story).contains("not all equal"));
+    assert!(page(&story).contains("Not all digests"));
 }
 
 #[test]
@@ -269,9 +269,9 @@ fn what_cannot_be_drawn_and_what_is_averaged_is_counted() {
     story.training.curve.truncate(10);
     assert!(!chart(&page(&story), "Loss").contains("note"));
     story.training.curve[3].loss = f32::INFINITY;
-    assert!(chart(&page(&story), "Loss").contains("Left out is 1 point that"));
+    assert!(chart(&page(&story), "Loss").contains("Not shown: 1 point that"));
     story.training.curve[4].test_loss = f32::NAN;
-    assert!(chart(&page(&story), "Loss").contains("Left out are 2 points that"));
+    assert!(chart(&page(&story), "Loss").contains("Not shown: 2 points that"));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_control_that_wins_is_named() {
     let verdict = "SGD with momentum does better than the board's rule by 3.0 points. Scion, no transport does better \
                    than the board's rule by 0.5 points (within one deviation).";
     assert!(words(&close).contains(verdict));
-    let said = " In rehearsal SGD with momentum did better than the board's rule: 98.0 % against 95.0 %. All 400";
+    let said = " In rehearsal, SGD with momentum did better than the board's rule: 98.0 % against 95.0 %. All 400";
     assert!(sentence(&summary(&close)).contains(said));
 
     let mut level = story();
@@ -404,11 +404,11 @@ fn nothing_panics() {
         }
     }
     assert!(!page(&strange(f32::MAX, 3)).contains("inf"));
-    assert!(page(&strange(f32::NAN, 3)).matches("Nothing was measured that can be drawn.").count() == 4);
+    assert!(page(&strange(f32::NAN, 3)).matches("There are no measurements that can be drawn.").count() == 4);
     let mut empty = strange(0.0, 0);
     empty.rehearsal.methods.clear();
     empty.verification.targets.clear();
-    assert!(page(&empty).contains("Nothing was measured that can be drawn."));
+    assert!(page(&empty).contains("There are no measurements that can be drawn."));
     let mut many = story();
     many.rehearsal.methods =
         (0..40).map(|k| method(&k.to_string(), "A method with a very long name indeed", 0.9)).collect();
@@ -440,7 +440,7 @@ fn a_story_is_read_from_its_five_files() {
     );
     assert!(page(&read).contains("<td>70.0\u{a0}%</td>"));
     read.training.curve[7].loss = told.training.curve[7].loss;
-    assert!(sentence(&summary(&read)).contains("stood at n/a"));
+    assert!(sentence(&summary(&read)).contains("and became n/a"));
     read.rehearsal.aged.deviation = 0.05;
     (read.session.before, told.session.before) = (0.7, 0.7);
     told.rehearsal.aged.deviation = 0.05;

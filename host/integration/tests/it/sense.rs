@@ -197,7 +197,7 @@ fn a_board_without_its_thermometer_says_so_and_serves_its_link() {
     // Samples from the workstation are still taken.
     assert_eq!(sensing.board.learn(0, &[0.5; 5], 1).unwrap().unwrap().learnt, 1);
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !sensing.log().iter().any(|line| line.contains("no reading, 8 by now: bus: NoAcknowledge(Address)")) {
+    while !sensing.log().iter().any(|line| line.contains("no reading, 8 so far: bus: NoAcknowledge(Address)")) {
         assert!(Instant::now() < deadline, "{:#?}", sensing.log());
         std::thread::sleep(Duration::from_millis(50));
     }

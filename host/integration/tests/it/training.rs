@@ -188,7 +188,10 @@ fn a_training_goes_on_with_its_own_data_alone() {
     for (data, words) in cases {
         assert_ne!(data, whole);
         folder.file("samples.csv", data);
-        refused(trained(&config, true, None), &[&["state.safetensors", "the data are not those"], words].concat());
+        refused(
+            trained(&config, true, None),
+            &[&["state.safetensors", "the data is not what it trained on"], words].concat(),
+        );
         assert!(files(&config.output) == before, "nothing is touched");
     }
     folder.file("samples.csv", whole);
@@ -257,7 +260,10 @@ fn what_a_schedule_does_not_let_go_on_is_refused() {
     trained(&config(&folder, &linear, "linear"), false, Some(20)).unwrap_err();
     let before = files(&folder.path("linear"));
     let longer = linear.replace("steps = 60", "steps = 90");
-    refused(trained(&config(&folder, &longer, "linear"), true, None), &["schedule linear", "of 60, not of 90"]);
+    refused(
+        trained(&config(&folder, &longer, "linear"), true, None),
+        &["the linear schedule", "belong to 60, not to 90"],
+    );
     assert!(files(&folder.path("linear")) == before);
     trained(&config(&folder, &linear, "linear"), true, None).unwrap();
     let decaying = "schedule = { warmup-stable-decay = { warmup = 5, decay = 20 } }";
@@ -318,9 +324,9 @@ fn the_best_weights_are_kept_beside_the_last() {
         assert_eq!(evaluate(&last, None, Some(Role::Test)).unwrap().measured.accuracy, training.accuracy);
         assert_ne!(kept.tensors, last.tensors);
         let page = std::fs::read_to_string(config.output.join("report.html")).unwrap();
-        let selected = "selected on the test part";
+        let selected = "chosen on the test part";
         for text in [training.notes().join(" "), page] {
-            assert!(text.contains("the best weights are of step"), "{text}");
+            assert!(text.contains("the best weights are those of step"), "{text}");
             assert_eq!(text.contains(selected), role == Role::Test, "{name}");
         }
         // The state alone is enough to continue.
@@ -336,11 +342,7 @@ fn the_best_weights_are_kept_beside_the_last() {
     let command = ["eval", "validated/best.safetensors", "--part", "validate"];
     let (status, out, error) = graftage(&folder, &command);
     assert!(status == Some(0) && out.lines().last().unwrap().contains("60"), "{out}{error}");
-    fails(
-        &folder,
-        &["eval", "tested/best.safetensors", "--part", "validate"],
-        &["no part that validates", "[split.*]"],
-    );
+    fails(&folder, &["eval", "tested/best.safetensors", "--part", "validate"], &["no validation part", "[split.*]"]);
 }
 
 #[test]
@@ -440,12 +442,12 @@ fn a_third_part_leaves_the_test_part_as_it_is() {
     assert_eq!((text.train.len(), validate.len(), text.test.len()), (648, 162, 90));
     assert_eq!([text.train, validate, text.test].concat(), std::fs::read(folder.path("text.txt")).unwrap());
     for (split, words) in [
-        (json!({"seed": {"validate": 1.0}}), "not in (0, 1)"),
-        (json!({"seed": {"train": 20, "validate": 0.1}}), "cannot validate while others train"),
-        (json!({"seed": {"validate": 0.001}}), "cannot validate"),
-        (json!({"group": {"test": ["east"], "validate": ["east"]}}), "cannot both"),
+        (json!({"seed": {"validate": 1.0}}), "must be in (0, 1)"),
+        (json!({"seed": {"train": 20, "validate": 0.1}}), "cannot be for validation"),
+        (json!({"seed": {"validate": 0.001}}), "cannot be for validation"),
+        (json!({"group": {"test": ["east"], "validate": ["east"]}}), "cannot be in both"),
         (json!({"group": {"test": ["east"], "validate": ["south", "north"]}}), "training part"),
-        (json!({"group": {"test": ["east"], "validate": ["west"]}}), "no sample is of group \"west\""),
+        (json!({"group": {"test": ["east"], "validate": ["west"]}}), "no sample belongs to group \"west\""),
     ] {
         let split: Split = serde_json::from_value(split).unwrap();
         let config = config(&folder, CONFIG, "out");
@@ -472,11 +474,11 @@ fn a_configuration_that_is_wrong_says_what_is_right() {
         (
             "[model.mlp]",
             "normalise = \"overall\"\n[model.mlp]",
-            &["line 12, column 1", "no key of [split.seed]", "above the first"],
+            &["line 12, column 1", "not a key of [split.seed]", "above the first"],
         ),
-        ("[model.mlp]", "threads = 1\n[model.mlp]", &["\"threads\" is no key of [split.seed]"]),
-        ("batch = 16", "batch = 16\nseed = 4", &["line 20, column 1", "\"seed\" is no key of [training]"]),
-        ("train = 180", "tran = 180", &["unknown key \"tran\"; is \"train\" meant?"]),
+        ("[model.mlp]", "threads = 1\n[model.mlp]", &["\"threads\" is not a key of [split.seed]"]),
+        ("batch = 16", "batch = 16\nseed = 4", &["line 20, column 1", "\"seed\" is not a key of [training]"]),
+        ("train = 180", "tran = 180", &["unknown key \"tran\"; did you mean \"train\"?"]),
         ("step-size = 0.02", "step-size = 0", &["step size must be > 0"]),
         (
             "schedule = \"constant\"",
@@ -486,16 +488,16 @@ fn a_configuration_that_is_wrong_says_what_is_right() {
         (
             "schedule = \"constant\"",
             "schedule = { warmup-stable-decay = { warmup = 60, decay = 0 } }",
-            &["60 steps of warmup are all 60"],
+            &["60 steps of warmup take all 60"],
         ),
-        ("batch = 16", "batch = 16\nstop-after = 0", &["stop-after", "at least one"]),
-        ("batch = 16", "batch = 16\nkeep = \"bset\"", &["\"bset\"; is \"best\" meant?"]),
+        ("batch = 16", "batch = 16\nstop-after = 0", &["stop-after", "at least 1"]),
+        ("batch = 16", "batch = 16\nkeep = \"bset\"", &["\"bset\"; did you mean \"best\"?"]),
         (
             "step-size = 0.02",
             "step-size = 0.02\nconstrained = true",
-            &["line 16, column 1", "pull = \"zero\" is the same"],
+            &["line 16, column 1", "instead of true, use pull = \"zero\""],
         ),
-        ("step-size = 0.02", "step-size = 0.02\npull = \"one\"", &["a pull is none, zero or start"]),
+        ("step-size = 0.02", "step-size = 0.02\npull = \"one\"", &["a pull must be none, zero, start"]),
         (
             "step-size = 0.02",
             "step-size = 0.5\npull = \"start=3\"",
@@ -534,11 +536,11 @@ fn what_this_machine_cannot_take_is_refused_before_anything_is_changed() {
         (
             "batch = 16",
             "batch = 10000000000000",
-            &["wrong.toml: [training] batch", "smaller batch than 10000000000000"],
+            &["wrong.toml: ", "for [training] batch (", "use a smaller batch than 10000000000000"],
         ),
-        ("[16]", "[1000000, 1000000]", &["wrong.toml: [model]", "a smaller model would do"]),
-        ("threads = 1", "threads = 100000", &["wrong.toml: threads: 100000; this machine has", "would do"]),
-        ("threads = 1", "threads = 2000", &["threads: 2000"]),
+        ("[16]", "[1000000, 1000000]", &["wrong.toml: ", "for [model] (", "use a smaller model"]),
+        ("threads = 1", "threads = 100000", &["wrong.toml: threads: must be from 1 to ", ", found 100000"]),
+        ("threads = 1", "threads = 2000", &["threads: must be from 1 to ", ", found 2000"]),
     ];
     for (good, bad, words) in cases {
         folder.file("wrong.toml", CONFIG.replace(good, bad));
@@ -555,8 +557,8 @@ fn what_this_machine_cannot_take_is_refused_before_anything_is_changed() {
     assert!(output.status.code() == Some(1) && error.contains("[training] batch"), "{error}");
     assert!(files(&folder.path("out")) == before);
     let compare = ["compare", "right.toml", "--optimizers", "scion", "--target", "1", "--jobs"];
-    fails(&folder, &[&compare[..], &["2000"]].concat(), &["--jobs: 2000; this machine has"]);
-    fails(&folder, &[&compare[..], &["0"]].concat(), &["--jobs: 0"]);
+    fails(&folder, &[&compare[..], &["2000"]].concat(), &["--jobs: must be from 1 to ", ", found 2000"]);
+    fails(&folder, &[&compare[..], &["0"]].concat(), &["--jobs: must be from 1 to ", ", found 0"]);
 }
 
 #[test]
@@ -623,16 +625,16 @@ fn a_comparison_that_was_interrupted_ends_as_one_that_was_not() {
     folder.file("cut/trainings.jsonl", &kept[..kept.len() - 30]);
     refused(compared(&folder, &options, "cut", false, usize::MAX), &[TRAININGS, "--resume"]);
     let other = Options { trials: Trials { seeds: vec![1, 3], ..options.trials.clone() }, ..options.clone() };
-    refused(compared(&folder, &other, "cut", true, usize::MAX), &["seeds was \"1,2\" there and is \"1,3\" now"]);
+    refused(compared(&folder, &other, "cut", true, usize::MAX), &["seeds was \"1,2\" there, but is \"1,3\" now"]);
     let other = Options { target: Target::Loss(0.25), ..options.clone() };
-    refused(compared(&folder, &other, "cut", true, usize::MAX), &["target was \"0.5\" there and is \"0.25\" now"]);
+    refused(compared(&folder, &other, "cut", true, usize::MAX), &["target was \"0.5\" there, but is \"0.25\" now"]);
     folder.file("samples.csv", samples().replacen("0.", "0.5", 1));
     refused(compared(&folder, &options, "cut", true, usize::MAX), &["on other data", "features of the training part"]);
     folder.file("samples.csv", samples());
     let mut done = 0;
     let resumed = compared(&folder, &options, "cut", true, usize::MAX).inspect(|_| done += 1).unwrap();
     assert_eq!(resumed, whole);
-    refused(compared(&folder, &options, "nowhere", true, 1), &["no trainings to go on from"]);
+    refused(compared(&folder, &options, "nowhere", true, 1), &["no trainings to resume from"]);
 }
 
 #[test]
@@ -685,7 +687,7 @@ fn what_a_comparison_cannot_tell_is_refused_or_left_out() {
         ("compare --tuning-seeds 11,11", &["--tuning-seeds: 11 is named twice"]),
         ("compare --optimizers scion,scion", &["--optimizers: Scion is named twice"]),
         ("compare --step-sizes 0.01,0.01", &["--step-sizes: 0.01 is named twice"]),
-        ("compare --step-sizes 0", &["--step-sizes: 0 is not finite and above 0"]),
+        ("compare --step-sizes 0", &["--step-sizes: a step size must be finite and > 0, found 0"]),
         ("compare --momenta 0.9,0.9", &["--momenta: 0.9 is named twice"]),
         ("compare --momenta 1", &["--momenta: 1 is not in [0, 1)"]),
         ("compare --target nan", &["--target", "NaN", "finite one above 0"]),
@@ -743,7 +745,7 @@ fn a_signal_leaves_the_trainings_that_have_ended() {
     let output = child.wait_with_output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
-        !output.status.success() && error.lines().last().unwrap().contains("`--resume` goes on from out"),
+        !output.status.success() && error.lines().last().unwrap().contains("use `--resume` to continue from out"),
         "{error}"
     );
     assert!(lines() >= 3 && !folder.path("out/comparison.json").exists());

@@ -246,7 +246,7 @@ impl Kernels {
             (self.pop)(&mut null_mut());
             if pushed == 0 { status } else { pushed }
         };
-        assert_eq!(status, 0, "CUDA's driver refuses to launch a kernel, by the number of its error");
+        assert_eq!(status, 0, "the CUDA driver failed to launch a kernel, with this error number");
     }
 }
 

@@ -11,20 +11,20 @@ use maud::{Markup, html};
 pub fn comparison_page(comparison: &Comparison) -> String {
     let Comparison { network, steps, target, part, tuned_on, reported_on, rows, warnings } = comparison;
     let lead = format!(
-        "{network}: {steps} steps by each optimizer, from the same weights and with the same batches. The loss is the mean on \
+        "{network}: {steps} steps with each optimizer, from the same weights and with the same batches. The loss is the mean on \
          the {part} part, in nats.",
     );
     let seeds = |seeds: &[u64]| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let sections = html! {
-        section { h2 { "Who comes how far" }
-            p { "Step size and momentum were chosen on seeds " (seeds(tuned_on)) ", what is shown is of seeds "
+        section { h2 { "Results" }
+            p { "Step size and momentum were chosen on seeds " (seeds(tuned_on)) "; the results are from seeds "
                 (seeds(reported_on)) ". Differences and ratios are taken seed by seed against the first row, with the standard \
                 error of their mean. The target is a loss of " (short((*target).into())) "." }
             (results(rows))
             @for warning in warnings { p { (warning) "." } }
         }
         section { h2 { "Curves" } (curves(comparison)) }
-        section { h2 { "What was tried" } (grids(rows)) }
+        section { h2 { "Pairs tried" } (grids(rows)) }
     };
     document("Graftage: optimizers side by side", &lead, &sections)
 }
@@ -40,9 +40,9 @@ fn results(rows: &[Row]) -> Markup {
         Numbers("step size"),
         Numbers("momentum"),
         Numbers("final loss"),
-        Numbers("minus the first"),
+        Numbers("difference from the first"),
         Numbers("steps to target"),
-        Numbers("over the first"),
+        Numbers("ratio to the first"),
         Numbers("test loss"),
         Numbers("test accuracy"),
     ];
@@ -54,7 +54,7 @@ fn results(rows: &[Row]) -> Markup {
             td { (with_error(&row.difference)) }
             td { @match &row.reached {
                 Some(steps) => { (steps.with_deviation(0)) }
-                None => { "not by all" }
+                None => { "not in all runs" }
             } }
             td { @match &row.ratio {
                 Some(ratio) => { (ratio.with_error(2)) }
@@ -89,13 +89,14 @@ fn curves(comparison: &Comparison) -> Markup {
     };
     figure(
         chart,
-        "Mean over the reported seeds, without the first tenth of the measurements, of at most six rows: those with the \
+        "Mean over the reported seeds, without the first tenth of the measurements, for the six rows with the \
          lowest final loss.",
     )
 }
 
 fn grids(rows: &[Row]) -> Markup {
-    let columns = [Numbers("step size"), Numbers("momentum"), Numbers("final loss or steps, mean of the tuning seeds")];
+    let columns =
+        [Numbers("step size"), Numbers("momentum"), Numbers("final loss or steps, mean over the tuning seeds")];
     html! {
         @for row in rows.iter().filter(|row| !row.grid.is_empty()) {
             details {

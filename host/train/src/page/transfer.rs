@@ -11,7 +11,7 @@ pub fn transfer_page(transfer: &Transfer) -> String {
     let Transfer { network, steps, momentum, seeds, curves } = transfer;
     let lead = format!(
         "{network} and wider, {steps} steps at each step size and width, momentum {momentum}, mean of {} seeds: does the best \
-         step size stay where it is when the model grows?",
+         step size stay the same as the model grows?",
         seeds.len()
     );
     let mut names: Vec<_> = curves.iter().map(|curve| curve.name.as_str()).collect();
@@ -22,7 +22,7 @@ pub fn transfer_page(transfer: &Transfer) -> String {
             section { h2 { (name) } (picture(&curves)) (widths(&curves)) }
         }
     };
-    document("Graftage: step sizes over widths", &lead, &sections)
+    document("Graftage: step sizes across widths", &lead, &sections)
 }
 
 fn picture(curves: &[&Curve]) -> Markup {
@@ -38,7 +38,7 @@ fn picture(curves: &[&Curve]) -> Markup {
         series: curves.iter().map(line).collect(),
         references: vec![],
     };
-    figure(chart, "Where the lowest points lie above each other, what was tuned on a small model serves a large one.")
+    figure(chart, "If the lowest points line up vertically, a step size tuned on a small model also suits a large one.")
 }
 
 fn widths(curves: &[&Curve]) -> Markup {
@@ -47,7 +47,7 @@ fn widths(curves: &[&Curve]) -> Markup {
         Numbers("parameters"),
         Numbers("best step size"),
         Numbers("its loss"),
-        Numbers("cost of the first width's best"),
+        Numbers("cost of the first width's best step size"),
     ];
     let rows = html! {
         @for curve in curves { tr {

@@ -53,22 +53,22 @@ impl Options {
         if let Target::Loss(loss) = self.target
             && !(loss.is_finite() && loss > 0.0)
         {
-            return usage(format!("--target: a loss of {loss} is none that can be reached: name a finite one above 0"));
+            return usage(format!("--target: a loss of {loss} cannot be reached: name a finite one above 0"));
         }
         if let Target::Final(contestant) = &self.target
             && !contestants.contains(contestant)
         {
-            return usage(format!("the target is the final loss of {contestant}, which is not among the optimizers"));
+            return usage(format!("--target: {contestant} is not among the optimizers"));
         }
         if self.choice == Choice::Steps && !matches!(self.target, Target::Loss(_)) {
-            return usage("by steps to a target can be chosen only where the target is a number".into());
+            return usage("--choose steps: the target must be a number".into());
         }
         if let Some(seed) = seeds.iter().find(|seed| self.tuned_on.contains(seed)) {
-            return usage(format!("seed {seed} is reported and must not tune"));
+            return usage(format!("seed {seed} is a reported seed, so it cannot be a tuning seed"));
         }
         let pairs = if self.each_momentum { 1 } else { self.momenta.len() };
         if self.tuned_on.is_empty() && contestants.iter().any(|one| self.trials.step_sizes(one).len() * pairs > 1) {
-            return usage("several step sizes or momenta and no seeds to choose one by: name seeds to tune on".into());
+            return usage("there are several step sizes or momenta, but no seeds to choose among them: name seeds with --tuning-seeds".into());
         }
         Ok(())
     }
@@ -107,7 +107,7 @@ impl FromStr for Choice {
         match text {
             "loss" => Ok(Self::Loss),
             "steps" => Ok(Self::Steps),
-            _ => Err("loss or steps".into()),
+            _ => Err("must be loss or steps".into()),
         }
     }
 }
@@ -128,7 +128,7 @@ impl FromStr for Target {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.parse() {
             Ok(loss) => Ok(Self::Loss(loss)),
-            Err(_) => text.parse().map(Self::Final).map_err(|error| format!("no loss; {error}")),
+            Err(_) => text.parse().map(Self::Final).map_err(|error| format!("not a loss; {error}")),
         }
     }
 }
@@ -261,8 +261,8 @@ fn warnings(row: &Row, promised: Option<f32>, lowest: f32) -> Vec<String> {
             if !last.is_finite() {
                 warnings.push(format!("{pair}: diverged on seed {seed}, after a loss of {promised:.4} in tuning"));
             } else if *last > FAR * promised && *last > FAR * lowest {
-                let what = format!("ends at {last:.4} on seed {seed}, after {promised:.4} at most in tuning");
-                warnings.push(format!("{pair}: {what}; more tuning seeds would choose a surer pair"));
+                let what = format!("ends at {last:.4} on seed {seed}, after at most {promised:.4} in tuning");
+                warnings.push(format!("{pair}: {what}; more tuning seeds would make the choice more reliable"));
             }
         }
     }
@@ -274,7 +274,7 @@ fn warnings(row: &Row, promised: Option<f32>, lowest: f32) -> Vec<String> {
     let (steps, momenta) = (edge(|pair| pair.0, *step), edge(|pair| pair.1, *momentum));
     for (what, edge) in [("step size", steps), ("momentum", momenta)] {
         if let Some(edge) = edge {
-            let last = format!("the {what} {edge} is the last that was tried");
+            let last = format!("the {what} {edge} is at the edge of those tried");
             warnings.push(format!("{pair}: {last}, and a better one may lie beyond"));
         }
     }
@@ -318,7 +318,7 @@ fn tune<F: Fn(usize, usize) + Sync>(
     }
     if best.2.is_infinite() {
         return Err(Error::usage(format!(
-            "{contestant}: no training of its grid came to an end, or to the target; other step sizes may help"
+            "{contestant}: no training of its grid finished, or reached the target; other step sizes may help"
         )));
     }
     let promised = tried.iter().position(|pair| *pair == best).map(|at| worst[at]);
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(warnings(&row(2.0, &[0.10, 0.19]), Some(0.1), 0.05), [""; 0]);
         assert_eq!(warnings(&row(2.0, &[0.10, 0.19]), None, 0.05), [""; 0], "nothing was tuned");
         let [far] = &warnings(&row(2.0, &[0.10, 0.21]), Some(0.1), 0.05)[..] else { panic!() };
-        assert!(far.contains("ends at 0.2100 on seed 1, after 0.1000 at most in tuning"), "{far}");
+        assert!(far.contains("ends at 0.2100 on seed 1, after at most 0.1000 in tuning"), "{far}");
         assert_eq!(warnings(&row(2.0, &[0.10, 0.21]), Some(0.1), 0.11), [""; 0], "all are no better");
         let [diverged] = &warnings(&row(2.0, &[f32::INFINITY, 0.1]), Some(0.1), 0.05)[..] else { panic!() };
         assert!(diverged.contains("η = 2, β = 0.9: diverged on seed 0"), "{diverged}");
@@ -436,7 +436,7 @@ mod tests {
     fn a_pair_at_the_edge_of_its_grid_is_warned_of() {
         for step in [1.0, 4.0] {
             let [edge] = &warnings(&row(step, &[0.1]), Some(0.1), 0.1)[..] else { panic!() };
-            assert!(edge.contains(&format!("the step size {step} is the last that was tried")), "{edge}");
+            assert!(edge.contains(&format!("the step size {step} is at the edge of those tried")), "{edge}");
         }
     }
 }

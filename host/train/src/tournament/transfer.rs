@@ -66,7 +66,7 @@ pub fn transfer(
     trials.check()?;
     distinct("--widths", widths)?;
     let Momentum::Constant(momentum) = config.optimizer.momentum else {
-        return usage("[optimizer] momentum: a transfer takes one that is constant");
+        return usage("[optimizer] momentum must be constant for a transfer");
     };
     let all = widths.iter().map(|width| Ok(Config { model: config.model.with_width(*width)?, ..config.clone() }));
     let configs = all.collect::<Result<Vec<_>>>()?;

@@ -46,7 +46,7 @@ impl FromStr for Contestant {
             Some(Method::Transported) | None => match rule::transport(text) {
                 Ok(transport) => Ok(Self { method: Method::Transported, transport }),
                 Err(_) => Err(format!(
-                    "{text:?} is no optimizer: scion, muon, adamw, sgd, nesterov, theta=SHARE, lag=MEMORY or alignment=DAMPING"
+                    "{text:?} is not an optimizer: use scion, muon, adamw, sgd, nesterov, theta=SHARE, lag=MEMORY or alignment=DAMPING"
                 )),
             },
             Some(method) => Ok(Self { method, transport: scion }),
@@ -115,7 +115,7 @@ impl Trials {
             let (option, steps) = (format!("--{of}step-sizes"), self.step_sizes(contestant));
             distinct(&option, steps)?;
             if let Some(step) = steps.iter().find(|step| !(step.is_finite() && **step > 0.0)) {
-                return Err(Error::usage(format!("{option}: {step} is not finite and above 0")));
+                return Err(Error::usage(format!("{option}: a step size must be finite and > 0, found {step}")));
             }
         }
         Ok(parallel::check("--jobs", self.jobs)?)
@@ -130,10 +130,10 @@ pub(crate) fn listed(list: &[impl fmt::Display]) -> String {
 /// Checks that an option names at least one value and none twice.
 pub(crate) fn distinct<T: PartialEq + fmt::Display>(option: &str, list: &[T]) -> Result<()> {
     if list.is_empty() {
-        return Err(Error::usage(format!("{option}: at least one is needed")));
+        return Err(Error::usage(format!("{option}: at least one value is required")));
     }
     match list.iter().enumerate().find(|(at, one)| list[..*at].contains(one)) {
-        Some((_, twice)) => Err(Error::usage(format!("{option}: {twice} is named twice, which tells nothing more"))),
+        Some((_, twice)) => Err(Error::usage(format!("{option}: {twice} is named twice"))),
         None => Ok(()),
     }
 }

@@ -39,8 +39,9 @@ impl Part {
 
     fn text(bytes: &[u8], context: i64, role: Role, device: Device) -> Result<Self> {
         if bytes.len() as i64 <= context {
-            let what = format!("the {role} part of the text has {} bytes, a window takes {}", bytes.len(), context + 1);
-            return Err(Error::usage(format!("{what}; a smaller context or a longer text would do")));
+            let what =
+                format!("the {role} part of the text has {} bytes, but a window takes {}", bytes.len(), context + 1);
+            return Err(Error::usage(format!("{what}; use a smaller context or a longer text")));
         }
         Ok(Self::Text { bytes: Tensor::f_from_slice(bytes)?.f_to_device(device)?, context })
     }

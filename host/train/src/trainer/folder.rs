@@ -43,10 +43,11 @@ impl<'a> Folder<'a> {
                 Some((saved, state))
             }
             (false, true) => {
-                return Err(Error::content(&path, "there is no checkpoint to go on from; start without --resume"));
+                return Err(Error::content(&path, "there is no checkpoint to resume from; start without --resume"));
             }
             (true, false) if !start.force => {
-                let what = "holds a training; go on with --resume, start again with --force, or name another output";
+                let what =
+                    "holds a training; continue it with --resume, start again with --force, or name another output";
                 return Err(Error::content(&config.output, what));
             }
             (_, false) => {
@@ -83,7 +84,7 @@ impl<'a> Folder<'a> {
             let mut points =
                 lines.lines().map_while(|line| serde_json::from_str::<TrainingPoint>(line).ok()).peekable();
             if !text.is_empty() && points.peek().is_none() {
-                return Err(Error::content(&path, "holds no measurements of a training; move it away"));
+                return Err(Error::content(&path, "does not hold measurements of a training; move it away"));
             }
             curve.extend(points.take_while(|point| point.step <= step));
             self.files.own(METRICS);

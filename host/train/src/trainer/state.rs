@@ -41,7 +41,7 @@ impl Saved {
     /// Returns an error if the file cannot be read or is not a checkpoint of a training.
     pub fn read(path: &Path) -> Result<(Self, Tensors)> {
         let (state, metadata) = graftage_optim::read(path)?;
-        let saved = metadata.get(SAVED).ok_or_else(|| Error::content(path, "no checkpoint of a training"))?;
+        let saved = metadata.get(SAVED).ok_or_else(|| Error::content(path, "not a checkpoint of a training"))?;
         let saved = serde_json::from_str(saved).map_err(|error| {
             let message = error.to_string();
             let key = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
@@ -49,7 +49,7 @@ impl Saved {
                 path,
                 match key.and_then(former) {
                     Some(what) => {
-                        format!("an older version wrote it: {what}; start again with --force or another output")
+                        format!("written by an older version: {what}; start again with --force or another output")
                     }
                     None => format!("damaged metadata: {message}"),
                 },
@@ -74,11 +74,11 @@ impl Saved {
     pub fn check(&self, config: &Config, data: &Identity) -> std::result::Result<(), String> {
         let of = |config: &Config| serde_json::to_value(config).map_err(|error| error.to_string());
         if let Some(what) = difference("", &of(&self.config)?, &of(config)?, &FREE) {
-            return Err(format!("is of another training: {what}"));
+            return Err(format!("belongs to another training: {what}"));
         }
         let Some(before) = &self.data else {
             return Err(
-                "does not say what it trained on, as an older version wrote it: nothing shows that these are the \
+                "was written by an older version, which did not store what it trained on, so nothing shows that these are the \
                         same data; start again with --force or another output"
                     .into(),
             );
@@ -86,7 +86,7 @@ impl Saved {
         match &before.differences(data)[..] {
             [] => Ok(()),
             differing => Err(format!(
-                "the data are not those that it trained on: {} differ; start again with --force or another output",
+                "the data is not what it trained on: {} differ; start again with --force or another output",
                 differing.join(", ")
             )),
         }
@@ -99,7 +99,7 @@ impl Saved {
     /// Describes the conflict and a remedy.
     pub fn check_steps(&self, taken: u64, before: u64, now: u64) -> std::result::Result<(), String> {
         if now < taken {
-            return Err(format!("has taken {taken} steps, more than the {now} that are asked for"));
+            return Err(format!("has taken {taken} steps, more than the {now} requested"));
         }
         let course = self.config.optimizer.schedule;
         let (old, new) = (course.over(before), course.over(now));
@@ -107,12 +107,12 @@ impl Saved {
         match (changed, course) {
             (None, _) => Ok(()),
             (Some(_), Course::Linear) => Err(format!(
-                "schedule linear falls over the whole training: the {taken} steps that were taken are of {before}, not of {now}; \
-                 start again with --force, or train under schedule \"constant\" or \"warmup-stable-decay\", which can be prolonged"
+                "the linear schedule falls over the whole training: the {taken} steps taken belong to {before}, not to {now}; \
+                 start again with --force, or train with schedule \"constant\" or \"warmup-stable-decay\", which can be prolonged"
             )),
             (Some(t), _) => Err(format!(
-                "the schedule's decay began at step {t} of {before}: of {now} steps it would be another; it can be prolonged before \
-                 its decay alone; start again with --force"
+                "the schedule's decay began at step {t} of {before} and would differ for {now} steps; a training can be prolonged only before \
+                 its decay; start again with --force"
             )),
         }
     }
@@ -128,7 +128,7 @@ pub(crate) fn difference(key: &str, before: &Value, now: &Value, free: &[&str]) 
             difference(&key, before.get(name).unwrap_or(&NULL), now.get(name).unwrap_or(&NULL), free)
         });
     }
-    (before != now).then(|| format!("{key} was {} there and is {} now", shown(before), shown(now)))
+    (before != now).then(|| format!("{key} was {} there, but is {} now", shown(before), shown(now)))
 }
 
 /// Formats a value. A number that is exact in binary32 gets only the digits that binary32 needs.

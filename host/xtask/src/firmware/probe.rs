@@ -42,11 +42,11 @@ impl Chip {
     pub fn at_probe(name: &'static str) -> Result<Self> {
         let chip = Self { probe_rs: "probe-rs".into(), name };
         let list = process::output(Command::new(&chip.probe_rs).arg("list"))
-            .context("a real board is reached with probe-rs: https://probe.rs/docs/getting-started/installation")?;
+            .context("probe-rs is needed to reach a real board: https://probe.rs/docs/getting-started/installation")?;
         if list.contains("No debug probes were found") {
             bail!(
-                "probe-rs finds no debug probe: plug in the board's debugger, or the probe at its debug pins (on \
-                 Linux, udev rules let you use it: https://probe.rs/docs/getting-started/probe-setup)"
+                "probe-rs finds no debug probe: plug in the board's debugger, or connect a probe to its debug pins (on \
+                 Linux, udev rules give you access to it: https://probe.rs/docs/getting-started/probe-setup)"
             );
         }
         Ok(chip)
@@ -75,7 +75,7 @@ impl Chip {
         match status.success() {
             true => Ok(true),
             false if said.contains(CLOSED) => Ok(false),
-            false => bail!("probe-rs does not reach {}: {}", self.name, said.trim().replace('\n', "; ")),
+            false => bail!("probe-rs cannot reach {}: {}", self.name, said.trim().replace('\n', "; ")),
         }
     }
 
@@ -122,7 +122,7 @@ impl Chip {
 /// Obtains the user's consent to erase a chip, by a question on the terminal if there is one.
 fn consent(chip: &str, erase: Erase, terminal: Option<(impl BufRead, impl Write)>) -> Result<()> {
     let what = format!(
-        "{chip} is locked: writing to it erases all that it holds, program, image, saved state and journal (what \
+        "{chip} is locked: writing to it erases all that it holds: program, image, saved state and journal (which \
          `graftage record` would fetch)"
     );
     match (erase, terminal) {
@@ -132,11 +132,11 @@ fn consent(chip: &str, erase: Erase, terminal: Option<(impl BufRead, impl Write)
             let mut line = String::new();
             answer.read_line(&mut line)?;
             if !["y", "yes"].contains(&line.trim().to_lowercase().as_str()) {
-                bail!("{chip} stays as it is: nothing was erased or written");
+                bail!("{chip} is unchanged: nothing was erased or written");
             }
             Ok(())
         }
-        (Erase::Ask, None) => bail!("{what}; --erase-all says that it may"),
+        (Erase::Ask, None) => bail!("{what}; use --erase-all to allow this"),
     }
 }
 
@@ -249,7 +249,7 @@ esac
         let (folder, chip) = chip();
         fs::write(folder.path().join("absent"), "").unwrap();
         let error = chip.open(&folder.path().join("elf"), Erase::All).unwrap_err().to_string();
-        assert!(error.contains("does not reach nRF52840_xxAA") && error.contains("No probe responded"), "{error}");
+        assert!(error.contains("cannot reach nRF52840_xxAA") && error.contains("No probe responded"), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }
 

@@ -25,7 +25,7 @@ impl Part for Chromium {
         };
         // Only a test needs Chromium. Everything else works if it cannot be installed.
         if !apt::is_root() || !apt::exists() {
-            return Ok(Outcome::Skipped(format!("{why:#}; the test of the pages needs it: {}", self.by_hand())));
+            return Ok(Outcome::Skipped(format!("{why:#}; the test of the pages needs Chromium: {}", self.by_hand())));
         }
         apt::install(&self.name(), &PACKAGES)?;
         Ok(Outcome::Done(usable()?))

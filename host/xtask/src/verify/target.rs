@@ -127,7 +127,7 @@ impl Target {
     pub fn skipped(&self) -> Option<&'static str> {
         match self.name {
             AVX512 if !has_avx512() => Some("this machine has no AVX-512"),
-            FLUSHED if !cfg!(target_arch = "x86_64") => Some("how to flush subnormals is known of x86_64 only"),
+            FLUSHED if !cfg!(target_arch = "x86_64") => Some("flushing of subnormals is implemented only for x86_64"),
             _ => None,
         }
     }

@@ -78,7 +78,7 @@ impl Course {
                         self.curve.push((learnt.learnt as usize, share));
                     }
                     let loss = learnt.reports.last().map_or(0.0, |report| report.outcome.loss);
-                    let note = || format!("loss {loss:.3}, {} right before learning", percent(share));
+                    let note = || format!("loss {loss:.3}, {} correct before learning", percent(share));
                     view.at(board, (index - skip) as u64 + 1, note)?;
                 }
                 Err(why) => {
@@ -143,7 +143,7 @@ pub fn begun(
     let taken = if counts.sessions() == 0 { usize::try_from(counts.taken).ok() } else { None };
     skip.or(taken).ok_or_else(|| {
         Error::Board(
-            "the board is in a session that has not ended, and does not know how many samples it took in it: --skip N says after how many of this stream to go on".into(),
+            "the board is in an unfinished session and does not know how many samples it took in it: use --skip N to continue after N samples of this stream".into(),
         )
     })
 }

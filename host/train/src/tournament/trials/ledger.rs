@@ -78,10 +78,10 @@ impl Ledger {
                 entries
             }
             (false, true) => {
-                return Err(Error::content(&path, "there are no trainings to go on from; start without --resume"));
+                return Err(Error::content(&path, "there are no trainings to resume from; start without --resume"));
             }
             (_, false) => {
-                let what = "is of a run that was interrupted: go on with --resume, start again with --force, or name \
+                let what = "belongs to an interrupted run: continue it with --resume, start again with --force, or name \
                             another output";
                 folder.claim(&[TRAININGS]).map_err(|_| Error::content(&path, what))?;
                 Vec::new()
@@ -134,9 +134,10 @@ fn read(path: &Path, purpose: &Purpose) -> Result<Vec<Entry>> {
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines();
     let before: Option<Purpose> = lines.next().and_then(|line| serde_json::from_str(line).ok());
-    let before = before.ok_or_else(|| Error::content(path, "does not say what trainings it holds: it is damaged"))?;
+    let before =
+        before.ok_or_else(|| Error::content(path, "does not name the trainings that it holds: it is damaged"))?;
     before.check(purpose).map_err(|what| {
-        Error::content(path, format!("{what}; go on with what it was begun with, or name another output"))
+        Error::content(path, format!("{what}; continue with the original settings and data, or name another output"))
     })?;
     Ok(lines.map_while(|line| serde_json::from_str(line).ok()).collect())
 }
