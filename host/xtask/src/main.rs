@@ -12,6 +12,7 @@ mod graftage;
 mod lint;
 mod outside;
 mod pages;
+mod pictures;
 mod process;
 mod project;
 mod setup;
@@ -51,6 +52,8 @@ enum Task {
     Fused,
     /// Run the commands of docs/training.md, docs/data.md and docs/adaptation.md, with the files shown there
     Pages,
+    /// Draw the pictures of the README from the results of the demo
+    Pictures,
     /// Feed arbitrary bytes to the parsers of images, snapshots and frames
     Fuzz(fuzz::Options),
     /// Run the emulated board for a long time, with faults and resets, and compare it with core on this machine
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Task::Verify(options) => verify::run(&options),
         Task::Fused => fused::run(),
         Task::Pages => pages::run(),
+        Task::Pictures => pictures::run(),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Outside => outside::run(&[outside::OWN, "3"]),
