@@ -42,6 +42,7 @@
 
 pub mod baselines;
 pub mod cuda;
+mod error;
 pub mod groups;
 #[cfg(test)]
 mod launches;
@@ -52,84 +53,25 @@ mod state;
 pub mod tensor;
 
 use crate::tensor::{Arithmetic, Exact, Fast, Operand, largest};
-use graftage_core::error::Refusal;
+pub use error::{Error, Result};
+pub use graftage_core::error::Refusal;
 use graftage_core::matrix::Matrix;
+pub use graftage_core::norm::Norm;
 use graftage_core::norm::Workspace;
-use graftage_core::polar::Quintics;
+pub use graftage_core::polar::Quintics;
 use graftage_core::random::Stream;
-use graftage_core::scion::{Pull, Rule, Scion};
-use graftage_core::transport::{Alignment, Transport};
+pub use graftage_core::schedule::{Momentum, Schedule};
+use graftage_core::scion::Scion;
+pub use graftage_core::scion::{Geometry, Pull, Rule};
+use graftage_core::transport::Alignment;
+pub use graftage_core::transport::Transport;
 use groups::Settings;
 pub use groups::{Group, Groups, Parameter};
 use start::Start;
 pub use state::{Tensors, bytes, read, write};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use tch::{Kind, TchError, Tensor, nn, no_grad_guard};
-
-/// Why the optimizer was not made, a step not taken or a file not used; nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The optimizer cannot use a parameter, or another named input.
-    #[error("parameter {name}: {what}")]
-    Parameter {
-        /// Name of the parameter.
-        name: String,
-        /// Description of the problem.
-        what: String,
-    },
-    /// A group matches no parameter.
-    #[error("the group {pattern:?} matches no parameter; the parameters are {}", .names.join(", "))]
-    Group {
-        /// Pattern of the group.
-        pattern: String,
-        /// Names of all parameters.
-        names: Vec<String>,
-    },
-    /// A gradient contains a NaN or an infinity.
-    #[error("the gradient of parameter {name} is not finite")]
-    NotFinite {
-        /// Name of the first such parameter.
-        name: String,
-    },
-    /// A constant of the rule is out of range.
-    #[error("{0}")]
-    Rule(#[from] Refusal),
-    /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// Path of the folder.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// The content of a file is wrong, or would be.
-    #[error("{}: {what}", path.display())]
-    Content {
-        /// Path of the folder.
-        path: PathBuf,
-        /// Description of the problem.
-        what: String,
-    },
-    /// A libtorch call failed.
-    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
-    Torch(#[from] TchError),
-}
-
-/// Result of this library's functions.
-pub type Result<T> = std::result::Result<T, Error>;
-
-impl Error {
-    fn content(path: &Path, what: impl ToString) -> Self {
-        Self::Content { path: path.to_owned(), what: what.to_string() }
-    }
-
-    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { path, source }
-    }
-}
+pub use tch;
+use tch::{Kind, Tensor, nn, no_grad_guard};
 
 /// Default rule: β = 0.9, lag feedback as the law of transport, and five quintics.
 ///

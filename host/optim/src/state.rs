@@ -6,7 +6,7 @@ use graftage_core::transport::Alignment;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, serialize};
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use tch::{Kind, Tensor, no_grad_guard};
@@ -186,7 +186,7 @@ pub fn bytes(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String
     });
     let views = views.collect::<Result<Vec<_>>>()?;
     let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
-    serialize(views, metadata).map_err(|e| Error::content(path, e))
+    serialize(views, &metadata).map_err(|e| Error::content(path, e))
 }
 
 /// Writes tensors of kind Float or Int64 to a safetensors file, under a temporary name first.
@@ -196,10 +196,19 @@ pub fn bytes(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String
 /// then.
 pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
     let bytes = bytes(path, tensors, metadata)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::file(path))?;
-    file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::file(path))?;
-    file.persist(path).map_err(|error| Error::file(path)(error.error))?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.new", std::process::id()));
+    let temporary = Path::new(&temporary);
+    let written = File::create(temporary).and_then(|mut file| {
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(temporary, path)
+    });
+    written.map_err(|error| {
+        // It may not have been created.
+        let _ = fs::remove_file(temporary);
+        Error::file(path)(error)
+    })?;
     Ok(())
 }
 
@@ -214,7 +223,7 @@ pub fn read(path: &Path) -> Result<(Tensors, HashMap<String, String>)> {
     let file = SafeTensors::deserialize(&bytes).map_err(none)?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(none)?;
     let mut tensors = Vec::new();
-    for (name, view) in file.iter() {
+    for (name, view) in file.tensors() {
         let size: Vec<_> = view.shape().iter().map(|n| *n as i64).collect();
         let data = view.data();
         let tensor = match view.dtype() {
@@ -222,7 +231,7 @@ pub fn read(path: &Path) -> Result<(Tensors, HashMap<String, String>)> {
             Dtype::I64 => Tensor::from_slice(&numbers(data, i64::from_le_bytes)),
             other => return Err(wrong(format!("tensor {name} has the unsupported kind {other:?}"))),
         };
-        tensors.push((name.to_owned(), tensor.f_view(&size[..])?));
+        tensors.push((name, tensor.f_view(&size[..])?));
     }
     Ok((tensors, metadata.metadata().clone().unwrap_or_default()))
 }
