@@ -500,7 +500,7 @@ fn entries_of_a_journal_are_read_as_they_were_written_or_not_at_all() {
         (Entry::End(ended), Past::End, SHORT),
         (Entry::Gap, Past::Gap, SHORT),
     ];
-    for (number, (entry, past, room)) in (u32::MAX - 4..).zip(entries) {
+    for (number, (entry, past, room)) in (u32::MAX - 4..=u32::MAX).zip(entries) {
         let mut memory = vec![0xff; room];
         let used = journal::seal(image, number, &entry, &mut memory).unwrap();
         let frame = journal::open(image, &memory).unwrap();
