@@ -8,7 +8,7 @@ use clap::Args;
 use graftage_boards::BOARDS;
 
 use crate::verify::target::{TARGETS, Target};
-use crate::{firmware, fuzz, outside, process, project};
+use crate::{firmware, fuzz, outside, process, project, stranger};
 
 /// Options of `cargo xtask lint`.
 #[derive(Args)]
@@ -24,7 +24,8 @@ pub fn run(options: &Options) -> Result<()> {
     thread::scope(|scope| {
         let targets = scope.spawn(|| targets(options));
         let own = workspace(".", if options.all { &["--workspace"] } else { &project::CHECKED });
-        targets.join().map_err(|_| anyhow!("the targets' thread panicked"))?.and(own)
+        targets.join().map_err(|_| anyhow!("the targets' thread panicked"))?.and(own)?;
+        stranger::lint()
     })
 }
 

@@ -17,6 +17,7 @@ mod process;
 mod project;
 mod setup;
 mod soak;
+mod stranger;
 mod test;
 mod toolchain;
 mod verify;

@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
-use crate::{bench, console, demo, firmware, fused, fuzz, outside, pages, process, project, setup, soak, verify};
+use crate::{
+    bench, console, demo, firmware, fused, fuzz, graftage, outside, pages, process, project, setup, soak, stranger, verify,
+};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -44,6 +46,7 @@ pub fn run(options: &Options) -> Result<()> {
         process::run(packages().arg("--no-run"))?;
         // Cargo locks a folder while it builds there. What is compiled here blocks nothing later.
         process::run(tests(&["test", "--release", project::TESTS]).arg("--no-run"))?;
+        graftage::build()?;
         let targets = targets.join().map_err(|_| anyhow!("the boards' thread panicked"))??;
         workspace()?;
         // Of the remaining parts, only this one builds in a folder of its own.
@@ -82,6 +85,8 @@ fn packages() -> Command {
 
 fn workspace() -> Result<()> {
     heading("packages of the workspace");
+    // Cargo builds no binary of a package without tests; those of other packages run this one.
+    graftage::build()?;
     let mut all = packages();
     // Many tests wait for an emulator.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() + 1);
@@ -91,6 +96,8 @@ fn workspace() -> Result<()> {
     }
     process::run(&mut all)?;
     process::run(&mut tests(&["test", "--release", project::TESTS]))?;
+    heading("the optimizer in a program of somebody else");
+    stranger::run()?;
     heading("graftage without libtorch");
     // It computes the same as with libtorch, so a check by the compiler of what it contains is enough.
     process::run(tests(&["check", "--release", "--no-default-features", "--tests"]).args(project::CHECKED))

@@ -1,8 +1,8 @@
 //! Learns which of two numbers is larger, in groups of its own, saves the optimizer and goes on from the file.
 
 use graftage_optim::tch::{Device, Kind, Tensor, nn, nn::Module};
-use graftage_optim::{Group, Groups, Momentum, Norm, RULE, Result, Rule, Schedule, TransportedScion, named};
 use graftage_optim::tensor::Arithmetic;
+use graftage_optim::{Group, Groups, Momentum, Norm, RULE, Result, Rule, Schedule, TransportedScion, named};
 
 fn main() -> Result<()> {
     graftage_optim::tch::manual_seed(1);
