@@ -16,7 +16,10 @@ const CRATES: usize = 96;
 /// Builds the program, runs it without LD_LIBRARY_PATH, and counts the crates that the optimizer needs.
 pub fn run() -> Result<()> {
     ensure!(PAGE.contains(&format!("```rust\n{BUILD}```")), "docs/training.md does not show tests/stranger/build.rs");
-    ensure!(MANIFEST.contains("[dependencies]\ngraftage-optim = "), "tests/stranger depends on more than graftage-optim");
+    ensure!(
+        MANIFEST.contains("[dependencies]\ngraftage-optim = "),
+        "tests/stranger depends on more than graftage-optim"
+    );
     let mut cargo = process::cargo();
     cargo.args(["run", "--quiet", "--release"]).current_dir(project::root().join("tests/stranger"));
     // The dependencies are those of the workspace, which has compiled them.

@@ -9,7 +9,8 @@ use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
 use crate::{
-    bench, console, demo, firmware, fused, fuzz, graftage, outside, pages, process, project, setup, soak, stranger, verify,
+    bench, console, demo, firmware, fused, fuzz, graftage, outside, pages, process, project, setup, soak, stranger,
+    verify,
 };
 
 /// Options of `cargo xtask test`.
