@@ -490,7 +490,7 @@ fn what_a_board_has_learnt_becomes_a_delta_from_its_record_and_a_page() {
 
         let image = "--image model/image.grft";
         let page = folder.graftage(&format!("replay a.record {image} --test test.csv --html a.html")).succeeded();
-        let shares = [session.before, session.after].map(|share| format!("{:.1} % by", 100.0 * share));
+        let shares = [session.before, session.after].map(|share| format!("{:.1} % with", 100.0 * share));
         assert!(shares.iter().all(|share| page.contains(share)), "{page}");
         folder.graftage(&format!("delta make {image} --record a.record -o a.grfd")).succeeded();
         folder.graftage(&format!("delta apply {image} a.grfd -o adapted.grft")).succeeded();

@@ -182,7 +182,7 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
 fn what_would_never_learn_or_never_fit_is_not_grafted() {
     let folder = folder();
     for (name, step) in [("minus", "-0.5"), ("zero", "0"), ("none", "null")] {
-        folder.file(&format!("{name}.json"), format!("{{ \"methods\": [{{ \"step\": {step} }}] }}"));
+        folder.file(&format!("{name}.json"), format!("{{ \"methods\": [{{ \"step_size\": {step} }}] }}"));
     }
     all_fail(
         &folder,
@@ -563,7 +563,7 @@ fn rehearse_meets_the_people_whom_two_trainings_left_out() {
     assert_eq!(common::parse(&bytes).header.recipe.rule.step_size, met.methods[0].step_size);
     // A board gets the same streams.
     let introduce = "introduce first.safetensors --per-class 4 --streams 1..2 -o streams";
-    assert!(folder.graftage(introduce).succeeded().contains("Ben, stream 2: 12 labelled samples, 18 to test"));
+    assert!(folder.graftage(introduce).succeeded().contains("Ben, stream 2: 12 labelled samples, 18 test samples"));
     let about = Checkpoint::read(&folder.path("first.safetensors")).unwrap().about;
     let (unseen, normalisation) = (about.unseen(Some(&folder.path("people.csv"))), about.normalisation.unwrap());
     let unseen = unseen.unwrap();

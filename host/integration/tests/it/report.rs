@@ -354,7 +354,7 @@ fn a_step_size_at_the_edge_of_its_grid_is_pointed_out() {
     assert!(!page(&story()).contains("may lie beyond"));
     let mut story = story();
     story.rehearsal.methods[2].step_size = 0.1;
-    assert!(page(&story).contains("For SGD with momentum it is the smallest or largest"));
+    assert!(page(&story).contains("For SGD with momentum, it is the smallest or largest"));
 }
 
 /// Returns a story with the number `x` in every place and `count` entries in every list.

@@ -503,7 +503,7 @@ fn a_configuration_that_is_wrong_says_what_is_right() {
             "step-size = 0.5\npull = \"start=3\"",
             &["pull must be > 0, and pull times step size at most 1"],
         ),
-        ("steps = 60", "steps = 5000000000", &["steps: 5000000000", "at most 4294967295"]),
+        ("steps = 60", "steps = 5000000000", &["steps must be at most 4294967295", "found 5000000000"]),
     ];
     let normal = CONFIG.replace("normalise = \"features\"\n", "");
     for (good, bad, words) in cases {
