@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             RECIPES.iter().flat_map(|(_, recipe)| tasks.iter().map(move |task| (*recipe, task))).collect();
         let ends = parallel::map(parallel::processors(), &runs, |(recipe, task)| {
             let curve = task.learn(trained(task.checkpoint)?, *recipe, usize::MAX)?;
-            Ok(curve.last().copied().unwrap_or(f32::NAN))
+            Ok::<_, graftage::error::Error>(curve.last().copied().unwrap_or(f32::NAN))
         })?;
         let spreads = ends.chunks(STREAMS.len()).map(|ends| Spread::of(ends.to_vec()));
         let cells: Vec<_> = spreads.map(|spread| format!("{:.3} ± {:.3}", spread.mean, spread.deviation)).collect();

@@ -1,5 +1,6 @@
 //! Summary of a board's activity in a few lines, for repeated display.
 
+use crate::statistics::percent;
 use graftage_core::session::Counts;
 use graftage_link::{Hello, Status};
 use std::collections::VecDeque;
@@ -163,10 +164,6 @@ fn alarms(counts: &Counts) -> String {
         1 => ", 1 alarm".into(),
         alarms => format!(", {alarms} alarms"),
     }
-}
-
-fn percent(share: f32) -> String {
-    format!("{:.1} %", 100.0 * share)
 }
 
 /// Draws a share as a bar.

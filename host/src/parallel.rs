@@ -34,7 +34,11 @@ pub fn check(what: &str, count: usize) -> Result<()> {
 ///
 /// # Errors
 /// Returns the first error in the items' order.
-pub fn map<T: Sync, U: Send>(threads: usize, items: &[T], f: impl Fn(&T) -> Result<U> + Sync) -> Result<Vec<U>> {
+pub fn map<T: Sync, U: Send, E: From<Error> + Send>(
+    threads: usize,
+    items: &[T],
+    f: impl Fn(&T) -> std::result::Result<U, E> + Sync,
+) -> std::result::Result<Vec<U>, E> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(items.iter().map(|_| None).collect::<Vec<_>>());
     let work = || {
@@ -51,6 +55,6 @@ pub fn map<T: Sync, U: Send>(threads: usize, items: &[T], f: impl Fn(&T) -> Resu
     let results = results.into_inner().unwrap_or_else(|e| e.into_inner());
     results
         .into_iter()
-        .map(|result| result.unwrap_or_else(|| Err(Error::Usage("a run ended without a result".into()))))
+        .map(|result| result.unwrap_or_else(|| Err(Error::Usage("a run ended without a result".into()).into())))
         .collect()
 }

@@ -23,11 +23,51 @@ pub struct Spread {
 impl Spread {
     /// Returns mean and sample standard deviation of these measurements.
     pub fn of(by_seed: Vec<f32>) -> Self {
-        let n = by_seed.len() as f32;
-        let mean = by_seed.iter().sum::<f32>() / n;
-        let squares: f32 = by_seed.iter().map(|x| (x - mean) * (x - mean)).sum();
-        Self { mean, deviation: (squares / (n - 1.0).max(1.0)).sqrt(), by_seed }
+        let Moments { mean, deviation, .. } = Moments::of(by_seed.iter().map(|x| f64::from(*x)));
+        Self { mean: mean as f32, deviation: deviation.unwrap_or(0.0) as f32, by_seed }
     }
+}
+
+/// Mean and standard deviation of a sample.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Moments {
+    /// Mean; NaN for no values.
+    pub mean: f64,
+    /// Sample standard deviation; `None` for a single value.
+    pub deviation: Option<f64>,
+    /// Number of values.
+    pub count: usize,
+}
+
+impl Moments {
+    /// Computes mean and deviation of these values.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let values: Vec<_> = values.into_iter().collect();
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
+        let deviation = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
+        Self { mean, deviation, count: values.len() }
+    }
+
+    /// Returns the standard error of the mean; `None` for a single value.
+    pub fn error(&self) -> Option<f64> {
+        self.deviation.map(|deviation| deviation / (self.count as f64).sqrt())
+    }
+
+    /// Formats mean ± deviation with `digits` decimals; a dash if there is no deviation.
+    pub fn with_deviation(&self, digits: usize) -> String {
+        format!("{:.digits$} ± {}", self.mean, number(self.deviation, digits))
+    }
+
+    /// Formats mean (standard error) with `digits` decimals; a dash if there is no standard error.
+    pub fn with_error(&self, digits: usize) -> String {
+        format!("{:.digits$} ({})", self.mean, number(self.error(), digits))
+    }
+}
+
+fn number(number: Option<f64>, digits: usize) -> String {
+    number.map_or("–".into(), |number| format!("{number:.digits$}"))
 }
 
 /// Returns a share as `98.7 %`, or `n/a` if it is not finite.

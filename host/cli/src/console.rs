@@ -85,11 +85,6 @@ impl Drop for Progress {
     }
 }
 
-/// Formats a share as a percentage.
-pub fn percent(share: f32) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
 /// Reduces an error message of clap to one line, without the usage and the hint.
 pub fn one_line(text: &str) -> String {
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));

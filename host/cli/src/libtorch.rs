@@ -8,12 +8,13 @@ mod transfer;
 mod trials;
 
 use crate::Outcome;
-use crate::console::{percent, say};
+use crate::console::say;
 use clap::Subcommand;
 use graftage::checkpoint::Checkpoint;
 use graftage::data::Role;
 use graftage::record::Record;
 use graftage::replay::Target;
+use graftage::statistics::percent;
 use graftage_core::image::Image;
 use graftage_train::error::Result;
 use graftage_train::{exact, trainer};

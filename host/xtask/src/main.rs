@@ -11,6 +11,7 @@ mod fuzz;
 mod graftage;
 mod lint;
 mod outside;
+mod package;
 mod pages;
 mod pictures;
 mod process;
@@ -53,6 +54,8 @@ enum Task {
     Fused,
     /// Run the commands of docs/training.md, docs/data.md and docs/adaptation.md, with the files shown there
     Pages,
+    /// Package the crates that are published, without building them
+    Package,
     /// Draw the pictures of the README from the results of the demo
     Pictures,
     /// Feed arbitrary bytes to the parsers of images, snapshots and frames
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Task::Verify(options) => verify::run(&options),
         Task::Fused => fused::run(),
         Task::Pages => pages::run(),
+        Task::Package => package::run(),
         Task::Pictures => pictures::run(),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => soak::run(&options),

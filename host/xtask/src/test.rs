@@ -9,8 +9,8 @@ use graftage_boards::BOARDS;
 
 use crate::verify::target::TARGETS;
 use crate::{
-    bench, console, demo, firmware, fused, fuzz, graftage, outside, pages, process, project, setup, soak, stranger,
-    verify,
+    bench, console, demo, firmware, fused, fuzz, graftage, outside, package, pages, process, project, setup, soak,
+    stranger, verify,
 };
 
 /// Options of `cargo xtask test`.
@@ -99,6 +99,8 @@ fn workspace() -> Result<()> {
     process::run(&mut tests(&["test", "--release", project::TESTS]))?;
     heading("the optimizer in a program of somebody else");
     stranger::run()?;
+    heading("packages for a registry");
+    package::run()?;
     heading("graftage without libtorch");
     // It computes the same as with libtorch, so a check by the compiler of what it contains is enough.
     process::run(tests(&["check", "--release", "--no-default-features", "--tests"]).args(project::CHECKED))

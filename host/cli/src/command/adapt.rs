@@ -3,7 +3,7 @@
 mod course;
 
 use super::monitor::Page;
-use crate::console::{Progress, percent, say};
+use crate::console::{Progress, say};
 use crate::files::image_on;
 use crate::line::Patience;
 use crate::outputs::Force;
@@ -17,6 +17,7 @@ use graftage::image::ImageFile;
 use graftage::recorder::{Lag, Place, Recorder};
 use graftage::session::{Memory, Session};
 use graftage::signals;
+use graftage::statistics::percent;
 use graftage::verdict;
 use graftage_core::session::Counts;
 use graftage_link::{Ended, Hello, Status};

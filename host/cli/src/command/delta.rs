@@ -1,6 +1,6 @@
 //! `graftage delta`.
 
-use crate::console::{percent, say};
+use crate::console::say;
 use crate::files::{image_of, image_on, samples_for};
 use crate::line::Patience;
 use crate::outputs::Force;
@@ -11,6 +11,7 @@ use graftage::error::{Error, Result};
 use graftage::image::{ImageFile, with_names};
 use graftage::record::{Event, Record};
 use graftage::replay;
+use graftage::statistics::percent;
 use graftage::workstation::{self, accuracy};
 use graftage_core::image::Image;
 use graftage_link::Array;

@@ -1,6 +1,6 @@
 //! `graftage replay`.
 
-use crate::console::{percent, say};
+use crate::console::say;
 use crate::files::{image_of, samples_for};
 use crate::outputs::Force;
 use crate::{Outcome, libtorch};
@@ -10,6 +10,7 @@ use graftage::error::{Error, Result};
 use graftage::record::{Found, Record};
 use graftage::replay::{self, Replayed, Verification};
 use graftage::report::{Account, account_page};
+use graftage::statistics::percent;
 use graftage::workstation;
 use graftage_core::network::Layer;
 use std::path::PathBuf;

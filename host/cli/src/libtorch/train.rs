@@ -1,11 +1,12 @@
 //! `graftage train`.
 
-use crate::console::{Progress, percent, say, tell};
+use crate::console::{Progress, say, tell};
 use crate::outputs::Force;
 use clap::Args;
 use graftage::data::Dataset;
 use graftage::report::training_page;
 use graftage::signals;
+use graftage::statistics::percent;
 use graftage_train::config::Config;
 use graftage_train::error::{Error, Result};
 use graftage_train::trainer::{FILES, Live, News, Start, train};

@@ -6,13 +6,14 @@ use graftage::checkpoint::Checkpoint;
 use graftage::data::{Dataset, Role, Split};
 use graftage::files;
 use graftage::report::training_page;
+use graftage::statistics::Moments;
 use graftage::training::Training;
 use graftage_train::config::Config;
 use graftage_train::error::{Error, Result};
 use graftage_train::limits;
 use graftage_train::tournament::compare::{Choice, Comparison, Options, Target, compare};
 use graftage_train::tournament::transfer::{Transfer, transfer};
-use graftage_train::tournament::trials::{Interruption, Spread, TRAININGS, Trials};
+use graftage_train::tournament::trials::{Interruption, TRAININGS, Trials};
 use graftage_train::trainer::{Live, News, Start, evaluate, train};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -724,7 +725,7 @@ fn what_a_comparison_cannot_tell_is_refused_or_left_out() {
         let warning = warning.as_str().unwrap();
         assert!(out.contains(warning) && page.contains(warning), "{warning}");
     }
-    assert_eq!(Spread::of(&[1.0, 3.0]).deviation, Some(2f64.sqrt()));
+    assert_eq!(Moments::of([1.0, 3.0]).deviation, Some(2f64.sqrt()));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Page of a comparison.
 
 use crate::tournament::compare::{Comparison, Row};
-use crate::tournament::trials::Spread;
 use graftage::report::Column::Numbers;
 use graftage::report::chart::{Chart, Scale, Series, figure, short};
 use graftage::report::{document, table};
+use graftage::statistics::Moments;
 use maud::{Markup, html};
 
 /// Returns a comparison as a self-contained HTML file.
@@ -29,8 +29,8 @@ pub fn comparison_page(comparison: &Comparison) -> String {
     document("Graftage: optimizers side by side", &lead, &sections)
 }
 
-fn with_error(spread: &Option<Spread>) -> String {
-    let signed = |spread: Spread| format!("{}{}", if spread.mean < 0.0 { "" } else { "+" }, spread.with_error(4));
+fn with_error(spread: &Option<Moments>) -> String {
+    let signed = |spread: Moments| format!("{}{}", if spread.mean < 0.0 { "" } else { "+" }, spread.with_error(4));
     spread.map_or("–".to_owned(), |spread| signed(spread).replace('-', "−"))
 }
 

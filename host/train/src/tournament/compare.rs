@@ -13,10 +13,9 @@
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::tournament::trials::{
-    Contestant, Interruption, Ledger, Purpose, Run, Spread, Trials, Work, distinct, listed,
-};
+use crate::tournament::trials::{Contestant, Interruption, Ledger, Purpose, Run, Trials, Work, distinct, listed};
 use graftage::data::Dataset;
+use graftage::statistics::Moments;
 use graftage_core::schedule::Momentum;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -150,18 +149,18 @@ pub struct Row {
     /// Trainings on the reported seeds.
     pub runs: Vec<Run>,
     /// Final losses.
-    pub last: Spread,
+    pub last: Moments,
     /// Losses on the test part at the end.
-    pub test: Spread,
+    pub test: Moments,
     /// Accuracies on the test part at the end.
-    pub accuracy: Spread,
+    pub accuracy: Moments,
     /// Steps to the target, if every seed reached it.
-    pub reached: Option<Spread>,
+    pub reached: Option<Moments>,
     /// Final loss minus that of the first contestant, seed by seed. With [`Options::each_momentum`], the first
     /// contestant's row with the same momentum is used.
-    pub difference: Option<Spread>,
+    pub difference: Option<Moments>,
     /// Steps to the target divided by those of the first contestant, seed by seed, if both always reached it.
-    pub ratio: Option<Spread>,
+    pub ratio: Option<Moments>,
 }
 
 /// Result of a comparison.
@@ -341,11 +340,11 @@ fn row(
     first: Option<&Row>,
     target: f32,
 ) -> Row {
-    let of = |number: fn(&Run) -> f32| Spread::of(&runs.iter().map(|run| f64::from(number(run))).collect::<Vec<_>>());
+    let of = |number: fn(&Run) -> f32| Moments::of(runs.iter().map(|run| f64::from(number(run))));
     let reached: Option<Vec<f64>> = runs.iter().map(|run| run.reached(target)).collect();
     let paired = |f: &dyn Fn(&Run, &Run) -> Option<f64>| {
         let pairs: Option<Vec<_>> = first?.runs.iter().zip(&runs).map(|(first, run)| f(first, run)).collect();
-        pairs.map(|pairs| Spread::of(&pairs))
+        pairs.map(Moments::of)
     };
     Row {
         name: contestant.to_string(),
@@ -355,7 +354,7 @@ fn row(
         last: of(|run| run.last),
         test: of(|run| run.test.0),
         accuracy: of(|run| run.test.1),
-        reached: reached.map(|steps| Spread::of(&steps)),
+        reached: reached.map(Moments::of),
         difference: paired(&|first, run| Some(f64::from(run.last) - f64::from(first.last))),
         ratio: paired(&|first, run| Some(run.reached(target)? / first.reached(target)?)),
         runs,
@@ -375,7 +374,7 @@ pub fn table(comparison: &Comparison) -> String {
     table += "|---|---|---|---|---|---|---|---|---|\n";
     for row in rows {
         let Row { name, step_size: step, momentum, last, test, accuracy, reached, difference, ratio, .. } = row;
-        let with_error = |spread: &Option<Spread>, digits: usize| match spread {
+        let with_error = |spread: &Option<Moments>, digits: usize| match spread {
             Some(spread) if spread.mean >= 0.0 => format!("+{}", spread.with_error(digits)),
             Some(spread) => spread.with_error(digits),
             None => "–".to_owned(),

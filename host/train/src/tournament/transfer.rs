@@ -9,8 +9,9 @@
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::tournament::trials::{Interruption, Ledger, Purpose, Spread, Trials, Work, distinct};
+use crate::tournament::trials::{Interruption, Ledger, Purpose, Trials, Work, distinct};
 use graftage::data::Dataset;
+use graftage::statistics::Moments;
 use graftage_core::schedule::Momentum;
 use serde::{Deserialize, Serialize};
 
@@ -24,13 +25,13 @@ pub struct Curve {
     /// Number of parameters of the model.
     pub parameters: usize,
     /// Step sizes in ascending order, with the final loss over the seeds; infinite if a training diverged.
-    pub losses: Vec<(f32, Spread)>,
+    pub losses: Vec<(f32, Moments)>,
     /// Best step size at this width.
     pub best: f32,
     /// True if the best step size is the first or last of the grid, so that a better one may lie beyond.
     pub at_edge: bool,
     /// Loss at the step size that is best at the first width, minus the loss at this width's own best, seed by seed.
-    pub cost: Spread,
+    pub cost: Moments,
 }
 
 /// Result of a transfer.
@@ -94,7 +95,7 @@ pub fn transfer(
             before += runs.len();
             let losses: Vec<Vec<f64>> =
                 runs.chunks(seeds.len()).map(|runs| runs.iter().map(|run| f64::from(run.last)).collect()).collect();
-            let mean = |at: usize| Spread::of(&losses[at]).mean;
+            let mean = |at: usize| Moments::of(losses[at].iter().copied()).mean;
             let best = (0..grid.len()).fold(0, |best, at| if mean(at) < mean(best) { at } else { best });
             let first = curves.get(start).map_or(grid[best], |curve| curve.best);
             let believed = grid.iter().position(|step| *step == first).unwrap_or(best);
@@ -104,10 +105,14 @@ pub fn transfer(
                 name: contestant.to_string(),
                 width: *width,
                 parameters: config.model.parameters(&shape)?.iter().map(|parameter| parameter.count()).sum(),
-                losses: grid.iter().copied().zip(losses.iter().map(|losses| Spread::of(losses))).collect(),
+                losses: grid
+                    .iter()
+                    .copied()
+                    .zip(losses.iter().map(|losses| Moments::of(losses.iter().copied())))
+                    .collect(),
                 best: grid[best],
                 at_edge: best == 0 || best + 1 == grid.len(),
-                cost: Spread::of(&cost),
+                cost: Moments::of(cost),
             });
         }
     }

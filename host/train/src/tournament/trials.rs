@@ -45,9 +45,13 @@ impl FromStr for Contestant {
         match Method::find(text) {
             Some(Method::Transported) | None => match rule::transport(text) {
                 Ok(transport) => Ok(Self { method: Method::Transported, transport }),
-                Err(_) => Err(format!(
-                    "{text:?} is not an optimizer: use scion, muon, adamw, sgd, nesterov, theta=SHARE, lag=MEMORY or alignment=DAMPING"
-                )),
+                Err(_) => {
+                    let keys: Vec<_> = Method::all().skip(1).map(Method::key).collect();
+                    Err(format!(
+                        "{text:?} is not an optimizer: use {}, nesterov, theta=SHARE, lag=MEMORY or alignment=DAMPING",
+                        keys.join(", ")
+                    ))
+                }
             },
             Some(method) => Ok(Self { method, transport: scion }),
         }
@@ -186,47 +190,6 @@ impl Run {
     }
 }
 
-/// Mean and sample standard deviation; NaN for no numbers.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Spread {
-    /// Mean.
-    pub mean: f64,
-    /// Sample standard deviation; `None` for a single number.
-    pub deviation: Option<f64>,
-    /// Number of values.
-    pub count: usize,
-}
-
-impl Spread {
-    /// Computes mean and deviation of these numbers.
-    pub fn of(numbers: &[f64]) -> Self {
-        let n = numbers.len() as f64;
-        let mean = numbers.iter().sum::<f64>() / n;
-        let square = numbers.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
-        let deviation = (numbers.len() > 1).then(|| (square / (n - 1.0)).sqrt());
-        Self { mean, deviation, count: numbers.len() }
-    }
-
-    /// Returns the standard error of the mean; `None` for a single number.
-    pub fn error(&self) -> Option<f64> {
-        self.deviation.map(|deviation| deviation / (self.count as f64).sqrt())
-    }
-
-    /// Formats mean ± deviation with `digits` decimals; a dash if there is no deviation.
-    pub fn with_deviation(&self, digits: usize) -> String {
-        format!("{:.digits$} ± {}", self.mean, number(self.deviation, digits))
-    }
-
-    /// Formats mean (standard error) with `digits` decimals; a dash if there is no standard error.
-    pub fn with_error(&self, digits: usize) -> String {
-        format!("{:.digits$} ({})", self.mean, number(self.error(), digits))
-    }
-}
-
-fn number(number: Option<f64>, digits: usize) -> String {
-    number.map_or("–".into(), |number| format!("{number:.digits$}"))
-}
-
 /// A requested training: contestant, (step size, β) and seed.
 pub(crate) type Asked = (Contestant, (f32, f32), u64);
 
@@ -299,27 +262,15 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
     /// Runs the trainings that have not ended yet, and returns all results in the order of `asked`.
     pub(crate) fn run(&self, asked: &[Asked]) -> Result<Vec<Run>> {
         self.asked.fetch_add(asked.len(), Ordering::Relaxed);
-        let next = AtomicUsize::new(0);
-        let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
-            for _ in 0..self.trials.jobs.clamp(1, asked.len().max(1)) {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(result) = asked.get(at).and_then(|one| self.result(one).transpose()) else { break };
-                        // The receiver outlives this scope.
-                        let _ = sender.send((at, result));
-                        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-                        (self.observe)(done, self.asked.load(Ordering::Relaxed));
-                    }
-                });
+        let runs = parallel::map(self.trials.jobs.clamp(1, asked.len().max(1)), asked, |one| {
+            let result = self.result(one);
+            if !matches!(result, Ok(None)) {
+                let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+                (self.observe)(done, self.asked.load(Ordering::Relaxed));
             }
-        });
-        drop(sender);
-        let mut results: Vec<_> = receiver.into_iter().collect();
-        results.sort_by_key(|(at, _)| *at);
-        let runs: Vec<_> = results.into_iter().map(|(_, result)| result).collect::<Result<_>>()?;
+            result
+        })?;
+        let runs: Vec<_> = runs.into_iter().flatten().collect();
         if runs.len() < asked.len() { Err(self.ledger.interrupted()) } else { Ok(runs) }
     }
 

@@ -1,12 +1,13 @@
 //! Sending of a stream of samples to a board.
 
 use crate::command::monitor::Page;
-use crate::console::{Progress, percent};
+use crate::console::Progress;
 use graftage::board::Board;
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
 use graftage::record::{Event, Lesson, Record, Refused};
 use graftage::recorder::{Recorder, position};
+use graftage::statistics::percent;
 use graftage_core::error::Refusal;
 use graftage_core::session::{Counts, Verdict};
 use graftage_link::{Hello, Status};
