@@ -1,4 +1,4 @@
-//! Training methods to compare: variants of the rule, and the [baselines](crate::baselines) beside it.
+//! Training methods to compare: variants of the rule, and the [baselines] beside it.
 
 use super::{Group, Groups, Result, TransportedScion, named};
 use crate::baselines::{self, Baseline, Running};
