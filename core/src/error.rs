@@ -5,6 +5,7 @@ use core::fmt;
 /// Reason for refusing a sample, a step or a recipe; nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Refusal {
     /// The sample's length differs from the network's number of inputs.
     Length {
@@ -63,6 +64,7 @@ pub enum Refusal {
 /// Field of a recipe; its message states the valid range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Field {
     /// The step size η.
     Step,
@@ -164,6 +166,7 @@ impl core::error::Error for Refusal {}
 /// describes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ImageError {
     /// The first bytes are not those of an image.
     Magic,

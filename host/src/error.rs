@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Error of this library; its message is one line.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
