@@ -54,10 +54,10 @@ impl Page<'_> {
         fenced.map(|block| block.split_once('\n').unwrap_or((block, "")))
     }
 
-    /// Writes the files that the page shows. The first line of each one names it.
+    /// Writes the files that the page shows. The first line of each one names it. Rust is for programs of the reader.
     fn show_files(self) -> Result<()> {
         fs::create_dir_all(self.folder)?;
-        for (_, text) in self.blocks().filter(|(language, _)| !["sh", "text"].contains(language)) {
+        for (_, text) in self.blocks().filter(|(language, _)| !["sh", "text", "rust"].contains(language)) {
             let (name, content) = text.split_once('\n').unwrap_or_default();
             let name = name.strip_prefix("# ").with_context(|| format!("{name:?} does not name a file"))?;
             fs::write(self.folder.join(name), content)?;
