@@ -7,10 +7,10 @@ use crate::{console, process, project};
 /// Published crates. Each depends only on those before it.
 const CRATES: [&str; 5] = ["graftage-core", "graftage-link", "graftage-boards", "graftage-optim", "graftage"];
 
-/// Packages them without building them. Dependencies that are not cached are not fetched.
+/// Packages them without building them.
 pub fn run() -> Result<()> {
     let mut cargo = process::cargo();
-    cargo.args(["package", "--quiet", "--no-verify", "--allow-dirty", "--offline"]);
+    cargo.args(["package", "--quiet", "--no-verify", "--allow-dirty"]);
     cargo.args(CRATES.map(|name| format!("--package={name}"))).current_dir(project::root());
     process::output(&mut cargo)?;
     for name in CRATES {
