@@ -126,7 +126,7 @@ pub struct Board {
 struct Emulator {
     child: Arc<Mutex<Child>>,
     /// Keeps the store locked while the emulator uses it.
-    _store: Option<Store>,
+    store: Option<Store>,
 }
 
 impl Emulator {
@@ -168,6 +168,9 @@ impl Drop for Emulator {
         // The emulator may have ended already.
         let _ = child.kill();
         let _ = child.wait();
+        if let Some(store) = &self.store {
+            store.release();
+        }
     }
 }
 
@@ -603,7 +606,7 @@ fn emulate(
         let program = machine.program;
         Error::Board(format!("cannot start {program} ({e}): run `cargo xtask setup` or install QEMU"))
     })?;
-    let mut emulator = Emulator { child, _store: store };
+    let mut emulator = Emulator { child, store };
     listener.set_nonblocking(true).map_err(failed)?;
     let deadline = Instant::now() + SILENCE;
     loop {

@@ -163,6 +163,13 @@ impl Store {
         }
     }
 
+    /// Lets the store be opened again, once no emulator uses it. Closing the file would not do at once: a process that
+    /// another thread is starting has copies of all open files until it runs its program.
+    pub fn release(&self) {
+        // A file system without locks has nothing to unlock.
+        let _ = self.file.unlock();
+    }
+
     /// Returns the QEMU options that put the EEPROMs on a bus.
     pub(crate) fn arguments(&self, bus: &str) -> Vec<String> {
         // This process locks the file, because QEMU's lock would let a second emulator in.

@@ -121,6 +121,20 @@ fn nobody_else_opens_a_store_while_it_or_its_emulator_lives() {
     other.wait().unwrap();
 }
 
+#[test]
+fn a_released_store_opens_again_even_while_a_child_has_a_copy_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = Store::open(&path, &firmware(1000), None).unwrap();
+    let mut command = Command::new("sleep");
+    store.hold(&mut command);
+    let mut child = command.arg("20").stdout(Stdio::null()).spawn().unwrap();
+    store.release();
+    Store::open(&path, &firmware(1000), None).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 /// Returns the emulator commands that the pages show, as (page, words).
 fn commands() -> Vec<(String, Vec<String>)> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");

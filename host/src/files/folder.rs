@@ -1,6 +1,6 @@
 //! A folder whose files are replaced together.
 
-use super::lock::lock;
+use super::lock::{Locked, lock};
 use super::unfinished::{STAGE, create, forget, hold};
 use super::{operations, there_already};
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ pub struct Folder {
     own: RefCell<BTreeSet<String>>,
     /// Folders that were created: this one and its ancestors.
     made: Vec<PathBuf>,
-    _lock: File,
+    _lock: Locked,
 }
 
 impl Folder {
@@ -44,8 +44,7 @@ impl Folder {
         }
         let (made, lock) = loop {
             let made = make(path)?;
-            let file = File::open(path).map_err(Error::file(path))?;
-            lock(path, &file)?;
+            let file = lock(path, File::open(path).map_err(Error::file(path))?)?;
             // The previous process may have deleted the folder while it was empty.
             let same = |data: fs::Metadata| file.metadata().is_ok_and(|own| own.ino() == data.ino());
             if fs::metadata(path).is_ok_and(same) {
@@ -150,7 +149,7 @@ impl Change<'_> {
             held.push(self.stage.clone());
         }
         drop(held);
-        operations::fill(&mut create(&self.stage.join(name))?, bytes)
+        operations::fill(&create(&self.stage.join(name))?, bytes)
     }
 
     /// Adds a value as JSON.
@@ -241,9 +240,8 @@ pub fn settle(folder: &Path) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(5);
     let started = Instant::now();
     while folder.join(DECIDED).exists() {
-        let file = File::open(folder).map_err(Error::file(folder))?;
-        match lock(folder, &file) {
-            Ok(()) => return finish(folder),
+        match lock(folder, File::open(folder).map_err(Error::file(folder))?) {
+            Ok(_locked) => return finish(folder),
             Err(error) if started.elapsed() > PATIENCE => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }

@@ -1,5 +1,6 @@
 //! A file that grows while a command runs, and that a later run can continue.
 
+use super::lock::Locked;
 use super::output::{Beside, check, is_device};
 use super::{operations, parent, there_already};
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ pub struct Growing {
     path: PathBuf,
     force: bool,
     /// The locked file, once it has its name.
-    file: Option<File>,
+    file: Option<Locked>,
     /// The new file before it has its name. For a file that is continued, this only holds its lock.
     beside: Option<Beside>,
     length: u64,
@@ -65,7 +66,7 @@ impl Growing {
     /// If they cannot be written.
     pub fn begin(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(beside) = &mut self.beside else { return Ok(()) };
-        let file = &mut beside.file;
+        let file = &beside.file;
         let written = file.set_len(0).and_then(|()| operations::fill(file, bytes));
         self.length = bytes.len() as u64;
         written.map_err(Error::file(&self.path))
@@ -92,7 +93,7 @@ impl Growing {
         {
             let file = beside.file.try_clone().map_err(Error::file(&self.path))?;
             beside.name(&self.path, self.force)?;
-            self.file = Some(file);
+            self.file = Some(Locked(file));
         }
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Growing {
                 return Err(Error::content(&self.path, "was deleted or replaced while it was being written"));
             }
         }
-        let kept = self.file.as_ref().map_or(Ok(()), File::sync_all);
+        let kept = self.file.as_ref().map_or(Ok(()), |file| file.sync_all());
         kept.and_then(|()| operations::keep_names(parent(&self.path))).map_err(Error::file(&self.path))
     }
 

@@ -10,7 +10,7 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Writes the content of an open file durably.
-pub fn fill(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+pub fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     let (first, second) = bytes.split_at(bytes.len() / 2);
     step()?;
     file.write_all(first)?;

@@ -1,11 +1,11 @@
 //! A single output file whose name the user chose.
 
-use super::lock::lock;
+use super::lock::{Locked, lock};
 use super::operations;
 use super::unfinished::{forget, hold};
 use super::{folder, parent, there_already};
 use crate::error::{Error, Result};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ impl Output {
             let device = OpenOptions::new().append(true).open(path);
             return device.and_then(|mut device| device.write_all(bytes)).map_err(Error::file(path));
         };
-        beside.file.set_len(0).and_then(|()| operations::fill(&mut beside.file, bytes)).map_err(Error::file(path))?;
+        beside.file.set_len(0).and_then(|()| operations::fill(&beside.file, bytes)).map_err(Error::file(path))?;
         beside.name(path, self.force)?;
         operations::keep_names(parent(path)).map_err(Error::file(path))
     }
@@ -72,9 +72,9 @@ impl Output {
 #[derive(Debug)]
 pub struct Beside {
     path: PathBuf,
-    pub file: File,
+    pub file: Locked,
     /// The existing file of that name, if it can be opened for writing.
-    pub there: Option<File>,
+    pub there: Option<Locked>,
 }
 
 impl Beside {
@@ -89,8 +89,7 @@ impl Beside {
         let opened = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&beside);
         let mut held = hold();
         let file = loop {
-            let file = opened().map_err(Error::file(path))?;
-            lock(path, &file)?;
+            let file = lock(path, opened().map_err(Error::file(path))?)?;
             // Between opening and locking, the previous process may have renamed or deleted the file.
             let same = |other: fs::Metadata| file.metadata().is_ok_and(|own| own.ino() == other.ino());
             if fs::symlink_metadata(&beside).is_ok_and(same) {
@@ -99,8 +98,9 @@ impl Beside {
         };
         held.push(beside.clone());
         drop(held);
-        let new = Self { path: beside, file, there: OpenOptions::new().read(true).write(true).open(path).ok() };
-        new.there.as_ref().map_or(Ok(()), |there| lock(path, there))?;
+        let mut new = Self { path: beside, file, there: None };
+        let there = OpenOptions::new().read(true).write(true).open(path).ok();
+        new.there = there.map(|there| lock(path, there)).transpose()?;
         Ok(new)
     }
 

@@ -156,6 +156,20 @@ fn a_folder_and_a_file_have_one_writer() {
     assert_eq!(contents(path), set(&[]));
 }
 
+/// A process that another thread has just started holds copies of all open files for a moment.
+#[test]
+fn a_copy_of_an_open_file_does_not_keep_its_lock() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("x");
+    let claim = || lock::lock(&path, fs::File::create(&path).unwrap());
+    let locked = claim().unwrap();
+    let copy = locked.try_clone().unwrap();
+    claim().unwrap_err();
+    drop(locked);
+    claim().unwrap();
+    drop(copy);
+}
+
 #[test]
 fn a_folder_that_was_made_for_nothing_goes_away() {
     let temporary = tempfile::tempdir().unwrap();
