@@ -2,6 +2,7 @@
 
 mod arguments;
 mod command;
+mod connection;
 mod console;
 mod files;
 #[cfg(feature = "torch")]
@@ -9,7 +10,6 @@ mod libtorch;
 #[cfg(not(feature = "torch"))]
 #[path = "without_libtorch.rs"]
 mod libtorch;
-mod line;
 mod outputs;
 
 use clap::error::ErrorKind;

@@ -3,9 +3,9 @@
 mod course;
 
 use super::monitor::Page;
+use crate::connection::Connection;
 use crate::console::{Progress, say};
 use crate::files::image_on;
-use crate::line::Patience;
 use crate::outputs::Force;
 use clap::Args;
 use course::{Course, View, begun};
@@ -26,15 +26,8 @@ use std::time::Instant;
 
 #[derive(Args)]
 pub struct Adapt {
-    /// Port of the board: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board;
-    /// qemu:FIRMWARE,store=FILE keeps its EEPROMs.
-    #[arg(long)]
-    port: Port,
     #[command(flatten)]
-    patience: Patience,
-    /// Weights image that the board runs, which names columns and classes. The emulated board starts with it.
-    #[arg(long)]
-    image: Option<PathBuf>,
+    connection: Connection,
     /// Labelled samples to learn, as CSV in the units of the training data.
     #[arg(long)]
     stream: PathBuf,
@@ -66,21 +59,21 @@ pub struct Adapt {
 
 impl Adapt {
     pub fn run(self) -> Result<()> {
-        let mut claims =
-            self.force.claims([&self.stream].into_iter().chain(&self.image).chain(&self.test).chain(self.port.files()));
+        let mut claims = self.force.claims([&self.stream].into_iter().chain(&self.test).chain(self.connection.files()));
         let recorded = self.record.as_deref().map(|path| Place::open(claims.growing(path)?)).transpose()?;
         let mut claimed = |path: &Option<PathBuf>| claims.option(path.as_ref());
         let logged = claimed(&self.log)?;
         let (output, held) = (claimed(&self.output)?, claimed(&self.memory)?);
         let started = Instant::now();
-        let image = self.image.as_deref().map(ImageFile::read).transpose()?;
+        let Connection { port, image: named, .. } = &self.connection;
+        let image = named.as_deref().map(ImageFile::read).transpose()?;
         let raw = Log::file()?;
-        let mut board = self.patience.open(&self.port, self.image.as_deref(), Some(&raw))?;
+        let mut board = self.connection.open(Some(&raw))?;
         let hello = board.hello()?;
-        let refused = |error| Error::Board(format!("{}: the board rejects its image: {error}", self.port));
+        let refused = |error| self.connection.error(format!("the board rejects its image: {error}"));
         let status = hello.status.map_err(refused)?;
         let (inputs, classes) = (hello.inputs as usize, hello.classes as usize);
-        if let Some((image, path)) = image.as_ref().zip(self.image.as_ref()) {
+        if let Some((image, path)) = image.as_ref().zip(named.as_ref()) {
             image_on(image, path, hello.schema, &status)?;
         }
         let read = |path: &Path| -> Result<Samples> {
@@ -102,7 +95,7 @@ impl Adapt {
         let before = test.as_ref().map(|test| confusion(&mut board, test, &legend, "testing, before")).transpose()?;
         let mut course = Course::default();
         let mut view = match self.monitor {
-            true => View::Page(Box::new(Page::new(&self.port, &raw)?), Instant::now()),
+            true => View::Page(Box::new(Page::new(port, &raw)?), Instant::now()),
             false => View::Bar(Progress::new("learning", (stream.len() - skip) as u64)),
         };
         // From here on, a signal first ends the requests to the board; the emulator's log is still written.
@@ -119,7 +112,7 @@ impl Adapt {
             Ok((verdict, after, hello, end))
         });
         drop(board);
-        if let (Some(output), Port::Emulator { firmware, .. }) = (logged, &self.port) {
+        if let (Some(output), Port::Emulator { firmware, .. }) = (logged, port) {
             let mut text = Log::open(firmware, &raw)?.lines()?.join("\n");
             text.push('\n');
             output.write(text.as_bytes())?;
@@ -149,7 +142,7 @@ impl Adapt {
         if let Some(output) = output {
             output.write_json(&session)?;
         }
-        if let (Some(output), Port::Emulator { firmware, .. }) = (held, &self.port) {
+        if let (Some(output), Port::Emulator { firmware, .. }) = (held, port) {
             let image = image.as_ref().map_or(0, |image| image.bytes().len() as u64);
             output.write_json(&memory(firmware, image, &hello.memory)?)?;
         }

@@ -1,8 +1,8 @@
 //! `graftage delta`.
 
+use crate::connection::Patience;
 use crate::console::say;
 use crate::files::{image_of, image_on, samples_for};
-use crate::line::Patience;
 use crate::outputs::Force;
 use clap::{Args, Subcommand};
 use graftage::board::Port;

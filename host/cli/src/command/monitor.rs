@@ -3,8 +3,8 @@
 //! A port has a single owner: while a command sends a stream over it, only that command can show the page. This command
 //! is therefore for a board that learns by itself, from its own sensors.
 
+use crate::connection::Connection;
 use crate::console::say;
-use crate::line::Patience;
 use clap::Args;
 use graftage::board::{Board, Log, Port};
 use graftage::error::Result;
@@ -12,19 +12,12 @@ use graftage::monitor::{Line, Monitor as Seen};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::File;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Args)]
 pub struct Monitor {
-    /// Port of the board: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE for the emulated board.
-    #[arg(long)]
-    port: Port,
     #[command(flatten)]
-    patience: Patience,
-    /// Weights image that the emulated board starts with.
-    #[arg(long)]
-    image: Option<PathBuf>,
+    connection: Connection,
     /// Seconds between requests.
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     every: f64,
@@ -43,8 +36,8 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 impl Monitor {
     pub fn run(self) -> Result<()> {
         let raw = Log::file()?;
-        let mut board = self.patience.open(&self.port, self.image.as_deref(), Some(&raw))?;
-        let mut page = Page::new(&self.port, &raw)?;
+        let mut board = self.connection.open(Some(&raw))?;
+        let mut page = Page::new(&self.connection.port, &raw)?;
         let mut left = self.polls.unwrap_or(u64::MAX);
         while left > 0 {
             page.show(&mut board)?;

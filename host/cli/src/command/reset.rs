@@ -1,34 +1,23 @@
 //! `graftage reset`.
 
+use crate::connection::Connection;
 use crate::console::say;
-use crate::line::Patience;
 use clap::Args;
-use graftage::board::Port;
-use graftage::error::{Error, Result};
-use std::path::PathBuf;
+use graftage::error::Result;
 
 #[derive(Args)]
 pub struct Reset {
-    /// Port of the board: /dev/ttyACM0, tcp:HOST:PORT, or qemu:FIRMWARE,store=FILE for the store of an emulated board.
-    #[arg(long)]
-    port: Port,
     #[command(flatten)]
-    patience: Patience,
-    /// Weights image that the emulated board starts with.
-    #[arg(long)]
-    image: Option<PathBuf>,
+    connection: Connection,
 }
 
 impl Reset {
     pub fn run(self) -> Result<()> {
-        if let (Port::Emulator { .. }, None) = (&self.port, &self.image) {
-            let what = format!("{}: an emulator needs an image to start with: name it with --image", self.port);
-            return Err(Error::Board(what));
-        }
-        let mut board = self.patience.open(&self.port, self.image.as_deref(), None)?;
+        self.connection.check()?;
+        let mut board = self.connection.open(None)?;
         let hello = board.hello()?;
         let status = hello.status.map_err(|error| {
-            Error::Board(format!("{}: the board rejects its image, and has forgotten nothing: {error}", self.port))
+            self.connection.error(format!("the board rejects its image, and has forgotten nothing: {error}"))
         })?;
         let digest = board.reset()?;
         let (taken, sessions) = (status.counts.taken, status.counts.sessions());
