@@ -13,8 +13,6 @@ mod serial;
 #[cfg(feature = "mps2-an386")]
 mod mps2_an386;
 #[cfg(feature = "mps2-an386")]
-mod sbcon;
-#[cfg(feature = "mps2-an386")]
 pub use mps2_an386::Mps2An386 as Selected;
 
 #[cfg(feature = "riscv32-virt")]

@@ -1,12 +1,10 @@
 //! Functions shared by the programs of a board: storage, resuming from it, and the log.
 
 use crate::journal::{Full, Journal, Note};
-use crate::learner::{Event, Learner};
+use crate::learner::{Event, Learner, Sessions};
 use crate::store::{Keep, Store};
 use embedded_storage::nor_flash::NorFlash;
-use graftage_core::adapt::Replay;
-use graftage_core::network::Fixed;
-use graftage_core::session::{Judged, Session};
+use graftage_core::session::Judged;
 
 /// Opens a store for states of `state` bytes at the start of a flash, and a journal in the rest of the flash. If there
 /// is no rest, the store takes the whole flash. Returns `None` if the flash is too small for a store.
@@ -28,16 +26,7 @@ pub fn keep<F: NorFlash, const I: usize, const B: usize>(
 }
 
 /// Resumes from the newest state in the store, if there is one, and from later entries of the journal.
-pub fn resume<'i, N, R, S, W, H, K, O>(learner: &mut Learner<'_, 'i, Session<'i, N, R, S, W, H>, K, O>)
-where
-    N: Fixed,
-    R: Replay,
-    S: AsMut<[f32]>,
-    W: AsMut<[f32]>,
-    H: Replay,
-    K: Keep + Note,
-    O: FnMut(Event),
-{
+pub fn resume<'i, S: Sessions<'i>, K: Keep + Note, O: FnMut(Event)>(learner: &mut Learner<'_, 'i, S, K, O>) {
     match learner.resume() {
         Ok(None) => defmt::info!("nothing stored: using the factory image"),
         Ok(Some(generation)) => defmt::info!("using stored generation {}", generation),

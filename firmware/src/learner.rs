@@ -56,7 +56,7 @@ use graftage_core::adapt::{self, Replay};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::{Image, Source};
 use graftage_core::matrix::RowMajor;
-use graftage_core::network::{Fixed, Parameter, Prediction};
+use graftage_core::network::{Fixed, Layer, Parameter, Prediction};
 use graftage_core::session::{Counts, Session, Taken, is_multiple};
 use graftage_core::snapshot;
 use graftage_link::journal::{Entry, Piece};
@@ -223,13 +223,57 @@ pub trait Learn {
     fn journal(&mut self, first: u32) -> Piece;
 }
 
+/// A [`Session`] of any network, in any memory; no other type implements it.
+pub trait Sessions<'i>: sealed::Sealed {
+    /// Network that learns.
+    type Network: Fixed;
+    /// Replay buffer.
+    type Replay: Replay;
+    /// Scratch memory of a step.
+    type Scratch: AsMut<[f32]>;
+    /// Weights in use.
+    type InUse: AsMut<[f32]>;
+    /// Held-out samples.
+    type HeldOut: Replay;
+
+    /// Returns the session by its own type.
+    fn session(&mut self) -> &mut SessionOf<'i, Self>;
+}
+
+/// The session that S is.
+pub type SessionOf<'i, S> = Session<
+    'i,
+    <S as Sessions<'i>>::Network,
+    <S as Sessions<'i>>::Replay,
+    <S as Sessions<'i>>::Scratch,
+    <S as Sessions<'i>>::InUse,
+    <S as Sessions<'i>>::HeldOut,
+>;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<N, R, S, W, H> sealed::Sealed for Session<'_, N, R, S, W, H> {}
+
+impl<'i, N: Fixed, R: Replay, S: AsMut<[f32]>, W: AsMut<[f32]>, H: Replay> Sessions<'i> for Session<'i, N, R, S, W, H> {
+    type Network = N;
+    type Replay = R;
+    type Scratch = S;
+    type InUse = W;
+    type HeldOut = H;
+
+    fn session(&mut self) -> &mut SessionOf<'i, Self> {
+        self
+    }
+}
+
 /// Network that adapts in sessions.
 ///
 /// S is the session, in memory that the caller provides; the image may lie in any memory that lives for `'i`. K keeps
 /// what was learnt and notes what was taken. O receives an [`Event`] for everything that happens.
-#[derive(Debug)]
-pub struct Learner<'a, 'i, S, K, O> {
-    session: &'a mut S,
+pub struct Learner<'a, 'i, S: Sessions<'i>, K, O> {
+    session: &'a mut SessionOf<'i, S>,
     keep: K,
     observe: O,
     /// Number of labelled samples between two saves; 0 disables saving.
@@ -250,20 +294,11 @@ pub struct Learner<'a, 'i, S, K, O> {
     begun: Option<Learnt>,
 }
 
-impl<'a, 'i, N, R, S, W, H, K, O> Learner<'a, 'i, Session<'i, N, R, S, W, H>, K, O>
-where
-    N: Fixed,
-    R: Replay,
-    S: AsMut<[f32]>,
-    W: AsMut<[f32]>,
-    H: Replay,
-    K: Keep + Note,
-    O: FnMut(Event),
-{
+impl<'a, 'i, S: Sessions<'i>, K: Keep + Note, O: FnMut(Event)> Learner<'a, 'i, S, K, O> {
     /// Returns the maximum size of a state kept by [`save`](Self::save), in bytes, if replay buffer and held-out
     /// samples together have at most `samples` samples.
     pub const fn saved(samples: usize) -> usize {
-        IDENTITY + snapshot::length(N::WEIGHTS, N::INPUTS, samples)
+        IDENTITY + snapshot::length(<S::Network>::WEIGHTS, <S::Network>::INPUTS, samples)
     }
 
     /// Starts from the image at the start of `image`. The state is saved after every `save_every` labelled samples and
@@ -273,12 +308,13 @@ where
     /// If the image cannot be used; then the session must be started again before it is used.
     #[inline(never)]
     pub fn start(
-        session: &'a mut Session<'i, N, R, S, W, H>,
+        session: &'a mut S,
         image: &'i [u8],
         save_every: u64,
         keep: K,
         observe: O,
     ) -> Result<Self, ImageError> {
+        let session = session.session();
         let (checksum, scale) = Self::load(session, image)?;
         let (saved, latest, begun) = (None, None, None);
         let mut new =
@@ -292,9 +328,9 @@ where
 
     /// Starts sessions from the image at the start of `bytes`; a rule that pulls also pulls to the image's weights.
     /// Returns the image's checksum and the divisor of raw features.
-    fn load(session: &mut Session<'i, N, R, S, W, H>, bytes: &'i [u8]) -> Result<(u32, f32), ImageError> {
+    fn load(session: &mut SessionOf<'i, S>, bytes: &'i [u8]) -> Result<(u32, f32), ImageError> {
         let image = Image::parse(bytes)?;
-        image.load(N::SCHEMA, session.network_mut())?;
+        image.load(<S::Network>::SCHEMA, session.network_mut())?;
         session.set_start(image.start());
         session.start(image.header.recipe).map_err(ImageError::Recipe)?;
         let sum = bytes.get(..image.length()).and_then(<[u8]>::last_chunk);
@@ -329,7 +365,7 @@ where
         let Some((generation, identity, state)) = newest(&mut self.keep) else { return Ok(None) };
         let image = identity.ok_or(NotResumed::Unusable(ImageError::Truncated))? as u32;
         if image == self.checksum {
-            let restored = snapshot::restore(self.session, N::SCHEMA, From(IDENTITY, state));
+            let restored = snapshot::restore(self.session, <S::Network>::SCHEMA, From(IDENTITY, state));
             if let Err(why) = restored {
                 // The state may be half restored, from a flash that returns different bytes on each read.
                 let _ = Self::load(self.session, self.image);
@@ -401,7 +437,7 @@ where
         let session = &mut *self.session;
         let saved = self.keep.keep(&mut |sink| {
             sink.put(&identity.to_le_bytes())?;
-            if learnt { snapshot::write_to(session, N::SCHEMA, sink) } else { Some(()) }
+            if learnt { snapshot::write_to(session, <S::Network>::SCHEMA, sink) } else { Some(()) }
         });
         match saved {
             Some(Ok(generation)) => {
@@ -430,7 +466,7 @@ where
     }
 
     /// Returns the sessions in which the learner adapts.
-    pub fn session(&self) -> &Session<'i, N, R, S, W, H> {
+    pub fn session(&self) -> &SessionOf<'i, S> {
         self.session
     }
 
@@ -445,24 +481,16 @@ where
     }
 }
 
-impl<'i, N, R, S, W, H, K, O> Learn for Learner<'_, 'i, Session<'i, N, R, S, W, H>, K, O>
-where
-    N: Fixed,
-    R: Replay,
-    S: AsMut<[f32]>,
-    W: AsMut<[f32]>,
-    H: Replay,
-    K: Keep + Note,
-    O: FnMut(Event),
-{
-    const SCHEMA: u64 = N::SCHEMA;
-    const INPUTS: u32 = N::INPUTS as u32;
-    const CLASSES: u32 = N::OUTPUTS as u32;
+impl<'i, S: Sessions<'i>, K: Keep + Note, O: FnMut(Event)> Learn for Learner<'_, 'i, S, K, O> {
+    const SCHEMA: u64 = <S::Network>::SCHEMA;
+    const INPUTS: u32 = <S::Network>::INPUTS as u32;
+    const CLASSES: u32 = <S::Network>::OUTPUTS as u32;
 
     const MEMORY: Memory = {
-        let (array, in_use) = ((4 * N::WEIGHTS) as u32, size_of::<W>() as u32);
-        let (replay, held_out, scratch) = (size_of::<R>() as u32, size_of::<H>() as u32, size_of::<S>() as u32);
-        let all = size_of::<Session<'i, N, R, S, W, H>>() as u32;
+        let (array, in_use) = ((4 * <S::Network>::WEIGHTS) as u32, size_of::<S::InUse>() as u32);
+        let (replay, held_out, scratch) =
+            (size_of::<S::Replay>() as u32, size_of::<S::HeldOut>() as u32, size_of::<S::Scratch>() as u32);
+        let all = size_of::<SessionOf<'i, S>>() as u32;
         let link = all - 3 * array - in_use - replay - held_out - scratch;
         Memory { weights: array, query_points: array, momenta: array, in_use, replay, held_out, scratch, link }
     };

@@ -2,7 +2,8 @@
 //!
 //! UART 0 is the link; the log is written by semihosting.
 
-use super::sbcon::Sbcon;
+mod sbcon;
+
 use super::{Board, Clock, Parts};
 use crate::eeprom::Eeproms;
 use core::convert::Infallible;
@@ -13,6 +14,7 @@ use cortex_m::peripheral::NVIC;
 use defmt_semihosting as _;
 use embedded_hal::digital::{self, OutputPin};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
+use sbcon::Sbcon;
 
 /// MPS2 board with AN386.
 pub struct Mps2An386;
