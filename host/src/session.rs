@@ -47,6 +47,6 @@ pub struct Memory {
     pub image: u64,
     /// RAM for variables, without the stack.
     pub ram: u64,
-    /// (part, bytes) of the RAM, as the board reports them.
+    /// (part, bytes) of the RAM, as the firmware says.
     pub parts: Vec<(String, u64)>,
 }

@@ -28,6 +28,12 @@ impl Spread {
     }
 }
 
+/// Returns the mean; NaN for no values.
+pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let (sum, count) = values.into_iter().fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    sum / count
+}
+
 /// Mean and standard deviation of a sample.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Moments {
@@ -43,10 +49,9 @@ impl Moments {
     /// Computes mean and deviation of these values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let values: Vec<_> = values.into_iter().collect();
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
+        let mean = mean(values.iter().copied());
         let squares = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
-        let deviation = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
+        let deviation = (values.len() > 1).then(|| (squares / (values.len() as f64 - 1.0)).sqrt());
         Self { mean, deviation, count: values.len() }
     }
 

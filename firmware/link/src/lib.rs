@@ -192,6 +192,14 @@ pub struct Memory {
     pub link: u32,
 }
 
+impl Memory {
+    /// Returns the sizes of all parts, in the order of the fields.
+    pub const fn sizes(&self) -> [u32; 8] {
+        let Self { weights, query_points, momenta, in_use, replay, held_out, scratch, link } = *self;
+        [weights, query_points, momenta, in_use, replay, held_out, scratch, link]
+    }
+}
+
 /// State of an adaptation.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Status {

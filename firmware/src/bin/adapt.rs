@@ -19,7 +19,6 @@ mod bare {
     use graftage_firmware::device::Device;
     use graftage_firmware::journal::{self, Full, Journal};
     use graftage_firmware::learner::{Event, Learner};
-    use graftage_link::Memory;
 
     /// Network, as written by `graftage graft`.
     mod network {
@@ -47,13 +46,10 @@ mod bare {
     type Adaptive<'a> = Learner<'a, 'static, Sessions, Keep<'a>, fn(Event)>;
     type Link = Device<{ Network::INPUTS }, { graftage_link::request(Network::INPUTS) }>;
 
-    const RAM: Memory = Link::memory::<Adaptive<'static>>();
-
     /// RAM usage, for tools that read the ELF file; not loaded.
     #[used]
     #[unsafe(link_section = ".graftage")]
-    static HELD: [u32; 8] =
-        [RAM.weights, RAM.query_points, RAM.momenta, RAM.in_use, RAM.replay, RAM.held_out, RAM.scratch, RAM.link];
+    static HELD: [u32; 8] = Link::memory::<Adaptive<'static>>().sizes();
 
     static mut SESSIONS: Sessions =
         Session::new(Network::ZERO, Ring::new(), [0.0; Network::SCRATCH], [0.0; Network::WEIGHTS], Ring::new());

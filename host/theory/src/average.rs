@@ -5,11 +5,12 @@
 //! σ(rα/B)^((p−1)/p). In the Frobenius norm it does not depend on r. All matrices stay diagonal, so M is stored as an
 //! r-vector.
 
-use super::fit::{Estimate, PowerLaw, jackknife, mean, median};
+use super::fit::{Estimate, PowerLaw, jackknife, median};
 use super::implementation::Subject;
 use super::noise::{Law, Noise};
 use super::{Experiment, Finding, Panel, Series, Settings, Shown};
 use graftage::error::Result;
+use graftage::statistics::mean;
 use graftage_core::norm::Norm;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::{Geometry, Rule};

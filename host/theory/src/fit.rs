@@ -1,5 +1,6 @@
 //! Slopes on logarithmic axes, with intervals over seeds.
 
+use graftage::statistics::mean;
 use serde::{Deserialize, Serialize};
 
 /// A number and the half width of its 95 % interval over seeds. The interval does not cover the bias of a finite range.
@@ -28,12 +29,6 @@ impl Estimate {
         let reach = self.interval.unwrap_or(0.0) + other.interval.unwrap_or(0.0);
         (self.value - other.value).abs() <= reach + 5e-4
     }
-}
-
-/// Returns the mean; NaN for no values.
-pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
-    let (sum, count) = values.into_iter().fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-    sum / count
 }
 
 /// Returns the median; NaN for no values.

@@ -12,11 +12,12 @@
 //! that began long ago. If it began with the first gradient, untransported, they are multiplied by 1 − β^(t−1). A
 //! transport of θ leaves |1 − θ| of the first line.
 
-use super::fit::{Estimate, PowerLaw, jackknife, mean};
+use super::fit::{Estimate, PowerLaw, jackknife};
 use super::implementation::{Gauge, Subject, polar_geometry};
 use super::problem::Waves;
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
+use graftage::statistics::mean;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;

@@ -4,12 +4,13 @@
 //! takes the place of N: at a fixed N/r the error is the same for all r, and at a fixed N it grows as r^x. In Frobenius
 //! geometry, on the bowl of weight 1 that starts at ‖X‖_F = 1, the error does not depend on r.
 
-use super::fit::{Estimate, PowerLaw, jackknife, mean};
+use super::fit::{Estimate, PowerLaw, jackknife};
 use super::implementation::Subject;
 use super::noise::Law;
 use super::problem::{Bowl, Errors, Frame};
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
+use graftage::statistics::mean;
 use graftage_core::polar::Quintics;
 use graftage_core::scion::Rule;
 

@@ -5,12 +5,13 @@
 //! schedules. The transported schedule without transport is only known to be bounded by its lag, N^−x/2 with the
 //! transported x (in a bowl the lag stays below that because the path turns). Constant α has a floor.
 
-use super::fit::{Estimate, PowerLaw, jackknife, mean};
+use super::fit::{Estimate, PowerLaw, jackknife};
 use super::implementation::Subject;
 use super::noise::Law;
 use super::problem::{Bowl, Errors};
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
+use graftage::statistics::mean;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 

@@ -5,12 +5,13 @@
 //! at α ~ η^(2p/(3p−1)), where it is η^(2(p−1)/(3p−1)). On this problem a plain average reaches its bound; the lag in
 //! a bowl would be smaller.
 
-use super::fit::{Estimate, PowerLaw, jackknife, mean, median, smallest};
+use super::fit::{Estimate, PowerLaw, jackknife, median, smallest};
 use super::implementation::{Gauge, Subject, polar_geometry};
 use super::noise::{Law, Noise};
 use super::problem::Waves;
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
+use graftage::statistics::mean;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 

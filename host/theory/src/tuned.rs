@@ -3,12 +3,13 @@
 //! α = f·N^−a and η = g·N^−e with the theory's a and e; f and g come from a grid of factors of 2. If the theory is
 //! right, the best f and g do not change with N.
 
-use super::fit::{Estimate, PowerLaw, mean};
+use super::fit::{Estimate, PowerLaw};
 use super::implementation::Subject;
 use super::noise::Law;
 use super::problem::Bowl;
 use super::{Experiment, Finding, Method, Panel, Series, Settings, Shown};
 use graftage::error::Result;
+use graftage::statistics::mean;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::Rule;
 

@@ -3,10 +3,10 @@
 mod mistakes;
 
 use graftage::error::Result;
+use graftage::statistics::mean;
 use graftage_core::norm::Norm;
 use graftage_core::random::Generator;
 use graftage_core::scion::{Geometry, Rule};
-use graftage_theory::fit::mean;
 use graftage_theory::implementation::{Core, Subject};
 use graftage_theory::noise::{Law, Noise};
 use graftage_theory::{Experiment, Extent, Results, Settings, run};

@@ -144,7 +144,7 @@ impl Adapt {
         }
         if let (Some(output), Port::Emulator { firmware, .. }) = (held, port) {
             let image = image.as_ref().map_or(0, |image| image.bytes().len() as u64);
-            output.write_json(&memory(firmware, image, &hello.memory)?)?;
+            output.write_json(&memory(firmware, image)?)?;
         }
         say!("{}: {} samples, {} updates, digest {}", session.board, session.samples, session.updates, session.digest);
         match (session.samples, session.refused) {
@@ -211,25 +211,11 @@ impl Adapt {
     }
 }
 
-/// Memory used by a firmware and an image, with RAM by part as the board reports it.
-fn memory(firmware: &Path, image: u64, held: &graftage_link::Memory) -> Result<Memory> {
+/// Returns the memory that a firmware and an image of `image` bytes use.
+fn memory(firmware: &Path, image: u64) -> Result<Memory> {
     let firmware = board::firmware(firmware)?;
-    let (flash, ram) = (firmware.flash.used(), firmware.ram.used());
-    let mut parts: Vec<_> = [
-        ("weights", held.weights),
-        ("query points", held.query_points),
-        ("momenta", held.momenta),
-        ("weights in use", held.in_use),
-        ("replay buffer", held.replay),
-        ("held-out samples", held.held_out),
-        ("scratch memory", held.scratch),
-        ("link", held.link),
-    ]
-    .map(|(part, bytes)| (part.to_owned(), u64::from(bytes)))
-    .into();
-    let rest = ram.saturating_sub(parts.iter().map(|(_, bytes)| bytes).sum());
-    parts.push(("other variables".into(), rest));
-    Ok(Memory { flash, image, ram, parts })
+    let parts = firmware.ram.parts.iter().map(|(part, bytes)| ((*part).to_owned(), *bytes)).collect();
+    Ok(Memory { flash: firmware.flash.used(), image, ram: firmware.ram.used(), parts })
 }
 
 /// Counts the board's predictions for samples.
