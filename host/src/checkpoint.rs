@@ -4,7 +4,7 @@
 use crate::data::{Dataset, Group, Labelled, Legend, Normalisation, Normalise, Parts, Samples, Source, Split};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{Model, Shape};
+use crate::model::{self, Description, Shape};
 use crate::network::Layers;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Kind, Layer, Parameter};
@@ -17,8 +17,8 @@ use std::path::Path;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
-    /// Architecture.
-    pub model: Model,
+    /// Model.
+    pub model: Description,
     /// Shape of a sample.
     pub shape: Shape,
     /// Source of the samples.
@@ -61,13 +61,41 @@ impl About {
         }
     }
 
+    /// Reads the description in a checkpoint.
+    ///
+    /// # Errors
+    /// If the file is not a checkpoint.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::of(&files::read(path)?, path)
+    }
+
+    /// Returns the description in the bytes of a checkpoint.
+    fn of(bytes: &[u8], path: &Path) -> Result<Self> {
+        let wrong = |what: String| Error::content(path, what);
+        let (_, metadata) =
+            SafeTensors::read_metadata(bytes).map_err(|e| wrong(format!("not a safetensors file: {e}")))?;
+        let entry = |key: &str| metadata.metadata().as_ref().and_then(|entries| entries.get(key));
+        let about = entry(ABOUT).ok_or_else(|| {
+            wrong(match entry(STATE) {
+                Some(_) => "this is the state of a training, not its network: use model.safetensors beside it".into(),
+                None => {
+                    "not a checkpoint of graftage: its metadata is missing; weights of other programs cannot be read"
+                        .into()
+                }
+            })
+        })?;
+        let about: Self = serde_json::from_str(about).map_err(|e| wrong(format!("damaged metadata: {e}")))?;
+        about.check().map_err(|e| wrong(format!("damaged metadata: {e}")))?;
+        Ok(about)
+    }
+
     /// Core's layers for this model.
     ///
     /// # Errors
     /// If core has none.
     pub fn layers(&self) -> Result<Vec<Kind>> {
-        let what = || format!("{}: only libtorch can compute this model; the network on a device cannot", self.model);
-        self.model.layers(&self.shape).ok_or_else(|| Error::Usage(what()))
+        let layers = self.model.mlp()?.layers(&self.shape);
+        layers.ok_or_else(|| Error::Usage("a layer of this model is too wide for core's network".into()))
     }
 
     /// Describes features as a device receives them.
@@ -215,31 +243,29 @@ impl Checkpoint {
         self.about.shape.numbers()
     }
 
-    /// Reads a checkpoint.
+    /// Reads a checkpoint of a model that core can compute.
     ///
     /// # Errors
-    /// If the file is not a checkpoint, lacks a tensor, a tensor has another shape or type than the model requires, or
-    /// a weight or the normalisation is not finite.
+    /// If the file is not a checkpoint, or that of another model, lacks a tensor, a tensor has another shape or type
+    /// than the model requires, or a weight or the normalisation is not finite.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_as(path, |about| about.model.mlp()?.parameters(&about.shape))
+    }
+
+    /// Reads a checkpoint of a model whose `parameters` the caller knows.
+    ///
+    /// # Errors
+    /// Same as [`Checkpoint::read`], and those of `parameters`.
+    pub fn read_as<E: ToString>(
+        path: &Path,
+        parameters: impl FnOnce(&About) -> std::result::Result<Vec<model::Parameter>, E>,
+    ) -> Result<Self> {
         let bytes = files::read(path)?;
         let wrong = |what: String| Error::content(path, what);
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| wrong(format!("not a safetensors file: {e}")))?;
-        let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|e| wrong(format!("not a safetensors file: {e}")))?;
-        let entry = |key: &str| metadata.metadata().as_ref().and_then(|entries| entries.get(key));
-        let about = entry(ABOUT).ok_or_else(|| {
-            wrong(match entry(STATE) {
-                Some(_) => "this is the state of a training, not its network: use model.safetensors beside it".into(),
-                None => {
-                    "not a checkpoint of graftage: its metadata is missing; weights of other programs cannot be read"
-                        .into()
-                }
-            })
-        })?;
-        let about: About = serde_json::from_str(about).map_err(|e| wrong(format!("damaged metadata: {e}")))?;
-        about.check().map_err(|e| wrong(format!("damaged metadata: {e}")))?;
+        let about = About::of(&bytes, path)?;
         let mut found = Vec::new();
-        for parameter in about.model.parameters(&about.shape).map_err(|e| wrong(e.to_string()))? {
+        for parameter in parameters(&about).map_err(|e| wrong(e.to_string()))? {
             let (name, size) = (parameter.name, parameter.size);
             let tensor = tensors.tensor(&name).map_err(|_| wrong(format!("tensor {name} is missing")))?;
             if tensor.dtype() != Dtype::F32 || tensor.shape() != size {

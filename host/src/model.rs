@@ -1,45 +1,62 @@
-//! Trainable models: the architectures that a configuration can name.
+//! Models as checkpoints describe them, and the one that core can compute: [`Mlp`].
 //!
-//! | model | samples | architecture |
-//! |---|---|---|
-//! | [`Mlp`] | features of any shape | dense layers with ReLU between them; also core's own network, for devices |
-//! | [`Convolutional`] | images | blocks of convolutions with ReLU and max pooling, a dense layer, the head |
-//! | [`Gpt`] | text as bytes | transformer decoder: RMS normalisation before branches, rotary positions, squared ReLU |
-//! | [`Vit`] | images | transformer encoder over patches with learnt positions, and the mean of its outputs |
-//!
-//! An image has shape [height, width] or [channels, height, width]. [`Model::parameters`] is the complete list of a
-//! model's parameters with their names; the network in libtorch is built from this list.
+//! An image has shape [height, width] or [channels, height, width].
 
-mod convolutional;
-mod gpt;
 mod mlp;
-mod transformer;
-mod vit;
 
-pub use convolutional::{Convolution, Convolutional};
-pub use gpt::Gpt;
 pub use mlp::Mlp;
-pub use transformer::Blocks;
-pub use vit::Vit;
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use graftage_core::network::Kind;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use serde_json::{Map, Value};
 
-/// Architecture of a network.
+/// A model in a checkpoint: its name, and its settings as the configuration of its training has them.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Model {
-    /// Dense layers.
-    Mlp(Mlp),
-    /// Convolutions.
-    Convolutional(Convolutional),
-    /// A transformer that predicts the next byte.
-    Gpt(Gpt),
-    /// A transformer over the patches of an image.
-    Vit(Vit),
+#[serde(transparent)]
+pub struct Description(Map<String, Value>);
+
+impl Description {
+    /// Describes a model.
+    ///
+    /// # Errors
+    /// If JSON cannot hold it under its name.
+    pub fn of(model: &impl Serialize) -> Result<Self> {
+        serde_json::to_value(model).and_then(serde_json::from_value).map(Self).map_err(|e| usage(e.to_string()))
+    }
+
+    /// Name of the model.
+    pub fn name(&self) -> &str {
+        self.0.keys().next().map_or("", String::as_str)
+    }
+
+    /// Returns the model.
+    ///
+    /// # Errors
+    /// If it is not one that M knows.
+    pub fn model<M: DeserializeOwned>(&self) -> Result<M> {
+        serde_json::from_value(Value::Object(self.0.clone())).map_err(|e| usage(format!("its model: {e}")))
+    }
+
+    /// Returns the model if core can compute it.
+    ///
+    /// # Errors
+    /// If core cannot.
+    pub fn mlp(&self) -> Result<Mlp> {
+        /// A model that core can compute.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Computable {
+            Mlp(Mlp),
+        }
+        match (self.name(), self.0.len()) {
+            ("mlp", 1) => self.model().map(|Computable::Mlp(mlp)| mlp),
+            (name, _) => {
+                Err(usage(format!("{name}: only libtorch can compute this model; the network on a device cannot")))
+            }
+        }
+    }
 }
 
 /// Shape of a sample, and the number of outputs.
@@ -77,6 +94,21 @@ impl Shape {
         }
     }
 
+    /// Checks that there is something to learn from.
+    ///
+    /// # Errors
+    /// If samples have no features, or fewer than two classes.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Features { shape, classes } if shape.iter().product::<usize>() == 0 || *classes < 2 => {
+                Err(usage(format!(
+                    "samples of shape {shape:?} in {classes} classes: there must be at least one feature and two classes"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Channels, height and width of an image.
     ///
     /// # Errors
@@ -105,7 +137,8 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    fn new(name: impl Into<String>, size: impl Into<Vec<usize>>) -> Self {
+    /// Creates a parameter.
+    pub fn new(name: impl Into<String>, size: impl Into<Vec<usize>>) -> Self {
         Self { name: name.into(), size: size.into() }
     }
 
@@ -120,110 +153,6 @@ impl Parameter {
     }
 }
 
-impl Model {
-    /// Checks that the configuration works with samples of this shape.
-    ///
-    /// # Errors
-    /// Returns one line with the wrong number and a value that works.
-    pub fn check(&self, shape: &Shape) -> Result<()> {
-        if let Shape::Features { shape, classes } = shape
-            && (shape.iter().product::<usize>() == 0 || *classes < 2)
-        {
-            return Err(usage(format!(
-                "samples of shape {shape:?} in {classes} classes: there must be at least one feature and two classes"
-            )));
-        }
-        match self {
-            Self::Mlp(model) => model.check(shape),
-            Self::Convolutional(model) => model.check(shape),
-            Self::Gpt(model) => model.check(shape),
-            Self::Vit(model) => model.check(shape),
-        }
-    }
-
-    /// Returns all parameters, in order.
-    ///
-    /// # Errors
-    /// Same as [`Model::check`].
-    pub fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
-        self.check(shape)?;
-        match self {
-            Self::Mlp(model) => Ok(model.parameters(shape)),
-            Self::Convolutional(model) => model.parameters(shape),
-            Self::Gpt(model) => Ok(model.parameters()),
-            Self::Vit(model) => model.parameters(shape),
-        }
-    }
-
-    /// Returns how many numbers the forward pass keeps per sample (per window of a text) for the backward pass, in
-    /// single precision: the inputs of all products, and what normalisations, activations, pooling and attention need.
-    ///
-    /// # Errors
-    /// Same as [`Model::check`].
-    pub fn activations(&self, shape: &Shape) -> Result<usize> {
-        self.check(shape)?;
-        match self {
-            Self::Mlp(model) => Ok(model.activations(shape)),
-            Self::Convolutional(model) => model.activations(shape),
-            Self::Gpt(model) => Ok(model.activations()),
-            Self::Vit(model) => model.activations(shape),
-        }
-    }
-
-    /// Returns the equivalent layers of core, which exist only for an MLP.
-    pub fn layers(&self, shape: &Shape) -> Option<Vec<Kind>> {
-        match self {
-            Self::Mlp(model) => model.layers(shape),
-            _ => None,
-        }
-    }
-
-    /// Returns the number of bytes of text that the model sees at once.
-    pub fn context(&self) -> Option<usize> {
-        match self {
-            Self::Gpt(model) => Some(model.context),
-            _ => None,
-        }
-    }
-
-    /// Returns the same model at another width. It applies to all hidden layers of an MLP. Channels keep their ratio to
-    /// the first block's. A transformer keeps the size of its heads.
-    ///
-    /// # Errors
-    /// Returns an error if the width is not a multiple of the size of a transformer's heads.
-    pub fn with_width(&self, width: usize) -> Result<Self> {
-        let heads = |heads: usize, old: usize| {
-            let size = old / heads.max(1);
-            if size == 0 || !width.is_multiple_of(size) {
-                return Err(usage(format!("a width of {width} is not a multiple of {size}, the size of a head")));
-            }
-            Ok(width / size)
-        };
-        Ok(match self.clone() {
-            Self::Mlp(model) => Self::Mlp(Mlp { hidden: vec![width; model.hidden.len()] }),
-            Self::Convolutional(model) => {
-                let first = model.channels.first().copied().unwrap_or(1).max(1);
-                let channels =
-                    model.channels.iter().map(|channels| (channels.saturating_mul(width) / first).max(1)).collect();
-                Self::Convolutional(Convolutional { channels, ..model })
-            }
-            Self::Gpt(model) => Self::Gpt(Gpt { heads: heads(model.heads, model.width)?, width, ..model }),
-            Self::Vit(model) => Self::Vit(Vit { heads: heads(model.heads, model.width)?, width, ..model }),
-        })
-    }
-}
-
-impl fmt::Display for Model {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Mlp(model) => write!(f, "{model}"),
-            Self::Convolutional(model) => write!(f, "{model}"),
-            Self::Gpt(model) => write!(f, "{model}"),
-            Self::Vit(model) => write!(f, "{model}"),
-        }
-    }
-}
-
 fn usage(what: String) -> Error {
     Error::Usage(what)
 }
@@ -231,8 +160,11 @@ fn usage(what: String) -> Error {
 /// Largest number in the configuration of a model. Tensor sizes, which are products of two, stay far from overflow.
 const LARGEST: usize = 1 << 20;
 
-/// Checks that no number is 0 or larger than any machine could handle.
-fn in_range(numbers: &[(&str, usize)]) -> Result<()> {
+/// Checks that no number of a model's configuration is 0 or larger than any machine could handle.
+///
+/// # Errors
+/// If one is; the message names the first.
+pub fn in_range(numbers: &[(&str, usize)]) -> Result<()> {
     match numbers.iter().find(|(_, number)| !(1..=LARGEST).contains(number)) {
         Some((name, number)) => Err(usage(format!("[model] {name} must be from 1 to {LARGEST}, found {number}"))),
         None => Ok(()),
@@ -240,6 +172,6 @@ fn in_range(numbers: &[(&str, usize)]) -> Result<()> {
 }
 
 /// Formats widths as `8-16-3`.
-fn joined(widths: &[usize]) -> String {
+pub fn joined(widths: &[usize]) -> String {
     widths.iter().map(usize::to_string).collect::<Vec<_>>().join("-")
 }

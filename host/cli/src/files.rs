@@ -1,6 +1,6 @@
 //! Input files that several commands read.
 
-use graftage::checkpoint::Checkpoint;
+use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
 use graftage::image::ImageFile;
@@ -42,7 +42,7 @@ pub fn samples_for(file: &ImageFile, path: &Path) -> Result<Samples> {
 
 /// Paths of the data that checkpoints were trained on.
 pub fn data_of<'a>(checkpoints: impl IntoIterator<Item = &'a PathBuf>) -> Result<Vec<PathBuf>> {
-    let paths = checkpoints.into_iter().map(|path| Ok(Checkpoint::read(path)?.about.data.paths()));
+    let paths = checkpoints.into_iter().map(|path| Ok(About::read(path)?.data.paths()));
     Ok(paths.collect::<Result<Vec<_>>>()?.concat())
 }
 

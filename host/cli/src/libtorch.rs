@@ -10,7 +10,6 @@ mod trials;
 use crate::Outcome;
 use crate::console::say;
 use clap::Subcommand;
-use graftage::checkpoint::Checkpoint;
 use graftage::data::Role;
 use graftage::record::Record;
 use graftage::replay::Target;
@@ -53,7 +52,7 @@ impl Training {
 }
 
 /// Measures a model that core has no layers for.
-pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, role: Option<Role>) -> Option<Outcome> {
+pub fn evaluate(checkpoint: &Path, data: Option<&Path>, role: Option<Role>) -> Option<Outcome> {
     let measured = |found: trainer::Evaluation| {
         say!(
             "loss {:.4} nats, accuracy {} over {} answers",

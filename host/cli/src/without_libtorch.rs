@@ -2,7 +2,6 @@
 
 use crate::Outcome;
 use clap::Subcommand;
-use graftage::checkpoint::Checkpoint;
 use graftage::data::Role;
 use graftage::error::Result;
 use graftage::record::Record;
@@ -29,7 +28,7 @@ impl Training {
 }
 
 /// Measures no model that core has no layers for.
-pub fn evaluate(_: &Checkpoint, _: Option<&Path>, _: Option<Role>) -> Option<Outcome> {
+pub fn evaluate(_: &Path, _: Option<&Path>, _: Option<Role>) -> Option<Outcome> {
     None
 }
 

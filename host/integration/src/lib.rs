@@ -77,7 +77,7 @@ pub fn about(widths: &[u32], scale: f32, train: usize, seed: u64) -> About {
 
 /// Returns a checkpoint with these weights, parameter by parameter.
 pub fn with_weights(about: About, weights: Vec<Vec<f32>>) -> Checkpoint {
-    let parameters = about.model.parameters(&about.shape).unwrap();
+    let parameters = about.model.mlp().unwrap().parameters(&about.shape).unwrap();
     let tensors =
         parameters.into_iter().zip(weights).map(|(parameter, weights)| (parameter.name, parameter.size, weights));
     Checkpoint { tensors: tensors.collect(), about }

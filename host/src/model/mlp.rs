@@ -16,7 +16,12 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    pub(super) fn check(&self, shape: &Shape) -> Result<()> {
+    /// Checks that the configuration works with samples of this shape.
+    ///
+    /// # Errors
+    /// Returns one line with the wrong number and a value that works.
+    pub fn check(&self, shape: &Shape) -> Result<()> {
+        shape.check()?;
         if *shape == Shape::Text {
             return Err(usage(
                 "[model.mlp] takes samples with features, but the data is a text; use [model.gpt]".into(),
@@ -26,7 +31,7 @@ impl Mlp {
     }
 
     /// Returns the widths of inputs, hidden layers and outputs.
-    fn widths(&self, shape: &Shape) -> Vec<usize> {
+    pub fn widths(&self, shape: &Shape) -> Vec<usize> {
         let (inputs, outputs) = shape.numbers();
         once(inputs).chain(self.hidden.iter().copied()).chain([outputs]).collect()
     }
@@ -36,7 +41,12 @@ impl Mlp {
         format!("layers.{}.{tensor}", 2 * at)
     }
 
-    pub(super) fn parameters(&self, shape: &Shape) -> Vec<Parameter> {
+    /// Returns all parameters, in order.
+    ///
+    /// # Errors
+    /// Same as [`Mlp::check`].
+    pub fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
+        self.check(shape)?;
         let widths = self.widths(shape);
         let layers = widths.windows(2).enumerate();
         let of = |(at, pair): (usize, &[usize])| {
@@ -45,14 +55,11 @@ impl Mlp {
                 Parameter::new(Self::name(at, "bias"), [pair[1]]),
             ]
         };
-        layers.flat_map(of).collect()
+        Ok(layers.flat_map(of).collect())
     }
 
-    pub(super) fn activations(&self, shape: &Shape) -> usize {
-        self.widths(shape).iter().sum()
-    }
-
-    pub(super) fn layers(&self, shape: &Shape) -> Option<Vec<Kind>> {
+    /// Returns the layers of core's network; `None` if a width is too large for them.
+    pub fn layers(&self, shape: &Shape) -> Option<Vec<Kind>> {
         let widths =
             self.widths(shape).into_iter().map(|width| u32::try_from(width).ok()).collect::<Option<Vec<_>>>()?;
         let mut layers = Vec::new();

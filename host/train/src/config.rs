@@ -36,8 +36,8 @@
 //! one.
 
 use crate::error::{Error, Result};
+use crate::model::Model;
 use graftage::data::{Normalise, Source, Split};
-use graftage::model::Model;
 use graftage::{files, rule};
 use graftage_core::polar::Quintics;
 use graftage_core::schedule::{Momentum, Schedule};

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`error`] | the crate's error type, with one-line messages |
 //! | [`config`] | the configuration of a training, as a TOML file |
-//! | [`network`] | forward passes of the models |
+//! | [`model`] | the architectures that a configuration can name, and their forward passes |
+//! | [`network`] | a model with its weights |
 //! | [`exact`] | core's rule on tensors, with core's bits |
 //! | [`limits`] | memory and threads that a training takes |
 //! | [`trainer`] | one training in its folder |
@@ -17,6 +18,7 @@ pub mod config;
 pub mod error;
 pub mod exact;
 pub mod limits;
+pub mod model;
 pub mod network;
 pub mod page;
 pub mod tournament;

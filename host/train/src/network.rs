@@ -1,24 +1,18 @@
 //! A model in libtorch.
 
-mod convolutional;
-mod gpt;
-mod mlp;
-mod transformer;
-mod vit;
-
 use crate::error::{Error, Result};
-use graftage::model::{Model, Shape};
+use crate::model::{Model, Rotary, Weights};
+use graftage::model::Shape;
 use graftage_optim::tensor::Precision;
 use std::collections::HashMap;
 use tch::{Kind, Tensor, nn};
-use transformer::Rotary;
 
 /// A model with its weights in a store.
 pub struct Network {
     model: Model,
     shape: Shape,
     tensors: HashMap<String, Tensor>,
-    /// Rotary positions, only for a GPT.
+    /// Rotary positions, if the model has them.
     rotary: Option<Rotary>,
 }
 
@@ -38,10 +32,7 @@ impl Network {
             let start = if parameter.is_gain() { 1.0 } else { 0.0 };
             tensors.insert(parameter.name.clone(), folder.f_var(last, &size, nn::Init::Const(start))?);
         }
-        let rotary = match model {
-            Model::Gpt(gpt) => Some(Rotary::new(gpt.context, gpt.width / gpt.heads, root.device())?),
-            _ => None,
-        };
+        let rotary = model.rotary(root.device())?;
         Ok(Self { model: model.clone(), shape: shape.clone(), tensors, rotary })
     }
 
@@ -53,13 +44,8 @@ impl Network {
     /// Returns an error if the input has another size or kind, or if libtorch fails.
     pub fn forward(&self, input: &Tensor, precision: Precision) -> Result<Tensor> {
         self.check(input)?;
-        let weights = Weights { tensors: &self.tensors, precision };
-        match &self.model {
-            Model::Mlp(model) => mlp::forward(model, &weights, input),
-            Model::Convolutional(model) => convolutional::forward(model, &weights, &self.shape, input),
-            Model::Vit(model) => vit::forward(model, &weights, &self.shape, input),
-            Model::Gpt(model) => gpt::forward(model, &weights, self.rotary.as_ref(), input),
-        }
+        let weights = Weights { tensors: &self.tensors, precision, rotary: self.rotary.as_ref() };
+        self.model.forward(&weights, &self.shape, input)
     }
 
     fn check(&self, input: &Tensor) -> Result<()> {
@@ -83,53 +69,5 @@ impl Network {
                 self.model
             )))
         }
-    }
-}
-
-/// Weights by name, and the layers that use them.
-pub(super) struct Weights<'a> {
-    tensors: &'a HashMap<String, Tensor>,
-    precision: Precision,
-}
-
-/// Term added to the mean square before taking the root, so that the normalisation of zeros is defined.
-const EPSILON: f64 = 1e-6;
-
-impl Weights<'_> {
-    /// Returns a weight. Every name that a forward pass uses is in the model's list of parameters.
-    pub fn get(&self, name: &str) -> &Tensor {
-        &self.tensors[name]
-    }
-
-    /// Converts a tensor to the kind in which products are computed.
-    fn cast(&self, tensor: &Tensor) -> Result<Tensor> {
-        Ok(match self.precision {
-            Precision::Float32 => tensor.shallow_clone(),
-            Precision::Bfloat16 => tensor.f_to_kind(Kind::BFloat16)?,
-        })
-    }
-
-    /// Computes a Wᵀ for a weight (outputs, inputs).
-    pub fn product(&self, a: &Tensor, weight: &str) -> Result<Tensor> {
-        Ok(self.cast(a)?.f_linear(&self.cast(self.get(weight))?, None::<&Tensor>)?)
-    }
-
-    /// Computes a Wᵀ + b.
-    pub fn dense(&self, a: &Tensor, weight: &str, bias: &str) -> Result<Tensor> {
-        Ok(self.cast(a)?.f_linear(&self.cast(self.get(weight))?, Some(&self.cast(self.get(bias))?))?)
-    }
-
-    /// Convolution with square kernels and stride 1; the image keeps its size.
-    pub fn convolution(&self, a: &Tensor, weight: &str, bias: &str) -> Result<Tensor> {
-        let weight = self.cast(self.get(weight))?;
-        let padding = weight.size().last().map_or(0, |side| side / 2);
-        let bias = self.cast(self.get(bias))?;
-        Ok(self.cast(a)?.f_conv2d(&weight, Some(&bias), [1, 1], [padding, padding], [1, 1], 1)?)
-    }
-
-    /// Computes gain · x/√(mean of x² along the last axis + ε), in binary32.
-    pub fn normalised(&self, x: &Tensor, gain: &str) -> Result<Tensor> {
-        let gain = self.get(gain);
-        Ok(x.f_rms_norm(gain.size(), Some(gain), EPSILON)?)
     }
 }

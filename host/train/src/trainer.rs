@@ -29,11 +29,12 @@ pub(crate) use state::difference;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::model::Model;
 use crate::network::Network;
 use batches::Batches;
 use best::Search;
 use folder::Folder;
-use graftage::checkpoint::Checkpoint;
+use graftage::checkpoint::{About, Checkpoint};
 use graftage::confusion::Confusion;
 use graftage::data::{Dataset, Legend, Role};
 use graftage::parallel;
@@ -328,21 +329,24 @@ pub struct Evaluation {
     pub confusion: Option<Confusion>,
 }
 
-/// Measures a trained model on one part of its data, or on all of the data if `role` is `None`. `data` replaces the
-/// main file. libtorch computes on the CPU, in binary32.
+/// Measures the trained model in a checkpoint on one part of its data, or on all of the data if `role` is `None`. `data`
+/// replaces the main file. libtorch computes on the CPU, in binary32.
 ///
 /// # Errors
-/// Returns an error if the data cannot be read, do not fit the model, or have no such part.
-pub fn evaluate(checkpoint: &Checkpoint, data: Option<&Path>, role: Option<Role>) -> Result<Evaluation> {
+/// Returns an error if the checkpoint or the data cannot be read, or the data do not fit the model or have no such part.
+pub fn evaluate(checkpoint: &Path, data: Option<&Path>, role: Option<Role>) -> Result<Evaluation> {
     let _guard = no_grad_guard();
+    let parameters = |about: &About| Model::of(&about.model)?.parameters(&about.shape);
+    let checkpoint = Checkpoint::read_as(checkpoint, parameters)?;
     let about = &checkpoint.about;
     let dataset = match role {
         Some(_) => about.dataset(data)?,
         None => about.undivided(data)?,
     };
-    let feed = Feed::new(&dataset, &about.model, 0.0, 0, tch::Device::Cpu)?;
+    let model = Model::of(&about.model)?;
+    let feed = Feed::new(&dataset, &model, 0.0, 0, tch::Device::Cpu)?;
     let store = nn::VarStore::new(tch::Device::Cpu);
-    let network = Network::new(&store.root(), &about.model, &about.shape)?;
+    let network = Network::new(&store.root(), &model, &about.shape)?;
     let mut variables = store.variables();
     for (name, _, weights) in &checkpoint.tensors {
         if let Some(variable) = variables.get_mut(name) {

@@ -3,7 +3,7 @@
 use crate::console::say;
 use crate::{Outcome, libtorch};
 use clap::Args;
-use graftage::checkpoint::Checkpoint;
+use graftage::checkpoint::{About, Checkpoint};
 use graftage::confusion::Confusion;
 use graftage::data::Role;
 use graftage::workstation;
@@ -46,15 +46,15 @@ impl Part {
 
 impl Eval {
     pub fn run(self) -> Outcome {
-        let checkpoint = Checkpoint::read(&self.checkpoint)?;
-        let about = &checkpoint.about;
+        let about = About::read(&self.checkpoint)?;
         let usual = if self.data.is_some() { Part::All } else { Part::Test };
         let role = self.part.unwrap_or(usual).role();
         if about.layers().is_err()
-            && let Some(measured) = libtorch::evaluate(&checkpoint, self.data.as_deref(), role)
+            && let Some(measured) = libtorch::evaluate(&self.checkpoint, self.data.as_deref(), role)
         {
             return measured;
         }
+        let checkpoint = Checkpoint::read(&self.checkpoint)?;
         let samples = match role {
             None => about.all_samples(self.data.as_deref())?,
             Some(role) => {

@@ -8,6 +8,7 @@ use graftage_optim::tensor::Precision;
 use graftage_train::config::Config;
 use graftage_train::error::Result;
 use graftage_train::limits;
+use graftage_train::model::Model;
 use graftage_train::trainer::{Feed, Trainer};
 use std::path::PathBuf;
 
@@ -38,9 +39,9 @@ impl Models {
         }
         let count: usize = parameters.iter().map(Parameter::count).sum();
         say!("\n{}: {count} parameters, {} steps", config.model, trainer.steps());
-        match config.model.layers(&feed.shape) {
-            Some(_) => say!("graftable: yes"),
-            None => say!("graftable: no (only libtorch can compute it: {})", config.model),
+        match &config.model {
+            Model::Mlp(_) => say!("graftable: yes"),
+            other => say!("graftable: no (only libtorch can compute it: {other})"),
         }
         let kind = match config.precision {
             Precision::Float32 => "",

@@ -1,8 +1,9 @@
 //! Data of a training: batches in their order, and the samples for measurements.
 
 use crate::error::{Error, Result};
+use crate::model::Model;
 use graftage::data::{Dataset, Parts, Role, Samples};
-use graftage::model::{Model, Shape};
+use graftage::model::Shape;
 use graftage_core::random::Generator;
 use graftage_core::random::Stream;
 use tch::{Device, Kind, Tensor};

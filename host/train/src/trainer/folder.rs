@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use graftage::checkpoint::{About, Checkpoint};
 use graftage::data::{Dataset, Identity, Legend};
 use graftage::files::{self, Written};
+use graftage::model::Description;
 use graftage::training::{Training, TrainingPoint};
 use graftage_optim::Tensors;
 use std::fs::File;
@@ -142,7 +143,7 @@ impl<'a> Folder<'a> {
     ) -> Result<Training> {
         let Self { files, config, data, .. } = self;
         let about = About {
-            model: config.model.clone(),
+            model: Description::of(&config.model)?,
             shape: feed.shape.clone(),
             data: config.data.clone(),
             split: config.split.clone(),

@@ -1,10 +1,12 @@
 //! Convolutional network: blocks of convolutions, each followed by ReLU, with max pooling that halves both sides after
 //! every block; then a dense layer with ReLU, and the head.
 
-use super::{Parameter, Shape, in_range, joined, usage};
-use crate::error::Result;
+use super::{Architecture, Model, Weights};
+use crate::error::{Error, Result};
+use graftage::model::{Parameter, Shape, in_range, joined};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use tch::Tensor;
 
 /// Convolutional network for images.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -41,53 +43,22 @@ fn hidden() -> usize {
 }
 
 /// One convolution, with stride 1 and ReLU.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Convolution {
+struct Convolution {
     /// Name before `.weight` and `.bias`.
-    pub name: String,
+    name: String,
     /// Input channels.
-    pub inputs: usize,
+    inputs: usize,
     /// Output channels.
-    pub outputs: usize,
+    outputs: usize,
     /// Height and width of the image that it sees.
-    pub image: (usize, usize),
+    image: (usize, usize),
     /// True if pooling follows.
-    pub last: bool,
+    last: bool,
 }
 
 impl Convolutional {
-    pub(super) fn check(&self, shape: &Shape) -> Result<()> {
-        let (_, height, width) = shape.image()?;
-        in_range(&[("convolutions", self.convolutions), ("kernel", self.kernel), ("hidden", self.hidden)])?;
-        self.channels.iter().try_for_each(|channels| in_range(&[("channels", *channels)]))?;
-        if self.channels.is_empty() {
-            return Err(usage(
-                "[model.convolutional] channels must name at least one block; [32, 64] makes two".into(),
-            ));
-        }
-        // Taps further out would see only padding.
-        let widest = 2 * height.max(width) - 1;
-        if self.kernel.is_multiple_of(2) || self.kernel > widest {
-            let kernel = self.kernel;
-            return Err(usage(format!(
-                "[model.convolutional] kernel must be odd and at most {widest}, found {kernel}"
-            )));
-        }
-        let most = height.min(width).ilog2() as usize;
-        if self.channels.len() > most {
-            return Err(usage(format!(
-                "[model.convolutional] channels: {} blocks would halve an image of {height}×{width} to nothing; use at most {most}",
-                self.channels.len()
-            )));
-        }
-        Ok(())
-    }
-
     /// Convolutions, in their order.
-    ///
-    /// # Errors
-    /// If samples are no images.
-    pub fn layers(&self, shape: &Shape) -> Result<Vec<Convolution>> {
+    fn layers(&self, shape: &Shape) -> Result<Vec<Convolution>> {
         let (mut inputs, height, width) = shape.image()?;
         let mut image = (height, width);
         let mut layers = Vec::new();
@@ -108,8 +79,37 @@ impl Convolutional {
         let blocks = self.channels.len();
         Ok((height >> blocks) * (width >> blocks) * self.channels.last().copied().unwrap_or(0))
     }
+}
 
-    pub(super) fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
+impl Architecture for Convolutional {
+    fn check(&self, shape: &Shape) -> Result<()> {
+        let (_, height, width) = shape.image()?;
+        in_range(&[("convolutions", self.convolutions), ("kernel", self.kernel), ("hidden", self.hidden)])?;
+        self.channels.iter().try_for_each(|channels| in_range(&[("channels", *channels)]))?;
+        if self.channels.is_empty() {
+            return Err(Error::usage(
+                "[model.convolutional] channels must name at least one block; [32, 64] makes two",
+            ));
+        }
+        // Taps further out would see only padding.
+        let widest = 2 * height.max(width) - 1;
+        if self.kernel.is_multiple_of(2) || self.kernel > widest {
+            let kernel = self.kernel;
+            return Err(Error::usage(format!(
+                "[model.convolutional] kernel must be odd and at most {widest}, found {kernel}"
+            )));
+        }
+        let most = height.min(width).ilog2() as usize;
+        if self.channels.len() > most {
+            return Err(Error::usage(format!(
+                "[model.convolutional] channels: {} blocks would halve an image of {height}×{width} to nothing; use at most {most}",
+                self.channels.len()
+            )));
+        }
+        Ok(())
+    }
+
+    fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
         let kernel = self.kernel;
         let mut parameters = Vec::new();
         for Convolution { name, inputs, outputs, .. } in self.layers(shape)? {
@@ -123,7 +123,7 @@ impl Convolutional {
         Ok(parameters)
     }
 
-    pub(super) fn activations(&self, shape: &Shape) -> Result<usize> {
+    fn activations(&self, shape: &Shape) -> Result<usize> {
         // For each convolution its input and the output of its ReLU; for each pooling its indices, with 64 bits each.
         let (inputs, outputs) = shape.numbers();
         let mut count = inputs + self.flat(shape)? + self.hidden + outputs;
@@ -134,6 +134,25 @@ impl Convolutional {
             }
         }
         Ok(count)
+    }
+
+    fn with_width(&self, width: usize) -> Result<Model> {
+        let first = self.channels.first().copied().unwrap_or(1).max(1);
+        let scaled = |channels: &usize| (channels.saturating_mul(width) / first).max(1);
+        Ok(Model::Convolutional(Self { channels: self.channels.iter().map(scaled).collect(), ..self.clone() }))
+    }
+
+    fn forward(&self, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
+        let (channels, height, width) = shape.image()?;
+        let mut a = input.f_view([-1, channels as i64, height as i64, width as i64])?;
+        for Convolution { name, last, .. } in self.layers(shape)? {
+            a = weights.convolution(&a, &format!("{name}.weight"), &format!("{name}.bias"))?.f_relu()?;
+            if last {
+                a = a.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
+            }
+        }
+        let a = weights.dense(&a.f_flatten(1, -1)?, "dense.weight", "dense.bias")?.f_relu()?;
+        weights.dense(&a, "head.weight", "head.bias")
     }
 }
 
