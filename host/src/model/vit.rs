@@ -3,7 +3,7 @@
 //! follow.
 
 use super::transformer::Blocks;
-use super::{Parameter, Shape, in_range, usage};
+use super::{Image, Numbers, Parameter, Shape, in_range, usage};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -24,7 +24,7 @@ pub struct Vit {
 
 impl Vit {
     pub(super) fn check(&self, shape: &Shape) -> Result<()> {
-        let (_, height, width) = shape.image()?;
+        let Image { height, width, .. } = shape.image()?;
         in_range(&[("patch", self.patch)])?;
         let patch = self.patch;
         if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
@@ -45,7 +45,7 @@ impl Vit {
 
     /// Returns the number of patches and the numbers per patch.
     fn patches(&self, shape: &Shape) -> Result<(usize, usize)> {
-        let (channels, height, width) = shape.image()?;
+        let Image { channels, height, width } = shape.image()?;
         Ok(((height / self.patch) * (width / self.patch), channels * self.patch * self.patch))
     }
 
@@ -53,13 +53,15 @@ impl Vit {
         let (count, size) = self.patches(shape)?;
         let first =
             [Parameter::new("patch.weight", [self.width, size]), Parameter::new("embed.place", [count, self.width])];
-        let last =
-            [Parameter::new("norm.gain", [self.width]), Parameter::new("head.weight", [shape.numbers().1, self.width])];
+        let last = [
+            Parameter::new("norm.gain", [self.width]),
+            Parameter::new("head.weight", [shape.numbers().outputs, self.width]),
+        ];
         Ok(first.into_iter().chain(self.blocks().parameters()).chain(last).collect())
     }
 
     pub(super) fn activations(&self, shape: &Shape) -> Result<usize> {
-        let (inputs, outputs) = shape.numbers();
+        let Numbers { inputs, outputs } = shape.numbers();
         let count = self.patches(shape)?.0;
         let blocks = self.blocks().activations(count);
         Ok(inputs + blocks + count * Blocks::normalisation(self.width) + self.width + outputs)

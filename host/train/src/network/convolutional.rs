@@ -2,12 +2,12 @@
 
 use super::Weights;
 use crate::error::Result;
-use graftage::model::{Convolution, Convolutional, Shape};
+use graftage::model::{Convolution, Convolutional, Image, Shape};
 use tch::Tensor;
 
 /// Returns logits [B, classes] of images [B, channels·height·width].
 pub(super) fn forward(model: &Convolutional, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
-    let (channels, height, width) = shape.image()?;
+    let Image { channels, height, width } = shape.image()?;
     let mut a = input.f_view([-1, channels as i64, height as i64, width as i64])?;
     for Convolution { name, last, .. } in model.layers(shape)? {
         a = weights.convolution(&a, &format!("{name}.weight"), &format!("{name}.bias"))?.f_relu()?;

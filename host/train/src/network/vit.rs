@@ -2,12 +2,12 @@
 
 use super::{Weights, transformer};
 use crate::error::Result;
-use graftage::model::{Shape, Vit};
+use graftage::model::{Image, Shape, Vit};
 use tch::{Kind, Tensor};
 
 /// Returns logits [B, classes] of images [B, channels·height·width].
 pub(super) fn forward(model: &Vit, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
-    let (channels, height, width) = shape.image()?;
+    let Image { channels, height, width } = shape.image()?;
     let side = model.patch as i64;
     let (rows, columns) = (height as i64 / side, width as i64 / side);
     let cut = input.f_view([-1, channels as i64, rows, side, columns, side])?;
