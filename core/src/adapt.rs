@@ -16,7 +16,7 @@ use crate::error::{Field, Refusal};
 use crate::matrix::RowMajor;
 use crate::network::{Class, Fixed, Goal, Layer, Outcome, Parameter, Prediction, Step, count, predict, scratch_length};
 use crate::polar::Quintics;
-use crate::random::Generator;
+use crate::random::{self, Generator};
 use crate::schedule::{Momentum, Schedule};
 use crate::scion::{Pull, Rule};
 use crate::transport::Transport;
@@ -233,6 +233,20 @@ fn put<const I: usize>(
     let _ = samples.push_back(sample);
 }
 
+/// Score of an adaptation on the samples that it has learnt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Score {
+    /// Number of samples learnt.
+    pub learnt: u64,
+    /// Number of those that were predicted correctly before they were learnt.
+    pub correct: u64,
+}
+
+impl Score {
+    /// Score before the first sample.
+    const ZERO: Self = Self { learnt: 0, correct: 0 };
+}
+
 /// Counters and generator state of an adaptation.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Position {
@@ -241,9 +255,9 @@ pub struct Position {
     /// Movement: [`Adaptation::movement`].
     pub movement: f32,
     /// State of the generator: [`Generator::state`].
-    pub generator: (u64, u64, u64),
+    pub generator: random::State,
     /// Score: [`Adaptation::score`].
-    pub score: (u64, u64),
+    pub score: Score,
 }
 
 /// Network that continues to learn: its weights, optimizer state, replay buffer and generator. The weights X₀ of its
@@ -258,8 +272,7 @@ pub struct Adaptation<'i, N, R, S> {
     /// Generator; `None` until the adaptation is started.
     generator: Option<Generator>,
     step: u64,
-    seen: u64,
-    correct: u64,
+    score: Score,
     digest: u64,
     work: Work,
     movement: f32,
@@ -378,20 +391,7 @@ impl<'i, N, R, S> Adaptation<'i, N, R, S> {
         let recipe = Recipe::ZERO;
         let (start, generator) = (None, None);
         let (movement, digest, work) = (0.0, 0, Work::Nothing);
-        Self {
-            recipe,
-            start,
-            generator,
-            step: 0,
-            seen: 0,
-            correct: 0,
-            digest,
-            work,
-            movement,
-            network,
-            replay,
-            scratch,
-        }
+        Self { recipe, start, generator, step: 0, score: Score::ZERO, digest, work, movement, network, replay, scratch }
     }
 
     /// Sets the weights X₀ to which [`Pull::Start`] pulls: an [image's](crate::image::Image::start), parameter by
@@ -419,7 +419,7 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         }
         self.recipe = recipe;
         self.generator = Some(Generator::new(recipe.seed, 0));
-        (self.step, self.movement, self.seen, self.correct) = (0, 0.0, 0, 0);
+        (self.step, self.movement, self.score) = (0, 0.0, Score::ZERO);
         self.work = Work::Nothing;
         self.replay.clear();
         self.network.parameters(&mut |mut parameter| parameter.start());
@@ -474,8 +474,8 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         let added = round.step.add(&mut self.network, input, target, self.scratch.as_mut());
         added.inspect_err(|_| self.work = Work::Nothing)?;
         self.replay.push(self.recipe.replay as usize, input.iter().copied(), label);
-        self.seen = self.seen.wrapping_add(1);
-        self.correct = self.correct.wrapping_add(u64::from(prediction.class == label));
+        self.score.learnt = self.score.learnt.wrapping_add(1);
+        self.score.correct = self.score.correct.wrapping_add(u64::from(prediction.class == label));
         Ok(prediction)
     }
 
@@ -569,13 +569,13 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
     /// Counters and generator state; `None` if the adaptation was not started.
     pub fn position(&self) -> Option<Position> {
         let generator = self.generator.as_ref()?.state();
-        Some(Position { step: self.step, movement: self.movement, generator, score: (self.seen, self.correct) })
+        Some(Position { step: self.step, movement: self.movement, generator, score: self.score })
     }
 
     /// Continues from a position of an earlier run. `words` hold the `samples` samples of the replay buffer, oldest
     /// first. The caller has restored the network's parameters.
     pub(crate) fn resume(&mut self, position: Position, samples: usize, words: &mut impl Iterator<Item = [u8; 4]>) {
-        (self.step, self.movement, (self.seen, self.correct)) = (position.step, position.movement, position.score);
+        (self.step, self.movement, self.score) = (position.step, position.movement, position.score);
         self.generator = Some(Generator::at(position.generator));
         self.take_digest();
         push(&mut self.replay, self.recipe.replay as usize, self.network.inputs(), samples, words);
@@ -624,9 +624,9 @@ impl<N: Layer, R: Replay, S: AsMut<[f32]>> Adaptation<'_, N, R, S> {
         self.movement
     }
 
-    /// Score: (samples learnt, those of them that were predicted correctly before they were learnt).
-    pub fn score(&self) -> (u64, u64) {
-        (self.seen, self.correct)
+    /// Score on the samples learnt so far.
+    pub fn score(&self) -> Score {
+        self.score
     }
 
     /// The recipe.
@@ -672,8 +672,8 @@ fn take(digest: &mut Digest, Parameter { state, alignment, .. }: &Parameter) {
 
 /// Adds what follows all parameters, and returns the digest.
 fn close(digest: &mut Digest, step: u64, generator: &Generator) -> u64 {
-    let (seed, stream, position) = generator.state();
-    digest.doubles(&[step, seed, stream, position]);
+    let random::State { seed, stream, draws } = generator.state();
+    digest.doubles(&[step, seed, stream, draws]);
     digest.finish()
 }
 

@@ -43,7 +43,7 @@ pub use activation::MicromathTanh;
 pub use activation::{Activation, Clip, Relu, Tanh};
 pub use convolution::{ChannelFilters, Convolution, Depthwise, Filters};
 pub use dense::{Affine, Dense};
-pub use kind::Kind;
+pub use kind::{Kind, Shape};
 pub use loss::{Class, Goal, Target, Weight};
 pub use normalisation::{Normalisation, RmsNorm};
 pub use pooling::{AveragePool, MaxPool, Pool};

@@ -3,38 +3,48 @@
 
 use rand_core::Rng;
 use rand_pcg::Pcg32;
+use serde::{Deserialize, Serialize};
 
-/// PCG-XSH-RR 64/32 that counts its draws: (seed, stream, position) is the whole state.
+/// Whole state of a [`Generator`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// Seed.
+    pub seed: u64,
+    /// Stream of the seed.
+    pub stream: u64,
+    /// Number of draws so far.
+    pub draws: u64,
+}
+
+/// PCG-XSH-RR 64/32 that counts its draws.
 #[derive(Clone, Debug)]
 pub struct Generator {
     pcg: Pcg32,
-    seed: u64,
-    stream: u64,
-    position: u64,
+    state: State,
 }
 
 impl Generator {
-    /// Creates a generator at position 0 of a stream. The streams of one seed serve independent purposes.
+    /// Creates a generator at the start of a stream. The streams of one seed serve independent purposes.
     pub fn new(seed: u64, stream: u64) -> Self {
-        Self::at((seed, stream, 0))
+        Self::at(State { seed, stream, draws: 0 })
     }
 
-    /// Creates a generator at a position that [`Generator::state`] returned.
+    /// Creates a generator in a state that [`Generator::state`] returned.
     #[inline(never)]
-    pub fn at((seed, stream, position): (u64, u64, u64)) -> Self {
-        let mut pcg = Pcg32::new(seed, stream);
-        pcg.advance(position);
-        Self { pcg, seed, stream, position }
+    pub fn at(state: State) -> Self {
+        let mut pcg = Pcg32::new(state.seed, state.stream);
+        pcg.advance(state.draws);
+        Self { pcg, state }
     }
 
-    /// State of the generator: (seed, stream, number of draws so far).
-    pub fn state(&self) -> (u64, u64, u64) {
-        (self.seed, self.stream, self.position)
+    /// State of the generator.
+    pub fn state(&self) -> State {
+        self.state
     }
 
     /// Draws 32 random bits.
     pub fn bits(&mut self) -> u32 {
-        self.position = self.position.wrapping_add(1);
+        self.state.draws = self.state.draws.wrapping_add(1);
         self.pcg.next_u32()
     }
 
@@ -75,7 +85,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Returns the generator of a seed for this purpose, at position 0.
+    /// Returns the generator of a seed for this purpose, at the start of its stream.
     pub fn generator(self, seed: u64) -> Generator {
         Generator::new(seed, self as u64)
     }

@@ -157,12 +157,21 @@ impl Momentum {
     }
 }
 
-/// Values (α, η) of the theory for noise with a finite p-th moment, 1 < p ≤ 2, matrices of rank up to r and N samples,
-/// one per step. They are those of Transported Scion if `transported`, else of batched Scion. Both are at most 1.
+/// Values of the theory, both at most 1.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Theory {
+    /// α = 1 − β, the weight of a new gradient in the momentum.
+    pub alpha: f32,
+    /// Step size η.
+    pub step_size: f32,
+}
+
+/// Values of the theory for noise with a finite p-th moment, 1 < p ≤ 2, matrices of rank up to r and N samples, one
+/// per step: those of Transported Scion if `transported`, else of batched Scion.
 ///
 /// # Errors
 /// [`Field::Theory`] if p is outside (1, 2], r is 0, or N is smaller than r or not finite.
-pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<(f32, f32), Refusal> {
+pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<Theory, Refusal> {
     let r = rank as f32;
     if !(p > 1.0 && p <= 2.0 && r >= 1.0 && samples >= r && samples.is_finite()) {
         return Err(Refusal::Recipe(Field::Theory));
@@ -173,7 +182,7 @@ pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<(f32
         (p / (3.0 * p - 2.0), (2.0 * p - 1.0) / (3.0 * p - 2.0))
     };
     let per_rank = samples / r;
-    Ok((power(per_rank, -a) / r, power(per_rank, -e) / r))
+    Ok(Theory { alpha: power(per_rank, -a) / r, step_size: power(per_rank, -e) / r })
 }
 
 /// x^y for a positive x, by the pinned exp and ln.

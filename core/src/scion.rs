@@ -28,7 +28,7 @@ use crate::matrix::{Matrix, RowMajor, Slab};
 use crate::norm::{Norm, Workspace, with_workspace};
 use crate::polar::Quintics;
 use crate::random::Generator;
-use crate::schedule::{Momentum, Schedule, theory};
+use crate::schedule::{Momentum, Schedule, Theory, theory};
 use crate::transport::{Ahead, Alignment, Transport};
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ impl Rule {
     /// # Errors
     /// The errors of [`theory`].
     pub fn theory(p: f32, rank: u32, samples: f32, transported: bool) -> Result<Self, Refusal> {
-        let (alpha, step_size) = theory(p, rank, samples, transported)?;
+        let Theory { alpha, step_size } = theory(p, rank, samples, transported)?;
         let transport = Transport::Fixed { theta: if transported { 1.0 } else { 0.0 } };
         Ok(Self { step_size, momentum: Momentum::Constant(1.0 - alpha), transport, ..Self::PLAIN })
     }

@@ -52,7 +52,7 @@
 use crate::journal::{Again, Note};
 use crate::store::{Keep, StoreError};
 use core::fmt;
-use graftage_core::adapt::{self, Replay};
+use graftage_core::adapt::{self, Replay, Score};
 use graftage_core::error::{ImageError, Refusal};
 use graftage_core::image::{Image, Source};
 use graftage_core::matrix::RowMajor;
@@ -510,7 +510,7 @@ impl<'i, S: Sessions<'i>, K: Keep + Note, O: FnMut(Event)> Learn for Learner<'_,
             self.noted(noted);
         }
         let taken = self.refused(taken)?;
-        let (learnt, correct) = self.session.adaptation().score();
+        let Score { learnt, correct } = self.session.adaptation().score();
         self.begun = Some(Learnt { taken, learnt, correct, reports: Vec::new() });
         Ok(taken)
     }
@@ -568,7 +568,7 @@ impl<'i, S: Sessions<'i>, K: Keep + Note, O: FnMut(Event)> Learn for Learner<'_,
     fn status(&mut self) -> Status {
         let slots = self.keep.slots();
         let (counts, adaptation) = (self.session.counts(), self.session.adaptation());
-        let (learnt, correct) = adaptation.score();
+        let Score { learnt, correct } = adaptation.score();
         let (steps, step, digest) = (adaptation.recipe().steps, adaptation.step(), adaptation.digest());
         let (movement, budget) = (adaptation.movement(), adaptation.recipe().budget);
         let (latest, loss) = self.latest.unzip();

@@ -60,16 +60,24 @@ pub struct Tally {
     pub dropped: u32,
 }
 
+/// Reading that the program receives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received<T> {
+    /// The reading.
+    pub reading: T,
+    /// Number of readings dropped between it and the one before.
+    pub dropped: u32,
+}
+
 impl<T> Drain<'_, T> {
-    /// Returns the oldest reading and the number of readings dropped between it and the one before; `None` if the queue
-    /// is empty.
-    pub fn get(&mut self) -> Option<(T, u32)> {
+    /// Returns the oldest reading; `None` if the queue is empty.
+    pub fn get(&mut self) -> Option<Received<T>> {
         let (number, reading) = self.queue.dequeue()?;
-        let missing = number.wrapping_sub(self.tally.put);
+        let dropped = number.wrapping_sub(self.tally.put);
         self.tally.put = number.wrapping_add(1);
         self.tally.got = self.tally.got.wrapping_add(1);
-        self.tally.dropped = self.tally.dropped.wrapping_add(missing);
-        Some((reading, missing))
+        self.tally.dropped = self.tally.dropped.wrapping_add(dropped);
+        Some(Received { reading, dropped })
     }
 
     /// Returns the counts so far.

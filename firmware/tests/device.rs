@@ -1,7 +1,7 @@
 //! Tests of a device without a board: bytes in, bytes out, and exactly core's adaptation behind them.
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
-use graftage_core::adapt::{HoldOut, Recipe, Ring};
+use graftage_core::adapt::{HoldOut, Recipe, Ring, Score};
 use graftage_core::chain;
 use graftage_core::error::{Field, ImageError, Refusal};
 use graftage_core::image::{self, Header, Image, Sink, Source};
@@ -222,7 +222,7 @@ fn expected(core: &mut Core, n: u64) -> Answer {
     let (sample, label) = sample(n);
     let mut reports = graftage_link::Vec::new();
     let taken = core.learn(&sample, label, |report| reports.push(report).unwrap()).unwrap();
-    let (learnt, correct) = core.adaptation().score();
+    let Score { learnt, correct } = core.adaptation().score();
     Answer::Learnt(Learnt { taken, learnt, correct, reports })
 }
 
@@ -281,7 +281,7 @@ fn what_a_device_learns_and_predicts_is_what_core_does() {
         assert_eq!(found, [expected], "sample {n}");
     }
     let status = hello(&mut device).status.unwrap();
-    let (learnt, correct) = core.adaptation().score();
+    let Score { learnt, correct } = core.adaptation().score();
     assert_eq!((status.counts.taken, status.learnt, status.correct), (60, learnt, correct));
     assert_eq!((status.step, status.digest), (core.adaptation().step(), core.adaptation().digest()));
     assert!(correct > 40, "it learns: {correct} of 54 right before they were learnt");

@@ -1,24 +1,25 @@
 //! Tests that no reading between an interrupt and the program is lost silently.
 
-use graftage_firmware::readings::{Readings, Tally};
+use graftage_firmware::readings::{Readings, Received, Tally};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn what_finds_no_room_is_counted_by_the_next_that_does() {
+    let received = |reading, dropped| Received { reading, dropped };
     let mut readings = Readings::<char, 4>::new();
     let (mut source, mut drain) = readings.split();
     assert_eq!((drain.get(), drain.tally()), (None, Tally::default()));
     // There is room for three: the fourth and fifth are dropped.
     "abcde".chars().for_each(|reading| source.put(reading));
-    assert_eq!(drain.get(), Some(('a', 0)));
+    assert_eq!(drain.get(), Some(received('a', 0)));
     source.put('f');
     source.put('g');
-    assert_eq!((drain.get(), drain.get()), (Some(('b', 0)), Some(('c', 0))));
+    assert_eq!((drain.get(), drain.get()), (Some(received('b', 0)), Some(received('c', 0))));
     assert_eq!(drain.tally(), Tally { put: 3, got: 3, dropped: 0 });
-    assert_eq!((drain.get(), drain.get()), (Some(('f', 2)), None));
+    assert_eq!((drain.get(), drain.get()), (Some(received('f', 2)), None));
     assert_eq!(drain.tally(), Tally { put: 6, got: 4, dropped: 2 });
     source.put('h');
-    assert_eq!((drain.get(), drain.tally()), (Some(('h', 1)), Tally { put: 8, got: 5, dropped: 3 }));
+    assert_eq!((drain.get(), drain.tally()), (Some(received('h', 1)), Tally { put: 8, got: 5, dropped: 3 }));
 }
 
 #[test]
@@ -47,7 +48,7 @@ fn a_slow_program_gets_or_counts_every_reading_in_order() {
         });
         loop {
             let all = all_put.load(Ordering::Acquire);
-            let Some((reading, missing)) = drain.get() else {
+            let Some(Received { reading, dropped: missing }) = drain.get() else {
                 emptied.store(all, Ordering::Release);
                 std::thread::yield_now();
                 continue;

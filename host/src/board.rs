@@ -122,6 +122,14 @@ pub struct Board {
     pub repeated: u32,
 }
 
+/// A board's journal.
+pub struct Journal {
+    /// Unit to which entries are aligned, in bytes.
+    pub unit: NonZeroU32,
+    /// Content.
+    pub bytes: Vec<u8>,
+}
+
 /// A child process that ends with its owner, and its EEPROMs.
 struct Emulator {
     child: Arc<Mutex<Child>>,
@@ -321,19 +329,18 @@ impl Board {
         Ok(State { x: self.array(Array::Weights)?, y: self.array(Array::QueryPoints)?, m: self.array(Array::Momenta)? })
     }
 
-    /// Reads the board's journal: the unit to which its entries are aligned, in bytes, and its content. `None` if the
-    /// board keeps no journal.
+    /// Reads the board's journal; `None` if the board keeps none.
     ///
     /// # Errors
     /// If the board does not answer, or has no network.
-    pub fn journal(&mut self) -> Result<Option<(NonZeroU32, Vec<u8>)>> {
+    pub fn journal(&mut self) -> Result<Option<Journal>> {
         let mut all = Vec::new();
         loop {
             match self.ask(&Request::Journal { first: all.len() as u32 })? {
                 Answer::Journal(Piece { unit: Some(unit), bytes }) => {
                     all.extend_from_slice(&bytes);
                     if bytes.len() < PIECE {
-                        return Ok(Some((unit, all)));
+                        return Ok(Some(Journal { unit, bytes: all }));
                     }
                 }
                 Answer::Journal(Piece { unit: None, .. }) => return Ok(None),

@@ -4,7 +4,7 @@
 use crate::data::{Dataset, Group, Labelled, Legend, Normalisation, Normalise, Parts, Samples, Source, Split};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{self, Description, Shape};
+use crate::model::{self, Description, Numbers, Shape};
 use crate::network::Layers;
 use graftage_core::matrix::RowMajor;
 use graftage_core::network::{Kind, Layer, Parameter};
@@ -48,7 +48,8 @@ pub struct Inputs {
 impl About {
     /// Checks for consistency: numeric samples have a normalisation and a name for each class, a text has neither.
     fn check(&self) -> Result<()> {
-        let ((inputs, classes), named) = (self.shape.numbers(), self.legend.classes.len());
+        let Numbers { inputs, outputs: classes } = self.shape.numbers();
+        let named = self.legend.classes.len();
         let refuse = |what: String| Err(Error::Usage(what));
         match (&self.shape, &self.normalisation) {
             (Shape::Features { .. }, None) => refuse("the normalisation is missing".into()),
@@ -109,7 +110,7 @@ impl About {
         if let Some(scale) = normalisation.scale() {
             return Ok(Inputs { scale, layers: Vec::new(), constants: Vec::new() });
         }
-        let inputs = self.shape.numbers().0;
+        let inputs = self.shape.numbers().inputs;
         let each = |numbers: &[f32]| numbers.iter().copied().cycle().take(inputs).collect();
         let width = inputs as u32;
         let clip = normalisation.clip.map(|clip| Kind::Clip { width, bound: clip.to_bits() });
@@ -139,7 +140,7 @@ impl About {
         let source = path.map_or_else(|| self.data.clone(), |path| self.data.with_path(path));
         let normalisation =
             self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
-        let (inputs, classes) = self.shape.numbers();
+        let Numbers { inputs, outputs: classes } = self.shape.numbers();
         let labelled = source.load_as(&self.split, normalisation, &self.legend).map_err(|error| moved(error, path))?;
         for part in [Some(&labelled.train), labelled.validate.as_ref(), Some(&labelled.test)].into_iter().flatten() {
             part.check(source.path(), inputs, classes)?;
@@ -156,7 +157,7 @@ impl About {
         let source = path.map_or_else(|| self.data.clone(), |path| self.data.with_path(path));
         let normalisation =
             self.normalisation.as_ref().ok_or_else(|| Error::Usage("a text has no labelled samples".into()))?;
-        let (inputs, classes) = self.shape.numbers();
+        let Numbers { inputs, outputs: classes } = self.shape.numbers();
         let samples = source.all_as(normalisation, &self.legend).map_err(|error| moved(error, path))?;
         samples.check(source.path(), inputs, classes)?;
         Ok(samples)
@@ -222,13 +223,24 @@ fn moved(error: Error, named: Option<&Path>) -> Error {
     }
 }
 
+/// Weights of a parameter.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Tensor {
+    /// Name.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Elements, row by row.
+    pub elements: Vec<f32>,
+}
+
 /// A trained network; the saved weights are X.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Checkpoint {
     /// Description of the model and its data.
     pub about: About,
-    /// Name, shape and elements (row by row) of every parameter, in the model's order.
-    pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+    /// Weights of every parameter, in the model's order.
+    pub tensors: Vec<Tensor>,
 }
 
 /// Metadata key of [`About`].
@@ -238,8 +250,8 @@ const ABOUT: &str = "graftage";
 pub const STATE: &str = "graftage-training";
 
 impl Checkpoint {
-    /// Number of inputs and number of classes.
-    pub fn shape(&self) -> (usize, usize) {
+    /// Numbers of inputs and outputs.
+    pub fn numbers(&self) -> Numbers {
         self.about.shape.numbers()
     }
 
@@ -266,20 +278,20 @@ impl Checkpoint {
         let about = About::of(&bytes, path)?;
         let mut found = Vec::new();
         for parameter in parameters(&about).map_err(|e| wrong(e.to_string()))? {
-            let (name, size) = (parameter.name, parameter.size);
+            let (name, shape) = (parameter.name, parameter.size);
             let tensor = tensors.tensor(&name).map_err(|_| wrong(format!("tensor {name} is missing")))?;
-            if tensor.dtype() != Dtype::F32 || tensor.shape() != size {
+            if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
                 let (dtype, found) = (tensor.dtype(), tensor.shape());
                 return Err(wrong(format!(
-                    "tensor {name} is {dtype:?} {found:?}, but the architecture requires F32 {size:?}"
+                    "tensor {name} is {dtype:?} {found:?}, but the architecture requires F32 {shape:?}"
                 )));
             }
-            let values = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-            let values: Vec<f32> = values.collect();
-            if let Some(at) = values.iter().position(|w| !w.is_finite()) {
+            let elements = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            let elements: Vec<f32> = elements.collect();
+            if let Some(at) = elements.iter().position(|w| !w.is_finite()) {
                 return Err(wrong(format!("tensor {name} has a weight that is not finite, at index {at}")));
             }
-            found.push((name, size, values));
+            found.push(Tensor { name, shape, elements });
         }
         Ok(Self { about, tensors: found })
     }
@@ -289,11 +301,11 @@ impl Checkpoint {
     /// # Errors
     /// Names the file if the checkpoint cannot be written.
     pub fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
-        let bytes = self.tensors.iter().map(|(.., w)| w.iter().flat_map(|e| e.to_le_bytes()).collect::<Vec<u8>>());
+        let bytes = self.weights().map(|weights| weights.iter().flat_map(|e| e.to_le_bytes()).collect::<Vec<u8>>());
         let bytes: Vec<_> = bytes.collect();
         let mut views = Vec::new();
-        for ((name, size, _), bytes) in self.tensors.iter().zip(&bytes) {
-            let view = TensorView::new(Dtype::F32, size.clone(), bytes).map_err(|e| Error::content(path, e))?;
+        for (Tensor { name, shape, .. }, bytes) in self.tensors.iter().zip(&bytes) {
+            let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| Error::content(path, e))?;
             views.push((name, view));
         }
         let about = serde_json::to_string(&self.about).map_err(|e| Error::content(path, e))?;
@@ -311,7 +323,7 @@ impl Checkpoint {
 
     /// Weights of every parameter, in the order of core's network, row by row.
     pub fn weights(&self) -> impl Iterator<Item = &[f32]> + Clone {
-        self.tensors.iter().map(|(.., weights)| weights.as_slice())
+        self.tensors.iter().map(|tensor| tensor.elements.as_slice())
     }
 
     /// Weights in the form that an [image](graftage_core::image::Image::start) uses.

@@ -166,7 +166,7 @@ impl Confusion {
     /// `after`, and the difference in percentage points. Classes are matched by number. Names and sample counts are
     /// those of `after`, or of `before` if `after` has none.
     pub fn comparison(before: &Self, after: &Self) -> String {
-        let rows = pairs(before, after).into_iter().map(|(before, after)| {
+        let rows = pairs(before, after).into_iter().map(|Compared { before, after }| {
             let shares = shares(before.accuracy(), after.accuracy());
             let class = if after.samples > 0 { after } else { before };
             (class.name, class.samples, shares)
@@ -176,8 +176,17 @@ impl Confusion {
     }
 }
 
+/// Counts of the same samples before and after a change of the network.
+#[derive(Debug)]
+pub struct Compared<T> {
+    /// Counts before.
+    pub before: T,
+    /// Counts after.
+    pub after: T,
+}
+
 /// Pairs the counts of each class before and after. Only classes with samples in at least one are included.
-pub fn pairs(before: &Confusion, after: &Confusion) -> Vec<(ByClass, ByClass)> {
+pub fn pairs(before: &Confusion, after: &Confusion) -> Vec<Compared<ByClass>> {
     let of = |confusion: &Confusion| -> BTreeMap<u32, ByClass> {
         confusion.by_class().into_iter().map(|class| (class.class, class)).collect()
     };
@@ -185,12 +194,12 @@ pub fn pairs(before: &Confusion, after: &Confusion) -> Vec<(ByClass, ByClass)> {
     let classes: BTreeSet<u32> = before.keys().chain(after.keys()).copied().collect();
     let empty = |class: u32, name: &str| ByClass { class, name: name.to_owned(), samples: 0, right: 0 };
     let all = classes.into_iter().filter_map(|class| match (before.remove(&class), after.remove(&class)) {
-        (Some(before), Some(after)) => Some((before, after)),
-        (Some(before), None) => Some((before.clone(), empty(class, &before.name))),
-        (None, Some(after)) => Some((empty(class, &after.name), after)),
+        (Some(before), Some(after)) => Some(Compared { before, after }),
+        (Some(before), None) => Some(Compared { after: empty(class, &before.name), before }),
+        (None, Some(after)) => Some(Compared { before: empty(class, &after.name), after }),
         (None, None) => None,
     });
-    all.filter(|(before, after)| before.samples > 0 || after.samples > 0).collect()
+    all.filter(|Compared { before, after }| before.samples > 0 || after.samples > 0).collect()
 }
 
 fn share(right: u64, samples: u64) -> f32 {

@@ -120,6 +120,15 @@ fn unfolded(folded: u32) -> u32 {
     (folded >> 1) ^ if folded & 1 == 1 { u32::MAX } else { 0 }
 }
 
+/// Numbers of weights in a delta.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Count {
+    /// Number of weights that differ.
+    pub differing: usize,
+    /// Number of all weights.
+    pub all: usize,
+}
+
 impl Delta {
     /// Computes the delta between an image and its adapted weights, which are given parameter by parameter, row by row.
     ///
@@ -140,9 +149,10 @@ impl Delta {
         Ok(Self { header: Header { schema: image.header.schema, base, adapted: made, weights }, differences })
     }
 
-    /// Returns the number of weights that differ and the number of all weights.
-    pub fn count(&self) -> (usize, usize) {
-        (self.differences.iter().filter(|difference| **difference != 0).count(), self.differences.len())
+    /// Counts the weights.
+    pub fn count(&self) -> Count {
+        let differing = self.differences.iter().filter(|difference| **difference != 0).count();
+        Count { differing, all: self.differences.len() }
     }
 
     /// Returns the image of the adapted weights. `found` is the [`identity`] of `image`.

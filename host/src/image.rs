@@ -86,7 +86,7 @@ impl ImageFile {
 /// Numbers of inputs and classes of an image's network.
 fn shape(image: &Image) -> (usize, usize) {
     let ends = image.header.layers.first().zip(image.header.layers.last());
-    ends.map_or((0, 0), |(first, last)| (first.shape().0 as usize, last.shape().1 as usize))
+    ends.map_or((0, 0), |(first, last)| (first.shape().inputs as usize, last.shape().outputs as usize))
 }
 
 /// Checksum of the image at the start of these bytes, which identifies it; 0 if there is no image.

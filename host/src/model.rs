@@ -74,15 +74,35 @@ pub enum Shape {
     Text,
 }
 
+/// Numbers of inputs and outputs per sample; for a text, per byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Numbers {
+    /// Number of inputs.
+    pub inputs: usize,
+    /// Number of outputs, one per class.
+    pub outputs: usize,
+}
+
+/// Shape of an image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// Number of channels.
+    pub channels: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+}
+
 /// Number of values of a byte.
 pub const BYTES: usize = 256;
 
 impl Shape {
-    /// Returns the numbers of inputs and outputs per sample; for a text, per byte.
-    pub fn numbers(&self) -> (usize, usize) {
+    /// Returns the numbers of inputs and outputs.
+    pub fn numbers(&self) -> Numbers {
         match self {
-            Self::Features { shape, classes } => (shape.iter().product(), *classes),
-            Self::Text => (1, BYTES),
+            Self::Features { shape, classes } => Numbers { inputs: shape.iter().product(), outputs: *classes },
+            Self::Text => Numbers { inputs: 1, outputs: BYTES },
         }
     }
 
@@ -109,15 +129,15 @@ impl Shape {
         }
     }
 
-    /// Channels, height and width of an image.
+    /// Shape of the samples as images.
     ///
     /// # Errors
     /// If samples have another shape.
-    pub fn image(&self) -> Result<(usize, usize, usize)> {
+    pub fn image(&self) -> Result<Image> {
         match self {
             Self::Features { shape, .. } => match shape[..] {
-                [height, width] => Ok((1, height, width)),
-                [channels, height, width] => Ok((channels, height, width)),
+                [height, width] => Ok(Image { channels: 1, height, width }),
+                [channels, height, width] => Ok(Image { channels, height, width }),
                 _ => Err(usage(format!(
                     "samples of shape {shape:?} are not images: an image is height × width or channels × height × width"
                 ))),

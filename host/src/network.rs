@@ -25,7 +25,7 @@ impl fmt::Debug for Layers {
 impl Layers {
     /// Creates a network with all weights 0; `None` if the kinds are empty or do not fit together.
     pub fn new(kinds: &[Kind]) -> Option<Self> {
-        let fits = kinds.windows(2).all(|pair| pair[0].shape().1 == pair[1].shape().0);
+        let fits = kinds.windows(2).all(|pair| pair[0].shape().outputs == pair[1].shape().inputs);
         if !fits || kinds.is_empty() {
             return None;
         }
@@ -59,7 +59,7 @@ fn build(kind: Kind) -> Option<Box<dyn Layer + Send>> {
         Kind::MaxPool(window) => Box::new(Pool::<_, Maximum>::new(window)?),
         Kind::RmsNorm { places, channels } => Box::new(Normalisation::new(places as usize, zeros(1, channels)?)?),
         Kind::Clip { width, bound } => {
-            let possible = kind.shape().1 > 0;
+            let possible = kind.shape().outputs > 0;
             possible.then(|| Box::new(Activation::new(Function::Clip { bound }, width as usize)))?
         }
         Kind::Standardise { width } => Box::new(Standardisation::new(zeros(1, width)?, zeros(1, width)?)?),

@@ -10,7 +10,7 @@ pub(crate) use file::{Tail, begun, parse, prefix};
 use crate::verdict;
 use graftage_core::adapt::Report;
 use graftage_core::error::Refusal;
-use graftage_core::session::Taken;
+use graftage_core::session::{Counts, Taken};
 use graftage_link::journal::{self, Entry, Frame};
 use graftage_link::{Ended, Learnt};
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,21 @@ pub struct State {
     pub m: Vec<f32>,
 }
 
+/// Numbers of samples and sessions since a board's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Totals {
+    /// Number of samples that the board took.
+    pub taken: u64,
+    /// Number of sessions that ended.
+    pub sessions: u32,
+}
+
+impl From<Counts> for Totals {
+    fn from(counts: Counts) -> Self {
+        Self { taken: counts.taken, sessions: counts.sessions() }
+    }
+}
+
 /// The journal of a board has lost its first entry, which holds the start state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Missing;
@@ -163,10 +178,10 @@ impl Record {
         self.events.iter().rev().find_map(digest).unwrap_or(self.start)
     }
 
-    /// Numbers of samples that the board took and of sessions that ended.
-    pub fn counts(&self) -> (u64, u32) {
+    /// Numbers of samples and sessions that the record holds.
+    pub fn totals(&self) -> Totals {
         let ends = self.events.iter().filter(|event| matches!(event, Event::End(_))).count();
-        (self.lessons().count() as u64, ends as u32)
+        Totals { taken: self.lessons().count() as u64, sessions: ends as u32 }
     }
 
     /// [Alarms](verdict::alarm) of the recorded sessions, one line each.

@@ -1,10 +1,10 @@
 //! A record that grows in its file while a board learns, and that a later run can continue.
 
-use crate::board::Board;
+use crate::board::{Board, Journal};
 use crate::data::Samples;
 use crate::error::{Error, Result};
 use crate::files::Growing;
-use crate::record::{Event, Found, Lesson, Record, Tail, begun, parse, prefix};
+use crate::record::{Event, Found, Lesson, Record, Tail, Totals, begun, parse, prefix};
 use crate::replay;
 use graftage_core::image::Image;
 use graftage_link::{Ended, Hello, Status};
@@ -150,17 +150,17 @@ impl Recorder {
         stream: &Samples,
         skip: Option<usize>,
     ) -> Result<Lag> {
-        let counts = (status.counts.taken, status.counts.sessions());
+        let totals = Totals::from(status.counts);
         let mut whole = self.record.clone();
         let mut ended = !self.finished;
-        if whole.counts() != counts {
-            match self.record.until(counts, status.digest) {
+        if whole.totals() != totals {
+            match self.record.until(totals, status.digest) {
                 Some(kept) => {
                     ended = false;
                     whole.events.truncate(kept);
                 }
                 None => {
-                    whole.events.extend(self.missing(board, counts, stream, skip)?);
+                    whole.events.extend(self.missing(board, totals, stream, skip)?);
                     // The answer to a repeated request says nothing about the sample that the board took.
                     if replay::with_core(&whole, image)?.target.first_difference.is_some() {
                         return Err(self.strange(status));
@@ -168,7 +168,7 @@ impl Recorder {
                 }
             }
         }
-        if (whole.counts(), whole.digest()) != (counts, status.digest) {
+        if (whole.totals(), whole.digest()) != (totals, status.digest) {
             return Err(self.strange(status));
         }
         let lag = match whole.ended_with(stream).filter(|_| ended && skip.is_none()) {
@@ -193,22 +193,16 @@ impl Recorder {
     }
 
     /// Returns unrecorded events of the board, as far as they can be recovered.
-    fn missing(
-        &self,
-        board: &mut Board,
-        counts: (u64, u32),
-        stream: &Samples,
-        skip: Option<usize>,
-    ) -> Result<Vec<Event>> {
+    fn missing(&self, board: &mut Board, totals: Totals, stream: &Samples, skip: Option<usize>) -> Result<Vec<Event>> {
         let Record { board: name, schema, image, .. } = &self.record;
         // A board's journal contains neither its whole state nor repeated refusals.
         let kept = |event: &Event| matches!(event, Event::Sample(_) | Event::End(_));
-        if let Some((unit, bytes)) = board.journal()? {
+        if let Some(Journal { unit, bytes }) = board.journal()? {
             let Ok(journal) = Record::from_journal(name, *schema, *image, unit, &bytes) else { return Ok(Vec::new()) };
             let known = self.record.events.iter().filter(|event| kept(event)).count();
             return Ok(journal.events.into_iter().filter(kept).skip(known).collect());
         }
-        let (taken, sessions) = self.record.counts();
+        let Totals { taken, sessions } = self.record.totals();
         let last = match skip {
             None => Some(sent(self.record.unended()).len()),
             // Either the session began at `skip`, or `skip` points behind the sample that it was sent last.
@@ -218,13 +212,13 @@ impl Recorder {
             }),
         };
         // The board repeats its answer to its last request, unless it was reset since or learns from another client.
-        if counts == (taken + 1, sessions)
+        if totals == (Totals { taken: taken + 1, sessions })
             && let Some((input, label)) = last.and_then(|last| stream.iter().nth(last))
             && let Ok(Ok(learnt)) = board.learn(taken, input, label)
         {
             return Ok(vec![Event::Sample(Lesson::new(input, label, &learnt))]);
         }
-        if counts == (taken, sessions + 1)
+        if totals == (Totals { taken, sessions: sessions + 1 })
             && let Ok(ended) = board.end(sessions)
         {
             return Ok(vec![Event::End(ended)]);
@@ -234,29 +228,27 @@ impl Recorder {
 
     /// Error for a board whose state differs from the end of the record.
     fn strange(&self, status: &Status) -> Error {
-        let ((taken, sessions), digest) = (self.record.counts(), self.record.digest());
-        let counts = status.counts;
+        let (Totals { taken, sessions }, digest) = (self.record.totals(), self.record.digest());
+        let board = Totals::from(status.counts);
         Error::content(
             self.file.path(),
             format!(
                 "is not the record of this board: it ends with digest {digest:016x} after {taken} samples and {sessions} sessions, but the board is at {:016x} after {} and {}; fetch what the board kept with `graftage record`, or name another file",
-                status.digest,
-                counts.taken,
-                counts.sessions()
+                status.digest, board.taken, board.sessions
             ),
         )
     }
 }
 
 impl Record {
-    /// Number of leading events after which the board has these counts and this digest, within the open session. A
+    /// Number of leading events after which the board has these totals and this digest, within the open session. A
     /// board that has taken no samples cannot be identified by its digest.
-    fn until(&self, counts: (u64, u32), digest: u64) -> Option<usize> {
+    fn until(&self, totals: Totals, digest: u64) -> Option<usize> {
         let ended = self.events.len() - self.unended().len();
         let mut part = self.clone();
         while part.events.len() > ended.max(1) {
             part.events.pop();
-            if (part.counts(), part.digest()) == (counts, digest) {
+            if (part.totals(), part.digest()) == (totals, digest) {
                 return Some(part.events.len());
             }
         }

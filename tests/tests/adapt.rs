@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use graftage_core::adapt::{Adaptation, Recipe, Replay, Report, Ring, STEPS, fingerprint};
+use graftage_core::adapt::{Adaptation, Recipe, Replay, Report, Ring, STEPS, Score, fingerprint};
 use graftage_core::arithmetic::Functions;
 use graftage_core::chain;
 use graftage_core::error::{Field, Refusal};
@@ -77,7 +77,7 @@ fn two_runs_of_a_stream_agree_in_every_report() {
 fn starting_again_forgets_all_but_the_weights() {
     let mut used = device(RECIPE);
     stream(2, 9).iter().for_each(|(input, label)| drop(learn(&mut used, input, *label)));
-    assert_eq!((used.step(), used.score().0), (27, 9));
+    assert_eq!((used.step(), used.score().learnt), (27, 9));
     // The same weights in a device that has seen nothing, with Y and M as a start must leave them.
     let mut fresh = Device::new(used.network().clone(), Ring::new(), [0.0; Network::SCRATCH]);
     fresh.network_mut().parameters(&mut |Parameter { mut state, .. }| {
@@ -89,7 +89,7 @@ fn starting_again_forgets_all_but_the_weights() {
     used.start(RECIPE).unwrap();
     fresh.start(RECIPE).unwrap();
     assert_eq!([used.digest(), fresh.digest()], [expected; 2]);
-    assert_eq!((used.step(), used.score(), *used.recipe()), (0, (0, 0), RECIPE));
+    assert_eq!((used.step(), used.score(), *used.recipe()), (0, Score { learnt: 0, correct: 0 }, RECIPE));
     for (input, label) in stream(7, 9) {
         assert_eq!(learn(&mut used, &input, label), learn(&mut fresh, &input, label));
     }
@@ -250,8 +250,8 @@ fn a_separable_problem_is_learnt() {
         });
         let right = right.count();
         assert!(right >= 195, "{transport:?}: {right} of 200");
-        let (seen, correct) = device.score();
-        assert!(seen == 150 && (100..150).contains(&correct), "{correct} of {seen}");
+        let Score { learnt, correct } = device.score();
+        assert!(learnt == 150 && (100..150).contains(&correct), "{correct} of {learnt}");
     }
 }
 

@@ -10,8 +10,8 @@ use graftage_core::error::Refusal;
 use graftage_core::matrix::{RowMajor, Slab};
 use graftage_core::network::{
     AveragePool, Chain, Clip, Convolution, Dense, Depthwise, Fixed, Kind, Layer, MaxPool, MicromathTanh, Outcome,
-    Parameter, Relu, RmsNorm, Standardise, Step, Tanh, Target, Window, initialise, predict, scratch, scratch_length,
-    train_last, usual_geometries,
+    Parameter, Relu, RmsNorm, Shape, Standardise, Step, Tanh, Target, Window, initialise, predict, scratch,
+    scratch_length, train_last, usual_geometries,
 };
 use graftage_core::norm::{with_workspace, workspace};
 use graftage_core::random::Generator;
@@ -320,7 +320,7 @@ fn the_schema_names_the_architecture() {
             hashes.push(Kind::schema(&permuted));
         }
         let mut other = layers;
-        let (inputs, outputs) = layers[i].shape();
+        let Shape { inputs, outputs } = layers[i].shape();
         other[i] = dense(inputs + 1, outputs);
         hashes.push(Kind::schema(&other));
         other[i] = if inputs == outputs { relu(inputs + 1) } else { dense(outputs, inputs) };
@@ -334,17 +334,18 @@ fn the_schema_names_the_architecture() {
 
 #[test]
 fn shapes_of_kinds_are_those_of_their_types() {
+    let shape = |inputs, outputs| Shape { inputs, outputs };
     let window = Window { places: 9, channels: 2, taps: 3, stride: 2 };
-    assert_eq!(Kind::Convolution { window, filters: 5 }.shape(), (18, 20));
-    assert_eq!(Kind::Depthwise(window).shape(), (18, 8));
-    assert_eq!(Kind::RmsNorm { places: 3, channels: 6 }.shape(), (18, 18));
-    assert_eq!(Kind::Standardise { width: 7 }.shape(), (7, 7));
-    assert_eq!(Kind::Clip { width: 7, bound: 5.0f32.to_bits() }.shape(), (7, 7));
+    assert_eq!(Kind::Convolution { window, filters: 5 }.shape(), shape(18, 20));
+    assert_eq!(Kind::Depthwise(window).shape(), shape(18, 8));
+    assert_eq!(Kind::RmsNorm { places: 3, channels: 6 }.shape(), shape(18, 18));
+    assert_eq!(Kind::Standardise { width: 7 }.shape(), shape(7, 7));
+    assert_eq!(Kind::Clip { width: 7, bound: 5.0f32.to_bits() }.shape(), shape(7, 7));
     for bound in [0.0, -0.0, -1.0, f32::INFINITY, f32::NAN] {
-        assert_eq!(Kind::Clip { width: 7, bound: bound.to_bits() }.shape(), (7, 0), "{bound}");
+        assert_eq!(Kind::Clip { width: 7, bound: bound.to_bits() }.shape(), shape(7, 0), "{bound}");
     }
     // The kinds form a chain: the outputs of each are the inputs of the next.
-    assert!(Kind::EACH.windows(2).all(|pair| pair[0].shape().1 == pair[1].shape().0));
+    assert!(Kind::EACH.windows(2).all(|pair| pair[0].shape().outputs == pair[1].shape().inputs));
     for impossible in [
         Window { taps: 10, ..window },
         Window { taps: 0, ..window },
@@ -352,7 +353,7 @@ fn shapes_of_kinds_are_those_of_their_types() {
         Window { channels: 0, ..window },
         Window { places: 0, ..window },
     ] {
-        assert_eq!(Kind::MaxPool(impossible).shape().1, 0, "{impossible:?}");
+        assert_eq!(Kind::MaxPool(impossible).shape().outputs, 0, "{impossible:?}");
         assert!(!impossible.makes(1), "{impossible:?}");
     }
     assert!(window.makes(1) && !window.makes(0) && !window.makes(u32::MAX));

@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use graftage_core::random::Generator;
+use graftage_core::random::{Generator, State};
 use oracle::Pcg;
 
 #[test]
@@ -82,15 +82,16 @@ fn all_orders_are_equally_likely() {
 
 #[test]
 fn the_state_names_the_place_in_the_stream() {
+    let state = |draws| State { seed: 11, stream: 12, draws };
     let mut generator = Generator::new(11, 12);
-    assert_eq!(generator.state(), (11, 12, 0));
+    assert_eq!(generator.state(), state(0));
     generator.bits();
     generator.below(5);
     generator.uniform();
-    assert_eq!(generator.state(), (11, 12, 3));
+    assert_eq!(generator.state(), state(3));
     // One draw for each position except the first.
     generator.shuffle(&mut [0; 10]);
-    assert_eq!(generator.state(), (11, 12, 12));
+    assert_eq!(generator.state(), state(12));
     let mut again = Generator::new(11, 12);
     assert_eq!((0..13).map(|_| again.bits()).last(), Some(generator.bits()));
 }

@@ -3,7 +3,7 @@
 mod oracle;
 
 use graftage_core::error::{Field, Refusal};
-use graftage_core::schedule::{Momentum, Schedule, theory};
+use graftage_core::schedule::{Momentum, Schedule, Theory, theory};
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
 
@@ -84,9 +84,9 @@ fn the_theory_balances_noise_lag_and_progress() {
     for p in [1.2f32, 1.5, 1.8, 2.0] {
         for (rank, samples) in [(1u32, 1e4f32), (1, 1e6), (16, 1e6), (300, 300.0)] {
             for transported in [false, true] {
-                let (alpha, step) = theory(p, rank, samples, transported).unwrap();
+                let Theory { alpha, step_size } = theory(p, rank, samples, transported).unwrap();
                 let (p64, r, n) = (f64::from(p), f64::from(rank), f64::from(samples) / f64::from(rank));
-                let (alpha, step) = (f64::from(alpha) * r, f64::from(step) * r);
+                let (alpha, step) = (f64::from(alpha) * r, f64::from(step_size) * r);
                 // Noise α^((p−1)/p), lag (η/α)^1 or ^2, and progress 1/(ηN) are all of one size, with N samples per
                 // rank.
                 let noise = alpha.powf((p64 - 1.0) / p64);
@@ -102,8 +102,8 @@ fn the_theory_balances_noise_lag_and_progress() {
         }
     }
     // N^(−1/2) and N^(−3/4) at p = 2 without transport.
-    let (alpha, step) = theory(2.0, 1, 1e4, false).unwrap();
-    assert!((alpha - 1e-2).abs() < 1e-7 && (step - 1e-3).abs() < 1e-8, "{alpha} {step}");
+    let Theory { alpha, step_size } = theory(2.0, 1, 1e4, false).unwrap();
+    assert!((alpha - 1e-2).abs() < 1e-7 && (step_size - 1e-3).abs() < 1e-8, "{alpha} {step_size}");
     let rule = Rule::theory(1.5, 4, 1e5, true).unwrap();
     assert_eq!((rule.check(), rule.transport), (Ok(()), Transport::Fixed { theta: 1.0 }));
     for (p, rank, samples) in [(1.0, 1, 1e4), (2.1, 1, 1e4), (f32::NAN, 1, 1e4), (1.5, 0, 1e4), (1.5, 9, 8.0)] {

@@ -8,7 +8,7 @@ use graftage_core::error::{Field, Refusal};
 use graftage_core::matrix::{FixedMatrix, Matrix, RowMajor, Slab, square};
 use graftage_core::norm::{Norm, Workspace, with_workspace, workspace};
 use graftage_core::polar::Quintics;
-use graftage_core::random::Generator;
+use graftage_core::random::{Generator, State};
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Geometry, LARGEST, Pull, Role, Rule};
 use graftage_core::transport::{Alignment, Transport};
@@ -269,7 +269,7 @@ fn random_weights_start_on_the_sphere_biases_at_zero_and_gains_at_one() {
             let geometry = Geometry { norm, radius: 3.0 };
             for (role, start) in [(Role::Bias, 0.0), (Role::Gain, 1.0)] {
                 state.initialise(geometry, role, &mut generator, memory);
-                assert_eq!((state.x, generator.state().2), ([[start; N]; M], 0));
+                assert_eq!((state.x, generator.state().draws), ([[start; N]; M], 0));
             }
             state.initialise(geometry, Role::Weights, &mut generator, memory);
             {
@@ -282,7 +282,7 @@ fn random_weights_start_on_the_sphere_biases_at_zero_and_gains_at_one() {
                     (0..M * N).map(|_| f64::from(pcg.bits() >> 8) / f64::from(1 << 23) - 1.0),
                 );
                 worst.see((exact(&state.x) + 3.0 * of.lmo(&r)).amax());
-                assert_eq!(generator.state().2, (M * N) as u64);
+                assert_eq!(generator.state().draws, (M * N) as u64);
             }
             assert_eq!((state.y, state.m), (state.x, [[0.0; N]; M]));
         }
@@ -302,7 +302,7 @@ fn too_short_a_scratch_memory_changes_nothing() {
         (state.m, state.y) = (state.x, [[9.0; 7]; 3]);
         let (before, mut generator) = (state.clone(), Generator::new(1, 2));
         state.initialise(Geometry::HIDDEN, Role::Weights, &mut generator, &mut vec![0.0; length]);
-        assert_eq!((&state, generator.state()), (&before, (1, 2, 0)), "{length} numbers");
+        assert_eq!((&state, generator.state()), (&before, State { seed: 1, stream: 2, draws: 0 }), "{length} numbers");
     }
     let parts = with_workspace((3, 7), &mut [0.0; 57], |work| {
         (RowMajor::shape(work.direction), work.squares.each_ref().map(|square| square.len()))

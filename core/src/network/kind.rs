@@ -62,6 +62,15 @@ pub enum Kind {
     },
 }
 
+/// Shape of a layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// Number of inputs.
+    pub inputs: u32,
+    /// Number of outputs; 0 if the layer is not possible.
+    pub outputs: u32,
+}
+
 impl Kind {
     /// One layer of every kind, in the order of their tags; each takes the outputs of the one before it. Tests of what
     /// must hold for all kinds use these.
@@ -78,24 +87,24 @@ impl Kind {
         Kind::Clip { width: 8, bound: 5.0f32.to_bits() },
     ];
 
-    /// Numbers of inputs and outputs; 0 outputs if the layer is not possible. Sizes are checked when a network is made
-    /// of it.
-    pub const fn shape(self) -> (u32, u32) {
-        const fn slides(window: Window, channels: u32) -> (u32, u32) {
-            (window.places.saturating_mul(window.channels), window.outputs().saturating_mul(channels))
+    /// Shape of the layer. Sizes are checked when a network is made of it.
+    pub const fn shape(self) -> Shape {
+        const fn even(width: u32) -> Shape {
+            Shape { inputs: width, outputs: width }
+        }
+        const fn slides(window: Window, channels: u32) -> Shape {
+            let inputs = window.places.saturating_mul(window.channels);
+            Shape { inputs, outputs: window.outputs().saturating_mul(channels) }
         }
         match self {
-            Kind::Dense { inputs, outputs } => (inputs, outputs),
-            Kind::Relu { width } | Kind::Tanh { width, .. } | Kind::Standardise { width } => (width, width),
-            Kind::Clip { width, bound } => (width, if is_bound(bound) { width } else { 0 }),
+            Kind::Dense { inputs, outputs } => Shape { inputs, outputs },
+            Kind::Relu { width } | Kind::Tanh { width, .. } | Kind::Standardise { width } => even(width),
+            Kind::Clip { width, bound } => Shape { inputs: width, outputs: if is_bound(bound) { width } else { 0 } },
             Kind::Convolution { window, filters } => slides(window, filters),
             Kind::Depthwise(window) | Kind::AveragePool(window) | Kind::MaxPool(window) => {
                 slides(window, window.channels)
             }
-            Kind::RmsNorm { places, channels } => {
-                let width = places.saturating_mul(channels);
-                (width, width)
-            }
+            Kind::RmsNorm { places, channels } => even(places.saturating_mul(channels)),
         }
     }
 

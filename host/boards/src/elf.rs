@@ -144,31 +144,49 @@ impl Firmware {
     }
 }
 
-/// Returns the segments that a program is loaded with: load address and bytes of each. Initial values lie in flash.
+/// Bytes to load to an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment<'a> {
+    /// Load address.
+    pub address: u64,
+    /// Bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Returns the segments that a program is loaded with. Initial values lie in flash.
 ///
 /// # Errors
 /// [`Error::NotElf`].
-pub fn segments(elf: &[u8]) -> Result<Vec<(u64, &[u8])>, Error> {
+pub fn segments(elf: &[u8]) -> Result<Vec<Segment<'_>>, Error> {
     let failed = |error: object::Error| Error::NotElf(error.to_string());
     let file = ElfFile32::<Endianness>::parse(elf).map_err(failed)?;
     let endian = file.endian();
     let loaded = file.elf_program_headers().iter().filter(|header| header.p_type(endian) == PT_LOAD);
     let segments = loaded.map(|header| {
         let bytes = header.data(endian, elf).map_err(|()| Error::NotElf("a segment is outside the file".into()))?;
-        Ok((u64::from(header.p_paddr(endian)), bytes))
+        Ok(Segment { address: header.p_paddr(endian).into(), bytes })
     });
-    segments.filter(|segment| !matches!(segment, Ok((_, [])))).collect()
+    segments.filter(|segment| !matches!(segment, Ok(Segment { bytes: [], .. }))).collect()
 }
 
-/// Returns the bytes of flash, and of RAM without the stack, that the program in any ELF file takes.
+/// Memory that a program takes, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Footprint {
+    /// Flash.
+    pub flash: u64,
+    /// RAM without the stack.
+    pub ram: u64,
+}
+
+/// Returns the memory that the program in any ELF file takes.
 ///
 /// # Errors
 /// [`Error::NotElf`].
-pub fn taken(bytes: &[u8]) -> Result<(u64, u64), Error> {
+pub fn footprint(bytes: &[u8]) -> Result<Footprint, Error> {
     let file = File::parse(bytes).map_err(|error| Error::NotElf(error.to_string()))?;
     let (flash, ram) = parts(&file);
     let sum = |parts: Parts| parts.iter().map(|(_, bytes)| bytes).sum();
-    Ok((sum(flash), sum(ram)))
+    Ok(Footprint { flash: sum(flash), ram: sum(ram) })
 }
 
 /// Returns the parts of flash and RAM. It counts the sections that are loaded or hold variables, except for the stack

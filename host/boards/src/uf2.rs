@@ -5,6 +5,7 @@
 //! table take the file (erratum RP2350-E10), but would also erase the last sector of that flash. This module writes no
 //! partition table.
 
+use crate::elf::Segment;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -30,7 +31,7 @@ const FAMILY: u32 = 0x2000;
 pub enum Uf2Error {
     /// The bytes do not lie in the flash.
     Outside(Range<u64>),
-    /// Two pieces overlap, from this address on.
+    /// Two segments overlap, from this address on.
     Twice(u64),
 }
 
@@ -48,16 +49,16 @@ impl fmt::Display for Uf2Error {
 
 impl std::error::Error for Uf2Error {}
 
-/// Encodes a file that writes `pieces`, each an address and bytes, to flash. The rest of each sector that they touch is
-/// filled with 0xff: a boot ROM erases whole sectors, and may erase one again between two parts of it.
+/// Encodes a file that writes segments to flash. The rest of each sector that they touch is filled with 0xff: a boot ROM
+/// erases whole sectors, and may erase one again between two parts of it.
 ///
 /// # Errors
-/// If pieces lie outside the flash or overlap.
-pub fn encode(family: u32, pieces: &[(u64, &[u8])]) -> Result<Vec<u8>, Uf2Error> {
-    let mut pieces = pieces.to_vec();
-    pieces.sort_unstable_by_key(|(address, _)| *address);
+/// If segments lie outside the flash or overlap.
+pub fn encode(family: u32, segments: &[Segment]) -> Result<Vec<u8>, Uf2Error> {
+    let mut segments = segments.to_vec();
+    segments.sort_unstable_by_key(|segment| segment.address);
     let (mut sectors, mut written) = (BTreeMap::new(), FLASH.start);
-    for (address, bytes) in pieces {
+    for Segment { address, bytes } in segments {
         let range = address..address.saturating_add(bytes.len() as u64);
         if range.start < FLASH.start || range.end > FLASH.end {
             return Err(Uf2Error::Outside(range));

@@ -1,6 +1,6 @@
 //! Tests of UF2 files, read by a reader that follows the format's specification.
 
-use graftage_boards::elf::{Error, Firmware, segments};
+use graftage_boards::elf::{Error, Firmware, Segment, segments};
 use graftage_boards::uf2::{RP2350_ARM_SECURE, Uf2Error, encode};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,16 +55,17 @@ fn a_file_writes_program_and_image_and_erases_what_lies_between_in_a_sector() {
         (0x2000_0000, 0x1000_2000, &initial),
         (0x2000_1000, 0x2000_1000, &[]),
     ]);
-    let mut pieces = segments(&elf).unwrap();
-    assert_eq!(pieces, [(0x1000_0000, &code[..]), (0x1000_2000, &initial[..])]);
-    pieces.insert(0, (0x1020_0000, &image));
-    let flash = read(&encode(RP2350_ARM_SECURE, &pieces).unwrap(), 0xE48B_FF59);
+    let mut all = segments(&elf).unwrap();
+    let found = [Segment { address: 0x1000_0000, bytes: &code }, Segment { address: 0x1000_2000, bytes: &initial }];
+    assert_eq!(all, found);
+    all.insert(0, Segment { address: 0x1020_0000, bytes: &image });
+    let flash = read(&encode(RP2350_ARM_SECURE, &all).unwrap(), 0xE48B_FF59);
     let mut expected = BTreeMap::new();
     let erased = |sector: u32| (sector..sector + 4096).map(|place| (place, 0xff));
     [0x1000_0000, 0x1000_1000, 0x1000_2000, 0x1020_0000, 0x1020_1000].into_iter().for_each(|sector| {
         expected.extend(erased(sector));
     });
-    for (address, bytes) in pieces {
+    for Segment { address, bytes } in all {
         expected.extend((address as u32..).zip(bytes.iter().copied()));
     }
     assert!(flash == expected);
@@ -72,12 +73,16 @@ fn a_file_writes_program_and_image_and_erases_what_lies_between_in_a_sector() {
 
 #[test]
 fn what_overlaps_or_lies_outside_of_the_flash_is_refused() {
-    let encoded = |pieces: &[(u64, &[u8])]| encode(RP2350_ARM_SECURE, pieces).map(|file| file.len());
-    assert_eq!(encoded(&[(0x1000_0000, &[1; 9]), (0x1000_0008, &[2])]), Err(Uf2Error::Twice(0x1000_0008)));
-    assert_eq!(encoded(&[(0x1000_0008, &[2]), (0x1000_0000, &[1; 8])]), Ok(16 * 512));
+    let segment = |address, bytes| Segment { address, bytes };
+    let encoded = |segments: &[Segment]| encode(RP2350_ARM_SECURE, segments).map(|file| file.len());
+    assert_eq!(
+        encoded(&[segment(0x1000_0000, &[1; 9]), segment(0x1000_0008, &[2])]),
+        Err(Uf2Error::Twice(0x1000_0008))
+    );
+    assert_eq!(encoded(&[segment(0x1000_0008, &[2]), segment(0x1000_0000, &[1; 8])]), Ok(16 * 512));
     for range in [0x0fff_ffff..0x1000_0000, 0x10ff_ffff..0x1100_0001, 0x2000_0000..0x2000_0001, u64::MAX..u64::MAX] {
         let bytes = vec![0; (range.end - range.start).max(1) as usize];
-        let error = encoded(&[(range.start, &bytes)]).unwrap_err();
+        let error = encoded(&[Segment { address: range.start, bytes: &bytes }]).unwrap_err();
         assert!(error.to_string().contains("are not in the flash"), "{error}");
         assert_eq!(error, Uf2Error::Outside(range));
     }

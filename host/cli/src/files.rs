@@ -36,7 +36,7 @@ fn same(image: &ImageFile, path: &Path, (schema, checksum): (u64, u32), whose: &
 /// Reads samples for the network of an image.
 pub fn samples_for(file: &ImageFile, path: &Path) -> Result<Samples> {
     let image = file.image()?;
-    let inputs = image.header.layers.first().map_or(0, |first| first.shape().0 as usize);
+    let inputs = image.header.layers.first().map_or(0, |first| first.shape().inputs as usize);
     Ok(Samples::read(path, inputs, file.legend())?.divided(image.header.scale))
 }
 

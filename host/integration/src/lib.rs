@@ -3,7 +3,7 @@
 pub mod data;
 
 use graftage::board::{self, Board, Port};
-use graftage::checkpoint::{About, Checkpoint};
+use graftage::checkpoint::{About, Checkpoint, Tensor};
 use graftage::data::Samples;
 use graftage::network::Layers;
 use graftage_boards::BOARDS;
@@ -78,8 +78,8 @@ pub fn about(widths: &[u32], scale: f32, train: usize, seed: u64) -> About {
 /// Returns a checkpoint with these weights, parameter by parameter.
 pub fn with_weights(about: About, weights: Vec<Vec<f32>>) -> Checkpoint {
     let parameters = about.model.mlp().unwrap().parameters(&about.shape).unwrap();
-    let tensors =
-        parameters.into_iter().zip(weights).map(|(parameter, weights)| (parameter.name, parameter.size, weights));
+    let tensors = parameters.into_iter().zip(weights);
+    let tensors = tensors.map(|(parameter, elements)| Tensor { name: parameter.name, shape: parameter.size, elements });
     Checkpoint { tensors: tensors.collect(), about }
 }
 

@@ -4,7 +4,7 @@
 use super::Result;
 use graftage_core::matrix::Slab;
 use graftage_core::norm::workspace;
-use graftage_core::random::Generator;
+use graftage_core::random::{Generator, State};
 use graftage_core::scion::{Geometry, Role, Scion};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -22,8 +22,8 @@ impl Start {
     /// Returns the generator of the next parameter.
     pub fn next(&self) -> Generator {
         let numbers = if self.role.is_weights() { self.shape.0 * self.shape.1 } else { 0 };
-        let (seed, stream, position) = self.generator.state();
-        Generator::at((seed, stream, position + numbers as u64))
+        let state = self.generator.state();
+        Generator::at(State { draws: state.draws + numbers as u64, ..state })
     }
 
     /// Computes X by [`Scion::initialise`], row by row.

@@ -4,7 +4,7 @@ use super::field::{is_missing, point_for_comma};
 use super::labels::Labels;
 use super::names::one_line;
 use super::raw::Raw;
-use super::rows::{Row, Rows};
+use super::rows::{Comment, Row, Rows};
 use super::table::{Missing, Table, Wanted, column};
 use super::{kind, unpacked};
 use crate::error::{Error, Result};
@@ -136,8 +136,8 @@ fn begin<'a>(text: &'a str, wanted: &Wanted) -> std::result::Result<Begun<'a>, S
     let first = rows.by_ref().take(LOOKED_AT).collect::<std::result::Result<Vec<_>, _>>()?;
     let named = first.split_first().map_or(Ok(false), |(top, below)| is_header(top, below, wanted))?;
     // numpy.savetxt writes its header as a comment.
-    if let (false, None, Some((line, above)), Some(row)) = (named, wanted.header, rows.above, first.first())
-        && let Some(Ok(names)) = Rows::new(above, line, rows.delimiter()).next()
+    if let (false, None, Some(Comment { line, text }), Some(row)) = (named, wanted.header, rows.above, first.first())
+        && let Some(Ok(names)) = Rows::new(text, line, rows.delimiter()).next()
         && names.fields.len() == row.fields.len()
         && names.fields.len() > 1
         && names.fields.iter().all(|field| is_number(field) == Some(false))

@@ -11,6 +11,15 @@ pub(super) struct Row<'a> {
     pub fields: Vec<Cow<'a, str>>,
 }
 
+/// A comment line.
+#[derive(Clone, Copy)]
+pub(super) struct Comment<'a> {
+    /// Number of the line.
+    pub line: usize,
+    /// Text after the `#`.
+    pub text: &'a str,
+}
+
 /// Iterator over the rows of a text. It skips empty lines and lines that begin with `#`.
 #[derive(Clone)]
 pub(super) struct Rows<'a> {
@@ -22,8 +31,8 @@ pub(super) struct Rows<'a> {
     begun: bool,
     /// Number of lines after the first row that begin with `#`.
     pub comments: usize,
-    /// Last comment line before the first row: its number and the text after the `#`.
-    pub above: Option<(usize, &'a str)>,
+    /// Last comment before the first row.
+    pub above: Option<Comment<'a>>,
 }
 
 impl<'a> Rows<'a> {
@@ -104,7 +113,7 @@ impl<'a> Iterator for Rows<'a> {
             }
             self.comments += usize::from(comment && self.begun);
             if comment && !self.begun {
-                self.above = Some((self.line, &self.rest[1..end]));
+                self.above = Some(Comment { line: self.line, text: &self.rest[1..end] });
             }
             self.rest = &self.rest[end..];
             self.end_line();

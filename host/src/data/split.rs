@@ -1,7 +1,8 @@
 //! Split of data into training, validation and test parts.
 
 use super::Samples;
-use super::names::{Names, nearest};
+use super::names::nearest;
+use super::raw::Groups;
 use crate::error::{Error, Result};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -206,8 +207,7 @@ impl Split {
         }
     }
 
-    /// Splits labelled samples. `groups` holds group names and each sample's group; `own` is the start of the source's
-    /// test part.
+    /// Splits labelled samples. `own` is the start of the source's test part.
     ///
     /// # Errors
     /// If the source has no such parts, or one of them is empty.
@@ -215,7 +215,7 @@ impl Split {
         &self,
         path: &Path,
         mut samples: Samples<f64>,
-        groups: Option<(Names, Vec<u32>)>,
+        groups: Option<Groups>,
         own: Option<usize>,
     ) -> Result<Parts<Samples<f64>>> {
         let wrong = |what: String| Err(Error::content(path, what));
@@ -227,7 +227,7 @@ impl Split {
                 let validate = left.map(|left| train.split_off(left));
                 Ok(Parts { train, validate, test })
             }
-            (Self::Group(group), Some((names, groups)), _) => by_group(path, group, &samples, &names, &groups),
+            (Self::Group(group), Some(groups), _) => by_group(path, group, &samples, &groups),
             (Self::Group(_), None, _) => wrong("split.group needs a group column: name it with group = ...".into()),
             (Self::Own(own), _, Some(train)) => {
                 let test = samples.split_off(train);
@@ -248,13 +248,8 @@ impl Split {
     }
 }
 
-fn by_group(
-    path: &Path,
-    group: &Group,
-    samples: &Samples<f64>,
-    names: &Names,
-    groups: &[u32],
-) -> Result<Parts<Samples<f64>>> {
+fn by_group(path: &Path, group: &Group, samples: &Samples<f64>, groups: &Groups) -> Result<Parts<Samples<f64>>> {
+    let Groups { names, numbers } = groups;
     let wrong = |what: String| Err(Error::content(path, what));
     let mut roles = vec![Role::Train; names.list().len()];
     for (role, key, wanted) in [(Role::Test, "test", &group.test), (Role::Validate, "validate", &group.validate)] {
@@ -271,7 +266,7 @@ fn by_group(
         }
     }
     let part = |wanted: Role| -> Vec<usize> {
-        (0..samples.len()).filter(|sample| roles[groups[*sample] as usize] == wanted).collect()
+        (0..samples.len()).filter(|sample| roles[numbers[*sample] as usize] == wanted).collect()
     };
     let parts = [Role::Train, Role::Validate, Role::Test].map(|role| (role, part(role)));
     let asked = |role: Role| role != Role::Validate || !group.validate.is_empty();

@@ -3,7 +3,7 @@
 use super::field::{is_missing, point_for_comma};
 use super::labels::Labels;
 use super::names::{Names, nearest, one_line};
-use super::raw::Raw;
+use super::raw::{Groups, Raw};
 use super::{Legend, Samples};
 use crate::error::{Error, Result};
 use serde::de::Visitor;
@@ -256,7 +256,7 @@ pub(super) struct Table<'a> {
     assumed: (bool, bool),
     features: Vec<f64>,
     labels: Labels,
-    groups: (Names, Vec<u32>),
+    groups: Groups,
 }
 
 impl<'a> Table<'a> {
@@ -303,7 +303,7 @@ impl<'a> Table<'a> {
             met.number(name);
         }
         let assumed = (wanted.legend.is_none(), wanted.legend.is_none() && wanted.label.is_none());
-        let (missing, features, groups) = (wanted.missing, Vec::new(), Default::default());
+        let (missing, features, groups) = (wanted.missing, Vec::new(), Groups::default());
         Ok(Self { path, names, roles, order, missing, assumed, features, labels, groups })
     }
 
@@ -336,8 +336,8 @@ impl<'a> Table<'a> {
                 Role::Label => self.labels.push(field),
                 Role::Group if is_missing(field) => Err(format!("the group is missing, found {field:?}")),
                 Role::Group => {
-                    let group = self.groups.0.number(field);
-                    self.groups.1.push(group);
+                    let group = self.groups.names.number(field);
+                    self.groups.numbers.push(group);
                     Ok(())
                 }
             };

@@ -1,6 +1,6 @@
 //! Dense layers, each W a + b, with ReLU between them.
 
-use super::{Parameter, Shape, in_range, joined, usage};
+use super::{Numbers, Parameter, Shape, in_range, joined, usage};
 use crate::error::Result;
 use graftage_core::network::Kind;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ impl Mlp {
 
     /// Returns the widths of inputs, hidden layers and outputs.
     pub fn widths(&self, shape: &Shape) -> Vec<usize> {
-        let (inputs, outputs) = shape.numbers();
+        let Numbers { inputs, outputs } = shape.numbers();
         once(inputs).chain(self.hidden.iter().copied()).chain([outputs]).collect()
     }
 

@@ -154,7 +154,7 @@ impl Attack<'_> {
         let seen = |samples: &Samples| clipped(self.checkpoint, samples.aged(&sensor));
         let (right, test) = (seen(&self.train.arrive(3 * self.samples, seed)), seen(self.test));
         let mut wrong = right.clone();
-        wrong.mislabel(1.0, self.checkpoint.shape().1, seed);
+        wrong.mislabel(1.0, self.checkpoint.numbers().outputs, seed);
         let start = self.checkpoint.words();
         let mut board = start_sessions(trained(self.checkpoint)?, self.recipe, &start)?;
         let (mut right, mut wrong) = (right.iter(), wrong.iter().skip(self.samples));

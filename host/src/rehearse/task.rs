@@ -59,7 +59,7 @@ impl<'a> Task<'a> {
     /// This is drawn anew for every place in the stream, whichever sample comes there ([`Samples::mislabel`]). The
     /// tests keep their labels.
     pub fn mislabelled(mut self, share: f32) -> Self {
-        self.stream.mislabel(share, self.checkpoint.shape().1, self.seed);
+        self.stream.mislabel(share, self.checkpoint.numbers().outputs, self.seed);
         self
     }
 

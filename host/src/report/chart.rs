@@ -90,6 +90,14 @@ pub enum Scale {
     Logarithmic,
 }
 
+/// A horizontal line.
+pub struct Reference {
+    /// Name for the legend.
+    pub name: String,
+    /// Height, in the unit of the vertical axis.
+    pub y: f64,
+}
+
 /// A chart.
 pub struct Chart<'a> {
     /// Title, for readers who cannot see the chart.
@@ -102,8 +110,8 @@ pub struct Chart<'a> {
     pub scale: Scale,
     /// Series. The first one is drawn thicker and above the others.
     pub series: Vec<Series>,
-    /// Names and heights of horizontal lines.
-    pub references: Vec<(String, f64)>,
+    /// Horizontal lines.
+    pub references: Vec<Reference>,
 }
 
 /// Returns the colour, as a variable of the style sheet, and the dash pattern of a series.
@@ -180,11 +188,11 @@ impl<'a> Ready<'a> {
             Scale::Logarithmic => (1e-300..1e300).contains(&number),
         };
         let missing = chart.series.iter_mut().map(|series| series.clean(drawable)).sum();
-        chart.references.retain(|(_, y)| drawable(*y));
+        chart.references.retain(|reference| drawable(reference.y));
         let averaged = chart.series.iter_mut().map(Series::thin).max().unwrap_or(1);
         let x: Vec<_> = chart.series.iter().flat_map(Series::points).map(|point| point.0).collect();
         let y = chart.series.iter().flat_map(Series::points).map(|point| point.1);
-        let y: Vec<_> = y.chain(chart.references.iter().map(|reference| reference.1)).collect();
+        let y: Vec<_> = y.chain(chart.references.iter().map(|reference| reference.y)).collect();
         let (x, y) = (Axis::new(&x, chart.scale, Ends::Data)?, Axis::new(&y, chart.scale, Ends::Ticks)?);
         Some(Self { chart, x, y, missing, averaged })
     }
@@ -203,7 +211,7 @@ impl<'a> Ready<'a> {
                     svg role="img" viewBox="0 0 100 100" preserveAspectRatio="none" {
                         title { (title) }
                         (self.grid())
-                        @for (index, (_, y)) in references.iter().enumerate() {
+                        @for (index, Reference { y, .. }) in references.iter().enumerate() {
                             @let dashes = REFERENCES[index % REFERENCES.len()];
                             path d={ "M0 " (self.height(*y)) "H100" } stroke="var(--muted)" stroke-dasharray=(dashes) {}
                         }
@@ -284,7 +292,7 @@ impl<'a> Ready<'a> {
         let named = series.iter().enumerate().filter(|(_, series)| !series.name.is_empty());
         let drawn = named.filter(|(_, series)| series.points().next().is_some());
         let names: Vec<_> = drawn.map(|(index, series)| (swatch(index), series.name.clone())).collect();
-        let lines = references.iter().enumerate().map(|(index, (name, y))| {
+        let lines = references.iter().enumerate().map(|(index, Reference { name, y })| {
             (piece("var(--muted)", REFERENCES[index % REFERENCES.len()]), format!("{name}: {}", short(*y)))
         });
         let names: Vec<_> = names.into_iter().chain(lines).collect();

@@ -2,7 +2,7 @@
 
 use super::layout::Column::{Numbers, Words};
 use super::layout::{points_above, table};
-use crate::confusion::{ByClass, Confusion, Mistake, cut, pairs};
+use crate::confusion::{ByClass, Compared, Confusion, Mistake, cut, pairs};
 use crate::statistics::percent;
 use maud::{Markup, html};
 
@@ -35,7 +35,7 @@ pub fn confusion(confusion: &Confusion) -> Markup {
 pub fn two_confusions(before: &Confusion, after: &Confusion) -> Markup {
     let mut rows = pairs(before, after);
     let all = rows.len();
-    let change = |(before, after): &(ByClass, ByClass)| after.accuracy() - before.accuracy();
+    let change = |Compared { before, after }: &Compared<ByClass>| after.accuracy() - before.accuracy();
     if all > WHOLE {
         // The worst losses and the greatest gains.
         rows.sort_by(|one, other| change(one).total_cmp(&change(other)));
@@ -55,9 +55,9 @@ pub fn two_confusions(before: &Confusion, after: &Confusion) -> Markup {
             p { "Of " (all) " classes, those whose accuracy fell the most and those whose accuracy rose the most." }
         }
         (table(&columns, html! {
-            @for pair in &rows {
-                @let class = if pair.1.samples > 0 { &pair.1 } else { &pair.0 };
-                tr { (row(&class.name, class.samples, pair.0.accuracy(), pair.1.accuracy())) }
+            @for Compared { before, after } in &rows {
+                @let class = if after.samples > 0 { after } else { before };
+                tr { (row(&class.name, class.samples, before.accuracy(), after.accuracy())) }
             }
             tr class="own" {
                 (row("all", before.samples().max(after.samples()), before.accuracy(), after.accuracy()))

@@ -1,6 +1,6 @@
 //! Page of a story, for readers who judge the board and for readers who are new to the method.
 
-use super::chart::{Chart, Scale, Series, figure, pair, short, swatch};
+use super::chart::{Chart, Reference, Scale, Series, figure, pair, short, swatch};
 use super::confusion::two_confusions;
 use super::layout::Column::{Numbers, Words};
 use super::layout::{document, points_above, table};
@@ -166,7 +166,7 @@ fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {
             scale: Scale::Linear,
             series: methods.iter().map(line).collect(),
             references: [("as new", *clean), ("aged, not adapted", aged.mean)]
-                .map(|(name, share)| (name.to_owned(), f64::from(share) * 100.0)).into(),
+                .map(|(name, share)| Reference { name: name.to_owned(), y: f64::from(share) * 100.0 }).into(),
         }, "Accuracy on the aged test samples. The board's rule is the thick line."))
         (table(&columns, html! {
             @for (index, method) in methods.iter().enumerate() {

@@ -1,10 +1,10 @@
 //! Page of a record: the samples, sessions and steps of a board, and the resulting weights.
 
-use super::chart::{Chart, Scale, Series, figure, short};
+use super::chart::{Chart, Reference, Scale, Series, figure, short};
 use super::confusion::two_confusions;
 use super::layout::Column::{Numbers, Words};
 use super::layout::{document, table};
-use crate::confusion::Confusion;
+use crate::confusion::{Compared, Confusion};
 use crate::record::{Event, Record};
 use crate::replay::Target;
 use crate::statistics::percent;
@@ -37,9 +37,9 @@ pub struct Account<'a> {
     pub targets: &'a [Target],
     /// Description of the damage to the record's bytes, if there is any.
     pub damage: Option<String>,
-    /// Counts of test samples by class and predicted class, if there are test samples: with the image, and with the
-    /// weights in use at the end.
-    pub confusions: Option<(Confusion, Confusion)>,
+    /// Counts of test samples by class and predicted class, if there are test samples: before with the image, after with
+    /// the weights in use at the end.
+    pub confusions: Option<Compared<Confusion>>,
 }
 
 /// A record in the order of its labelled samples.
@@ -132,7 +132,7 @@ pub fn account_page(account: &Account) -> String {
     let bound = committed.min(image.header.recipe.rule.reach() / 2.0);
     let sections = html! {
         section { h2 { "The course of learning" } (course_section(&course, image.header.recipe.budget)) }
-        @if let Some((before, after)) = confusions {
+        @if let Some(Compared { before, after }) = confusions {
             section {
                 h2 { "Before and after" }
                 ol class="steps" {
@@ -186,7 +186,7 @@ fn lead(Account { record, targets, damage, .. }: &Account, course: &Course) -> S
 fn course_section(course: &Course, budget: Option<f32>) -> Markup {
     let chart = |title, x, y, series, references| Chart { title, x, y, scale: Scale::Linear, series, references };
     let steps = |points: &[(f64, f64)]| vec![Series::new("", points.iter().copied())];
-    let budget = budget.map(|budget| ("budget".to_owned(), f64::from(budget)));
+    let budget = budget.map(|budget| Reference { name: "budget".to_owned(), y: budget.into() });
     html! {
         (figure(
             chart(

@@ -50,7 +50,7 @@ impl Network {
 
     fn check(&self, input: &Tensor) -> Result<()> {
         let (size, kind) = (input.size(), input.kind());
-        let inputs = self.shape.numbers().0 as i64;
+        let inputs = self.shape.numbers().inputs as i64;
         let (fits, wanted) = match self.model.context() {
             Some(context) => {
                 let fits = matches!(size[..], [_, places] if (1..=context as i64).contains(&places));

@@ -34,7 +34,7 @@ use crate::network::Network;
 use batches::Batches;
 use best::Search;
 use folder::Folder;
-use graftage::checkpoint::{About, Checkpoint};
+use graftage::checkpoint::{self, About, Checkpoint};
 use graftage::confusion::Confusion;
 use graftage::data::{Dataset, Legend, Role};
 use graftage::parallel;
@@ -348,9 +348,9 @@ pub fn evaluate(checkpoint: &Path, data: Option<&Path>, role: Option<Role>) -> R
     let store = nn::VarStore::new(tch::Device::Cpu);
     let network = Network::new(&store.root(), &model, &about.shape)?;
     let mut variables = store.variables();
-    for (name, _, weights) in &checkpoint.tensors {
+    for checkpoint::Tensor { name, elements, .. } in &checkpoint.tensors {
         if let Some(variable) = variables.get_mut(name) {
-            variable.f_copy_(&Tensor::f_from_slice(weights)?.f_view(&variable.size()[..])?)?;
+            variable.f_copy_(&Tensor::f_from_slice(elements)?.f_view(&variable.size()[..])?)?;
         }
     }
     let part = match role {

@@ -210,7 +210,7 @@ mod oracle {
 
         /// Returns the mean over samples and bytes of −ln softmax(logits)[target].
         pub fn loss(&self, inputs: &[Vec<f64>], targets: &[Vec<usize>]) -> f64 {
-            let classes = self.shape.numbers().1;
+            let classes = self.shape.numbers().outputs;
             let mut losses = Vec::new();
             for (input, targets) in inputs.iter().zip(targets) {
                 for (logits, target) in self.logits(input).chunks(classes).zip(targets) {
@@ -332,7 +332,7 @@ impl Built {
     fn input(&mut self, model: &Model, shape: &Shape, count: i64) -> Tensor {
         match model.context() {
             Some(context) => bytes(&[count, context as i64], &mut self.generator),
-            None => random(&[count, shape.numbers().0 as i64], &mut self.generator),
+            None => random(&[count, shape.numbers().inputs as i64], &mut self.generator),
         }
     }
 
@@ -372,7 +372,7 @@ fn forward_is_the_equations() {
         let expected: Vec<f64> = rows(&input).iter().flat_map(|input| oracle.logits(input)).collect();
         let logits = built.forward(&input);
         let mut size = input.size();
-        let classes = shape.numbers().1 as i64;
+        let classes = shape.numbers().outputs as i64;
         match model.context() {
             Some(_) => size.push(classes),
             None => size[1] = classes,
@@ -389,7 +389,7 @@ fn gradients_are_finite_differences() {
     for (seed, (model, shape)) in tiny().iter().enumerate() {
         let mut built = build(model, shape, 100 + seed as u64);
         let input = built.input(model, shape, 2);
-        let classes = shape.numbers().1 as i64;
+        let classes = shape.numbers().outputs as i64;
         let places = model.context().unwrap_or(1) as i64;
         let targets = bytes(&[2, places], &mut built.generator).remainder(classes);
         let logits = built.forward(&input).view([-1, classes]);
@@ -570,7 +570,7 @@ fn activations_are_what_memory_grows_by() {
     let many = [4096, 128, 128, 128, 64];
     for ((model, shape), count) in [wide].into_iter().chain(usual().into_iter().skip(1)).zip(many) {
         let mut built = build(&model, &shape, 51);
-        let classes = shape.numbers().1 as i64;
+        let classes = shape.numbers().outputs as i64;
         let mut loss = |count: i64| {
             let input = built.input(&model, &shape, count);
             let target = Tensor::zeros([count * model.context().unwrap_or(1) as i64], (Kind::Int64, Device::Cpu));

@@ -160,9 +160,9 @@ pub fn run(task: Task) -> Result<()> {
             claim(&output, force, [Some(&image), what.network.as_ref()].into_iter().flatten())?;
             let (elf, firmware) = what.build(Some(&image))?;
             let (program, image) = (std::fs::read(&elf)?, std::fs::read(&image)?);
-            let mut pieces = elf::segments(&program)?;
-            pieces.push((firmware.image.start, &image));
-            let file = uf2::encode(family, &pieces)?;
+            let mut segments = elf::segments(&program)?;
+            segments.push(elf::Segment { address: firmware.image.start, bytes: &image });
+            let file = uf2::encode(family, &segments)?;
             files::write(&output, &file, force).map_err(|error| match error.kind() {
                 ErrorKind::AlreadyExists => there_already(&output),
                 _ => anyhow::Error::new(error).context(format!("cannot write {}", output.display())),

@@ -143,7 +143,7 @@ fn linked(messages: &str) -> Option<Vec<String>> {
 /// Shows how much flash and RAM the crate's program takes.
 fn size(target: &str, level: &str) -> Result<()> {
     process::run(cargo("build", target)?.args(["--quiet", "--bins"]).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", level))?;
-    let (flash, ram) = elf::taken(&std::fs::read(built(target).join("my-device"))?)?;
+    let elf::Footprint { flash, ram } = elf::footprint(&std::fs::read(built(target).join("my-device"))?)?;
     console::say(&format!("{target}, opt-level {level}: {flash} bytes of flash, {ram} of RAM without the stack"));
     Ok(())
 }

@@ -28,7 +28,7 @@ mod bare {
     use graftage_firmware::device::Device;
     use graftage_firmware::journal::{self, Full, Journal};
     use graftage_firmware::learner::{Event, Learner};
-    use graftage_firmware::readings::{Readings, Source};
+    use graftage_firmware::readings::{Readings, Received, Source};
     use graftage_firmware::sensing::Sensing;
     use graftage_firmware::sensor::thermometer::{Address, Thermometer};
     use graftage_firmware::sensor::window::{FEATURES, Window};
@@ -109,9 +109,9 @@ mod bare {
         let start = line.clock().now();
         let (mut window, mut faults) = (Window::<1, WINDOW>::new(), 0u32);
         loop {
-            while let Some((reading, missing)) = drain.get() {
-                if missing > 0 {
-                    defmt::warn!("{} readings dropped", missing);
+            while let Some(Received { reading, dropped }) = drain.get() {
+                if dropped > 0 {
+                    defmt::warn!("{} readings dropped", dropped);
                     window.clear();
                 }
                 match reading {

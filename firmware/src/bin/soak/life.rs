@@ -1,7 +1,7 @@
 //! Generated life of a board, and the lines that report it.
 
 use core::fmt;
-use graftage_core::adapt::{HoldOut, Recipe, Ring};
+use graftage_core::adapt::{HoldOut, Recipe, Ring, Score};
 use graftage_core::chain;
 use graftage_core::error::Refusal;
 use graftage_core::image::{self, Header};
@@ -139,14 +139,13 @@ impl Course {
 pub struct Line<'a> {
     pub course: &'a Course,
     pub counts: Counts,
-    /// Number of samples learnt, and of those predicted correctly beforehand.
-    pub score: (u64, u64),
+    pub score: Score,
     pub digest: u64,
 }
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { course: Course { asked, refused }, counts, score: (learnt, correct), digest } = self;
+        let Self { course: Course { asked, refused }, counts, score: Score { learnt, correct }, digest } = self;
         let [not_finite, label, overflow] = refused;
         let Counts { taken, committed, rolled_back, .. } = counts;
         write!(

@@ -179,9 +179,9 @@ impl Adapt {
         let counts = status.counts;
         let (skip, ended) = match (recorder, image) {
             (Some(recorder), Some(image)) if recorder.goes_on() => {
-                let before = recorder.record().counts().0;
+                let before = recorder.record().totals().taken;
                 let lag = recorder.catch_up(board, &image.image()?, status, stream, self.skip)?;
-                let lost = before.saturating_sub(recorder.record().counts().0);
+                let lost = before.saturating_sub(recorder.record().totals().taken);
                 if lost > 0 {
                     say!("{lost} samples were lost when the board lost power, and are learnt again");
                 }

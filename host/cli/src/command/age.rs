@@ -61,7 +61,7 @@ impl Age {
                 (train.arrive(self.samples, seed).aged(&sensor), sensor)
             }
         };
-        met.mislabel(self.wrong_labels, checkpoint.shape().1, seed);
+        met.mislabel(self.wrong_labels, checkpoint.numbers().outputs, seed);
         let normalisation = checkpoint.about.normalisation.as_ref();
         let normalisation = normalisation.ok_or_else(|| Error::content(&self.checkpoint, "a text has no features"))?;
         let legend = &checkpoint.about.legend;

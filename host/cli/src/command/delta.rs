@@ -6,7 +6,7 @@ use crate::files::{image_of, image_on, samples_for};
 use crate::outputs::Force;
 use clap::{Args, Subcommand};
 use graftage::board::Port;
-use graftage::delta::Delta as Difference;
+use graftage::delta::{Count, Delta as Difference};
 use graftage::error::{Error, Result};
 use graftage::image::{ImageFile, with_names};
 use graftage::record::{Event, Record};
@@ -113,13 +113,13 @@ impl Make {
             Difference::between(&image, file.identity(), &adapted).map_err(|e| Error::content(&self.image, e))?;
         let written = delta.to_bytes();
         output.write(&written)?;
-        let (differing, weights) = delta.count();
+        let Count { differing, all } = delta.count();
         say!(
-            "{}: {} bytes for {differing} of {weights} weights, {} of the {} bytes of all weights",
+            "{}: {} bytes for {differing} of {all} weights, {} of the {} bytes of all weights",
             self.output.display(),
             written.len(),
-            percent(written.len() as f32 / (4 * weights) as f32),
-            4 * weights
+            percent(written.len() as f32 / (4 * all) as f32),
+            4 * all
         );
         Ok(())
     }

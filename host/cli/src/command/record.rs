@@ -5,7 +5,7 @@ use crate::console::say;
 use crate::files::image_on;
 use crate::outputs::Force;
 use clap::Args;
-use graftage::board::Port;
+use graftage::board::{Journal, Port};
 use graftage::error::Result;
 use graftage::image::ImageFile;
 use graftage::record;
@@ -40,7 +40,7 @@ impl Record {
         if let Some((image, path)) = image.as_ref().zip(named.as_ref()) {
             image_on(image, path, hello.schema, &status)?;
         }
-        let (unit, bytes) = board.journal()?.ok_or_else(|| {
+        let Journal { unit, bytes } = board.journal()?.ok_or_else(|| {
             failed("the board keeps no journal: its firmware or its storage has no room for one".into())
         })?;
         let record = record::Record::from_journal(&hello.board, hello.schema, status.image, unit, &bytes);

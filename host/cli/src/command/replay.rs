@@ -5,7 +5,7 @@ use crate::files::{image_of, samples_for};
 use crate::outputs::Force;
 use crate::{Outcome, libtorch};
 use clap::Args;
-use graftage::confusion::Confusion;
+use graftage::confusion::{Compared, Confusion};
 use graftage::error::{Error, Result};
 use graftage::record::{Found, Record};
 use graftage::replay::{self, Replayed, Verification};
@@ -69,10 +69,10 @@ impl Replay {
             let classes = || file.legend().classes.clone();
             let mut factory = workstation::start(workstation::network(&image)?, image.header.recipe, image.start())?;
             let before = Confusion::of(&test, classes(), |input| factory.predict(input))?;
-            Ok((before, Confusion::of(&test, classes(), |input| sessions.predict(input))?))
+            Ok(Compared { before, after: Confusion::of(&test, classes(), |input| sessions.predict(input))? })
         });
         let confusions = confusions.transpose()?;
-        if let Some((before, after)) = &confusions {
+        if let Some(Compared { before, after }) = &confusions {
             let (samples, [was, is]) = (before.samples(), [before, after].map(|part| percent(part.accuracy())));
             say!("accuracy on {samples} test samples: {was} with the image, {is} with the weights in use at the end");
             say!("{}", Confusion::comparison(before, after));

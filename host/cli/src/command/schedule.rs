@@ -3,7 +3,7 @@
 use crate::console::say;
 use clap::Args;
 use graftage::error::{Error, Result};
-use graftage_core::schedule::theory;
+use graftage_core::schedule::{Theory, theory};
 use graftage_theory::Method;
 
 #[derive(Args)]
@@ -25,7 +25,8 @@ impl Schedule {
         say!("p = {p}, r = {rank}, N = {samples}, all constants of the problem equal to 1:");
         say!("{:<12} {:>8} {:>10} {:>11} {:>12} {:>11} {:>9}", "", "B", "steps", "α", "β = 1 − α", "η", "error");
         for method in Method::ALL {
-            let (alpha, step) = theory(p, rank, samples, method == Method::Transported).map_err(|_| {
+            let values = theory(p, rank, samples, method == Method::Transported);
+            let Theory { alpha, step_size } = values.map_err(|_| {
                 Error::Usage(
                     "p must be above 1 and at most 2, the rank at least 1, and the samples at least the rank".into(),
                 )
@@ -34,9 +35,9 @@ impl Schedule {
             // Only α/B and η/B matter, so the batch may grow until nothing is averaged any more.
             let largest = (1.0 / alpha).floor();
             for batch in [1.0, 2f32.powf((largest.log2() / 2.0).round()), largest] {
-                let (alpha, step) = (alpha * batch, step * batch);
+                let (alpha, step_size) = (alpha * batch, step_size * batch);
                 say!(
-                    "{:<12} {batch:>8} {:>10.0} {alpha:>11.3e} {:>12.6} {step:>11.3e} {error:>9.4}",
+                    "{:<12} {batch:>8} {:>10.0} {alpha:>11.3e} {:>12.6} {step_size:>11.3e} {error:>9.4}",
                     method.name(),
                     (samples / batch).floor(),
                     1.0 - alpha,

@@ -1,7 +1,7 @@
 //! Tests of deltas: small, exact, and refused for another image.
 
 use crate::common::{Folder, bits, checkpoint, parse};
-use graftage::delta::{Delta, DeltaError};
+use graftage::delta::{Count, Delta, DeltaError};
 use graftage::graft::{IMAGE, graft};
 use graftage::image::identity;
 use graftage_core::adapt::Recipe;
@@ -73,11 +73,11 @@ fn what_did_not_learn_costs_nothing() {
     let image = image(&[64, 32, 10], Recipe::DEFAULT);
     let mut weights = weights(&image);
     let none = between(&image, &weights);
-    assert_eq!(none.count(), (0, 2410));
+    assert_eq!(none.count(), Count { differing: 0, all: 2410 });
     assert!(none.to_bytes().len() < 60, "{}", none.to_bytes().len());
     weights[7] += 0.125;
     let one = between(&image, &weights);
-    assert_eq!(one.count(), (1, 2410));
+    assert_eq!(one.count(), Count { differing: 1, all: 2410 });
     assert!(one.to_bytes().len() < 80, "{}", one.to_bytes().len());
 }
 

@@ -31,8 +31,8 @@ const RECIPE: Recipe = Recipe {
 fn the_radii_of_the_last_layers_follow_the_scale_of_their_weights() {
     let (mut checkpoint, folder) = (checkpoint(&[4, 6, 3], 40), Folder::empty());
     // Weights of rank one: σ = 0.1·√(1² + … + 6²)·√(1² + … + 4²).
-    checkpoint.tensors[0].2 = (0..24).map(|k| 0.1 * ((k / 4 + 1) * (k % 4 + 1)) as f32).collect();
-    checkpoint.tensors[2].2 = (0..18).map(|k| if k == 7 { -2.05 } else { 0.3 }).collect();
+    checkpoint.tensors[0].elements = (0..24).map(|k| 0.1 * ((k / 4 + 1) * (k % 4 + 1)) as f32).collect();
+    checkpoint.tensors[2].elements = (0..18).map(|k| if k == 7 { -2.05 } else { 0.3 }).collect();
     let hidden = 0.1 * (91.0f32 * 30.0).sqrt() / (6.0f32 / 4.0).sqrt() / 4.0;
     let head = 6.0 * 2.05;
     for (learning, expected) in [
@@ -46,7 +46,7 @@ fn the_radii_of_the_last_layers_follow_the_scale_of_their_weights() {
         }
     }
     // Weights of zero get the usual radii.
-    checkpoint.tensors[2].2.fill(0.0);
+    checkpoint.tensors[2].elements.fill(0.0);
     let header = graft(&checkpoint, RECIPE, 1, &folder.path("model")).unwrap();
     assert_eq!((header.geometries[2].radius, header.geometries[3].radius), (10.0, 1.0));
 }
@@ -253,7 +253,7 @@ fn a_network_of_more_layers_than_an_image_names_is_refused() {
 fn a_checkpoint_is_read_as_it_was_written() {
     let folder = Folder::empty();
     let mut checkpoint = checkpoint(&[5, 7, 4], 123);
-    checkpoint.tensors[0].2[..3].copy_from_slice(&[-0.0, f32::from_bits(1), f32::MAX]);
+    checkpoint.tensors[0].elements[..3].copy_from_slice(&[-0.0, f32::from_bits(1), f32::MAX]);
     let path = folder.path("a.safetensors");
     checkpoint.write(&path).unwrap();
     let read = Checkpoint::read(&path).unwrap();
@@ -305,7 +305,7 @@ fn a_damaged_checkpoint_is_refused_or_read_but_never_breaks_the_reader() {
         // A flipped bit of a weight gives another weight: safetensors has no checksum.
         if let Ok(read) = Checkpoint::read(&folder.file("flipped", &damaged)) {
             let normalisation = read.about.normalisation.as_ref();
-            assert!(normalisation.is_some_and(|learnt| learnt.check(read.shape().0).is_ok()), "bit {bit}");
+            assert!(normalisation.is_some_and(|learnt| learnt.check(read.numbers().inputs).is_ok()), "bit {bit}");
             assert!(read.weights().flatten().all(|w| w.is_finite()), "bit {bit}");
             let _ = read.network();
         }

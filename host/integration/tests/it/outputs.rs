@@ -138,8 +138,8 @@ impl<'i> Simulated<'i> {
         let hello = Hello {
             board: "simulated".try_into().unwrap(),
             schema: image.header.schema,
-            inputs: first.shape().0,
-            classes: last.shape().1,
+            inputs: first.shape().inputs,
+            classes: last.shape().outputs,
             dropped: 0,
             memory,
             status: Ok(status),

@@ -3,7 +3,7 @@
 //! `GRAFTAGE_PAGES=FOLDER` keeps the pages for inspection.
 
 use crate::common::{self, Folder, parse, samples};
-use graftage::confusion::Confusion;
+use graftage::confusion::{Compared, Confusion};
 use graftage::graft::{IMAGE, graft};
 use graftage::image::identity;
 use graftage::record::{Event, Lesson, Record, Refused};
@@ -398,7 +398,7 @@ fn account(count: usize, widths: &[u32], confusions: Option<(Confusion, Confusio
         shapes: &shapes,
         targets: &targets,
         damage: None,
-        confusions,
+        confusions: confusions.map(|(before, after)| Compared { before, after }),
     })
 }
 

@@ -8,7 +8,7 @@ use graftage::record::{Event, Record};
 use graftage::workstation::{self, Sessions};
 use graftage_boards::elf::STACK;
 use graftage_boards::store::EEPROM;
-use graftage_core::adapt::{HoldOut, Recipe};
+use graftage_core::adapt::{HoldOut, Recipe, Score};
 use graftage_core::error::Refusal;
 use graftage_core::random::Generator;
 use graftage_core::session::Counts;
@@ -361,7 +361,7 @@ impl Life<'_> {
             let mut reports = Vec::new();
             match core.learn(&sample, label, |report| reports.push(report)) {
                 Ok(taken) => {
-                    let (learnt, correct) = core.adaptation().score();
+                    let Score { learnt, correct } = core.adaptation().score();
                     let reports = reports.into_iter().collect();
                     done.push(Done::Learnt(sample, label, Box::new(Learnt { taken, learnt, correct, reports })));
                 }

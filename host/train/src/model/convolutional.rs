@@ -3,7 +3,7 @@
 
 use super::{Architecture, Model, Weights};
 use crate::error::{Error, Result};
-use graftage::model::{Parameter, Shape, in_range, joined};
+use graftage::model::{Image, Numbers, Parameter, Shape, in_range, joined};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tch::Tensor;
@@ -46,12 +46,10 @@ fn hidden() -> usize {
 struct Convolution {
     /// Name before `.weight` and `.bias`.
     name: String,
-    /// Input channels.
-    inputs: usize,
+    /// Shape of the image that it sees.
+    image: Image,
     /// Output channels.
     outputs: usize,
-    /// Height and width of the image that it sees.
-    image: (usize, usize),
     /// True if pooling follows.
     last: bool,
 }
@@ -59,23 +57,22 @@ struct Convolution {
 impl Convolutional {
     /// Convolutions, in their order.
     fn layers(&self, shape: &Shape) -> Result<Vec<Convolution>> {
-        let (mut inputs, height, width) = shape.image()?;
-        let mut image = (height, width);
+        let mut image = shape.image()?;
         let mut layers = Vec::new();
         for (block, outputs) in self.channels.iter().copied().enumerate() {
             for at in 0..self.convolutions {
                 let last = at + 1 == self.convolutions;
-                layers.push(Convolution { name: format!("blocks.{block}.{at}"), inputs, outputs, image, last });
-                inputs = outputs;
+                layers.push(Convolution { name: format!("blocks.{block}.{at}"), image, outputs, last });
+                image.channels = outputs;
             }
-            image = (image.0 / 2, image.1 / 2);
+            (image.height, image.width) = (image.height / 2, image.width / 2);
         }
         Ok(layers)
     }
 
     /// Returns the number of values after the last pooling.
     fn flat(&self, shape: &Shape) -> Result<usize> {
-        let (_, height, width) = shape.image()?;
+        let Image { height, width, .. } = shape.image()?;
         let blocks = self.channels.len();
         Ok((height >> blocks) * (width >> blocks) * self.channels.last().copied().unwrap_or(0))
     }
@@ -83,7 +80,7 @@ impl Convolutional {
 
 impl Architecture for Convolutional {
     fn check(&self, shape: &Shape) -> Result<()> {
-        let (_, height, width) = shape.image()?;
+        let Image { height, width, .. } = shape.image()?;
         in_range(&[("convolutions", self.convolutions), ("kernel", self.kernel), ("hidden", self.hidden)])?;
         self.channels.iter().try_for_each(|channels| in_range(&[("channels", *channels)]))?;
         if self.channels.is_empty() {
@@ -112,22 +109,23 @@ impl Architecture for Convolutional {
     fn parameters(&self, shape: &Shape) -> Result<Vec<Parameter>> {
         let kernel = self.kernel;
         let mut parameters = Vec::new();
-        for Convolution { name, inputs, outputs, .. } in self.layers(shape)? {
-            parameters.push(Parameter::new(format!("{name}.weight"), [outputs, inputs, kernel, kernel]));
+        for Convolution { name, image, outputs, .. } in self.layers(shape)? {
+            parameters.push(Parameter::new(format!("{name}.weight"), [outputs, image.channels, kernel, kernel]));
             parameters.push(Parameter::new(format!("{name}.bias"), [outputs]));
         }
         parameters.push(Parameter::new("dense.weight", [self.hidden, self.flat(shape)?]));
         parameters.push(Parameter::new("dense.bias", [self.hidden]));
-        parameters.push(Parameter::new("head.weight", [shape.numbers().1, self.hidden]));
-        parameters.push(Parameter::new("head.bias", [shape.numbers().1]));
+        let classes = shape.numbers().outputs;
+        parameters.push(Parameter::new("head.weight", [classes, self.hidden]));
+        parameters.push(Parameter::new("head.bias", [classes]));
         Ok(parameters)
     }
 
     fn activations(&self, shape: &Shape) -> Result<usize> {
         // For each convolution its input and the output of its ReLU; for each pooling its indices, with 64 bits each.
-        let (inputs, outputs) = shape.numbers();
+        let Numbers { inputs, outputs } = shape.numbers();
         let mut count = inputs + self.flat(shape)? + self.hidden + outputs;
-        for Convolution { outputs, image: (height, width), last, .. } in self.layers(shape)? {
+        for Convolution { image: Image { height, width, .. }, outputs, last, .. } in self.layers(shape)? {
             count += outputs * height * width;
             if last {
                 count += 3 * outputs * (height / 2) * (width / 2);
@@ -143,7 +141,7 @@ impl Architecture for Convolutional {
     }
 
     fn forward(&self, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
-        let (channels, height, width) = shape.image()?;
+        let Image { channels, height, width } = shape.image()?;
         let mut a = input.f_view([-1, channels as i64, height as i64, width as i64])?;
         for Convolution { name, last, .. } in self.layers(shape)? {
             a = weights.convolution(&a, &format!("{name}.weight"), &format!("{name}.bias"))?.f_relu()?;

@@ -5,7 +5,7 @@
 use super::transformer::Blocks;
 use super::{Architecture, Model, Weights};
 use crate::error::{Error, Result};
-use graftage::model::{Parameter, Shape, in_range};
+use graftage::model::{Image, Numbers, Parameter, Shape, in_range};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tch::{Kind, Tensor};
@@ -32,14 +32,14 @@ impl Vit {
 
     /// Returns the number of patches and the numbers per patch.
     fn patches(&self, shape: &Shape) -> Result<(usize, usize)> {
-        let (channels, height, width) = shape.image()?;
+        let Image { channels, height, width } = shape.image()?;
         Ok(((height / self.patch) * (width / self.patch), channels * self.patch * self.patch))
     }
 }
 
 impl Architecture for Vit {
     fn check(&self, shape: &Shape) -> Result<()> {
-        let (_, height, width) = shape.image()?;
+        let Image { height, width, .. } = shape.image()?;
         in_range(&[("patch", self.patch)])?;
         let patch = self.patch;
         if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
@@ -57,13 +57,15 @@ impl Architecture for Vit {
         let (count, size) = self.patches(shape)?;
         let first =
             [Parameter::new("patch.weight", [self.width, size]), Parameter::new("embed.place", [count, self.width])];
-        let last =
-            [Parameter::new("norm.gain", [self.width]), Parameter::new("head.weight", [shape.numbers().1, self.width])];
+        let last = [
+            Parameter::new("norm.gain", [self.width]),
+            Parameter::new("head.weight", [shape.numbers().outputs, self.width]),
+        ];
         Ok(first.into_iter().chain(self.blocks().parameters()).chain(last).collect())
     }
 
     fn activations(&self, shape: &Shape) -> Result<usize> {
-        let (inputs, outputs) = shape.numbers();
+        let Numbers { inputs, outputs } = shape.numbers();
         let count = self.patches(shape)?.0;
         let blocks = self.blocks().activations(count);
         Ok(inputs + blocks + count * Blocks::normalisation(self.width) + self.width + outputs)
@@ -74,7 +76,7 @@ impl Architecture for Vit {
     }
 
     fn forward(&self, weights: &Weights, shape: &Shape, input: &Tensor) -> Result<Tensor> {
-        let (channels, height, width) = shape.image()?;
+        let Image { channels, height, width } = shape.image()?;
         let side = self.patch as i64;
         let (rows, columns) = (height as i64 / side, width as i64 / side);
         let cut = input.f_view([-1, channels as i64, rows, side, columns, side])?;

@@ -2,7 +2,7 @@
 
 use crate::tournament::compare::{Comparison, Row};
 use graftage::report::Column::Numbers;
-use graftage::report::chart::{Chart, Scale, Series, figure, short};
+use graftage::report::chart::{Chart, Reference, Scale, Series, figure, short};
 use graftage::report::{document, table};
 use graftage::statistics::Moments;
 use maud::{Markup, html};
@@ -85,7 +85,7 @@ fn curves(comparison: &Comparison) -> Markup {
         y: "loss in nats",
         scale: Scale::Linear,
         series: rows.into_iter().take(6).map(line).collect(),
-        references: vec![("target".to_owned(), comparison.target.into())],
+        references: vec![Reference { name: "target".to_owned(), y: comparison.target.into() }],
     };
     figure(
         chart,

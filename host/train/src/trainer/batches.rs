@@ -4,8 +4,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use graftage::data::{Dataset, Parts, Role, Samples};
 use graftage::model::Shape;
-use graftage_core::random::Generator;
-use graftage_core::random::Stream;
+use graftage_core::random::{self, Generator, Stream};
 use tch::{Device, Kind, Tensor};
 
 /// One part of the data, on the device.
@@ -211,8 +210,8 @@ impl Batches {
             }
             Some(_) => {}
             None => {
-                let (seed, stream, position) = generator.state();
-                generator = Generator::at((seed, stream, position + drawn));
+                let state = generator.state();
+                generator = Generator::at(random::State { draws: state.draws + drawn, ..state });
             }
         }
         Self { order, samples, used, generator }

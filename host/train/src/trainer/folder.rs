@@ -4,7 +4,7 @@ use super::best::Search;
 use super::{BEST, Feed, METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
 use crate::config::{Config, Keep};
 use crate::error::{Error, Result};
-use graftage::checkpoint::{About, Checkpoint};
+use graftage::checkpoint::{About, Checkpoint, Tensor};
 use graftage::data::{Dataset, Identity, Legend};
 use graftage::files::{self, Written};
 use graftage::model::Description;
@@ -162,7 +162,7 @@ impl<'a> Folder<'a> {
         let point = curve.last();
         let training = Training {
             network: config.model.to_string(),
-            parameters: model.tensors.iter().map(|(.., weights)| weights.len()).sum(),
+            parameters: model.weights().map(<[f32]>::len).sum(),
             optimizer: config.optimizer.method.to_string(),
             arithmetic: config.optimizer.arithmetic.to_string(),
             steps: trainer.step(),
@@ -201,8 +201,8 @@ impl<'a> Folder<'a> {
 /// Creates a checkpoint of these weights with their description.
 fn checkpoint(about: About, weights: Tensors) -> Result<Checkpoint> {
     let tensors = weights.into_iter().map(|(name, tensor)| {
-        let size = tensor.size().into_iter().map(|n| n as usize).collect();
-        Ok((name, size, Vec::<f32>::try_from(tensor.f_flatten(0, -1)?)?))
+        let shape = tensor.size().into_iter().map(|n| n as usize).collect();
+        Ok(Tensor { name, shape, elements: Vec::try_from(tensor.f_flatten(0, -1)?)? })
     });
     Ok(Checkpoint { about, tensors: tensors.collect::<Result<_>>()? })
 }

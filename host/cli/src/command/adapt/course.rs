@@ -2,10 +2,10 @@
 
 use crate::command::monitor::Page;
 use crate::console::Progress;
-use graftage::board::Board;
+use graftage::board::{Board, Journal};
 use graftage::data::Samples;
 use graftage::error::{Error, Result};
-use graftage::record::{Event, Lesson, Record, Refused};
+use graftage::record::{Event, Lesson, Record, Refused, Totals};
 use graftage::recorder::{Recorder, position};
 use graftage::statistics::percent;
 use graftage_core::error::Refusal;
@@ -134,10 +134,10 @@ pub fn begun(
         return Ok(skip.unwrap_or(0));
     }
     // The board counts samples but does not know which they were. Its journal does.
-    let kept = board
-        .journal()?
-        .and_then(|(unit, bytes)| Record::from_journal(&hello.board, hello.schema, status.image, unit, &bytes).ok());
-    if let Some(kept) = kept.filter(|kept| kept.counts() == (counts.taken, counts.sessions())) {
+    let kept = board.journal()?.and_then(|Journal { unit, bytes }| {
+        Record::from_journal(&hello.board, hello.schema, status.image, unit, &bytes).ok()
+    });
+    if let Some(kept) = kept.filter(|kept| kept.totals() == Totals::from(counts)) {
         return position(kept.unended(), stream, skip)
             .map_err(|what| Error::content(path, what.replace("its session", "the board's session")));
     }
