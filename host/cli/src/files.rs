@@ -46,11 +46,21 @@ pub fn data_of<'a>(checkpoints: impl IntoIterator<Item = &'a PathBuf>) -> Result
     Ok(paths.collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// Reads a checkpoint, and the training part and test part of its data, by its own split.
-pub fn checkpoint_and_data(checkpoint: &Path, data: Option<&Path>) -> Result<(Checkpoint, Samples, Samples)> {
+/// Checkpoint with its data, divided by its own split.
+pub struct Trained {
+    /// Checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Training part of the data.
+    pub train: Samples,
+    /// Test part of the data.
+    pub test: Samples,
+}
+
+/// Reads a checkpoint and its data.
+pub fn trained(checkpoint: &Path, data: Option<&Path>) -> Result<Trained> {
     let checkpoint = Checkpoint::read(checkpoint)?;
     let labelled = checkpoint.about.samples(data)?;
-    Ok((checkpoint, labelled.train, labelled.test))
+    Ok(Trained { checkpoint, train: labelled.train, test: labelled.test })
 }
 
 /// Reads a checkpoint and the groups that its training left out.

@@ -176,7 +176,7 @@ pub struct Finding {
     pub prototype: Option<Estimate>,
     /// Measured value.
     pub measured: Estimate,
-    /// Promised range, if there is one.
+    /// Promised range (low, high), if there is one.
     pub promised: Option<(f64, f64)>,
 }
 
@@ -269,6 +269,15 @@ pub struct Results {
     pub written: Written,
 }
 
+/// Verdict on the promised ranges of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// Number of promised ranges.
+    pub promised: usize,
+    /// A sentence for each one that does not hold.
+    pub complaints: Vec<String>,
+}
+
 impl Results {
     /// Creates results without any outcome.
     pub fn new(extent: Extent, seed: u64) -> Self {
@@ -308,11 +317,11 @@ impl Results {
         self.outcomes.sort_by_key(place);
     }
 
-    /// Returns the number of promised ranges, and a sentence for each one that does not hold.
-    pub fn verdict(&self) -> (usize, Vec<String>) {
+    /// Judges the promised ranges.
+    pub fn verdict(&self) -> Verdict {
         let findings = || self.outcomes.iter().flat_map(|outcome| &outcome.findings);
         let promised = findings().filter(|finding| finding.promised.is_some()).count();
-        (promised, findings().filter_map(Finding::complaint).collect())
+        Verdict { promised, complaints: findings().filter_map(Finding::complaint).collect() }
     }
 }
 

@@ -2,14 +2,14 @@
 
 use crate::fit::PowerLaw;
 use crate::table::{cells, words};
-use crate::{Experiment, Extent, Outcome, Panel, Results, Series};
+use crate::{Experiment, Extent, Outcome, Panel, Results, Series, Verdict};
 use graftage::report::chart::{self, Chart, Scale, swatch};
 use graftage::report::document;
 use maud::{Markup, html};
 
 /// Returns the results as a self-contained HTML file.
 pub fn theory_page(results: &Results) -> String {
-    let (promised, complaints) = results.verdict();
+    let Verdict { promised, complaints } = results.verdict();
     let extent = if results.extent == Extent::Quick { "The quick run" } else { "The full run" };
     let verdict = match complaints.len() {
         0 => format!("All {promised} promises hold."),

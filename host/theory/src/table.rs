@@ -1,7 +1,7 @@
 //! Text form of a run.
 
 use super::fit::Estimate;
-use super::{Finding, Results};
+use super::{Finding, Results, Verdict};
 use std::fmt::Write;
 
 /// Columns: measured quantity, theory, prototype, found value, promised range, and the mark of the promise.
@@ -73,7 +73,7 @@ pub fn table(results: &Results) -> String {
         }
         text.push('\n');
     }
-    let (promised, complaints) = results.verdict();
+    let Verdict { promised, complaints } = results.verdict();
     let _ = match complaints.len() {
         0 => writeln!(text, "all {promised} promises hold; * marks results that differ from the prototype"),
         failed => writeln!(

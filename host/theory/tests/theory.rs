@@ -9,7 +9,7 @@ use graftage_core::random::Generator;
 use graftage_core::scion::{Geometry, Rule};
 use graftage_theory::implementation::{Core, Subject};
 use graftage_theory::noise::{Law, Noise};
-use graftage_theory::{Experiment, Extent, Results, Settings, run};
+use graftage_theory::{Experiment, Extent, Results, Settings, Verdict, run};
 use mistakes::{FromZero, Overshot};
 
 /// Seed of all random numbers here.
@@ -20,7 +20,7 @@ fn complaints<S: Subject>(experiment: Experiment) -> Vec<String> {
     let settings = Settings { extent: Extent::Quick, seed: SEED, threads: 2, progress: &|_, _| () };
     let mut results = Results::new(Extent::Quick, SEED);
     results.add(run::<S>(experiment, &settings).unwrap());
-    let (promised, complaints) = results.verdict();
+    let Verdict { promised, complaints } = results.verdict();
     println!("seed {SEED}: {} of {promised} promises fail", complaints.len());
     complaints
 }

@@ -21,7 +21,7 @@ mod best;
 mod folder;
 mod state;
 
-pub use batches::{Feed, Part};
+pub use batches::{Batch, Feed, Part, Unit};
 pub use best::Standing;
 pub use state::Saved;
 pub(crate) use state::difference;
@@ -85,6 +85,15 @@ struct Time {
     timed: (f64, f64),
     /// Number of all steps.
     count: u64,
+}
+
+/// Rate of a training.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Rate {
+    /// Number of [units](Unit) per second.
+    pub per_second: f64,
+    /// Share of the time that the optimizer takes.
+    pub optimizer_share: f64,
 }
 
 /// Loss and accuracy measured at X.
@@ -169,8 +178,7 @@ impl<'a> Trainer<'a> {
         let indices = self.batches.draw(training.batch);
         let mut losses = Vec::new();
         for indices in indices.chunks(part) {
-            let (input, target) = self.feed.train.take(indices)?;
-            let loss = self.loss(&input, &target)?;
+            let loss = self.loss(&self.feed.train.take(indices)?)?;
             self.optimizer.accumulate(&loss, part)?;
             losses.push(loss.detach());
         }
@@ -211,9 +219,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// Computes the mean loss over a batch at the weights that the model holds.
-    fn loss(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
-        let logits = self.network.forward(input, self.config.precision)?.f_to_kind(Kind::Float)?;
-        cross_entropy(&logits.f_flatten(0, -2)?, &target.f_flatten(0, -1)?)
+    fn loss(&self, Batch { inputs, targets }: &Batch) -> Result<Tensor> {
+        let logits = self.network.forward(inputs, self.config.precision)?.f_to_kind(Kind::Float)?;
+        cross_entropy(&logits.f_flatten(0, -2)?, &targets.f_flatten(0, -1)?)
     }
 
     /// Returns the losses at Y of the steps since the last call, oldest first. Waits for the device.
@@ -241,11 +249,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Returns the samples (bytes for a text) per second and the optimizer's share of the time, since the last call.
-    pub fn rate(&mut self) -> (f64, f64) {
+    /// Returns the rate since the last call.
+    pub fn rate(&mut self) -> Rate {
         let Time { steps, timed, count } = std::mem::take(&mut self.time);
-        let samples = count as f64 * self.config.training.batch as f64 * self.feed.unit.1 as f64;
-        (samples / steps.max(1e-9), timed.1 / timed.0.max(1e-9))
+        let units = count as f64 * self.config.training.batch as f64 * self.feed.unit.per_sample as f64;
+        Rate { per_second: units / steps.max(1e-9), optimizer_share: timed.1 / timed.0.max(1e-9) }
     }
 
     /// Measures loss and accuracy at X on the measuring samples of a part.
@@ -293,10 +301,10 @@ fn confusion(
     }
     let mut confusion = Confusion::new(legend.classes.clone());
     for indices in indices.chunks(AT_ONCE) {
-        let (input, target) = part.take(indices)?;
-        let predicted = network.forward(&input, precision)?.f_argmax(-1, false)?;
+        let Batch { inputs, targets } = part.take(indices)?;
+        let predicted = network.forward(&inputs, precision)?.f_argmax(-1, false)?;
         let classes = |tensor: &Tensor| Ok::<_, Error>(Vec::<i64>::try_from(tensor)?);
-        for (class, predicted) in classes(&target)?.into_iter().zip(classes(&predicted)?) {
+        for (class, predicted) in classes(&targets)?.into_iter().zip(classes(&predicted)?) {
             confusion.add(class as u32, predicted as u32);
         }
     }
@@ -307,12 +315,12 @@ fn confusion(
 fn measured(network: &Network, precision: Precision, part: &Part, indices: &[i64]) -> Result<Measurement> {
     let (mut sum, mut right, mut count) = (0.0, 0, 0);
     for indices in indices.chunks(AT_ONCE) {
-        let (input, target) = part.take(indices)?;
-        let target = target.f_flatten(0, -1)?;
-        let logits = network.forward(&input, precision)?.f_flatten(0, -2)?.f_to_kind(Kind::Float)?;
-        let answers = target.numel();
-        sum += f64::try_from(&cross_entropy(&logits, &target)?)? * answers as f64;
-        right += i64::try_from(&logits.f_argmax(-1, false)?.f_eq_tensor(&target)?.f_sum(Kind::Int64)?)?;
+        let Batch { inputs, targets } = part.take(indices)?;
+        let targets = targets.f_flatten(0, -1)?;
+        let logits = network.forward(&inputs, precision)?.f_flatten(0, -2)?.f_to_kind(Kind::Float)?;
+        let answers = targets.numel();
+        sum += f64::try_from(&cross_entropy(&logits, &targets)?)? * answers as f64;
+        right += i64::try_from(&logits.f_argmax(-1, false)?.f_eq_tensor(&targets)?.f_sum(Kind::Int64)?)?;
         count += answers;
     }
     Ok(Measurement { loss: (sum / count as f64) as f32, accuracy: right as f32 / count as f32 })
@@ -359,10 +367,10 @@ pub fn evaluate(checkpoint: &Path, data: Option<&Path>, role: Option<Role>) -> R
         Some(Role::Test) | None => &feed.test,
     };
     // For a text, windows that do not overlap.
-    let indices = part.spread((part.len() / feed.unit.1).max(1));
+    let indices = part.spread((part.len() / feed.unit.per_sample).max(1));
     Ok(Evaluation {
         measured: measured(&network, Precision::Float32, part, &indices)?,
-        answers: indices.len() * feed.unit.1,
+        answers: indices.len() * feed.unit.per_sample,
         confusion: confusion(&network, Precision::Float32, part, &indices, &about.legend)?,
     })
 }
@@ -379,7 +387,7 @@ pub(crate) fn steps(config: &Config, feed: &Feed) -> u64 {
         (Some(steps), _) => steps,
         (None, epochs) => {
             // For a text, an epoch has as many samples as there are windows that do not overlap.
-            let samples = feed.train.len() as f64 / feed.unit.1 as f64;
+            let samples = feed.train.len() as f64 / feed.unit.per_sample as f64;
             ((epochs.unwrap_or(1.0) * samples / training.batch as f64).ceil() as u64).max(1)
         }
     }
@@ -512,7 +520,7 @@ pub fn train(
                 true => Some(trainer.measure(&feed.train)?.loss),
                 false => None,
             };
-            let (rate, share) = trainer.rate();
+            let Rate { per_second, optimizer_share } = trainer.rate();
             let point = TrainingPoint {
                 step,
                 loss: (sum / f64::from(count.max(1))) as f32,
@@ -521,14 +529,14 @@ pub fn train(
                 validation_accuracy: validation.map(|measured| measured.accuracy),
                 test_loss: test.loss,
                 accuracy: test.accuracy,
-                rate: rate as f32,
-                optimizer_share: share as f32,
+                rate: per_second as f32,
+                optimizer_share: optimizer_share as f32,
             };
             (sum, count) = (0.0, 0);
             folder.add(&point)?;
             curve.push(point);
             search.judge(&point, &trainer)?;
-            live.news = Some(News::Measured(point, feed.unit.0));
+            live.news = Some(News::Measured(point, feed.unit.name));
         }
         observe(live.clone());
         let last = end || search.standing.exhausted(&config.training);

@@ -225,8 +225,8 @@ pub fn build(board: &Board, network: Option<&Path>) -> Result<PathBuf> {
     }
     if let Err(error) = process::run(&mut cargo) {
         // The messages of the first run went straight to the user, so it runs again.
-        let (_, said) = process::heard(&mut cargo, Duration::from_secs(600))?;
-        let Some(excess) = overflow(&said) else { return Err(error) };
+        let heard = process::heard(&mut cargo, Duration::from_secs(600))?;
+        let Some(excess) = overflow(&heard.stderr) else { return Err(error) };
         bail!(
             "a firmware for this network does not fit {}: {excess}; use a smaller network or another board",
             board.name

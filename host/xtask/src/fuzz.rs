@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::process::Heard;
 use crate::toolchain::host;
 use crate::{console, process, project};
 
@@ -86,7 +87,7 @@ fn fuzz(target: &str, seconds: u32) -> Result<Option<String>> {
     let mut command = program();
     command.args([&corpus, &place, &time, LONGEST, TIMEOUT, "-print_final_stats=1"]);
     let limit = Duration::from_secs(seconds.into()) + LIMIT;
-    let (status, log) = process::heard(&mut command, limit)?;
+    let Heard { status, stderr: log } = process::heard(&mut command, limit)?;
     let report = report(&log).with_context(|| format!("`{}` printed: {log}", process::shown(&command)))?;
     let found = report.found.unwrap_or("none");
     console::say(&format!("{target:<10} {:>12} {:>10}  {found}", report.executions, report.coverage));

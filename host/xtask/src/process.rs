@@ -55,10 +55,18 @@ pub fn limited(command: &mut Command, limit: Duration) -> Result<String> {
     judge(command, status, stdout, &stderr)
 }
 
-/// Runs a command that may fail and might never end. Returns its exit status and its standard error.
-pub fn heard(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String)> {
+/// End of a command that may have failed.
+pub struct Heard {
+    /// Exit status.
+    pub status: ExitStatus,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs a command that may fail and might never end.
+pub fn heard(command: &mut Command, limit: Duration) -> Result<Heard> {
     let (status, _, stderr) = wait(command, Some(limit), |_| ())?;
-    Ok((status, stderr))
+    Ok(Heard { status, stderr })
 }
 
 /// Command that runs in parallel to others. Its output comes in one piece at its end. It is killed if it is dropped

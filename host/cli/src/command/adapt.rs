@@ -119,7 +119,7 @@ impl Adapt {
         }
         let (verdict, after, hello, end) = asked.map_err(|error| match signals::stopping() {
             true => {
-                let sent = skip + course.taken + course.refusals.len();
+                let sent = skip + course.taken + course.refused.len();
                 Error::Board(format!("stopped by a signal after {sent} of {} samples", stream.len()))
             }
             false => error,
@@ -129,7 +129,7 @@ impl Adapt {
             board: hello.board.to_string(),
             samples: course.taken,
             verdict,
-            refused: course.refusals.len(),
+            refused: course.refused.len(),
             updates: end.step - status.step,
             before: before.as_ref().map_or(f32::NAN, Confusion::accuracy),
             after: after.as_ref().map_or(f32::NAN, Confusion::accuracy),

@@ -2,7 +2,7 @@
 
 use crate::arguments::{RecipeArguments, Seeds, seeds, share};
 use crate::console::{Progress, say};
-use crate::files::{checkpoint_and_data, checkpoint_and_unseen, data_of};
+use crate::files::{Trained, checkpoint_and_unseen, data_of, trained};
 use crate::outputs::Force;
 use clap::Args;
 use clap::builder::ArgPredicate;
@@ -78,7 +78,7 @@ impl Rehearse {
     }
 
     fn aged_sensors(&self, recipe: Recipe, checkpoint: &Path, output: Output) -> Result<()> {
-        let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
+        let Trained { checkpoint, train, test } = trained(checkpoint, self.data.as_deref())?;
         let samples = self.samples;
         if samples == 0 || samples > train.len() {
             return Err(Error::Usage(format!("--samples {samples}: the training part has only {}", train.len())));
@@ -96,7 +96,7 @@ impl Rehearse {
     }
 
     fn life(&self, recipe: Recipe, samples: usize, checkpoint: &Path, output: Output) -> Result<()> {
-        let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
+        let Trained { checkpoint, train, test } = trained(checkpoint, self.data.as_deref())?;
         let wrong_labels = self.wrong_labels.unwrap_or(0.05);
         let (seeds, (checkpoint, train, test)) = (self.report.0.clone(), (&checkpoint, &train, &test));
         let life = Life { checkpoint, train, test, samples, wrong_labels, recipe, seeds };
@@ -121,7 +121,7 @@ impl Rehearse {
     }
 
     fn attack(&self, recipe: Recipe, checkpoint: &Path, output: Output) -> Result<()> {
-        let (checkpoint, train, test) = checkpoint_and_data(checkpoint, self.data.as_deref())?;
+        let Trained { checkpoint, train, test } = trained(checkpoint, self.data.as_deref())?;
         let (samples, seeds) = (self.samples, self.report.0.clone());
         let attack = Attack { checkpoint: &checkpoint, train: &train, test: &test, samples, recipe, seeds };
         let rehearsal = shown(|progress| attack.run(progress))?;

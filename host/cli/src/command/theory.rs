@@ -9,7 +9,7 @@ use graftage::parallel;
 use graftage_theory::implementation::Core;
 use graftage_theory::table::table;
 use graftage_theory::theory_page;
-use graftage_theory::{Extent, Results, Settings, run};
+use graftage_theory::{Extent, Results, Settings, Verdict, run};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -90,7 +90,7 @@ impl Theory {
         change.add(RESULTS, &files::json(&json, &results)?)?;
         change.commit()?;
         say!("{text}{}", folder.file(MADE[1]).display());
-        let (promised, complaints) = results.verdict();
+        let Verdict { promised, complaints } = results.verdict();
         match &complaints[..] {
             [] => Ok(()),
             [first, ..] => Err(Error::Usage(format!(

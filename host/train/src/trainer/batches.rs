@@ -27,6 +27,15 @@ pub enum Part {
     },
 }
 
+/// Samples as a model takes them.
+#[derive(Debug)]
+pub struct Batch {
+    /// Inputs of the model: features `[n, inputs]`, or bytes `[n, context]`.
+    pub inputs: Tensor,
+    /// Targets: labels `[n]`, or bytes `[n, context]`.
+    pub targets: Tensor,
+}
+
 impl Part {
     fn labelled(samples: &Samples, device: Device) -> Result<Self> {
         let labels: Vec<_> = samples.labels().iter().map(|label| i64::from(*label)).collect();
@@ -69,21 +78,23 @@ impl Part {
         self.len() == 0
     }
 
-    /// Returns the model's inputs and targets for the samples at these indices.
+    /// Returns the samples at these indices.
     ///
     /// # Errors
     /// Returns an error if libtorch fails.
-    pub fn take(&self, indices: &[i64]) -> Result<(Tensor, Tensor)> {
+    pub fn take(&self, indices: &[i64]) -> Result<Batch> {
         match self {
             Self::Labelled { features, labels } => {
                 let indices = on(features.device(), indices)?;
-                Ok((features.f_index_select(0, &indices)?, labels.f_index_select(0, &indices)?))
+                let (inputs, targets) = (features.f_index_select(0, &indices)?, labels.f_index_select(0, &indices)?);
+                Ok(Batch { inputs, targets })
             }
             Self::Text { bytes, context } => {
                 let window = Tensor::f_arange(context + 1, (Kind::Int64, bytes.device()))?;
                 let places = on(bytes.device(), indices)?.f_unsqueeze(1)?.f_add(&window)?.f_flatten(0, -1)?;
                 let windows = bytes.f_index_select(0, &places)?.f_to_kind(Kind::Int64)?.f_view([-1, context + 1])?;
-                Ok((windows.f_narrow(1, 0, *context)?, windows.f_narrow(1, 1, *context)?.f_contiguous()?))
+                let targets = windows.f_narrow(1, 1, *context)?.f_contiguous()?;
+                Ok(Batch { inputs: windows.f_narrow(1, 0, *context)?, targets })
             }
         }
     }
@@ -101,6 +112,15 @@ fn on(device: Device, indices: &[i64]) -> Result<Tensor> {
     Ok(Tensor::f_from_slice(indices)?.f_to_device_(device, Kind::Int64, true, false)?)
 }
 
+/// Unit of a training's rate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unit {
+    /// Name in the plural: `samples`, `images` or `tokens`.
+    pub name: &'static str,
+    /// Number of units per sample.
+    pub per_sample: usize,
+}
+
 /// The parts of the data on the device, and their properties that the model needs.
 #[derive(Debug)]
 pub struct Feed {
@@ -112,8 +132,8 @@ pub struct Feed {
     pub test: Part,
     /// Shape of a sample.
     pub shape: Shape,
-    /// Unit of the training's rate, and the number of units per sample.
-    pub unit: (&'static str, usize),
+    /// Unit of the training's rate.
+    pub unit: Unit,
 }
 
 /// Default number of windows of a text per measurement.
@@ -130,7 +150,7 @@ impl Feed {
         match data {
             Dataset::Labelled(data) => {
                 let classes = data.legend.classes.len();
-                let unit = if data.shape.len() > 1 { "images" } else { "samples" };
+                let name = if data.shape.len() > 1 { "images" } else { "samples" };
                 let mut train = data.train.clone();
                 train.mislabel(wrong, classes, seed);
                 let part = |samples: &Samples| Part::labelled(samples, device);
@@ -139,7 +159,7 @@ impl Feed {
                     validate: data.validate.as_ref().map(part).transpose()?,
                     test: part(&data.test)?,
                     shape,
-                    unit: (unit, 1),
+                    unit: Unit { name, per_sample: 1 },
                 })
             }
             Dataset::Text(Parts { train, validate, test }) => {
@@ -153,7 +173,7 @@ impl Feed {
                     validate: validate.as_ref().map(|bytes| part(bytes, Role::Validate)).transpose()?,
                     test: part(test, Role::Test)?,
                     shape,
-                    unit: ("tokens", context),
+                    unit: Unit { name: "tokens", per_sample: context },
                 })
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::process::{self, Heard};
 
 /// Time limit of a query to the chip.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -71,11 +71,11 @@ impl Chip {
     fn is_open(&self) -> Result<bool> {
         let mut read = self.command("read");
         read.args(["b8", RAM, "1"]);
-        let (status, said) = process::heard(&mut read, LIMIT)?;
+        let Heard { status, stderr } = process::heard(&mut read, LIMIT)?;
         match status.success() {
             true => Ok(true),
-            false if said.contains(CLOSED) => Ok(false),
-            false => bail!("probe-rs cannot reach {}: {}", self.name, said.trim().replace('\n', "; ")),
+            false if stderr.contains(CLOSED) => Ok(false),
+            false => bail!("probe-rs cannot reach {}: {}", self.name, stderr.trim().replace('\n', "; ")),
         }
     }
 

@@ -44,6 +44,14 @@ impl View {
     }
 }
 
+/// Sample that the board refused.
+pub struct RefusedSample {
+    /// Number of the sample in its stream, from 1.
+    pub number: usize,
+    /// Reason for the refusal.
+    pub why: Refusal,
+}
+
 /// Outcome of a stream so far.
 #[derive(Default)]
 pub struct Course {
@@ -51,8 +59,8 @@ pub struct Course {
     pub taken: usize,
     /// Learning curve: (samples learnt, share of them predicted correctly before they were learnt).
     pub curve: Vec<(usize, f32)>,
-    /// Refusals: (number of the sample, from 1; reason).
-    pub refusals: Vec<(usize, Refusal)>,
+    /// Samples that the board refused.
+    pub refused: Vec<RefusedSample>,
 }
 
 impl Course {
@@ -83,7 +91,7 @@ impl Course {
                     view.at(board, (index - skip) as u64 + 1, note)?;
                 }
                 Err(why) => {
-                    self.refusals.push((index + 1, why));
+                    self.refused.push(RefusedSample { number: index + 1, why });
                     if let View::Page(page, _) = view {
                         page.refused();
                     }
@@ -106,13 +114,13 @@ impl Course {
 
     /// Fails if samples were refused. If a spent budget is the only reason, the error says so.
     pub fn whole(&self, stream: &Path, samples: usize) -> Result<()> {
-        let Some((sample, why)) = self.refusals.first() else { return Ok(()) };
+        let Some(RefusedSample { number, why }) = self.refused.first() else { return Ok(()) };
         let what = format!(
-            "the board refused {} of {samples} samples; the first is sample {sample} of {}: {why}",
-            self.refusals.len(),
+            "the board refused {} of {samples} samples; the first is sample {number} of {}: {why}",
+            self.refused.len(),
             stream.display()
         );
-        match self.refusals.iter().all(|(_, why)| *why == Refusal::Budget) {
+        match self.refused.iter().all(|sample| sample.why == Refusal::Budget) {
             true => Err(Error::BudgetSpent(what)),
             false => Err(Error::Board(what)),
         }
