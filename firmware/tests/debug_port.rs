@@ -109,7 +109,7 @@ fn a_flash_that_does_not_take_the_word_asks_for_no_reset() {
 }
 
 #[test]
-fn what_somebody_has_locked_stays_locked() {
+fn a_locked_debug_port_stays_locked() {
     for word in [0, 0xffff_ff00, 0xffff_fffe] {
         let mut chip = Emulated::new([8, 5], word, 0);
         assert_eq!(chip.start(), 0);

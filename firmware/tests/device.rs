@@ -266,7 +266,7 @@ fn a_name_that_is_too_long_is_cut() {
 }
 
 #[test]
-fn what_a_device_learns_and_predicts_is_what_core_does() {
+fn a_device_learns_and_predicts_as_core_does() {
     let (mut device, mut core) = (started(&image()), core());
     for n in 0..60 {
         let (input, _) = sample(1000 + n);

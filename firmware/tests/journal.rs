@@ -282,7 +282,7 @@ fn part(room: usize) -> Part {
 type Log = Journal<Part, INPUTS, { entry(INPUTS) }>;
 
 #[test]
-fn what_is_learnt_in_slices_is_noted_and_saved_as_at_once() {
+fn samples_learnt_in_slices_are_noted_and_saved_as_at_once() {
     let (image, room, all) = (image(5), 16 << 10, asked(40));
     let life = |learn: &dyn Fn(&mut Adaptive<1, 8, 512>, &[f32], u32)| {
         let mut flash = part(room);

@@ -4,7 +4,7 @@ use graftage_firmware::readings::{Readings, Received, Tally};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
-fn what_finds_no_room_is_counted_by_the_next_that_does() {
+fn a_reading_that_finds_no_room_is_counted_by_the_next_that_does() {
     let received = |reading, dropped| Received { reading, dropped };
     let mut readings = Readings::<char, 4>::new();
     let (mut source, mut drain) = readings.split();

@@ -335,7 +335,7 @@ fn ten_thousand_saves_wear_all_blocks_alike() {
 }
 
 #[test]
-fn what_does_not_fit_or_is_nothing_or_fails_loses_nothing() {
+fn a_save_that_is_too_large_or_empty_or_fails_loses_nothing() {
     let mut flash = Flash::<1, 8, 256>::new(10);
     let mut store = store(&mut flash);
     let room = store.room();

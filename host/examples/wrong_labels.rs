@@ -11,7 +11,7 @@
 //! rule ends above it: mean and standard error of the differences task by task. A task is an aged sensor, or a speaker
 //! or person with the mean over the streams.
 
-use graftage::checkpoint::Checkpoint;
+use graftage::checkpoint::{Checkpoint, Trained};
 use graftage::network::MovedBy;
 use graftage::parallel;
 use graftage::rehearse::{Adam, Sgd, Task, control};
@@ -151,15 +151,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let choose = arguments.first().is_some_and(|first| first == "choose");
     let folder = arguments.split_off(usize::from(choose)).pop().map_or("target/evidence".into(), PathBuf::from);
     let seeds = if choose { CHOOSING } else { REPORTED };
-    let named = |kind: &str| checkpoints(&folder, kind);
-    let (digits, speakers, people) = (named("digits")?, named("speaker-")?, named("people-")?);
-    let sets = [sensors(&digits, &seeds)?, groups("speakers", &speakers, &seeds)?, groups("people", &people, &seeds)?];
+    let digits = networks(&folder, "digits", |path| Trained::read(path, None))?;
+    let [speakers, people] = ["speaker-", "people-"].map(|kind| networks(&folder, kind, Checkpoint::read));
+    let (speakers, people) = (speakers?, people?);
+    let sets = [sensors(&digits, &seeds), groups("speakers", &speakers, &seeds)?, groups("people", &people, &seeds)?];
     let sets: Vec<_> = sets.into_iter().filter(|set| !set.tasks.is_empty()).collect();
     if choose { choosing(&sets) } else { reporting(&sets) }
 }
 
 /// Reads the networks in the folders whose names begin with `kind`.
-fn checkpoints(folder: &Path, kind: &str) -> Result<Vec<Checkpoint>, Box<dyn Error>> {
+fn networks<N>(
+    folder: &Path,
+    kind: &str,
+    read: impl Fn(&Path) -> graftage::error::Result<N>,
+) -> Result<Vec<N>, Box<dyn Error>> {
     let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(kind)));
@@ -170,16 +175,12 @@ fn checkpoints(folder: &Path, kind: &str) -> Result<Vec<Checkpoint>, Box<dyn Err
             folder.display()
         );
     }
-    Ok(paths.iter().map(|path| Checkpoint::read(&path.join("training/model.safetensors"))).collect::<Result<_, _>>()?)
+    Ok(paths.iter().map(|path| read(&path.join("training/model.safetensors"))).collect::<Result<_, _>>()?)
 }
 
-fn sensors<'a>(checkpoints: &'a [Checkpoint], seeds: &Seeds) -> Result<Set<'a>, Box<dyn Error>> {
-    let mut tasks = Vec::new();
-    for checkpoint in checkpoints {
-        let data = checkpoint.about.samples(None)?;
-        tasks.extend(seeds.sensors.clone().map(|seed| Task::aged(checkpoint, &data.train, &data.test, SAMPLES, seed)));
-    }
-    Ok(Set { name: "aged sensors", streams: 1, tasks })
+fn sensors<'a>(networks: &'a [Trained], seeds: &Seeds) -> Set<'a> {
+    let tasks = |trained| seeds.sensors.clone().map(move |seed| Task::aged(trained, SAMPLES, seed));
+    Set { name: "aged sensors", streams: 1, tasks: networks.iter().flat_map(tasks).collect() }
 }
 
 fn groups<'a>(name: &'static str, checkpoints: &'a [Checkpoint], seeds: &Seeds) -> Result<Set<'a>, Box<dyn Error>> {

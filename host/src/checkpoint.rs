@@ -348,3 +348,26 @@ impl Checkpoint {
         Ok(network)
     }
 }
+
+/// A trained network and its data, divided by the checkpoint's own split.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Trained {
+    /// Trained network.
+    pub checkpoint: Checkpoint,
+    /// Training part.
+    pub train: Samples,
+    /// Test part.
+    pub test: Samples,
+}
+
+impl Trained {
+    /// Reads a checkpoint and its data. `data`, if given, replaces the main file.
+    ///
+    /// # Errors
+    /// Same as [`Checkpoint::read`] and [`About::samples`].
+    pub fn read(checkpoint: &Path, data: Option<&Path>) -> Result<Self> {
+        let checkpoint = Checkpoint::read(checkpoint)?;
+        let Labelled { train, test, .. } = checkpoint.about.samples(data)?;
+        Ok(Self { checkpoint, train, test })
+    }
+}

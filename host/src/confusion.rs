@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn counts_are_read_again_as_they_were_written() {
         let confusion = counted(&[(0, 0, 3), (0, 1, 1)]);
         let json = serde_json::to_value(&confusion).unwrap();
         assert_eq!(json, serde_json::json!({ "classes": ["oak", "lime", "elm"], "counts": [[0, 0, 3], [0, 1, 1]] }));

@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn laws_are_read_as_they_are_written() {
         assert_eq!(transport("theta=0.5"), Ok(Transport::Fixed { theta: 0.5 }));
         assert_eq!(transport("lag=0.6"), Ok(Transport::Lag { memory: 0.6 }));
         assert_eq!(transport("alignment=1.5"), Ok(Transport::Alignment { damping: 1.5 }));

@@ -180,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn what_rounds_twice_is_not() {
+    fn two_roundings_are_not_fused() {
         assert_eq!(fused(Set::T32, &[0x01, 0xee, 0x82, 0x0a]), [""; 0], "vmla.f32 s0, s3, s4");
         assert_eq!(fused(Set::A64, &0x1e22_8820_u32.to_le_bytes()), [""; 0], "fnmul s0, s1, s2");
         assert_eq!(fused(Set::X86, &[0xf3, 0x0f, 0x59, 0xc1]), [""; 0], "mulss xmm0, xmm1");
     }
 
     #[test]
-    fn what_is_no_instruction_is_not_passed_over() {
+    fn data_between_instructions_is_not_passed_over() {
         assert!(Code::default().read(Set::X86, 0, &[0x06]).is_err());
     }
 }

@@ -270,7 +270,7 @@ fn core_does_without_std_unsafe_heap_and_panics() {
 }
 
 #[test]
-fn what_core_depends_on_needs_neither_std_nor_a_heap() {
+fn dependencies_of_core_need_neither_std_nor_a_heap() {
     // Dependencies whose default features need neither; all others must have their default features off.
     const SMALL: [&str; 4] = ["crc", "heapless", "libm", "micromath"];
     let manifest = read(repository().join("core/Cargo.toml"));
@@ -297,7 +297,7 @@ fn kinds() -> Vec<String> {
 /// Checks that every kind of layer is in `Kind::EACH`, in the program that every target runs, in the program that must
 /// not contain a panic, in the fuzz targets and in the oracle.
 #[test]
-fn what_is_shown_of_a_network_is_shown_of_every_kind_of_layer() {
+fn proofs_and_oracle_cover_every_kind_of_layer() {
     let names =
         Kind::EACH.map(|kind| format!("{kind:?}").split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
     assert_eq!(kinds(), names, "Kind::EACH is not one of every kind");

@@ -141,7 +141,7 @@ fn a_centred_image_has_the_weights_that_its_device_began_with_beside_them() {
 }
 
 #[test]
-fn what_is_written_is_read_back_to_the_bit() {
+fn a_written_image_is_read_back_to_the_bit() {
     let (bytes, header) = (image(&header(), weights()), header());
     for more in [0, 1, 100] {
         let longer = [bytes.as_slice(), &vec![0xff; more]].concat();
@@ -213,7 +213,7 @@ fn every_truncation_is_refused() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
+fn an_image_that_does_not_fit_is_refused_and_leaves_the_network_unchanged() {
     let good = header();
     let with = |change: fn(&mut Header)| {
         let mut header = good.clone();

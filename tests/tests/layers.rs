@@ -400,7 +400,7 @@ fn gradients_are_admitted_by_the_number_of_places_that_share_the_weights() {
 }
 
 #[test]
-fn what_has_no_parameters_admits_all_and_changes_nothing() {
+fn a_layer_without_parameters_admits_all_and_changes_nothing() {
     fn check<N: Fixed>() {
         let mut layer = N::ZERO;
         assert!(layer.admits(&[f32::NAN], &[f32::INFINITY], &[f32::NAN]) && !layer.trains());

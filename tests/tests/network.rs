@@ -131,7 +131,7 @@ fn the_prediction_is_the_largest_logit_at_x_and_its_probability() {
 }
 
 #[test]
-fn what_is_refused_changes_nothing_and_says_why() {
+fn a_refused_sample_changes_nothing_and_says_why() {
     let mut network = random_network::<Network>(&mut Random::new(13));
     let (before, memory) = (state_bits(&mut network), &mut [f32::NAN; Network::SCRATCH]);
     let mut nan_at_2 = [0.0; 4];
@@ -495,7 +495,7 @@ impl<L: Layer> Layer for Counting<'_, L> {
 }
 
 #[test]
-fn what_is_frozen_stays_and_what_stands_before_it_is_not_passed_backward() {
+fn frozen_parameters_stay_and_layers_before_them_have_no_backward_pass() {
     type Lower = chain![Convolution<8, 2, 4, 3, 1>, Relu<24>, RmsNorm<4, 6>];
     type Upper = chain![MaxPool<6, 4, 2, 2>, Dense<12, 6>, Tanh<6>, Dense<6, 3>];
     let mut random = Random::new(20);

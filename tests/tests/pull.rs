@@ -209,7 +209,7 @@ fn exact_errors(logits: &[f64], label: usize) -> Vec<f64> {
 }
 
 #[test]
-fn of_two_classes_the_capped_error_is_the_gradient_of_a_loss_that_goes_on_as_a_line() {
+fn the_capped_error_of_two_classes_is_the_gradient_of_a_loss_that_continues_as_a_line() {
     let (mut in_float64, mut in_core) = (Worst::default(), Worst::default());
     for cap in [0.2f32, 0.35, 0.5, 1.0, 1.3] {
         let (slope, logistic) = (f64::from(cap) / 2f64.sqrt(), |margin: f64| (-margin).exp().ln_1p());
@@ -247,7 +247,7 @@ fn asymmetry(logits: &[f64], cap: f64) -> f64 {
 }
 
 #[test]
-fn of_three_classes_the_capped_error_is_the_gradient_of_no_loss() {
+fn the_capped_error_of_three_classes_is_the_gradient_of_no_loss() {
     let (mut random, mut capped, mut whole, mut of_two) = (Random::new(6), 0.0f64, 0.0f64, 0.0f64);
     for _ in 0..200 {
         let logits = [(); 3].map(|()| 3.0 * random.uniform());
@@ -335,7 +335,7 @@ fn the_scale_of_the_momentum_changes_no_bit_of_a_step() {
 }
 
 #[test]
-fn where_there_is_no_direction_the_start_stays_to_the_bit() {
+fn a_start_without_a_direction_stays_to_the_bit() {
     for norm in Norm::ALL {
         for (strength, (transport, _)) in [0.3, 1.0, 2.0, 20.0].into_iter().flat_map(|s| LAWS.map(|law| (s, law))) {
             let start = Random::new(9).wide(12);

@@ -389,7 +389,7 @@ fn a_refused_sample_is_not_counted_and_changes_nothing() {
 }
 
 #[test]
-fn what_cannot_be_started_says_why() {
+fn a_session_that_cannot_be_started_says_why() {
     let mut device = Session::with(learner(RECIPE), [0.0; 3], Ring::<3, 2>::new());
     let expected = Network::WEIGHTS as u32;
     assert_eq!(device.start(RECIPE), Err(Refusal::Scratch { expected, found: 3 }));

@@ -125,7 +125,7 @@ fn slices_with_predictions_between_them_bring_the_bits_of_learning_at_once() {
 }
 
 #[test]
-fn what_needs_a_whole_sample_finishes_it_first() {
+fn a_call_that_needs_a_whole_sample_finishes_it_first() {
     let samples = stream(4);
     let [.., (last, label)] = samples.as_slice() else { unreachable!() };
     let learnt = |count: usize| {

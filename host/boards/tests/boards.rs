@@ -76,7 +76,7 @@ fn an_elf_file_says_what_it_takes_by_part() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_its_numbers() {
+fn a_firmware_that_does_not_fit_is_refused_with_its_numbers() {
     let firmware = Firmware::read(&elf(&SYMBOLS, &full(&[]))).unwrap();
     assert_eq!(firmware.fits(2000), Ok(()));
     assert_eq!(firmware.fits(2001), Err(Error::TooLarge { what: "image", needs: 2001, has: 2000 }));
@@ -92,7 +92,7 @@ fn what_does_not_fit_is_refused_with_its_numbers() {
 }
 
 #[test]
-fn what_is_no_firmware_is_told_from_what_is_no_elf_file() {
+fn another_elf_file_is_told_from_a_file_that_is_none() {
     assert!(matches!(Firmware::read(b"not an ELF file"), Err(Error::NotElf(_))));
     assert_eq!(Firmware::read(&elf(&[], &[])), Err(Error::NoFirmware));
     for lacking in 0..SYMBOLS.len() {

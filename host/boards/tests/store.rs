@@ -63,7 +63,7 @@ fn each_eeprom_is_its_part_of_the_file() {
 }
 
 #[test]
-fn what_can_be_no_store_is_refused_and_stays_as_it_is() {
+fn an_impossible_store_is_refused_and_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     for size in [0, 1, 0xffff, 0x1_0001, 9 * 0x1_0000] {

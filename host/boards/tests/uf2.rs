@@ -72,7 +72,7 @@ fn a_file_writes_program_and_image_and_erases_what_lies_between_in_a_sector() {
 }
 
 #[test]
-fn what_overlaps_or_lies_outside_of_the_flash_is_refused() {
+fn segments_that_overlap_or_lie_outside_the_flash_are_refused() {
     let segment = |address, bytes| Segment { address, bytes };
     let encoded = |segments: &[Segment]| encode(RP2350_ARM_SECURE, segments).map(|file| file.len());
     assert_eq!(

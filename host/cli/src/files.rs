@@ -46,23 +46,6 @@ pub fn data_of<'a>(checkpoints: impl IntoIterator<Item = &'a PathBuf>) -> Result
     Ok(paths.collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// Checkpoint with its data, divided by its own split.
-pub struct Trained {
-    /// Checkpoint.
-    pub checkpoint: Checkpoint,
-    /// Training part of the data.
-    pub train: Samples,
-    /// Test part of the data.
-    pub test: Samples,
-}
-
-/// Reads a checkpoint and its data.
-pub fn trained(checkpoint: &Path, data: Option<&Path>) -> Result<Trained> {
-    let checkpoint = Checkpoint::read(checkpoint)?;
-    let labelled = checkpoint.about.samples(data)?;
-    Ok(Trained { checkpoint, train: labelled.train, test: labelled.test })
-}
-
 /// Reads a checkpoint and the groups that its training left out.
 pub fn checkpoint_and_unseen(path: &Path, data: Option<&Path>) -> Result<Unseen> {
     let checkpoint = Checkpoint::read(path)?;

@@ -415,7 +415,7 @@ fn a_pull_to_the_start_keeps_weights_near_those_that_the_optimizer_was_given() {
 }
 
 #[test]
-fn what_cannot_be_stepped_is_named() {
+fn a_tensor_that_cannot_be_stepped_is_named() {
     let make = |tensor: Tensor, geometry: Geometry| {
         let parameters = [("good".to_owned(), Tensor::zeros([2, 2], tch::kind::FLOAT_CPU)), ("bad".to_owned(), tensor)];
         TransportedScion::with_groups(parameters, Rule::PLAIN, Arithmetic::Fast, &all(geometry))
@@ -485,7 +485,7 @@ fn a_group_says_norm_radius_and_step_of_what_fits_its_pattern_and_the_first_coun
 }
 
 #[test]
-fn what_is_usual_follows_name_and_dimensions() {
+fn the_usual_geometry_follows_name_and_dimensions() {
     let parameters = PARAMETERS.map(|(name, size, _)| (name.to_owned(), Tensor::zeros(size, tch::kind::FLOAT_CPU)));
     let embedding = ("embedding.weight".to_owned(), Tensor::zeros([5, 3], tch::kind::FLOAT_CPU));
     let optimizer = TransportedScion::with_groups(

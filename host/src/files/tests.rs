@@ -44,7 +44,7 @@ fn dies(path: &Path, operations: u32) -> bool {
 }
 
 #[test]
-fn whoever_reads_or_writes_after_a_death_finds_the_old_files_or_the_new_ones() {
+fn after_a_death_the_old_files_or_the_new_ones_are_there() {
     let (old, new) = (set(&OLD), set(&NEW));
     let (mut olds, mut news) = (0, 0);
     for operations in 0.. {
@@ -69,7 +69,7 @@ fn whoever_reads_or_writes_after_a_death_finds_the_old_files_or_the_new_ones() {
 }
 
 #[test]
-fn whoever_dies_while_it_finishes_leaves_the_rest_to_the_next() {
+fn a_process_that_dies_while_finishing_leaves_the_rest_to_the_next() {
     let new = set(&NEW);
     for operations in 0.. {
         let temporary = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ fn a_file_by_itself_is_the_old_one_or_the_new_one() {
 }
 
 #[test]
-fn what_has_come_meanwhile_is_not_replaced() {
+fn a_file_that_has_appeared_meanwhile_is_not_replaced() {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path();
     let output = Output::claim(&path.join("x"), false).unwrap();
@@ -183,7 +183,7 @@ fn a_folder_that_was_made_for_nothing_goes_away() {
 }
 
 #[test]
-fn what_an_earlier_run_wrote_is_its_own_for_the_next() {
+fn files_of_an_earlier_run_may_be_replaced_by_the_next() {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path();
     let mut written = Written::default();

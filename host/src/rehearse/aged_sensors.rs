@@ -3,8 +3,7 @@
 
 use super::task::accuracy;
 use super::{METHODS, Run, Runs, Task, some};
-use crate::checkpoint::Checkpoint;
-use crate::data::Samples;
+use crate::checkpoint::Trained;
 use crate::error::Result;
 use crate::statistics::Spread;
 use graftage_core::adapt::Recipe;
@@ -16,12 +15,8 @@ const PROBE: usize = 10;
 /// Rehearsal of aged sensors.
 #[derive(Debug)]
 pub struct AgedSensors<'a> {
-    /// Trained network.
-    pub checkpoint: &'a Checkpoint,
-    /// Unaged samples from which the streams are made.
-    pub train: &'a Samples,
-    /// Unaged samples that measure accuracy.
-    pub test: &'a Samples,
+    /// Trained network and its unaged samples. The streams are made of its training part; its test part measures accuracy.
+    pub trained: &'a Trained,
     /// Samples per stream.
     pub samples: usize,
     /// Probability that a label of a stream is wrong.
@@ -75,13 +70,11 @@ impl AgedSensors<'_> {
     /// Returns an error if there are no seeds to report, or if the checkpoint, the recipe or a sample is refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Rehearsal> {
         some(&self.report)?;
-        let task = |seed: &u64| {
-            Task::aged(self.checkpoint, self.train, self.test, self.samples, *seed).mislabelled(self.wrong_labels)
-        };
+        let task = |seed: &u64| Task::aged(self.trained, self.samples, *seed).mislabelled(self.wrong_labels);
         let tasks = |seeds: &[u64]| -> Vec<Task> { seeds.iter().map(task).collect() };
         let (tuning, reporting) = (tasks(&self.tune), tasks(&self.report));
         let before = reporting.iter().map(Task::before).collect::<Result<Vec<_>>>()?.concat();
-        let clean = accuracy(&mut self.checkpoint.network()?, self.test)?;
+        let clean = accuracy(&mut self.trained.checkpoint.network()?, &self.trained.test)?;
 
         let total = Run::grids(&tuning).count() + METHODS * reporting.len();
         let runs = Runs::new(self.recipe, total, progress);

@@ -3,7 +3,7 @@
 
 use super::some;
 use super::task::{accuracy, clipped, take};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Trained;
 use crate::data::{AgedSensor, Samples};
 use crate::error::{Error, Result};
 use crate::network::Layers;
@@ -18,12 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Rehearsal of attacks, on aged sensors.
 #[derive(Debug)]
 pub struct Attack<'a> {
-    /// Trained network.
-    pub checkpoint: &'a Checkpoint,
-    /// Unaged samples from which the sessions are made.
-    pub train: &'a Samples,
-    /// Unaged samples that measure accuracy.
-    pub test: &'a Samples,
+    /// Trained network and its unaged samples. The sessions are made of its training part; its test part measures accuracy.
+    pub trained: &'a Trained,
     /// Samples per session.
     pub samples: usize,
     /// Recipe of the board, which must hold samples out.
@@ -115,7 +111,7 @@ impl Attack<'_> {
                 format!("sessions of {} samples are too short: an attack needs at least {}", self.samples, Self::SOON);
             return Err(Error::Usage(what));
         }
-        let inputs = self.train.inputs();
+        let inputs = self.trained.train.inputs();
         let square = inputs.isqrt() * inputs.isqrt() == inputs;
         let worlds: Vec<_> = [None].into_iter().chain(MOUNTS.iter().filter(|_| square).map(Some)).collect();
         let (done, total) = (AtomicUsize::new(0), self.seeds.len() * (1 + worlds.len()));
@@ -150,13 +146,14 @@ impl Attack<'_> {
 
     /// Runs three sessions: right labels, wrong labels, right labels.
     fn attack(&self, seed: u64) -> Result<Attacked> {
-        let sensor = AgedSensor::draw(self.train.inputs(), seed);
-        let seen = |samples: &Samples| clipped(self.checkpoint, samples.aged(&sensor));
-        let (right, test) = (seen(&self.train.arrive(3 * self.samples, seed)), seen(self.test));
+        let Trained { checkpoint, train, test } = self.trained;
+        let sensor = AgedSensor::draw(train.inputs(), seed);
+        let seen = |samples: &Samples| clipped(checkpoint, samples.aged(&sensor));
+        let (right, test) = (seen(&train.arrive(3 * self.samples, seed)), seen(test));
         let mut wrong = right.clone();
-        wrong.mislabel(1.0, self.checkpoint.numbers().outputs, seed);
-        let start = self.checkpoint.words();
-        let mut board = start_sessions(trained(self.checkpoint)?, self.recipe, &start)?;
+        wrong.mislabel(1.0, checkpoint.numbers().outputs, seed);
+        let start = checkpoint.words();
+        let mut board = start_sessions(trained(checkpoint)?, self.recipe, &start)?;
         let (mut right, mut wrong) = (right.iter(), wrong.iter().skip(self.samples));
         learn(&mut board, right.by_ref().take(self.samples))?;
         let before = board.end();
@@ -175,16 +172,16 @@ impl Attack<'_> {
     /// Returns the first committed session in a changed world, counted from 1. It comes after one session in the
     /// original world. The change is another ageing, or a sensor that is mounted differently.
     fn change(&self, seed: u64, mount: Option<Place>) -> Result<Option<u32>> {
-        let inputs = self.train.inputs();
-        let stream = self.train.arrive((1 + Self::PATIENCE as usize) * self.samples, seed);
+        let Trained { checkpoint, train, .. } = self.trained;
+        let inputs = train.inputs();
+        let stream = train.arrive((1 + Self::PATIENCE as usize) * self.samples, seed);
         let ageing = if mount.is_none() { seed.wrapping_add(ANOTHER) } else { seed };
         let side = inputs.isqrt();
         let moved = mount.map(|place| stream.mounted(side, |row, column| place(side, row, column)));
-        let seen =
-            |samples: &Samples, ageing| clipped(self.checkpoint, samples.aged(&AgedSensor::draw(inputs, ageing)));
+        let seen = |samples: &Samples, ageing| clipped(checkpoint, samples.aged(&AgedSensor::draw(inputs, ageing)));
         let (first, later) = (seen(&stream, seed), seen(moved.as_ref().unwrap_or(&stream), ageing));
-        let start = self.checkpoint.words();
-        let mut board = start_sessions(trained(self.checkpoint)?, self.recipe, &start)?;
+        let start = checkpoint.words();
+        let mut board = start_sessions(trained(checkpoint)?, self.recipe, &start)?;
         learn(&mut board, first.iter().take(self.samples))?;
         board.end();
         let mut later = later.iter().skip(self.samples);

@@ -1,8 +1,7 @@
 //! Rehearsal of a long life: a sensor that keeps ageing, and labels that are sometimes wrong.
 
 use super::{METHODS, Mover, Run, Runs, Task, some};
-use crate::checkpoint::Checkpoint;
-use crate::data::Samples;
+use crate::checkpoint::Trained;
 use crate::error::{Error, Result};
 use crate::statistics::Spread;
 use graftage_core::adapt::Recipe;
@@ -14,12 +13,8 @@ const SESSION: usize = 500;
 /// Rehearsal of lives.
 #[derive(Debug)]
 pub struct Life<'a> {
-    /// Trained network.
-    pub checkpoint: &'a Checkpoint,
-    /// Unaged samples, which come again and again.
-    pub train: &'a Samples,
-    /// Unaged samples that measure accuracy.
-    pub test: &'a Samples,
+    /// Trained network and its unaged samples. Its training part comes again and again; its test part measures accuracy.
+    pub trained: &'a Trained,
     /// Samples per life.
     pub samples: usize,
     /// Probability that a label is wrong.
@@ -75,7 +70,7 @@ impl Life<'_> {
     /// Returns an error if there are no seeds or a life is too short, or if the checkpoint, the recipe or a sample is
     /// refused.
     pub fn run(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<LifeRehearsal> {
-        let Self { checkpoint, train, test, samples, wrong_labels, recipe, seeds } = self;
+        let Self { trained, samples, wrong_labels, recipe, seeds } = self;
         some(seeds)?;
         if *samples < Self::SHORTEST {
             let what = format!(
@@ -84,8 +79,7 @@ impl Life<'_> {
             );
             return Err(Error::Usage(what));
         }
-        let life =
-            |seed: &u64| Task::life(checkpoint, train, test, (*samples, SESSION), *seed).mislabelled(*wrong_labels);
+        let life = |seed: &u64| Task::life(trained, (*samples, SESSION), *seed).mislabelled(*wrong_labels);
         let tasks: Vec<Task> = seeds.iter().map(life).collect();
         let runs: Vec<_> = Mover::ALL
             .iter()

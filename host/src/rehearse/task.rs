@@ -1,6 +1,6 @@
 //! Adaptation task of a network.
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Trained};
 use crate::data::{AgedSensor, AgeingSensor, Samples};
 use crate::error::Result;
 use crate::workstation::{self, Sessions, start_sessions};
@@ -32,7 +32,8 @@ impl<'a> Task<'a> {
     }
 
     /// Creates a task of `samples` training samples through an aged sensor, clipped as on the device, in one session.
-    pub fn aged(checkpoint: &'a Checkpoint, train: &Samples, test: &Samples, samples: usize, seed: u64) -> Self {
+    pub fn aged(trained: &'a Trained, samples: usize, seed: u64) -> Self {
+        let Trained { checkpoint, train, test } = trained;
         let sensor = AgedSensor::draw(train.inputs(), seed);
         let seen = |samples: &Samples| clipped(checkpoint, samples.aged(&sensor));
         Self::new(checkpoint, seen(&train.arrive(samples, seed)), seen(test), seed)
@@ -40,13 +41,8 @@ impl<'a> Task<'a> {
 
     /// Creates a task of `samples` training samples, repeated as often as necessary, through a sensor that keeps
     /// ageing, in sessions of this length. It is tested through the sensor in its current state.
-    pub fn life(
-        checkpoint: &'a Checkpoint,
-        train: &Samples,
-        test: &Samples,
-        (samples, session): (usize, usize),
-        seed: u64,
-    ) -> Self {
+    pub fn life(trained: &'a Trained, (samples, session): (usize, usize), seed: u64) -> Self {
+        let Trained { checkpoint, train, test } = trained;
         let (sensor, session) = (AgeingSensor::draw(train.inputs(), seed, samples), session.max(1));
         let stream = clipped(checkpoint, train.arrive(samples, seed).ageing(&sensor));
         let ends = (session..samples).step_by(session).chain([samples]);

@@ -779,7 +779,7 @@ fn refusal<T>(result: Result<T, impl Into<Error>>) -> String {
 }
 
 #[test]
-fn what_cannot_work_is_said_in_a_line() {
+fn a_configuration_that_cannot_work_is_refused_in_a_line() {
     let image = features(&[8, 12], 3);
     let flat = features(&[8], 3);
     let cases = [

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gated_is_named_as_the_firmware_names_it() {
+    fn gated_counts_have_the_names_of_the_firmware() {
         let bench = include_str!("../../../firmware/src/bin/bench/main.rs");
         for (name, _) in LIMITS {
             let kind = name.split(' ').next().unwrap();

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_says_by_how_much() {
+    fn a_firmware_that_does_not_fit_says_by_how_much() {
         let said = "rust-lld: error: section '.bss' will not fit in region 'RAM': overflowed by 300580 bytes\n\
             rust-lld: error: section '.uninit' will not fit in region 'RAM': overflowed by 301604 bytes\n\
             rust-lld: error: section '.text' will not fit in region 'FLASH': overflowed by 8 bytes\n";
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_output_of_a_uf2_file_is_refused_before_the_build_and_stays_as_it_is() {
+    fn an_impossible_output_of_a_uf2_file_is_refused_before_the_build_and_stays_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let there = folder.path().join("there");
         std::fs::write(&there, "mine").unwrap();

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_build_script_links_is_found() {
+    fn libraries_that_a_build_script_links_are_found() {
         let script = |package: &str, paths: &str| {
             format!(
                 "{{\"reason\":\"build-script-executed\",\"package_id\":\"path+file:///x/{package}#0.1.0\",\

@@ -2,9 +2,10 @@
 
 use crate::arguments::share;
 use crate::console::say;
-use crate::files::{Trained, data_of, trained};
+use crate::files::data_of;
 use crate::outputs::Force;
 use clap::Args;
+use graftage::checkpoint::Trained;
 use graftage::data::{AgedSensor, AgeingSensor, Samples};
 use graftage::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ impl Age {
         let own = data_of([&self.checkpoint])?;
         let mut claims = self.force.claims([&self.checkpoint].into_iter().chain(&self.data).chain(&own));
         let (stream, tested) = (claims.file(&self.stream)?, claims.file(&self.test)?);
-        let Trained { checkpoint, train, test } = trained(&self.checkpoint, self.data.as_deref())?;
+        let Trained { checkpoint, train, test } = Trained::read(&self.checkpoint, self.data.as_deref())?;
         let seed = self.seed;
         let (mut met, sensor) = match self.life {
             Some(0) => return Err(Error::Usage("--life 0: a life must have at least one sample".into())),

@@ -2,10 +2,11 @@
 
 use crate::arguments::{RecipeArguments, Seeds, seeds, share};
 use crate::console::{Progress, say};
-use crate::files::{Trained, checkpoint_and_unseen, data_of, trained};
+use crate::files::{checkpoint_and_unseen, data_of};
 use crate::outputs::Force;
 use clap::Args;
 use clap::builder::ArgPredicate;
+use graftage::checkpoint::Trained;
 use graftage::error::{Error, Result};
 use graftage::files::Output;
 use graftage::rehearse::{
@@ -78,28 +79,26 @@ impl Rehearse {
     }
 
     fn aged_sensors(&self, recipe: Recipe, checkpoint: &Path, output: Output) -> Result<()> {
-        let Trained { checkpoint, train, test } = trained(checkpoint, self.data.as_deref())?;
-        let samples = self.samples;
+        let trained = &Trained::read(checkpoint, self.data.as_deref())?;
+        let (samples, train) = (self.samples, &trained.train);
         if samples == 0 || samples > train.len() {
             return Err(Error::Usage(format!("--samples {samples}: the training part has only {}", train.len())));
         }
-        let (checkpoint, train, test) = (&checkpoint, &train, &test);
         let (tune, report) = (self.tune.0.clone(), self.report.0.clone());
         let wrong_labels = self.wrong_labels.unwrap_or(0.0);
-        let sensors = AgedSensors { checkpoint, train, test, samples, wrong_labels, recipe, tune, report };
+        let sensors = AgedSensors { trained, samples, wrong_labels, recipe, tune, report };
         let rehearsal = shown(|progress| sensors.run(progress))?;
         output.write_json(&rehearsal)?;
-        say!("accuracy on {} test samples after {samples} labelled samples from the aged sensor:", test.len());
+        say!("accuracy on {} test samples after {samples} labelled samples from the aged sensor:", trained.test.len());
         let methods = rehearsal.methods.iter();
         table(&rehearsal.aged, methods.map(|method| (method.name.as_str(), method.step_size, &method.accuracy)));
         Ok(())
     }
 
     fn life(&self, recipe: Recipe, samples: usize, checkpoint: &Path, output: Output) -> Result<()> {
-        let Trained { checkpoint, train, test } = trained(checkpoint, self.data.as_deref())?;
-        let wrong_labels = self.wrong_labels.unwrap_or(0.05);
-        let (seeds, (checkpoint, train, test)) = (self.report.0.clone(), (&checkpoint, &train, &test));
-        let life = Life { checkpoint, train, test, samples, wrong_labels, recipe, seeds };
+        let trained = &Trained::read(checkpoint, self.data.as_deref())?;
+        let (wrong_labels, seeds) = (self.wrong_labels.unwrap_or(0.05), self.report.0.clone());
+        let life = Life { trained, samples, wrong_labels, recipe, seeds };
         let rehearsal = shown(|progress| life.run(progress))?;
         output.write_json(&rehearsal)?;
         let LifeRehearsal { session, seeds, unadapted, methods, .. } = &rehearsal;
@@ -121,9 +120,9 @@ impl Rehearse {
     }
 
     fn attack(&self, recipe: Recipe, checkpoint: &Path, output: Output) -> Result<()> {
-        let Trained { checkpoint, train, test } = trained(checkpoint, self.data.as_deref())?;
+        let trained = &Trained::read(checkpoint, self.data.as_deref())?;
         let (samples, seeds) = (self.samples, self.report.0.clone());
-        let attack = Attack { checkpoint: &checkpoint, train: &train, test: &test, samples, recipe, seeds };
+        let attack = Attack { trained, samples, recipe, seeds };
         let rehearsal = shown(|progress| attack.run(progress))?;
         output.write_json(&rehearsal)?;
         let AttackRehearsal { seeds, attacked, after, recovery, changes, .. } = &rehearsal;

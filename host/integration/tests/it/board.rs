@@ -474,7 +474,7 @@ fn adapt_writes_a_record_that_replay_agrees_with_and_a_readable_log() {
 }
 
 #[test]
-fn what_a_board_has_learnt_becomes_a_delta_from_its_record_and_a_page() {
+fn a_boards_record_becomes_a_delta_and_a_page() {
     for Emulated { firmware, .. } in emulated() {
         let folder = Folder::empty();
         image(&folder, "model", &WIDTHS);
@@ -526,7 +526,7 @@ fn a_monitor_shows_what_an_emulated_board_does_in_plain_lines_where_there_is_no_
 }
 
 #[test]
-fn what_a_board_has_learnt_is_recorded_when_the_line_to_it_is_lost() {
+fn a_record_is_complete_when_the_line_to_the_board_is_lost() {
     for emulated in emulated() {
         let Emulated { firmware, .. } = emulated;
         let folder = Folder::empty();

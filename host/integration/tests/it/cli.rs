@@ -179,7 +179,7 @@ fn a_wrong_checkpoint_is_named_with_what_is_wrong() {
 }
 
 #[test]
-fn what_would_never_learn_or_never_fit_is_not_grafted() {
+fn a_network_that_would_never_learn_or_never_fit_is_not_grafted() {
     let folder = folder();
     for (name, step) in [("minus", "-0.5"), ("zero", "0"), ("none", "null")] {
         folder.file(&format!("{name}.json"), format!("{{ \"methods\": [{{ \"step_size\": {step} }}] }}"));
@@ -272,7 +272,7 @@ fn a_number_out_of_its_range_is_named_with_its_range() {
 }
 
 #[test]
-fn where_nothing_can_be_written_it_says_so_and_leaves_no_part() {
+fn an_output_that_cannot_be_written_is_named_and_leaves_no_part() {
     let folder = folder();
     let rehearse = "rehearse good.safetensors --data good.csv --samples 2 --tune 1 --report 2 --batch 1 --steps 1";
     all_fail(

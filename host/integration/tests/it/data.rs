@@ -52,7 +52,7 @@ fn a_first_line_of_names_is_no_sample() {
 }
 
 #[test]
-fn what_is_written_is_read_again_bit_for_bit() {
+fn written_samples_are_read_again_bit_for_bit() {
     // Numbers of all sizes. A scale that is a power of two loses no bit of them.
     let mut generator = Generator::new(9, 0);
     let mut samples = Samples::new(7);
@@ -260,7 +260,7 @@ fn idx_files_of_tests_are_the_own_test_part() {
 }
 
 #[test]
-fn what_is_wrong_in_an_idx_file_is_named_with_its_place() {
+fn an_error_in_an_idx_file_is_named_with_its_place() {
     let folder = Folder::empty();
     let (_, keys) = idx_source(&folder);
     let gzipped = gzip(idx(8, &[4], &[0, 1, 2, 0]));
@@ -343,7 +343,7 @@ fn a_table_has_its_label_group_and_ignored_columns_anywhere() {
 }
 
 #[test]
-fn what_is_wrong_in_a_table_is_named_with_line_and_column() {
+fn an_error_in_a_table_is_named_with_line_and_column() {
     let folder = Folder::empty();
     let seed = split(json!({ "seed": { "train": 1 } }));
     let all = json!({ "label": "pace", "ignore": ["who", "home"] });
@@ -443,7 +443,7 @@ fn arff_is_read_with_its_header_and_without() {
 }
 
 #[test]
-fn what_is_wrong_in_an_arff_file_is_named_with_its_line() {
+fn an_error_in_an_arff_file_is_named_with_its_line() {
     let folder = Folder::empty();
     let change = |from: &str, to: &str| {
         assert!(ARFF.contains(from), "{from}");
@@ -541,7 +541,7 @@ fn arrays_of_numpy_of_every_type_are_read_with_their_labels() {
 }
 
 #[test]
-fn what_is_wrong_in_an_array_or_its_labels_is_named() {
+fn an_error_in_an_array_or_its_labels_is_named() {
     let folder = Folder::empty();
     let labels = folder.file("labels.csv", "0,a\n1,b\n");
     let good = npy("<f4", "(2, 3)", &[0; 24]);

@@ -59,7 +59,7 @@ fn applying_gives_the_adapted_weights_to_the_bit_and_changes_nothing_else() {
 }
 
 #[test]
-fn what_is_pulled_nowhere_needs_no_centre() {
+fn a_rule_without_a_pull_needs_no_centre() {
     for pull in [Pull::None, Pull::Zero { strength: 1.0 }] {
         let image = image(&[5, 8, 3], Recipe { rule: Rule { pull, ..Recipe::FREE.rule }, ..Recipe::FREE });
         let adapted = adapted(&image);
@@ -69,7 +69,7 @@ fn what_is_pulled_nowhere_needs_no_centre() {
 }
 
 #[test]
-fn what_did_not_learn_costs_nothing() {
+fn frozen_weights_cost_nothing_in_a_delta() {
     let image = image(&[64, 32, 10], Recipe::DEFAULT);
     let mut weights = weights(&image);
     let none = between(&image, &weights);

@@ -172,7 +172,7 @@ fn an_ambiguous_first_line_is_refused_and_a_key_decides() {
 }
 
 #[test]
-fn what_is_no_csv_is_refused_with_its_place_and_remedy() {
+fn malformed_csv_is_refused_with_its_place_and_remedy() {
     let folder = Folder::empty();
     let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
     let decimal = |text: String| text.replace('.', ",");
@@ -502,7 +502,7 @@ fn columns_that_are_no_features_may_be_there_or_not() {
 }
 
 #[test]
-fn what_is_written_names_columns_and_classes() {
+fn written_csv_names_columns_and_classes() {
     let folder = Folder::empty();
     let (_, read) = learnt(&folder, "csv", &plain().replace("length", "\"#length, cm\""), json!({}));
     let raw = Samples::read(&folder.path("learnt"), 2, &read.legend).unwrap();

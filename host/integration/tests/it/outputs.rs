@@ -575,7 +575,7 @@ fn names(folder: &Folder) -> BTreeSet<String> {
 }
 
 #[test]
-fn of_two_runs_into_one_folder_exactly_one_goes_on() {
+fn exactly_one_of_two_runs_into_one_folder_goes_on() {
     let folder = workshop();
     let mut first = Running::start(&folder, "train long.toml");
     first.wait_for("\nstep ");

@@ -262,7 +262,7 @@ fn a_monitor_shows_the_alarms_of_a_board_that_was_started_again() {
 }
 
 #[test]
-fn what_a_killed_board_has_recorded_by_itself_is_computed_again() {
+fn a_killed_boards_own_record_is_computed_again() {
     let Some(firmware) = firmware() else { return };
     let folder = Folder::empty();
     let (image, log) = (image(&folder), folder.path("log"));

@@ -282,7 +282,7 @@ fn a_record_goes_on_with_its_own_board_and_stream_alone() {
 }
 
 #[test]
-fn what_a_board_has_lost_with_its_power_is_learnt_again_and_another_image_begins_no_store_anew() {
+fn samples_lost_with_the_power_are_learnt_again_and_another_image_begins_no_store_anew() {
     let Some(emulated) = emulated().into_iter().next() else { return };
     let whole = undisturbed(&emulated.firmware);
     let folder = &whole.folder;

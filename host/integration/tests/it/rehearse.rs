@@ -1,7 +1,7 @@
 //! Tests of rehearsals: their own method is core's, and their controls are the published ones.
 
 use crate::common::{self, Folder, bits, checkpoint, layers, samples, with_weights};
-use graftage::checkpoint::{About, Checkpoint};
+use graftage::checkpoint::{About, Checkpoint, Trained};
 use graftage::data::{AgedSensor, AgeingSensor, Dataset, Legend, Normalise, Samples, Source, Split};
 use graftage::network::{Layers, Update};
 use graftage::rehearse::{Adam, AgedSensors, Attack, AttackRehearsal, Groups, Life, LifeRehearsal, Sgd, Unseen};
@@ -118,14 +118,14 @@ const RECIPE: Recipe = Recipe { batch: 4, steps: 2, replay: 16, seed: 1, ..Recip
 const SAMPLES: usize = 25;
 
 /// Returns a small network that has learnt its samples a little, and its training and test samples.
-fn story() -> (Checkpoint, Samples, Samples) {
+fn story() -> Trained {
     story_of(6)
 }
 
 /// Like [`story`], with `inputs` features.
-fn story_of(inputs: usize) -> (Checkpoint, Samples, Samples) {
+fn story_of(inputs: usize) -> Trained {
     let (train, test) = samples(160, inputs, 4).split(60, 0).unwrap();
-    (taught(checkpoint(&[inputs as u32, 8, 4], 60), &train, RECIPE), train, test)
+    Trained { checkpoint: taught(checkpoint(&[inputs as u32, 8, 4], 60), &train, RECIPE), train, test }
 }
 
 /// Returns a checkpoint that has learnt these samples.
@@ -140,29 +140,23 @@ fn taught(checkpoint: Checkpoint, train: &Samples, recipe: Recipe) -> Checkpoint
     with_weights(checkpoint.about, weights)
 }
 
-fn rehearse(story: &(Checkpoint, Samples, Samples), recipe: Recipe) -> Rehearsal {
+fn rehearse(story: &Trained, recipe: Recipe) -> Rehearsal {
     rehearse_wrong(story, recipe, 0.0)
 }
 
-fn rehearse_wrong(
-    (checkpoint, train, test): &(Checkpoint, Samples, Samples),
-    recipe: Recipe,
-    wrong_labels: f32,
-) -> Rehearsal {
+fn rehearse_wrong(trained: &Trained, recipe: Recipe, wrong_labels: f32) -> Rehearsal {
     let (tune, report) = (vec![11, 12], vec![1, 2, 3]);
-    AgedSensors { checkpoint, train, test, samples: SAMPLES, wrong_labels, recipe, tune, report }
-        .run(&|_, _| ())
-        .unwrap()
+    AgedSensors { trained, samples: SAMPLES, wrong_labels, recipe, tune, report }.run(&|_, _| ()).unwrap()
 }
 
 /// Returns the share of the test samples that an adaptation predicts rightly after a stream, by core alone.
-fn accuracy(story: &(Checkpoint, Samples, Samples), rule: Rule, seed: u64, learn: usize) -> f32 {
+fn accuracy(story: &Trained, rule: Rule, seed: u64, learn: usize) -> f32 {
     accuracy_wrong(story, rule, seed, learn, 0.0)
 }
 
 /// Like [`accuracy`], with the share `wrong` of wrong labels.
 fn accuracy_wrong(
-    (checkpoint, train, test): &(Checkpoint, Samples, Samples),
+    Trained { checkpoint, train, test }: &Trained,
     rule: Rule,
     seed: u64,
     learn: usize,
@@ -363,12 +357,8 @@ fn all_samples_come_again_in_another_order_each_time() {
     assert!(Samples::new(1).arrive(3, 5).is_empty());
 }
 
-fn live(
-    (checkpoint, train, test): &(Checkpoint, Samples, Samples),
-    samples: usize,
-    recipe: Recipe,
-) -> graftage::error::Result<LifeRehearsal> {
-    Life { checkpoint, train, test, samples, wrong_labels: 0.2, recipe, seeds: vec![1, 2] }.run(&|_, _| ())
+fn live(trained: &Trained, samples: usize, recipe: Recipe) -> graftage::error::Result<LifeRehearsal> {
+    Life { trained, samples, wrong_labels: 0.2, recipe, seeds: vec![1, 2] }.run(&|_, _| ())
 }
 
 #[test]
@@ -377,7 +367,7 @@ fn a_life_is_sessions_of_core_tested_through_the_sensor_of_the_moment() {
     let recipe = Recipe { steps: 1, hold_out: Some(HoldOut { every: 4, keep: 10 }), ..RECIPE };
     let (samples, ends) = (2750, [500, 1000, 1500, 2000, 2500, 2750]);
     let lived = live(&story, samples, recipe).unwrap();
-    let (checkpoint, train, test) = &story;
+    let Trained { checkpoint, train, test } = &story;
     let words = checkpoint.words();
     let (mut unadapted, mut adapted) = (Vec::new(), Vec::new());
     for seed in [1, 2] {
@@ -421,13 +411,9 @@ fn a_life_is_sessions_of_core_tested_through_the_sensor_of_the_moment() {
 
 // ---- attacks ----
 
-fn attack(
-    (checkpoint, train, test): &(Checkpoint, Samples, Samples),
-    samples: usize,
-    hold_out: Option<HoldOut>,
-) -> graftage::error::Result<AttackRehearsal> {
+fn attack(trained: &Trained, samples: usize, hold_out: Option<HoldOut>) -> graftage::error::Result<AttackRehearsal> {
     let recipe = Recipe { hold_out, ..RECIPE };
-    Attack { checkpoint, train, test, samples, recipe, seeds: vec![1, 2, 3, 4] }.run(&|_, _| ())
+    Attack { trained, samples, recipe, seeds: vec![1, 2, 3, 4] }.run(&|_, _| ())
 }
 
 const HELD_OUT: HoldOut = HoldOut { every: 4, keep: 20 };
@@ -435,7 +421,7 @@ const HELD_OUT: HoldOut = HoldOut { every: 4, keep: 20 };
 #[test]
 fn wrong_labels_alone_are_rolled_back_and_core_says_the_same() {
     let story = story();
-    let (checkpoint, train, test) = &story;
+    let Trained { checkpoint, train, test } = &story;
     let found = attack(&story, 50, Some(HELD_OUT)).unwrap();
     let rolled_back = found.attacked.iter().filter(|attacked| !attacked.attack.committed).count();
     assert!(rolled_back >= 3, "{rolled_back} of 4 rolled back");
@@ -509,13 +495,12 @@ fn an_attack_without_held_out_samples_or_in_short_sessions_is_refused() {
 
 #[test]
 fn a_rehearsal_without_seeds_is_refused() {
-    let (checkpoint, train, test) = &story();
+    let trained = &story();
     let (samples, wrong_labels, seeds) = (500, 0.0, Vec::new());
     let recipe = Recipe { hold_out: Some(HELD_OUT), ..RECIPE };
-    let sensors =
-        AgedSensors { checkpoint, train, test, samples, wrong_labels, recipe, tune: vec![1], report: seeds.clone() };
-    let life = Life { checkpoint, train, test, samples: 2000, wrong_labels, recipe, seeds: seeds.clone() };
-    let attack = Attack { checkpoint, train, test, samples, recipe, seeds };
+    let sensors = AgedSensors { trained, samples, wrong_labels, recipe, tune: vec![1], report: seeds.clone() };
+    let life = Life { trained, samples: 2000, wrong_labels, recipe, seeds: seeds.clone() };
+    let attack = Attack { trained, samples, recipe, seeds };
     let refused = [
         sensors.run(&|_, _| ()).map(drop).unwrap_err(),
         life.run(&|_, _| ()).map(drop).unwrap_err(),
@@ -529,14 +514,14 @@ fn a_rehearsal_without_seeds_is_refused() {
 /// Creates a folder with a checkpoint for nine features and four classes, and with its data.
 fn folder() -> Folder {
     let folder = Folder::empty();
-    let (checkpoint, ..) = story_of(9);
+    let Trained { checkpoint, .. } = story_of(9);
     checkpoint.write(&folder.path("good.safetensors")).unwrap();
     samples(160, 9, 4).write(&folder.path("samples.csv"), common::SCALE, &Legend::default()).unwrap();
     folder
 }
 
 #[test]
-fn what_rehearse_prints_is_what_was_measured() {
+fn rehearse_prints_its_measurements() {
     let folder = folder();
     let rehearse = |options: &str| {
         let few = "--batch 2 --steps 1 --force -o measured.json";
@@ -626,7 +611,7 @@ const PER_CLASS: usize = 3;
 /// Returns four people, two for each of two networks. Each person's samples have a distortion of their own, which the
 /// networks do not know.
 fn people() -> Vec<Unseen> {
-    let (checkpoint, train, test) = story();
+    let Trained { checkpoint, train, test } = story();
     let person = |name: &str, seed| (name.to_owned(), test.aged(&AgedSensor::draw(6, seed)));
     let more = taught(checkpoint.clone(), &train, RECIPE);
     vec![(checkpoint, vec![person("Ann", 1), person("Ben", 2)]), (more, vec![person("Cem", 3), person("Dia", 4)])]
@@ -735,7 +720,7 @@ fn unseen_people_are_adapted_to_by_cores_sessions_from_some_samples_a_class() {
 }
 
 #[test]
-fn what_is_worse_on_held_out_samples_is_rolled_back() {
+fn a_session_that_is_worse_on_held_out_samples_is_rolled_back() {
     // Steps of ten radii destroy a network. With held-out samples this is seen, and nobody is worse off.
     let unseen = people();
     let spoilt = |recipe| mean(&by_core(&unseen, with_step(10.0, recipe), |_| ()));

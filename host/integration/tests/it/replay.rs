@@ -62,7 +62,7 @@ fn lesson(record: &mut Record, index: usize) -> &mut Lesson {
 }
 
 #[test]
-fn what_static_memory_learnt_is_computed_again_to_the_bit() {
+fn learning_in_static_memory_is_computed_again_to_the_bit() {
     let (bytes, record) = session(&Folder::empty());
     let target = with_core(&record, &parse(&bytes)).unwrap().target;
     let Some(Event::End(Ended { digest: last, .. })) = record.events.last() else { panic!("no end") };
@@ -152,7 +152,7 @@ fn the_first_difference_of_a_record_is_named_with_its_step_and_its_array() {
 const EXTRA: Report = Report { step: 99, outcome: Outcome { admitted: 4, loss: 1.0 }, digest: 0 };
 
 #[test]
-fn what_a_board_computed_otherwise_is_told_from_what_was_altered() {
+fn a_boards_deviation_is_told_from_an_alteration() {
     let (bytes, record) = session(&Folder::empty());
     // The board's update went wrong in step 15: no state after it agrees, and neither do the arrays at the end.
     let mut other = record.clone();

@@ -263,7 +263,7 @@ fn a_single_measurement_is_a_dot() {
 }
 
 #[test]
-fn what_cannot_be_drawn_and_what_is_averaged_is_counted() {
+fn points_that_cannot_be_drawn_or_are_averaged_are_counted() {
     let mut story = story();
     assert!(chart(&page(&story), "Loss").contains("the mean of up to 3 measurements"));
     story.training.curve.truncate(10);
@@ -275,7 +275,7 @@ fn what_cannot_be_drawn_and_what_is_averaged_is_counted() {
 }
 
 #[test]
-fn what_was_not_measured_is_not_in_the_legend() {
+fn unmeasured_series_are_not_in_the_legend() {
     let mut story = story();
     assert!(!chart(&page(&story), "Loss").contains("training part"));
     story.training.curve.iter_mut().for_each(|point| point.train_loss = Some(1.0));

@@ -191,7 +191,7 @@ fn every_method_learns() {
 }
 
 #[test]
-fn what_is_measured_is_what_core_computes_with_the_weights_that_are_saved() {
+fn measured_accuracy_is_that_of_core_with_the_saved_weights() {
     let folder = folder();
     for arithmetic in ["fast", "exact"] {
         let text = MLP.replace("[optimizer]", &format!("[optimizer]\narithmetic = \"{arithmetic}\""));

@@ -255,7 +255,7 @@ fn a_prolonged_training_ends_in_the_bits_of_one_that_had_its_steps_from_the_star
 }
 
 #[test]
-fn what_a_schedule_does_not_let_go_on_is_refused() {
+fn a_training_that_its_schedule_cannot_continue_is_refused() {
     let folder = folder();
     let linear = CONFIG.replace("schedule = \"constant\"", "schedule = \"linear\"");
     trained(&config(&folder, &linear, "linear"), false, Some(20)).unwrap_err();
@@ -401,7 +401,7 @@ fn a_test_loss_that_has_risen_for_long_gets_a_word() {
 }
 
 #[test]
-fn what_was_learnt_from_is_what_was_drawn() {
+fn samples_counted_as_learnt_are_those_that_were_drawn() {
     let folder = folder();
     let training = trained(&config(&folder, TEXT, "text"), false, None).unwrap();
     assert_eq!((training.drawn, training.unit.as_str()), (4 * 3 * 8, "tokens"));
@@ -523,7 +523,7 @@ fn a_configuration_that_is_wrong_says_what_is_right() {
 }
 
 #[test]
-fn what_this_machine_cannot_take_is_refused_before_anything_is_changed() {
+fn a_training_too_large_for_this_machine_is_refused_before_anything_is_changed() {
     if limits::free().is_none() {
         println!("skipped: this system does not say how much memory is free");
         return;
@@ -680,7 +680,7 @@ fn a_transfer_that_was_interrupted_ends_as_one_that_was_not() {
 }
 
 #[test]
-fn what_a_comparison_cannot_tell_is_refused_or_left_out() {
+fn a_comparison_refuses_options_that_cannot_work_and_leaves_out_unmeasured_results() {
     let folder = folder();
     folder.file("table.toml", CONFIG);
     let cases: [(&str, &[&str]); 13] = [

@@ -181,7 +181,7 @@ fn names(line: &str, found: u16, reads: u16) -> bool {
 }
 
 #[test]
-fn what_is_kept_is_read_or_refused_by_its_version() {
+fn kept_files_are_read_or_refused_by_their_version() {
     for (file, holds) in KEPT {
         let (format, rest) = file.split_once('-').unwrap();
         let version: u16 = rest.split_once('.').unwrap().0.parse().unwrap();

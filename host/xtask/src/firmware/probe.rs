@@ -245,7 +245,7 @@ esac
     }
 
     #[test]
-    fn what_keeps_probe_rs_from_the_chip_is_told_in_a_line() {
+    fn an_obstacle_between_probe_rs_and_the_chip_is_told_in_a_line() {
         let (folder, chip) = chip();
         fs::write(folder.path().join("absent"), "").unwrap();
         let error = chip.open(&folder.path().join("elf"), Erase::All).unwrap_err().to_string();
