@@ -49,8 +49,8 @@ impl fmt::Display for Uf2Error {
 
 impl std::error::Error for Uf2Error {}
 
-/// Encodes a file that writes segments to flash. The rest of each sector that they touch is filled with 0xff: a boot ROM
-/// erases whole sectors, and may erase one again between two parts of it.
+/// Encodes a file that writes segments to flash. The rest of each sector that they touch is filled with 0xff: a boot
+/// ROM erases whole sectors, and may erase one again between two parts of it.
 ///
 /// # Errors
 /// If segments lie outside the flash or overlap.

@@ -37,8 +37,8 @@ pub struct Account<'a> {
     pub targets: &'a [Target],
     /// Description of the damage to the record's bytes, if there is any.
     pub damage: Option<String>,
-    /// Counts of test samples by class and predicted class, if there are test samples: before with the image, after with
-    /// the weights in use at the end.
+    /// Counts of test samples by class and predicted class, if there are test samples: before with the image, after
+    /// with the weights in use at the end.
     pub confusions: Option<Compared<Confusion>>,
 }
 
