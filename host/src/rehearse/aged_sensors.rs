@@ -15,7 +15,7 @@ const PROBE: usize = 10;
 /// Rehearsal of aged sensors.
 #[derive(Debug)]
 pub struct AgedSensors<'a> {
-    /// Trained network and its unaged samples. The streams are made of its training part; its test part measures accuracy.
+    /// Trained network and its unaged samples. Streams are made of the training part; the test part measures accuracy.
     pub trained: &'a Trained,
     /// Samples per stream.
     pub samples: usize,

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Rehearsal of attacks, on aged sensors.
 #[derive(Debug)]
 pub struct Attack<'a> {
-    /// Trained network and its unaged samples. The sessions are made of its training part; its test part measures accuracy.
+    /// Trained network and its unaged samples. Sessions are made of the training part; the test part measures accuracy.
     pub trained: &'a Trained,
     /// Samples per session.
     pub samples: usize,

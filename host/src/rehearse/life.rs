@@ -13,7 +13,8 @@ const SESSION: usize = 500;
 /// Rehearsal of lives.
 #[derive(Debug)]
 pub struct Life<'a> {
-    /// Trained network and its unaged samples. Its training part comes again and again; its test part measures accuracy.
+    /// Trained network and its unaged samples. The training part comes again and again; the test part measures
+    /// accuracy.
     pub trained: &'a Trained,
     /// Samples per life.
     pub samples: usize,

@@ -13,6 +13,7 @@
 mod convolutional;
 mod gpt;
 mod mlp;
+mod rotary;
 mod transformer;
 mod vit;
 mod weights;
@@ -20,7 +21,7 @@ mod weights;
 pub use convolutional::Convolutional;
 pub use gpt::Gpt;
 pub use graftage::model::Mlp;
-pub use transformer::Rotary;
+pub use rotary::Rotary;
 pub use vit::Vit;
 pub use weights::Weights;
 

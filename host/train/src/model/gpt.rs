@@ -1,7 +1,8 @@
 //! Transformer decoder over bytes: embedding table of the 256 bytes, blocks with rotary positions, RMS normalisation,
 //! head.
 
-use super::transformer::{Blocks, Rotary};
+use super::rotary::Rotary;
+use super::transformer::Blocks;
 use super::{Architecture, Model, Weights};
 use crate::error::{Error, Result};
 use graftage::model::{BYTES, Parameter, Shape, in_range};

@@ -1,6 +1,6 @@
 //! Weights by name, and the layers that use them.
 
-use super::Rotary;
+use super::rotary::Rotary;
 use crate::error::Result;
 use graftage_optim::tensor::Precision;
 use std::collections::HashMap;
