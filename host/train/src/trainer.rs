@@ -341,7 +341,7 @@ pub struct Evaluation {
 /// replaces the main file. libtorch computes on the CPU, in binary32.
 ///
 /// # Errors
-/// Returns an error if the checkpoint or the data cannot be read, do not fit the model, or have no such part.
+/// Returns an error if the checkpoint or the data cannot be read, or if the data do not fit or have no such part.
 pub fn evaluate(checkpoint: &Path, data: Option<&Path>, role: Option<Role>) -> Result<Evaluation> {
     let _guard = no_grad_guard();
     let parameters = |about: &About| Model::of(&about.model)?.parameters(&about.shape);
