@@ -29,6 +29,13 @@ pub enum Error {
         /// Name of the first such parameter.
         name: String,
     },
+    /// No gradient of any parameter was finite for many steps.
+    NoFiniteGradient {
+        /// Number of these steps.
+        steps: u64,
+    },
+    /// There are no parameters to step.
+    NoParameters,
     /// A constant of the rule is out of range.
     Rule(Refusal),
     /// A file cannot be read or written.
@@ -60,6 +67,15 @@ impl fmt::Display for Error {
                 write!(f, "the group {pattern:?} matches no parameter; the parameters are {}", names.join(", "))
             }
             Self::NotFinite { name } => write!(f, "the gradient of parameter {name} is not finite"),
+            Self::NoFiniteGradient { steps } => {
+                write!(
+                    f,
+                    "no gradient has been finite for {steps} steps: the loss is NaN or infinite, and nothing moves"
+                )
+            }
+            Self::NoParameters => {
+                f.write_str("there are no parameters to train; a store that was frozen before has none")
+            }
             Self::Rule(refusal) => refusal.fmt(f),
             Self::File { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Content { path, what } => write!(f, "{}: {what}", path.display()),
@@ -75,7 +91,7 @@ impl std::error::Error for Error {
             Self::Rule(refusal) => Some(refusal),
             Self::File { source, .. } => Some(source),
             Self::Torch(error) => Some(error),
-            Self::Parameter { .. } | Self::Group { .. } | Self::NotFinite { .. } | Self::Content { .. } => None,
+            _ => None,
         }
     }
 }

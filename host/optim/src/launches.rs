@@ -42,8 +42,8 @@ fn operations(count: usize, size: [i64; 2], rule: Rule, kind: Kind) -> BTreeMap<
             optimizer.places.iter().map(|place| (&place.tensor * Tensor::randn(size, FLOAT_CPU)).sum(Kind::Float));
         optimizer.backward_step(&sums.reduce(|a, b| a + b).unwrap()).unwrap();
     }
-    // A NaN makes the CPU use masks for refused gradients, too.
-    let _ = optimizer.places[0].tensor.grad().fill_(f64::NAN);
+    // New gradients, and a NaN, which makes the CPU use masks for refused gradients, too.
+    optimizer.places.iter().for_each(|place| _ = place.tensor.grad().fill_(f64::NAN));
     let mut inputs: Vec<_> = optimizer.places.iter().map(|place| place.tensor.shallow_clone()).collect();
     for stack in &optimizer.stacks {
         let arrays =

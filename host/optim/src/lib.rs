@@ -21,8 +21,12 @@
 //! reported and saved: see [`TransportedScion::evaluate`] and [`TransportedScion::x`]. The equations and the step
 //! itself are in [`graftage_core::scion`]. Here the step runs on tensors: parameters with the same shape, geometry and
 //! step factor form one stack. To avoid copies between parameters and stacks, the optimizer gives the model's tensors
-//! and their gradients new memory: they become views of the stacks. If a tensor gets other memory later (for example
-//! when its `VarStore` moves to another device), the next step detects it.
+//! and their gradients new memory: they become views of the stacks, row by row (the layout of `channels_last` is lost).
+//! A view that was made before is a view of the old memory.
+//!
+//! **Changes by the caller.** If a tensor gets other memory, or other values by a load of its `VarStore` or an operation
+//! in place, the next use of the optimizer takes them as X. A parameter without a new gradient stays. See
+//! [`TransportedScion::step`].
 //!
 //! **Memory**, in bytes per number of a parameter, in addition to the model's own weights (4) and gradients (4). "Kept"
 //! is held between steps. "In a step" is needed for one stack at a time, plus at most 12 bytes for each number of the
@@ -48,9 +52,11 @@ pub mod groups;
 mod launches;
 pub mod memory;
 pub mod method;
+mod ownership;
 mod start;
 mod state;
 pub mod tensor;
+mod watch;
 
 use crate::tensor::{Arithmetic, Exact, Fast, Operand, largest};
 pub use error::{Error, Result};
@@ -67,11 +73,15 @@ use graftage_core::transport::Alignment;
 pub use graftage_core::transport::Transport;
 use groups::Settings;
 pub use groups::{Group, Groups, Parameter};
+use ownership::Claim;
 use start::Start;
 pub use state::{Tensors, bytes, read, write};
+use std::cell::Cell;
 use std::collections::HashMap;
 pub use tch;
 use tch::{Kind, Tensor, nn, no_grad_guard};
+pub use watch::PATIENCE;
+use watch::Watch;
 
 /// Default rule: β = 0.9, lag feedback as the law of transport, and five quintics.
 ///
@@ -96,6 +106,12 @@ struct Place {
     size: Vec<i64>,
     stack: usize,
     index: i64,
+    /// Version of the tensor when its values were last known. Another version means that the caller has written to it.
+    version: Cell<i64>,
+    /// Version of the gradient that was last used or zeroed. The same version means that there is no new gradient.
+    used: Cell<i64>,
+    /// Number of steps with a new gradient since [`TransportedScion::refused`] was last called.
+    offered: u64,
 }
 
 /// Parameters with the same shape (m, n), geometry and step factor. All arrays have shape [s, m, n] for s parameters.
@@ -131,8 +147,8 @@ pub struct TransportedScion {
     places: Vec<Place>,
     stacks: Vec<Stack>,
     steps: u64,
-    /// Number of steps since [`TransportedScion::refused`] was last called.
-    unasked: u64,
+    watch: Watch,
+    _claim: Claim,
     /// Number of samples over which the model's tensors hold a sum of gradients; 0 if they hold a mean.
     samples: usize,
 }
@@ -155,8 +171,8 @@ impl TransportedScion {
     /// the weights of a later [`TransportedScion::initialise`]: fine-tuning that never goes far from the given weights.
     ///
     /// # Errors
-    /// Returns an error if a constant of the rule is out of range, or if a parameter has no elements or is not of kind
-    /// Float.
+    /// Returns an error if a constant of the rule is out of range, if the store has no trainable parameters, if a
+    /// parameter has no elements or is not of kind Float, or if another optimizer that still exists steps it.
     pub fn new(store: &nn::VarStore, rule: Rule, arithmetic: Arithmetic) -> Result<Self> {
         Self::with_groups(named(store), rule, arithmetic, &Groups::automatic())
     }
@@ -164,8 +180,8 @@ impl TransportedScion {
     /// Creates an optimizer for these parameters in these groups.
     ///
     /// # Errors
-    /// Same as [`TransportedScion::new`]; also if a group matches no parameter, a parameter matches no group, or a
-    /// radius or step factor is out of range.
+    /// Same as [`TransportedScion::new`]; also if a group matches no parameter, a parameter matches no group, a radius
+    /// or step factor is out of range, or two parameters have the same name or memory.
     pub fn with_groups(
         parameters: impl IntoIterator<Item = (String, Tensor)>,
         rule: Rule,
@@ -174,6 +190,7 @@ impl TransportedScion {
     ) -> Result<Self> {
         rule.check()?;
         let parameters: Vec<_> = parameters.into_iter().collect();
+        ownership::check(&parameters)?;
         groups.check(parameters.iter().map(|(name, _)| name.as_str()))?;
         let head = parameters.iter().rposition(|(_, tensor)| tensor.dim() >= 2);
         let mut places = Vec::new();
@@ -196,7 +213,8 @@ impl TransportedScion {
             let members = &mut stacks[stack].2;
             let index = members.len() as i64;
             members.push(tensor.shallow_clone());
-            places.push(Place { name, tensor, size, stack, index });
+            let version = Cell::new(tensor.f_internal_version()?);
+            places.push(Place { name, tensor, size, stack, index, version, used: Cell::new(-1), offered: 0 });
         }
         let stack = |(shape, settings, members): (_, _, Vec<_>)| {
             let model = stacked(shape, members.into_iter())?;
@@ -206,9 +224,10 @@ impl TransportedScion {
             let (x, before, start, gradient) = (None, None, None, None);
             Ok(Stack { shape, settings, model, x, m, before, start, gradient, alignment, admitted })
         };
-        let stacks = stacks.into_iter().map(stack).collect::<Result<_>>()?;
-        let kind = Kind::Float;
-        let mut optimizer = Self { rule, arithmetic, kind, places, stacks, steps: 0, unasked: 0, samples: 0 };
+        let stacks = stacks.into_iter().map(stack).collect::<Result<Vec<_>>>()?;
+        let (kind, watch) = (Kind::Float, Watch::default());
+        let _claim = Claim::new(stacks.iter().map(|stack| &stack.model));
+        let mut optimizer = Self { rule, arithmetic, kind, places, stacks, steps: 0, watch, samples: 0, _claim };
         optimizer.lay_out()?;
         optimizer.adopt()?;
         Ok(optimizer)
@@ -237,24 +256,41 @@ impl TransportedScion {
         Ok(())
     }
 
-    /// Makes the model's tensors views of the stacks and keeps their values.
+    /// Makes the model's tensors views of the stacks. Values that the caller has written to a tensor become X, and before
+    /// the first step also X₀.
     fn adopt(&self) -> Result<()> {
         let _guard = no_grad_guard();
-        let astray = |place: &&Place| !place.is_in(&self.stacks[place.stack].model, &place.tensor);
-        let astray: Vec<_> = self.places.iter().filter(astray).collect();
-        for Place { name, tensor, size, stack, .. } in &astray {
+        for Place { name, tensor, size, stack, .. } in self.places.iter().filter(|place| self.is_astray(place)) {
             let device = self.stacks[*stack].model.device();
             if (tensor.size(), tensor.kind(), tensor.device()) != (size.clone(), Kind::Float, device) {
                 let what = format!("is now {tensor:?}, but the optimizer was made for {size:?} of Float on {device:?}");
                 return Err(Error::Parameter { name: name.clone(), what });
             }
         }
-        for place in astray {
-            let mut view = place.of(&self.stacks[place.stack].model)?;
-            view.f_copy_(&place.tensor)?;
-            place.tensor.shallow_clone().f_set_data(&view)?;
+        for place in &self.places {
+            let stack = &self.stacks[place.stack];
+            let mut written = place.tensor.f_internal_version()? != place.version.get();
+            if self.is_astray(place) {
+                let mut view = place.of(&stack.model)?;
+                // Moving a store to another device and back is no change.
+                written |= !view.f_equal(&place.tensor)?;
+                view.f_copy_(&place.tensor)?;
+                place.tensor.shallow_clone().f_set_data(&view)?;
+            }
+            if written {
+                let start = stack.start.as_ref().filter(|_| self.steps == 0);
+                for array in [stack.x.as_ref(), start].into_iter().flatten() {
+                    place.of(array)?.f_copy_(&place.tensor)?;
+                }
+            }
+            place.version.set(place.tensor.f_internal_version()?);
         }
         Ok(())
+    }
+
+    /// Returns whether a tensor of the model is no view of its stack.
+    fn is_astray(&self, place: &Place) -> bool {
+        !place.is_in(&self.stacks[place.stack].model, &place.tensor)
     }
 
     /// Returns a table with a line for each parameter: name, size, matrix shape in which it is stepped, norm, radius,
@@ -333,12 +369,13 @@ impl TransportedScion {
             Ok(())
         })?;
         for stack in &mut self.stacks {
-            for array in [Some(&mut stack.m), stack.before.as_mut(), Some(&mut stack.admitted)].into_iter().flatten() {
+            for array in [Some(&mut stack.m), stack.before.as_mut()].into_iter().flatten() {
                 let _ = array.f_zero_()?;
             }
             stack.alignment = Alignment::START;
         }
-        (self.steps, self.unasked) = (0, 0);
+        self.steps = 0;
+        self.forget_refusals();
         Ok(())
     }
 
@@ -357,13 +394,19 @@ impl TransportedScion {
     /// # Errors
     /// Returns an error if libtorch fails.
     pub fn x(&self) -> Result<Vec<(String, Tensor)>> {
+        self.adopt()?;
         let copy = |place: &Place| Ok((place.name.clone(), place.of(self.stacks[place.stack].x())?.copy()));
         self.places.iter().map(copy).collect()
     }
 
-    /// Zeroes the gradients of the model's tensors.
+    /// Zeroes the gradients of the model's tensors. None of them is new then.
     pub fn zero_grad(&mut self) {
         let _guard = no_grad_guard();
+        self.zero_gradients();
+        self.places.iter().for_each(Place::use_gradient);
+    }
+
+    fn zero_gradients(&mut self) {
         for place in &mut self.places {
             let gradient = self.stacks[place.stack].gradient.as_ref();
             if !gradient.is_some_and(|stack| place.is_in(stack, &place.tensor.grad())) {
@@ -398,64 +441,84 @@ impl TransportedScion {
         accumulate(loss, samples, &mut self.samples)
     }
 
-    /// Takes one step with the gradients that the model's tensors hold. A tensor without a gradient counts as having
-    /// gradient 0. Gradients are kept, unless they were [accumulated](TransportedScion::accumulate).
+    /// Takes one step with the gradients that the model's tensors hold. Gradients are kept, unless they were
+    /// [accumulated](TransportedScion::accumulate).
+    ///
+    /// A parameter without a new gradient keeps X, Y and M, and so does one that does not require gradients now. A
+    /// gradient is new if something was written to it since the last step, by a backward pass or by the caller: its
+    /// version counter tells. A zeroing by other means than [`TransportedScion::zero_grad`] counts as a gradient of 0.
+    ///
+    /// Values that the caller has written to a tensor of the model since the last step, for example by loading its
+    /// store, are taken as X; its version counter tells. Not noticed is what is written through
+    /// [`Tensor::data`](tch::Tensor::data) or an array that was derived from the tensor by it, as libtorch's SGD does.
     ///
     /// M ← β_t M + (1 − β_t) G, then [`Scion::advance`]. The model's tensors become the next step's Y in place, so
     /// results that were computed from them earlier can no longer be differentiated.
     ///
     /// Under [`Arithmetic::Fast`] nothing here waits for a GPU. If a parameter's gradient is not finite (or reaches
     /// 2^120, beyond which core accepts no sample), a mask on the device leaves that parameter unchanged while all
-    /// others move. [`TransportedScion::refused`] reports it.
+    /// others move. [`TransportedScion::refused`] reports it. If no gradient of any parameter was finite in
+    /// [`PATIENCE`] steps, a later step says so by an error.
     ///
     /// # Errors
     /// Returns an error if a constant of the rule is out of range, if the law of transport changed to or from
-    /// Nesterov's after the first step, if a tensor of the model changed its device or size, or, under
-    /// [`Arithmetic::Exact`], if a gradient is not finite. In these cases nothing has changed.
+    /// Nesterov's after the first step, if a tensor of the model changed its device or size, if no gradient has been
+    /// finite for long, or, under [`Arithmetic::Exact`], if a gradient is not finite. In these cases nothing has
+    /// changed.
     pub fn step(&mut self) -> Result<()> {
         self.rule.check()?;
+        self.watch.check()?;
         let _guard = no_grad_guard();
         self.adopt()?;
         self.lay_out()?;
-        self.gather_gradients()?;
+        let new = self.gather_gradients()?;
         if self.arithmetic == Arithmetic::Exact {
-            self.check()?;
+            self.check(&new)?;
         }
         let t = self.steps + 1;
-        for stack in &mut self.stacks {
+        for (stack, new) in self.stacks.iter_mut().zip(&new) {
             if self.samples > 0
                 && let Some(gradient) = &mut stack.gradient
             {
                 let _ = gradient.f_div_scalar_(self.samples as f64)?;
             }
-            if !stack.settings.geometry.is_frozen() {
+            if !stack.settings.geometry.is_frozen() && new.contains(&true) {
                 match self.arithmetic {
-                    Arithmetic::Fast => stack.step_fast(&self.rule, t, self.kind)?,
-                    Arithmetic::Exact => stack.step_exact(&self.rule, t),
+                    Arithmetic::Fast => stack.step_fast(&self.rule, t, self.kind, new)?,
+                    Arithmetic::Exact => stack.step_exact(&self.rule, t, new)?,
                 }
             }
         }
+        for place in &mut self.places {
+            place.offered += u64::from(new[place.stack][place.index as usize]);
+        }
         if self.samples > 0 {
-            self.zero_grad();
+            self.zero_gradients();
+            self.samples = 0;
         }
         self.steps = t;
-        self.unasked += 1;
         for place in &mut self.places {
+            place.use_gradient();
             // Computes nothing, but marks the tensor as changed for autograd.
             let _ = place.tensor.f_transpose_(0, 0)?;
+            place.version.set(place.tensor.f_internal_version()?);
+        }
+        if self.arithmetic == Arithmetic::Fast && t.is_multiple_of(PATIENCE) {
+            let offered = self.places.iter().map(|place| place.offered).sum();
+            self.watch.look(offered, self.stacks.iter().map(|stack| &stack.admitted))?;
         }
         Ok(())
     }
 
     /// Runs `f` while the model holds X, and then restores the previous values even if `f` panics. Gradients are not
-    /// tracked meanwhile.
+    /// tracked meanwhile. Values that `f` writes to a tensor of the model stay and become its X.
     ///
     /// # Errors
     /// Returns an error if libtorch fails; `f` has not run then.
     pub fn evaluate<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
         let _guard = no_grad_guard();
         self.adopt()?;
-        let mut at_x = AtX { model: Vec::new() };
+        let mut at_x = AtX { optimizer: self, model: Vec::new() };
         for stack in &self.stacks {
             let mut model = stack.model.shallow_clone();
             at_x.model.push((model.shallow_clone(), model.copy()));
@@ -478,38 +541,56 @@ impl TransportedScion {
         }
         let admitted = |stack: &Stack| Ok(Vec::<i64>::try_from(&stack.admitted.f_flatten(0, -1)?)?);
         let admitted = self.stacks.iter().map(admitted).collect::<Result<Vec<_>>>()?;
-        for stack in &mut self.stacks {
-            let _ = stack.admitted.f_zero_()?;
-        }
-        let steps = std::mem::take(&mut self.unasked);
         let moved = self.places.iter().filter(|place| !self.stacks[place.stack].settings.geometry.is_frozen());
-        let of = |place: &Place| (place.name.clone(), steps - admitted[place.stack][place.index as usize] as u64);
-        Ok(moved.map(of).filter(|(_, count)| *count > 0).collect())
+        let of = |place: &Place| {
+            let refused = place.offered - admitted[place.stack][place.index as usize] as u64;
+            (place.name.clone(), refused)
+        };
+        let refused = moved.map(of).filter(|(_, count)| *count > 0).collect();
+        self.forget_refusals();
+        Ok(refused)
     }
 
-    /// Makes the model's gradients views of the stacks' gradients.
-    fn gather_gradients(&mut self) -> Result<()> {
+    /// Begins to count gradients anew.
+    fn forget_refusals(&mut self) {
+        for stack in &mut self.stacks {
+            let _ = stack.admitted.zero_();
+        }
+        self.places.iter_mut().for_each(|place| place.offered = 0);
+        self.watch = Watch::default();
+    }
+
+    /// Makes the model's gradients views of the stacks' gradients. Returns which parameters of each stack have a new
+    /// gradient.
+    fn gather_gradients(&mut self) -> Result<Vec<Vec<bool>>> {
         for stack in &mut self.stacks {
             if stack.gradient.is_none() {
                 stack.gradient = Some(stack.model.f_zeros_like()?);
             }
         }
+        let mut new: Vec<_> = self.stacks.iter().map(|stack| vec![false; stack.model.size()[0] as usize]).collect();
         for place in &self.places {
             let Some(stack) = &self.stacks[place.stack].gradient else { continue };
             let mut gradient = place.tensor.f_grad()?;
-            if gradient.defined() && !place.is_in(stack, &gradient) {
+            if !gradient.defined() {
+                continue;
+            }
+            let astray = !place.is_in(stack, &gradient);
+            let written = astray || gradient.f_internal_version()? != place.used.get();
+            new[place.stack][place.index as usize] = written && place.tensor.requires_grad();
+            if astray {
                 let mut view = place.of(stack)?;
                 view.f_copy_(&gradient)?;
                 gradient.f_set_data(&view)?;
             }
         }
-        Ok(())
+        Ok(new)
     }
 
-    /// Checks that all gradients are finite, and names the first parameter whose gradient is not.
+    /// Checks that all new gradients are finite, and names the first parameter whose gradient is not.
     ///
     /// If all are finite, it reads only one value from the device.
-    fn check(&self) -> Result<()> {
+    fn check(&self, new: &[Vec<bool>]) -> Result<()> {
         // For each stack, one flag per parameter: all of its gradient is finite.
         let finite = |gradient: &Tensor| gradient.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false);
         let gradients = self.stacks.iter().filter_map(|stack| stack.gradient.as_ref());
@@ -517,7 +598,7 @@ impl TransportedScion {
         if finite.is_empty() || bool::try_from(Tensor::f_cat(&finite, 0)?.f_all()?)? {
             return Ok(());
         }
-        for place in &self.places {
+        for place in self.places.iter().filter(|place| new[place.stack][place.index as usize]) {
             if !bool::try_from(finite[place.stack].f_select(0, place.index)?)? {
                 return Err(Error::NotFinite { name: place.name.clone() });
             }
@@ -527,6 +608,13 @@ impl TransportedScion {
 }
 
 impl Place {
+    /// Notes that the gradient as it is now is no longer new.
+    fn use_gradient(&self) {
+        let gradient = self.tensor.grad();
+        // Every gradient that is defined has a version of 0 or more.
+        self.used.set(if gradient.defined() { gradient.internal_version() } else { -1 });
+    }
+
     /// Returns this parameter's part of a stack, with the size that the model uses.
     fn of(&self, stack: &Tensor) -> Result<Tensor> {
         Ok(stack.f_select(0, self.index)?.f_view(&self.size[..])?)
@@ -545,11 +633,15 @@ impl Stack {
         self.x.as_ref().unwrap_or(&self.model)
     }
 
-    /// Takes step t, with spectral directions from products in `kind`. Parameters whose gradient is not finite stay
-    /// unchanged.
-    fn step_fast(&mut self, rule: &Rule, t: u64, kind: Kind) -> Result<()> {
+    /// Takes step t, with spectral directions from products in `kind`. Parameters whose gradient is not new or not finite
+    /// stay unchanged.
+    fn step_fast(&mut self, rule: &Rule, t: u64, kind: Kind, new: &[bool]) -> Result<()> {
         let Some(gradient) = &self.gradient else { return Ok(()) };
-        let admitted = largest(gradient, &[-2, -1]).f_lt(LARGEST_GRADIENT)?;
+        let mut admitted = largest(gradient, &[-2, -1]).f_lt(LARGEST_GRADIENT)?;
+        if new.contains(&false) {
+            let new = Tensor::f_from_slice(new)?.f_view([-1, 1, 1])?.f_to_device(admitted.device())?;
+            admitted = admitted.f_logical_and(&new)?;
+        }
         let _ = self.admitted.f_add_(&admitted)?;
         // On a CPU the check costs no wait. If all gradients are admitted, the step writes in place.
         let all = !admitted.device().is_cuda() && bool::try_from(admitted.f_all()?)?;
@@ -560,20 +652,69 @@ impl Stack {
         let kind = if self.settings.geometry.norm.is_spectral() { kind } else { Kind::Float };
         let before = self.alignment.clone();
         self.step(rule, t, of, || Fast::scratch(kind));
-        if let Some(mean) = &self.alignment.mean {
-            // A skipped parameter keeps the ratio of its sums, so its mean is scaled with the weight.
-            let ratio = self.alignment.weight / before.weight;
-            let kept =
-                before.mean.map_or_else(|| mean.tensor().zeros_like(), |mean| (mean * ratio).tensor().shallow_clone());
-            self.alignment.mean = Some(mean.tensor().f_where_self(&admitted, &kept)?.into());
-        }
-        Ok(())
+        self.keep_alignment(&before, &admitted)
     }
 
-    /// Takes step t in core's order of evaluation.
-    fn step_exact(&mut self, rule: &Rule, t: u64) {
+    /// Takes step t in core's order of evaluation. Parameters whose gradient is not new stay unchanged.
+    fn step_exact(&mut self, rule: &Rule, t: u64, new: &[bool]) -> Result<()> {
+        if !new.contains(&false) {
+            self.step_whole(rule, t);
+            return Ok(());
+        }
+        let new = Tensor::f_from_slice(new)?.f_to_device(self.m.device())?;
+        let members = new.f_nonzero()?.f_flatten(0, -1)?;
+        let part = |tensor: &Tensor| tensor.f_index_select(0, &members);
+        let some = |tensor: &Option<Tensor>| tensor.as_ref().map(part).transpose();
+        let mean = self.alignment.mean.as_ref().map(|mean| part(mean.tensor())).transpose()?;
+        let mut stack = Self {
+            model: part(&self.model)?,
+            x: some(&self.x)?,
+            m: part(&self.m)?,
+            before: some(&self.before)?,
+            start: some(&self.start)?,
+            gradient: some(&self.gradient)?,
+            alignment: Alignment { mean: mean.map(Operand::from), weight: self.alignment.weight },
+            admitted: part(&self.admitted)?,
+            ..*self
+        };
+        stack.step_whole(rule, t);
+        let arrays = [
+            (Some(&mut self.model), Some(&stack.model)),
+            (self.x.as_mut(), stack.x.as_ref()),
+            (Some(&mut self.m), Some(&stack.m)),
+            (self.before.as_mut(), stack.before.as_ref()),
+        ];
+        for (whole, part) in arrays {
+            if let (Some(whole), Some(part)) = (whole, part) {
+                let _ = whole.f_index_copy_(0, &members, part)?;
+            }
+        }
+        let before = self.alignment.clone();
+        if let Some(mean) = &stack.alignment.mean {
+            let size = [&[self.m.size()[0]], &mean.tensor().size()[1..]].concat();
+            let whole = Tensor::f_zeros(&size[..], (Kind::Float, self.m.device()))?;
+            let whole = whole.f_index_copy(0, &members, mean.tensor())?;
+            self.alignment = Alignment { mean: Some(whole.into()), weight: stack.alignment.weight };
+        }
+        self.keep_alignment(&before, &new.f_view([-1, 1, 1])?)
+    }
+
+    /// Takes step t of all parameters in core's order of evaluation.
+    fn step_whole(&mut self, rule: &Rule, t: u64) {
         let like = self.m.shallow_clone();
         self.step(rule, t, |tensor| Exact(tensor.shallow_clone()), || Exact(like.empty_like()));
+    }
+
+    /// Lets parameters that a step left unchanged keep what the alignment law knew of them `before`.
+    fn keep_alignment(&mut self, before: &Alignment<Operand>, moved: &Tensor) -> Result<()> {
+        if let Some(mean) = &self.alignment.mean {
+            // Such a parameter keeps the ratio of its sums, so its mean is scaled with the weight.
+            let ratio = self.alignment.weight / before.weight;
+            let zeros = || mean.tensor().zeros_like();
+            let kept = before.mean.as_ref().map_or_else(zeros, |mean| (mean.clone() * ratio).tensor().shallow_clone());
+            self.alignment.mean = Some(mean.tensor().f_where_self(moved, &kept)?.into());
+        }
+        Ok(())
     }
 
     /// Takes step t of X, M and Y in place. `of` wraps an array as a matrix, `scratch` creates a matrix for temporary
@@ -602,17 +743,25 @@ impl Stack {
 }
 
 /// Guard for the time in which the model holds X. It restores the previous values when dropped.
-struct AtX {
+struct AtX<'a> {
+    optimizer: &'a TransportedScion,
     /// For each stack, the tensor of which the model's tensors are views and a copy of its previous values.
     model: Vec<(Tensor, Tensor)>,
 }
 
-impl Drop for AtX {
+impl Drop for AtX<'_> {
     fn drop(&mut self) {
         let _guard = no_grad_guard();
+        let version = |place: &Place| place.tensor.f_internal_version().ok();
+        let written = self.optimizer.places.iter().filter(|place| version(place) != Some(place.version.get()));
+        let written: Vec<_> = written.map(|place| (place, place.tensor.copy())).collect();
         for (model, held) in &mut self.model {
             // The tensors have the same size and device, so this does not fail. A second panic would abort the process.
             let _ = model.f_copy_(held);
+        }
+        for (place, values) in written {
+            // The next use of the optimizer takes them as X.
+            let _ = place.tensor.shallow_clone().f_copy_(&values);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Error, Place, Result, TransportedScion};
 use crate::tensor::Operand;
-use graftage_core::transport::Alignment;
+use graftage_core::transport::{Alignment, Transport};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, serialize};
 use std::collections::{HashMap, HashSet};
@@ -20,17 +20,26 @@ const ALIGNMENT: &str = "alignment";
 /// Name of the number of steps taken, in the state of any optimizer.
 pub(super) const STEPS: &str = "steps";
 
+/// Name of the law of transport, in [`TransportedScion::state`].
+const LAW: &str = "law";
+
+/// Suffix of a parameter's norm after its name, in [`TransportedScion::state`].
+const NORM: &str = "norm";
+
 impl TransportedScion {
     /// Returns the state from which a later run resumes: X, Y and M of each parameter as `NAME.x`, `NAME.y` and
     /// `NAME.m`, X₀ as `NAME.start` under a pull to the start, the alignment law's sums of each stack, and `steps`.
-    /// Under Nesterov's law `NAME.y` is M before the last step.
+    /// Under Nesterov's law `NAME.y` is M before the last step. `law` and `NAME.norm` are the letters, as numbers, of the
+    /// law of transport and of the norm, for which these numbers were computed.
     ///
     /// # Errors
     /// Returns an error if libtorch fails.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         self.adopt()?;
-        let mut state = vec![(STEPS.to_owned(), Tensor::from(self.steps as i64))];
+        let mut state =
+            vec![(STEPS.to_owned(), Tensor::from(self.steps as i64)), (LAW.to_owned(), letters(self.law()))];
         for place in &self.places {
+            state.push((format!("{}.{NORM}", place.name), letters(&self.norm(place))));
             for (array, tensor) in self.arrays(place)? {
                 state.push((format!("{}.{array}", place.name), tensor.detach().copy()));
             }
@@ -48,7 +57,8 @@ impl TransportedScion {
     /// as without the interruption. The rule remains the optimizer's own.
     ///
     /// # Errors
-    /// Returns an error if a tensor is missing, has another size or belongs to no parameter; nothing has changed then.
+    /// Returns an error if a tensor is missing, has another size or belongs to no parameter, or if the state is of another
+    /// law of transport or another norm; nothing has changed then.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
         let _guard = no_grad_guard();
         self.adopt()?;
@@ -62,9 +72,24 @@ impl TransportedScion {
             let index = name.strip_prefix(ALIGNMENT).and_then(|rest| rest.split('.').nth(1));
             // X₀ of a run with a pull to the start, if this run has none.
             let start = name.strip_suffix(START).and_then(|rest| rest.strip_suffix('.'));
-            index.is_some_and(|index| index.parse().is_ok_and(|index: usize| index < self.stacks.len()))
+            let norm = name.strip_suffix(NORM).and_then(|rest| rest.strip_suffix('.'));
+            name == LAW
+                || norm.is_some_and(|norm| self.names().any(|name| name == norm))
+                || index.is_some_and(|index| index.parse().is_ok_and(|index: usize| index < self.stacks.len()))
                 || start.is_some_and(|start| self.names().any(|name| name == start))
         })?;
+        let same = |name: &str, what: &str, own: &str| match find(state, name).map(words).transpose()? {
+            Some(found) if found != own => Err(Error::Parameter {
+                name: what.to_owned(),
+                what: format!("the state is of {found}, but the optimizer of {own}"),
+            }),
+            // States of former versions do not say.
+            _ => Ok(()),
+        };
+        same(LAW, "the rule", self.law())?;
+        for place in &self.places {
+            same(&format!("{}.{NORM}", place.name), &place.name, &self.norm(place))?;
+        }
         let mut alignments = Vec::new();
         for (index, stack) in self.stacks.iter().enumerate() {
             let found = |what: &str| find(state, &format!("{ALIGNMENT}.{index}.{what}"));
@@ -84,6 +109,22 @@ impl TransportedScion {
         }
         self.steps = steps;
         Ok(())
+    }
+
+    /// Law of transport, by name.
+    fn law(&self) -> &'static str {
+        match self.rule.transport {
+            Transport::Fixed { theta: 0.0 } => "no transport",
+            Transport::Fixed { .. } => "fixed transport",
+            Transport::Lag { .. } => "lag feedback",
+            Transport::Alignment { .. } => "alignment",
+            Transport::Nesterov => "Nesterov's law",
+        }
+    }
+
+    /// Norm of a parameter, by name.
+    fn norm(&self, place: &Place) -> String {
+        format!("the norm {:?}", self.stacks[place.stack].settings.geometry.norm)
     }
 
     /// Returns the arrays of a parameter by name: X, Y (M before the last step under Nesterov's law), M and, if there
@@ -120,6 +161,17 @@ impl TransportedScion {
         let (state, _) = read(path)?;
         self.restore(&state).map_err(|error| Error::content(path, error))
     }
+}
+
+/// Returns the letters of a text as numbers.
+fn letters(text: &str) -> Tensor {
+    Tensor::from_slice(&text.bytes().map(i64::from).collect::<Vec<_>>())
+}
+
+/// Returns the text of these letters.
+fn words(letters: &Tensor) -> Result<String> {
+    let letters = Vec::<i64>::try_from(letters.f_flatten(0, -1)?)?;
+    Ok(letters.iter().map(|letter| u32::try_from(*letter).ok().and_then(char::from_u32).unwrap_or('?')).collect())
 }
 
 /// Counterparts of an optimizer's arrays in a state.

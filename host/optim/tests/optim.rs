@@ -2,6 +2,8 @@
 
 #[path = "common/cuda.rs"]
 mod cuda;
+#[path = "common/parameters.rs"]
+mod parameters;
 
 use graftage_core::error::{Field, Refusal};
 use graftage_core::matrix::{RowMajor, Slab};
@@ -15,26 +17,13 @@ use graftage_core::transport::{Alignment, Transport};
 use graftage_optim::method::{Method, Optimizer};
 use graftage_optim::tensor::Arithmetic;
 use graftage_optim::{Error, Group, Groups, TransportedScion, named};
+use parameters::{ARITHMETICS, PARAMETERS, bits, elements, gradients, linear_loss, model, model_on, random, x};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use tch::nn::OptimizerConfig;
 use tch::{Device, Kind, Tensor, nn};
 
 const FULL: Transport = Transport::Fixed { theta: 1.0 };
-
-const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Fast, Arithmetic::Exact];
-
-/// Name, size and stepped matrix of each parameter: two of one stack, vectors, one of four dimensions, and a head of
-/// its own shape.
-const PARAMETERS: [(&str, &[i64], (usize, usize)); 7] = [
-    ("scalar", &[], (1, 1)),
-    ("first", &[6, 4], (6, 4)),
-    ("bias", &[6], (1, 6)),
-    ("second", &[6, 4], (6, 4)),
-    ("filter", &[3, 2, 3, 1], (3, 6)),
-    ("head", &[3, 6], (3, 6)),
-    ("offset", &[3], (1, 3)),
-];
 
 /// Usual geometries of [`PARAMETERS`].
 const GEOMETRIES: [Geometry; 7] = [
@@ -50,46 +39,6 @@ const GEOMETRIES: [Geometry; 7] = [
 /// Returns groups with one geometry for every parameter.
 fn all(geometry: Geometry) -> Groups {
     Groups::only([Group::new("*").geometry(geometry)])
-}
-
-fn random(size: &[i64], generator: &mut Generator) -> Tensor {
-    let elements: Vec<f32> = (0..size.iter().product()).map(|_| 2.0 * generator.uniform() - 1.0).collect();
-    Tensor::from_slice(&elements).view(size)
-}
-
-/// Returns a model of [`PARAMETERS`] with random weights.
-fn model(seed: u64) -> (nn::VarStore, Vec<Tensor>) {
-    model_on(Device::Cpu, seed)
-}
-
-fn model_on(device: Device, seed: u64) -> (nn::VarStore, Vec<Tensor>) {
-    let store = nn::VarStore::new(device);
-    let mut generator = Generator::new(seed, 1);
-    let make =
-        |(name, size, _): &(&str, &[i64], (usize, usize))| store.root().var_copy(name, &random(size, &mut generator));
-    let tensors = PARAMETERS.iter().map(make).collect();
-    (store, tensors)
-}
-
-fn elements(tensor: &Tensor) -> Vec<f32> {
-    Vec::try_from(tensor.detach().to_device(Device::Cpu).flatten(0, -1)).unwrap()
-}
-
-fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
-    tensors.iter().map(|tensor| elements(tensor).iter().map(|e| e.to_bits()).collect()).collect()
-}
-
-fn x(optimizer: &TransportedScion) -> Vec<Tensor> {
-    optimizer.x().unwrap().into_iter().map(|(_, tensor)| tensor).collect()
-}
-
-/// Returns a loss with these constant gradients.
-fn linear_loss(parameters: &[Tensor], gradients: &[Tensor]) -> Tensor {
-    parameters.iter().zip(gradients).map(|(p, g)| (p * g.to_device(p.device())).sum(Kind::Float)).sum()
-}
-
-fn gradients(generator: &mut Generator) -> Vec<Tensor> {
-    PARAMETERS.iter().map(|(_, size, _)| random(size, generator)).collect()
 }
 
 type State = Scion<Slab<Vec<f32>>>;
@@ -245,10 +194,8 @@ fn evaluation_sees_x_and_puts_y_back_on(device: Device) {
     });
     assert_eq!(seen.unwrap(), x);
     assert_eq!(bits(&parameters), y);
-    // The closure ends early, changes the model, or panics.
+    // The closure ends early, or panics.
     assert_eq!(optimizer.evaluate(|| None::<()>).unwrap(), None);
-    assert_eq!(bits(&parameters), y);
-    optimizer.evaluate(|| parameters.iter().for_each(|p| _ = p.shallow_clone().zero_())).unwrap();
     assert_eq!(bits(&parameters), y);
     let panicked = catch_unwind(AssertUnwindSafe(|| optimizer.evaluate(|| panic!("of the closure"))));
     assert!(panicked.is_err());
@@ -340,17 +287,6 @@ fn a_rule_that_goes_out_of_range_changes_nothing() {
 }
 
 #[test]
-fn a_parameter_without_gradient_has_one_of_zero() {
-    let (store, parameters) = model(9);
-    let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Exact).unwrap();
-    let before = bits(&parameters);
-    optimizer.backward_step(&parameters[1].sum(Kind::Float)).unwrap();
-    let after = bits(&parameters);
-    let changed: Vec<_> = (0..before.len()).filter(|i| before[*i] != after[*i]).collect();
-    assert_eq!(changed, [1]);
-}
-
-#[test]
 fn a_restored_optimizer_goes_on_as_if_nothing_had_been() {
     cuda::devices().for_each(a_restored_optimizer_goes_on_as_if_nothing_had_been_on);
 }
@@ -386,9 +322,11 @@ fn a_restored_optimizer_goes_on_as_if_nothing_had_been_on(device: Device) {
     assert_eq!(bits(&again), bits(&parameters));
     assert_eq!(bits(&x(&restored)), bits(&x(&optimizer)));
     // If nothing pulls to the start, the start is not needed.
+    let with_start = restored.bytes();
+    drop(restored);
     let mut free = TransportedScion::new(&again_store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     free.restore(&state).unwrap();
-    assert_eq!((free.steps(), free.bytes() < restored.bytes()), (3, true));
+    assert_eq!((free.steps(), free.bytes() < with_start), (3, true));
 }
 
 #[test]
@@ -683,6 +621,8 @@ fn memory_is_what_the_documentation_says() {
         drop(one_stack(Device::Cpu, count as usize, size, rule));
         let (_, before) = resident();
         let (mut optimizer, tensors) = one_stack(Device::Cpu, count as usize, size, rule);
+        // The gradients are new, and one is not finite.
+        tensors.iter().for_each(|tensor| _ = tensor.grad().g_mul_scalar_(1.0));
         if std::env::var(REFUSED).is_ok() {
             let _ = tensors[0].grad().fill_(f64::NAN);
         }
@@ -769,9 +709,11 @@ fn a_tensor_that_got_other_memory_is_taken_back_with_what_it_holds_on(device: De
     }
     // A tensor of another size is named, and nothing is changed.
     let before = bits(&x(&optimizer));
+    let held = tensors[2].detach().copy();
     tensors[2].shallow_clone().set_data(&Tensor::zeros([6, 4], (Kind::Float, device)));
     let refused = optimizer.step();
     assert!(matches!(&refused, Err(Error::Parameter { name, .. }) if name == "matrix-2"), "{refused:?}");
+    tensors[2].shallow_clone().set_data(&held);
     assert_eq!((bits(&x(&optimizer)), optimizer.steps()), (before, 5));
 }
 
