@@ -1,10 +1,53 @@
-//! Norm, radius and step factor of each parameter: set by name patterns, otherwise derived from name and shape.
+//! Role, norm, radius and step factor of each parameter: set by name patterns, otherwise derived from name and shape.
 
 use super::{Error, Result};
 use graftage_core::norm::Norm;
-use graftage_core::scion::{Geometry, Role};
+use graftage_core::scion::{self, Geometry};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use wildmatch::WildMatch;
+
+/// Use of a parameter in its model. The usual norm, radius and start follow from it.
+///
+/// | role | norm | radius | start |
+/// |---|---|---|---|
+/// | hidden matrix | spectral | 3 | on the sphere |
+/// | head | sign | 10 | on the sphere |
+/// | embedding table, a row for each word or place | embedding column: every word by itself | 1 | on the sphere |
+/// | convolution, flattened to outputs × (inputs · taps) | convolution | 3 | on the sphere |
+/// | depthwise convolution, a row for each channel | row | 3 | on the sphere |
+/// | experts: a stack of hidden matrices, each stepped by itself | spectral | 3 | on the sphere |
+/// | bias | RMS | 1 | 0 |
+/// | gain of a normalisation | RMS | 1 | 1 |
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Hidden matrix.
+    Hidden,
+    /// Head, which makes the outputs.
+    Head,
+    /// Embedding table: a row for each word or place.
+    Embedding,
+    /// Convolution: outputs × inputs × kernel.
+    Convolution,
+    /// Depthwise convolution, whose channels do not mix: channels × 1 × kernel.
+    Depthwise,
+    /// Stack of hidden matrices: experts × outputs × inputs.
+    Experts,
+    /// Bias, which is added.
+    Bias,
+    /// Gain of a normalisation, which multiplies.
+    Gain,
+}
+
+/// Names of layers that are heads.
+const HEADS: [&str; 7] = ["head", "lm_head", "output", "classifier", "unembed", "unembedding", "logits"];
+
+/// Words in names of embedding tables, besides those that contain `embed`.
+const TABLES: [&str; 6] = ["wte", "wpe", "tok", "token", "tok_emb", "pos_emb"];
+
+/// Last words in names of gains.
+const GAINS: [&str; 4] = ["gain", "scale", "gamma", "weight"];
 
 /// A parameter for which a group is looked up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,55 +56,171 @@ pub struct Parameter<'a> {
     pub name: &'a str,
     /// Size of its tensor.
     pub size: &'a [i64],
-    /// True if it is the last parameter with two or more dimensions: the head.
-    pub last: bool,
 }
 
-impl Parameter<'_> {
-    /// Returns the shape (rows, columns) of the matrix in which it is stepped. A vector is one row. All dimensions but
-    /// the first become columns.
-    pub fn shape(&self) -> (usize, usize) {
+/// Role that was derived from name and size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Derived {
+    /// Role.
+    pub role: Role,
+    /// True if the parameter may well have another role, which a group should then set.
+    pub doubtful: bool,
+}
+
+impl<'a> Parameter<'a> {
+    /// Returns the words of the name, which dots separate.
+    fn words(self) -> impl Iterator<Item = &'a str> {
+        self.name.split('.')
+    }
+
+    /// Returns whether the name says that it is a head, which no numbered block has.
+    fn is_head(self) -> bool {
+        let layer = self.words().filter(|word| *word != "weight").last();
+        let numbered = self.words().any(|word| word.bytes().all(|letter| letter.is_ascii_digit()));
+        layer.is_some_and(|layer| HEADS.contains(&layer)) && !numbered
+    }
+
+    /// Returns whether the name says that it is an embedding table.
+    fn is_table(self) -> bool {
+        self.words().any(|word| TABLES.contains(&word)) || self.name.contains("embed")
+    }
+
+    /// Returns its role as far as its own name and size tell; `None` for a tensor of three dimensions that may be a
+    /// convolution or a stack.
+    fn own_role(self) -> Option<Derived> {
+        let sure = |role| Some(Derived { role, doubtful: false });
         match *self.size {
-            [] => (1, 1),
-            [n] => (1, n as usize),
-            [m, ref rest @ ..] => (m as usize, rest.iter().product::<i64>() as usize),
+            // A vector with the name of weights belongs to a normalisation.
+            [] | [_] => {
+                let gain = self.words().last().is_some_and(|last| GAINS.contains(&last))
+                    || self.name.contains("gain")
+                    || self.name.contains("norm") && !self.name.ends_with("bias");
+                sure(if gain { Role::Gain } else { Role::Bias })
+            }
+            [_, _] if self.is_head() => sure(Role::Head),
+            [_, _] if self.is_table() => sure(Role::Embedding),
+            [_, _] => sure(Role::Hidden),
+            [_, _, _] if self.name.contains("conv") => sure(Role::Convolution),
+            [_, _, _] if self.name.contains("expert") => sure(Role::Experts),
+            [_, _, _] => None,
+            // A depthwise convolution has the size of one that reads grey images.
+            [outputs, 1, ..] if outputs > 1 => Some(Derived { role: Role::Convolution, doubtful: true }),
+            _ => sure(Role::Convolution),
         }
     }
 
-    /// Returns its role, derived from its dimensions. A vector is a bias, or a gain if its name contains `gain` or
-    /// `norm`. A tensor with more than two dimensions belongs to a convolution.
-    pub fn role(&self) -> Role {
-        match *self.size {
-            [] | [_] if self.name.contains("gain") || self.name.contains("norm") => Role::Gain,
-            [] | [_] => Role::Bias,
-            [_, _] => Role::Weights,
-            [_, _, ref kernel @ ..] => Role::Convolution { taps: kernel.iter().product::<i64>() as u32 },
+    /// Returns the name with `#` for each number, and the size. Parameters of equal blocks have it in common.
+    fn pattern(self) -> (String, &'a [i64]) {
+        let mut pattern = String::new();
+        for letter in self.name.chars() {
+            match letter.is_ascii_digit() {
+                true if pattern.ends_with('#') => {}
+                true => pattern.push('#'),
+                false => pattern.push(letter),
+            }
+        }
+        (pattern, self.size)
+    }
+}
+
+/// Returns the roles of a model's parameters, in their order, as far as names and sizes tell; `None` for a tensor of
+/// three dimensions that may be a convolution or a stack.
+///
+/// If no name says which matrix is the head, the last one is taken for it, which is doubtful. It is not if a name says
+/// that there is an embedding table of another number of rows, as the model may be tied then; nor if the last matrix is
+/// one of several blocks of matrices, as the parameters may be those of a body.
+pub fn roles(parameters: &[Parameter]) -> Vec<Option<Derived>> {
+    let mut roles: Vec<_> = parameters.iter().map(|parameter| parameter.own_role()).collect();
+    let last = parameters.iter().rposition(|parameter| parameter.size.len() >= 2);
+    let named = roles.iter().flatten().any(|derived| derived.role == Role::Head);
+    let Some(last) = last.filter(|last| !named && roles[*last].is_some_and(|derived| derived.role == Role::Hidden))
+    else {
+        return roles;
+    };
+    let rows = parameters[last].size[0];
+    let mut tables = parameters.iter().filter(|parameter| parameter.size.len() == 2 && parameter.is_table()).peekable();
+    let tied = tables.peek().is_some() && tables.all(|table| table.size[0] != rows);
+    let matrices = || parameters.iter().filter(|parameter| parameter.size.len() >= 2).map(|matrix| matrix.pattern());
+    let repeated = |pattern: &(String, &[i64])| matrices().filter(|other| other == pattern).count() > 1;
+    let own = parameters[last].pattern();
+    let in_body = repeated(&own) && matrices().any(|other| other != own && repeated(&other));
+    if !tied && !in_body {
+        roles[last] = Some(Derived { role: Role::Head, doubtful: true });
+    }
+    roles
+}
+
+/// Matrices in which a tensor is stepped: `count` of them, one after another, each of this shape.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Matrices {
+    pub count: usize,
+    pub shape: (usize, usize),
+}
+
+impl Role {
+    /// Returns the matrices in which a tensor is stepped; `None` if a tensor of this size cannot have the role. A vector
+    /// is one row. All dimensions but the first, or of experts the second, become columns.
+    pub(super) fn matrices(self, size: &[i64]) -> Option<Matrices> {
+        let product = |size: &[i64]| size.iter().product::<i64>() as usize;
+        let one = |m, n| Some(Matrices { count: 1, shape: (m, n) });
+        match (self, size) {
+            (Role::Bias | Role::Gain, _) => one(1, product(size)),
+            (Role::Hidden | Role::Head | Role::Embedding, [m, rest @ ..]) => one(*m as usize, product(rest)),
+            (Role::Hidden, []) => one(1, 1),
+            (Role::Convolution, [m, _, rest @ ..]) if !rest.is_empty() => one(*m as usize, product(&size[1..])),
+            (Role::Depthwise, [m, _, rest @ ..]) if !rest.is_empty() => one(*m as usize, product(&size[1..])),
+            (Role::Experts, [count, m, rest @ ..]) if !rest.is_empty() => {
+                Some(Matrices { count: *count as usize, shape: (*m as usize, product(rest)) })
+            }
+            _ => None,
         }
     }
 
-    /// Returns its geometry if no group sets another one.
-    ///
-    /// | parameter | norm | radius |
-    /// |---|---|---|
-    /// | vector | RMS | 1 |
-    /// | table whose name contains `embed` | embedding column: every word by itself | 1 |
-    /// | the head: the last matrix | sign | 10 |
-    /// | convolution, flattened to outputs × (inputs · taps) | convolution | 3 |
-    /// | any other matrix | spectral | 3 |
-    pub fn usual(&self) -> Geometry {
-        match self.role() {
-            Role::Weights if self.name.contains("embed") => Geometry { norm: Norm::EmbeddingColumn, radius: 1.0 },
-            role => Geometry::usual(role, self.last),
+    /// Returns core's role of each matrix of a tensor of this size, which decides its start.
+    pub(super) fn in_core(self, size: &[i64]) -> scion::Role {
+        match self {
+            Role::Hidden | Role::Head | Role::Embedding | Role::Experts => scion::Role::Weights,
+            Role::Convolution => scion::Role::Convolution { taps: size.iter().skip(2).product::<i64>() as u32 },
+            Role::Depthwise => scion::Role::Channels,
+            Role::Bias => scion::Role::Bias,
+            Role::Gain => scion::Role::Gain,
+        }
+    }
+
+    /// Returns the geometry of each matrix of a tensor of this size, if no group sets another one.
+    pub fn usual(self, size: &[i64]) -> Geometry {
+        match self {
+            Role::Embedding => Geometry { norm: Norm::EmbeddingColumn, radius: 1.0 },
+            role => Geometry::usual(role.in_core(size), role == Role::Head),
         }
     }
 }
 
-/// Settings of the parameters whose names match a pattern. Settings left open are taken from [`Parameter::usual`].
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Role::Hidden => "hidden",
+            Role::Head => "head",
+            Role::Embedding => "embedding",
+            Role::Convolution => "convolution",
+            Role::Depthwise => "depthwise",
+            Role::Experts => "experts",
+            Role::Bias => "bias",
+            Role::Gain => "gain",
+        })
+    }
+}
+
+/// Settings of the parameters whose names match a pattern. Settings left open are the usual ones of the [role](Role), and
+/// a role left open is [derived](roles) from names and sizes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Group {
     /// Pattern for names: `*` matches any characters, `?` matches one.
     pub pattern: String,
+    /// Role.
+    #[serde(default)]
+    pub role: Option<Role>,
     /// Norm.
     #[serde(default)]
     pub norm: Option<Norm>,
@@ -83,7 +242,12 @@ fn one() -> f32 {
 impl Group {
     /// Creates a group that leaves all settings open.
     pub fn new(pattern: &str) -> Self {
-        Self { pattern: pattern.to_owned(), norm: None, radius: None, step_factor: 1.0, freeze: false }
+        Self { pattern: pattern.to_owned(), role: None, norm: None, radius: None, step_factor: 1.0, freeze: false }
+    }
+
+    /// Sets the role.
+    pub fn role(self, role: Role) -> Self {
+        Self { role: Some(role), ..self }
     }
 
     /// Sets norm and radius.
@@ -93,12 +257,6 @@ impl Group {
 
     fn matches(&self, name: &str) -> bool {
         WildMatch::new(&self.pattern).matches(name)
-    }
-
-    fn settings(&self, parameter: &Parameter) -> Settings {
-        let usual = parameter.usual();
-        let geometry = Geometry { norm: self.norm.unwrap_or(usual.norm), radius: self.radius.unwrap_or(usual.radius) };
-        Settings { geometry: if self.freeze { Geometry::FROZEN } else { geometry }, step_factor: self.step_factor }
     }
 }
 
@@ -118,7 +276,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Gives each parameter the [usual](Parameter::usual) settings for its name and shape.
+    /// Gives each parameter the usual settings of its [role](roles).
     pub fn automatic() -> Self {
         Self::default()
     }
@@ -153,22 +311,63 @@ impl Groups {
         }
     }
 
-    /// Returns the settings of a parameter.
-    pub(super) fn settings(&self, parameter: &Parameter) -> Result<Settings> {
-        let wrong = |what: String| Err(Error::Parameter { name: parameter.name.to_owned(), what });
-        let settings = match self.find(parameter.name) {
-            Some(group) => group.settings(parameter),
-            None if self.only => {
+    /// Returns the role of each parameter: its group's, or else the derived one.
+    ///
+    /// # Errors
+    /// Returns an error if a parameter matches no group, has three dimensions and an unclear role, or cannot have the
+    /// role of its group.
+    pub(super) fn roles(&self, parameters: &[Parameter]) -> Result<Vec<Derived>> {
+        let own = |parameter: &Parameter| self.find(parameter.name).and_then(|group| group.role);
+        // Parameters whose groups say their roles leave no head to be found among them.
+        let open: Vec<_> = parameters.iter().copied().filter(|parameter| own(parameter).is_none()).collect();
+        let headed = parameters.iter().any(|parameter| own(parameter) == Some(Role::Head));
+        let mut derived = roles(&open).into_iter();
+        let role = |parameter: &Parameter| {
+            let Parameter { name, size } = *parameter;
+            let wrong = |what: String| Err(Error::Parameter { name: name.to_owned(), what });
+            if self.only && self.find(name).is_none() {
                 return wrong("no group matches it; add a last group \"*\" for all other parameters".into());
             }
-            None => Settings { geometry: parameter.usual(), step_factor: 1.0 },
+            match own(parameter) {
+                Some(role) if role.matrices(size).is_none() => wrong(format!("a tensor of size {size:?} is no {role}")),
+                Some(role) => Ok(Derived { role, doubtful: false }),
+                None => match derived.next().flatten() {
+                    Some(Derived { role: Role::Head, doubtful: true }) if headed => {
+                        Ok(Derived { role: Role::Hidden, doubtful: false })
+                    }
+                    Some(derived) => Ok(derived),
+                    None => wrong(format!(
+                        "a tensor of size {size:?} may be a convolution or a stack of matrices; set its role to convolution, \
+                         depthwise or experts in a group"
+                    )),
+                },
+            }
         };
-        if let Err(refusal) = settings.geometry.check() {
+        parameters.iter().map(role).collect()
+    }
+
+    /// Returns the settings of a parameter with this role.
+    pub(super) fn settings(&self, parameter: &Parameter, role: Role) -> Result<Settings> {
+        let Parameter { name, size } = *parameter;
+        let wrong = |what: String| Err(Error::Parameter { name: name.to_owned(), what });
+        let open = Group::new("*");
+        let group = self.find(name).unwrap_or(&open);
+        let usual = role.usual(size);
+        let norm = group.norm.unwrap_or(usual.norm);
+        let geometry = Geometry { norm, radius: group.radius.unwrap_or(usual.radius) };
+        let geometry = if group.freeze { Geometry::FROZEN } else { geometry };
+        if let Err(refusal) = geometry.check() {
             return wrong(refusal.to_string());
         }
-        if !(settings.step_factor.is_finite() && settings.step_factor > 0.0) {
-            return wrong(format!("its step factor must be finite and > 0, found {}", settings.step_factor));
+        if let (Norm::Convolution { taps }, Some(Matrices { shape: (_, columns), .. })) = (norm, role.matrices(size))
+            && !columns.is_multiple_of((taps as usize).max(1))
+        {
+            return wrong(format!("its {columns} columns are no multiple of the {taps} taps of its norm"));
         }
-        Ok(settings)
+        let step_factor = group.step_factor;
+        if !(step_factor.is_finite() && step_factor > 0.0) {
+            return wrong(format!("its step factor must be finite and > 0, found {step_factor}"));
+        }
+        Ok(Settings { geometry, step_factor })
     }
 }

@@ -71,13 +71,14 @@ use graftage_core::scion::Scion;
 pub use graftage_core::scion::{Geometry, Pull, Rule};
 use graftage_core::transport::Alignment;
 pub use graftage_core::transport::Transport;
-use groups::Settings;
-pub use groups::{Group, Groups, Parameter};
+use groups::{Derived, Matrices, Settings};
+pub use groups::{Group, Groups, Parameter, Role};
 use ownership::Claim;
 use start::Start;
 pub use state::{Tensors, bytes, read, write};
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ops::Range;
 pub use tch;
 use tch::{Kind, Tensor, nn, no_grad_guard};
 pub use watch::PATIENCE;
@@ -104,8 +105,12 @@ struct Place {
     /// The model's own tensor: a view of [`Stack::model`].
     tensor: Tensor,
     size: Vec<i64>,
+    role: Derived,
     stack: usize,
+    /// Index of its first matrix in the stack.
     index: i64,
+    /// Number of its matrices, which follow each other in the stack.
+    count: i64,
     /// Version of the tensor when its values were last known. Another version means that the caller has written to it.
     version: Cell<i64>,
     /// Version of the gradient that was last used or zeroed. The same version means that there is no new gradient.
@@ -114,7 +119,16 @@ struct Place {
     offered: u64,
 }
 
-/// Parameters with the same shape (m, n), geometry and step factor. All arrays have shape [s, m, n] for s parameters.
+/// Tensors of which a stack is made.
+struct Members {
+    shape: (usize, usize),
+    settings: Settings,
+    /// Number of matrices.
+    count: i64,
+    tensors: Vec<Tensor>,
+}
+
+/// Matrices with the same shape (m, n), geometry and step factor. All arrays have shape [s, m, n] for s matrices.
 #[derive(Debug)]
 struct Stack {
     shape: (usize, usize),
@@ -131,7 +145,7 @@ struct Stack {
     /// Tensor of which the model's gradients are views; `None` before the first step.
     gradient: Option<Tensor>,
     alignment: Alignment<Operand>,
-    /// Number of finite gradients per parameter since [`TransportedScion::refused`] was last called. Shape [s, 1, 1],
+    /// Number of finite gradients per matrix since [`TransportedScion::refused`] was last called. Shape [s, 1, 1],
     /// on the weights' device.
     admitted: Tensor,
 }
@@ -163,8 +177,8 @@ pub fn named(store: &nn::VarStore) -> Vec<(String, Tensor)> {
 }
 
 impl TransportedScion {
-    /// Creates an optimizer for all trainable parameters of a store, each with its [usual](Parameter::usual) settings.
-    /// X is what the parameters hold now.
+    /// Creates an optimizer for all trainable parameters of a store, each with the usual settings of its
+    /// [role](groups::roles). X is what the parameters hold now. A parameter that is frozen now is left out.
     ///
     /// A [pull](Pull) to zero keeps X in the ball of each geometry only if X starts there, see
     /// [`TransportedScion::initialise`]. A pull to the start keeps X in the ball around its current value, or around
@@ -192,11 +206,12 @@ impl TransportedScion {
         let parameters: Vec<_> = parameters.into_iter().collect();
         ownership::check(&parameters)?;
         groups.check(parameters.iter().map(|(name, _)| name.as_str()))?;
-        let head = parameters.iter().rposition(|(_, tensor)| tensor.dim() >= 2);
+        let sizes: Vec<_> = parameters.iter().map(|(_, tensor)| tensor.size()).collect();
+        let named = parameters.iter().zip(&sizes).map(|((name, _), size)| Parameter { name, size });
+        let mut roles = groups.roles(&named.collect::<Vec<_>>())?;
         let mut places = Vec::new();
-        let mut stacks: Vec<((usize, usize), Settings, Vec<Tensor>)> = Vec::new();
-        for (at, (name, tensor)) in parameters.into_iter().enumerate() {
-            let size = tensor.size();
+        let mut stacks: Vec<Members> = Vec::new();
+        for (((name, tensor), size), role) in parameters.into_iter().zip(sizes).zip(&mut roles) {
             let wrong = |what: String| Err(Error::Parameter { name: name.clone(), what });
             if tensor.kind() != Kind::Float {
                 return wrong(format!("is of kind {:?}, but only Float is supported", tensor.kind()));
@@ -204,20 +219,31 @@ impl TransportedScion {
             if tensor.numel() == 0 {
                 return wrong(format!("has no elements: {size:?}"));
             }
-            let parameter = Parameter { name: &name, size: &size, last: head == Some(at) };
-            let (shape, settings) = (parameter.shape(), groups.settings(&parameter)?);
-            let stack = stacks.iter().position(|stack| (stack.0, stack.1) == (shape, settings)).unwrap_or(stacks.len());
-            if stack == stacks.len() {
-                stacks.push((shape, settings, Vec::new()));
+            // A normalisation starts with gains of 1, whatever their name.
+            if role.role == Role::Bias
+                && groups.find(&name).is_none_or(|group| group.role.is_none())
+                && all_ones(&tensor)?
+            {
+                role.role = Role::Gain;
             }
-            let members = &mut stacks[stack].2;
-            let index = members.len() as i64;
-            members.push(tensor.shallow_clone());
-            let version = Cell::new(tensor.f_internal_version()?);
-            places.push(Place { name, tensor, size, stack, index, version, used: Cell::new(-1), offered: 0 });
+            let settings = groups.settings(&Parameter { name: &name, size: &size }, role.role)?;
+            let Some(Matrices { count, shape }) = role.role.matrices(&size) else {
+                return wrong(format!("a tensor of size {size:?} is no {}", role.role));
+            };
+            let same = |members: &Members| (members.shape, members.settings) == (shape, settings);
+            let stack = stacks.iter().position(same).unwrap_or(stacks.len());
+            if stack == stacks.len() {
+                stacks.push(Members { shape, settings, count: 0, tensors: Vec::new() });
+            }
+            let members = &mut stacks[stack];
+            let (index, count) = (members.count, count as i64);
+            members.count += count;
+            members.tensors.push(tensor.shallow_clone());
+            let (version, used) = (Cell::new(tensor.f_internal_version()?), Cell::new(-1));
+            places.push(Place { name, tensor, size, role: *role, stack, index, count, version, used, offered: 0 });
         }
-        let stack = |(shape, settings, members): (_, _, Vec<_>)| {
-            let model = stacked(shape, members.into_iter())?;
+        let stack = |Members { shape, settings, tensors, .. }| {
+            let model = stacked(shape, tensors)?;
             let admitted = Tensor::f_zeros([model.size()[0], 1, 1], (Kind::Int64, model.device()))?;
             let m = model.f_zeros_like()?;
             let alignment = Alignment::START;
@@ -293,17 +319,20 @@ impl TransportedScion {
         !place.is_in(&self.stacks[place.stack].model, &place.tensor)
     }
 
-    /// Returns a table with a line for each parameter: name, size, matrix shape in which it is stepped, norm, radius,
-    /// step factor and the index of its stack. The parameters of a stack are moved by the same libtorch calls.
+    /// Returns a table with a line for each parameter: name, size, role, matrices in which it is stepped, norm, radius,
+    /// step factor and the index of its stack. A role that is a guess has a question mark. The matrices of a stack are
+    /// moved by the same libtorch calls.
     pub fn table(&self) -> String {
-        let head = ["parameter", "size", "matrix", "norm", "radius", "factor", "stack"].map(str::to_owned);
+        let head = ["parameter", "size", "role", "matrix", "norm", "radius", "factor", "stack"].map(str::to_owned);
         let rows = self.places.iter().map(|place| {
             let Stack { shape: (m, n), settings: Settings { geometry, step_factor }, .. } = self.stacks[place.stack];
             let norm = if geometry.is_frozen() { "frozen".to_owned() } else { format!("{:?}", geometry.norm) };
+            let count = if place.count == 1 { String::new() } else { format!("{}·", place.count) };
             [
                 place.name.clone(),
                 format!("{:?}", place.size),
-                format!("{m}×{n}"),
+                format!("{}{}", place.role.role, if place.role.doubtful { "?" } else { "" }),
+                format!("{count}{m}×{n}"),
                 norm,
                 geometry.radius.to_string(),
                 step_factor.to_string(),
@@ -311,13 +340,13 @@ impl TransportedScion {
             ]
         });
         let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-        let wide: [usize; 7] =
+        let wide: [usize; 8] =
             std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
         let mut table = String::new();
-        for [name, size, matrix, norm, radius, factor, stack] in &rows {
-            let [w0, w1, w2, w3, w4, w5, w6] = wide;
+        for [name, size, role, matrix, norm, radius, factor, stack] in &rows {
+            let [w0, w1, w2, w3, w4, w5, w6, w7] = wide;
             table += &format!(
-                "{name:<w0$}  {size:<w1$}  {matrix:>w2$}  {norm:<w3$}  {radius:>w4$}  {factor:>w5$}  {stack:>w6$}\n"
+                "{name:<w0$}  {size:<w1$}  {role:<w2$}  {matrix:>w3$}  {norm:<w4$}  {radius:>w5$}  {factor:>w6$}  {stack:>w7$}\n"
             );
         }
         table
@@ -355,16 +384,22 @@ impl TransportedScion {
         let moved: Vec<_> = self.places.iter().filter(moved).collect();
         let starts = moved.iter().map(|place| {
             let Stack { shape, settings: Settings { geometry, .. }, .. } = self.stacks[place.stack];
-            let role = Parameter { name: &place.name, size: &place.size, last: false }.role();
-            let start = Start { shape, geometry, role, generator: generator.clone() };
-            generator = start.next();
-            start
+            let role = place.role.role.in_core(&place.size);
+            (0..place.count)
+                .map(|at| {
+                    let start = Start { shape, geometry, role, generator: generator.clone() };
+                    generator = start.next();
+                    (place, place.index + at, start)
+                })
+                .collect::<Vec<_>>()
         });
-        start::each(&starts.collect::<Vec<_>>(), |at, x| {
-            let (place, stack) = (moved[at], &self.stacks[moved[at].stack]);
+        let starts: Vec<_> = starts.flatten().collect();
+        start::each(starts.iter().map(|(_, _, start)| start).collect::<Vec<_>>().as_slice(), |at, x| {
+            let (place, index, _) = &starts[at];
+            let stack = &self.stacks[place.stack];
             let x = Tensor::f_from_slice(&x)?.f_view([stack.shape.0 as i64, stack.shape.1 as i64])?;
             for array in [Some(&stack.model), stack.x.as_ref(), stack.start.as_ref()].into_iter().flatten() {
-                array.f_select(0, place.index)?.f_copy_(&x)?;
+                array.f_select(0, *index)?.f_copy_(&x)?;
             }
             Ok(())
         })?;
@@ -504,7 +539,7 @@ impl TransportedScion {
             place.version.set(place.tensor.f_internal_version()?);
         }
         if self.arithmetic == Arithmetic::Fast && t.is_multiple_of(PATIENCE) {
-            let offered = self.places.iter().map(|place| place.offered).sum();
+            let offered = self.places.iter().map(|place| place.offered * place.count as u64).sum();
             self.watch.look(offered, self.stacks.iter().map(|stack| &stack.admitted))?;
         }
         Ok(())
@@ -543,8 +578,8 @@ impl TransportedScion {
         let admitted = self.stacks.iter().map(admitted).collect::<Result<Vec<_>>>()?;
         let moved = self.places.iter().filter(|place| !self.stacks[place.stack].settings.geometry.is_frozen());
         let of = |place: &Place| {
-            let refused = place.offered - admitted[place.stack][place.index as usize] as u64;
-            (place.name.clone(), refused)
+            let of = &admitted[place.stack][place.matrices()];
+            (place.name.clone(), place.offered - of.iter().copied().min().unwrap_or(0) as u64)
         };
         let refused = moved.map(of).filter(|(_, count)| *count > 0).collect();
         self.forget_refusals();
@@ -577,7 +612,7 @@ impl TransportedScion {
             }
             let astray = !place.is_in(stack, &gradient);
             let written = astray || gradient.f_internal_version()? != place.used.get();
-            new[place.stack][place.index as usize] = written && place.tensor.requires_grad();
+            new[place.stack][place.matrices()].fill(written && place.tensor.requires_grad());
             if astray {
                 let mut view = place.of(stack)?;
                 view.f_copy_(&gradient)?;
@@ -599,7 +634,7 @@ impl TransportedScion {
             return Ok(());
         }
         for place in self.places.iter().filter(|place| new[place.stack][place.index as usize]) {
-            if !bool::try_from(finite[place.stack].f_select(0, place.index)?)? {
+            if !bool::try_from(finite[place.stack].f_narrow(0, place.index, place.count)?.f_all()?)? {
                 return Err(Error::NotFinite { name: place.name.clone() });
             }
         }
@@ -615,9 +650,14 @@ impl Place {
         self.used.set(if gradient.defined() { gradient.internal_version() } else { -1 });
     }
 
+    /// Returns the indices of its matrices in the stack.
+    fn matrices(&self) -> Range<usize> {
+        self.index as usize..(self.index + self.count) as usize
+    }
+
     /// Returns this parameter's part of a stack, with the size that the model uses.
     fn of(&self, stack: &Tensor) -> Result<Tensor> {
-        Ok(stack.f_select(0, self.index)?.f_view(&self.size[..])?)
+        Ok(stack.f_narrow(0, self.index, self.count)?.f_view(&self.size[..])?)
     }
 
     /// Returns whether `tensor` lies in this parameter's memory in `stack`.
@@ -777,12 +817,18 @@ fn accumulate(loss: &Tensor, samples: usize, all: &mut usize) -> Result<()> {
     Ok(())
 }
 
-/// Copies tensors into one stack with its own memory, shape [s, m, n].
-fn stacked((m, n): (usize, usize), tensors: impl Iterator<Item = Tensor>) -> Result<Tensor> {
+/// Copies tensors of one or more matrices into one stack with its own memory, shape [s, m, n].
+fn stacked((m, n): (usize, usize), tensors: Vec<Tensor>) -> Result<Tensor> {
     let _guard = no_grad_guard();
-    let matrix = |tensor: Tensor| tensor.f_reshape([m as i64, n as i64]);
-    let matrices = tensors.map(matrix).collect::<std::result::Result<Vec<_>, _>>()?;
-    Ok(Tensor::f_stack(&matrices, 0)?)
+    let matrices = |tensor: Tensor| tensor.f_reshape([-1, m as i64, n as i64]);
+    let matrices = tensors.into_iter().map(matrices).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Tensor::f_cat(&matrices, 0)?)
+}
+
+/// Returns whether all elements are 1.
+fn all_ones(tensor: &Tensor) -> Result<bool> {
+    let _guard = no_grad_guard();
+    Ok(bool::try_from(tensor.f_eq(1.0)?.f_all()?)?)
 }
 
 /// The README's examples, compiled.

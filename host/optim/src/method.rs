@@ -1,7 +1,8 @@
 //! Training methods to compare: variants of the rule, and the [baselines] beside it.
 
-use super::{Group, Groups, Result, TransportedScion, named};
+use super::{Group, Groups, Parameter, Result, TransportedScion, named};
 use crate::baselines::{self, Baseline, Running};
+use crate::groups::roles;
 use crate::tensor::Arithmetic;
 use graftage_core::norm::Norm;
 use graftage_core::polar::Quintics;
@@ -272,13 +273,13 @@ impl Optimizer {
 
 /// Returns the groups with Muon's scale added for all matrices that are usually spectral and whose norm is left open.
 fn muon(store: &nn::VarStore, groups: &Groups) -> Groups {
-    let parameters = named(store);
-    let head = parameters.iter().rposition(|(_, tensor)| tensor.dim() >= 2);
-    let scaled = parameters.iter().enumerate().filter_map(|(at, (name, tensor))| {
-        let usual = super::Parameter { name, size: &tensor.size(), last: head == Some(at) }.usual();
+    let parameters: Vec<_> = named(store).into_iter().map(|(name, tensor)| (name, tensor.size())).collect();
+    let parameters: Vec<_> = parameters.iter().map(|(name, size)| Parameter { name, size }).collect();
+    let scaled = parameters.iter().zip(roles(&parameters)).filter_map(|(Parameter { name, size }, derived)| {
         let group = groups.find(name).cloned().unwrap_or_else(|| Group::new(name));
-        let open = usual.norm == Norm::Spectral && group.norm.is_none();
-        open.then(|| Group { pattern: name.clone(), norm: Some(Norm::SpectralAtLeastOne), ..group })
+        let role = group.role.or(derived.map(|derived| derived.role))?;
+        let open = role.usual(size).norm == Norm::Spectral && group.norm.is_none();
+        open.then(|| Group { pattern: (*name).to_owned(), norm: Some(Norm::SpectralAtLeastOne), ..group })
     });
     groups.after(scaled)
 }

@@ -44,7 +44,7 @@ impl Start {
 ///
 /// # Errors
 /// Returns the first error of `take`.
-pub(super) fn each(starts: &[Start], mut take: impl FnMut(usize, Vec<f32>) -> Result<()>) -> Result<()> {
+pub(super) fn each(starts: &[&Start], mut take: impl FnMut(usize, Vec<f32>) -> Result<()>) -> Result<()> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(starts.len());
     let next = AtomicUsize::new(0);
     // At most one finished parameter per thread waits in the channel.

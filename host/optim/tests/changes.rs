@@ -3,6 +3,8 @@
 
 #[path = "common/cuda.rs"]
 mod cuda;
+#[path = "common/numbers.rs"]
+mod numbers;
 #[path = "common/parameters.rs"]
 mod parameters;
 
@@ -12,7 +14,8 @@ use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
 use graftage_optim::tensor::Arithmetic;
 use graftage_optim::{Error, Group, Groups, PATIENCE, TransportedScion, named};
-use parameters::{ARITHMETICS, bits, elements, gradients, linear_loss, model, model_on, random, x};
+use numbers::{ARITHMETICS, bits, elements, random, x};
+use parameters::{gradients, linear_loss, model, model_on};
 use tch::{Device, Kind, Tensor, no_grad};
 
 /// All laws, without a pull and with one to the start.
@@ -76,7 +79,7 @@ fn weights_that_are_written_between_steps_become_x_and_leave_the_momentum() {
         };
         for (name, tensor) in &mut state {
             if written.contains(&name.as_str()) {
-                let _ = tensor.copy_(&values);
+                tensor.copy_(&values);
             }
         }
         twin.restore(&state).unwrap();

@@ -2,6 +2,8 @@
 
 #[path = "common/cuda.rs"]
 mod cuda;
+#[path = "common/numbers.rs"]
+mod numbers;
 #[path = "common/parameters.rs"]
 mod parameters;
 
@@ -17,7 +19,8 @@ use graftage_core::transport::{Alignment, Transport};
 use graftage_optim::method::{Method, Optimizer};
 use graftage_optim::tensor::Arithmetic;
 use graftage_optim::{Error, Group, Groups, TransportedScion, named};
-use parameters::{ARITHMETICS, PARAMETERS, bits, elements, gradients, linear_loss, model, model_on, random, x};
+use numbers::{ARITHMETICS, bits, elements, random, x};
+use parameters::{PARAMETERS, gradients, linear_loss, model, model_on};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use tch::nn::OptimizerConfig;

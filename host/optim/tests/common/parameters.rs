@@ -1,12 +1,8 @@
 //! A model of parameters of all shapes, and losses with known gradients.
 
+use super::numbers::random;
 use graftage_core::random::Generator;
-use graftage_optim::TransportedScion;
-use graftage_optim::tensor::Arithmetic;
 use tch::{Device, Kind, Tensor, nn};
-
-/// Both arithmetics.
-pub const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Fast, Arithmetic::Exact];
 
 /// Name, size and stepped matrix of each parameter: two of one stack, vectors, one of four dimensions, and a head of
 /// its own shape.
@@ -19,12 +15,6 @@ pub const PARAMETERS: [(&str, &[i64], (usize, usize)); 7] = [
     ("head", &[3, 6], (3, 6)),
     ("offset", &[3], (1, 3)),
 ];
-
-/// Returns random numbers in [−1, 1).
-pub fn random(size: &[i64], generator: &mut Generator) -> Tensor {
-    let elements: Vec<f32> = (0..size.iter().product()).map(|_| 2.0 * generator.uniform() - 1.0).collect();
-    Tensor::from_slice(&elements).view(size)
-}
 
 /// Returns a model of [`PARAMETERS`] with random weights.
 pub fn model(seed: u64) -> (nn::VarStore, Vec<Tensor>) {
@@ -39,21 +29,6 @@ pub fn model_on(device: Device, seed: u64) -> (nn::VarStore, Vec<Tensor>) {
         |(name, size, _): &(&str, &[i64], (usize, usize))| store.root().var_copy(name, &random(size, &mut generator));
     let tensors = PARAMETERS.iter().map(make).collect();
     (store, tensors)
-}
-
-/// Returns the elements, row by row.
-pub fn elements(tensor: &Tensor) -> Vec<f32> {
-    Vec::try_from(tensor.detach().to_device(Device::Cpu).flatten(0, -1)).unwrap()
-}
-
-/// Returns the bits of all elements.
-pub fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
-    tensors.iter().map(|tensor| elements(tensor).iter().map(|e| e.to_bits()).collect()).collect()
-}
-
-/// Returns the weights X.
-pub fn x(optimizer: &TransportedScion) -> Vec<Tensor> {
-    optimizer.x().unwrap().into_iter().map(|(_, tensor)| tensor).collect()
 }
 
 /// Returns a loss with these constant gradients.
