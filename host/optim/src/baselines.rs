@@ -64,6 +64,8 @@ struct Parameter {
     /// The model's own tensor.
     x: Tensor,
     arrays: Vec<Tensor>,
+    /// Version of the gradient after the last step. The same version means that there is no new gradient.
+    used: i64,
 }
 
 impl Running {
@@ -71,7 +73,7 @@ impl Running {
     pub fn new(baseline: &'static Baseline, beta: f64, parameters: Tensors) -> Result<Self> {
         let of = |(name, x): (String, Tensor)| {
             let arrays = baseline.arrays.iter().map(|_| Ok(x.f_zeros_like()?)).collect::<Result<_>>()?;
-            Ok(Parameter { name, x, arrays })
+            Ok(Parameter { name, x, arrays, used: -1 })
         };
         Ok(Self { baseline, beta, parameters: parameters.into_iter().map(of).collect::<Result<_>>()?, samples: 0 })
     }
@@ -80,19 +82,20 @@ impl Running {
         accumulate(loss, samples, &mut self.samples)
     }
 
-    /// Takes step t of size η with the mean of the accumulated gradients and clears them. A parameter without a
+    /// Takes step t of size η with the mean of the accumulated gradients and clears them. A parameter without a new
     /// gradient stays unchanged.
     pub fn step(&mut self, step_size: f64, t: u64) -> Result<()> {
         let _guard = no_grad_guard();
         let moment = Moment { step_size, beta: self.beta, step: t };
-        for Parameter { x, arrays, .. } in &mut self.parameters {
+        for Parameter { x, arrays, used, .. } in &mut self.parameters {
             let mut gradient = x.f_grad()?;
-            if !gradient.defined() {
+            if !gradient.defined() || gradient.f_internal_version()? == *used || !x.requires_grad() {
                 continue;
             }
             let g = &gradient / self.samples.max(1) as f64;
             (self.baseline.step)(x, &g, arrays, &moment)?;
             let _ = gradient.f_zero_()?;
+            *used = gradient.f_internal_version()?;
         }
         self.samples = 0;
         Ok(())
@@ -130,7 +133,7 @@ impl Running {
 
     /// Returns the arrays themselves, not copies.
     fn arrays(&self) -> Tensors {
-        let of = |Parameter { name, x, arrays }: &Parameter| {
+        let of = |Parameter { name, x, arrays, .. }: &Parameter| {
             let names = ["x"].into_iter().chain(self.baseline.arrays.iter().copied());
             let tensors = [x].into_iter().chain(arrays);
             names.zip(tensors).map(|(array, tensor)| (format!("{name}.{array}"), tensor.shallow_clone())).collect()
