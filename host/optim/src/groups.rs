@@ -5,6 +5,7 @@ use graftage_core::norm::Norm;
 use graftage_core::scion::{self, Geometry};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use tch::Tensor;
 use wildmatch::WildMatch;
 
 /// Use of a parameter in its model. The usual norm, radius and start follow from it.
@@ -221,6 +222,16 @@ pub struct Group {
     /// Role.
     #[serde(default)]
     pub role: Option<Role>,
+    /// Numbers of rows of consecutive parts, which are stepped like parameters of their own, as the queries, keys and
+    /// values of a fused matrix, or the gates of a recurrent layer. Part i is `NAME[i]`, and may have a group of its own.
+    #[serde(default)]
+    pub split: Vec<usize>,
+    /// Number of parts that take turns row by row, instead of `split`.
+    #[serde(default)]
+    pub interleaved: Option<usize>,
+    /// Number of heads: equal blocks of rows of the parameter, or of each part, each of which is stepped by itself.
+    #[serde(default)]
+    pub heads: Option<usize>,
     /// Norm.
     #[serde(default)]
     pub norm: Option<Norm>,
@@ -242,12 +253,27 @@ fn one() -> f32 {
 impl Group {
     /// Creates a group that leaves all settings open.
     pub fn new(pattern: &str) -> Self {
-        Self { pattern: pattern.to_owned(), role: None, norm: None, radius: None, step_factor: 1.0, freeze: false }
+        Self {
+            pattern: pattern.to_owned(),
+            role: None,
+            split: Vec::new(),
+            interleaved: None,
+            heads: None,
+            norm: None,
+            radius: None,
+            step_factor: 1.0,
+            freeze: false,
+        }
     }
 
     /// Sets the role.
     pub fn role(self, role: Role) -> Self {
         Self { role: Some(role), ..self }
+    }
+
+    /// Divides the parameters into parts of so many rows each.
+    pub fn split(self, split: &[usize]) -> Self {
+        Self { split: split.to_vec(), ..self }
     }
 
     /// Sets norm and radius.
@@ -258,6 +284,51 @@ impl Group {
     fn matches(&self, name: &str) -> bool {
         WildMatch::new(&self.pattern).matches(name)
     }
+}
+
+/// Rows of a tensor, all dimensions but the first whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Rows {
+    /// Name of the parameter.
+    pub parameter: String,
+    /// True for the first part of the parameter.
+    pub first_part: bool,
+    first: i64,
+    count: i64,
+    /// Distance of one row from the next.
+    stride: i64,
+}
+
+impl Rows {
+    fn new(parameter: &str, first: i64, count: i64, stride: i64) -> Self {
+        Self { parameter: parameter.to_owned(), first_part: false, first, count, stride }
+    }
+
+    /// Returns the size of these rows of a tensor of this size.
+    pub fn size(&self, size: &[i64]) -> Vec<i64> {
+        match size {
+            [] => Vec::new(),
+            [_, rest @ ..] => [&[self.count], rest].concat(),
+        }
+    }
+
+    /// Returns these rows of a tensor, as a view.
+    pub fn of(&self, tensor: &Tensor) -> Result<Tensor> {
+        let end = self.first + self.stride * (self.count - 1) + 1;
+        Ok(tensor.f_slice(0, self.first, end, self.stride)?)
+    }
+}
+
+/// A parameter or a part of one, with its settings.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Planned {
+    pub name: String,
+    /// Rows of a part; `None` for a whole parameter.
+    pub rows: Option<Rows>,
+    /// Number of parts that are equal and follow each other, which need no rows.
+    pub parts: usize,
+    pub matrices: Matrices,
+    pub settings: Settings,
 }
 
 /// Settings of one parameter.
@@ -346,12 +417,82 @@ impl Groups {
         parameters.iter().map(role).collect()
     }
 
-    /// Returns the settings of a parameter with this role.
-    pub(super) fn settings(&self, parameter: &Parameter, role: Role) -> Result<Settings> {
+    /// Returns the parts in which a parameter with this role is stepped, each with its settings.
+    pub(super) fn plan(&self, parameter: &Parameter, role: Role) -> Result<Vec<Planned>> {
         let Parameter { name, size } = *parameter;
         let wrong = |what: String| Err(Error::Parameter { name: name.to_owned(), what });
         let open = Group::new("*");
         let group = self.find(name).unwrap_or(&open);
+        let rows = size.first().copied().unwrap_or(1);
+        let (split, turns) = (&group.split, group.interleaved.map(|turns| turns as i64));
+        let heads = group.heads.unwrap_or(1);
+        if role == Role::Experts && (!split.is_empty() || turns.is_some() || heads != 1) {
+            return wrong("experts are divided already: they have no split, interleaved or heads".into());
+        }
+        let parts: Vec<Rows> = match turns {
+            Some(_) if !split.is_empty() => return wrong("its group has both split and interleaved; use one".into()),
+            Some(turns) if turns < 1 || rows % turns != 0 => {
+                return wrong(format!("its {rows} rows cannot be divided into {turns} interleaved parts"));
+            }
+            Some(turns) => (0..turns).map(|first| Rows::new(name, first, rows / turns, turns)).collect(),
+            None if split.is_empty() => vec![Rows::new(name, 0, rows, 1)],
+            None if split.contains(&0) || split.iter().sum::<usize>() as i64 != rows => {
+                let sum = split.iter().sum::<usize>();
+                return wrong(format!(
+                    "its {rows} rows cannot be split into {split:?}, which makes {sum}, without zeros"
+                ));
+            }
+            None => {
+                let mut first = 0;
+                let part = |count: &usize| {
+                    first += *count as i64;
+                    Rows::new(name, first - *count as i64, *count as i64, 1)
+                };
+                split.iter().map(part).collect()
+            }
+        };
+        let divided = parts.len() > 1;
+        let mut planned = Vec::new();
+        for (at, rows) in parts.into_iter().enumerate() {
+            let size = rows.size(size);
+            let Some(Matrices { count, shape: (m, n) }) = role.matrices(&size) else {
+                return wrong(format!("a tensor of size {size:?} is no {role}"));
+            };
+            let is_vector = matches!(role, Role::Bias | Role::Gain);
+            let by_rows = if is_vector { n } else { m };
+            if heads == 0 || by_rows % heads != 0 {
+                return wrong(format!("its {by_rows} rows cannot be divided into {heads} heads"));
+            }
+            let shape = if is_vector { (1, n / heads) } else { (m / heads, n) };
+            let part = if divided { format!("{name}[{at}]") } else { name.to_owned() };
+            let own = self.groups.iter().find(|group| group.pattern.contains('[') && group.matches(&part));
+            let settings = own.unwrap_or(group).settings(&Parameter { name: &part, size: &size }, role, shape.1)?;
+            let matrices = Matrices { count: count * heads, shape };
+            planned.push(Planned { name: part, rows: divided.then_some(rows), parts: 1, matrices, settings });
+        }
+        // Equal parts that follow each other are matrices of one tensor, and need no copies.
+        if let Some(first) = planned.first().filter(|_| divided && turns.is_none())
+            && planned.iter().all(|part| (part.matrices, part.settings) == (first.matrices, first.settings))
+        {
+            let Planned { matrices: Matrices { count, shape }, settings, .. } = *first;
+            let matrices = Matrices { count: count * planned.len(), shape };
+            return Ok(vec![Planned { name: name.to_owned(), rows: None, parts: planned.len(), matrices, settings }]);
+        }
+        for (at, part) in planned.iter_mut().enumerate() {
+            if let Some(rows) = &mut part.rows {
+                rows.first_part = at == 0;
+            }
+        }
+        Ok(planned)
+    }
+}
+
+impl Group {
+    /// Returns the settings of a parameter with this role, whose matrices have so many columns.
+    fn settings(&self, parameter: &Parameter, role: Role, columns: usize) -> Result<Settings> {
+        let Parameter { name, size } = *parameter;
+        let wrong = |what: String| Err(Error::Parameter { name: name.to_owned(), what });
+        let group = self;
         let usual = role.usual(size);
         let norm = group.norm.unwrap_or(usual.norm);
         let geometry = Geometry { norm, radius: group.radius.unwrap_or(usual.radius) };
@@ -359,7 +500,7 @@ impl Groups {
         if let Err(refusal) = geometry.check() {
             return wrong(refusal.to_string());
         }
-        if let (Norm::Convolution { taps }, Some(Matrices { shape: (_, columns), .. })) = (norm, role.matrices(size))
+        if let Norm::Convolution { taps } = norm
             && !columns.is_multiple_of((taps as usize).max(1))
         {
             return wrong(format!("its {columns} columns are no multiple of the {taps} taps of its norm"));

@@ -41,7 +41,8 @@
 //! | alignment | 8 | X, M | 20 | 20 |
 //! | Nesterov's | 8 | M before the last step, M | 16 | 16 |
 //!
-//! A pull to the start keeps 4 more bytes, for X₀. Under any pull a step takes 16 bytes, in place or not, if it takes
+//! A parameter whose parts are unequal or interleaved keeps 8 more bytes and takes two copies for each part and step, as
+//! its parts are no views of the stacks. A pull to the start keeps 4 more bytes, for X₀. Under any pull a step takes 16 bytes, in place or not, if it takes
 //! less without the pull.
 
 pub mod baselines;
@@ -71,7 +72,7 @@ use graftage_core::scion::Scion;
 pub use graftage_core::scion::{Geometry, Pull, Rule};
 use graftage_core::transport::Alignment;
 pub use graftage_core::transport::Transport;
-use groups::{Derived, Matrices, Settings};
+use groups::{Derived, Matrices, Planned, Rows, Settings};
 pub use groups::{Group, Groups, Parameter, Role};
 use ownership::Claim;
 use start::Start;
@@ -98,14 +99,19 @@ pub const RULE: Rule =
 /// comparison, so it is refused as well.
 const LARGEST_GRADIENT: f64 = (1u128 << 120) as f64;
 
-/// A tensor of the model and its place in a stack.
+/// A parameter of the model, or a part of one, and its place in a stack.
 #[derive(Debug)]
 struct Place {
     name: String,
-    /// The model's own tensor: a view of [`Stack::model`].
+    /// The model's own tensor. It is a view of [`Stack::model`], or if `rows` are given has its own memory.
     tensor: Tensor,
+    /// Rows of the tensor that this part has; `None` for a whole parameter.
+    rows: Option<Rows>,
+    /// Size of the tensor.
     size: Vec<i64>,
     role: Derived,
+    /// Number of parts, which are stepped like so many parameters of their own; 1 if the parameter has none.
+    parts: i64,
     stack: usize,
     /// Index of its first matrix in the stack.
     index: i64,
@@ -205,12 +211,12 @@ impl TransportedScion {
         rule.check()?;
         let parameters: Vec<_> = parameters.into_iter().collect();
         ownership::check(&parameters)?;
-        groups.check(parameters.iter().map(|(name, _)| name.as_str()))?;
         let sizes: Vec<_> = parameters.iter().map(|(_, tensor)| tensor.size()).collect();
         let named = parameters.iter().zip(&sizes).map(|((name, _), size)| Parameter { name, size });
         let mut roles = groups.roles(&named.collect::<Vec<_>>())?;
         let mut places = Vec::new();
         let mut stacks: Vec<Members> = Vec::new();
+        let mut names = Vec::new();
         for (((name, tensor), size), role) in parameters.into_iter().zip(sizes).zip(&mut roles) {
             let wrong = |what: String| Err(Error::Parameter { name: name.clone(), what });
             if tensor.kind() != Kind::Float {
@@ -220,28 +226,49 @@ impl TransportedScion {
                 return wrong(format!("has no elements: {size:?}"));
             }
             // A normalisation starts with gains of 1, whatever their name.
-            if role.role == Role::Bias
-                && groups.find(&name).is_none_or(|group| group.role.is_none())
-                && all_ones(&tensor)?
-            {
+            let given = groups.find(&name).is_some_and(|group| group.role.is_some());
+            if role.role == Role::Bias && !given && all_ones(&tensor)? {
                 role.role = Role::Gain;
             }
-            let settings = groups.settings(&Parameter { name: &name, size: &size }, role.role)?;
-            let Some(Matrices { count, shape }) = role.role.matrices(&size) else {
-                return wrong(format!("a tensor of size {size:?} is no {}", role.role));
-            };
-            let same = |members: &Members| (members.shape, members.settings) == (shape, settings);
-            let stack = stacks.iter().position(same).unwrap_or(stacks.len());
-            if stack == stacks.len() {
-                stacks.push(Members { shape, settings, count: 0, tensors: Vec::new() });
+            names.push(name.clone());
+            for Planned { name, rows, parts, matrices, settings } in
+                groups.plan(&Parameter { name: &name, size: &size }, role.role)?
+            {
+                let Matrices { count, shape } = matrices;
+                let same = |members: &Members| (members.shape, members.settings) == (shape, settings);
+                let stack = stacks.iter().position(same).unwrap_or(stacks.len());
+                if stack == stacks.len() {
+                    stacks.push(Members { shape, settings, count: 0, tensors: Vec::new() });
+                }
+                let members = &mut stacks[stack];
+                let (index, count, parts) = (members.count, count as i64, parts as i64);
+                members.count += count;
+                members.tensors.push(match &rows {
+                    Some(rows) => rows.of(&tensor)?,
+                    None => tensor.shallow_clone(),
+                });
+                let (version, used) = (Cell::new(tensor.f_internal_version()?), Cell::new(-1));
+                let (tensor, size, role) = (tensor.shallow_clone(), size.clone(), *role);
+                names.extend(rows.is_some().then(|| name.clone()));
+                names.extend((0..parts).filter(|_| parts > 1).map(|at| format!("{name}[{at}]")));
+                let (offered, parted) = (0, rows);
+                places.push(Place {
+                    name,
+                    tensor,
+                    rows: parted,
+                    size,
+                    role,
+                    parts,
+                    stack,
+                    index,
+                    count,
+                    version,
+                    used,
+                    offered,
+                });
             }
-            let members = &mut stacks[stack];
-            let (index, count) = (members.count, count as i64);
-            members.count += count;
-            members.tensors.push(tensor.shallow_clone());
-            let (version, used) = (Cell::new(tensor.f_internal_version()?), Cell::new(-1));
-            places.push(Place { name, tensor, size, role: *role, stack, index, count, version, used, offered: 0 });
         }
+        groups.check(names.iter().map(String::as_str))?;
         let stack = |Members { shape, settings, tensors, .. }| {
             let model = stacked(shape, tensors)?;
             let admitted = Tensor::f_zeros([model.size()[0], 1, 1], (Kind::Int64, model.device()))?;
@@ -252,7 +279,9 @@ impl TransportedScion {
         };
         let stacks = stacks.into_iter().map(stack).collect::<Result<Vec<_>>>()?;
         let (kind, watch) = (Kind::Float, Watch::default());
-        let _claim = Claim::new(stacks.iter().map(|stack| &stack.model));
+        // Parts that are no views of the stacks stay in the model's memory.
+        let parted = places.iter().filter(|place: &&Place| place.rows.is_some()).map(|place| &place.tensor);
+        let _claim = Claim::new(stacks.iter().map(|stack| &stack.model).chain(parted));
         let mut optimizer = Self { rule, arithmetic, kind, places, stacks, steps: 0, watch, samples: 0, _claim };
         optimizer.lay_out()?;
         optimizer.adopt()?;
@@ -286,7 +315,8 @@ impl TransportedScion {
     /// the first step also X₀.
     fn adopt(&self) -> Result<()> {
         let _guard = no_grad_guard();
-        for Place { name, tensor, size, stack, .. } in self.places.iter().filter(|place| self.is_astray(place)) {
+        for place in self.places.iter().filter(|place| place.rows.is_some() || self.is_astray(place)) {
+            let Place { name, tensor, size, stack, .. } = place;
             let device = self.stacks[*stack].model.device();
             if (tensor.size(), tensor.kind(), tensor.device()) != (size.clone(), Kind::Float, device) {
                 let what = format!("is now {tensor:?}, but the optimizer was made for {size:?} of Float on {device:?}");
@@ -296,7 +326,7 @@ impl TransportedScion {
         for place in &self.places {
             let stack = &self.stacks[place.stack];
             let mut written = place.tensor.f_internal_version()? != place.version.get();
-            if self.is_astray(place) {
+            if place.rows.is_none() && self.is_astray(place) {
                 let mut view = place.of(&stack.model)?;
                 // Moving a store to another device and back is no change.
                 written |= !view.f_equal(&place.tensor)?;
@@ -304,11 +334,23 @@ impl TransportedScion {
                 place.tensor.shallow_clone().f_set_data(&view)?;
             }
             if written {
+                let model = place.rows.as_ref().map(|_| &stack.model);
                 let start = stack.start.as_ref().filter(|_| self.steps == 0);
-                for array in [stack.x.as_ref(), start].into_iter().flatten() {
-                    place.of(array)?.f_copy_(&place.tensor)?;
+                for array in [model, stack.x.as_ref(), start].into_iter().flatten() {
+                    place.of(array)?.f_copy_(&place.own(&place.tensor)?)?;
                 }
             }
+            place.version.set(place.tensor.f_internal_version()?);
+        }
+        Ok(())
+    }
+
+    /// Copies what the stacks hold for the model to tensors that are no views of them.
+    fn publish(&self) -> Result<()> {
+        for place in self.places.iter().filter(|place| place.rows.is_some()) {
+            place.own(&place.tensor)?.f_copy_(&place.of(&self.stacks[place.stack].model)?)?;
+        }
+        for place in &self.places {
             place.version.set(place.tensor.f_internal_version()?);
         }
         Ok(())
@@ -319,17 +361,21 @@ impl TransportedScion {
         !place.is_in(&self.stacks[place.stack].model, &place.tensor)
     }
 
-    /// Returns a table with a line for each parameter: name, size, role, matrices in which it is stepped, norm, radius,
+    /// Returns a table with a line for each parameter, or each of its parts: name, size, role, matrices in which it is stepped, norm, radius,
     /// step factor and the index of its stack. A role that is a guess has a question mark. The matrices of a stack are
     /// moved by the same libtorch calls.
     pub fn table(&self) -> String {
         let head = ["parameter", "size", "role", "matrix", "norm", "radius", "factor", "stack"].map(str::to_owned);
-        let rows = self.places.iter().map(|place| {
+        let lines = self.places.iter().flat_map(|place| (0..place.parts).map(move |part| (place, part)));
+        let rows = lines.map(|(place, part)| {
             let Stack { shape: (m, n), settings: Settings { geometry, step_factor }, .. } = self.stacks[place.stack];
             let norm = if geometry.is_frozen() { "frozen".to_owned() } else { format!("{:?}", geometry.norm) };
-            let count = if place.count == 1 { String::new() } else { format!("{}·", place.count) };
+            let count = match place.count / place.parts {
+                1 => String::new(),
+                count => format!("{count}·"),
+            };
             [
-                place.name.clone(),
+                if place.parts == 1 { place.name.clone() } else { format!("{}[{part}]", place.name) },
                 format!("{:?}", place.size),
                 format!("{}{}", place.role.role, if place.role.doubtful { "?" } else { "" }),
                 format!("{count}{m}×{n}"),
@@ -355,11 +401,14 @@ impl TransportedScion {
     /// Returns the memory kept between steps in addition to the model's own weights and gradients, in bytes: see the
     /// [module](self).
     pub fn bytes(&self) -> usize {
+        let parts = self.places.iter().filter(|place| place.rows.is_some());
+        // Weights and gradients of parts that are no views of the model's.
+        let copies: usize = parts.map(|place| 2 * place.numbers(&self.stacks) * size_of::<f32>()).sum();
         let arrays = self
             .stacks
             .iter()
             .flat_map(|stack| [Some(&stack.m), stack.x.as_ref(), stack.before.as_ref(), stack.start.as_ref()]);
-        arrays.flatten().map(|tensor| tensor.numel() * size_of::<f32>()).sum()
+        copies + arrays.flatten().map(|tensor| tensor.numel() * size_of::<f32>()).sum::<usize>()
     }
 
     /// Computes spectral directions in bfloat16 under [`Arithmetic::Fast`], for large matrices on a GPU.
@@ -409,6 +458,7 @@ impl TransportedScion {
             }
             stack.alignment = Alignment::START;
         }
+        self.publish()?;
         self.steps = 0;
         self.forget_refusals();
         Ok(())
@@ -419,7 +469,7 @@ impl TransportedScion {
         self.steps
     }
 
-    /// Returns the names of the parameters, in order.
+    /// Returns the names of the parameters, in order. A parameter that is divided has one for each part.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.places.iter().map(|place| place.name.as_str())
     }
@@ -429,9 +479,24 @@ impl TransportedScion {
     /// # Errors
     /// Returns an error if libtorch fails.
     pub fn x(&self) -> Result<Vec<(String, Tensor)>> {
+        let _guard = no_grad_guard();
         self.adopt()?;
-        let copy = |place: &Place| Ok((place.name.clone(), place.of(self.stacks[place.stack].x())?.copy()));
-        self.places.iter().map(copy).collect()
+        let mut all: Vec<(String, Tensor)> = Vec::new();
+        for place in &self.places {
+            let x = place.of(self.stacks[place.stack].x())?;
+            match &place.rows {
+                None => all.push((place.name.clone(), x.copy())),
+                Some(rows) => {
+                    if rows.first_part {
+                        all.push((rows.parameter.clone(), place.tensor.f_empty_like()?));
+                    }
+                    if let Some((_, whole)) = all.last() {
+                        rows.of(whole)?.f_copy_(&x)?;
+                    }
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Zeroes the gradients of the model's tensors. None of them is new then.
@@ -444,7 +509,8 @@ impl TransportedScion {
     fn zero_gradients(&mut self) {
         for place in &mut self.places {
             let gradient = self.stacks[place.stack].gradient.as_ref();
-            if !gradient.is_some_and(|stack| place.is_in(stack, &place.tensor.grad())) {
+            let is_view = place.rows.is_none();
+            if !(is_view && gradient.is_some_and(|stack| place.is_in(stack, &place.tensor.grad()))) {
                 place.tensor.zero_grad();
             }
         }
@@ -534,10 +600,12 @@ impl TransportedScion {
         self.steps = t;
         for place in &mut self.places {
             place.use_gradient();
-            // Computes nothing, but marks the tensor as changed for autograd.
-            let _ = place.tensor.f_transpose_(0, 0)?;
-            place.version.set(place.tensor.f_internal_version()?);
+            if place.rows.is_none() {
+                // Computes nothing, but marks the tensor as changed for autograd.
+                let _ = place.tensor.f_transpose_(0, 0)?;
+            }
         }
+        self.publish()?;
         if self.arithmetic == Arithmetic::Fast && t.is_multiple_of(PATIENCE) {
             let offered = self.places.iter().map(|place| place.offered * place.count as u64).sum();
             self.watch.look(offered, self.stacks.iter().map(|stack| &stack.admitted))?;
@@ -561,6 +629,7 @@ impl TransportedScion {
                 model.f_copy_(x)?;
             }
         }
+        self.publish()?;
         Ok(f())
     }
 
@@ -610,13 +679,16 @@ impl TransportedScion {
             if !gradient.defined() {
                 continue;
             }
-            let astray = !place.is_in(stack, &gradient);
+            let parted = place.rows.is_some();
+            let astray = !parted && !place.is_in(stack, &gradient);
             let written = astray || gradient.f_internal_version()? != place.used.get();
             new[place.stack][place.matrices()].fill(written && place.tensor.requires_grad());
             if astray {
                 let mut view = place.of(stack)?;
                 view.f_copy_(&gradient)?;
                 gradient.f_set_data(&view)?;
+            } else if parted && written {
+                place.of(stack)?.f_copy_(&place.own(&gradient)?)?;
             }
         }
         Ok(new)
@@ -655,9 +727,24 @@ impl Place {
         self.index as usize..(self.index + self.count) as usize
     }
 
-    /// Returns this parameter's part of a stack, with the size that the model uses.
+    /// Returns its matrices in a stack, with the size that the model uses.
     fn of(&self, stack: &Tensor) -> Result<Tensor> {
-        Ok(stack.f_narrow(0, self.index, self.count)?.f_view(&self.size[..])?)
+        let matrices = stack.f_narrow(0, self.index, self.count)?;
+        match &self.rows {
+            None => Ok(matrices.f_view(&self.size[..])?),
+            Some(rows) => Ok(matrices.f_view(&rows.size(&self.size)[..])?),
+        }
+    }
+
+    /// Returns what it has of a tensor with the size of the model's.
+    fn own(&self, tensor: &Tensor) -> Result<Tensor> {
+        self.rows.as_ref().map_or_else(|| Ok(tensor.shallow_clone()), |rows| rows.of(tensor))
+    }
+
+    /// Returns the number of its elements.
+    fn numbers(&self, stacks: &[Stack]) -> usize {
+        let (m, n) = stacks[self.stack].shape;
+        self.count as usize * m * n
     }
 
     /// Returns whether `tensor` lies in this parameter's memory in `stack`.
@@ -799,6 +886,7 @@ impl Drop for AtX<'_> {
             // The tensors have the same size and device, so this does not fail. A second panic would abort the process.
             let _ = model.f_copy_(held);
         }
+        let _ = self.optimizer.publish();
         for (place, values) in written {
             // The next use of the optimizer takes them as X.
             let _ = place.tensor.shallow_clone().f_copy_(&values);

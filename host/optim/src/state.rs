@@ -107,6 +107,7 @@ impl TransportedScion {
         for (stack, alignment) in self.stacks.iter_mut().zip(alignments) {
             stack.alignment = alignment;
         }
+        self.publish()?;
         self.steps = steps;
         Ok(())
     }
