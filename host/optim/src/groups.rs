@@ -159,8 +159,8 @@ pub(super) struct Matrices {
 }
 
 impl Role {
-    /// Returns the matrices in which a tensor is stepped; `None` if a tensor of this size cannot have the role. A vector
-    /// is one row. All dimensions but the first, or of experts the second, become columns.
+    /// Returns the matrices in which a tensor is stepped; `None` if a tensor of this size cannot have the role. A
+    /// vector is one row. All dimensions but the first, or of experts the second, become columns.
     pub(super) fn matrices(self, size: &[i64]) -> Option<Matrices> {
         let product = |size: &[i64]| size.iter().product::<i64>() as usize;
         let one = |m, n| Some(Matrices { count: 1, shape: (m, n) });
@@ -212,8 +212,8 @@ impl fmt::Display for Role {
     }
 }
 
-/// Settings of the parameters whose names match a pattern. Settings left open are the usual ones of the [role](Role), and
-/// a role left open is [derived](roles) from names and sizes.
+/// Settings of the parameters whose names match a pattern. Settings left open are the usual ones of the [role](Role),
+/// and a role left open is [derived](roles) from names and sizes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Group {
@@ -223,7 +223,8 @@ pub struct Group {
     #[serde(default)]
     pub role: Option<Role>,
     /// Numbers of rows of consecutive parts, which are stepped like parameters of their own, as the queries, keys and
-    /// values of a fused matrix, or the gates of a recurrent layer. Part i is `NAME[i]`, and may have a group of its own.
+    /// values of a fused matrix, or the gates of a recurrent layer. Part i is `NAME[i]`, and may have a group of its
+    /// own.
     #[serde(default)]
     pub split: Vec<usize>,
     /// Number of parts that take turns row by row, instead of `split`.

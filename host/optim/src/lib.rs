@@ -21,11 +21,11 @@
 //! reported and saved: see [`TransportedScion::evaluate`] and [`TransportedScion::x`]. The equations and the step
 //! itself are in [`graftage_core::scion`]. Here the step runs on tensors: parameters with the same shape, geometry and
 //! step factor form one stack. To avoid copies between parameters and stacks, the optimizer gives the model's tensors
-//! and their gradients new memory: they become views of the stacks, row by row (the layout of `channels_last` is lost).
-//! A view that was made before is a view of the old memory.
+//! and their gradients new memory: they become views of the stacks, row by row (the layout of `channels_last` is
+//! lost). A view that was made before is a view of the old memory.
 //!
-//! **Changes by the caller.** If a tensor gets other memory, or other values by a load of its `VarStore` or an operation
-//! in place, the next use of the optimizer takes them as X. A parameter without a new gradient stays. See
+//! **Changes by the caller.** If a tensor gets other memory, or other values by a load of its `VarStore` or an
+//! operation in place, the next use of the optimizer takes them as X. A parameter without a new gradient stays. See
 //! [`TransportedScion::step`].
 //!
 //! **Memory**, in bytes per number of a parameter, in addition to the model's own weights (4) and gradients (4). "Kept"
@@ -41,9 +41,9 @@
 //! | alignment | 8 | X, M | 20 | 20 |
 //! | Nesterov's | 8 | M before the last step, M | 16 | 16 |
 //!
-//! A parameter whose parts are unequal or interleaved keeps 8 more bytes and takes two copies for each part and step, as
-//! its parts are no views of the stacks. A pull to the start keeps 4 more bytes, for X₀. Under any pull a step takes 16 bytes, in place or not, if it takes
-//! less without the pull.
+//! A parameter whose parts are unequal or interleaved keeps 8 more bytes and takes two copies for each part and step,
+//! as its parts are no views of the stacks. A pull to the start keeps 4 more bytes, for X₀. Under any pull a step takes
+//! 16 bytes, in place or not, if it takes less without the pull.
 
 pub mod baselines;
 pub mod cuda;
@@ -311,8 +311,8 @@ impl TransportedScion {
         Ok(())
     }
 
-    /// Makes the model's tensors views of the stacks. Values that the caller has written to a tensor become X, and before
-    /// the first step also X₀.
+    /// Makes the model's tensors views of the stacks. Values that the caller has written to a tensor become X, and
+    /// before the first step also X₀.
     fn adopt(&self) -> Result<()> {
         let _guard = no_grad_guard();
         for place in self.places.iter().filter(|place| place.rows.is_some() || self.is_astray(place)) {
@@ -361,9 +361,9 @@ impl TransportedScion {
         !place.is_in(&self.stacks[place.stack].model, &place.tensor)
     }
 
-    /// Returns a table with a line for each parameter, or each of its parts: name, size, role, matrices in which it is stepped, norm, radius,
-    /// step factor and the index of its stack. A role that is a guess has a question mark. The matrices of a stack are
-    /// moved by the same libtorch calls.
+    /// Returns a table with a line for each parameter, or each of its parts: name, size, role, matrices in which it is
+    /// stepped, norm, radius, step factor and the index of its stack. A role that is a guess has a question mark. The
+    /// matrices of a stack are moved by the same libtorch calls.
     pub fn table(&self) -> String {
         let head = ["parameter", "size", "role", "matrix", "norm", "radius", "factor", "stack"].map(str::to_owned);
         let lines = self.places.iter().flat_map(|place| (0..place.parts).map(move |part| (place, part)));
@@ -760,8 +760,8 @@ impl Stack {
         self.x.as_ref().unwrap_or(&self.model)
     }
 
-    /// Takes step t, with spectral directions from products in `kind`. Parameters whose gradient is not new or not finite
-    /// stay unchanged.
+    /// Takes step t, with spectral directions from products in `kind`. Parameters whose gradient is not new or not
+    /// finite stay unchanged.
     fn step_fast(&mut self, rule: &Rule, t: u64, kind: Kind, new: &[bool]) -> Result<()> {
         let Some(gradient) = &self.gradient else { return Ok(()) };
         let mut admitted = largest(gradient, &[-2, -1]).f_lt(LARGEST_GRADIENT)?;
@@ -923,3 +923,8 @@ fn all_ones(tensor: &Tensor) -> Result<bool> {
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The programs of the page on programs of the reader's own, run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/own-program.md")]
+struct OwnProgram;

@@ -1,4 +1,4 @@
-//! Which memory the optimizers of this process step, so that no tensor is stepped twice.
+//! Memory that the optimizers of this process step, so that no tensor is stepped twice.
 
 use super::{Error, Result};
 use std::collections::HashSet;

@@ -29,8 +29,8 @@ const NORM: &str = "norm";
 impl TransportedScion {
     /// Returns the state from which a later run resumes: X, Y and M of each parameter as `NAME.x`, `NAME.y` and
     /// `NAME.m`, X₀ as `NAME.start` under a pull to the start, the alignment law's sums of each stack, and `steps`.
-    /// Under Nesterov's law `NAME.y` is M before the last step. `law` and `NAME.norm` are the letters, as numbers, of the
-    /// law of transport and of the norm, for which these numbers were computed.
+    /// Under Nesterov's law `NAME.y` is M before the last step. `law` and `NAME.norm` are the letters, as numbers, of
+    /// the law of transport and of the norm, for which these numbers were computed.
     ///
     /// # Errors
     /// Returns an error if libtorch fails.
@@ -57,8 +57,8 @@ impl TransportedScion {
     /// as without the interruption. The rule remains the optimizer's own.
     ///
     /// # Errors
-    /// Returns an error if a tensor is missing, has another size or belongs to no parameter, or if the state is of another
-    /// law of transport or another norm; nothing has changed then.
+    /// Returns an error if a tensor is missing, has another size or belongs to no parameter, or if the state is of
+    /// another law of transport or another norm; nothing has changed then.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
         let _guard = no_grad_guard();
         self.adopt()?;

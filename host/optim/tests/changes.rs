@@ -12,6 +12,7 @@ use graftage_core::norm::Norm;
 use graftage_core::random::Generator;
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
+use graftage_optim::method::{Method, Optimizer};
 use graftage_optim::tensor::Arithmetic;
 use graftage_optim::{Error, Group, Groups, PATIENCE, TransportedScion, named};
 use numbers::{ARITHMETICS, bits, elements, random, x};
@@ -123,6 +124,13 @@ fn a_parameter_without_a_new_gradient_stays_and_the_others_step_as_if_it_were_no
                 let own = state.into_iter().filter(|(found, _)| found.split('.').next() == Some(name));
                 bits(&own.map(|(_, tensor)| tensor).collect::<Vec<_>>())
             };
+            // What the alignment law knows of `second`, in the stack that it shares with `first`.
+            let average = |optimizer: &TransportedScion| -> Option<f32> {
+                let state = optimizer.state().unwrap();
+                let find = |name: &str| state.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
+                Some(elements(&(find("alignment.1.mean")? / find("alignment.1.weight")?))[1])
+            };
+            let known = average(&optimizer);
             // `second` shares its stack with `first`, `filter` has one of its own.
             let before = ["second", "filter"].map(|name| state(&optimizer, name));
             let (twin_store, twins) = model_on(device, 7);
@@ -136,6 +144,10 @@ fn a_parameter_without_a_new_gradient_stays_and_the_others_step_as_if_it_were_no
                 twin.backward_step(&linear_loss(&twins, &gradients)).unwrap();
             }
             assert_eq!(["second", "filter"].map(|name| state(&optimizer, name)), before, "{rule:?}, {arithmetic}");
+            let kept = average(&optimizer);
+            assert_eq!(known.is_some(), matches!(rule.transport, Transport::Alignment { .. }));
+            let difference = known.unwrap_or_default() - kept.unwrap_or_default();
+            assert!(difference.abs() < 1e-5, "{known:?}, {kept:?}, {rule:?}, {arithmetic}");
             for name in ["scalar", "first", "bias", "head", "offset"] {
                 assert_eq!(state(&optimizer, name), state(&twin, name), "{name}, {rule:?}, {arithmetic}");
             }
@@ -156,6 +168,16 @@ fn a_parameter_that_is_frozen_between_steps_stays_until_it_is_thawed() {
         three_steps(&mut optimizer, &parameters, &mut generator);
         let after = bits(&x(&optimizer));
         assert_eq!((after[1] == before[1], after[3] == before[3]), (true, false), "{arithmetic}");
+        // A gradient that came before the parameter was frozen is not used.
+        let _ = parameters[3].shallow_clone().set_requires_grad(true);
+        optimizer.zero_grad();
+        linear_loss(&parameters, &gradients(&mut generator)).backward();
+        let _ = parameters[3].shallow_clone().set_requires_grad(false);
+        let before_step = bits(&x(&optimizer));
+        optimizer.step().unwrap();
+        let after_step = bits(&x(&optimizer));
+        assert_eq!((after_step[3] == before_step[3], after_step[4] == before_step[4]), (true, false), "{arithmetic}");
+        let _ = parameters[3].shallow_clone().set_requires_grad(true);
         let _ = parameters[1].shallow_clone().set_requires_grad(true);
         three_steps(&mut optimizer, &parameters, &mut generator);
         assert_ne!(bits(&x(&optimizer))[1], before[1], "{arithmetic}");
@@ -277,4 +299,24 @@ fn a_state_of_another_law_or_norm_is_refused_and_changes_nothing() {
     let silent = state.iter().filter(|(name, _)| name != "law" && !name.ends_with(".norm"));
     let silent: Vec<_> = silent.map(|(name, tensor)| (name.clone(), tensor.copy())).collect();
     other.restore(&silent).unwrap();
+}
+
+#[test]
+fn baselines_leave_parameters_without_a_new_gradient_alone() {
+    for method in Method::all().filter(|method| matches!(method, Method::Baseline(_))) {
+        let (store, parameters) = model(19);
+        let mut optimizer =
+            Optimizer::new(&store, method, Rule::PLAIN, Arithmetic::Fast, &Groups::automatic(), 1).unwrap();
+        let mut generator = Generator::new(20, 1);
+        optimizer.backward_step(&linear_loss(&parameters, &gradients(&mut generator))).unwrap();
+        let before = bits(&parameters);
+        let _ = parameters[3].shallow_clone().set_requires_grad(false);
+        for _ in 0..3 {
+            let some: Vec<_> = gradients(&mut generator).into_iter().take(2).collect();
+            optimizer.backward_step(&linear_loss(&parameters[..2], &some)).unwrap();
+        }
+        let after = bits(&parameters);
+        let moved: Vec<_> = (0..after.len()).filter(|at| after[*at] != before[*at]).collect();
+        assert_eq!(moved, [0, 1], "{method}");
+    }
 }

@@ -337,8 +337,8 @@ pub struct Evaluation {
     pub confusion: Option<Confusion>,
 }
 
-/// Measures the trained model in a checkpoint on one part of its data, or on all of the data if `role` is `None`. `data`
-/// replaces the main file. libtorch computes on the CPU, in binary32.
+/// Measures the trained model in a checkpoint on one part of its data, or on all of the data if `role` is `None`.
+/// `data` replaces the main file. libtorch computes on the CPU, in binary32.
 ///
 /// # Errors
 /// Returns an error if the checkpoint or the data cannot be read, or if the data do not fit or have no such part.

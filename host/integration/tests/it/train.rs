@@ -10,6 +10,7 @@ use graftage_core::matrix::RowMajor;
 use graftage_core::network::{self, Layer};
 use graftage_core::norm::Norm;
 use graftage_core::random::Stream;
+use graftage_optim::method::Method;
 use graftage_train::config::Config;
 use graftage_train::trainer::{Start, train};
 use safetensors::{Dtype, SafeTensors};
@@ -182,11 +183,15 @@ fn a_checkpoint_holds_x_and_starts_where_core_starts() {
 #[test]
 fn every_method_learns() {
     let folder = folder();
-    for (method, step) in [("transported", 0.02), ("scion", 0.02), ("muon", 0.02), ("adamw", 0.03), ("sgd", 0.1)] {
-        let text = MLP.replace("step-size = 0.02", &format!("method = \"{method}\"\nstep-size = {step}"));
+    for method in Method::all() {
+        let step = match method {
+            Method::Baseline(baseline) => *baseline.step_sizes.last().unwrap(),
+            _ => 0.02,
+        };
+        let text = MLP.replace("step-size = 0.02", &format!("method = \"{}\"\nstep-size = {step}", method.key()));
         let (_, report) = trained(&text, &folder);
         assert!(report.accuracy > 0.9, "{method}: {}", report.accuracy);
-        assert!(report.optimizer.to_lowercase().contains(method), "{}", report.optimizer);
+        assert_eq!(report.optimizer, method.to_string());
     }
 }
 

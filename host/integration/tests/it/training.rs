@@ -8,6 +8,7 @@ use graftage::files;
 use graftage::report::training_page;
 use graftage::statistics::Moments;
 use graftage::training::Training;
+use graftage_optim::method::Method;
 use graftage_train::config::Config;
 use graftage_train::error::{Error, Result};
 use graftage_train::limits;
@@ -565,8 +566,8 @@ fn a_training_too_large_for_this_machine_is_refused_before_anything_is_changed()
 #[test]
 fn the_estimate_of_an_optimizer_is_what_it_takes() {
     let folder = folder();
-    for method in ["transported", "scion", "muon", "adamw", "sgd"] {
-        let text = CONFIG.replace("step-size", &format!("method = \"{method}\"\nstep-size"));
+    for method in Method::all() {
+        let text = CONFIG.replace("step-size", &format!("method = \"{}\"\nstep-size", method.key()));
         let config = config(&folder, &text, "out");
         let feed = graftage_train::trainer::Feed::new(&load(&config), &config.model, 0.0, 1, tch::Device::Cpu).unwrap();
         let trainer = graftage_train::trainer::Trainer::new(&config, &feed, tch::Device::Cpu).unwrap();
