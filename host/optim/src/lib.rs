@@ -251,11 +251,10 @@ impl TransportedScion {
                 let (tensor, size, role) = (tensor.shallow_clone(), size.clone(), *role);
                 names.extend(rows.is_some().then(|| name.clone()));
                 names.extend((0..parts).filter(|_| parts > 1).map(|at| format!("{name}[{at}]")));
-                let (offered, parted) = (0, rows);
                 places.push(Place {
                     name,
                     tensor,
-                    rows: parted,
+                    rows,
                     size,
                     role,
                     parts,
@@ -264,7 +263,7 @@ impl TransportedScion {
                     count,
                     version,
                     used,
-                    offered,
+                    offered: 0,
                 });
             }
         }
