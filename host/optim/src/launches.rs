@@ -1,7 +1,7 @@
 //! Number of kernels that a step launches, counted in the trace of libtorch's tracer. The arrays must be inputs of the
 //! traced function, because the tracer drops writes to other tensors as unused.
 
-use super::{Groups, RULE, TransportedScion, groups::Group};
+use super::{Groups, Place, RULE, Role, TransportedScion, groups::Group};
 use crate::tensor::Arithmetic;
 use flate2::read::DeflateDecoder;
 use graftage_core::polar::Quintics;
@@ -15,8 +15,8 @@ use tch::{CModule, Kind, Tensor, kind::FLOAT_CPU};
 /// the view.
 fn kernels(operation: &str) -> usize {
     match operation {
-        "select" | "view" | "reshape" | "transpose" | "transpose_" | "diagonal" | "unsqueeze" | "flatten"
-        | "detach" | "empty" | "alias" | "view_as" | "mT" | "device" => 0,
+        "select" | "narrow" | "slice" | "view" | "reshape" | "transpose" | "transpose_" | "diagonal" | "unsqueeze"
+        | "flatten" | "detach" | "empty" | "alias" | "view_as" | "mT" | "device" => 0,
         // The CPU takes amin and amax where a GPU takes one norm. A GPU does not check whether all parameters are
         // admitted.
         "amin" | "neg" | "maximum" | "all" => 0,
@@ -31,15 +31,21 @@ fn kernels(operation: &str) -> usize {
 
 /// Counts the operations by name in the third step of `count` matrices in one stack.
 fn operations(count: usize, size: [i64; 2], rule: Rule, kind: Kind) -> BTreeMap<String, usize> {
+    operations_of(&vec![size; count], &Group::new("*"), rule, kind)
+}
+
+/// Counts the operations by name in the third step of spectral matrices of these sizes, in this group.
+fn operations_of(sizes: &[[i64; 2]], group: &Group, rule: Rule, kind: Kind) -> BTreeMap<String, usize> {
     tch::manual_seed(1);
+    let parameters = sizes.iter().enumerate();
     let parameters =
-        (0..count).map(|index| (format!("{index}"), Tensor::randn(size, FLOAT_CPU).set_requires_grad(true)));
-    let groups = Groups::only([Group::new("*").geometry(Geometry::HIDDEN)]);
+        parameters.map(|(index, size)| (format!("{index}"), Tensor::randn(size, FLOAT_CPU).set_requires_grad(true)));
+    let groups = Groups::only([group.clone().role(Role::Hidden).geometry(Geometry::HIDDEN)]);
     let optimizer = TransportedScion::with_groups(parameters, rule, Arithmetic::Fast, &groups).unwrap();
     let mut optimizer = if kind == Kind::BFloat16 { optimizer.bfloat16() } else { optimizer };
     for _ in 0..2 {
-        let sums =
-            optimizer.places.iter().map(|place| (&place.tensor * Tensor::randn(size, FLOAT_CPU)).sum(Kind::Float));
+        let product = |place: &Place| (&place.tensor * Tensor::randn(&place.size[..], FLOAT_CPU)).sum(Kind::Float);
+        let sums = optimizer.places.iter().map(product);
         optimizer.backward_step(&sums.reduce(|a, b| a + b).unwrap()).unwrap();
     }
     // New gradients, and a NaN, which makes the CPU use masks for refused gradients, too.
@@ -123,4 +129,20 @@ fn a_step_launches_as_many_kernels_for_many_matrices_as_for_one() {
         println!("{launches:?}");
         assert_eq!(launches, [expected; 3], "{quintics:?}, {size:?}, {kind:?}, {transport:?}");
     }
+}
+
+#[test]
+fn a_part_that_is_no_view_takes_two_copies_more_than_a_parameter_of_its_own() {
+    let count = |sizes: &[[i64; 2]], group: &Group| -> usize {
+        let operations = operations_of(sizes, group, RULE, Kind::Float);
+        println!("{group:?}: {operations:?}");
+        operations.iter().map(|(name, times)| times * kernels(name)).sum()
+    };
+    let group = Group::new("*");
+    let apart = count(&[[6, 8], [2, 8]], &group);
+    assert_eq!(count(&[[8, 8]], &group.clone().split(&[6, 2])), apart + 2 * 2);
+    let apart = count(&[[4, 8], [4, 8]], &group);
+    assert_eq!(count(&[[8, 8]], &Group { interleaved: Some(2), ..group.clone() }), apart + 2 * 2);
+    // Equal parts that follow each other are views.
+    assert_eq!(count(&[[8, 8]], &group.split(&[4, 4])), apart);
 }
