@@ -159,7 +159,8 @@ struct Stack {
 /// Optimizer of one model.
 #[derive(Debug)]
 pub struct TransportedScion {
-    /// Constants of the rule. They may change between steps, for example the step size.
+    /// Constants of the rule. They may change between steps, for example the step size, which may fall to 0: only M
+    /// moves then.
     pub rule: Rule,
     arithmetic: Arithmetic,
     /// Number type of spectral directions under [`Arithmetic::Fast`].
@@ -566,7 +567,7 @@ impl TransportedScion {
     /// finite for long, or, under [`Arithmetic::Exact`], if a gradient is not finite. In these cases nothing has
     /// changed.
     pub fn step(&mut self) -> Result<()> {
-        self.rule.check()?;
+        check(&self.rule)?;
         self.watch.check()?;
         let _guard = no_grad_guard();
         self.adopt()?;
@@ -910,6 +911,12 @@ fn stacked((m, n): (usize, usize), tensors: Vec<Tensor>) -> Result<Tensor> {
     let matrices = |tensor: Tensor| tensor.f_reshape([-1, m as i64, n as i64]);
     let matrices = tensors.into_iter().map(matrices).collect::<std::result::Result<Vec<_>, _>>()?;
     Ok(Tensor::f_cat(&matrices, 0)?)
+}
+
+/// Checks the rule of a step, whose step size may be 0: a schedule may end there.
+fn check(rule: &Rule) -> Result<()> {
+    let step_size = if rule.step_size == 0.0 { f32::MIN_POSITIVE } else { rule.step_size };
+    Ok(Rule { step_size, ..*rule }.check()?)
 }
 
 /// Returns whether all elements are 1.

@@ -280,13 +280,41 @@ fn a_rule_that_goes_out_of_range_changes_nothing() {
     let (store, parameters) = model(6);
     let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
     let before = bits(&parameters);
-    optimizer.rule.step_size = 0.0;
+    optimizer.rule.step_size = -0.1;
     let refused = optimizer.backward_step(&linear_loss(&parameters, &parameters));
     assert!(matches!(refused, Err(Error::Rule(Refusal::Recipe(Field::Step)))), "{refused:?}");
     // A loss of many numbers has no gradient.
     optimizer.rule.step_size = 0.1;
     assert!(matches!(optimizer.backward_step(&parameters[1].square()), Err(Error::Torch(_))));
     assert_eq!((bits(&parameters), optimizer.steps()), (before, 0));
+}
+
+#[test]
+fn at_a_step_size_of_zero_only_the_momentum_moves() {
+    for arithmetic in ARITHMETICS {
+        let (store, parameters) = model(21);
+        let rule = Rule { transport: FULL, pull: START, ..Rule::PLAIN };
+        let mut optimizer = TransportedScion::new(&store, rule, arithmetic).unwrap();
+        let mut generator = Generator::new(22, 1);
+        optimizer.backward_step(&linear_loss(&parameters, &gradients(&mut generator))).unwrap();
+        let momenta = |optimizer: &TransportedScion| -> Vec<Vec<u32>> {
+            let state = optimizer.state().unwrap();
+            bits(&state.into_iter().filter(|(name, _)| name.ends_with(".m")).map(|(_, m)| m).collect::<Vec<_>>())
+        };
+        let before = (bits(&x(&optimizer)), momenta(&optimizer));
+        optimizer.rule.step_size = 0.0;
+        optimizer.backward_step(&linear_loss(&parameters, &gradients(&mut generator))).unwrap();
+        assert_eq!(bits(&x(&optimizer)), before.0, "{arithmetic}");
+        assert!(momenta(&optimizer).iter().zip(&before.1).all(|(after, before)| after != before), "{arithmetic}");
+        for step_size in [-0.1, f32::NAN, f32::INFINITY] {
+            optimizer.rule.step_size = step_size;
+            assert!(matches!(optimizer.step(), Err(Error::Rule(_))), "{step_size}");
+        }
+        drop(optimizer);
+        // A training that begins with it would never learn.
+        let never = Rule { step_size: 0.0, ..rule };
+        assert!(matches!(TransportedScion::new(&store, never, arithmetic).map(drop), Err(Error::Rule(_))));
+    }
 }
 
 #[test]
