@@ -36,6 +36,8 @@ trait Part {
 enum Outcome {
     Found(String),
     Done(String),
+    /// A later part makes this one, from what is there now.
+    Deferred(String),
     /// The part cannot be obtained here, and all but a test works without it.
     Skipped(String),
 }
@@ -72,6 +74,7 @@ fn obtain(part: &dyn Part) -> Option<String> {
             let seconds = started.elapsed().as_secs_f32();
             console::say(&line(&name, &format!("done in {seconds:.1} s: {words}")));
         }
+        Ok(Outcome::Deferred(words)) => console::say(&line(&name, &format!("later: {words}"))),
         Ok(Outcome::Skipped(words)) => console::say(&line(&name, &format!("skipped: {words}"))),
         Err(error) => {
             console::say(&line(&name, &format!("FAILED: {error:#}\n  By hand: {}", part.by_hand())));

@@ -43,9 +43,9 @@ impl Part for Target {
                 self.fetch_from_debian().with_context(|| format!("{error:#}\n  and from Debian"))?;
             }
         }
-        let library = library(self.0)?.map(|library| words(&library));
-        let source = source()?.map(|source| format!("to be built from the source in {}", source.display()));
-        library.or(source).map(Outcome::Done).context("the toolchain still does not find the library")
+        let library = library(self.0)?.map(|library| Outcome::Done(words(&library)));
+        let build = |source: PathBuf| Outcome::Deferred(format!("to be built from the source in {}", source.display()));
+        library.or(source()?.map(build)).context("the toolchain still does not find the library")
     }
 
     fn by_hand(&self) -> String {
