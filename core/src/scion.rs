@@ -109,6 +109,13 @@ impl Rule {
         self.step_size * self.schedule.factor(t)
     }
 
+    /// Constants of step t = 1, 2, …
+    #[inline]
+    pub fn at(&self, t: u64) -> Constants<'_> {
+        let (keep, coming) = (self.keep(t), self.keep(t.wrapping_add(1)));
+        Constants { rule: self, step_size: self.step_size_at(t), keep, coming, first: t <= 1 }
+    }
+
     /// Pull κ_t = λη_t, the fraction of the way to A that step t covers; at most 1.
     pub fn pull_at(&self, t: u64) -> f32 {
         self.pull.strength().map_or(0.0, |strength| strength * self.step_size_at(t))
@@ -136,6 +143,22 @@ impl Rule {
     pub fn point(&self) -> Point {
         if self.transport == Transport::Nesterov { Point::Iterate } else { Point::Query }
     }
+}
+
+/// Constants of one step. [`Rule::at`] takes them from the rule's schedules; a caller with schedules of its own sets
+/// them.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Constants<'a> {
+    /// The rule. Its law of transport, pull and quintics apply.
+    pub rule: &'a Rule,
+    /// Step size η_t.
+    pub step_size: f32,
+    /// Momentum factor β_t.
+    pub keep: f32,
+    /// Momentum factor β_{t+1} of the coming step.
+    pub coming: f32,
+    /// True in the first step, in which the query point was X.
+    pub first: bool,
 }
 
 /// [`Rule::weight`] for a step with this momentum factor.
@@ -211,6 +234,12 @@ impl Geometry {
             Role::Bias | Role::Gain => Self::BIAS,
             Role::Mean | Role::Deviation => Self::FROZEN,
         }
+    }
+
+    /// Factor g = −((η·ρ)·f) of the direction in a step of size η; f is the norm's factor for matrices of `shape`.
+    #[inline]
+    pub fn gain(&self, step_size: f32, shape: (usize, usize)) -> f32 {
+        -(step_size * self.radius * self.norm.factor(shape))
     }
 
     /// Returns whether the parameter never moves.
@@ -303,18 +332,36 @@ impl<M: Matrix> Scion<M> {
         if geometry.is_frozen() {
             return;
         }
-        let (beta, coming) = (rule.keep(t), rule.keep(t.wrapping_add(1)));
-        let Self { x, y, m } = self;
-        let argument = if rule.transport == Transport::Nesterov {
-            y.combine(-beta, 1.0 + beta, m);
-            &*y
+        let constants = rule.at(t);
+        geometry.norm.direction(self.argument(&constants), rule.quintics, work);
+        self.follow(geometry, &constants, start, alignment, work.direction);
+    }
+
+    /// First half of [`Scion::advance`]: returns the matrix whose direction the step follows, M, or under Nesterov's
+    /// law (1 + β)M − βM_old, which replaces M_old.
+    #[inline]
+    pub fn argument(&mut self, constants: &Constants) -> &M {
+        if constants.rule.transport == Transport::Nesterov {
+            self.y.combine(-constants.keep, 1.0 + constants.keep, &self.m);
+            &self.y
         } else {
-            &*m
-        };
-        geometry.norm.direction(argument, rule.quintics, work);
-        let direction = &mut *work.direction;
-        let step = rule.step_size_at(t);
-        let gain = -(step * geometry.radius * geometry.norm.factor(direction.shape()));
+            &self.m
+        }
+    }
+
+    /// Second half of [`Scion::advance`]: follows the direction U of [`Scion::argument`], which is overwritten.
+    #[inline]
+    pub fn follow(
+        &mut self,
+        geometry: Geometry,
+        constants: &Constants,
+        start: Option<&M::Start>,
+        alignment: &mut Alignment<M::Element>,
+        direction: &mut M,
+    ) {
+        let Constants { rule, step_size: step, keep: beta, coming, first } = *constants;
+        let Self { x, y, m } = self;
+        let gain = geometry.gain(step, direction.shape());
         let gain = match (rule.pull, start) {
             (Pull::Zero { strength }, _) => {
                 direction.combine(gain, -(strength * step), x);
@@ -339,7 +386,7 @@ impl<M: Matrix> Scion<M> {
                     let next = next(x.clone(), u);
                     (next.clone(), next - x)
                 });
-                if t > 1 {
+                if !first {
                     alignment.see(direction.cosine(y));
                 }
                 let ahead = alignment.ahead(damping, coming);
