@@ -7,9 +7,12 @@
 mod adamw;
 mod sgd;
 
-use super::state::{Matched, STEPS, matched};
-use super::{Result, Tensors, accumulate};
-use tch::{Tensor, no_grad_guard};
+use crate::Result;
+use crate::groups::Decay;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use tch::Tensor;
 
 /// All baselines.
 pub const ALL: [&Baseline; 2] = [&adamw::ADAMW, &sgd::SGD];
@@ -39,105 +42,61 @@ impl Eq for Baseline {}
 
 /// Constants of one step.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
+pub(crate) struct Moment {
     /// Step size η.
-    step_size: f64,
+    pub step_size: f64,
     /// Momentum β.
-    beta: f64,
+    pub beta: f64,
     /// Number t of the step, from 1.
-    step: u64,
+    pub step: u64,
 }
 
-/// A baseline at work on one model.
-#[derive(Debug)]
-pub(super) struct Running {
-    baseline: &'static Baseline,
-    beta: f64,
-    parameters: Vec<Parameter>,
-    /// Number of samples over which the parameters hold a sum of gradients.
-    samples: usize,
-}
-
-#[derive(Debug)]
-struct Parameter {
-    name: String,
-    /// The model's own tensor.
-    x: Tensor,
-    arrays: Vec<Tensor>,
-    /// Version of the gradient after the last step. The same version means that there is no new gradient.
-    used: i64,
-}
-
-impl Running {
-    /// Starts a baseline with the momentum β on these parameters.
-    pub fn new(baseline: &'static Baseline, beta: f64, parameters: Tensors) -> Result<Self> {
-        let of = |(name, x): (String, Tensor)| {
-            let arrays = baseline.arrays.iter().map(|_| Ok(x.f_zeros_like()?)).collect::<Result<_>>()?;
-            Ok(Parameter { name, x, arrays, used: -1 })
-        };
-        Ok(Self { baseline, beta, parameters: parameters.into_iter().map(of).collect::<Result<_>>()?, samples: 0 })
+impl Baseline {
+    /// Returns the baseline with this key, if there is one.
+    pub fn find(key: &str) -> Option<&'static Self> {
+        ALL.into_iter().find(|baseline| baseline.key == key)
     }
 
-    pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
-        accumulate(loss, samples, &mut self.samples)
-    }
-
-    /// Takes step t of size η with the mean of the accumulated gradients and clears them. A parameter without a new
-    /// gradient stays unchanged.
-    pub fn step(&mut self, step_size: f64, t: u64) -> Result<()> {
-        let _guard = no_grad_guard();
-        let moment = Moment { step_size, beta: self.beta, step: t };
-        for Parameter { x, arrays, used, .. } in &mut self.parameters {
-            let mut gradient = x.f_grad()?;
-            if !gradient.defined() || gradient.f_internal_version()? == *used || !x.requires_grad() {
-                continue;
+    /// Takes a step of weights X with the gradient G and, in addition, a decoupled decay.
+    pub(crate) fn advance(
+        &self,
+        x: &mut Tensor,
+        g: &Tensor,
+        arrays: &mut [Tensor],
+        moment: &Moment,
+        decay: Option<Decay>,
+    ) -> Result<()> {
+        let share = |Decay { strength, .. }: Decay| moment.step_size * f64::from(strength);
+        match decay {
+            Some(Decay { cautious: true, .. }) => {
+                let before = x.copy();
+                (self.step)(x, g, arrays, moment)?;
+                // The step moves these elements towards 0.
+                let shrinks = x.f_sub(&before)?.f_mul(&before)?.f_lt(0.0)?;
+                let _ = x.f_sub_(&before.f_mul(&shrinks)?.f_mul_scalar(decay.map_or(0.0, share))?)?;
+                Ok(())
             }
-            let g = &gradient / self.samples.max(1) as f64;
-            (self.baseline.step)(x, &g, arrays, &moment)?;
-            let _ = gradient.f_zero_()?;
-            *used = gradient.f_internal_version()?;
+            _ => {
+                if let Some(share) = decay.map(share).filter(|share| *share > 0.0) {
+                    let _ = x.f_mul_scalar_(1.0 - share)?;
+                }
+                (self.step)(x, g, arrays, moment)
+            }
         }
-        self.samples = 0;
-        Ok(())
     }
+}
 
-    /// Returns the memory in addition to the model's own weights and gradients, in bytes.
-    pub fn bytes(&self) -> usize {
-        let arrays = self.parameters.iter().flat_map(|parameter| &parameter.arrays);
-        arrays.map(|tensor| tensor.numel() * size_of::<f32>()).sum()
+impl Serialize for Baseline {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.key)
     }
+}
 
-    /// Returns copies of the weights.
-    pub fn x(&self) -> Tensors {
-        self.parameters.iter().map(|Parameter { name, x, .. }| (name.clone(), x.detach().copy())).collect()
-    }
-
-    /// Returns copies of the state to resume from: `steps`, `NAME.x`, and `NAME.ARRAY` for each of its arrays.
-    pub fn state(&self, steps: u64) -> Tensors {
-        let copies = self.arrays().into_iter().map(|(name, array)| (name, array.detach().copy()));
-        [(STEPS.to_owned(), Tensor::from(steps as i64))].into_iter().chain(copies).collect()
-    }
-
-    /// Restores a state and returns its number of steps.
-    ///
-    /// # Errors
-    /// Returns an error if the state belongs to another model; nothing has changed then.
-    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<u64> {
-        let _guard = no_grad_guard();
-        let Matched { steps, copies } = matched(state, self.arrays(), |_| false)?;
-        for (mut to, from) in copies {
-            to.f_copy_(from)?;
-        }
-        Ok(steps)
-    }
-
-    /// Returns the arrays themselves, not copies.
-    fn arrays(&self) -> Tensors {
-        let of = |Parameter { name, x, arrays, .. }: &Parameter| {
-            let names = ["x"].into_iter().chain(self.baseline.arrays.iter().copied());
-            let tensors = [x].into_iter().chain(arrays);
-            names.zip(tensors).map(|(array, tensor)| (format!("{name}.{array}"), tensor.shallow_clone())).collect()
-        };
-        self.parameters.iter().flat_map(|parameter| -> Tensors { of(parameter) }).collect()
+impl<'de> Deserialize<'de> for &'static Baseline {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        let key = Cow::<str>::deserialize(source)?;
+        let keys = || ALL.map(|baseline| format!("`{}`", baseline.key)).join(", ");
+        Baseline::find(&key)
+            .ok_or_else(|| D::Error::custom(format!("unknown variant `{key}`, expected one of {}", keys())))
     }
 }

@@ -109,6 +109,11 @@ impl From<TchError> for Error {
 }
 
 impl Error {
+    /// Returns the error for a named input that cannot be used.
+    pub(crate) fn wrong(name: &str, what: impl ToString) -> Self {
+        Self::Parameter { name: name.to_owned(), what: what.to_string() }
+    }
+
     pub(crate) fn content(path: &Path, what: impl ToString) -> Self {
         Self::Content { path: path.to_owned(), what: what.to_string() }
     }

@@ -1,8 +1,13 @@
 //! Role, norm, radius and step factor of each parameter: set by name patterns, otherwise derived from name and shape.
 
+use super::baselines::Baseline;
+use super::schedule::{Course, Knots, Window};
 use super::{Error, Result};
+use graftage_core::error::{Field, Refusal};
 use graftage_core::norm::Norm;
-use graftage_core::scion::{self, Geometry};
+use graftage_core::schedule::Momentum;
+use graftage_core::scion::{self, Geometry, Pull, Rule};
+use graftage_core::transport::Transport;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tch::Tensor;
@@ -212,13 +217,16 @@ impl fmt::Display for Role {
     }
 }
 
-/// Settings of the parameters whose names match a pattern. Settings left open are the usual ones of the [role](Role),
-/// and a role left open is [derived](roles) from names and sizes.
+/// Settings of the parameters whose names match a pattern. Settings left open are the usual ones of the [role](Role) and
+/// the optimizer's, and a role left open is [derived](roles) from names and sizes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Group {
     /// Pattern for names: `*` matches any characters, `?` matches one.
     pub pattern: String,
+    /// Roles of the parameters that the group is for; empty for all roles.
+    #[serde(default)]
+    pub of_roles: Vec<Role>,
     /// Role.
     #[serde(default)]
     pub role: Option<Role>,
@@ -233,15 +241,33 @@ pub struct Group {
     /// Number of heads: equal blocks of rows of the parameter, or of each part, each of which is stepped by itself.
     #[serde(default)]
     pub heads: Option<usize>,
+    /// Optimizer beside the rule that steps the parameters, e.g. `adamw`. Norm and radius then decide only the start.
+    #[serde(default)]
+    pub rule: Option<&'static Baseline>,
     /// Norm.
     #[serde(default)]
     pub norm: Option<Norm>,
     /// Radius ρ.
     #[serde(default)]
     pub radius: Option<f32>,
+    /// Scale of the steps, instead of a radius.
+    #[serde(default)]
+    pub scale: Option<Scale>,
     /// Step factor: multiplies the step size η. Finite and > 0; default 1.
     #[serde(default = "one")]
     pub step_factor: f32,
+    /// Schedule of the step size.
+    #[serde(default)]
+    pub schedule: Option<Course>,
+    /// Momentum β over the steps, each value in [0, 1). Under a law of transport, β may vary as well.
+    #[serde(default)]
+    pub momentum: Option<Knots>,
+    /// Windows of steps in which transport rests: gradients are taken at X. Not under Nesterov's law.
+    #[serde(default)]
+    pub rest: Vec<Window>,
+    /// Decoupled weight decay, instead of the rule's pull.
+    #[serde(default)]
+    pub decay: Option<Decay>,
     /// True if the parameters are frozen.
     #[serde(default)]
     pub freeze: bool,
@@ -251,20 +277,81 @@ fn one() -> f32 {
     1.0
 }
 
+/// Scale of the steps of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// ρ such that the elements of a step have a root mean square of 0.2·η, as AdamW's have on average: then AdamW's
+    /// step size and decay carry over (Liu et al. 2025, "Muon is scalable", section 2.2: 0.2·√max(m, n)). Parameters
+    /// with other than spectral norms keep their radius.
+    RmsMatch,
+}
+
+/// Decoupled weight decay X ← X − ηλX in addition to the step (Loshchilov and Hutter 2019). For parameters of the rule
+/// it is a [pull](graftage_core::scion::Pull) to zero. A file holds λ, or a table of both.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
+pub struct Decay {
+    /// Strength λ: finite, ≥ 0, and ηλ at most 1.
+    pub strength: f32,
+    /// True if only those elements decay that the step itself moves towards 0 (Chen et al. 2025, "Cautious weight
+    /// decay").
+    pub cautious: bool,
+}
+
+/// Form of a [`Decay`] in files.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a number, or { strength = NUMBER, cautious = true }")]
+enum Written {
+    Strength(f32),
+    Both {
+        strength: f32,
+        #[serde(default)]
+        cautious: bool,
+    },
+}
+
+impl From<Written> for Decay {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Strength(strength) => Self { strength, cautious: false },
+            Written::Both { strength, cautious } => Self { strength, cautious },
+        }
+    }
+}
+
+impl From<Decay> for Written {
+    fn from(Decay { strength, cautious }: Decay) -> Self {
+        if cautious { Self::Both { strength, cautious } } else { Self::Strength(strength) }
+    }
+}
+
 impl Group {
     /// Creates a group that leaves all settings open.
     pub fn new(pattern: &str) -> Self {
         Self {
             pattern: pattern.to_owned(),
+            of_roles: Vec::new(),
             role: None,
             split: Vec::new(),
             interleaved: None,
             heads: None,
+            rule: None,
             norm: None,
             radius: None,
+            scale: None,
             step_factor: 1.0,
+            schedule: None,
+            momentum: None,
+            rest: Vec::new(),
+            decay: None,
             freeze: false,
         }
+    }
+
+    /// Restricts the group to parameters of these roles.
+    pub fn of_roles(self, roles: &[Role]) -> Self {
+        Self { of_roles: roles.to_vec(), ..self }
     }
 
     /// Sets the role.
@@ -284,6 +371,26 @@ impl Group {
 
     fn matches(&self, name: &str) -> bool {
         WildMatch::new(&self.pattern).matches(name)
+    }
+
+    /// Returns whether the group is for a parameter of this name and role.
+    fn is_for(&self, name: &str, role: Role) -> bool {
+        self.matches(name) && (self.of_roles.is_empty() || self.of_roles.contains(&role))
+    }
+
+    /// Takes what this group leaves open from another one.
+    fn or(self, usual: &Self) -> Self {
+        let usual = usual.clone();
+        Self {
+            rule: self.rule.or(usual.rule),
+            norm: self.norm.or(usual.norm),
+            scale: self.scale.or(usual.scale.filter(|_| self.radius.is_none())),
+            schedule: self.schedule.or(usual.schedule),
+            momentum: self.momentum.or(usual.momentum),
+            rest: if self.rest.is_empty() { usual.rest } else { self.rest },
+            decay: self.decay.or(usual.decay),
+            ..self
+        }
     }
 }
 
@@ -333,11 +440,69 @@ pub(super) struct Planned {
 }
 
 /// Settings of one parameter.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) struct Settings {
     pub geometry: Geometry,
-    /// Step factor.
+    /// Optimizer beside the rule that steps it.
+    pub baseline: Option<&'static Baseline>,
     pub step_factor: f32,
+    /// Schedule of the step size, and the number of steps over which it runs.
+    pub schedule: Option<(Course, u64)>,
+    pub momentum: Option<Knots>,
+    pub rest: Vec<Window>,
+    pub decay: Option<Decay>,
+}
+
+impl Settings {
+    /// Returns the rule as it is for this parameter in step t, with its step size η_t and β_t, β_{t+1}.
+    pub fn at(&self, rule: &Rule, t: u64, from_zero: bool) -> (Rule, [f32; 3]) {
+        let mut own = Rule { step_size: rule.step_size * self.step_factor, ..*rule };
+        if let Some(Decay { strength, cautious }) = self.decay {
+            // A cautious decay is part of the direction.
+            own.pull = if cautious || strength == 0.0 { Pull::None } else { Pull::Zero { strength } };
+        }
+        if self.rest.iter().any(|window| window.contains(t + 1)) {
+            own.transport = Transport::Fixed { theta: 0.0 };
+        }
+        let step_size = match &self.schedule {
+            Some((course, steps)) => own.step_size * course.factor(t, *steps),
+            None => own.step_size_at(t),
+        };
+        let keep = |t: u64| match &self.momentum {
+            _ if t <= 1 && !from_zero => 0.0,
+            Some(momentum) => momentum.at(t),
+            None if t <= 1 => rule.momentum.at(2).min(match rule.momentum {
+                Momentum::Power { .. } => 0.0,
+                _ => 1.0,
+            }),
+            None => rule.momentum.at(t),
+        };
+        (own, [step_size, keep(t), keep(t + 1)])
+    }
+
+    /// Checks that the rule's constants are in range for this parameter.
+    pub fn check(&self, rule: &Rule) -> Result<()> {
+        let (mut own, _) = self.at(rule, 1, false);
+        if let Some(momentum) = &self.momentum {
+            own.momentum = Momentum::Constant(momentum.smallest());
+        }
+        // A schedule may end at 0.
+        own.step_size = if rule.step_size == 0.0 { f32::MIN_POSITIVE } else { own.step_size };
+        if self.baseline.is_some() {
+            own.transport = Transport::Fixed { theta: 0.0 };
+            own.pull = Pull::None;
+        }
+        own.check()?;
+        match self.decay {
+            Some(Decay { strength, .. }) if strength * own.step_size > 1.0 => Err(Refusal::Recipe(Field::Pull).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the names of the arrays that are kept beside the weights.
+    pub fn arrays(&self) -> &'static [&'static str] {
+        self.baseline.map_or(&["m"], |baseline| baseline.arrays)
+    }
 }
 
 /// Groups of parameters. The first group that matches a parameter applies.
@@ -345,6 +510,10 @@ pub(super) struct Settings {
 pub struct Groups {
     groups: Vec<Group>,
     only: bool,
+    /// Settings for what groups leave open. The first that is for a parameter applies.
+    usual: Vec<Group>,
+    /// Number of steps over which schedules run.
+    steps: Option<u64>,
 }
 
 impl Groups {
@@ -355,22 +524,28 @@ impl Groups {
 
     /// Uses these groups first, and the usual settings for parameters that match none of them.
     pub fn overriding(groups: impl IntoIterator<Item = Group>) -> Self {
-        Self { groups: groups.into_iter().collect(), only: false }
+        Self { groups: groups.into_iter().collect(), ..Self::default() }
     }
 
     /// Uses these groups only. A parameter that matches none of them is an error.
     pub fn only(groups: impl IntoIterator<Item = Group>) -> Self {
-        Self { groups: groups.into_iter().collect(), only: true }
+        Self { groups: groups.into_iter().collect(), only: true, ..Self::default() }
     }
 
-    /// Returns the group that applies to a name, if any.
-    pub fn find(&self, name: &str) -> Option<&Group> {
-        self.groups.iter().find(|group| group.matches(name))
+    /// Takes what a group leaves open from these groups, in their order, as far as they are for the parameter. Only rule,
+    /// norm, scale, schedule, momentum, rest and decay are taken.
+    pub fn usually(self, usual: impl IntoIterator<Item = Group>) -> Self {
+        Self { usual: usual.into_iter().chain(self.usual).collect(), ..self }
     }
 
-    /// Returns these groups preceded by the groups in `first`, which take precedence.
-    pub fn after(&self, first: impl IntoIterator<Item = Group>) -> Self {
-        Self { groups: first.into_iter().chain(self.groups.iter().cloned()).collect(), only: self.only }
+    /// Sets the number of steps over which schedules run.
+    pub fn over(self, steps: u64) -> Self {
+        Self { steps: Some(steps), ..self }
+    }
+
+    /// Returns the group that sets the role of a parameter, if any: groups for given roles do not.
+    pub(super) fn find(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.of_roles.is_empty() && group.matches(name))
     }
 
     /// Checks that each group matches at least one of the names.
@@ -397,8 +572,9 @@ impl Groups {
         let role = |parameter: &Parameter| {
             let Parameter { name, size } = *parameter;
             let wrong = |what: String| Err(Error::Parameter { name: name.to_owned(), what });
-            if self.only && self.find(name).is_none() {
-                return wrong("no group matches it; add a last group \"*\" for all other parameters".into());
+            if let Some(group) = self.groups.iter().find(|group| group.role.is_some() && !group.of_roles.is_empty()) {
+                let pattern = &group.pattern;
+                return wrong(format!("the group {pattern:?} both sets a role and is for given roles; use two groups"));
             }
             match own(parameter) {
                 Some(role) if role.matrices(size).is_none() => wrong(format!("a tensor of size {size:?} is no {role}")),
@@ -423,7 +599,13 @@ impl Groups {
         let Parameter { name, size } = *parameter;
         let wrong = |what: String| Err(Error::Parameter { name: name.to_owned(), what });
         let open = Group::new("*");
-        let group = self.find(name).unwrap_or(&open);
+        let usual = self.usual.iter().filter(|group| group.is_for(name, role)).fold(open.clone(), Group::or);
+        let group = match self.groups.iter().find(|group| group.is_for(name, role)).cloned() {
+            None if self.only => {
+                return wrong("no group matches it; add a last group \"*\" for all other parameters".into());
+            }
+            group => group.unwrap_or(open).or(&usual),
+        };
         let rows = size.first().copied().unwrap_or(1);
         let (split, turns) = (&group.split, group.interleaved.map(|turns| turns as i64));
         let heads = group.heads.unwrap_or(1);
@@ -467,15 +649,17 @@ impl Groups {
             let shape = if is_vector { (1, n / heads) } else { (m / heads, n) };
             let part = if divided { format!("{name}[{at}]") } else { name.to_owned() };
             let own = self.groups.iter().find(|group| group.pattern.contains('[') && group.matches(&part));
-            let settings = own.unwrap_or(group).settings(&Parameter { name: &part, size: &size }, role, shape.1)?;
+            let own = own.map_or_else(|| group.clone(), |own| own.clone().or(&usual));
+            let settings = own.settings(&Parameter { name: &part, size: &size }, role, shape, self.steps)?;
             let matrices = Matrices { count: count * heads, shape };
             planned.push(Planned { name: part, rows: divided.then_some(rows), parts: 1, matrices, settings });
         }
         // Equal parts that follow each other are matrices of one tensor, and need no copies.
         if let Some(first) = planned.first().filter(|_| divided && turns.is_none())
-            && planned.iter().all(|part| (part.matrices, part.settings) == (first.matrices, first.settings))
+            && planned.iter().all(|part| (part.matrices, &part.settings) == (first.matrices, &first.settings))
         {
-            let Planned { matrices: Matrices { count, shape }, settings, .. } = *first;
+            let Planned { matrices: Matrices { count, shape }, ref settings, .. } = *first;
+            let settings = settings.clone();
             let matrices = Matrices { count: count * planned.len(), shape };
             return Ok(vec![Planned { name: name.to_owned(), rows: None, parts: planned.len(), matrices, settings }]);
         }
@@ -489,27 +673,68 @@ impl Groups {
 }
 
 impl Group {
-    /// Returns the settings of a parameter with this role, whose matrices have so many columns.
-    fn settings(&self, parameter: &Parameter, role: Role, columns: usize) -> Result<Settings> {
+    /// Returns the settings of a parameter with this role, whose matrices have this shape.
+    fn settings(
+        &self,
+        parameter: &Parameter,
+        role: Role,
+        (m, n): (usize, usize),
+        steps: Option<u64>,
+    ) -> Result<Settings> {
         let Parameter { name, size } = *parameter;
         let wrong = |what: String| Err(Error::Parameter { name: name.to_owned(), what });
-        let group = self;
         let usual = role.usual(size);
-        let norm = group.norm.unwrap_or(usual.norm);
-        let geometry = Geometry { norm, radius: group.radius.unwrap_or(usual.radius) };
-        let geometry = if group.freeze { Geometry::FROZEN } else { geometry };
+        let norm = self.norm.unwrap_or(usual.norm);
+        let mut geometry = Geometry { norm, radius: self.radius.unwrap_or(usual.radius) };
+        if let Some(Scale::RmsMatch) = self.scale {
+            if self.radius.is_some() {
+                return wrong("its group has both a radius and a scale; use one".into());
+            }
+            // A matrix whose singular values are 1 has elements with a root mean square of 1/√max(m, n).
+            if norm.is_spectral() {
+                geometry.radius = RMS * (m.max(n) as f32).sqrt() / norm.factor((m, n));
+            }
+        }
+        let geometry = if self.freeze { Geometry::FROZEN } else { geometry };
         if let Err(refusal) = geometry.check() {
             return wrong(refusal.to_string());
         }
         if let Norm::Convolution { taps } = norm
-            && !columns.is_multiple_of((taps as usize).max(1))
+            && !n.is_multiple_of((taps as usize).max(1))
         {
-            return wrong(format!("its {columns} columns are no multiple of the {taps} taps of its norm"));
+            return wrong(format!("its {n} columns are no multiple of the {taps} taps of its norm"));
         }
-        let step_factor = group.step_factor;
+        let step_factor = self.step_factor;
         if !(step_factor.is_finite() && step_factor > 0.0) {
             return wrong(format!("its step factor must be finite and > 0, found {step_factor}"));
         }
-        Ok(Settings { geometry, step_factor })
+        if let Some(Decay { strength, .. }) = self.decay
+            && !(0.0..f32::INFINITY).contains(&strength)
+        {
+            return wrong(format!("its decay must be finite and ≥ 0, found {strength}"));
+        }
+        if let Some(Err(what)) = self.momentum.as_ref().map(|momentum| momentum.check(1.0)) {
+            return wrong(format!("momentum: {what}"));
+        }
+        if self.baseline_with_varying_momentum() {
+            return wrong("its group's rule takes only a constant momentum".into());
+        }
+        let schedule = match (&self.schedule, steps) {
+            (Some(course), Some(steps)) => match course.check(steps) {
+                Ok(()) => Some((course.clone(), steps)),
+                Err(what) => return wrong(what),
+            },
+            (Some(_), None) => return wrong("its group has a schedule, but no number of steps is set".into()),
+            (None, _) => None,
+        };
+        let Self { rule: baseline, momentum, rest, decay, .. } = self.clone();
+        Ok(Settings { geometry, baseline, step_factor, schedule, momentum, rest, decay })
+    }
+
+    fn baseline_with_varying_momentum(&self) -> bool {
+        self.rule.is_some() && self.momentum.as_ref().is_some_and(|momentum| momentum.as_constant().is_none())
     }
 }
+
+/// Root mean square of the elements of AdamW's steps of size 1.
+const RMS: f32 = 0.2;

@@ -1,7 +1,7 @@
 //! Number of kernels that a step launches, counted in the trace of libtorch's tracer. The arrays must be inputs of the
 //! traced function, because the tracer drops writes to other tensors as unused.
 
-use super::{Groups, Place, RULE, Role, TransportedScion, groups::Group};
+use super::{Groups, RULE, Role, TransportedScion, groups::Group, place::Place};
 use crate::tensor::Arithmetic;
 use flate2::read::DeflateDecoder;
 use graftage_core::polar::Quintics;
@@ -52,10 +52,9 @@ fn operations_of(sizes: &[[i64; 2]], group: &Group, rule: Rule, kind: Kind) -> B
     optimizer.places.iter().for_each(|place| _ = place.tensor.grad().fill_(f64::NAN));
     let mut inputs: Vec<_> = optimizer.places.iter().map(|place| place.tensor.shallow_clone()).collect();
     for stack in &optimizer.stacks {
-        let arrays =
-            [Some(&stack.model), Some(&stack.m), Some(&stack.admitted), stack.x.as_ref(), stack.before.as_ref()];
-        inputs.extend(arrays.into_iter().flatten().map(Tensor::shallow_clone));
-        inputs.extend(stack.gradient.as_ref().map(Tensor::shallow_clone));
+        let others = [&stack.x, &stack.before, &stack.average, &stack.norms, &stack.gradient].into_iter().flatten();
+        let arrays = [&stack.model, &stack.admitted].into_iter().chain(&stack.arrays).chain(others);
+        inputs.extend(arrays.map(Tensor::shallow_clone));
     }
     let mut step = |inputs: &[Tensor]| {
         optimizer.step().unwrap();

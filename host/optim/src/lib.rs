@@ -45,41 +45,47 @@
 //! as its parts are no views of the stacks. A pull to the start keeps 4 more bytes, for X₀. Under any pull a step takes
 //! 16 bytes, in place or not, if it takes less without the pull.
 
+mod average;
 pub mod baselines;
 pub mod cuda;
 mod error;
 pub mod groups;
 #[cfg(test)]
 mod launches;
+mod limiter;
 pub mod memory;
 pub mod method;
 mod ownership;
+mod place;
+pub mod schedule;
+mod stack;
 mod start;
 mod state;
 pub mod tensor;
 mod watch;
 
-use crate::tensor::{Arithmetic, Exact, Fast, Operand, largest};
+use crate::tensor::Arithmetic;
+pub use average::Average;
 pub use error::{Error, Result};
 pub use graftage_core::error::Refusal;
-use graftage_core::matrix::Matrix;
 pub use graftage_core::norm::Norm;
-use graftage_core::norm::Workspace;
 pub use graftage_core::polar::Quintics;
 use graftage_core::random::Stream;
 pub use graftage_core::schedule::{Momentum, Schedule};
+#[cfg(doc)]
 use graftage_core::scion::Scion;
 pub use graftage_core::scion::{Geometry, Pull, Rule};
 use graftage_core::transport::Alignment;
 pub use graftage_core::transport::Transport;
-use groups::{Derived, Matrices, Planned, Rows, Settings};
 pub use groups::{Group, Groups, Parameter, Role};
+use groups::{Matrices, Planned, Settings};
 use ownership::Claim;
+use place::Place;
+use stack::{Stack, Step};
 use start::Start;
 pub use state::{Tensors, bytes, read, write};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::ops::Range;
 pub use tch;
 use tch::{Kind, Tensor, nn, no_grad_guard};
 pub use watch::PATIENCE;
@@ -99,32 +105,6 @@ pub const RULE: Rule =
 /// comparison, so it is refused as well.
 const LARGEST_GRADIENT: f64 = (1u128 << 120) as f64;
 
-/// A parameter of the model, or a part of one, and its place in a stack.
-#[derive(Debug)]
-struct Place {
-    name: String,
-    /// The model's own tensor. It is a view of [`Stack::model`], or if `rows` are given has its own memory.
-    tensor: Tensor,
-    /// Rows of the tensor that this part has; `None` for a whole parameter.
-    rows: Option<Rows>,
-    /// Size of the tensor.
-    size: Vec<i64>,
-    role: Derived,
-    /// Number of parts, which are stepped like so many parameters of their own; 1 if the parameter has none.
-    parts: i64,
-    stack: usize,
-    /// Index of its first matrix in the stack.
-    index: i64,
-    /// Number of its matrices, which follow each other in the stack.
-    count: i64,
-    /// Version of the tensor when its values were last known. Another version means that the caller has written to it.
-    version: Cell<i64>,
-    /// Version of the gradient that was last used or zeroed. The same version means that there is no new gradient.
-    used: Cell<i64>,
-    /// Number of steps with a new gradient since [`TransportedScion::refused`] was last called.
-    offered: u64,
-}
-
 /// Tensors of which a stack is made.
 struct Members {
     shape: (usize, usize),
@@ -132,28 +112,6 @@ struct Members {
     /// Number of matrices.
     count: i64,
     tensors: Vec<Tensor>,
-}
-
-/// Matrices with the same shape (m, n), geometry and step factor. All arrays have shape [s, m, n] for s matrices.
-#[derive(Debug)]
-struct Stack {
-    shape: (usize, usize),
-    settings: Settings,
-    /// Weights that the model holds: Y, or X if both are the same.
-    model: Tensor,
-    /// X, if the model holds Y.
-    x: Option<Tensor>,
-    m: Tensor,
-    /// M before the last step; only under Nesterov's law.
-    before: Option<Tensor>,
-    /// X₀, only under a pull to the start: X at the time when the optimizer was created or initialised.
-    start: Option<Tensor>,
-    /// Tensor of which the model's gradients are views; `None` before the first step.
-    gradient: Option<Tensor>,
-    alignment: Alignment<Operand>,
-    /// Number of finite gradients per matrix since [`TransportedScion::refused`] was last called. Shape [s, 1, 1],
-    /// on the weights' device.
-    admitted: Tensor,
 }
 
 /// Optimizer of one model.
@@ -167,11 +125,18 @@ pub struct TransportedScion {
     kind: Kind,
     places: Vec<Place>,
     stacks: Vec<Stack>,
+    /// True if M starts at 0.
+    from_zero: bool,
+    /// Factor κ of the limiter.
+    limiter: Option<f32>,
+    average: Option<Average>,
     steps: u64,
     watch: Watch,
     _claim: Claim,
     /// Number of samples over which the model's tensors hold a sum of gradients; 0 if they hold a mean.
     samples: usize,
+    /// True if the model's tensors still hold the gradients of the last step.
+    held: bool,
 }
 
 /// Returns the trainable parameters of a store as (name, tensor), in the order of their creation.
@@ -236,7 +201,7 @@ impl TransportedScion {
                 groups.plan(&Parameter { name: &name, size: &size }, role.role)?
             {
                 let Matrices { count, shape } = matrices;
-                let same = |members: &Members| (members.shape, members.settings) == (shape, settings);
+                let same = |members: &Members| (members.shape, &members.settings) == (shape, &settings);
                 let stack = stacks.iter().position(same).unwrap_or(stacks.len());
                 if stack == stacks.len() {
                     stacks.push(Members { shape, settings, count: 0, tensors: Vec::new() });
@@ -269,20 +234,50 @@ impl TransportedScion {
             }
         }
         groups.check(names.iter().map(String::as_str))?;
-        let stack = |Members { shape, settings, tensors, .. }| {
+        let stack = |Members { shape, settings, tensors, .. }: Members| {
+            settings.check(&rule)?;
             let model = stacked(shape, tensors)?;
             let admitted = Tensor::f_zeros([model.size()[0], 1, 1], (Kind::Int64, model.device()))?;
-            let m = model.f_zeros_like()?;
+            let array = |_| Ok(model.f_zeros_like()?);
+            let arrays = settings.arrays().iter().map(array).collect::<Result<_>>()?;
             let alignment = Alignment::START;
-            let (x, before, start, gradient) = (None, None, None, None);
-            Ok(Stack { shape, settings, model, x, m, before, start, gradient, alignment, admitted })
+            let (x, before, start, average, gradient, norms) = (None, None, None, None, None, None);
+            Ok(Stack {
+                shape,
+                settings,
+                model,
+                x,
+                arrays,
+                before,
+                start,
+                average,
+                gradient,
+                norms,
+                alignment,
+                admitted,
+            })
         };
         let stacks = stacks.into_iter().map(stack).collect::<Result<Vec<_>>>()?;
         let (kind, watch) = (Kind::Float, Watch::default());
         // Parts that are no views of the stacks stay in the model's memory.
         let parted = places.iter().filter(|place: &&Place| place.rows.is_some()).map(|place| &place.tensor);
         let _claim = Claim::new(stacks.iter().map(|stack| &stack.model).chain(parted));
-        let mut optimizer = Self { rule, arithmetic, kind, places, stacks, steps: 0, watch, samples: 0, _claim };
+        let (from_zero, limiter, average) = (false, None, None);
+        let mut optimizer = Self {
+            rule,
+            arithmetic,
+            kind,
+            places,
+            stacks,
+            from_zero,
+            limiter,
+            average,
+            steps: 0,
+            watch,
+            samples: 0,
+            held: false,
+            _claim,
+        };
         optimizer.lay_out()?;
         optimizer.adopt()?;
         Ok(optimizer)
@@ -291,20 +286,22 @@ impl TransportedScion {
     /// Creates the arrays that the rule needs.
     fn lay_out(&mut self) -> Result<()> {
         let nesterov = self.rule.transport == Transport::Nesterov;
-        if self.steps > 0 && self.stacks.iter().any(|stack| stack.before.is_some() != nesterov) {
+        let by_rule = |stack: &&mut Stack| stack.settings.baseline.is_none();
+        let changed = |stack: &mut Stack| stack.before.is_some() != nesterov;
+        if self.steps > 0 && self.stacks.iter_mut().filter(by_rule).any(changed) {
             let what = "its law of transport cannot change to or from Nesterov's after the first step".into();
             return Err(Error::Parameter { name: "the rule".into(), what });
         }
         let pulls = matches!(self.rule.pull, Pull::Start { .. });
         let apart = !nesterov && self.rule.transport != Transport::Fixed { theta: 0.0 };
-        for stack in &mut self.stacks {
+        for stack in self.stacks.iter_mut().filter(by_rule) {
             if nesterov && stack.before.is_none() {
-                stack.before = Some(stack.m.f_zeros_like()?);
+                stack.before = Some(stack.model.f_zeros_like()?);
             }
-            if apart && stack.x.is_none() && !stack.settings.geometry.is_frozen() {
+            if apart && stack.x.is_none() && !stack.is_frozen() {
                 stack.x = Some(stack.model.copy());
             }
-            if pulls && stack.start.is_none() && !stack.settings.geometry.is_frozen() {
+            if pulls && stack.settings.decay.is_none() && stack.start.is_none() && !stack.is_frozen() {
                 stack.start = Some(stack.x().copy());
             }
         }
@@ -312,7 +309,7 @@ impl TransportedScion {
     }
 
     /// Makes the model's tensors views of the stacks. Values that the caller has written to a tensor become X, and
-    /// before the first step also X₀.
+    /// before the first step also X₀ and the average.
     fn adopt(&self) -> Result<()> {
         let _guard = no_grad_guard();
         for place in self.places.iter().filter(|place| place.rows.is_some() || self.is_astray(place)) {
@@ -335,8 +332,8 @@ impl TransportedScion {
             }
             if written {
                 let model = place.rows.as_ref().map(|_| &stack.model);
-                let start = stack.start.as_ref().filter(|_| self.steps == 0);
-                for array in [model, stack.x.as_ref(), start].into_iter().flatten() {
+                let first = [&stack.start, &stack.average].into_iter().flatten().filter(|_| self.steps == 0);
+                for array in [model, stack.x.as_ref()].into_iter().flatten().chain(first) {
                     place.of(array)?.f_copy_(&place.own(&place.tensor)?)?;
                 }
             }
@@ -368,8 +365,14 @@ impl TransportedScion {
         let head = ["parameter", "size", "role", "matrix", "norm", "radius", "factor", "stack"].map(str::to_owned);
         let lines = self.places.iter().flat_map(|place| (0..place.parts).map(move |part| (place, part)));
         let rows = lines.map(|(place, part)| {
-            let Stack { shape: (m, n), settings: Settings { geometry, step_factor }, .. } = self.stacks[place.stack];
-            let norm = if geometry.is_frozen() { "frozen".to_owned() } else { format!("{:?}", geometry.norm) };
+            let Stack { shape: (m, n), ref settings, .. } = self.stacks[place.stack];
+            let Settings { geometry, baseline, step_factor, .. } = *settings;
+            let norm = match baseline {
+                _ if geometry.is_frozen() => "frozen".to_owned(),
+                Some(baseline) => baseline.name.to_owned(),
+                None => format!("{:?}", geometry.norm),
+            };
+            let radius = if baseline.is_some() { "-".to_owned() } else { geometry.radius.to_string() };
             let count = match place.count / place.parts {
                 1 => String::new(),
                 count => format!("{count}·"),
@@ -380,7 +383,7 @@ impl TransportedScion {
                 format!("{}{}", place.role.role, if place.role.doubtful { "?" } else { "" }),
                 format!("{count}{m}×{n}"),
                 norm,
-                geometry.radius.to_string(),
+                radius,
                 step_factor.to_string(),
                 place.stack.to_string(),
             ]
@@ -404,11 +407,11 @@ impl TransportedScion {
         let parts = self.places.iter().filter(|place| place.rows.is_some());
         // Weights and gradients of parts that are no views of the model's.
         let copies: usize = parts.map(|place| 2 * place.numbers(&self.stacks) * size_of::<f32>()).sum();
-        let arrays = self
-            .stacks
-            .iter()
-            .flat_map(|stack| [Some(&stack.m), stack.x.as_ref(), stack.before.as_ref(), stack.start.as_ref()]);
-        copies + arrays.flatten().map(|tensor| tensor.numel() * size_of::<f32>()).sum::<usize>()
+        let arrays = self.stacks.iter().flat_map(|stack| {
+            let others = [&stack.x, &stack.before, &stack.start, &stack.average].into_iter().flatten();
+            stack.arrays.iter().chain(others)
+        });
+        copies + arrays.map(|tensor| tensor.numel() * size_of::<f32>()).sum::<usize>()
     }
 
     /// Computes spectral directions in bfloat16 under [`Arithmetic::Fast`], for large matrices on a GPU.
@@ -416,6 +419,50 @@ impl TransportedScion {
     /// A direction is then accurate to about two digits, but not if the momentum is below 1e-38.
     pub fn bfloat16(self) -> Self {
         Self { kind: Kind::BFloat16, ..self }
+    }
+
+    /// Lets M start at 0, as in the published code of Scion and Muon: M₂ = (1 − β)G₁. By default M starts as the first
+    /// gradient, M₂ = G₁, which then weighs 1/(1 − β) times less relative to the next ones than it would at its whole
+    /// weight; no bias remains for a law of transport to cancel.
+    ///
+    /// # Errors
+    /// Returns an error if the law of transport needs a momentum whose weights sum to 1: θ > 0, lag or alignment.
+    pub fn from_zero(self) -> Result<Self> {
+        match self.rule.transport {
+            Transport::Fixed { theta: 0.0 } | Transport::Nesterov => Ok(Self { from_zero: true, ..self }),
+            _ => {
+                Err(Error::wrong("the rule", "momentum can start at 0 only without transport or under Nesterov's law"))
+            }
+        }
+    }
+
+    /// Limits gradients before they enter M: the Frobenius norm of each matrix's gradient to κ times the running mean
+    /// of those before, see the [page on training](https://docs.rs/graftage-optim). A single gradient that is many
+    /// times too large then counts as κ usual ones. Off by default.
+    ///
+    /// # Errors
+    /// Returns an error unless κ is finite and > 1.
+    pub fn limited(self, factor: f32) -> Result<Self> {
+        if factor > 1.0 && factor.is_finite() {
+            Ok(Self { limiter: Some(factor), ..self })
+        } else {
+            Err(Error::wrong("the limiter", format!("its factor must be finite and > 1, found {factor}")))
+        }
+    }
+
+    /// Keeps an average of X from now on, for 4 bytes per number of a parameter. See
+    /// [`TransportedScion::evaluate_average`].
+    ///
+    /// # Errors
+    /// Returns an error if a constant of the average is out of range.
+    pub fn averaging(self, average: Average) -> Result<Self> {
+        let _guard = no_grad_guard();
+        average.check().map_err(|what| Error::wrong("the average", what))?;
+        let mut averaging = Self { average: Some(average), ..self };
+        for stack in averaging.stacks.iter_mut().filter(|stack| !stack.is_frozen()) {
+            stack.average = Some(stack.x().copy());
+        }
+        Ok(averaging)
     }
 
     /// Restarts from random weights inside each ball, by [`Scion::initialise`] with [`Stream::Weights`].
@@ -429,10 +476,11 @@ impl TransportedScion {
         let _guard = no_grad_guard();
         self.adopt()?;
         let mut generator = Stream::Weights.generator(seed);
-        let moved = |place: &&Place| !self.stacks[place.stack].settings.geometry.is_frozen();
+        let moved = |place: &&Place| !self.stacks[place.stack].is_frozen();
         let moved: Vec<_> = self.places.iter().filter(moved).collect();
         let starts = moved.iter().map(|place| {
-            let Stack { shape, settings: Settings { geometry, .. }, .. } = self.stacks[place.stack];
+            let Stack { shape, settings: Settings { geometry, .. }, .. } = &self.stacks[place.stack];
+            let (shape, geometry) = (*shape, *geometry);
             let role = place.role.role.in_core(&place.size);
             (0..place.count)
                 .map(|at| {
@@ -447,15 +495,16 @@ impl TransportedScion {
             let (place, index, _) = &starts[at];
             let stack = &self.stacks[place.stack];
             let x = Tensor::f_from_slice(&x)?.f_view([stack.shape.0 as i64, stack.shape.1 as i64])?;
-            for array in [Some(&stack.model), stack.x.as_ref(), stack.start.as_ref()].into_iter().flatten() {
+            for array in [&stack.x, &stack.start, &stack.average].into_iter().flatten().chain([&stack.model]) {
                 array.f_select(0, *index)?.f_copy_(&x)?;
             }
             Ok(())
         })?;
         for stack in &mut self.stacks {
-            for array in [Some(&mut stack.m), stack.before.as_mut()].into_iter().flatten() {
+            for array in stack.arrays.iter_mut().chain(&mut stack.before) {
                 let _ = array.f_zero_()?;
             }
+            stack.norms = None;
             stack.alignment = Alignment::START;
         }
         self.publish()?;
@@ -478,12 +527,26 @@ impl TransportedScion {
     ///
     /// # Errors
     /// Returns an error if libtorch fails.
-    pub fn x(&self) -> Result<Vec<(String, Tensor)>> {
+    pub fn x(&self) -> Result<Tensors> {
+        self.weights(Stack::x)
+    }
+
+    /// Returns copies of the averaged weights, like [`TransportedScion::x`]. They are X before the first step, or if no
+    /// average is kept.
+    ///
+    /// # Errors
+    /// Returns an error if libtorch fails.
+    pub fn average(&self) -> Result<Tensors> {
+        self.weights(Stack::average)
+    }
+
+    /// Returns copies of the weights that the stacks hold in some array.
+    fn weights(&self, of: impl Fn(&Stack) -> &Tensor) -> Result<Tensors> {
         let _guard = no_grad_guard();
         self.adopt()?;
-        let mut all: Vec<(String, Tensor)> = Vec::new();
+        let mut all = Tensors::new();
         for place in &self.places {
-            let x = place.of(self.stacks[place.stack].x())?;
+            let x = place.of(of(&self.stacks[place.stack]))?;
             match &place.rows {
                 None => all.push((place.name.clone(), x.copy())),
                 Some(rows) => {
@@ -523,8 +586,13 @@ impl TransportedScion {
     /// Computes the gradient of `loss`, the mean over a batch at Y, and takes a step with it.
     ///
     /// # Errors
-    /// Same as [`TransportedScion::step`]; also if the loss has no gradient. No weight has changed then.
+    /// Same as [`TransportedScion::step`]; also if the loss has no gradient, or parts of a batch were accumulated. No
+    /// weight has changed then.
     pub fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
+        if self.samples > 0 {
+            let what = "parts of a batch were accumulated and would be forgotten; accumulate this one, and call step";
+            return Err(Error::wrong("the loss", what));
+        }
         self.zero_grad();
         loss.f_backward()?;
         self.step()
@@ -533,13 +601,27 @@ impl TransportedScion {
     /// Computes the gradient of `loss`, the mean over `samples` samples at Y, as one part of the next step's gradient.
     ///
     /// The step's gradient is the mean over the samples of all parts. Each sample counts equally, no matter how the
-    /// batch was divided. Use this for every part of a step, and do not mix it with gradients that were computed in
-    /// other ways.
+    /// batch was divided.
     ///
     /// # Errors
-    /// Returns an error if the part has no samples or the loss has no gradient.
+    /// Returns an error if the part has no samples, the loss has no gradient, or the model's tensors hold a new gradient
+    /// from another backward pass. Nothing has changed then.
     pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
-        accumulate(loss, samples, &mut self.samples)
+        if samples == 0 {
+            return Err(Error::wrong("the loss", "a part of a batch must have at least one sample"));
+        }
+        if self.samples == 0 {
+            if let Some(place) = self.places.iter().find(|place| place.has_new_gradient()) {
+                let what = "holds a gradient that was not accumulated; call zero_grad first, or accumulate every part";
+                return Err(Error::wrong(&place.name, what));
+            }
+            if std::mem::take(&mut self.held) {
+                self.zero_grad();
+            }
+        }
+        (loss * samples as f64).f_backward()?;
+        self.samples += samples;
+        Ok(())
     }
 
     /// Takes one step with the gradients that the model's tensors hold. Gradients are kept, unless they were
@@ -567,7 +649,7 @@ impl TransportedScion {
     /// finite for long, or, under [`Arithmetic::Exact`], if a gradient is not finite. In these cases nothing has
     /// changed.
     pub fn step(&mut self) -> Result<()> {
-        check(&self.rule)?;
+        self.stacks.iter().try_for_each(|stack| stack.settings.check(&self.rule))?;
         self.watch.check()?;
         let _guard = no_grad_guard();
         self.adopt()?;
@@ -576,24 +658,30 @@ impl TransportedScion {
         if self.arithmetic == Arithmetic::Exact {
             self.check(&new)?;
         }
-        let t = self.steps + 1;
+        let Self { ref rule, from_zero, limiter, .. } = *self;
+        let step = Step { rule, t: self.steps + 1, from_zero, limiter };
+        let t = step.t;
         for (stack, new) in self.stacks.iter_mut().zip(&new) {
             if self.samples > 0
                 && let Some(gradient) = &mut stack.gradient
             {
                 let _ = gradient.f_div_scalar_(self.samples as f64)?;
             }
-            if !stack.settings.geometry.is_frozen() && new.contains(&true) {
+            if !stack.is_frozen() && new.contains(&true) {
                 match self.arithmetic {
-                    Arithmetic::Fast => stack.step_fast(&self.rule, t, self.kind, new)?,
-                    Arithmetic::Exact => stack.step_exact(&self.rule, t, new)?,
+                    Arithmetic::Fast => stack.step_fast(step, self.kind, new)?,
+                    Arithmetic::Exact => stack.step_exact(step, new)?,
                 }
+            }
+            if let Some(average) = self.average.filter(|_| !stack.is_frozen()) {
+                stack.follow_average(average, t)?;
             }
         }
         for place in &mut self.places {
             place.offered += u64::from(new[place.stack][place.index as usize]);
         }
-        if self.samples > 0 {
+        self.held = self.samples == 0;
+        if !self.held {
             self.zero_gradients();
             self.samples = 0;
         }
@@ -619,14 +707,29 @@ impl TransportedScion {
     /// # Errors
     /// Returns an error if libtorch fails; `f` has not run then.
     pub fn evaluate<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
+        self.evaluate_at(Stack::x, f)
+    }
+
+    /// Runs `f` while the model holds the [averaged](TransportedScion::averaging) weights, like
+    /// [`TransportedScion::evaluate`]. They are X before the first step, or if no average is kept. Statistics of batch
+    /// normalisations are not averaged.
+    ///
+    /// # Errors
+    /// Returns an error if libtorch fails; `f` has not run then.
+    pub fn evaluate_average<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
+        self.evaluate_at(Stack::average, f)
+    }
+
+    fn evaluate_at<T>(&self, of: impl Fn(&Stack) -> &Tensor, f: impl FnOnce() -> T) -> Result<T> {
         let _guard = no_grad_guard();
         self.adopt()?;
         let mut at_x = AtX { optimizer: self, model: Vec::new() };
         for stack in &self.stacks {
             let mut model = stack.model.shallow_clone();
             at_x.model.push((model.shallow_clone(), model.copy()));
-            if let Some(x) = &stack.x {
-                model.f_copy_(x)?;
+            let weights = of(stack);
+            if weights.data_ptr() != model.data_ptr() {
+                model.f_copy_(weights)?;
             }
         }
         self.publish()?;
@@ -645,7 +748,7 @@ impl TransportedScion {
         }
         let admitted = |stack: &Stack| Ok(Vec::<i64>::try_from(&stack.admitted.f_flatten(0, -1)?)?);
         let admitted = self.stacks.iter().map(admitted).collect::<Result<Vec<_>>>()?;
-        let moved = self.places.iter().filter(|place| !self.stacks[place.stack].settings.geometry.is_frozen());
+        let moved = self.places.iter().filter(|place| !self.stacks[place.stack].is_frozen());
         let of = |place: &Place| {
             let of = &admitted[place.stack][place.matrices()];
             (place.name.clone(), place.offered - of.iter().copied().min().unwrap_or(0) as u64)
@@ -714,161 +817,6 @@ impl TransportedScion {
     }
 }
 
-impl Place {
-    /// Notes that the gradient as it is now is no longer new.
-    fn use_gradient(&self) {
-        let gradient = self.tensor.grad();
-        // Every gradient that is defined has a version of 0 or more.
-        self.used.set(if gradient.defined() { gradient.internal_version() } else { -1 });
-    }
-
-    /// Returns the indices of its matrices in the stack.
-    fn matrices(&self) -> Range<usize> {
-        self.index as usize..(self.index + self.count) as usize
-    }
-
-    /// Returns its matrices in a stack, with the size that the model uses.
-    fn of(&self, stack: &Tensor) -> Result<Tensor> {
-        let matrices = stack.f_narrow(0, self.index, self.count)?;
-        match &self.rows {
-            None => Ok(matrices.f_view(&self.size[..])?),
-            Some(rows) => Ok(matrices.f_view(&rows.size(&self.size)[..])?),
-        }
-    }
-
-    /// Returns what it has of a tensor with the size of the model's.
-    fn own(&self, tensor: &Tensor) -> Result<Tensor> {
-        self.rows.as_ref().map_or_else(|| Ok(tensor.shallow_clone()), |rows| rows.of(tensor))
-    }
-
-    /// Returns the number of its elements.
-    fn numbers(&self, stacks: &[Stack]) -> usize {
-        let (m, n) = stacks[self.stack].shape;
-        self.count as usize * m * n
-    }
-
-    /// Returns whether `tensor` lies in this parameter's memory in `stack`.
-    fn is_in(&self, stack: &Tensor, tensor: &Tensor) -> bool {
-        let bytes = stack.numel() / stack.size()[0] as usize * size_of::<f32>();
-        tensor.defined() && tensor.data_ptr() as usize == stack.data_ptr() as usize + self.index as usize * bytes
-    }
-}
-
-impl Stack {
-    /// Returns X.
-    fn x(&self) -> &Tensor {
-        self.x.as_ref().unwrap_or(&self.model)
-    }
-
-    /// Takes step t, with spectral directions from products in `kind`. Parameters whose gradient is not new or not
-    /// finite stay unchanged.
-    fn step_fast(&mut self, rule: &Rule, t: u64, kind: Kind, new: &[bool]) -> Result<()> {
-        let Some(gradient) = &self.gradient else { return Ok(()) };
-        let mut admitted = largest(gradient, &[-2, -1]).f_lt(LARGEST_GRADIENT)?;
-        if new.contains(&false) {
-            let new = Tensor::f_from_slice(new)?.f_view([-1, 1, 1])?.f_to_device(admitted.device())?;
-            admitted = admitted.f_logical_and(&new)?;
-        }
-        let _ = self.admitted.f_add_(&admitted)?;
-        // On a CPU the check costs no wait. If all gradients are admitted, the step writes in place.
-        let all = !admitted.device().is_cuda() && bool::try_from(admitted.f_all()?)?;
-        let of = |tensor: &Tensor| match tensor.shallow_clone() {
-            tensor if all => Fast::from(tensor),
-            tensor => Fast::masked(tensor, &admitted),
-        };
-        let kind = if self.settings.geometry.norm.is_spectral() { kind } else { Kind::Float };
-        let before = self.alignment.clone();
-        self.step(rule, t, of, || Fast::scratch(kind));
-        self.keep_alignment(&before, &admitted)
-    }
-
-    /// Takes step t in core's order of evaluation. Parameters whose gradient is not new stay unchanged.
-    fn step_exact(&mut self, rule: &Rule, t: u64, new: &[bool]) -> Result<()> {
-        if !new.contains(&false) {
-            self.step_whole(rule, t);
-            return Ok(());
-        }
-        let new = Tensor::f_from_slice(new)?.f_to_device(self.m.device())?;
-        let members = new.f_nonzero()?.f_flatten(0, -1)?;
-        let part = |tensor: &Tensor| tensor.f_index_select(0, &members);
-        let some = |tensor: &Option<Tensor>| tensor.as_ref().map(part).transpose();
-        let mean = self.alignment.mean.as_ref().map(|mean| part(mean.tensor())).transpose()?;
-        let mut stack = Self {
-            model: part(&self.model)?,
-            x: some(&self.x)?,
-            m: part(&self.m)?,
-            before: some(&self.before)?,
-            start: some(&self.start)?,
-            gradient: some(&self.gradient)?,
-            alignment: Alignment { mean: mean.map(Operand::from), weight: self.alignment.weight },
-            admitted: part(&self.admitted)?,
-            ..*self
-        };
-        stack.step_whole(rule, t);
-        let arrays = [
-            (Some(&mut self.model), Some(&stack.model)),
-            (self.x.as_mut(), stack.x.as_ref()),
-            (Some(&mut self.m), Some(&stack.m)),
-            (self.before.as_mut(), stack.before.as_ref()),
-        ];
-        for (whole, part) in arrays {
-            if let (Some(whole), Some(part)) = (whole, part) {
-                let _ = whole.f_index_copy_(0, &members, part)?;
-            }
-        }
-        let before = self.alignment.clone();
-        if let Some(mean) = &stack.alignment.mean {
-            let size = [&[self.m.size()[0]], &mean.tensor().size()[1..]].concat();
-            let whole = Tensor::f_zeros(&size[..], (Kind::Float, self.m.device()))?;
-            let whole = whole.f_index_copy(0, &members, mean.tensor())?;
-            self.alignment = Alignment { mean: Some(whole.into()), weight: stack.alignment.weight };
-        }
-        self.keep_alignment(&before, &new.f_view([-1, 1, 1])?)
-    }
-
-    /// Takes step t of all parameters in core's order of evaluation.
-    fn step_whole(&mut self, rule: &Rule, t: u64) {
-        let like = self.m.shallow_clone();
-        self.step(rule, t, |tensor| Exact(tensor.shallow_clone()), || Exact(like.empty_like()));
-    }
-
-    /// Lets parameters that a step left unchanged keep what the alignment law knew of them `before`.
-    fn keep_alignment(&mut self, before: &Alignment<Operand>, moved: &Tensor) -> Result<()> {
-        if let Some(mean) = &self.alignment.mean {
-            // Such a parameter keeps the ratio of its sums, so its mean is scaled with the weight.
-            let ratio = self.alignment.weight / before.weight;
-            let zeros = || mean.tensor().zeros_like();
-            let kept = before.mean.as_ref().map_or_else(zeros, |mean| (mean.clone() * ratio).tensor().shallow_clone());
-            self.alignment.mean = Some(mean.tensor().f_where_self(moved, &kept)?.into());
-        }
-        Ok(())
-    }
-
-    /// Takes step t of X, M and Y in place. `of` wraps an array as a matrix, `scratch` creates a matrix for temporary
-    /// results.
-    fn step<M>(&mut self, rule: &Rule, t: u64, of: impl Fn(&Tensor) -> M, scratch: impl Fn() -> M)
-    where
-        M: Matrix<Element = Operand, Square: From<Tensor>, Start = Tensor>,
-    {
-        let Settings { geometry, step_factor } = self.settings;
-        let rule = &Rule { step_size: rule.step_size * step_factor, ..*rule };
-        let y = match (&self.before, &self.x) {
-            (Some(before), _) => of(before),
-            (None, Some(_)) => of(&self.model),
-            // The query point is X, so its result is not needed.
-            (None, None) => scratch(),
-        };
-        let mut state = Scion { x: of(self.x()), y, m: of(&self.m) };
-        if let Some(gradient) = &self.gradient {
-            state.accumulate(rule.keep(t), rule.weight(t, 1), &of(gradient));
-        }
-        let [mut first, mut second, mut third] = [Tensor::new(), Tensor::new(), Tensor::new()].map(M::Square::from);
-        let squares = [&mut first, &mut second, &mut third];
-        let mut work = Workspace { direction: &mut scratch(), squares };
-        state.advance(geometry, rule, t, self.start.as_ref(), &mut self.alignment, &mut work);
-    }
-}
-
 /// Guard for the time in which the model holds X. It restores the previous values when dropped.
 struct AtX<'a> {
     optimizer: &'a TransportedScion,
@@ -894,29 +842,12 @@ impl Drop for AtX<'_> {
     }
 }
 
-/// Adds a part's gradients to the sum held by the model's tensors, and its samples to `all`.
-fn accumulate(loss: &Tensor, samples: usize, all: &mut usize) -> Result<()> {
-    if samples == 0 {
-        let what = "a part of a batch must have at least one sample".into();
-        return Err(Error::Parameter { name: "the loss".into(), what });
-    }
-    (loss * samples as f64).f_backward()?;
-    *all += samples;
-    Ok(())
-}
-
 /// Copies tensors of one or more matrices into one stack with its own memory, shape [s, m, n].
 fn stacked((m, n): (usize, usize), tensors: Vec<Tensor>) -> Result<Tensor> {
     let _guard = no_grad_guard();
     let matrices = |tensor: Tensor| tensor.f_reshape([-1, m as i64, n as i64]);
     let matrices = tensors.into_iter().map(matrices).collect::<std::result::Result<Vec<_>, _>>()?;
     Ok(Tensor::f_cat(&matrices, 0)?)
-}
-
-/// Checks the rule of a step, whose step size may be 0: a schedule may end there.
-fn check(rule: &Rule) -> Result<()> {
-    let step_size = if rule.step_size == 0.0 { f32::MIN_POSITIVE } else { rule.step_size };
-    Ok(Rule { step_size, ..*rule }.check()?)
 }
 
 /// Returns whether all elements are 1.

@@ -14,6 +14,12 @@ use tch::{Kind, Tensor, no_grad_guard};
 /// Suffix of X₀ after a parameter's name, in [`TransportedScion::state`].
 const START: &str = "start";
 
+/// Suffix of an average after a parameter's name, in [`TransportedScion::state`].
+const AVERAGE: &str = "average";
+
+/// Prefix of the limiter's means per stack, in [`TransportedScion::state`].
+const LIMITER: &str = "limiter";
+
 /// Prefix of the alignment law's values per stack, in [`TransportedScion::state`].
 const ALIGNMENT: &str = "alignment";
 
@@ -28,8 +34,9 @@ const NORM: &str = "norm";
 
 impl TransportedScion {
     /// Returns the state from which a later run resumes: X, Y and M of each parameter as `NAME.x`, `NAME.y` and
-    /// `NAME.m`, X₀ as `NAME.start` under a pull to the start, the alignment law's sums of each stack, and `steps`.
-    /// Under Nesterov's law `NAME.y` is M before the last step. `law` and `NAME.norm` are the letters, as numbers, of
+    /// `NAME.m`, X₀ as `NAME.start` under a pull to the start, an average as `NAME.average`, the sums of the alignment
+    /// law and of the limiter for each stack, and `steps`. A parameter that a baseline steps has X and the
+    /// [arrays](crate::baselines::Baseline::arrays). Under Nesterov's law `NAME.y` is M before the last step. `law` and `NAME.norm` are the letters, as numbers, of
     /// the law of transport and of the norm, for which these numbers were computed.
     ///
     /// # Errors
@@ -45,6 +52,9 @@ impl TransportedScion {
             }
         }
         for (index, stack) in self.stacks.iter().enumerate() {
+            if let Some(norms) = &stack.norms {
+                state.push((format!("{LIMITER}.{index}"), norms.copy()));
+            }
             if let Some(mean) = &stack.alignment.mean {
                 state.push((format!("{ALIGNMENT}.{index}.mean"), mean.tensor().copy()));
                 state.push((format!("{ALIGNMENT}.{index}.weight"), Tensor::from(stack.alignment.weight)));
@@ -65,13 +75,19 @@ impl TransportedScion {
         let mut wanted = Vec::new();
         for place in &self.places {
             for (array, tensor) in self.arrays(place)? {
-                wanted.push((format!("{}.{array}", place.name), tensor));
+                let name = format!("{}.{array}", place.name);
+                // An average begins at the restored X if the run before kept none.
+                if array != AVERAGE || find(state, &name).is_some() {
+                    wanted.push((name, tensor));
+                }
             }
         }
         let Matched { steps, copies } = matched(state, wanted, |name| {
-            let index = name.strip_prefix(ALIGNMENT).and_then(|rest| rest.split('.').nth(1));
-            // X₀ of a run with a pull to the start, if this run has none.
-            let start = name.strip_suffix(START).and_then(|rest| rest.strip_suffix('.'));
+            let of_stack = [ALIGNMENT, LIMITER].into_iter().find_map(|prefix| name.strip_prefix(prefix));
+            let index = of_stack.and_then(|rest| rest.split('.').nth(1));
+            // X₀ of a run with a pull to the start, or an average, if this run has none.
+            let extra = [START, AVERAGE].into_iter().find_map(|suffix| name.strip_suffix(suffix));
+            let start = extra.and_then(|rest| rest.strip_suffix('.'));
             let norm = name.strip_suffix(NORM).and_then(|rest| rest.strip_suffix('.'));
             name == LAW
                 || norm.is_some_and(|norm| self.names().any(|name| name == norm))
@@ -95,7 +111,7 @@ impl TransportedScion {
             let found = |what: &str| find(state, &format!("{ALIGNMENT}.{index}.{what}"));
             alignments.push(match (found("mean"), found("weight")) {
                 (Some(mean), Some(weight)) => Alignment {
-                    mean: Some(Operand::from(mean.to_device(stack.m.device()))),
+                    mean: Some(Operand::from(mean.to_device(stack.model.device()))),
                     weight: f32::try_from(weight)?,
                 },
                 _ => Alignment::START,
@@ -104,8 +120,19 @@ impl TransportedScion {
         for (mut to, from) in copies {
             to.f_copy_(from)?;
         }
-        for (stack, alignment) in self.stacks.iter_mut().zip(alignments) {
+        for place in &self.places {
+            let stack = &self.stacks[place.stack];
+            if let Some(average) = &stack.average
+                && find(state, &format!("{}.{AVERAGE}", place.name)).is_none()
+            {
+                place.of(average)?.f_copy_(&place.of(stack.x())?)?;
+            }
+        }
+        for (index, (stack, alignment)) in self.stacks.iter_mut().zip(alignments).enumerate() {
             stack.alignment = alignment;
+            let norms =
+                find(state, &format!("{LIMITER}.{index}")).filter(|norms| norms.size() == stack.admitted.size());
+            stack.norms = norms.map(|norms| norms.to_device(stack.model.device()));
         }
         self.publish()?;
         self.steps = steps;
@@ -137,9 +164,17 @@ impl TransportedScion {
             (None, Some(_)) => place.of(&stack.model)?,
             (None, None) => place.of(&stack.model)?.copy(),
         };
-        let mut arrays = vec![("x", place.of(stack.x())?), ("y", y), ("m", place.of(&stack.m)?)];
-        if let Some(start) = &stack.start {
-            arrays.push((START, place.of(start)?));
+        let mut arrays = vec![("x", place.of(stack.x())?)];
+        if stack.settings.baseline.is_none() {
+            arrays.push(("y", y));
+        }
+        for (name, array) in stack.settings.arrays().iter().zip(&stack.arrays) {
+            arrays.push((name, place.of(array)?));
+        }
+        for (name, array) in [(START, &stack.start), (AVERAGE, &stack.average)] {
+            if let Some(array) = array {
+                arrays.push((name, place.of(array)?));
+            }
         }
         Ok(arrays)
     }

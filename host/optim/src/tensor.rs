@@ -125,6 +125,11 @@ impl Fast {
         Self { tensor: Tensor::new(), memory: Memory::Own { kind, spare: Tensor::new(), is_alone: false } }
     }
 
+    /// Returns the tensor.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
     /// Returns the kind in which matrix products are computed.
     fn kind(&self) -> Kind {
         match self.memory {

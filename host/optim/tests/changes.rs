@@ -12,7 +12,7 @@ use graftage_core::norm::Norm;
 use graftage_core::random::Generator;
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
-use graftage_optim::method::{Method, Optimizer};
+use graftage_optim::method::Method;
 use graftage_optim::tensor::Arithmetic;
 use graftage_optim::{Error, Group, Groups, PATIENCE, TransportedScion, named};
 use numbers::{ARITHMETICS, bits, elements, random, x};
@@ -305,8 +305,7 @@ fn a_state_of_another_law_or_norm_is_refused_and_changes_nothing() {
 fn baselines_leave_parameters_without_a_new_gradient_alone() {
     for method in Method::all().filter(|method| matches!(method, Method::Baseline(_))) {
         let (store, parameters) = model(19);
-        let mut optimizer =
-            Optimizer::new(&store, method, Rule::PLAIN, Arithmetic::Fast, &Groups::automatic(), 1).unwrap();
+        let mut optimizer = method.optimizer(&store, Rule::PLAIN, Arithmetic::Fast, &Groups::automatic(), 1).unwrap();
         let mut generator = Generator::new(20, 1);
         optimizer.backward_step(&linear_loss(&parameters, &gradients(&mut generator))).unwrap();
         let before = bits(&parameters);

@@ -16,7 +16,7 @@ use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Geometry, Point, Pull, Rule, Scion};
 use graftage_core::transport::{Alignment, Transport};
-use graftage_optim::method::{Method, Optimizer};
+use graftage_optim::method::Method;
 use graftage_optim::tensor::Arithmetic;
 use graftage_optim::{Error, Group, Groups, TransportedScion, named};
 use numbers::{ARITHMETICS, bits, elements, random, x};
@@ -879,8 +879,8 @@ fn by(method: Method, rule: Rule, gradients: &[f32]) -> Vec<Vec<Tensor>> {
     let zero = nn::Init::Const(0.0);
     let parameters = [("hidden", &[8, 4][..]), ("bias", &[8]), ("head", &[3, 8])];
     let parameters = parameters.map(|(name, size)| store.root().var(name, size, zero));
-    let mut optimizer = Optimizer::new(&store, method, rule, Arithmetic::Fast, &Groups::automatic(), 9).unwrap();
-    let weights = |optimizer: &Optimizer| optimizer.x().unwrap().into_iter().map(|(_, tensor)| tensor).collect();
+    let mut optimizer = method.optimizer(&store, rule, Arithmetic::Fast, &Groups::automatic(), 9).unwrap();
+    let weights = |optimizer: &TransportedScion| optimizer.x().unwrap().into_iter().map(|(_, tensor)| tensor).collect();
     let mut seen = vec![weights(&optimizer)];
     for scale in gradients {
         let mut generator = Generator::new(31, 1);
@@ -951,7 +951,7 @@ fn adamw_and_sgd_follow_their_equations_and_the_schedule() {
     let _ = store.root().zeros("w", &[2, 2]);
     let varying = Rule { momentum: Momentum::Power { exponent: 0.5 }, ..rule };
     let refused =
-        Optimizer::new(&store, adamw(), varying, Arithmetic::Fast, &Groups::automatic(), 1).unwrap_err().to_string();
+        adamw().optimizer(&store, varying, Arithmetic::Fast, &Groups::automatic(), 1).unwrap_err().to_string();
     assert_eq!(refused, "parameter AdamW: takes only a constant momentum");
 }
 
@@ -965,7 +965,7 @@ fn adamw_and_sgd_are_libtorchs_own_and_go_on_from_their_state_on(device: Device)
     for method in [adamw(), sgd()] {
         let make = || {
             let (store, parameters) = model_on(device, 3);
-            let optimizer = Optimizer::new(&store, method, rule, Arithmetic::Fast, &Groups::automatic(), 9).unwrap();
+            let optimizer = method.optimizer(&store, rule, Arithmetic::Fast, &Groups::automatic(), 9).unwrap();
             (optimizer, parameters)
         };
         let (mut optimizer, parameters) = make();

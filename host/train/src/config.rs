@@ -43,12 +43,15 @@ use graftage_core::polar::Quintics;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
+use graftage_optim::groups::{Decay, Scale};
 use graftage_optim::method::Method;
+use graftage_optim::schedule::{Course, Window};
 use graftage_optim::tensor::{Arithmetic, Precision};
-use graftage_optim::{Group, Groups, RULE, cuda};
+use graftage_optim::{Average, Group, Groups, RULE, TransportedScion, cuda};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use tch::nn;
 
 /// Configuration of a training. The training stores it as JSON in its files.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -123,8 +126,31 @@ pub struct Optimizer {
     pub pull: Pull,
     /// Arithmetic: `fast`, or `exact` for core's order of evaluation.
     pub arithmetic: Arithmetic,
-    /// Norms, radii and step factors by parameter names. The first group that matches applies.
+    /// Decoupled weight decay of all parameters whose groups set none, instead of the pull.
+    pub decay: Option<Decay>,
+    /// Scale of the steps of all parameters with spectral norms whose groups set neither scale nor radius.
+    pub scale: Option<Scale>,
+    /// Windows of steps in which transport rests, of all parameters whose groups set none.
+    pub rest: Vec<Window>,
+    /// Start of the momentum: the first gradient, or 0 as in the published code of Scion and Muon.
+    pub momentum_start: MomentumStart,
+    /// Factor κ of the limiter of gradients.
+    pub limiter: Option<f32>,
+    /// Average of the weights, measured and saved beside X: `exponential=MEMORY` or `tail=STEP`.
+    pub average: Option<Average>,
+    /// Settings by parameter names and roles. The first group that matches applies.
     pub groups: Vec<Group>,
+}
+
+/// Start of the momentum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MomentumStart {
+    /// The first gradient.
+    #[default]
+    Gradient,
+    /// 0.
+    Zero,
 }
 
 impl Default for Optimizer {
@@ -139,70 +165,55 @@ impl Default for Optimizer {
             quintics,
             pull,
             arithmetic: Arithmetic::default(),
+            decay: None,
+            scale: None,
+            rest: Vec::new(),
+            momentum_start: MomentumStart::default(),
+            limiter: None,
+            average: None,
             groups: Vec::new(),
         }
     }
 }
 
 impl Optimizer {
-    /// Returns the groups of parameters: these first, then the usual settings.
-    pub fn groups(&self) -> Groups {
-        Groups::overriding(self.groups.iter().cloned())
+    /// Returns the groups of parameters for a training of `steps` steps: these first, then the settings of all.
+    pub fn groups(&self, steps: u64) -> Groups {
+        let usual = Group {
+            decay: self.decay,
+            scale: self.scale,
+            rest: self.rest.clone(),
+            schedule: Some(self.schedule.clone()).filter(|course| course.in_core(steps).is_none()),
+            ..Group::new("*")
+        };
+        Groups::overriding(self.groups.iter().cloned()).usually([usual]).over(steps)
     }
 
-    /// Returns the rule for a training of `steps` steps.
+    /// Returns the rule for a training of `steps` steps. A schedule that core does not have is left to the
+    /// [groups](Optimizer::groups).
     pub fn rule(&self, steps: u64) -> Rule {
         let Self { step_size: step, momentum, transport, pull, quintics, .. } = *self;
-        Rule { step_size: step, schedule: self.schedule.over(steps), momentum, transport, pull, quintics }
+        let schedule = self.schedule.in_core(steps).unwrap_or(Schedule::Constant);
+        Rule { step_size: step, schedule, momentum, transport, pull, quintics }
     }
-}
 
-/// Schedule of the step size, independent of the length of the training.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Course {
-    /// Constant.
-    Constant,
-    /// Linear decay to 0.
-    #[default]
-    Linear,
-    /// Linear warmup, constant, and linear decay at the end.
-    WarmupStableDecay {
-        /// Number of warmup steps.
-        warmup: u32,
-        /// Number of decay steps.
-        decay: u32,
-    },
-}
-
-impl Course {
-    /// Checks that the course fits into `steps` steps.
+    /// Returns the optimizer of a store for a training of `steps` steps.
     ///
     /// # Errors
-    /// Returns a message if the step size would not reach its largest value, or not come down again.
-    pub fn check(self, steps: u64) -> std::result::Result<(), String> {
-        match self {
-            Self::WarmupStableDecay { warmup, decay } if u64::from(warmup) + u64::from(decay) > steps => Err(format!(
-                "schedule: {warmup} steps of warmup and {decay} of decay do not fit into {steps} steps of training"
-            )),
-            Self::WarmupStableDecay { warmup, .. } if u64::from(warmup) >= steps => {
-                Err(format!("schedule: {warmup} steps of warmup take all {steps} steps of the training; use fewer"))
-            }
-            _ => Ok(()),
+    /// Same as [`Method::optimizer`]; also if start, limiter or average do not fit the method.
+    pub fn create(&self, store: &nn::VarStore, steps: u64, seed: u64) -> Result<TransportedScion> {
+        let mut optimizer =
+            self.method.optimizer(store, self.rule(steps), self.arithmetic, &self.groups(steps), seed)?;
+        if self.momentum_start == MomentumStart::Zero {
+            optimizer = optimizer.from_zero()?;
         }
-    }
-
-    /// Returns the schedule of a training of `steps` steps.
-    pub fn over(self, steps: u64) -> Schedule {
-        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
-        match self {
-            Self::Constant => Schedule::Constant,
-            Self::Linear => Schedule::Linear { steps },
-            Self::WarmupStableDecay { warmup, decay } => {
-                let stable = steps.saturating_sub(warmup).saturating_sub(decay);
-                Schedule::WarmupStableDecay { warmup, stable, decay }
-            }
+        if let Some(factor) = self.limiter {
+            optimizer = optimizer.limited(factor)?;
         }
+        if let Some(average) = self.average {
+            optimizer = optimizer.averaging(average)?;
+        }
+        Ok(optimizer)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Trainer: a model in libtorch, moved by an [`Optimizer`], in a folder that stays intact however the process ends.
+//! Trainer: a model in libtorch, moved by a [`TransportedScion`], in a folder that stays intact however the process ends.
 //!
 //! | file | contents |
 //! |---|---|
@@ -40,7 +40,7 @@ use graftage::data::{Dataset, Legend, Role};
 use graftage::parallel;
 use graftage::training::{Training, TrainingPoint};
 use graftage_core::scion::Rule;
-use graftage_optim::method::Optimizer;
+use graftage_optim::TransportedScion;
 use graftage_optim::tensor::Precision;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +69,7 @@ pub struct Trainer<'a> {
     feed: &'a Feed,
     steps: u64,
     network: Network,
-    optimizer: Optimizer,
+    optimizer: TransportedScion,
     batches: Batches,
     /// Losses of the steps since the last call of [`Trainer::read`], oldest first.
     losses: Vec<Tensor>,
@@ -127,8 +127,7 @@ impl<'a> Trainer<'a> {
         rule.check()?;
         let store = nn::VarStore::new(device);
         let network = Network::new(&store.root(), &config.model, &feed.shape)?;
-        let (groups, chosen) = (config.optimizer.groups(), &config.optimizer);
-        let mut optimizer = Optimizer::new(&store, chosen.method, rule, chosen.arithmetic, &groups, config.seed)?;
+        let mut optimizer = config.optimizer.create(&store, steps, config.seed)?;
         if config.precision == Precision::Bfloat16 {
             optimizer = optimizer.bfloat16();
         }
@@ -163,7 +162,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Returns the optimizer.
-    pub fn optimizer(&self) -> &Optimizer {
+    pub fn optimizer(&self) -> &TransportedScion {
         &self.optimizer
     }
 
@@ -418,8 +417,8 @@ pub struct Live {
 /// Event in a training.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// The training starts. Holds the table of how each parameter is stepped, if the rule steps them.
-    Starts(Option<String>),
+    /// The training starts. Holds the table of how each parameter is stepped.
+    Starts(String),
     /// A measurement was taken; the string is the unit of its rate.
     Measured(TrainingPoint, &'static str),
     /// The training had already ended, after this number of steps. Nothing is done.

@@ -30,13 +30,8 @@ impl Models {
         let feed = Feed::new(&data, &config.model, 0.0, config.seed, tch::Device::Cpu)?;
         let trainer = Trainer::new(config, &feed, tch::Device::Cpu)?;
         let parameters = config.model.parameters(&feed.shape)?;
-        match trainer.optimizer().table() {
-            Some(table) => {
-                say!("{}", table.trim_end());
-                say!("stack: parameters with the same number have equal shapes and are stepped together");
-            }
-            None => parameters.iter().for_each(|Parameter { name, size }| say!("{name:<32} {size:?}")),
-        }
+        say!("{}", trainer.optimizer().table().trim_end());
+        say!("stack: parameters with the same number have equal shapes and settings and are stepped together");
         let count: usize = parameters.iter().map(Parameter::count).sum();
         say!("\n{}: {count} parameters, {} steps", config.model, trainer.steps());
         match &config.model {

@@ -109,9 +109,7 @@ impl Display {
         match news {
             Some(News::Starts(table)) => {
                 self.remarks.iter().for_each(|remark| self.line(remark));
-                if let Some(table) = table {
-                    self.line(table.trim_end());
-                }
+                self.line(table.trim_end());
                 self.from(*step);
             }
             Some(News::Measured(point, unit)) if self.is_due(*step) => {

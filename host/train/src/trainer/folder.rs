@@ -176,7 +176,7 @@ impl<'a> Folder<'a> {
             unit: feed.unit.name.to_owned(),
             loss: point.map_or(f32::NAN, |point| point.test_loss),
             accuracy: point.map_or(f32::NAN, |point| point.accuracy),
-            groups: trainer.optimizer.table(),
+            groups: Some(trainer.optimizer.table()),
             curve: curve.to_vec(),
             confusion,
         };

@@ -1,12 +1,13 @@
 //! Checkpoint of a training as a safetensors file: the optimizer's state, with the configuration in the metadata.
 
 use super::best::Standing;
-use crate::config::{Config, Course, former};
+use crate::config::{Config, former};
 use crate::error::{Error, Result};
 use graftage::checkpoint::STATE as SAVED;
 use graftage::data::Identity;
 use graftage::files::Written;
 use graftage_optim::Tensors;
+use graftage_optim::schedule::Course;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -101,16 +102,18 @@ impl Saved {
         if now < taken {
             return Err(format!("has taken {taken} steps, more than the {now} requested"));
         }
-        let course = self.config.optimizer.schedule;
-        let (old, new) = (course.over(before), course.over(now));
-        let changed = if before == now { None } else { (1..=taken).find(|t| old.factor(*t) != new.factor(*t)) };
-        match (changed, course) {
-            (None, _) => Ok(()),
-            (Some(_), Course::Linear) => Err(format!(
+        let optimizer = &self.config.optimizer;
+        let courses = optimizer.groups.iter().filter_map(|group| group.schedule.as_ref()).chain([&optimizer.schedule]);
+        let differs = |course: &Course, t: u64| course.factor(t, before) != course.factor(t, now);
+        let changed = |course: &&Course| (1..=taken).find(|t| differs(course, *t));
+        let first = courses.filter_map(|course| Some((changed(&course)?, course))).min_by_key(|(t, _)| *t);
+        match first {
+            None => Ok(()),
+            Some((_, Course::Linear)) => Err(format!(
                 "the linear schedule falls over the whole training: the {taken} steps taken belong to {before}, not to {now}; \
                  start again with --force, or train with schedule \"constant\" or \"warmup-stable-decay\", which can be prolonged"
             )),
-            (Some(t), _) => Err(format!(
+            Some((t, _)) => Err(format!(
                 "the schedule's decay began at step {t} of {before} and would differ for {now} steps; a training can be prolonged only before \
                  its decay; start again with --force"
             )),
