@@ -493,6 +493,12 @@ impl Settings {
             own.pull = Pull::None;
         }
         own.check()?;
+        if self.baseline.is_none() && !self.rest.is_empty() && rule.transport == Transport::Nesterov {
+            return Err(Error::wrong(
+                "the rule",
+                "transport cannot rest under Nesterov's law, which takes gradients at X",
+            ));
+        }
         match self.decay {
             Some(Decay { strength, .. }) if strength * own.step_size > 1.0 => Err(Refusal::Recipe(Field::Pull).into()),
             _ => Ok(()),

@@ -138,9 +138,7 @@ fn parity(method: Method, all: &[Published], pull: Pull, device: Device) -> f64 
     let groups = Groups::overriding(groups);
     let mut optimizer = method.optimizer(&store, rule, Arithmetic::Fast, &groups, 1).unwrap().from_zero().unwrap();
     // The method starts from weights of its own; these are the same for both sides.
-    no_grad(|| {
-        parameters.iter().zip(&starts).for_each(|(tensor, start)| _ = tensor.shallow_clone().f_copy_(start).unwrap())
-    });
+    no_grad(|| parameters.iter().zip(&starts).for_each(|(tensor, start)| tensor.shallow_clone().copy_(start)));
     let (eta, beta) = (f64::from(rule.step_size) * radius as f64, f64::from(BETA as f32));
     let mut twins: Vec<_> = starts.iter().map(|start| (start.copy(), start.zeros_like())).collect();
     for _ in 0..STEPS {
