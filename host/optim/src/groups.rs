@@ -705,6 +705,11 @@ impl Group {
         if let Err(refusal) = geometry.check() {
             return wrong(refusal.to_string());
         }
+        if norm.is_spectral() && matches!(role, Role::Bias | Role::Gain) {
+            return wrong(format!(
+                "its norm {norm:?} is for matrices, but it is a {role}; set another norm or its role"
+            ));
+        }
         if let Norm::Convolution { taps } = norm
             && !n.is_multiple_of((taps as usize).max(1))
         {

@@ -319,3 +319,72 @@ fn baselines_leave_parameters_without_a_new_gradient_alone() {
         assert_eq!(moved, [0, 1], "{method}");
     }
 }
+
+#[test]
+fn parts_of_a_batch_do_not_mix_with_other_gradients() {
+    let (store, parameters) = model(3);
+    let mut optimizer = TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap();
+    let mut generator = Generator::new(20, 1);
+    let [first, second, third] = [(); 3].map(|()| gradients(&mut generator));
+    let start = bits(&parameters);
+    // A backward pass of the caller's own, and then a part.
+    linear_loss(&parameters, &first).backward();
+    let held = bits(&parameters.iter().map(Tensor::grad).collect::<Vec<_>>());
+    let error = optimizer.accumulate(&linear_loss(&parameters, &second), 4).unwrap_err().to_string();
+    assert!(error.contains("holds a gradient that was not accumulated; call zero_grad first"), "{error}");
+    assert_eq!(bits(&parameters.iter().map(Tensor::grad).collect::<Vec<_>>()), held);
+    // As it says.
+    optimizer.zero_grad();
+    optimizer.accumulate(&linear_loss(&parameters, &second), 4).unwrap();
+    // A part, and then a step of a whole batch.
+    let error = optimizer.backward_step(&linear_loss(&parameters, &third)).unwrap_err().to_string();
+    assert!(error.contains("would be forgotten; accumulate this one, and call step"), "{error}");
+    assert_eq!((bits(&parameters), optimizer.steps()), (start, 0));
+    optimizer.accumulate(&linear_loss(&parameters, &third), 4).unwrap();
+    optimizer.step().unwrap();
+    let mean: Vec<_> = second.iter().zip(&third).map(|(a, b)| (a + b) / 2.0).collect();
+    let (other, twins) = model(3);
+    let mut whole = TransportedScion::new(&other, Rule::PLAIN, Arithmetic::Fast).unwrap();
+    whole.backward_step(&linear_loss(&twins, &mean)).unwrap();
+    for (found, expected) in parameters.iter().zip(&twins) {
+        let off = f32::try_from((found - expected).abs().max()).unwrap();
+        // Measured: 1.2e-7.
+        assert!(off < 1e-6, "{off:e}");
+    }
+    // The gradients that a step of a whole batch leaves are no part of the next one.
+    for optimizer in [&mut optimizer, &mut whole] {
+        optimizer.zero_grad();
+    }
+    let run = |optimizer: &mut TransportedScion, parameters: &[Tensor], plain: bool| {
+        if plain {
+            optimizer.backward_step(&linear_loss(parameters, &first)).unwrap();
+        } else {
+            optimizer.accumulate(&linear_loss(parameters, &first), 1).unwrap();
+            optimizer.step().unwrap();
+        }
+        optimizer.accumulate(&linear_loss(parameters, &second), 1).unwrap();
+        optimizer.step().unwrap();
+        bits(parameters)
+    };
+    let start = |seed| {
+        let (store, parameters) = model(seed);
+        (TransportedScion::new(&store, Rule::PLAIN, Arithmetic::Fast).unwrap(), parameters)
+    };
+    let ((mut one, of_one), (mut two, of_two)) = (start(4), start(4));
+    assert_eq!(run(&mut one, &of_one, true), run(&mut two, &of_two, false));
+}
+
+#[test]
+fn norms_that_do_not_fit_a_parameter_are_refused() {
+    let refused = |name: &str, norm| {
+        let (store, _) = model(3);
+        let groups = Groups::overriding([Group { norm: Some(norm), ..Group::new(name) }]);
+        TransportedScion::with_groups(named(&store), Rule::PLAIN, Arithmetic::Fast, &groups).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused("bias", Norm::Spectral),
+        "parameter bias: its norm Spectral is for matrices, but it is a bias; set another norm or its role"
+    );
+    let error = refused("first", Norm::Convolution { taps: 7 });
+    assert_eq!(error, "parameter first: its 4 columns are no multiple of the 7 taps of its norm");
+}
