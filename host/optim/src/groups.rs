@@ -431,6 +431,8 @@ impl Rows {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Planned {
     pub name: String,
+    /// Pattern of the group, or the role if no group matches.
+    pub group: String,
     /// Rows of a part; `None` for a whole parameter.
     pub rows: Option<Rows>,
     /// Number of parts that are equal and follow each other, which need no rows.
@@ -606,7 +608,9 @@ impl Groups {
         let wrong = |what: String| Err(Error::Parameter { name: name.to_owned(), what });
         let open = Group::new("*");
         let usual = self.usual.iter().filter(|group| group.is_for(name, role)).fold(open.clone(), Group::or);
-        let group = match self.groups.iter().find(|group| group.is_for(name, role)).cloned() {
+        let found = self.groups.iter().find(|group| group.is_for(name, role)).cloned();
+        let is_matched = found.is_some();
+        let group = match found {
             None if self.only => {
                 return wrong("no group matches it; add a last group \"*\" for all other parameters".into());
             }
@@ -655,19 +659,22 @@ impl Groups {
             let shape = if is_vector { (1, n / heads) } else { (m / heads, n) };
             let part = if divided { format!("{name}[{at}]") } else { name.to_owned() };
             let own = self.groups.iter().find(|group| group.pattern.contains('[') && group.matches(&part));
+            let matched = is_matched || own.is_some();
             let own = own.map_or_else(|| group.clone(), |own| own.clone().or(&usual));
             let settings = own.settings(&Parameter { name: &part, size: &size }, role, shape, self.steps)?;
             let matrices = Matrices { count: count * heads, shape };
-            planned.push(Planned { name: part, rows: divided.then_some(rows), parts: 1, matrices, settings });
+            let pattern = matched.then(|| own.pattern.clone());
+            let group = pattern.unwrap_or_else(|| role.to_string());
+            planned.push(Planned { name: part, group, rows: divided.then_some(rows), parts: 1, matrices, settings });
         }
         // Equal parts that follow each other are matrices of one tensor, and need no copies.
         if let Some(first) = planned.first().filter(|_| divided && turns.is_none())
             && planned.iter().all(|part| (part.matrices, &part.settings) == (first.matrices, &first.settings))
         {
-            let Planned { matrices: Matrices { count, shape }, ref settings, .. } = *first;
-            let settings = settings.clone();
+            let Planned { matrices: Matrices { count, shape }, group, settings, .. } = first.clone();
             let matrices = Matrices { count: count * planned.len(), shape };
-            return Ok(vec![Planned { name: name.to_owned(), rows: None, parts: planned.len(), matrices, settings }]);
+            let (name, parts) = (name.to_owned(), planned.len());
+            return Ok(vec![Planned { name, group, rows: None, parts, matrices, settings }]);
         }
         for (at, part) in planned.iter_mut().enumerate() {
             if let Some(rows) = &mut part.rows {

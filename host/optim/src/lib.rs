@@ -61,6 +61,7 @@ pub mod schedule;
 mod stack;
 mod start;
 mod state;
+mod telemetry;
 pub mod tensor;
 mod watch;
 
@@ -88,6 +89,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 pub use tch;
 use tch::{Kind, Tensor, nn, no_grad_guard};
+pub use telemetry::Telemetry;
 pub use watch::PATIENCE;
 use watch::Watch;
 
@@ -197,7 +199,7 @@ impl TransportedScion {
                 role.role = Role::Gain;
             }
             names.push(name.clone());
-            for Planned { name, rows, parts, matrices, settings } in
+            for Planned { name, group, rows, parts, matrices, settings } in
                 groups.plan(&Parameter { name: &name, size: &size }, role.role)?
             {
                 let Matrices { count, shape } = matrices;
@@ -219,6 +221,7 @@ impl TransportedScion {
                 names.extend((0..parts).filter(|_| parts > 1).map(|at| format!("{name}[{at}]")));
                 places.push(Place {
                     name,
+                    group,
                     tensor,
                     rows,
                     size,
@@ -624,8 +627,7 @@ impl TransportedScion {
         Ok(())
     }
 
-    /// Takes one step with the gradients that the model's tensors hold. Gradients are kept, unless they were
-    /// [accumulated](TransportedScion::accumulate).
+    /// Takes one step with the gradients that the model's tensors hold, which are kept.
     ///
     /// A parameter without a new gradient keeps X, Y and M, and so does one that does not require gradients now. A
     /// gradient is new if something was written to it since the last step, by a backward pass or by the caller: its
@@ -680,11 +682,7 @@ impl TransportedScion {
         for place in &mut self.places {
             place.offered += u64::from(new[place.stack][place.index as usize]);
         }
-        self.held = self.samples == 0;
-        if !self.held {
-            self.zero_gradients();
-            self.samples = 0;
-        }
+        (self.held, self.samples) = (true, 0);
         self.steps = t;
         for place in &mut self.places {
             place.use_gradient();

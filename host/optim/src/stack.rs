@@ -6,6 +6,7 @@ use crate::tensor::{Exact, Fast, Operand, largest};
 use crate::{LARGEST_GRADIENT, Result, baselines, limiter};
 use graftage_core::matrix::Matrix;
 use graftage_core::norm::Workspace;
+use graftage_core::polar::Quintics;
 use graftage_core::scion::{Constants, Rule, Scion};
 use graftage_core::transport::Alignment;
 use tch::{Kind, Tensor};
@@ -78,8 +79,18 @@ impl Stack {
     }
 
     /// Returns the first array beside the weights, which under the rule is M.
-    fn m(&self) -> &Tensor {
+    pub fn m(&self) -> &Tensor {
         self.arrays.first().unwrap_or(&self.model)
+    }
+
+    /// Returns the direction U of M.
+    pub fn direction(&self, quintics: Quintics) -> Tensor {
+        let [mut first, mut second, mut third] = [(); 3].map(|()| <Fast as Matrix>::Square::from(Tensor::new()));
+        let mut direction = Fast::scratch(Kind::Float);
+        let mut work = Workspace { direction: &mut direction, squares: [&mut first, &mut second, &mut third] };
+        let m = Fast::from(self.m().shallow_clone());
+        self.settings.geometry.norm.direction(&m, quintics, &mut work);
+        direction.tensor().shallow_clone()
     }
 
     /// Returns whether its parameters never move.

@@ -73,7 +73,7 @@ fn a_group_has_a_schedule_of_its_own() {
         let own = Group { schedule: Some(course.clone()), ..Group::new("first") };
         let groups = Groups::overriding([own]).over(12);
         let rule = Rule { schedule: Schedule::Linear { steps: 12 }, ..Rule::PLAIN };
-        let run = |groups: &Groups, mut at: Box<dyn FnMut(u64, &mut Rule)>| {
+        let run = |groups: &Groups, at: &dyn Fn(u64, &mut Rule)| {
             let (store, parameters) = model(3);
             let mut optimizer = TransportedScion::with_groups(named(&store), rule, arithmetic, groups).unwrap();
             let mut generator = Generator::new(17, 1);
@@ -83,18 +83,14 @@ fn a_group_has_a_schedule_of_its_own() {
             }
             bits(&x(&optimizer))
         };
-        let found = run(&groups, Box::new(|_, _| {}));
-        let others = run(&Groups::automatic(), Box::new(|_, _| {}));
-        let set = course.clone();
-        let by_hand = run(
-            &Groups::automatic(),
-            Box::new(move |t, rule| {
-                rule.schedule = Schedule::Constant;
-                rule.step_size = Rule::PLAIN.step_size * set.factor(t, 12);
-            }),
-        );
-        for at in 0..found.len() {
-            assert_eq!(found[at], if at == 1 { &by_hand } else { &others }[at], "{arithmetic}, parameter {at}");
+        let found = run(&groups, &|_, _| {});
+        let others = run(&Groups::automatic(), &|_, _| {});
+        let by_hand = run(&Groups::automatic(), &|t, rule| {
+            rule.schedule = Schedule::Constant;
+            rule.step_size = Rule::PLAIN.step_size * course.factor(t, 12);
+        });
+        for (at, found) in found.iter().enumerate() {
+            assert_eq!(found, if at == 1 { &by_hand[at] } else { &others[at] }, "{arithmetic}, parameter {at}");
         }
         assert_ne!(by_hand[1], others[1]);
     }
