@@ -118,8 +118,8 @@ impl Training {
     }
 }
 
-/// A measurement of a training, taken at X except for [`TrainingPoint::loss`].
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+/// A measurement of a training, taken at X except for [`TrainingPoint::loss`] and the averages.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TrainingPoint {
     /// Number of steps taken.
     pub step: u64,
@@ -140,8 +140,38 @@ pub struct TrainingPoint {
     /// Share of correct answers on the test part.
     #[serde(deserialize_with = "nan_from_null")]
     pub accuracy: f32,
+    /// Mean loss on the test part at the averaged weights, if an average is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_loss: Option<f32>,
+    /// Share of correct answers on the test part at the averaged weights, if an average is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_accuracy: Option<f32>,
     /// Samples, images or tokens per second since the last measurement.
     pub rate: f32,
     /// Share of that time taken by the optimizer.
     pub optimizer_share: f32,
+    /// Numbers about the last step, by group of parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupPoint>,
+}
+
+/// Numbers about the last step of the parameters of one group. Norms are Frobenius norms over all of them.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GroupPoint {
+    /// Pattern of the group, or the role of parameters that no group matches.
+    pub group: String,
+    /// Step size, times the step factor.
+    pub step_size: f32,
+    /// Norm of the gradient G.
+    pub gradient: f32,
+    /// Dual norm ⟨M, U⟩ of the momentum, times radius and factor, summed over the matrices; `None` beside the rule.
+    pub dual: Option<f32>,
+    /// Norm of the weights X.
+    pub weights: f32,
+    /// Distance of the query point Y from X.
+    pub ahead: f32,
+    /// Norm of the step over that of the weights, without pull and decay; `None` beside the rule.
+    pub step_over_weights: Option<f32>,
+    /// Number of gradients refused since the last measurement.
+    pub refused: u64,
 }

@@ -2,14 +2,17 @@
 
 use super::baselines::Baseline;
 use super::schedule::{Course, Knots, Window};
+use super::text::Text;
 use super::{Error, Result};
 use graftage_core::error::{Field, Refusal};
 use graftage_core::norm::Norm;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::{self, Geometry, Pull, Rule};
 use graftage_core::transport::Transport;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::str::FromStr;
 use tch::Tensor;
 use wildmatch::WildMatch;
 
@@ -288,9 +291,9 @@ pub enum Scale {
 }
 
 /// Decoupled weight decay X ← X − ηλX in addition to the step (Loshchilov and Hutter 2019). For parameters of the rule
-/// it is a [pull](graftage_core::scion::Pull) to zero. A file holds λ, or a table of both.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+/// it is a [pull](graftage_core::scion::Pull) to zero. A file holds λ, or
+/// `cautious=LAMBDA`.
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Decay {
     /// Strength λ: finite, ≥ 0, and ηλ at most 1.
     pub strength: f32,
@@ -299,30 +302,34 @@ pub struct Decay {
     pub cautious: bool,
 }
 
-/// Form of a [`Decay`] in files.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a number, or { strength = NUMBER, cautious = true }")]
-enum Written {
-    Strength(f32),
-    Both {
-        strength: f32,
-        #[serde(default)]
-        cautious: bool,
-    },
+impl fmt::Display for Decay {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { strength, cautious } = self;
+        if *cautious { write!(f, "cautious={strength}") } else { write!(f, "{strength}") }
+    }
 }
 
-impl From<Written> for Decay {
-    fn from(written: Written) -> Self {
-        match written {
-            Written::Strength(strength) => Self { strength, cautious: false },
-            Written::Both { strength, cautious } => Self { strength, cautious },
+impl FromStr for Decay {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (cautious, number) = text.strip_prefix("cautious=").map_or((false, text), |number| (true, number));
+        match number.parse() {
+            Ok(strength) => Ok(Self { strength, cautious }),
+            Err(_) => Err(format!("{text:?} is no decay: use LAMBDA or cautious=LAMBDA")),
         }
     }
 }
 
-impl From<Decay> for Written {
-    fn from(Decay { strength, cautious }: Decay) -> Self {
-        if cautious { Self::Both { strength, cautious } } else { Self::Strength(strength) }
+impl Serialize for Decay {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for Decay {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        Text::deserialize(source)?.0.parse().map_err(D::Error::custom)
     }
 }
 

@@ -63,6 +63,7 @@ mod start;
 mod state;
 mod telemetry;
 pub mod tensor;
+pub mod text;
 mod watch;
 
 use crate::tensor::Arithmetic;

@@ -14,9 +14,12 @@
 //!
 //! A warm-up is linear: t/w.
 
+use crate::text::Text;
 use graftage_core::schedule::Schedule;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
 
 /// Schedule of the step size, independent of the length of the training.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -132,7 +135,7 @@ impl Course {
 pub const KNOTS: usize = 8;
 
 /// Polyline over the steps: linear from each knot to the next, constant before the first and after the last. A file
-/// holds a number for a constant, or a list of pairs of step and value.
+/// holds a number for a constant, or `STEP:VALUE,STEP:VALUE,…`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Knots(Vec<Knot>);
 
@@ -202,31 +205,43 @@ impl Knots {
     }
 }
 
-/// Form of [`Knots`] in files.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Number(f32),
-    Pairs(Vec<(u64, f32)>),
+impl fmt::Display for Knots {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.as_constant() {
+            Some(value) => write!(f, "{value}"),
+            None => {
+                let knots: Vec<_> = self.0.iter().map(|knot| format!("{}:{}", knot.step, knot.value)).collect();
+                f.write_str(&knots.join(","))
+            }
+        }
+    }
+}
+
+impl FromStr for Knots {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(value) = text.parse() {
+            return Ok(Self::constant(value));
+        }
+        let knot = |part: &str| {
+            let (step, value) = part.split_once(':')?;
+            Some(Knot { step: step.trim().parse().ok()?, value: value.trim().parse().ok()? })
+        };
+        let knots: Option<Vec<_>> = text.split(',').map(knot).collect();
+        knots.map(Self).ok_or_else(|| format!("{text:?} is neither a number nor a list STEP:VALUE,STEP:VALUE,…"))
+    }
 }
 
 impl Serialize for Knots {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.as_constant() {
-            Some(value) => Written::Number(value),
-            None => Written::Pairs(self.0.iter().map(|knot| (knot.step, knot.value)).collect()),
-        }
-        .serialize(serializer)
+        serializer.serialize_str(&self.to_string())
     }
 }
 
 impl<'de> Deserialize<'de> for Knots {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        match Written::deserialize(source) {
-            Ok(Written::Number(value)) => Ok(Self::constant(value)),
-            Ok(Written::Pairs(pairs)) => Ok(Self::new(pairs.into_iter().map(|(step, value)| Knot { step, value }))),
-            Err(_) => Err(D::Error::custom("expected a number, or a list of [step, value]")),
-        }
+        Text::deserialize(source)?.0.parse().map_err(D::Error::custom)
     }
 }
 

@@ -10,8 +10,10 @@ use graftage_core::random::Generator;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::Rule;
 use graftage_core::transport::Transport;
+use graftage_optim::baselines::Baseline;
+use graftage_optim::groups::Decay;
 use graftage_optim::schedule::{Course, Knot, Knots, Window};
-use graftage_optim::{Group, Groups, TransportedScion, named};
+use graftage_optim::{Group, Groups, Role, TransportedScion, named};
 use numbers::{ARITHMETICS, bits, elements, x};
 use tch::Tensor;
 
@@ -176,4 +178,30 @@ fn a_lag_longer_than_the_smallest_momentum_is_refused() {
     let error = TransportedScion::with_groups(named(&store), rule, ARITHMETICS[0], &groups).unwrap_err();
     println!("{error}");
     assert!(error.to_string().contains("below every momentum"), "{error}");
+}
+
+#[test]
+fn settings_survive_their_files() {
+    let group = Group {
+        decay: Some(Decay { strength: 0.2, cautious: true }),
+        momentum: Some(knots(&[(1, 0.5), (9, 0.95)])),
+        schedule: Some(Course::Cosine { warmup: 5, floor: 0.1 }),
+        rest: vec![Window { first: 1, last: 4 }],
+        rule: Baseline::find("adamw"),
+        ..Group::new("*").of_roles(&[Role::Bias])
+    };
+    for group in [
+        group.clone(),
+        Group {
+            decay: Some(Decay { strength: 0.1, cautious: false }),
+            momentum: Some(Knots::constant(0.9)),
+            schedule: Some(Course::Knots(knots(&[(1, 1.0)]))),
+            ..group
+        },
+        Group::new("w"),
+    ] {
+        let text = serde_json::to_string(&group).unwrap();
+        println!("{text}");
+        assert_eq!(serde_json::from_str::<Group>(&text).unwrap(), group);
+    }
 }

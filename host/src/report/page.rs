@@ -11,7 +11,7 @@ use crate::replay::{Target, Verification};
 use crate::rule::{momentum_words, pull_words, schedule_words, transport_words};
 use crate::session::Memory;
 use crate::statistics::{Spread, percent};
-use crate::training::{Training, TrainingPoint};
+use crate::training::{GroupPoint, Training, TrainingPoint};
 use maud::{Markup, html};
 
 /// Returns the story as a self-contained HTML file.
@@ -96,6 +96,7 @@ pub(super) fn training_section(training: &Training) -> Markup {
         curve("training part", |point| point.train_loss),
         curve("validation part", |point| point.validation_loss),
         curve("test part", |point| Some(point.test_loss)),
+        curve("test part, averaged weights", |point| point.average_loss),
     ];
     let chart = |title, y, series| Chart { title, x: "step", y, scale: Scale::Linear, series, references: vec![] };
     html! {
@@ -120,7 +121,32 @@ pub(super) fn training_section(training: &Training) -> Markup {
                 "Accuracy on the test part, which is never trained on.",
             ),
         ]))
+        (pair([
+            (
+                chart("Length of the steps over that of the weights", "ratio", of_groups(training, |group| {
+                    group.step_over_weights
+                })),
+                "Norm of a step over the norm of the weights, by group of parameters.",
+            ),
+            (
+                chart("Dual norm of the momentum", "⟨M, U⟩", of_groups(training, |group| group.dual)),
+                "First-order decrease of the loss for a step size of 1, by group of parameters.",
+            ),
+        ]))
     }
+}
+
+/// Returns a curve for each group of parameters that has such numbers.
+fn of_groups(training: &Training, number: fn(&GroupPoint) -> Option<f32>) -> Vec<Series> {
+    let groups = training.curve.last().map_or(&[][..], |point| &point.groups);
+    let curve = |name: &str| {
+        let found = |point: &TrainingPoint| {
+            let group = point.groups.iter().find(|group| group.group == name)?;
+            Some((point.step as f64, f64::from(number(group)?)))
+        };
+        Series::new(name, training.curve.iter().filter_map(found))
+    };
+    groups.iter().filter(|group| number(group).is_some()).map(|group| curve(&group.group)).collect()
 }
 
 fn rehearsal_section(rehearsal: &Rehearsal, summary: &Summary) -> Markup {

@@ -47,9 +47,9 @@ use graftage_optim::groups::{Decay, Scale};
 use graftage_optim::method::Method;
 use graftage_optim::schedule::{Course, Window};
 use graftage_optim::tensor::{Arithmetic, Precision};
+use graftage_optim::text::Text;
 use graftage_optim::{Average, Group, Groups, RULE, TransportedScion, cuda};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use tch::nn;
 
@@ -246,6 +246,12 @@ pub struct Training {
     /// Steps between two checkpoints. Default: a tenth of the training.
     #[serde(default)]
     pub checkpoint_every: Option<u64>,
+    /// Number of checkpoints to keep. With more than 1, each is also kept as `state-STEP.safetensors`.
+    #[serde(default = "one_part")]
+    pub checkpoints: usize,
+    /// True if the measurements are also written as a TensorBoard event file.
+    #[serde(default)]
+    pub tensorboard: bool,
     /// Share of training labels that are replaced by wrong ones, to test how a method copes with them.
     #[serde(default)]
     pub wrong_labels: f32,
@@ -340,6 +346,9 @@ impl Config {
         if let Some((key, _)) = every.into_iter().find(|(_, every)| *every == Some(0)) {
             return Err(format!("[training] {key} must be at least 1; omit it for the default"));
         }
+        if self.training.checkpoints == 0 {
+            return Err("[training] checkpoints must be at least 1: the last one is always kept".into());
+        }
         if self.training.stop_after == Some(0) {
             return Err("[training] stop-after must be at least 1; omit it to take all steps".into());
         }
@@ -409,34 +418,6 @@ fn unknown(message: &str) -> Option<String> {
         Some(_) => format!("unknown {what} {found:?}; expected one of {}", known.join(", ")),
         None => format!("unknown {what} {found:?}"),
     })
-}
-
-/// A number or a string, stored as text.
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Text;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a number or a string")
-            }
-            fn visit_f64<E>(self, number: f64) -> std::result::Result<Text, E> {
-                Ok(Text(number.to_string()))
-            }
-            fn visit_i64<E>(self, number: i64) -> std::result::Result<Text, E> {
-                Ok(Text(number.to_string()))
-            }
-            fn visit_u64<E>(self, number: u64) -> std::result::Result<Text, E> {
-                Ok(Text(number.to_string()))
-            }
-            fn visit_str<E>(self, text: &str) -> std::result::Result<Text, E> {
-                Ok(Text(text.to_owned()))
-            }
-        }
-        source.deserialize_any(Visitor)
-    }
 }
 
 /// Defines the (reading, writing) functions of a value that has a text form in [`rule`].

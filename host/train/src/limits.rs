@@ -104,10 +104,11 @@ pub fn arrays(optimizer: &Optimizer) -> usize {
         Transport::Fixed { theta: 0.0 } => 1,
         _ => 2,
     };
-    match optimizer.method.baseline() {
+    let beside_x = match optimizer.method.baseline() {
         Some(baseline) => baseline.arrays.len(),
         None => of_rule + usize::from(matches!(pull, Pull::Start { .. })),
-    }
+    };
+    beside_x + usize::from(optimizer.average.is_some())
 }
 
 /// Memory still available to this process, in bytes; `None` if the system does not say.

@@ -5,6 +5,9 @@
 //! | `state.safetensors` | the last checkpoint, from which the training resumes |
 //! | `metrics.jsonl` | a line of JSON for each measurement |
 //! | `model.safetensors` | at the end: the weights X with their description, see [`graftage::checkpoint`] |
+//! | `average.safetensors` | at the end: the averaged weights in the same form, if the configuration asks for an average |
+//! | `state-STEP.safetensors` | earlier checkpoints, if the configuration keeps several |
+//! | `events.out.tfevents.graftage` | the measurements for TensorBoard, if the configuration asks for them |
 //! | `best.safetensors` | the weights of the best measurement in the same form, if the configuration keeps them |
 //! | `training.json`, `report.html` | at the end: the measurements with their settings, and a page with curves |
 //!
@@ -18,6 +21,7 @@
 
 mod batches;
 mod best;
+mod events;
 mod folder;
 mod state;
 
@@ -38,10 +42,10 @@ use graftage::checkpoint::{self, About, Checkpoint};
 use graftage::confusion::Confusion;
 use graftage::data::{Dataset, Legend, Role};
 use graftage::parallel;
-use graftage::training::{Training, TrainingPoint};
+use graftage::training::{GroupPoint, Training, TrainingPoint};
 use graftage_core::scion::Rule;
-use graftage_optim::TransportedScion;
 use graftage_optim::tensor::Precision;
+use graftage_optim::{Telemetry, TransportedScion};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -55,13 +59,17 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const MODEL: &str = "model.safetensors";
 /// Name of the best measurement's weights in a training's folder.
 pub const BEST: &str = "best.safetensors";
+/// Name of the averaged weights in a training's folder.
+pub const AVERAGE: &str = "average.safetensors";
+/// Name of the TensorBoard event file in a training's folder.
+pub const EVENTS: &str = "events.out.tfevents.graftage";
 /// Name of the result in a training's folder.
 pub const RESULT: &str = "training.json";
 /// Name of the page in a training's folder.
 pub const PAGE: &str = "report.html";
 
 /// Names of all files of a training.
-pub const FILES: [&str; 6] = [STATE, METRICS, MODEL, BEST, RESULT, PAGE];
+pub const FILES: [&str; 8] = [STATE, METRICS, EVENTS, MODEL, BEST, AVERAGE, RESULT, PAGE];
 
 /// A model, its data and its optimizer, advanced step by step. It writes no files.
 pub struct Trainer<'a> {
@@ -274,6 +282,31 @@ impl<'a> Trainer<'a> {
         Ok(measured)
     }
 
+    /// Measures loss and accuracy at the averaged weights; `None` if no average is kept.
+    ///
+    /// # Errors
+    /// Returns an error if libtorch fails.
+    pub fn measure_average(&mut self, part: &Part) -> Result<Option<Measurement>> {
+        if self.config.optimizer.average.is_none() {
+            return Ok(None);
+        }
+        let indices = self.feed.measuring(part, self.config.training.evaluate_samples);
+        let measure = || measured(&self.network, self.config.precision, part, &indices);
+        Ok(Some(self.optimizer.evaluate_average(measure)??))
+    }
+
+    /// Returns numbers about the last step by group of parameters.
+    ///
+    /// # Errors
+    /// Returns an error if libtorch fails.
+    pub fn groups(&self) -> Result<Vec<GroupPoint>> {
+        let point = |told: Telemetry| {
+            let Telemetry { group, step_size, gradient, dual, weights, ahead, step_over_weights, refused } = told;
+            GroupPoint { group, step_size, gradient, dual, weights, ahead, step_over_weights, refused }
+        };
+        Ok(self.optimizer.telemetry()?.into_iter().map(point).collect())
+    }
+
     /// Counts classes against predicted classes at X, over the measuring samples of a part; `None` for a text.
     ///
     /// # Errors
@@ -397,6 +430,8 @@ pub(crate) fn steps(config: &Config, feed: &Feed) -> u64 {
 pub struct Start {
     /// Resumes from the last checkpoint.
     pub resume: bool,
+    /// Step of the kept checkpoint to resume from, instead of the last one.
+    pub at: Option<u64>,
     /// Starts again if the folder holds files of a training. The first checkpoint replaces them.
     pub force: bool,
 }
@@ -420,7 +455,7 @@ pub enum News {
     /// The training starts. Holds the table of how each parameter is stepped.
     Starts(String),
     /// A measurement was taken; the string is the unit of its rate.
-    Measured(TrainingPoint, &'static str),
+    Measured(Box<TrainingPoint>, &'static str),
     /// The training had already ended, after this number of steps. Nothing is done.
     Finished(u64),
     /// A checkpoint could not be written. The previous one is kept, and the training continues.
@@ -513,12 +548,14 @@ pub fn train(
         live.step = step;
         live.news = None;
         if evaluate {
+            let groups = trainer.groups()?;
             let test = trainer.measure(&feed.test)?;
             let validation = feed.validate.as_ref().map(|part| trainer.measure(part)).transpose()?;
             let train = match config.training.evaluate_training {
                 true => Some(trainer.measure(&feed.train)?.loss),
                 false => None,
             };
+            let average = trainer.measure_average(&feed.test)?;
             let Rate { per_second, optimizer_share } = trainer.rate();
             let point = TrainingPoint {
                 step,
@@ -528,14 +565,17 @@ pub fn train(
                 validation_accuracy: validation.map(|measured| measured.accuracy),
                 test_loss: test.loss,
                 accuracy: test.accuracy,
+                average_loss: average.map(|measured| measured.loss),
+                average_accuracy: average.map(|measured| measured.accuracy),
                 rate: per_second as f32,
                 optimizer_share: optimizer_share as f32,
+                groups,
             };
             (sum, count) = (0.0, 0);
             folder.add(&point)?;
-            curve.push(point);
             search.judge(&point, &trainer)?;
-            live.news = Some(News::Measured(point, feed.unit.name));
+            curve.push(point.clone());
+            live.news = Some(News::Measured(Box::new(point), feed.unit.name));
         }
         observe(live.clone());
         let last = end || search.standing.exhausted(&config.training);

@@ -20,6 +20,9 @@ pub struct Train {
     /// Continue from the last checkpoint in the output folder.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
+    /// Continue from the kept checkpoint of this step instead of the last one; see `checkpoints` in [training].
+    #[arg(long, value_name = "STEP", requires = "resume")]
+    at: Option<u64>,
     #[command(flatten)]
     force: Force,
     /// Output folder, instead of the one in the configuration.
@@ -55,7 +58,7 @@ impl Train {
             remarks.extend(labelled.legend.classes_in_words());
         }
         let mut display = Display { progress: Progress::new("training", 0), tenths: None, remarks };
-        let start = Start { resume: self.resume, force: self.force.given() };
+        let start = Start { resume: self.resume, at: self.at, force: self.force.given() };
         // The first signal makes the training write a checkpoint and stop.
         let training = train(&config, &data, start, signals::stop(), training_page, |live| display.show(&live));
         let training = training.map_err(|error| of_config(&self.config, error))?;
@@ -117,8 +120,9 @@ impl Display {
                 if let Some(loss) = point.validation_loss {
                     train += &format!(", validation {loss:.4}");
                 }
+                let average = point.average_loss.map_or(String::new(), |loss| format!(" (averaged {loss:.4})"));
                 self.line(&format!(
-                    "step {step}/{steps}: loss {:.4}{train}, test {:.4}, accuracy {}; {:.0} {unit}/s, optimizer {}",
+                    "step {step}/{steps}: loss {:.4}{train}, test {:.4}{average}, accuracy {}; {:.0} {unit}/s, optimizer {}",
                     point.loss,
                     point.test_loss,
                     percent(point.accuracy),

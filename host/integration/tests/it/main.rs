@@ -27,5 +27,6 @@ mod train;
 #[cfg(feature = "torch")]
 mod training;
 mod versions;
+mod watching;
 
 use graftage_integration as common;

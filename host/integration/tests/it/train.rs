@@ -136,7 +136,7 @@ fn trained(text: &str, folder: &Folder) -> (Checkpoint, Training) {
         Config::parse(&text.replace("\"samples.csv\"", &format!("{:?}", folder.path("samples.csv")))).unwrap();
     config.output = folder.path("trained");
     let data = config.data.load(&config.split, &config.normalise).unwrap();
-    let start = Start { force: true, resume: false };
+    let start = Start { force: true, ..Start::default() };
     let training = train(&config, &data, start, &AtomicBool::new(false), training_page, |_| ()).unwrap();
     (Checkpoint::read(&folder.path("trained/model.safetensors")).unwrap(), training)
 }

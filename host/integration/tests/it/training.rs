@@ -114,7 +114,7 @@ fn load(config: &Config) -> Dataset {
 /// Trains or resumes, and stops at step `stop_at` if there is one.
 fn trained(config: &Config, resume: bool, stop_at: Option<u64>) -> Result<Training> {
     let stop = AtomicBool::new(false);
-    train(config, &load(config), Start { resume, force: false }, &stop, training_page, |live: Live| {
+    train(config, &load(config), Start { resume, ..Start::default() }, &stop, training_page, |live: Live| {
         // The flag is read after the next step.
         if stop_at.is_some_and(|at| live.step + 1 >= at) {
             stop.store(true, Ordering::Relaxed);
@@ -283,7 +283,7 @@ fn a_training_that_has_ended_is_left_alone() {
     let training = trained(&config, false, None).unwrap();
     let before = files(&config.output);
     let mut news = Vec::new();
-    let start = Start { resume: true, force: false };
+    let start = Start { resume: true, ..Start::default() };
     let again =
         train(&config, &load(&config), start, &AtomicBool::new(false), training_page, |live| news.extend(live.news))
             .unwrap();
@@ -391,7 +391,7 @@ fn a_test_loss_that_has_risen_for_long_gets_a_word() {
     assert!(!out.contains("rose"), "{out}{error}");
     // After three or fewer measurements, or after a rise of less than a tenth, there is no note.
     let with = |losses: &[f32]| {
-        let point = |loss: &f32| graftage::training::TrainingPoint { test_loss: *loss, ..training.curve[0] };
+        let point = |loss: &f32| graftage::training::TrainingPoint { test_loss: *loss, ..training.curve[0].clone() };
         Training { curve: losses.iter().map(point).collect(), ..training.clone() }.notes()
     };
     assert_eq!(with(&[1.0, 2.0, 2.0, 2.0]), [""; 0]);

@@ -1,7 +1,7 @@
 //! Folder of a training. Its files are replaced atomically.
 
 use super::best::Search;
-use super::{BEST, Feed, METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer};
+use super::{AVERAGE, BEST, EVENTS, Feed, METRICS, MODEL, PAGE, RESULT, STATE, Saved, Start, Trainer, events};
 use crate::config::{Config, Keep};
 use crate::error::{Error, Result};
 use graftage::checkpoint::{About, Checkpoint, Tensor};
@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::Write;
 
 /// Files that a finished training leaves.
-const RESULTS: [&str; 4] = [MODEL, BEST, RESULT, PAGE];
+const RESULTS: [&str; 5] = [MODEL, BEST, AVERAGE, RESULT, PAGE];
 
 /// Folder of a training, and the values common to all its checkpoints.
 pub(super) struct Folder<'a> {
@@ -26,6 +26,14 @@ pub(super) struct Folder<'a> {
     threads: usize,
     /// `metrics.jsonl`, open for appending; `None` before the first checkpoint, until which the folder's contents stay.
     lines: Option<File>,
+    /// The event file, likewise.
+    events: Option<File>,
+    /// Events before the first checkpoint.
+    first_events: Vec<u8>,
+    /// Steps of the checkpoints that are kept beside the last one, ascending.
+    kept: Vec<u64>,
+    /// Steps of checkpoints that the next one supersedes.
+    stale: Vec<u64>,
     /// Results of the training that this one resumes.
     written: Written,
 }
@@ -34,17 +42,28 @@ impl<'a> Folder<'a> {
     /// Claims the folder, and reads the checkpoint if the training resumes.
     pub fn begin(config: &'a Config, data: &'a Dataset, start: Start) -> Result<(Self, Option<(Saved, Tensors)>)> {
         let files = files::Folder::open(&config.output, start.force)?;
-        let (path, identity) = (files.file(STATE), data.identity());
-        let saved = match (path.exists(), start.resume) {
+        let name = start.at.map_or_else(|| STATE.to_owned(), name_of);
+        let (path, identity) = (files.file(&name), data.identity());
+        let (saved, stale) = match (path.exists(), start.resume) {
             (true, true) => {
                 let (saved, state) = Saved::read(&path)?;
                 saved.check(config, &identity).map_err(|what| Error::content(&path, what))?;
+                // What the last checkpoint says was written is there now.
+                let last = if start.at.is_some() { Saved::read(&files.file(STATE))?.0 } else { saved.clone() };
                 files.own(STATE);
-                files.claim_again(&RESULTS, &saved.written)?;
-                Some((saved, state))
+                last.kept.iter().for_each(|step| files.own(&name_of(*step)));
+                files.claim_again(&RESULTS, &last.written)?;
+                let before = |step: &u64| start.at.is_none_or(|at| *step <= at);
+                let (kept, stale) = last.kept.into_iter().partition(before);
+                let saved = Saved { kept, written: last.written, ..saved };
+                (Some((saved, state)), stale)
             }
             (false, true) => {
-                return Err(Error::content(&path, "there is no checkpoint to resume from; start without --resume"));
+                let what = match start.at {
+                    None => "there is no checkpoint to resume from; start without --resume".to_owned(),
+                    Some(step) => format!("there is no checkpoint of step {step}{}", others(&files, config)),
+                };
+                return Err(Error::content(&path, what));
             }
             (true, false) if !start.force => {
                 let what =
@@ -52,13 +71,17 @@ impl<'a> Folder<'a> {
                 return Err(Error::content(&config.output, what));
             }
             (_, false) => {
-                files.claim(&[STATE, METRICS])?;
+                files.claim(&[STATE, METRICS, EVENTS])?;
                 files.claim(&RESULTS)?;
-                None
+                (None, Saved::read(&path).map_or_else(|_| Vec::new(), |(saved, _)| saved.kept))
             }
         };
         let written = saved.as_ref().map_or_else(Written::default, |(saved, _)| saved.written.clone());
-        Ok((Self { files, config, data, identity, threads: 0, lines: None, written }, saved))
+        let kept = saved.as_ref().map_or_else(Vec::new, |(saved, _)| saved.kept.clone());
+        let (lines, events, first_events) = (None, None, Vec::new());
+        let folder =
+            Self { files, config, data, identity, threads: 0, lines, events, first_events, kept, stale, written };
+        Ok((folder, saved))
     }
 
     /// Records the number of threads that compute.
@@ -69,7 +92,8 @@ impl<'a> Folder<'a> {
     /// Returns the result of a training that ended after `steps` steps, if all files that it leaves exist.
     pub fn result(&self, steps: u64) -> Option<Training> {
         let best = (self.config.training.keep == Keep::Best).then_some(BEST);
-        let whole = [MODEL, PAGE].into_iter().chain(best).all(|name| self.files.file(name).exists());
+        let average = self.config.optimizer.average.map(|_| AVERAGE);
+        let whole = [MODEL, PAGE].into_iter().chain(best).chain(average).all(|name| self.files.file(name).exists());
         let training = files::read_json::<Training>(&self.files.file(RESULT)).ok()?;
         (whole && training.steps == steps).then_some(training)
     }
@@ -92,44 +116,90 @@ impl<'a> Folder<'a> {
         }
         let mut change = self.files.change();
         change.add(METRICS, &text(&curve)?)?;
+        if self.config.training.tensorboard {
+            let path = self.files.file(EVENTS);
+            let mut bytes = if path.exists() { files::read(&path)? } else { events::beginning() };
+            bytes.truncate(events::whole(&bytes));
+            self.files.own(EVENTS);
+            change.add(EVENTS, &[bytes, events::start(step)].concat())?;
+        }
         change.commit()?;
         self.grow()?;
         Ok(curve)
     }
 
     fn grow(&mut self) -> Result<()> {
-        let path = self.files.file(METRICS);
-        let file = File::options().append(true).open(&path).map_err(Error::file(&path))?;
-        self.lines = Some(file);
+        let open = |name: &str| {
+            let path = self.files.file(name);
+            File::options().append(true).open(&path).map_err(Error::file(&path))
+        };
+        self.lines = Some(open(METRICS)?);
+        self.events = self.config.training.tensorboard.then(|| open(EVENTS)).transpose()?;
         Ok(())
     }
 
     /// Appends a measurement. Before the first checkpoint it does nothing, because that checkpoint writes all
     /// measurements.
     pub fn add(&mut self, point: &TrainingPoint) -> Result<()> {
-        let Some(file) = &mut self.lines else { return Ok(()) };
-        file.write_all(line(point)?.as_bytes()).map_err(Error::file(&self.files.file(METRICS)))
+        let event = if self.config.training.tensorboard { events::measurement(point) } else { Vec::new() };
+        if let Some(file) = &mut self.lines {
+            file.write_all(line(point)?.as_bytes()).map_err(Error::file(&self.files.file(METRICS)))?;
+        } else {
+            self.first_events.extend(&event);
+        }
+        match &mut self.events {
+            Some(file) => Ok(file.write_all(&event).map_err(Error::file(&self.files.file(EVENTS)))?),
+            None => Ok(()),
+        }
     }
 
     /// Writes a checkpoint. The first one replaces the folder's previous contents.
     pub fn save(&mut self, trainer: &Trainer, search: &Search, curve: &[TrainingPoint]) -> Result<()> {
         let mut change = self.files.change();
-        change.add(STATE, &self.state(trainer, search, self.written.clone())?)?;
-        if self.lines.is_some() {
-            return Ok(change.commit()?);
+        let kept = self.checkpoint(&mut change, (trainer, search), self.written.clone())?;
+        let first = self.lines.is_none();
+        if first {
+            if self.config.training.tensorboard {
+                change.add(EVENTS, &[&events::beginning()[..], &self.first_events].concat())?;
+            }
+            change.add(METRICS, &text(curve)?)?;
+            change.supersede(&RESULTS);
         }
-        change.add(METRICS, &text(curve)?)?;
-        change.supersede(&RESULTS);
         change.commit()?;
-        self.grow()
+        (self.kept, self.stale) = (kept, Vec::new());
+        if first { self.grow() } else { Ok(()) }
     }
 
-    fn state(&self, trainer: &Trainer, search: &Search, written: Written) -> Result<Vec<u8>> {
+    /// Adds the checkpoint of this step to a change. Returns the steps of those that are kept after it.
+    fn checkpoint(
+        &self,
+        change: &mut files::Change,
+        (trainer, search): (&Trainer, &Search),
+        written: Written,
+    ) -> Result<Vec<u64>> {
+        let (step, most) = (trainer.step(), self.config.training.checkpoints);
+        let (mut kept, mut old): (Vec<_>, Vec<_>) = self.kept.iter().partition(|kept| **kept < step);
+        old.extend(&self.stale);
+        let most = if most > 1 { most } else { 0 };
+        kept.extend((most > 0).then_some(step));
+        old.extend(kept.drain(..kept.len().saturating_sub(most)));
+        let state = self.state(trainer, search, written, &kept)?;
+        change.add(STATE, &state)?;
+        if most > 0 {
+            change.add(&name_of(step), &state)?;
+        }
+        let old: Vec<_> = old.into_iter().filter(|old| *old != step || most == 0).map(name_of).collect();
+        change.supersede(&old.iter().map(String::as_str).collect::<Vec<_>>());
+        Ok(kept)
+    }
+
+    fn state(&self, trainer: &Trainer, search: &Search, written: Written, kept: &[u64]) -> Result<Vec<u8>> {
         let (config, threads) = (self.config.clone(), self.threads);
         let (data, standing) = (Some(self.identity.clone()), search.standing.clone());
         let mut state = trainer.optimizer.state()?;
         state.extend(search.tensors());
-        Saved { config, threads, data, standing, written }.bytes(&self.files.file(STATE), &state)
+        let kept = kept.to_vec();
+        Saved { config, threads, data, standing, written, kept }.bytes(&self.files.file(STATE), &state)
     }
 
     /// Writes the results of a training together with its last checkpoint.
@@ -157,7 +227,10 @@ impl<'a> Folder<'a> {
         let model = checkpoint(about.clone(), trainer.optimizer.x()?)?;
         let best = search.weights.as_ref().map(|weights| {
             let weights = weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
-            Ok::<_, Error>(checkpoint(about, weights)?.bytes(&files.file(BEST))?)
+            Ok::<_, Error>(checkpoint(about.clone(), weights)?.bytes(&files.file(BEST))?)
+        });
+        let average = config.optimizer.average.map(|_| {
+            Ok::<_, Error>(checkpoint(about.clone(), trainer.optimizer.average()?)?.bytes(&files.file(AVERAGE))?)
         });
         let point = curve.last();
         let training = Training {
@@ -187,14 +260,35 @@ impl<'a> Folder<'a> {
             (PAGE, page(&training).into_bytes()),
         ];
         all.extend(best.transpose()?.map(|bytes| (BEST, bytes)));
+        all.extend(average.transpose()?.map(|bytes| (AVERAGE, bytes)));
         for (name, bytes) in all {
             change.add(name, &bytes)?;
             written.add(name, &bytes);
         }
-        change.add(STATE, &self.state(trainer, search, written)?)?;
+        self.checkpoint(&mut change, (trainer, search), written)?;
         change.add(METRICS, &text(&training.curve)?)?;
+        if config.training.tensorboard && self.events.is_none() {
+            change.add(EVENTS, &[&events::beginning()[..], &self.first_events].concat())?;
+        }
         change.commit()?;
         Ok(training)
+    }
+}
+
+/// Returns the name of the checkpoint of a step.
+fn name_of(step: u64) -> String {
+    format!("state-{step}.safetensors")
+}
+
+/// Returns words about the checkpoints that are there.
+fn others(files: &files::Folder, config: &Config) -> String {
+    match Saved::read(&files.file(STATE)) {
+        Ok((saved, _)) if !saved.kept.is_empty() => {
+            let steps: Vec<_> = saved.kept.iter().map(u64::to_string).collect();
+            format!("; there are those of steps {}", steps.join(", "))
+        }
+        _ if config.training.checkpoints < 2 => "; only the last one is kept unless [training] has checkpoints".into(),
+        _ => String::new(),
     }
 }
 

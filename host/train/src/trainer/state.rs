@@ -26,6 +26,9 @@ pub struct Saved {
     /// Best measurement.
     #[serde(default)]
     pub standing: Standing,
+    /// Steps of the checkpoints that are kept beside this one, ascending.
+    #[serde(default)]
+    pub kept: Vec<u64>,
     /// Results stored beside the checkpoint, if the training has ended.
     #[serde(default)]
     pub written: Written,
