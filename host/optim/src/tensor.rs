@@ -477,7 +477,16 @@ impl Matrix for Fast {
     }
     fn transform(&mut self, a: f32, p: &Shifted, _scratch: &mut Shifted) {
         let _guard = no_grad_guard();
-        let (s, p) = (&self.tensor, p.plus(a).mt());
+        let s = &self.tensor;
+        if self.kind() != Kind::Float {
+            // aI would be rounded off the diagonal of P, and by the same amount in step after step.
+            let p = p.plus(0.0).mt();
+            let (left, right) = if is_wide(s) { (&p, s) } else { (s, &p) };
+            let result = add_product((a, s), 1.0, left, right);
+            self.replace(result);
+            return;
+        }
+        let p = p.plus(a).mt();
         let nothing = Tensor::new();
         let memory = if let Memory::Own { spare, .. } = &self.memory { spare } else { &nothing };
         let result = if is_wide(s) { product(&p, s, memory) } else { product(s, &p, memory) };

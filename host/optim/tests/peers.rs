@@ -113,7 +113,7 @@ fn uneven(size: &[i64], generator: &mut Generator) -> Tensor {
 
 /// Takes 20 steps by a method and by its published equations in float64. Returns the largest ratio of the distance
 /// between the results to the distance moved.
-fn parity(method: Method, all: &[Published], pull: Pull, device: Device) -> f64 {
+fn parity(method: Method, all: &[Published], pull: Pull, device: Device, kind: Kind) -> f64 {
     let rule = Rule {
         step_size: 0.02,
         quintics: Quintics::Jordan,
@@ -137,6 +137,9 @@ fn parity(method: Method, all: &[Published], pull: Pull, device: Device) -> f64 
         .map(|(at, published)| Group { radius: Some(radius), ..Group::new(&format!("p{at}")).role(published.role) });
     let groups = Groups::overriding(groups);
     let mut optimizer = method.optimizer(&store, rule, Arithmetic::Fast, &groups, 1).unwrap().from_zero().unwrap();
+    if kind == Kind::BFloat16 {
+        optimizer = optimizer.bfloat16();
+    }
     // The method starts from weights of its own; these are the same for both sides.
     no_grad(|| parameters.iter().zip(&starts).for_each(|(tensor, start)| tensor.shallow_clone().copy_(start)));
     let (eta, beta) = (f64::from(rule.step_size) * radius as f64, f64::from(BETA as f32));
@@ -172,9 +175,18 @@ fn scion_and_muon_take_their_published_steps() {
             (Method::Scion, &SCION, Pull::Zero { strength: 1.0 }),
             (Method::Muon, &MUON, Pull::None),
         ] {
-            let worst = parity(method, all, pull, device);
+            let worst = parity(method, all, pull, device, Kind::Float);
             assert!(worst < 2e-6, "{method}, {pull:?}: {worst:e}");
         }
+    }
+}
+
+#[test]
+fn directions_in_bfloat16_stay_near_the_published_steps() {
+    for device in cuda::devices() {
+        let worst = parity(Method::Muon, &MUON, Pull::None, device, Kind::BFloat16);
+        // Measured: 0.0052; 0.021 if aI is added to the squares in bfloat16.
+        assert!(worst < 1e-2, "{worst:e}");
     }
 }
 
