@@ -22,6 +22,12 @@ pub struct Training {
     pub batch: usize,
     /// Rule.
     pub rule: Rule,
+    /// Words for a schedule of the step size that core does not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// Words for settings beside the rule: decay, limiter and so on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
     /// Seed of weights and batches.
     pub seed: u64,
     /// Numbers of training and test samples; for a text, of windows, which overlap.
@@ -158,7 +164,7 @@ pub struct TrainingPoint {
 /// Numbers about the last step of the parameters of one group. Norms are Frobenius norms over all of them.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GroupPoint {
-    /// Pattern of the group, or the role of parameters that no group matches.
+    /// Pattern of the group with its roles, or the role of parameters that no group matches.
     pub group: String,
     /// Step size, times the step factor.
     pub step_size: f32,

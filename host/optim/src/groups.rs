@@ -380,6 +380,12 @@ impl Group {
         WildMatch::new(&self.pattern).matches(name)
     }
 
+    /// Returns the pattern, with the roles if there are any.
+    fn title(&self) -> String {
+        let roles: Vec<_> = self.of_roles.iter().map(Role::to_string).collect();
+        if roles.is_empty() { self.pattern.clone() } else { format!("{} ({})", self.pattern, roles.join(", ")) }
+    }
+
     /// Returns whether the group is for a parameter of this name and role.
     fn is_for(&self, name: &str, role: Role) -> bool {
         self.matches(name) && (self.of_roles.is_empty() || self.of_roles.contains(&role))
@@ -438,7 +444,7 @@ impl Rows {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Planned {
     pub name: String,
-    /// Pattern of the group, or the role if no group matches.
+    /// Pattern of the group with its roles, or the role if no group matches.
     pub group: String,
     /// Rows of a part; `None` for a whole parameter.
     pub rows: Option<Rows>,
@@ -670,8 +676,7 @@ impl Groups {
             let own = own.map_or_else(|| group.clone(), |own| own.clone().or(&usual));
             let settings = own.settings(&Parameter { name: &part, size: &size }, role, shape, self.steps)?;
             let matrices = Matrices { count: count * heads, shape };
-            let pattern = matched.then(|| own.pattern.clone());
-            let group = pattern.unwrap_or_else(|| role.to_string());
+            let group = if matched { own.title() } else { role.to_string() };
             planned.push(Planned { name: part, group, rows: divided.then_some(rows), parts: 1, matrices, settings });
         }
         // Equal parts that follow each other are matrices of one tensor, and need no copies.

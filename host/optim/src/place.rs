@@ -11,7 +11,7 @@ use tch::Tensor;
 #[derive(Debug)]
 pub(crate) struct Place {
     pub name: String,
-    /// Pattern of its group, or its role if no group matches it.
+    /// Pattern of its group with the group's roles, or its role if no group matches it.
     pub group: String,
     /// The model's own tensor. It is a view of [`Stack::model`], or if `rows` are given has its own memory.
     pub tensor: Tensor,

@@ -131,6 +131,32 @@ impl Course {
     }
 }
 
+impl fmt::Display for Course {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let after = |f: &mut fmt::Formatter, warmup: u32| match warmup {
+            0 => Ok(()),
+            warmup => write!(f, " after {warmup} steps of warm-up"),
+        };
+        match self {
+            Self::Constant => f.write_str("throughout"),
+            Self::Linear => f.write_str("falling along a line"),
+            Self::WarmupStableDecay { warmup, decay } => {
+                write!(f, "falling in the last {decay} steps")?;
+                after(f, *warmup)
+            }
+            Self::Cosine { warmup, floor } => {
+                write!(f, "falling to {floor} of it along a cosine")?;
+                after(f, *warmup)
+            }
+            Self::Power { exponent, warmup, floor } => {
+                write!(f, "falling to {floor} of it with a power of {exponent}")?;
+                after(f, *warmup)
+            }
+            Self::Knots(knots) => write!(f, "times the polyline {knots}"),
+        }
+    }
+}
+
 /// Largest number of knots of a polyline.
 pub const KNOTS: usize = 8;
 

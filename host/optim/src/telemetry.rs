@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor, no_grad_guard};
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Telemetry {
-    /// Pattern of the group, or the role of parameters that no group matches.
+    /// Pattern of the group with its roles, or the role of parameters that no group matches.
     pub group: String,
     /// Step size of the last step, times the step factor.
     pub step_size: f32,

@@ -99,13 +99,15 @@ pub(super) fn training_section(training: &Training) -> Markup {
         curve("test part, averaged weights", |point| point.average_loss),
     ];
     let chart = |title, y, series| Chart { title, x: "step", y, scale: Scale::Linear, series, references: vec![] };
+    let (ratios, duals) =
+        (of_groups(training, |group| group.step_over_weights), of_groups(training, |group| group.dual));
     html! {
         p {
             (training.steps) " steps of " (training.optimizer) ", " (training.batch) " "
             @if training.unit == "tokens" { "windows of the text" } @else { "samples" }
             " each, in " (training.arithmetic) " arithmetic; step size " (short(training.rule.step_size.into()))
-            " " (schedule_words(training.rule.schedule)) ", " (momentum_words(training.rule.momentum)) ", "
-            (transport_words(training.rule.transport)) ", " (pull_words(training.rule.pull)) ", seed " (training.seed) "."
+            " " (training.schedule.clone().unwrap_or_else(|| schedule_words(training.rule.schedule))) ", " (momentum_words(training.rule.momentum)) ", "
+            (transport_words(training.rule.transport)) ", " (pull_words(training.rule.pull)) @for setting in &training.settings { ", " (setting) } ", seed " (training.seed) "."
         }
         (pair([
             (
@@ -121,18 +123,19 @@ pub(super) fn training_section(training: &Training) -> Markup {
                 "Accuracy on the test part, which is never trained on.",
             ),
         ]))
-        (pair([
-            (
-                chart("Length of the steps over that of the weights", "ratio", of_groups(training, |group| {
-                    group.step_over_weights
-                })),
-                "Norm of a step over the norm of the weights, by group of parameters.",
-            ),
-            (
-                chart("Dual norm of the momentum", "⟨M, U⟩", of_groups(training, |group| group.dual)),
-                "First-order decrease of the loss for a step size of 1, by group of parameters.",
-            ),
-        ]))
+        // A training by AdamW or SGD alone has none of these numbers.
+        @if !ratios.is_empty() {
+            (pair([
+                (
+                    chart("Length of the steps over that of the weights", "ratio", ratios),
+                    "Norm of a step over the norm of the weights, by group of parameters.",
+                ),
+                (
+                    chart("Dual norm of the momentum", "⟨M, U⟩", duals),
+                    "First-order decrease of the loss for a step size of 1, by group of parameters.",
+                ),
+            ]))
+        }
     }
 }
 

@@ -197,6 +197,19 @@ impl Optimizer {
         Rule { step_size: step, schedule, momentum, transport, pull, quintics }
     }
 
+    /// Returns words for settings that the rule does not hold.
+    pub fn words(&self) -> Vec<String> {
+        let settings = [
+            self.decay.map(|decay| format!("decay {decay}")),
+            self.scale.map(|_| "steps scaled to match AdamW's".to_owned()),
+            (!self.rest.is_empty()).then(|| "with rests of transport".to_owned()),
+            (self.momentum_start == MomentumStart::Zero).then(|| "momentum started at 0".to_owned()),
+            self.limiter.map(|factor| format!("gradients limited to {factor} times their mean")),
+            self.average.map(|average| format!("averaged weights ({average})")),
+        ];
+        settings.into_iter().flatten().collect()
+    }
+
     /// Returns the optimizer of a store for a training of `steps` steps.
     ///
     /// # Errors

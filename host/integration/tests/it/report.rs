@@ -52,6 +52,8 @@ fn story() -> Story {
             arithmetic: "fast".into(),
             steps: 3000,
             batch: 32,
+            schedule: None,
+            settings: Vec::new(),
             rule: Rule { step_size: 0.02, momentum: Momentum::Constant(0.95), ..Rule::PLAIN },
             seed: 1,
             samples: (1000, 797),

@@ -116,7 +116,7 @@ fn metrics_and_page_have_numbers_by_group() {
     run(&config, Start::default(), None).unwrap();
     for point in lines(&config.output) {
         let names: Vec<_> = point.groups.iter().map(|group| group.group.as_str()).collect();
-        assert_eq!(names, ["hidden", "*", "head"]);
+        assert_eq!(names, ["hidden", "* (bias)", "head"]);
         let [hidden, biases, head] = &point.groups[..] else { panic!("{point:?}") };
         // A cosine from 1 to 0.1 after five steps of warm-up.
         let done = (point.step as f64 - 6.0) / 55.0;
@@ -133,7 +133,15 @@ fn metrics_and_page_have_numbers_by_group() {
         assert_eq!((biases.dual, biases.ahead), (None, 0.0));
     }
     let page = std::fs::read_to_string(config.output.join("report.html")).unwrap();
-    assert!(page.contains("Dual norm of the momentum") && page.contains("averaged weights"));
+    for words in [
+        "Dual norm of the momentum",
+        "test part, averaged weights",
+        "step size 0.05 falling to 0.1 of it along a cosine after 5 steps of warm-up",
+        "decay cautious=0.2",
+        "gradients limited to 3 times their mean",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
 }
 
 /// Fields of a protocol buffer: number to values, each with its wire type.
@@ -240,12 +248,12 @@ fn event_files_hold_the_measurements_also_of_a_training_that_was_interrupted() {
             ("loss/average", |point| point.average_loss),
             ("accuracy/test", |point| Some(point.accuracy)),
             ("dual-norm/hidden", |point| point.groups[0].dual),
-            ("step-size/*", |point| Some(point.groups[1].step_size)),
+            ("step-size/* (bias)", |point| Some(point.groups[1].step_size)),
         ] {
             assert_eq!(tags[tag], curve(of), "{tag}, stopped at {stop_at:?}");
             assert_eq!(tags[tag].len(), 12, "{tag}");
         }
-        assert!(!tags.contains_key("dual-norm/*") && !tags.contains_key("loss/train"), "{:?}", tags.keys());
+        assert!(!tags.contains_key("dual-norm/* (bias)") && !tags.contains_key("loss/train"), "{:?}", tags.keys());
     }
 }
 

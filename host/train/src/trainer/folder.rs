@@ -241,6 +241,8 @@ impl<'a> Folder<'a> {
             steps: trainer.step(),
             batch: config.training.batch,
             rule: trainer.rule(),
+            schedule: config.optimizer.schedule.in_core(1).is_none().then(|| config.optimizer.schedule.to_string()),
+            settings: config.optimizer.words(),
             seed: config.seed,
             samples: (feed.train.len(), feed.test.len()),
             drawn: trainer.step() * (config.training.batch * feed.unit.per_sample) as u64,
