@@ -237,7 +237,7 @@ fn the_algorithm_is_written_once() {
         ("the factor of the RMS norm", "sqrt(m*n)"),
         ("the transport c = β/(1 − β)", "beta/(1.0-beta)"),
         ("the lag feedback", "(beta-memory)/(1.0-beta)"),
-        ("the transported step", "*geometry.radius*geometry.norm.factor(direction"),
+        ("the transported step", "-(stepsize*radius*norm.factor(shape))"),
         ("the cap", "cap/sqrt("),
         ("the query point of the lag law", "query+(y-x)*before"),
     ];

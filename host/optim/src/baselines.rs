@@ -8,7 +8,7 @@ mod adamw;
 mod sgd;
 
 use crate::Result;
-use crate::groups::Decay;
+use crate::decay::Decay;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;

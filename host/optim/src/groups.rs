@@ -1,18 +1,16 @@
 //! Role, norm, radius and step factor of each parameter: set by name patterns, otherwise derived from name and shape.
 
 use super::baselines::Baseline;
+use super::decay::Decay;
 use super::schedule::{Course, Knots, Window};
-use super::text::Text;
 use super::{Error, Result};
 use graftage_core::error::{Field, Refusal};
 use graftage_core::norm::Norm;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::{self, Geometry, Pull, Rule};
 use graftage_core::transport::Transport;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::str::FromStr;
 use tch::Tensor;
 use wildmatch::WildMatch;
 
@@ -220,8 +218,8 @@ impl fmt::Display for Role {
     }
 }
 
-/// Settings of the parameters whose names match a pattern. Settings left open are the usual ones of the [role](Role) and
-/// the optimizer's, and a role left open is [derived](roles) from names and sizes.
+/// Settings of the parameters whose names match a pattern. Settings left open are the usual ones of the [role](Role)
+/// and the optimizer's, and a role left open is [derived](roles) from names and sizes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Group {
@@ -288,49 +286,6 @@ pub enum Scale {
     /// step size and decay carry over (Liu et al. 2025, "Muon is scalable", section 2.2: 0.2·√max(m, n)). Parameters
     /// with other than spectral norms keep their radius.
     RmsMatch,
-}
-
-/// Decoupled weight decay X ← X − ηλX in addition to the step (Loshchilov and Hutter 2019). For parameters of the rule
-/// it is a [pull](graftage_core::scion::Pull) to zero. A file holds λ, or
-/// `cautious=LAMBDA`.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Decay {
-    /// Strength λ: finite, ≥ 0, and ηλ at most 1.
-    pub strength: f32,
-    /// True if only those elements decay that the step itself moves towards 0 (Chen et al. 2025, "Cautious weight
-    /// decay").
-    pub cautious: bool,
-}
-
-impl fmt::Display for Decay {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { strength, cautious } = self;
-        if *cautious { write!(f, "cautious={strength}") } else { write!(f, "{strength}") }
-    }
-}
-
-impl FromStr for Decay {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let (cautious, number) = text.strip_prefix("cautious=").map_or((false, text), |number| (true, number));
-        match number.parse() {
-            Ok(strength) => Ok(Self { strength, cautious }),
-            Err(_) => Err(format!("{text:?} is no decay: use LAMBDA or cautious=LAMBDA")),
-        }
-    }
-}
-
-impl Serialize for Decay {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_string())
-    }
-}
-
-impl<'de> Deserialize<'de> for Decay {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        Text::deserialize(source)?.0.parse().map_err(D::Error::custom)
-    }
 }
 
 impl Group {
@@ -553,8 +508,8 @@ impl Groups {
         Self { groups: groups.into_iter().collect(), only: true, ..Self::default() }
     }
 
-    /// Takes what a group leaves open from these groups, in their order, as far as they are for the parameter. Only rule,
-    /// norm, scale, schedule, momentum, rest and decay are taken.
+    /// Takes what a group leaves open from these groups, in their order, as far as they are for the parameter. Only
+    /// rule, norm, scale, schedule, momentum, rest and decay are taken.
     pub fn usually(self, usual: impl IntoIterator<Item = Group>) -> Self {
         Self { usual: usual.into_iter().chain(self.usual).collect(), ..self }
     }

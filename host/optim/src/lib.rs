@@ -41,6 +41,10 @@
 //! | alignment | 8 | X, M | 20 | 20 |
 //! | Nesterov's | 8 | M before the last step, M | 16 | 16 |
 //!
+//! The model may hold its matrices in bfloat16: its weights and gradients then take 2 bytes each in place of 4, and X
+//! is always kept in binary32, so θ = 0 keeps 8 bytes and Nesterov's law 12. A step takes 8 bytes more, for Y and the
+//! gradient in binary32, and a batch in parts keeps 4 more for the sum of their gradients.
+//!
 //! A parameter whose parts are unequal or interleaved keeps 8 more bytes and takes two copies for each part and step,
 //! as its parts are no views of the stacks. A pull to the start keeps 4 more bytes, for X₀. Under any pull a step takes
 //! 16 bytes, in place or not, if it takes less without the pull.
@@ -48,6 +52,7 @@
 mod average;
 pub mod baselines;
 pub mod cuda;
+mod decay;
 mod error;
 pub mod groups;
 #[cfg(test)]
@@ -68,6 +73,7 @@ mod watch;
 
 use crate::tensor::Arithmetic;
 pub use average::Average;
+pub use decay::Decay;
 pub use error::{Error, Result};
 pub use graftage_core::error::Refusal;
 pub use graftage_core::norm::Norm;
@@ -112,6 +118,7 @@ const LARGEST_GRADIENT: f64 = (1u128 << 120) as f64;
 struct Members {
     shape: (usize, usize),
     settings: Settings,
+    kind: Kind,
     /// Number of matrices.
     count: i64,
     tensors: Vec<Tensor>,
@@ -161,7 +168,8 @@ impl TransportedScion {
     ///
     /// # Errors
     /// Returns an error if a constant of the rule is out of range, if the store has no trainable parameters, if a
-    /// parameter has no elements or is not of kind Float, or if another optimizer that still exists steps it.
+    /// parameter has no elements or is neither of kind Float nor a matrix of kind BFloat16, or if another optimizer
+    /// that still exists steps it.
     pub fn new(store: &nn::VarStore, rule: Rule, arithmetic: Arithmetic) -> Result<Self> {
         Self::with_groups(named(store), rule, arithmetic, &Groups::automatic())
     }
@@ -188,8 +196,23 @@ impl TransportedScion {
         let mut names = Vec::new();
         for (((name, tensor), size), role) in parameters.into_iter().zip(sizes).zip(&mut roles) {
             let wrong = |what: String| Err(Error::Parameter { name: name.clone(), what });
-            if tensor.kind() != Kind::Float {
-                return wrong(format!("is of kind {:?}, but only Float is supported", tensor.kind()));
+            match tensor.kind() {
+                Kind::Float => {}
+                Kind::BFloat16 if matches!(role.role, Role::Bias | Role::Gain) => {
+                    return wrong(format!(
+                        "is a {} of kind BFloat16, but only matrices can be; make it Float",
+                        role.role
+                    ));
+                }
+                Kind::BFloat16 if arithmetic == Arithmetic::Exact => {
+                    return wrong("is of kind BFloat16, but exact arithmetic takes only Float".into());
+                }
+                Kind::BFloat16 => {}
+                other => {
+                    return wrong(format!(
+                        "is of kind {other:?}, but only Float and, for matrices, BFloat16 are supported"
+                    ));
+                }
             }
             if tensor.numel() == 0 {
                 return wrong(format!("has no elements: {size:?}"));
@@ -204,10 +227,11 @@ impl TransportedScion {
                 groups.plan(&Parameter { name: &name, size: &size }, role.role)?
             {
                 let Matrices { count, shape } = matrices;
-                let same = |members: &Members| (members.shape, &members.settings) == (shape, &settings);
+                let key = (shape, &settings, tensor.kind());
+                let same = |members: &Members| (members.shape, &members.settings, members.kind) == key;
                 let stack = stacks.iter().position(same).unwrap_or(stacks.len());
                 if stack == stacks.len() {
-                    stacks.push(Members { shape, settings, count: 0, tensors: Vec::new() });
+                    stacks.push(Members { shape, settings, kind: tensor.kind(), count: 0, tensors: Vec::new() });
                 }
                 let members = &mut stacks[stack];
                 let (index, count, parts) = (members.count, count as i64, parts as i64);
@@ -242,10 +266,10 @@ impl TransportedScion {
             settings.check(&rule)?;
             let model = stacked(shape, tensors)?;
             let admitted = Tensor::f_zeros([model.size()[0], 1, 1], (Kind::Int64, model.device()))?;
-            let array = |_| Ok(model.f_zeros_like()?);
+            let array = |_| Ok(Tensor::f_zeros(model.size(), (Kind::Float, model.device()))?);
             let arrays = settings.arrays().iter().map(array).collect::<Result<_>>()?;
             let alignment = Alignment::START;
-            let (x, before, start, average, gradient, norms) = (None, None, None, None, None, None);
+            let (x, before, start, average, gradient, sum, norms) = (None, None, None, None, None, None, None);
             Ok(Stack {
                 shape,
                 settings,
@@ -256,6 +280,7 @@ impl TransportedScion {
                 start,
                 average,
                 gradient,
+                sum,
                 norms,
                 alignment,
                 admitted,
@@ -298,12 +323,15 @@ impl TransportedScion {
         }
         let pulls = matches!(self.rule.pull, Pull::Start { .. });
         let apart = !nesterov && self.rule.transport != Transport::Fixed { theta: 0.0 };
+        for stack in &mut self.stacks {
+            let apart = apart && stack.settings.baseline.is_none() || stack.is_rounded();
+            if apart && stack.x.is_none() && !stack.is_frozen() {
+                stack.x = Some(stack.model.f_to_kind(Kind::Float)?.copy());
+            }
+        }
         for stack in self.stacks.iter_mut().filter(by_rule) {
             if nesterov && stack.before.is_none() {
-                stack.before = Some(stack.model.f_zeros_like()?);
-            }
-            if apart && stack.x.is_none() && !stack.is_frozen() {
-                stack.x = Some(stack.model.copy());
+                stack.before = Some(stack.m().f_zeros_like()?);
             }
             if pulls && stack.settings.decay.is_none() && stack.start.is_none() && !stack.is_frozen() {
                 stack.start = Some(stack.x().copy());
@@ -318,9 +346,10 @@ impl TransportedScion {
         let _guard = no_grad_guard();
         for place in self.places.iter().filter(|place| place.rows.is_some() || self.is_astray(place)) {
             let Place { name, tensor, size, stack, .. } = place;
-            let device = self.stacks[*stack].model.device();
-            if (tensor.size(), tensor.kind(), tensor.device()) != (size.clone(), Kind::Float, device) {
-                let what = format!("is now {tensor:?}, but the optimizer was made for {size:?} of Float on {device:?}");
+            let (kind, device) = (self.stacks[*stack].model.kind(), self.stacks[*stack].model.device());
+            if (tensor.size(), tensor.kind(), tensor.device()) != (size.clone(), kind, device) {
+                let what =
+                    format!("is now {tensor:?}, but the optimizer was made for {size:?} of {kind:?} on {device:?}");
                 return Err(Error::Parameter { name: name.clone(), what });
             }
         }
@@ -412,7 +441,7 @@ impl TransportedScion {
         // Weights and gradients of parts that are no views of the model's.
         let copies: usize = parts.map(|place| 2 * place.numbers(&self.stacks) * size_of::<f32>()).sum();
         let arrays = self.stacks.iter().flat_map(|stack| {
-            let others = [&stack.x, &stack.before, &stack.start, &stack.average].into_iter().flatten();
+            let others = [&stack.x, &stack.before, &stack.start, &stack.average, &stack.sum].into_iter().flatten();
             stack.arrays.iter().chain(others)
         });
         copies + arrays.map(|tensor| tensor.numel() * size_of::<f32>()).sum::<usize>()
@@ -552,10 +581,11 @@ impl TransportedScion {
         for place in &self.places {
             let x = place.of(of(&self.stacks[place.stack]))?;
             match &place.rows {
-                None => all.push((place.name.clone(), x.copy())),
+                None => all.push((place.name.clone(), x.f_to_kind(Kind::Float)?.copy())),
                 Some(rows) => {
                     if rows.first_part {
-                        all.push((rows.parameter.clone(), place.tensor.f_empty_like()?));
+                        let whole = Tensor::f_empty(&place.size, (Kind::Float, place.tensor.device()))?;
+                        all.push((rows.parameter.clone(), whole));
                     }
                     if let Some((_, whole)) = all.last() {
                         rows.of(whole)?.f_copy_(&x)?;
@@ -581,8 +611,8 @@ impl TransportedScion {
                 place.tensor.zero_grad();
             }
         }
-        for gradient in self.stacks.iter_mut().filter_map(|stack| stack.gradient.as_mut()) {
-            let _ = gradient.zero_();
+        for array in self.stacks.iter_mut().flat_map(|stack| stack.gradient.iter_mut().chain(&mut stack.sum)) {
+            let _ = array.zero_();
         }
         self.samples = 0;
     }
@@ -608,8 +638,8 @@ impl TransportedScion {
     /// batch was divided.
     ///
     /// # Errors
-    /// Returns an error if the part has no samples, the loss has no gradient, or the model's tensors hold a new gradient
-    /// from another backward pass. Nothing has changed then.
+    /// Returns an error if the part has no samples, the loss has no gradient, or the model's tensors hold a new
+    /// gradient from another backward pass. Nothing has changed then.
     pub fn accumulate(&mut self, loss: &Tensor, samples: usize) -> Result<()> {
         if samples == 0 {
             return Err(Error::wrong("the loss", "a part of a batch must have at least one sample"));
@@ -623,8 +653,32 @@ impl TransportedScion {
                 self.zero_grad();
             }
         }
+        if self.samples > 0 {
+            self.sum_rounded()?;
+        }
         (loss * samples as f64).f_backward()?;
+        if self.samples > 0 {
+            self.sum_rounded()?;
+        }
         self.samples += samples;
+        Ok(())
+    }
+
+    /// Adds gradients in bfloat16 to sums in binary32: a sum in bfloat16 would lose what a further part adds.
+    fn sum_rounded(&mut self) -> Result<()> {
+        let _guard = no_grad_guard();
+        for stack in self.stacks.iter_mut().filter(|stack| stack.is_rounded() && stack.sum.is_none()) {
+            stack.sum = Some(Tensor::f_zeros(stack.model.size(), (Kind::Float, stack.model.device()))?);
+        }
+        for place in &self.places {
+            let gradient = place.tensor.f_grad()?;
+            if let Some(sum) = &self.stacks[place.stack].sum
+                && gradient.defined()
+            {
+                let _ = place.of(sum)?.f_add_(&place.own(&gradient)?)?;
+                let _ = place.own(&gradient)?.f_zero_()?;
+            }
+        }
         Ok(())
     }
 
@@ -665,15 +719,11 @@ impl TransportedScion {
         let step = Step { rule, t: self.steps + 1, from_zero, limiter };
         let t = step.t;
         for (stack, new) in self.stacks.iter_mut().zip(&new) {
-            if self.samples > 0
-                && let Some(gradient) = &mut stack.gradient
-            {
-                let _ = gradient.f_div_scalar_(self.samples as f64)?;
-            }
-            if !stack.is_frozen() && new.contains(&true) {
+            let gradient = stack.mean_gradient(self.samples)?;
+            if let Some(gradient) = gradient.filter(|_| !stack.is_frozen() && new.contains(&true)) {
                 match self.arithmetic {
-                    Arithmetic::Fast => stack.step_fast(step, self.kind, new)?,
-                    Arithmetic::Exact => stack.step_exact(step, new)?,
+                    Arithmetic::Fast => stack.step_fast(step, self.kind, new, &gradient)?,
+                    Arithmetic::Exact => stack.step_exact(step, new, &gradient)?,
                 }
             }
             if let Some(average) = self.average.filter(|_| !stack.is_frozen()) {

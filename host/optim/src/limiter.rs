@@ -1,5 +1,5 @@
-//! Limiter of gradients: a single gradient that is many times too large would otherwise rule the momentum for hundreds of
-//! steps, as a direction depends on no length.
+//! Limiter of gradients: a single gradient that is many times too large would otherwise rule the momentum for hundreds
+//! of steps, as a direction depends on no length.
 //!
 //! With the Frobenius norm n = ‖G‖ of a matrix's gradient, the running mean n̄ and a factor κ,
 //!

@@ -23,8 +23,9 @@ pub enum Method {
     /// Scion (Pethick et al. 2025): the same without transport. M starts as the first gradient; that of the published
     /// code starts at 0, as after [`TransportedScion::from_zero`]. The same holds for Muon.
     Scion,
-    /// Muon (Jordan et al. 2024): Nesterov's argument, Jordan's five quintics, hidden matrices scaled by max(1, √(m/n)).
-    /// Parameters other than hidden matrices, for which Muon uses AdamW, get the rule's usual settings; a group with
+    /// Muon (Jordan et al. 2024): Nesterov's argument, Jordan's five quintics, hidden matrices scaled by max(1,
+    /// √(m/n)). Parameters other than hidden matrices, for which Muon uses AdamW, get the rule's usual settings; a
+    /// group with
     /// `rule = "adamw"` for their roles gives them AdamW. The usual radius is 3, so η is a third of Muon's learning
     /// rate.
     Muon,
@@ -61,8 +62,8 @@ impl Method {
         }
     }
 
-    /// Creates an optimizer for all trainable parameters of a store in these groups, which take precedence over what the
-    /// method sets.
+    /// Creates an optimizer for all trainable parameters of a store in these groups, which take precedence over what
+    /// the method sets.
     ///
     /// The parameters start from new random weights inside the balls of their geometries, with the same bits for every
     /// method.

@@ -39,7 +39,7 @@ impl Drop for Claim {
 /// Addresses of a tensor without gaps.
 fn memory(tensor: &Tensor) -> Range<usize> {
     let first = tensor.data_ptr() as usize;
-    first..first + tensor.numel() * size_of::<f32>()
+    first..first + tensor.numel() * tensor.kind().elt_size_in_bytes()
 }
 
 /// Checks that an optimizer may step these parameters.

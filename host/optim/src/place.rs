@@ -76,7 +76,7 @@ impl Place {
 
     /// Returns whether `tensor` lies in this parameter's memory in `stack`.
     pub fn is_in(&self, stack: &Tensor, tensor: &Tensor) -> bool {
-        let bytes = stack.numel() / stack.size()[0] as usize * size_of::<f32>();
+        let bytes = stack.numel() / stack.size()[0] as usize * stack.kind().elt_size_in_bytes();
         tensor.defined() && tensor.data_ptr() as usize == stack.data_ptr() as usize + self.index as usize * bytes
     }
 }

@@ -1,7 +1,8 @@
 //! Stacks of matrices that are stepped by the same libtorch calls, and the step itself.
 
 use crate::average::Average;
-use crate::groups::{Decay, Settings};
+use crate::decay::Decay;
+use crate::groups::Settings;
 use crate::tensor::{Exact, Fast, Operand, largest};
 use crate::{LARGEST_GRADIENT, Result, baselines, limiter};
 use graftage_core::matrix::Matrix;
@@ -16,9 +17,9 @@ use tch::{Kind, Tensor};
 pub(crate) struct Stack {
     pub shape: (usize, usize),
     pub settings: Settings,
-    /// Weights that the model holds: Y, or X if both are the same.
+    /// Weights that the model holds: Y, or X if both are the same; of kind Float, or rounded to BFloat16.
     pub model: Tensor,
-    /// X, if the model holds Y.
+    /// X, if the model holds Y or rounds.
     pub x: Option<Tensor>,
     /// Arrays kept beside the weights, named by [`Settings::arrays`]: M alone, or those of a baseline.
     pub arrays: Vec<Tensor>,
@@ -30,6 +31,8 @@ pub(crate) struct Stack {
     pub average: Option<Tensor>,
     /// Tensor of which the model's gradients are views; `None` before the first step.
     pub gradient: Option<Tensor>,
+    /// Sum of the parts' gradients in binary32, if the model holds bfloat16 and a batch came in parts; else 0.
+    pub sum: Option<Tensor>,
     /// Running mean of the gradients' norms per matrix, shape [s, 1, 1], 0 before the first; only under a limiter.
     pub norms: Option<Tensor>,
     pub alignment: Alignment<Operand>,
@@ -83,6 +86,33 @@ impl Stack {
         self.arrays.first().unwrap_or(&self.model)
     }
 
+    /// Returns whether the model holds its weights in bfloat16.
+    pub fn is_rounded(&self) -> bool {
+        self.model.kind() == Kind::BFloat16
+    }
+
+    /// Returns the gradient of a step, in binary32: the mean over the samples of which it holds a sum, if `samples` is
+    /// not 0. The model's gradients become that mean.
+    pub fn mean_gradient(&mut self, samples: usize) -> Result<Option<Tensor>> {
+        let Some(gradient) = &mut self.gradient else { return Ok(None) };
+        let divide = |sum: &mut Tensor| if samples > 0 { sum.f_div_scalar_(samples as f64).map(drop) } else { Ok(()) };
+        if gradient.kind() == Kind::Float {
+            divide(gradient)?;
+            return Ok(Some(gradient.shallow_clone()));
+        }
+        let mut whole = match &mut self.sum {
+            // The last part's gradient was added to it, or there was only one part and it is 0.
+            Some(sum) => sum.f_add(gradient)?,
+            None => gradient.f_to_kind(Kind::Float)?,
+        };
+        if let Some(sum) = &mut self.sum {
+            let _ = sum.f_zero_()?;
+        }
+        divide(&mut whole)?;
+        gradient.f_copy_(&whole)?;
+        Ok(Some(whole))
+    }
+
     /// Returns the direction U of M.
     pub fn direction(&self, quintics: Quintics) -> Tensor {
         let [mut first, mut second, mut third] = [(); 3].map(|()| <Fast as Matrix>::Square::from(Tensor::new()));
@@ -100,8 +130,7 @@ impl Stack {
 
     /// Takes a step, with spectral directions from products in `kind`. Parameters whose gradient is not new or not
     /// finite stay unchanged.
-    pub fn step_fast(&mut self, step: Step, kind: Kind, new: &[bool]) -> Result<()> {
-        let Some(gradient) = &self.gradient else { return Ok(()) };
+    pub fn step_fast(&mut self, step: Step, kind: Kind, new: &[bool], gradient: &Tensor) -> Result<()> {
         let mut admitted = largest(gradient, &[-2, -1]).f_lt(LARGEST_GRADIENT)?;
         if new.contains(&false) {
             let new = Tensor::f_from_slice(new)?.f_view([-1, 1, 1])?.f_to_device(admitted.device())?;
@@ -110,7 +139,7 @@ impl Stack {
         let _ = self.admitted.f_add_(&admitted)?;
         // On a CPU the check costs no wait. If all gradients are admitted, the step writes in place.
         let all = !admitted.device().is_cuda() && bool::try_from(admitted.f_all()?)?;
-        let gradient = self.limited(step, &admitted)?;
+        let gradient = self.limited(step, gradient, &admitted)?;
         if let Some(baseline) = self.settings.baseline {
             return self.step_baseline(step, baseline, &gradient, (!all).then_some(&admitted));
         }
@@ -125,9 +154,9 @@ impl Stack {
     }
 
     /// Takes a step in core's order of evaluation. Parameters whose gradient is not new stay unchanged.
-    pub fn step_exact(&mut self, step: Step, new: &[bool]) -> Result<()> {
+    pub fn step_exact(&mut self, step: Step, new: &[bool], gradient: &Tensor) -> Result<()> {
         if !new.contains(&false) {
-            return self.step_whole(step);
+            return self.step_whole(step, gradient);
         }
         let new = Tensor::f_from_slice(new)?.f_to_device(self.model.device())?;
         let members = new.f_nonzero()?.f_flatten(0, -1)?;
@@ -143,12 +172,13 @@ impl Stack {
             before: some(&self.before)?,
             start: some(&self.start)?,
             average: None,
-            gradient: some(&self.gradient)?,
+            gradient: None,
+            sum: None,
             norms: some(&self.norms)?,
             alignment: Alignment { mean: mean.map(Operand::from), weight: self.alignment.weight },
             admitted: part(&self.admitted)?,
         };
-        stack.step_whole(step)?;
+        stack.step_whole(step, &part(gradient)?)?;
         let arrays = self.arrays.iter_mut().zip(&stack.arrays).map(|(whole, part)| (Some(whole), Some(part)));
         let others = [
             (Some(&mut self.model), Some(&stack.model)),
@@ -172,12 +202,9 @@ impl Stack {
     }
 
     /// Takes a step of all parameters in core's order of evaluation.
-    fn step_whole(&mut self, step: Step) -> Result<()> {
-        let Some(gradient) = &self.gradient else { return Ok(()) };
-        let gradient = match step.limiter {
-            Some(_) => self.limited(step, &Tensor::f_ones_like(&self.admitted)?.f_to_kind(Kind::Bool)?)?,
-            None => gradient.shallow_clone(),
-        };
+    fn step_whole(&mut self, step: Step, gradient: &Tensor) -> Result<()> {
+        let all = Tensor::f_ones_like(&self.admitted)?.f_to_kind(Kind::Bool)?;
+        let gradient = self.limited(step, gradient, &all)?;
         if let Some(baseline) = self.settings.baseline {
             return self.step_baseline(step, baseline, &gradient, None);
         }
@@ -186,8 +213,7 @@ impl Stack {
     }
 
     /// Returns the gradient as the limiter lets it through. Only the means of admitted matrices change.
-    fn limited(&mut self, step: Step, admitted: &Tensor) -> Result<Tensor> {
-        let gradient = self.gradient.as_ref().unwrap_or(&self.model);
+    fn limited(&mut self, step: Step, gradient: &Tensor, admitted: &Tensor) -> Result<Tensor> {
         match step.limiter {
             None => Ok(gradient.shallow_clone()),
             Some(factor) => {
@@ -226,9 +252,11 @@ impl Stack {
         let geometry = self.settings.geometry;
         let (rule, [step_size, keep, coming]) = self.settings.at(rule, t, from_zero);
         let constants = Constants { rule: &rule, step_size, keep, coming, first: t <= 1 };
+        // Y as the model has it, in binary32.
+        let query = if self.is_rounded() { self.model.f_to_kind(Kind::Float)? } else { self.model.shallow_clone() };
         let y = match (&self.before, &self.x) {
             (Some(before), _) => of(before),
-            (None, Some(_)) => of(&self.model),
+            (None, Some(_)) => of(&query),
             // The query point is X, so its result is not needed.
             (None, None) => scratch(),
         };
@@ -247,6 +275,10 @@ impl Stack {
             work.direction.combine(1.0, if share.is_finite() { share } else { 0.0 }, &of(&decay));
         }
         state.follow(geometry, &constants, self.start.as_ref(), &mut self.alignment, work.direction);
+        if self.is_rounded() {
+            let shown = if self.before.is_some() { self.x() } else { &query };
+            self.model.shallow_clone().f_copy_(shown)?;
+        }
         Ok(())
     }
 
@@ -261,14 +293,16 @@ impl Stack {
         let (_, [step_size, _, beta]) = self.settings.at(rule, t, from_zero);
         let moment = baselines::Moment { step_size: step_size.into(), beta: beta.into(), step: t };
         let own = |tensor: &Tensor| if flags.is_some() { tensor.copy() } else { tensor.shallow_clone() };
-        let (mut x, mut arrays) = (own(&self.model), self.arrays.iter().map(own).collect::<Vec<_>>());
+        let (mut x, mut arrays) = (own(self.x()), self.arrays.iter().map(own).collect::<Vec<_>>());
         baseline.advance(&mut x, gradient, &mut arrays, &moment, self.settings.decay)?;
         if let Some(flags) = flags {
-            for (array, new) in
-                [&mut self.model].into_iter().chain(&mut self.arrays).zip([&x].into_iter().chain(&arrays))
-            {
+            let weights = self.x.as_mut().unwrap_or(&mut self.model);
+            for (array, new) in [weights].into_iter().chain(&mut self.arrays).zip([&x].into_iter().chain(&arrays)) {
                 array.f_copy_(&new.f_where_self(flags, array)?)?;
             }
+        }
+        if self.is_rounded() {
+            self.model.shallow_clone().f_copy_(self.x())?;
         }
         Ok(())
     }

@@ -36,8 +36,9 @@ impl TransportedScion {
     /// Returns the state from which a later run resumes: X, Y and M of each parameter as `NAME.x`, `NAME.y` and
     /// `NAME.m`, X₀ as `NAME.start` under a pull to the start, an average as `NAME.average`, the sums of the alignment
     /// law and of the limiter for each stack, and `steps`. A parameter that a baseline steps has X and the
-    /// [arrays](crate::baselines::Baseline::arrays). Under Nesterov's law `NAME.y` is M before the last step. `law` and `NAME.norm` are the letters, as numbers, of
-    /// the law of transport and of the norm, for which these numbers were computed.
+    /// [arrays](crate::baselines::Baseline::arrays). Under Nesterov's law `NAME.y` is M before the last step. `law` and
+    /// `NAME.norm` are the letters, as numbers, of the law of transport and of the norm, for which these numbers were
+    /// computed.
     ///
     /// # Errors
     /// Returns an error if libtorch fails.
@@ -48,7 +49,7 @@ impl TransportedScion {
         for place in &self.places {
             state.push((format!("{}.{NORM}", place.name), letters(&self.norm(place))));
             for (array, tensor) in self.arrays(place)? {
-                state.push((format!("{}.{array}", place.name), tensor.detach().copy()));
+                state.push((format!("{}.{array}", place.name), tensor.detach().to_kind(Kind::Float).copy()));
             }
         }
         for (index, stack) in self.stacks.iter().enumerate() {
@@ -133,6 +134,12 @@ impl TransportedScion {
             let norms =
                 find(state, &format!("{LIMITER}.{index}")).filter(|norms| norms.size() == stack.admitted.size());
             stack.norms = norms.map(|norms| norms.to_device(stack.model.device()));
+        }
+        for stack in self.stacks.iter().filter(|stack| stack.is_rounded()) {
+            // Y is in the state, but not where the model holds X.
+            if stack.before.is_some() || stack.settings.baseline.is_some() {
+                stack.model.shallow_clone().f_copy_(stack.x())?;
+            }
         }
         self.publish()?;
         self.steps = steps;

@@ -43,8 +43,8 @@ struct Sums {
 const SUMS: usize = 6;
 
 impl TransportedScion {
-    /// Returns numbers about the last step by group. It takes a spectral direction of every matrix and one read from the
-    /// device, so it is meant for now and then, when the loss is read. Under Nesterov's law U is the direction of M
+    /// Returns numbers about the last step by group. It takes a spectral direction of every matrix and one read from
+    /// the device, so it is meant for now and then, when the loss is read. Under Nesterov's law U is the direction of M
     /// alone.
     ///
     /// # Errors

@@ -393,8 +393,14 @@ fn a_tensor_that_cannot_be_stepped_is_named() {
     assert!(make(float(&[2, 3]), Geometry::HIDDEN).is_ok());
     for (tensor, expected) in [
         (float(&[2, 0]), "has no elements: [2, 0]"),
-        (float(&[2, 3]).to_kind(Kind::Double), "is of kind Double, but only Float is supported"),
-        (float(&[2, 3]).to_kind(Kind::Half), "is of kind Half, but only Float is supported"),
+        (
+            float(&[2, 3]).to_kind(Kind::Double),
+            "is of kind Double, but only Float and, for matrices, BFloat16 are supported",
+        ),
+        (
+            float(&[2, 3]).to_kind(Kind::Half),
+            "is of kind Half, but only Float and, for matrices, BFloat16 are supported",
+        ),
     ] {
         let refused = make(tensor, Geometry::HIDDEN).map(|_| ());
         assert!(

@@ -43,7 +43,8 @@ use graftage_core::polar::Quintics;
 use graftage_core::schedule::{Momentum, Schedule};
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
-use graftage_optim::groups::{Decay, Scale};
+use graftage_optim::Decay;
+use graftage_optim::groups::Scale;
 use graftage_optim::method::Method;
 use graftage_optim::schedule::{Course, Window};
 use graftage_optim::tensor::{Arithmetic, Precision};
@@ -68,9 +69,13 @@ pub struct Config {
     /// Number of CPU threads. Default: half of the processors, at least one. Another number gives other bits.
     #[serde(default)]
     pub threads: Option<usize>,
-    /// Number format of the model's products and of spectral directions. Weights and their updates are always binary32.
+    /// Number format of the model's products and of spectral directions. Updates of the weights are always in binary32.
     #[serde(default)]
     pub precision: Precision,
+    /// Number format in which the model holds its matrices. With bfloat16, the optimizer keeps the weights themselves
+    /// in binary32, and the model has them rounded; the precision must be bfloat16 as well.
+    #[serde(default)]
+    pub weights: Precision,
     /// Source of the samples.
     pub data: Source,
     /// Division of the samples into training, validation and test parts.
@@ -370,6 +375,14 @@ impl Config {
         }
         if !(0.0..1.0).contains(&wrong_labels) {
             return Err(format!("[training] wrong-labels must be in [0, 1), found {wrong_labels}"));
+        }
+        if self.weights == Precision::Bfloat16 && self.precision != Precision::Bfloat16 {
+            return Err(
+                "weights = \"bfloat16\" needs precision = \"bfloat16\", too: products take them as they are".into()
+            );
+        }
+        if self.weights == Precision::Bfloat16 && self.optimizer.arithmetic == Arithmetic::Exact {
+            return Err("weights = \"bfloat16\" cannot be used with arithmetic = \"exact\"".into());
         }
         if self.threads == Some(0) {
             return Err("threads must be at least 1".into());

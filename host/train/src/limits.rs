@@ -12,6 +12,7 @@ use graftage::model::{Parameter, Shape};
 use graftage::parallel;
 use graftage_core::scion::{Pull, Rule};
 use graftage_core::transport::Transport;
+use graftage_optim::tensor::Precision;
 use std::path::Path;
 
 /// Memory beyond the counted needs, as a share of them: libtorch itself, and temporary memory of a step.
@@ -66,7 +67,9 @@ fn needs(config: &Config, data: &Dataset, jobs: usize) -> Result<Vec<Need>> {
     let (model, remedy) = (number * count * jobs as f64, "a smaller model".to_owned());
     let mut needs = Vec::new();
     if on_processor {
-        let arrays = 2 + arrays(&config.optimizer);
+        // Weights and gradients of matrices in bfloat16 take half; vectors are few.
+        let rounded = config.weights == Precision::Bfloat16;
+        let arrays = if rounded { 1 } else { 2 } + arrays(&config.optimizer, rounded);
         needs.push(Need {
             what: "[model] (weights, gradients and the optimizer's state)",
             bytes: model * arrays as f64,
@@ -97,8 +100,9 @@ fn copied(data: &Dataset) -> f64 {
     bytes as f64
 }
 
-/// Number of arrays of the weights' size that an optimizer keeps in addition to the model's own.
-pub fn arrays(optimizer: &Optimizer) -> usize {
+/// Number of arrays of the weights' size, in binary32, that an optimizer keeps in addition to the model's own, which
+/// may be rounded to bfloat16.
+pub fn arrays(optimizer: &Optimizer, rounded: bool) -> usize {
     let Rule { transport, pull, .. } = optimizer.method.rule(optimizer.rule(1));
     let of_rule = match transport {
         Transport::Fixed { theta: 0.0 } => 1,
@@ -108,7 +112,10 @@ pub fn arrays(optimizer: &Optimizer) -> usize {
         Some(baseline) => baseline.arrays.len(),
         None => of_rule + usize::from(matches!(pull, Pull::Start { .. })),
     };
-    beside_x + usize::from(optimizer.average.is_some())
+    // X itself, where the model would hold it.
+    let held = optimizer.method.baseline().is_some()
+        || matches!(transport, Transport::Fixed { theta: 0.0 } | Transport::Nesterov);
+    beside_x + usize::from(rounded && held) + usize::from(optimizer.average.is_some())
 }
 
 /// Memory still available to this process, in bytes; `None` if the system does not say.

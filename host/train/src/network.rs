@@ -5,7 +5,7 @@ use crate::model::{Model, Rotary, Weights};
 use graftage::model::Shape;
 use graftage_optim::tensor::Precision;
 use std::collections::HashMap;
-use tch::{Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn, no_grad_guard};
 
 /// A model with its weights in a store.
 pub struct Network {
@@ -34,6 +34,18 @@ impl Network {
         }
         let rotary = model.rotary(root.device())?;
         Ok(Self { model: model.clone(), shape: shape.clone(), tensors, rotary })
+    }
+
+    /// Rounds all matrices to bfloat16. Vectors stay in binary32.
+    ///
+    /// # Errors
+    /// Returns an error if libtorch fails.
+    pub fn round(&self) -> Result<()> {
+        let _guard = no_grad_guard();
+        for tensor in self.tensors.values().filter(|tensor| tensor.dim() >= 2) {
+            tensor.shallow_clone().f_set_data(&tensor.f_to_kind(Kind::BFloat16)?)?;
+        }
+        Ok(())
     }
 
     /// Computes logits: [B, classes] of features [B, inputs], or [B, T, 256] of bytes [B, T] of kind Int64 with T at

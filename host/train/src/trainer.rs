@@ -1,11 +1,12 @@
-//! Trainer: a model in libtorch, moved by a [`TransportedScion`], in a folder that stays intact however the process ends.
+//! Trainer: a model in libtorch, moved by a [`TransportedScion`], in a folder that stays intact however the process
+//! ends.
 //!
 //! | file | contents |
 //! |---|---|
 //! | `state.safetensors` | the last checkpoint, from which the training resumes |
 //! | `metrics.jsonl` | a line of JSON for each measurement |
 //! | `model.safetensors` | at the end: the weights X with their description, see [`graftage::checkpoint`] |
-//! | `average.safetensors` | at the end: the averaged weights in the same form, if the configuration asks for an average |
+//! | `average.safetensors` | at the end: the averaged weights in the same form, if one is configured |
 //! | `state-STEP.safetensors` | earlier checkpoints, if the configuration keeps several |
 //! | `events.out.tfevents.graftage` | the measurements for TensorBoard, if the configuration asks for them |
 //! | `best.safetensors` | the weights of the best measurement in the same form, if the configuration keeps them |
@@ -135,6 +136,9 @@ impl<'a> Trainer<'a> {
         rule.check()?;
         let store = nn::VarStore::new(device);
         let network = Network::new(&store.root(), &config.model, &feed.shape)?;
+        if config.weights == Precision::Bfloat16 {
+            network.round()?;
+        }
         let mut optimizer = config.optimizer.create(&store, steps, config.seed)?;
         if config.precision == Precision::Bfloat16 {
             optimizer = optimizer.bfloat16();

@@ -572,7 +572,7 @@ fn the_estimate_of_an_optimizer_is_what_it_takes() {
         let feed = graftage_train::trainer::Feed::new(&load(&config), &config.model, 0.0, 1, tch::Device::Cpu).unwrap();
         let trainer = graftage_train::trainer::Trainer::new(&config, &feed, tch::Device::Cpu).unwrap();
         let count = 4 * 16 + 16 + 16 * 3 + 3;
-        assert_eq!(trainer.optimizer().bytes(), 4 * count * limits::arrays(&config.optimizer), "{method}");
+        assert_eq!(trainer.optimizer().bytes(), 4 * count * limits::arrays(&config.optimizer, false), "{method}");
     }
 }
 

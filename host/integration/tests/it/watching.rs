@@ -292,6 +292,7 @@ fn settings_that_cannot_be_are_refused_in_the_configuration() {
         ("average = \"exponential=0.9\"", "average = \"exponential=1\"", "must be in (0, 1), found 1"),
         ("average = \"exponential=0.9\"", "average = \"mean\"", "use exponential=MEMORY or tail=STEP"),
         ("rule = \"adamw\"", "rule = \"adam\"", "unknown value \"adam\"; did you mean \"adamw\"?"),
+        ("threads = 1", "threads = 1\nweights = \"bfloat16\"", "needs precision = \"bfloat16\", too"),
         ("checkpoints = 3", "checkpoints = 0", "checkpoints must be at least 1"),
         ("floor = 0.1", "floor = 1.1", "the floor must be in [0, 1], found 1.1"),
         ("warmup = 5", "warmup = 60", "60 steps of warmup take all 60 steps"),
@@ -315,4 +316,23 @@ fn settings_that_cannot_be_are_refused_in_the_configuration() {
         assert!(error.contains(words), "{error}");
         assert!(!config.output.exists(), "{to}");
     }
+}
+
+#[test]
+fn a_model_of_bfloat16_trains_and_leaves_weights_in_binary32() {
+    let folder = Folder::empty();
+    let half = "threads = 1\nprecision = \"bfloat16\"\nweights = \"bfloat16\"";
+    let config =
+        config(&folder, |text| text.replace("threads = 1", half).replace("[training]", "[training]\nparts = 2"));
+    let training = run(&config, Start::default(), None).unwrap();
+    let (first, last) = (&training.curve[0], training.curve.last().unwrap());
+    assert!(last.test_loss < 0.8 * first.test_loss, "{first:?} {last:?}");
+    // The page, the state and the resumption are those of any training.
+    let whole = std::fs::read(config.output.join(MODEL)).unwrap();
+    run(&config, Start { resume: true, at: Some(40), ..Start::default() }, None).unwrap();
+    assert_eq!(std::fs::read(config.output.join(MODEL)).unwrap(), whole);
+    // Weights that bfloat16 does not hold: the optimizer has them in binary32.
+    let checkpoint = graftage::checkpoint::Checkpoint::read(&config.output.join(MODEL)).unwrap();
+    let fine = checkpoint.tensors[0].elements.iter().filter(|e| e.to_bits() & 0xffff != 0).count();
+    assert!(fine > checkpoint.tensors[0].elements.len() / 2, "{fine}");
 }

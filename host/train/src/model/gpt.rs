@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use graftage::model::{BYTES, Parameter, Shape, in_range};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A transformer that predicts the next byte.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -70,7 +70,8 @@ impl Architecture for Gpt {
             -1,
             false,
             false,
-        )?;
+        )?
+        .f_to_kind(Kind::Float)?;
         let x = self.blocks().forward(weights, x, weights.rotary)?;
         let n = weights.normalised(&x, "norm.gain")?;
         weights.product(&n, Self::HEAD)

@@ -59,8 +59,8 @@ pub fn measurement(point: &TrainingPoint) -> Vec<u8> {
     record(&[now(), number(2, point.step), field(5, &summary)].concat())
 }
 
-/// Returns the length of the whole records at the beginning of a file: a process that was killed may have left a part of
-/// one.
+/// Returns the length of the whole records at the beginning of a file: a process that was killed may have left a part
+/// of one.
 pub fn whole(file: &[u8]) -> usize {
     let mut length = 0;
     while let Some((size, rest)) = file[length..].split_first_chunk::<8>() {
