@@ -469,9 +469,13 @@ impl TransportedScion {
         }
     }
 
-    /// Limits gradients before they enter M: the Frobenius norm of each matrix's gradient to κ times the running mean
-    /// of those before, see the [page on training](https://docs.rs/graftage-optim). A single gradient that is many
-    /// times too large then counts as κ usual ones. Off by default.
+    /// Limits gradients before they enter M: n = ‖G‖ of each matrix, its Frobenius norm, to κ times the running mean n̄
+    /// of those before, which starts at the first one. A single gradient that is many times too large then counts as κ
+    /// usual ones. Off by default.
+    ///
+    /// ```text
+    /// b = min(n, κ n̄)      G ← (b/n) G      n̄ ← 0.9 n̄ + 0.1 b
+    /// ```
     ///
     /// # Errors
     /// Returns an error unless κ is finite and > 1.
