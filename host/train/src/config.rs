@@ -51,6 +51,7 @@ use graftage_optim::tensor::{Arithmetic, Precision};
 use graftage_optim::text::Text;
 use graftage_optim::{Average, Group, Groups, RULE, TransportedScion, cuda};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tch::nn;
 
@@ -89,6 +90,9 @@ pub struct Config {
     /// Optimizer.
     #[serde(default)]
     pub optimizer: Optimizer,
+    /// Further optimizers for `compare` and `transfer`, by name, each in the form of `[optimizer]`.
+    #[serde(default)]
+    pub variants: BTreeMap<String, Optimizer>,
     /// Length of the training, and how often it is evaluated and checkpointed.
     pub training: Training,
 }
@@ -387,11 +391,15 @@ impl Config {
         if self.threads == Some(0) {
             return Err("threads must be at least 1".into());
         }
-        if let Some(steps) = steps {
-            self.optimizer.schedule.check(steps).map_err(|what| format!("[optimizer] {what}"))?;
+        let variants = self.variants.iter().map(|(name, variant)| (format!("[variants.{name}]"), variant));
+        for (table, optimizer) in [("[optimizer]".to_owned(), &self.optimizer)].into_iter().chain(variants) {
+            if let Some(steps) = steps {
+                optimizer.schedule.check(steps).map_err(|what| format!("{table} {what}"))?;
+            }
+            let constants = optimizer.method.rule(optimizer.rule(1));
+            constants.check().map_err(|refusal| format!("{table} {refusal}"))?;
         }
-        let constants = self.optimizer.method.rule(self.optimizer.rule(1));
-        constants.check().map_err(|refusal| format!("[optimizer] {refusal}"))
+        Ok(())
     }
 }
 

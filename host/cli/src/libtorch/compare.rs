@@ -16,7 +16,7 @@ pub struct Compare {
     #[command(flatten)]
     trials: TrialArguments,
     /// Optimizers; all others are compared with the first: scion, muon, adamw, sgd, nesterov, theta=SHARE, lag=MEMORY,
-    /// alignment=DAMPING.
+    /// alignment=DAMPING, or variant=NAME for a table [variants.NAME] of the configuration.
     #[arg(long, value_delimiter = ',', default_value = "scion,theta=0.25,nesterov,muon,adamw,sgd")]
     optimizers: Vec<Contestant>,
     /// Seeds for choosing step size and momentum. The grid of step sizes grows if the best one is at its edge.

@@ -640,6 +640,37 @@ fn a_comparison_that_was_interrupted_ends_as_one_that_was_not() {
 }
 
 #[test]
+fn a_variant_of_the_configuration_is_compared_like_a_method() {
+    let folder = folder();
+    let variants = r#"
+[variants.same]
+method = "muon"
+schedule = "constant"
+[variants.decaying]
+method = "adamw"
+schedule = "constant"
+decay = 0.5
+"#;
+    let config = config(&folder, &(CONFIG.to_owned() + variants), "unused");
+    let stop = AtomicBool::new(false);
+    let interruption = Interruption { folder: None, resume: false, stop: &stop };
+    let run = |optimizers: &str| {
+        let options = Options { trials: trials_of(optimizers), ..options() };
+        compare(&config, &load(&config), &options, &interruption, |_, _| {})
+    };
+    let comparison = run("muon,variant=same,adamw,variant=decaying").unwrap();
+    let names: Vec<_> = comparison.rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(names, ["Muon", "same", "AdamW", "decaying"]);
+    let [muon, same, adamw, decaying] = &comparison.rows[..] else { panic!("{comparison:?}") };
+    assert_eq!((muon.step_size, &muon.runs), (same.step_size, &same.runs));
+    assert_ne!(adamw.runs, decaying.runs);
+    refused(run("variant=other"), &["has no table [variants.other]; it has decaying, same"]);
+    let wrong = CONFIG.to_owned() + "[variants.a]\nstep-size = -1.0\n";
+    let error = Config::parse(&wrong).unwrap_err();
+    assert!(error.starts_with("[variants.a] "), "{error}");
+}
+
+#[test]
 fn a_training_that_diverged_is_kept_as_one() {
     let folder = folder();
     // Features of 3e38 overflow.

@@ -38,10 +38,10 @@ pub struct Options {
 }
 
 impl Options {
-    fn check(&self) -> Result<()> {
+    fn check(&self, config: &Config) -> Result<()> {
         let usage = |what: String| Err(Error::usage(what));
         let Trials { contestants, seeds, .. } = &self.trials;
-        self.trials.check()?;
+        self.trials.check(config)?;
         distinct("--momenta", &self.momenta)?;
         if let Some(beta) = self.momenta.iter().find(|beta| Momentum::Constant(**beta).check().is_err()) {
             return usage(format!("--momenta: {beta} is not in [0, 1)"));
@@ -66,7 +66,9 @@ impl Options {
             return usage(format!("seed {seed} is a reported seed, so it cannot be a tuning seed"));
         }
         let pairs = if self.each_momentum { 1 } else { self.momenta.len() };
-        if self.tuned_on.is_empty() && contestants.iter().any(|one| self.trials.step_sizes(one).len() * pairs > 1) {
+        if self.tuned_on.is_empty()
+            && contestants.iter().any(|one| self.trials.step_sizes(one, config).len() * pairs > 1)
+        {
             return usage("there are several step sizes or momenta, but no seeds to choose among them: name seeds with --tuning-seeds".into());
         }
         Ok(())
@@ -201,7 +203,7 @@ pub fn compare(
     interruption: &Interruption,
     observe: impl Fn(usize, usize) + Sync,
 ) -> Result<Comparison> {
-    options.check()?;
+    options.check(config)?;
     let Options { trials: Trials { contestants, seeds, on_training, .. }, tuned_on, .. } = options;
     limits::several(config, data, options.trials.jobs)?;
     let ledger = Ledger::open(&Purpose::new(config, data, options.by_name()), interruption)?;
@@ -216,7 +218,7 @@ pub fn compare(
         for momenta in &tunings {
             let (pair, grid, promised) = tune(&work, options, contestant, momenta)?;
             promises.push(promised);
-            let asked: Vec<_> = seeds.iter().map(|seed| (*contestant, pair, *seed)).collect();
+            let asked: Vec<_> = seeds.iter().map(|seed| (contestant.clone(), pair, *seed)).collect();
             trained.push((contestant, pair, grid, work.run(&asked)?));
         }
     }
@@ -288,7 +290,7 @@ fn tune<F: Fn(usize, usize) + Sync>(
     contestant: &Contestant,
     momenta: &[f32],
 ) -> Result<((f32, f32), Grid, Option<f32>)> {
-    let steps = options.trials.step_sizes(contestant);
+    let steps = options.trials.step_sizes(contestant, work.config());
     let mut pairs: Vec<_> = steps.iter().flat_map(|step| momenta.iter().map(|beta| (*step, *beta))).collect();
     let seeds = &options.tuned_on;
     if seeds.is_empty() {
@@ -298,7 +300,7 @@ fn tune<F: Fn(usize, usize) + Sync>(
     let mut best = (0.0, 0.0, f32::INFINITY);
     for _ in 0..=GROWTH {
         let asked: Vec<_> =
-            pairs.iter().flat_map(|pair| seeds.iter().map(|seed| (*contestant, *pair, *seed))).collect();
+            pairs.iter().flat_map(|pair| seeds.iter().map(|seed| (contestant.clone(), *pair, *seed))).collect();
         let runs = work.run(&asked)?;
         for (pair, runs) in pairs.iter().zip(runs.chunks(seeds.len())) {
             worst.push(runs.iter().map(|run| run.last).fold(f32::NEG_INFINITY, f32::max));

@@ -64,7 +64,7 @@ pub fn transfer(
     observe: impl Fn(usize, usize) + Sync,
 ) -> Result<Transfer> {
     let usage = |what: &str| Err(Error::usage(what));
-    trials.check()?;
+    trials.check(config)?;
     distinct("--widths", widths)?;
     let Momentum::Constant(momentum) = config.optimizer.momentum else {
         return usage("[optimizer] momentum must be constant for a transfer");
@@ -75,13 +75,13 @@ pub fn transfer(
     let mut options = trials.options();
     options["widths"] = serde_json::json!(widths);
     let ledger = Ledger::open(&Purpose::new(config, data, options), interruption)?;
-    let total: usize = trials.contestants.iter().map(|one| trials.step_sizes(one).len()).sum::<usize>()
+    let total: usize = trials.contestants.iter().map(|one| trials.step_sizes(one, config).len()).sum::<usize>()
         * widths.len()
         * trials.seeds.len();
     let mut curves: Vec<Curve> = Vec::new();
     let (mut before, mut steps) = (0, 0);
     for contestant in &trials.contestants {
-        let mut grid = trials.step_sizes(contestant).to_vec();
+        let mut grid = trials.step_sizes(contestant, config).to_vec();
         grid.sort_by(f32::total_cmp);
         let start = curves.len();
         for (width, config) in widths.iter().zip(&configs) {
@@ -89,8 +89,10 @@ pub fn transfer(
             let work = Work::new(config, data, trials, seeds, keeping, |done, _| observe(before + done, total))?;
             steps = work.steps();
             let seeds = &trials.seeds;
-            let asked: Vec<_> =
-                grid.iter().flat_map(|step| seeds.iter().map(|seed| (*contestant, (*step, momentum), *seed))).collect();
+            let asked: Vec<_> = grid
+                .iter()
+                .flat_map(|step| seeds.iter().map(|seed| (contestant.clone(), (*step, momentum), *seed)))
+                .collect();
             let runs = work.run(&asked)?;
             before += runs.len();
             let losses: Vec<Vec<f64>> =

@@ -1,6 +1,7 @@
 //! Trainings for comparison: several optimizers, from the same weights and with the same batches.
 //!
-//! A contestant is a [`Method`], with a law of transport for Transported Scion. A seed draws the same weights, batches
+//! A contestant is a [`Method`], with a law of transport for Transported Scion, or a variant that the configuration
+//! defines. A seed draws the same weights, batches
 //! and wrong labels for all contestants, so differences can be taken seed by seed.
 
 mod ledger;
@@ -8,7 +9,7 @@ mod ledger;
 pub use ledger::TRAININGS;
 pub(crate) use ledger::{Ledger, Purpose};
 
-use crate::config::Config;
+use crate::config::{Config, Optimizer};
 use crate::error::{Error, Result};
 use crate::trainer::{Feed, Trainer};
 use graftage::data::Dataset;
@@ -27,42 +28,70 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// An optimizer to compare.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Contestant {
-    /// Method.
-    pub method: Method,
-    /// Law of transport, for Transported Scion.
-    pub transport: Transport,
+#[derive(Clone, PartialEq, Debug)]
+pub enum Contestant {
+    /// Transported Scion with this law of transport.
+    Law(Transport),
+    /// Another method.
+    Method(Method),
+    /// The optimizer in the configuration's table `[variants.NAME]`.
+    Variant(String),
 }
 
 impl FromStr for Contestant {
     type Err = String;
 
-    /// Parses `scion`, `muon`, `adamw`, `sgd`, `nesterov`, or a law of transport: `theta=0.25`, `lag=0.6`,
-    /// `alignment=1.5`.
+    /// Parses `scion`, `muon`, `adamw`, `sgd`, `nesterov`, a law of transport (`theta=0.25`, `lag=0.6`, `alignment=1.5`)
+    /// or `variant=NAME`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let scion = Transport::Fixed { theta: 0.0 };
+        if let Some(name) = text.strip_prefix("variant=") {
+            return Ok(Self::Variant(name.to_owned()));
+        }
         match Method::find(text) {
-            Some(Method::Transported) | None => match rule::transport(text) {
-                Ok(transport) => Ok(Self { method: Method::Transported, transport }),
-                Err(_) => {
-                    let keys: Vec<_> = Method::all().skip(1).map(Method::key).collect();
-                    Err(format!(
-                        "{text:?} is not an optimizer: use {}, nesterov, theta=SHARE, lag=MEMORY or alignment=DAMPING",
-                        keys.join(", ")
-                    ))
-                }
-            },
-            Some(method) => Ok(Self { method, transport: scion }),
+            Some(Method::Transported) | None => rule::transport(text).map(Self::Law).map_err(|_| {
+                let keys: Vec<_> = Method::all().skip(1).map(Method::key).collect();
+                format!(
+                    "{text:?} is not an optimizer: use {}, nesterov, theta=SHARE, lag=MEMORY, alignment=DAMPING or \
+                     variant=NAME",
+                    keys.join(", ")
+                )
+            }),
+            Some(method) => Ok(Self::Method(method)),
         }
     }
 }
 
 impl fmt::Display for Contestant {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self.method {
-            Method::Transported => f.write_str(&rule::transport_argument(self.transport)),
-            method => f.write_str(&method.to_string()),
+        match self {
+            Self::Law(transport) => f.write_str(&rule::transport_argument(*transport)),
+            Self::Method(method) => method.fmt(f),
+            Self::Variant(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Contestant {
+    /// Returns the optimizer's settings, with the configuration's own where the contestant names none.
+    ///
+    /// # Errors
+    /// Returns an error if the configuration has no such variant.
+    fn optimizer(&self, config: &Config) -> Result<Optimizer> {
+        match self {
+            Self::Law(transport) => {
+                Ok(Optimizer { method: Method::Transported, transport: *transport, ..config.optimizer.clone() })
+            }
+            Self::Method(method) => {
+                let transport = Transport::Fixed { theta: 0.0 };
+                Ok(Optimizer { method: *method, transport, ..config.optimizer.clone() })
+            }
+            Self::Variant(name) => config.variants.get(name).cloned().ok_or_else(|| {
+                let known: Vec<_> = config.variants.keys().map(String::as_str).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Error::usage(format!(
+                    "variant={name}: the configuration has no table [variants.{name}]; it has {known}"
+                ))
+            }),
         }
     }
 }
@@ -86,8 +115,8 @@ pub struct Trials {
 
 impl Trials {
     /// Returns the grid of step sizes of a contestant.
-    pub fn step_sizes(&self, contestant: &Contestant) -> &[f32] {
-        match contestant.method.baseline() {
+    pub fn step_sizes(&self, contestant: &Contestant, config: &Config) -> &[f32] {
+        match contestant.optimizer(config).ok().and_then(|optimizer| optimizer.method.baseline()) {
             Some(baseline) => self.baseline_step_sizes.get(baseline.key).map_or(&[], Vec::as_slice),
             None => &self.step_sizes,
         }
@@ -109,14 +138,16 @@ impl Trials {
     /// Checks that the trials can be run.
     ///
     /// # Errors
-    /// Returns an error if optimizers, seeds or step sizes are missing or duplicated, if a step size is not finite and
-    /// above 0, or if there are more simultaneous trainings than this machine has threads for.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Returns an error if optimizers, seeds or step sizes are missing or duplicated, if the configuration lacks a
+    /// variant, if a step size is not finite and above 0, or if there are more simultaneous trainings than this machine
+    /// has threads for.
+    pub(crate) fn check(&self, config: &Config) -> Result<()> {
         distinct("--optimizers", &self.contestants)?;
         distinct("--seeds", &self.seeds)?;
         for contestant in &self.contestants {
-            let of = contestant.method.baseline().map_or_else(String::new, |baseline| format!("{}-", baseline.key));
-            let (option, steps) = (format!("--{of}step-sizes"), self.step_sizes(contestant));
+            let baseline = contestant.optimizer(config)?.method.baseline();
+            let of = baseline.map_or_else(String::new, |baseline| format!("{}-", baseline.key));
+            let (option, steps) = (format!("--{of}step-sizes"), self.step_sizes(contestant, config));
             distinct(&option, steps)?;
             if let Some(step) = steps.iter().find(|step| !(step.is_finite() && **step > 0.0)) {
                 return Err(Error::usage(format!("{option}: a step size must be finite and > 0, found {step}")));
@@ -254,6 +285,11 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         })
     }
 
+    /// Returns the configuration.
+    pub(crate) fn config(&self) -> &Config {
+        self.config
+    }
+
     /// Returns the number of steps of a training.
     pub(crate) fn steps(&self) -> u64 {
         self.steps
@@ -294,8 +330,7 @@ impl<'a, F: Fn(usize, usize) + Sync> Work<'a, F> {
         let mut config = self.config.clone();
         config.seed = *seed;
         config.training.evaluate_training = self.trials.on_training;
-        config.optimizer.method = contestant.method;
-        config.optimizer.transport = contestant.transport;
+        config.optimizer = contestant.optimizer(self.config)?;
         config.optimizer.step_size = *step;
         config.optimizer.momentum = Momentum::Constant(*momentum);
         let feed = match self.feeds.get(&key(self.config, *seed)) {

@@ -36,7 +36,17 @@ pub struct Saved {
 
 /// Keys of the configuration that may change when a training resumes, because they change no bit of the steps already
 /// taken. For `steps` and `epochs`, [`Saved::check_steps`] decides.
-const FREE: [&str; 7] = ["output", "device", "checkpoint-every", "evaluate-every", "stop-after", "steps", "epochs"];
+const FREE: [&str; 9] = [
+    "output",
+    "device",
+    "checkpoint-every",
+    "checkpoints",
+    "evaluate-every",
+    "stop-after",
+    "steps",
+    "epochs",
+    "variants",
+];
 
 impl Saved {
     /// Reads a checkpoint.
