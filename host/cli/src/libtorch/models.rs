@@ -44,9 +44,14 @@ impl Models {
         };
         let batch = config.training.batch / config.training.parts;
         let activations = 4 * config.model.activations(&feed.shape)? * batch;
+        let bytes = |parameter: &Parameter| match config.weights {
+            Precision::Bfloat16 if parameter.size.len() >= 2 => 2 * parameter.count(),
+            _ => 4 * parameter.count(),
+        };
+        let held: usize = parameters.iter().map(bytes).sum();
         let all = [
-            ("weights", 4 * count),
-            ("gradients", 4 * count),
+            ("weights", held),
+            ("gradients", held),
             ("the optimizer's state", trainer.optimizer().bytes()),
             ("activations", activations),
         ];

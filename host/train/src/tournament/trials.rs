@@ -41,8 +41,8 @@ pub enum Contestant {
 impl FromStr for Contestant {
     type Err = String;
 
-    /// Parses `scion`, `muon`, `adamw`, `sgd`, `nesterov`, a law of transport (`theta=0.25`, `lag=0.6`, `alignment=1.5`)
-    /// or `variant=NAME`.
+    /// Parses `scion`, `muon`, `adamw`, `sgd`, `nesterov`, a law of transport (`theta=0.25`, `lag=0.6`,
+    /// `alignment=1.5`) or `variant=NAME`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         if let Some(name) = text.strip_prefix("variant=") {
             return Ok(Self::Variant(name.to_owned()));
