@@ -661,9 +661,6 @@ impl TransportedScion {
             self.sum_rounded()?;
         }
         (loss * samples as f64).f_backward()?;
-        if self.samples > 0 {
-            self.sum_rounded()?;
-        }
         self.samples += samples;
         Ok(())
     }

@@ -101,7 +101,7 @@ impl Stack {
             return Ok(Some(gradient.shallow_clone()));
         }
         let mut whole = match &mut self.sum {
-            // The last part's gradient was added to it, or there was only one part and it is 0.
+            // It has all parts but the last, or is 0 if there was only one.
             Some(sum) => sum.f_add(gradient)?,
             None => gradient.f_to_kind(Kind::Float)?,
         };
