@@ -27,6 +27,7 @@ mod train;
 #[cfg(feature = "torch")]
 mod training;
 mod versions;
+#[cfg(feature = "torch")]
 mod watching;
 
 use graftage_integration as common;
