@@ -4,7 +4,6 @@ use super::baselines::Baseline;
 use super::decay::Decay;
 use super::schedule::{Course, Knots, Window};
 use super::{Error, Result};
-use graftage_core::error::{Field, Refusal};
 use graftage_core::norm::Norm;
 use graftage_core::schedule::Momentum;
 use graftage_core::scion::{self, Geometry, Pull, Rule};
@@ -462,17 +461,18 @@ impl Settings {
             own.transport = Transport::Fixed { theta: 0.0 };
             own.pull = Pull::None;
         }
+        if let Some(Decay { strength, .. }) = self.decay
+            && strength * own.step_size > 1.0
+        {
+            let what = format!("times a step size of {} it must be at most 1, found {strength}", own.step_size);
+            return Err(Error::wrong("the decay", what));
+        }
         own.check()?;
         if self.baseline.is_none() && !self.rest.is_empty() && rule.transport == Transport::Nesterov {
-            return Err(Error::wrong(
-                "the rule",
-                "transport cannot rest under Nesterov's law, which takes gradients at X",
-            ));
+            let what = "transport cannot rest under Nesterov's law, which takes gradients at X";
+            return Err(Error::wrong("the rule", what));
         }
-        match self.decay {
-            Some(Decay { strength, .. }) if strength * own.step_size > 1.0 => Err(Refusal::Recipe(Field::Pull).into()),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Returns the names of the arrays that are kept beside the weights.
@@ -700,6 +700,11 @@ impl Group {
         }
         if let Some(Err(what)) = self.momentum.as_ref().map(|momentum| momentum.check(1.0)) {
             return wrong(format!("momentum: {what}"));
+        }
+        if let Some(Window { first, last }) = self.rest.iter().find(|rest| rest.first == 0 || rest.last < rest.first) {
+            return wrong(format!(
+                "its rest [{first}, {last}] is no window: steps count from 1, and the last is not before the first"
+            ));
         }
         if self.baseline_with_varying_momentum() {
             return wrong("its group's rule takes only a constant momentum".into());

@@ -17,7 +17,7 @@ use graftage_core::transport::Transport;
 use graftage_optim::Decay;
 use graftage_optim::groups::Scale;
 use graftage_optim::method::Method;
-use graftage_optim::schedule::Knots;
+use graftage_optim::schedule::{Knots, Window};
 use graftage_optim::tensor::Arithmetic;
 use graftage_optim::{Group, Groups, Role, TransportedScion};
 use numbers::{ARITHMETICS, bits, elements, random, x};
@@ -437,9 +437,14 @@ fn settings_of_groups_that_cannot_be_are_refused() {
             "decay must be finite and ≥ 0, found -1",
         ),
         (Group { decay: Some(Decay { strength: f32::NAN, cautious: false }), ..group() }, "decay must be finite"),
-        (Group { decay: Some(Decay { strength: 200.0, cautious: true }), ..group() }, "pull"),
+        (
+            Group { decay: Some(Decay { strength: 200.0, cautious: true }), ..group() },
+            "the decay: times a step size of 0.01 it must be at most 1, found 200",
+        ),
         (Group { momentum: Some(Knots::constant(1.0)), ..group() }, "momentum: 1 at step 1 is not in [0, 1)"),
         (Group { momentum: Some(Knots::new([])), ..group() }, "1 to 8 knots, not 0"),
+        (Group { rest: vec![Window { first: 5, last: 4 }], ..group() }, "its rest [5, 4] is no window"),
+        (Group { rest: vec![Window { first: 0, last: 4 }], ..group() }, "its rest [0, 4] is no window"),
         (group().of_roles(&[Role::Head]).role(Role::Hidden), "both sets a role and is for given roles"),
         (Group { schedule: Some(Default::default()), ..group() }, "no number of steps is set"),
     ] {

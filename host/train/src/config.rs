@@ -418,6 +418,9 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
             let header = header.split('#').next().unwrap_or_default().trim();
             format!("{found:?} is not a key of {header}: it belongs above the first [table] of the file")
         }
+        _ if message.starts_with("invalid type: unit variant") => {
+            "this value needs a table of settings, as in { cosine = { warmup = 10, floor = 0.1 } }".to_owned()
+        }
         _ => unknown(&message).unwrap_or_else(|| message.clone()),
     };
     format!("line {line}, column {column}: {what}")

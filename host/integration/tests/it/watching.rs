@@ -293,6 +293,11 @@ fn settings_that_cannot_be_are_refused_in_the_configuration() {
         ("average = \"exponential=0.9\"", "average = \"mean\"", "use exponential=MEMORY or tail=STEP"),
         ("rule = \"adamw\"", "rule = \"adam\"", "unknown value \"adam\"; did you mean \"adamw\"?"),
         ("threads = 1", "threads = 1\nweights = \"bfloat16\"", "needs precision = \"bfloat16\", too"),
+        (
+            "{ cosine = { warmup = 5, floor = 0.1 } }",
+            "\"cosine\"",
+            "this value needs a table of settings, as in { cosine",
+        ),
         ("checkpoints = 3", "checkpoints = 0", "checkpoints must be at least 1"),
         ("floor = 0.1", "floor = 1.1", "the floor must be in [0, 1], found 1.1"),
         ("warmup = 5", "warmup = 60", "60 steps of warmup take all 60 steps"),
@@ -308,6 +313,7 @@ fn settings_that_cannot_be_are_refused_in_the_configuration() {
     for (from, to, words) in [
         ("limiter = 3.0", "limiter = 0.5", "the limiter: its factor must be finite and > 1, found 0.5"),
         ("\"cautious=0.2\"", "-1.0", "its decay must be finite and ≥ 0"),
+        ("\"cautious=0.2\"", "1000", "the decay: times a step size of 0.05 it must be at most 1, found 1000"),
         ("limiter = 3.0", "momentum-start = \"zero\"", "momentum can start at 0 only without transport"),
         ("step-factor = 0.5", "momentum = \"1:0.5,9:0.9\"", "takes only a constant momentum"),
     ] {
