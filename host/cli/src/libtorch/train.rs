@@ -7,6 +7,7 @@ use graftage::data::Dataset;
 use graftage::report::training_page;
 use graftage::signals;
 use graftage::statistics::percent;
+use graftage_optim::tensor::Precision;
 use graftage_train::config::Config;
 use graftage_train::error::{Error, Result};
 use graftage_train::trainer::{FILES, Live, News, Start, train};
@@ -49,6 +50,11 @@ impl Train {
         let data =
             config.data.load(&config.split, &config.normalise).map_err(|error| of_config(&self.config, error))?;
         let mut remarks = Vec::new();
+        if config.precision == Precision::Bfloat16 && config.device()? == tch::Device::Cpu {
+            let what = "precision = \"bfloat16\" on a processor: some are faster with it, others take twice as long; \
+                        compare a few steps";
+            remarks.push(what.to_owned());
+        }
         if let Dataset::Labelled(labelled) = &data {
             let wide = labelled.normalisation.wide.iter();
             remarks.extend(

@@ -341,4 +341,10 @@ fn a_model_of_bfloat16_trains_and_leaves_weights_in_binary32() {
     let checkpoint = graftage::checkpoint::Checkpoint::read(&config.output.join(MODEL)).unwrap();
     let fine = checkpoint.tensors[0].elements.iter().filter(|e| e.to_bits() & 0xffff != 0).count();
     assert!(fine > checkpoint.tensors[0].elements.len() / 2, "{fine}");
+    // A user of a processor is told that it may be slower.
+    for (words, told) in [(half, true), ("threads = 1", false)] {
+        folder.file("half.toml", CONFIG.replace("threads = 1", words).replace("steps = 60", "steps = 6"));
+        let run = folder.graftage("train half.toml --output half --force");
+        assert_eq!(run.errors.contains("bfloat16\" on a processor"), told, "{}", run.errors);
+    }
 }
